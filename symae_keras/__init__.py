@@ -1,0 +1,40 @@
+"""Grouped autoencoders for repeated measurements spoiled by nuisances.
+
+Importing the package loads neither Keras nor a backend: the public modules are
+imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+__version__ = "0.1.0"
+
+_MODULES = ("callbacks", "data", "evaluation", "layers", "models", "plotting", "zoo")
+
+__all__ = ["__version__", *_MODULES]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+@wrapt.when_imported("keras")
+def _register(_: Any) -> None:
+    """Register our classes with Keras, whichever of the two is imported first.
+
+    `keras.saving.load_model` only knows classes whose decorators have run. Importing
+    Keras here would make `symae --help` slow, so registration waits for Keras.
+    """
+    importlib.import_module(f"{__name__}.layers")
+    importlib.import_module(f"{__name__}.models")

@@ -1,0 +1,156 @@
+"""The exposures benchmark: noisy stellar spectra through telluric bands and a blaze."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from symae_keras.data.groups import Array, GroupedData, Parameters
+from symae_keras.errors import InputError
+
+N_PIXELS: Final = 256
+SNR: Final = 100.0
+#: The star's own continuum slope per unit of temperature; 0 in the identifiable form.
+ENTANGLED_SLOPE: Final = 0.4
+#: Standard deviation of the blaze's slope, which mimics the star's.
+BLAZE_SLOPE: Final = 0.15
+TELLURIC_WIDTH: Final = 0.006
+_ROWS_AT_ONCE: Final = 2048
+
+# The line lists are part of the benchmark, so their seed is not an argument.
+_lines = np.random.default_rng(210802537)
+_STAR_CENTRE: Final = _lines.uniform(-0.95, 0.95, 30)
+_STAR_SPECIES: Final = _lines.integers(0, 4, 30)
+_STAR_STRENGTH: Final = _lines.uniform(0.2, 1.0, 30)
+_TELLURIC_CENTRE: Final = _lines.uniform(-0.95, 0.95, 20)
+_TELLURIC_SPECIES: Final = _lines.integers(0, 2, 20)
+_TELLURIC_STRENGTH: Final = _lines.uniform(0.2, 1.0, 20)
+del _lines
+
+AXIS: Final = np.linspace(-1.0, 1.0, N_PIXELS)
+
+
+def _gaussians(x: Array, centre: Array, width: Array) -> Array:
+    """Unit Gaussians, shape `(rows, lines, pixels)`."""
+    return np.exp(-0.5 * ((x[:, None, :] - centre[:, None]) / width) ** 2)
+
+
+def _render_rows(slope: float, state: Parameters, nuisance: Parameters) -> Array:
+    velocity = nuisance["velocity"][:, None]
+    rest = AXIS - velocity
+    depth = state["abundance"][:, _STAR_SPECIES] * _STAR_STRENGTH
+    width = state["line_width"][:, None, None]
+    stellar = np.einsum("rl,rlp->rp", depth, _gaussians(rest, _STAR_CENTRE, width))
+    star = np.exp(slope * state["temperature"][:, None] * rest - stellar)
+
+    bands = np.exp(-0.5 * ((AXIS - _TELLURIC_CENTRE[:, None]) / TELLURIC_WIDTH) ** 2)
+    amounts = np.stack([nuisance["water"], nuisance["oxygen"]], axis=-1)
+    telluric = np.exp(-(amounts[:, _TELLURIC_SPECIES] * _TELLURIC_STRENGTH) @ bands)
+
+    blaze = (
+        1.0
+        + nuisance["slope"][:, None] * AXIS
+        + nuisance["curvature"][:, None] * (AXIS**2 - 1.0 / 3.0)
+    )
+    return np.asarray(star * telluric * blaze)
+
+
+def render_exposures(slope: float, state: Parameters, nuisance: Parameters) -> Array:
+    """Noiseless spectra from parameters; rows are rendered in chunks to bound memory.
+
+    Args:
+        slope: Continuum slope of a star per unit of temperature.
+        state: `temperature (n,)`, `abundance (n, 4)`, `line_width (n,)`.
+        nuisance: `water`, `oxygen`, `slope`, `curvature`, `velocity`, each `(n,)`.
+
+    Returns:
+        float32 array `(n, 256)`.
+    """
+    rows = len(state["temperature"])
+    out = np.empty((rows, N_PIXELS), "float32")
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        out[part] = _render_rows(
+            slope,
+            {k: v[part] for k, v in state.items()},
+            {k: v[part] for k, v in nuisance.items()},
+        )
+    return out
+
+
+def simulate_exposures(
+    n_states: int = 1000,
+    n_instances: int = 16,
+    seed: int = 0,
+    entangled: bool = True,
+) -> GroupedData:
+    """Simulate repeated exposures of stars: the project's benchmark for spectra.
+
+    An instance is `star * telluric * blaze + noise` on 256 pixels `x` in [-1, 1].
+
+    - State of a star: temperature `T ~ U(-1, 1)`, four abundances `A ~ U(0.1, 1)`, line
+      width `w ~ U(0.008, 0.02)`. `star(x) = exp(0.4 T (x - v)) * exp(-sum of 30
+      Gaussian lines)`, shifted by the velocity `v` of the exposure.
+    - Nuisance of an exposure: water `U(0, 1.5)` and oxygen `U(0.5, 1.5)` scale 20
+      unshifted telluric lines; `blaze = 1 + s x + k (x^2 - 1/3)` with `s ~ N(0, 0.15)`
+      and `k ~ N(0, 0.1)`; `v ~ U(-0.02, 0.02)`.
+    - Noise: white Gaussian, standard deviation 0.01 (a signal-to-noise ratio of 100).
+
+    One exposure cannot tell the star's slope `0.4 T` from the blaze's slope `s`: the
+    benchmark is *entangled*. With `entangled=False` the factor 0.4 is 0 and every
+    exposure identifies its own nuisance.
+
+    Args:
+        n_states: Number of stars (groups), at least 1.
+        n_instances: Exposures of each star, at least 1.
+        seed: Seed of states, nuisances and noise. The line lists are always the same.
+        entangled: Whether a star has a continuum slope of its own.
+
+    Returns:
+        `GroupedData` with `x (n_states, n_instances, 256)` float32, the true `state`
+        and `nuisance` parameters, and exact `virtual` instances.
+
+    Raises:
+        InputError: `n_states` or `n_instances` is below 1.
+
+    Example:
+    >>> groups = simulate_exposures(n_states=4, n_instances=3, seed=0)
+    >>> groups.x.shape, sorted(groups.state)
+    ((4, 3, 256), ['abundance', 'line_width', 'temperature'])
+    >>> groups.virtual(state=0, group=1, instance=2).shape
+    (256,)
+    """
+    if n_states < 1 or n_instances < 1:
+        raise InputError(
+            "n_states and n_instances must be at least 1; "
+            f"received {n_states} and {n_instances}."
+        )
+    rng = np.random.default_rng(seed)
+    state = {
+        "temperature": rng.uniform(-1.0, 1.0, n_states),
+        "abundance": rng.uniform(0.1, 1.0, (n_states, 4)),
+        "line_width": rng.uniform(0.008, 0.02, n_states),
+    }
+    shape = (n_states, n_instances)
+    nuisance = {
+        "water": rng.uniform(0.0, 1.5, shape),
+        "oxygen": rng.uniform(0.5, 1.5, shape),
+        "slope": rng.normal(0.0, BLAZE_SLOPE, shape),
+        "curvature": rng.normal(0.0, 0.1, shape),
+        "velocity": rng.uniform(-0.02, 0.02, shape),
+    }
+    render = partial(render_exposures, ENTANGLED_SLOPE if entangled else 0.0)
+    group, instance = np.indices(shape)
+    clean = GroupedData(
+        x=np.empty((*shape, N_PIXELS), "float32"),
+        state=state,
+        nuisance=nuisance,
+        axis=AXIS,
+        axis_label="normalised wavelength x",
+        render=render,
+    )
+    noise = rng.standard_normal((*shape, N_PIXELS), dtype="float32") / SNR
+    clean.x[:] = clean.virtual(group, group, instance) + noise
+    return clean

@@ -1,0 +1,168 @@
+"""From flat rows, or labelled images, to groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from symae_keras.data.groups import Array, GroupedData
+from symae_keras.errors import InputError
+
+
+def group_by(x: npt.ArrayLike, ids: npt.ArrayLike) -> GroupedData:
+    """Gather rows that carry the same id into one group.
+
+    Groups of unequal size are padded with zeros behind their last instance, and a mask
+    tells the instances from the padding.
+
+    Args:
+        x: Instances, shape `(rows, *instance_shape)`, real numbers.
+        ids: The group of each row, shape `(rows,)`, numbers or text.
+
+    Returns:
+        `GroupedData` whose `ids` are the distinct ids in sorted order, whose instances
+        keep the order of the rows, and whose `mask` is `None` if all groups have the
+        same size.
+
+    Raises:
+        InputError: There are no rows, `x` has fewer than two axes, or `ids` does not
+            name the group of every row.
+
+    Example:
+    >>> groups = group_by(np.ones((5, 64)), ["b", "a", "b", "b", "a"])
+    >>> groups.ids, groups.x.shape
+    (array(['a', 'b'], dtype='<U1'), (2, 3, 64))
+    >>> groups.mask
+    array([[ True,  True, False],
+           [ True,  True,  True]])
+    """
+    x, ids = np.asarray(x), np.asarray(ids)
+    if x.ndim < 2:
+        raise InputError(
+            "x must have the axes (rows, *instance_shape), at least two; received "
+            f"shape {x.shape}."
+        )
+    _check_names("ids", ids, "row", len(x))
+    names, which = np.unique(ids, return_inverse=True)
+    counts = np.bincount(which)
+    order = np.argsort(which, kind="stable")
+    place = np.arange(len(x)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+    padded = np.zeros((len(names), counts.max(), *x.shape[1:]), x.dtype)
+    padded[which[order], place] = x[order]
+    mask = np.arange(counts.max()) < counts[:, None]
+    return GroupedData(padded, mask=None if mask.all() else mask, ids=names)
+
+
+def bag_by_label(
+    images: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    bag_size: int = 20,
+    n_bags: int | None = None,
+    seed: int = 0,
+) -> GroupedData:
+    """Draw bags of images that share a label; the label is the state.
+
+    Every label gets the same number of bags, or one more where `n_bags` does not divide
+    evenly; the bags come in random order. No image is in a bag twice, and none is in
+    two bags, unless `n_bags` asks for more bags than the images of a label fill: then
+    its images are shuffled and dealt out again, as often as needed.
+
+    A split of the result never has an image on both sides. Where every image is used
+    once at most, `ids` is `None` and `split` divides the bags, so that each label is
+    on both sides. Where images are drawn again, `ids` are the labels and `split` holds
+    out whole labels; to hold out images instead, split the images before bagging.
+
+    Args:
+        images: Shape `(rows, height, width)` or `(rows, height, width, channels)`.
+            `uint8` is scaled to [0, 1]; other types keep their values.
+        labels: The label of each image, shape `(rows,)`.
+        bag_size: Images in a bag, at least 1.
+        n_bags: Number of bags. `None` takes, for every label, as many as the scarcest
+            label fills without drawing an image twice.
+        seed: Seed of the draw.
+
+    Returns:
+        `GroupedData` with `x (bags, bag_size, height, width, channels)` float32 and
+        `state={"label": (bags,)}`.
+
+    Raises:
+        InputError: The arrays do not fit each other, a label has fewer than `bag_size`
+            images, or a number is below 1.
+
+    Example:
+    >>> images = np.zeros((60, 28, 28), "uint8")
+    >>> bags = bag_by_label(images, np.arange(60) % 3, bag_size=5)
+    >>> bags.x.shape, np.bincount(bags.state["label"])
+    ((12, 5, 28, 28, 1), array([4, 4, 4]))
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.ndim not in (3, 4):
+        raise InputError(
+            "images must have the axes (rows, height, width[, channels]); received "
+            f"shape {images.shape}."
+        )
+    _check_names("labels", labels, "image", len(images))
+    if bag_size < 1 or (n_bags is not None and n_bags < 1):
+        raise InputError(
+            f"bag_size and n_bags must be at least 1; received {bag_size} and {n_bags}."
+        )
+    names, which = np.unique(labels, return_inverse=True)
+    counts = np.bincount(which)
+    if counts.min() < bag_size:
+        raise InputError(
+            f"Label {names[counts.argmin()]} has {counts.min()} images, too few for a "
+            f"bag of {bag_size}; choose a smaller bag_size or leave the label out."
+        )
+    fills = counts // bag_size
+    if n_bags is None:
+        n_bags = int(fills.min()) * len(names)
+    quota = np.full(len(names), n_bags // len(names))
+    quota[: n_bags % len(names)] += 1
+
+    rng = np.random.default_rng(seed)
+    bags = [
+        _deal(rng, np.flatnonzero(which == k), bag_size, int(fills[k]), int(quota[k]))
+        for k in range(len(names))
+    ]
+    order = rng.permutation(n_bags)
+    x = images[np.concatenate(bags)[order]]
+    if images.ndim == 3:
+        x = x[..., None]
+    if x.dtype == np.uint8:
+        x = x.astype("float32") / np.float32(255)
+    elif x.dtype.kind in "buif":
+        x = x.astype("float32")
+    label = np.repeat(names, quota)[order]
+    drawn_again = bool((quota > fills).any())
+    return GroupedData(x, state={"label": label}, ids=label if drawn_again else None)
+
+
+def _check_names(argument: str, names: Array, row: str, rows: int) -> None:
+    """Refuse ids or labels that do not name every row."""
+    if rows == 0:
+        raise InputError(f"There must be at least one {row}; received none.")
+    if names.shape != (rows,):
+        raise InputError(
+            f"{argument} must have one entry for each {row}, shape {(rows,)}; received "
+            f"shape {names.shape}."
+        )
+    if names.dtype.kind == "O":
+        raise InputError(
+            f"{argument} must be all numbers or all text; received Python objects of "
+            "mixed kinds."
+        )
+    if names.dtype.kind == "f" and np.isnan(names).any():
+        raise InputError(
+            f"{argument}[{np.isnan(names).argmax()}] is NaN, but every {row} must "
+            "belong to a group."
+        )
+
+
+def _deal(
+    rng: np.random.Generator, rows: Array, bag_size: int, fills: int, quota: int
+) -> Array:
+    """Deal shuffled rows into `quota` bags, shuffling anew after each `fills` bags."""
+    rounds = max(-(-quota // fills), 1)
+    hands = [rng.permutation(rows)[: fills * bag_size] for _ in range(rounds)]
+    return np.concatenate(hands).reshape(-1, bag_size)[:quota]

@@ -1,0 +1,11 @@
+"""The one exception that means: the input, not the program, is at fault."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Unusable input, told in one sentence: what came, what was expected, what to do.
+
+    The command line prints the sentence and exits with code 2; in Python it is an
+    ordinary `ValueError`.
+    """

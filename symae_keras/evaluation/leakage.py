@@ -1,0 +1,171 @@
+"""Probes: what a code tells of the thing that it should not know."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from symae_keras.data.groups import Array, GroupedData
+from symae_keras.errors import InputError
+from symae_keras.evaluation.redatuming import to_numpy
+
+_GROUPS_AT_ONCE = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Leakage:
+    """Scores of probes on groups that they were not trained on.
+
+    Labels are scored by accuracy, numbers by R^2 (1 is exact, 0 no better than the
+    mean; parameters with several components are averaged). A disentangled model has
+    scores at chance in the first two and high ones in the third.
+
+    Attributes:
+        state_from_nuisance: Score of each state parameter from one nuisance code.
+        nuisance_from_coherent: Score of each nuisance parameter, averaged over the
+            group, from the coherent code of the group.
+        state_from_coherent: Score of each state parameter from the coherent code.
+        chance: For each parameter, the score of a guess that sees no code: 0 for
+            numbers, the share of the commonest class for labels.
+    """
+
+    state_from_nuisance: dict[str, float]
+    nuisance_from_coherent: dict[str, float]
+    state_from_coherent: dict[str, float]
+    chance: dict[str, float]
+
+
+def probe(
+    codes: tuple[Array, Array], targets: tuple[Array, Array], seed: int = 0
+) -> float:
+    """Train a probe on one part and score it on the other.
+
+    The probe is scikit-learn's multilayer perceptron with 128 hidden units on
+    standardised codes, with early stopping: a linear probe would miss what a decoder
+    can use.
+
+    Args:
+        codes: Train and test codes, `(rows, dim)` each.
+        targets: Train and test targets, `(rows,)` labels (integers, booleans or text)
+            or `(rows,)` or `(rows, components)` numbers.
+        seed: Seed of the probe.
+
+    Returns:
+        Accuracy for labels, R^2 for numbers, on the test part.
+
+    Example:
+    >>> rng = np.random.default_rng(0)
+    >>> code = rng.normal(size=(400, 2))
+    >>> probe((code[:300], code[300:]), (code[:300, 0], code[300:, 0])) > 0.9
+    True
+    """
+    try:
+        from sklearn.neural_network import MLPClassifier, MLPRegressor
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError as error:
+        raise ImportError(
+            'Probes need scikit-learn: pip install "symae_keras[data]".'
+        ) from error
+
+    train, test = targets
+    labels = is_label(train)
+    if not labels:
+        mean, scale = train.mean(axis=0), train.std(axis=0)
+        scale = np.where(scale > 0.0, scale, 1.0)
+        train, test = (train - mean) / scale, (test - mean) / scale
+    estimator = (MLPClassifier if labels else MLPRegressor)(
+        hidden_layer_sizes=(128,),
+        early_stopping=True,
+        n_iter_no_change=15,
+        max_iter=500,
+        random_state=seed,
+    )
+    model = make_pipeline(StandardScaler(), estimator)
+    return float(model.fit(codes[0], train).score(codes[1], test))
+
+
+def is_label(target: Array) -> bool:
+    """Whether a parameter is a class (integers, booleans, text), not a number."""
+    return not np.issubdtype(target.dtype, np.floating)
+
+
+class _Encoded:
+    """Codes of some groups, row by row beside what they may tell."""
+
+    def __init__(self, model: Any, groups: GroupedData) -> None:
+        parts = [
+            [to_numpy(code) for code in model.encode(chunk.x, chunk.mask)]
+            for start in range(0, len(groups), _GROUPS_AT_ONCE)
+            for chunk in (groups[start : start + _GROUPS_AT_ONCE],)
+        ]
+        coherent, nuisance = zip(*parts, strict=True)
+        self.groups = groups
+        self.coherent: Array = np.concatenate(coherent)
+        self.nuisance: Array = np.concatenate(nuisance)[groups.present]
+
+    def state(self, name: str) -> Array:
+        """One target a group."""
+        return self.groups.state[name]
+
+    def state_of_each(self, name: str) -> Array:
+        """One target a present instance."""
+        return np.repeat(self.state(name), self.groups.present.sum(axis=1), axis=0)
+
+    def mean_nuisance(self, name: str) -> Array:
+        """One target a group, the mean over its present instances."""
+        values, present = self.groups.nuisance[name], self.groups.present
+        weights = present.reshape(present.shape + (1,) * (values.ndim - 2))
+        return np.asarray((values * weights).sum(axis=1) / weights.sum(axis=1))
+
+
+def leakage(
+    model: Any, groups: GroupedData, train: float = 0.7, seed: int = 0
+) -> Leakage:
+    """Probe both codes for what they should not know, on held-out states.
+
+    The groups should be new to the model too. Their mean nuisance is what can leak
+    through pooling, so that is what the coherent code is probed for.
+
+    Args:
+        model: Anything with `encode`, such as `SymAE`.
+        groups: Groups with known `state`, and `nuisance` where there is one.
+        train: Fraction of the states to train the probes on. Defaults to 0.7.
+        seed: Seed of split and probes.
+
+    Returns:
+        A `Leakage`, whose fields are dicts by parameter.
+
+    Raises:
+        InputError: The groups carry no true parameters.
+    """
+    if not groups.state:
+        raise InputError(
+            "Leakage is measured against true parameters of the state, and these "
+            "groups carry none: give `GroupedData` a `state`."
+        )
+    fit, held_out = (_Encoded(model, part) for part in groups.split(train, seed))
+
+    def score(code: str, target: str, name: str) -> float:
+        codes = getattr(fit, code), getattr(held_out, code)
+        return probe(
+            codes, (getattr(fit, target)(name), getattr(held_out, target)(name)), seed
+        )
+
+    result = Leakage({}, {}, {}, {})
+    for name in groups.state:
+        result.state_from_nuisance[name] = score("nuisance", "state_of_each", name)
+        result.state_from_coherent[name] = score("coherent", "state", name)
+        result.chance[name] = _chance(held_out.state(name))
+    for name in groups.nuisance:
+        result.nuisance_from_coherent[name] = score("coherent", "mean_nuisance", name)
+        result.chance[name] = 0.0
+    return result
+
+
+def _chance(target: Array) -> float:
+    if not is_label(target):
+        return 0.0
+    return float(np.unique(target, return_counts=True)[1].max() / len(target))

@@ -1,0 +1,155 @@
+"""Virtual instances against their exact truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from symae_keras.data.groups import Array, GroupedData
+from symae_keras.errors import InputError
+
+_GROUPS_AT_ONCE = 64
+
+
+class RedatumingError(float):
+    """A redatuming error, with the two numbers it must be read beside.
+
+    It is a float, the error of the virtual instances. All three are mean squared
+    errors divided by the variance of the truth: 0 is exact, 1 is no better than the
+    mean over the data.
+
+    Attributes:
+        mean_swap: Error of the linear swap of group means, which learns nothing.
+        reconstruction: Error of the reconstruction. A low one says nothing about
+            whether the codes are disentangled.
+    """
+
+    mean_swap: float
+    reconstruction: float
+
+    def __new__(
+        cls, redatuming: float, mean_swap: float, reconstruction: float
+    ) -> RedatumingError:
+        """Attach the two companions to the number."""
+        self = super().__new__(cls, redatuming)
+        self.mean_swap = mean_swap
+        self.reconstruction = reconstruction
+        return self
+
+    def __repr__(self) -> str:
+        return (
+            f"RedatumingError({float(self):.4f}, mean_swap={self.mean_swap:.4f}, "
+            f"reconstruction={self.reconstruction:.4f})"
+        )
+
+
+def relative_error(prediction: Any, truth: Any) -> float:
+    """Mean squared error over the variance of the truth.
+
+    The variance is taken over all instances pixel by pixel, then averaged over pixels,
+    so that predicting the mean instance has the error 1.
+
+    Args:
+        prediction: Array `(..., *instance_shape)`.
+        truth: Array of the same shape; its first axis at least runs over instances.
+
+    Returns:
+        The ratio, not negative.
+
+    Example:
+    >>> truth = np.array([[0.0, 1.0], [2.0, 3.0]])
+    >>> relative_error(truth.mean(axis=0, keepdims=True) + 0 * truth, truth)
+    1.0
+    """
+    truth = np.asarray(truth, "float64")
+    difference = np.asarray(prediction, "float64") - truth
+    variance = np.var(truth, axis=0).mean()
+    if not variance > 0.0:
+        raise InputError("The truth is constant, so no relative error can be given.")
+    return float(np.mean(difference**2) / variance)
+
+
+def linear_mean_swap(groups: GroupedData, source: Array) -> Array:
+    """Swap group means: `x_j[t] - mean(X_j) + mean(X_i)`, the baseline of baselines.
+
+    Args:
+        groups: Groups to take instances from.
+        source: For each group `j`, the group `i` whose mean is put in; `(groups,)`.
+
+    Returns:
+        Array of the shape of `groups.x`; absent instances are not meaningful.
+    """
+    axes = (1,) * len(groups.instance_shape)
+    present = groups.present.reshape(groups.present.shape + axes)
+    total = np.where(present, groups.x, 0.0).sum(axis=1, keepdims=True)
+    mean = total / np.maximum(present.sum(axis=1, keepdims=True), 1)
+    return np.asarray(groups.x - mean + mean[source])
+
+
+def fixed_pairing(n_groups: int) -> Array:
+    """For each group, the group whose state it is shown in: the next one, cyclically.
+
+    Groups are drawn independently, so the next one is as random as any, and the same
+    pairs are judged for every model.
+    """
+    if n_groups < 2:
+        raise InputError(
+            f"Redatuming needs at least two groups to swap; received {n_groups}."
+        )
+    return (np.arange(n_groups) + 1) % n_groups
+
+
+def in_batches(function: Any, *arrays: Array | None) -> Array:
+    """Apply a function of whole arrays a few groups at a time, to bound memory."""
+    first = next(a for a in arrays if a is not None)
+    parts = []
+    for start in range(0, len(first), _GROUPS_AT_ONCE):
+        part = slice(start, start + _GROUPS_AT_ONCE)
+        parts.append(
+            to_numpy(function(*(None if a is None else a[part] for a in arrays)))
+        )
+    return np.concatenate(parts)
+
+
+def to_numpy(tensor: Any) -> Array:
+    """A float32 NumPy copy of a tensor of any backend and dtype."""
+    import keras
+
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")))
+
+
+def redatuming_error(model: Any, groups: GroupedData) -> RedatumingError:
+    """Error of virtual instances against the exact truth, over a fixed pairing.
+
+    Every instance of every group is shown in the state of the next group.
+
+    Args:
+        model: Anything with `redatum` and `reconstruct`, such as `SymAE`.
+        groups: Simulated groups, which know their `virtual` instances.
+
+    Returns:
+        A float with the attributes `mean_swap` and `reconstruction`.
+
+    Raises:
+        InputError: The groups were measured, or there are fewer than two.
+    """
+    source = fixed_pairing(groups.n_groups)
+    present = groups.present
+    own, instance = np.indices(present.shape)
+    truth = groups.virtual(source[:, None], own, instance)[present]
+    virtual = in_batches(
+        lambda xa, xb, ma, mb: model.redatum(
+            coherent_from=xa, nuisance_from=xb, coherent_mask=ma, nuisance_mask=mb
+        ),
+        groups.x[source],
+        groups.x,
+        None if groups.mask is None else groups.mask[source],
+        groups.mask,
+    )
+    reconstruction = in_batches(model.reconstruct, groups.x, groups.mask)
+    return RedatumingError(
+        relative_error(virtual[present], truth),
+        relative_error(linear_mean_swap(groups, source)[present], truth),
+        relative_error(reconstruction[present], groups.x[present]),
+    )

@@ -1,0 +1,55 @@
+"""Convolutional encoder of one instance with one axis, such as a spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from symae_keras.layers.conv1d_decoder import Conv1DDecoder
+from symae_keras.layers.conv_stack import ConvEncoder
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class Conv1DEncoder(ConvEncoder):
+    """Encodes a spectrum or signal with strided convolutions and one dense layer.
+
+    Each convolution has stride 2 and "same" padding, then normalisation and activation;
+    the maps are flattened and projected linearly to the code. Any length will do.
+
+    Args:
+        output_dim: Size of the code.
+        filters: Channels of each convolution. Defaults to `(32, 64, 128)`.
+        kernel_size: Size of the kernels. Defaults to 5.
+        normalization: `"layer"` (default), `"group"` or `None`.
+        activation: Activation after each normalisation. Defaults to `"gelu"`.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`, where the instance shape is
+            `(pixels,)` or `(pixels, channels)`.
+
+    Output shape:
+        `(batch, output_dim)`.
+
+    Example:
+    >>> from keras import ops
+    >>> Conv1DEncoder(output_dim=8)(ops.ones((4, 251))).shape
+    (4, 8)
+    """
+
+    rank = 1
+    decoder = Conv1DDecoder
+
+    def __init__(
+        self,
+        output_dim: int,
+        filters: Sequence[int] = (32, 64, 128),
+        kernel_size: int = 5,
+        normalization: str | None = "layer",
+        activation: Any = "gelu",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            output_dim, filters, kernel_size, normalization, activation, **kwargs
+        )

@@ -1,0 +1,68 @@
+"""What encoders and decoders share: chains of layers, and one step of a conv stack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from symae_keras.typing import Shape, Tensor
+
+
+def build_chain(chain: Sequence[keras.Layer], shape: Shape) -> Shape:
+    """Build layers one on the output of the other and return the last shape."""
+    for layer in chain:
+        if not layer.built:
+            layer.build(shape)
+        shape = layer.compute_output_shape(shape)
+    return shape
+
+
+def call_chain(chain: Sequence[keras.Layer], inputs: Tensor) -> Tensor:
+    """Call layers one on the output of the other."""
+    for layer in chain:
+        inputs = layer(inputs)
+    return inputs
+
+
+def activation_config(activation: Any) -> Any:
+    """Serialised form of an activation for `get_config`."""
+    return keras.activations.serialize(activation)
+
+
+def normalization_layer(kind: str | None, filters: int, dtype: Any) -> keras.Layer:
+    """Normalisation after a convolution; per instance, never over the batch.
+
+    Args:
+        kind: `"layer"` (over the channels of each pixel), `"group"` (eight channels a
+            group, over all pixels) or `None`.
+        filters: Number of channels.
+        dtype: Dtype policy of the layer.
+
+    Raises:
+        ValueError: `kind` is none of these.
+    """
+    if kind is None:
+        return keras.layers.Identity(dtype=dtype)
+    if kind == "layer":
+        return keras.layers.LayerNormalization(dtype=dtype)
+    if kind == "group":
+        groups = filters // 8 if filters % 8 == 0 else 1
+        return keras.layers.GroupNormalization(groups, dtype=dtype)
+    raise ValueError(
+        "Invalid value received for argument `normalization`. "
+        f"Expected 'layer', 'group' or None. Received: normalization={kind!r}"
+    )
+
+
+def halved(size: int, times: int) -> list[int]:
+    """Lengths of an axis before and after each convolution of stride 2, "same" padded.
+
+    >>> halved(13, 3)
+    [13, 7, 4, 2]
+    """
+    sizes = [size]
+    for _ in range(times):
+        sizes.append(-(-sizes[-1] // 2))
+    return sizes
