@@ -1,0 +1,22 @@
+"""Figures for papers and reports.
+
+Every function returns a `matplotlib.figure.Figure` and shows nothing: save it with
+`figure.savefig("name.pdf")`, or let a notebook display it after `%matplotlib inline`.
+`matplotlib.pyplot` is never imported, so no window or global state is involved.
+"""
+
+from symae_keras.plotting.codes import plot_codes
+from symae_keras.plotting.history import plot_history
+from symae_keras.plotting.instances import plot_error_over_instances
+from symae_keras.plotting.redatuming import plot_redatuming
+from symae_keras.plotting.redatuming_grid import plot_redatuming_grid
+from symae_keras.plotting.trade_off import plot_trade_off
+
+__all__ = [
+    "plot_codes",
+    "plot_error_over_instances",
+    "plot_history",
+    "plot_redatuming",
+    "plot_redatuming_grid",
+    "plot_trade_off",
+]

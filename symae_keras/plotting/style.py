@@ -1,0 +1,99 @@
+"""Colours, sizes and checks that all figures share."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from symae_keras.data.groups import Array
+from symae_keras.errors import InputError
+
+#: Okabe and Ito's palette, which colour-blind readers can tell apart; yellow, faint on
+#: white, comes last.
+PALETTE: Final = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#F0E442",
+)
+MARKERS: Final = "os^DvPX*"
+COHERENT, NUISANCE, VIRTUAL = PALETTE[:3]
+TRUTH: Final = "#000000"
+#: Edge of markers, which makes yellow ones visible.
+EDGE: Final = "0.3"
+
+#: Width of a printed page's text in inches; sizes below are sizes on paper.
+PAGE: Final = 7.2
+FONT_SIZE: Final = 9.0
+
+
+def new_figure(
+    width: float,
+    height: float,
+    layout: Literal["constrained", "compressed"] = "constrained",
+) -> Figure:
+    """An empty figure, sized in inches, that keeps its text inside."""
+    return Figure(figsize=(width, height), dpi=150, layout=layout)
+
+
+def finish(figure: Figure) -> Figure:
+    """Set all text to the one legible size."""
+    for ax in figure.axes:
+        ax.tick_params(which="both", labelsize=FONT_SIZE)
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)  # what findobj was asked for
+        text.set_fontsize(FONT_SIZE)
+    return figure
+
+
+def open_frame(ax: Axes) -> None:
+    """Leave the two spines that carry the axes."""
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def series_style(index: int) -> tuple[str, str]:
+    """Colour and marker of a series; unique for the first 64."""
+    return PALETTE[index % 8], MARKERS[(index + index // 8) % 8]
+
+
+def to_array(name: str, value: Any, ndim: tuple[int, ...]) -> Array:
+    """A NumPy array of one of the ranks given, from an array or a backend's tensor."""
+    if not isinstance(value, (np.ndarray, list, tuple)):
+        from keras import ops  # tensors may live on a device or need no gradient
+
+        value = ops.convert_to_numpy(value)
+    array = np.asarray(value)
+    if array.ndim not in ndim:
+        ranks = " or ".join(str(n) for n in ndim)
+        raise InputError(
+            f"{name} must have {ranks} axes; received an array of shape {array.shape}."
+        )
+    if array.size == 0:
+        raise InputError(f"{name} is empty: its shape is {array.shape}.")
+    return array
+
+
+def check_shape(name: str, array: Array, expected: tuple[int, ...], of: str) -> None:
+    """Reject an array that does not fit another one."""
+    if array.shape != expected:
+        raise InputError(
+            f"{name} must have the shape {expected}, to fit {of}; received "
+            f"{array.shape}."
+        )
+
+
+def to_axis(axis: Any, n_pixels: int) -> Array:
+    """Values of the pixels: those given, or their indices."""
+    if axis is None:
+        return np.arange(n_pixels)
+    axis = to_array("axis", axis, (1,))
+    check_shape("axis", axis, (n_pixels,), "the pixels of the spectra")
+    return np.asarray(axis)

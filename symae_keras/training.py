@@ -1,0 +1,118 @@
+"""One way of training for the command line, the demo and the benchmarks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from symae_keras.data import batches
+from symae_keras.data.groups import Array, GroupedData
+from symae_keras.losses import RelativeMeanSquaredError
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that makes a trained model but the seed.
+
+    A recipe file is a Python file with a docstring (command, cost, expected score) and
+    a `RECIPE` of this class; see the folder zoo/.
+
+    Args:
+        model: Function of the training data and a seed that returns an uncompiled
+            model; the instance shape comes from the data.
+        data: Function of a seed that returns the groups to train on when the user
+            brings none; `None` where the recipe only works on the user's data.
+        epochs: Passes over the groups.
+        batch_size: Groups in a batch.
+        instances: Instances drawn from each group, at most as many as there are;
+            `None` takes all.
+        learning_rate: Of Adam, at first; it falls to 1 % along a cosine.
+    """
+
+    model: Callable[[GroupedData, int], keras.Model]
+    data: Callable[[int], GroupedData] | None = None
+    epochs: int = 32
+    batch_size: int = 16
+    instances: int | None = 8
+    learning_rate: float = 2e-3
+
+
+def data_variance(groups: GroupedData) -> float:
+    """Variance of the present instances pixel by pixel, averaged over pixels."""
+    return float(np.var(groups.x[groups.present], axis=0, dtype="float64").mean())
+
+
+def normalization(groups: GroupedData) -> keras.layers.Normalization:
+    """A layer that takes off the mean instance and divides by one common scale.
+
+    One scale for all pixels keeps their relative weight: dividing each by its own
+    would blow up pixels that hold nothing but noise. For channels-last images the mean
+    is over the pixels too, one value a channel.
+
+    Args:
+        groups: Training data.
+
+    Returns:
+        A `keras.layers.Normalization`, for `SymAE(normalization=...)`.
+    """
+    instances = groups.x[groups.present].astype("float64")
+    # Normalization keeps the last axis only, which is the pixels of a spectrum.
+    axes = tuple(range(instances.ndim - 1))
+    mean: Array = instances.mean(axis=axes)
+    variance = np.full_like(mean, data_variance(groups))
+    return keras.layers.Normalization(mean=mean, variance=variance)
+
+
+def train(
+    model: keras.Model,
+    groups: GroupedData,
+    recipe: Recipe,
+    seed: int = 0,
+    validation: GroupedData | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    epochs: int | None = None,
+) -> keras.callbacks.History:
+    """Compile a model and fit it to groups as a recipe says.
+
+    The loss is the mean squared error over the variance of the training data, so that
+    it reads as a relative error.
+
+    Args:
+        model: An uncompiled model, such as `recipe.model(groups, seed)`.
+        groups: Training data.
+        recipe: Epochs, batch size, instances and learning rate.
+        seed: Seed of the sampler.
+        validation: Groups to evaluate after each epoch, all instances of them.
+        callbacks: More Keras callbacks.
+        epochs: Overrides the epochs of the recipe.
+
+    Returns:
+        The Keras history.
+    """
+    epochs = recipe.epochs if epochs is None else epochs
+    instances = recipe.instances
+    if instances is not None:
+        instances = min(instances, groups.n_instances)
+    dataset = batches(groups, recipe.batch_size, instances, seed)
+    steps = epochs * int(dataset.cardinality())
+    schedule = keras.optimizers.schedules.CosineDecay(
+        recipe.learning_rate, max(steps, 1), alpha=0.01
+    )
+    model.compile(
+        optimizer=keras.optimizers.Adam(schedule),
+        loss=RelativeMeanSquaredError(data_variance(groups)),
+    )
+    held_out: Any = None
+    if validation is not None:
+        held_out = batches(validation, recipe.batch_size, None, shuffle=False)
+    return model.fit(
+        dataset,
+        epochs=epochs,
+        validation_data=held_out,
+        callbacks=list(callbacks),
+        verbose=0,
+    )

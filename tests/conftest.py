@@ -1,0 +1,73 @@
+"""Settings and helpers of the whole test suite."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import hypothesis
+import keras
+import numpy as np
+import pytest
+
+import symae_keras
+
+# The same examples in every run: a suite that fails by chance teaches nobody.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, max_examples=20, derandomize=True, database=None
+)
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_keras():
+    """Seed everything, and undo global settings that a test made."""
+    keras.utils.set_random_seed(0)
+    policy = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture(scope="session")
+def tf():
+    """TensorFlow, for tests that need its tape or its tracing."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("needs the TensorFlow backend")
+    import tensorflow
+
+    return tensorflow
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., str]:
+    """Run code in a fresh process and return what it printed."""
+
+    def run(code: str, *arguments: object, backend: str = "tensorflow") -> str:
+        root = str(Path(symae_keras.__file__).parents[1])
+        path = os.environ.get("PYTHONPATH")
+        finished = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            env={
+                **os.environ,
+                "KERAS_BACKEND": backend,
+                "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
+            },
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+    return run
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(0)

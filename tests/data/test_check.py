@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from symae_keras.data import GroupedData, check
+from symae_keras.errors import InputError
+
+
+def noise(dtype="float32", shape=(4, 3, 5)):
+    return np.random.default_rng(0).normal(size=shape).astype(dtype)
+
+
+def test_good_data_pass_unchanged():
+    x = noise()
+    groups = check(GroupedData(x, ids=np.arange(4), axis=np.arange(5)))
+    assert groups.x is x and groups.mask is None
+    np.testing.assert_array_equal(groups.ids, np.arange(4))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", ">f4"])
+def test_other_floats_become_native_float32(dtype):
+    x = noise(dtype)
+    groups = check(GroupedData(x))
+    assert groups.x.dtype == np.dtype("float32") and groups.x.dtype.isnative
+    np.testing.assert_array_equal(groups.x, x.astype("float32"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("behind", [np.nan, np.inf, 1e300])
+def test_what_is_masked_may_be_anything(dtype, behind):
+    x = noise()
+    mask = np.ones((4, 3), bool)
+    mask[1, 2] = mask[3, 0] = False
+    with np.errstate(over="ignore"):
+        dirty = np.where(mask[..., None], x, behind).astype(dtype)
+    groups = check(GroupedData(dirty, mask=mask))
+    np.testing.assert_array_equal(groups.x[mask], x[mask])
+    np.testing.assert_array_equal(groups.x[~mask], 0.0)
+
+
+def test_the_input_is_not_changed():
+    x = noise()
+    mask = np.ones((4, 3), bool)
+    mask[0, 0], x[0, 0] = False, 9.0
+    check(GroupedData(x, mask=mask))
+    np.testing.assert_array_equal(x[0, 0], 9.0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_values_are_named(bad):
+    x = noise()
+    x[2, 1, 3] = x[2, 1, 4] = x[3, 0, 0] = bad
+    sentence = (
+        "^the data: 3 values are NaN or infinite; correct or mask them; the first is "
+        "at group 2, instance 1, pixel 3.$"
+    )
+    with pytest.raises(InputError, match=sentence):
+        check(GroupedData(x))
+
+
+def test_one_bad_pixel_of_an_image():
+    x = noise(shape=(4, 3, 6, 6, 1))
+    x[1, 2, 4, 5, 0] = np.nan
+    with pytest.raises(InputError, match=r"1 value is NaN.* pixel \(4, 5, 0\)"):
+        check(GroupedData(x))
+
+
+def test_overflow_is_named():
+    x = noise("float64")
+    x[1, 0, 2] = -1e39
+    with pytest.raises(InputError, match="my.npz: 1 value is too large.*pixel 2"):
+        check(GroupedData(x), source="my.npz")
+
+
+def test_too_few_instances():
+    mask = np.arange(3) < np.array([[3], [1], [3], [2]])
+    groups = GroupedData(noise(), mask=mask)
+    assert len(check(groups, min_instances=1)) == 4
+    sentence = (
+        "my.npz: 2 of 4 groups have fewer than 3 present instances; the first is "
+        "group 1 with 1."
+    )
+    with pytest.raises(InputError, match=sentence):
+        check(groups, min_instances=3, source="my.npz")
+
+
+def test_a_group_behind_its_mask():
+    mask = np.ones((4, 3), bool)
+    mask[2] = False
+    with pytest.raises(InputError, match="1 of 4 groups.* group 2 with 0"):
+        check(GroupedData(noise(), mask=mask))
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 5), (4, 0, 5), (4, 3, 0)])
+def test_empty_data(shape):
+    with pytest.raises(InputError, match="x is empty, shape"):
+        check(GroupedData(np.zeros(shape, "float32")))
+
+
+def test_constant_data():
+    x = np.full((4, 3, 5), 2.5)
+    with pytest.raises(InputError, match="all present values are 2.5"):
+        check(GroupedData(x))
+    mask = np.ones((4, 3), bool)
+    mask[0, 0], x[0, 0] = False, 7.0
+    with pytest.raises(InputError, match="all present values are 2.5"):
+        check(GroupedData(x, mask=mask))
+    x[1, 1, 1] = 2.6
+    assert len(check(GroupedData(x, mask=mask))) == 4

@@ -1,0 +1,177 @@
+import io
+import logging
+import re
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from symae_keras.data import GroupedData, load
+from symae_keras.errors import InputError
+
+X = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
+
+
+def save(folder, name="my.npz", **arrays):
+    path = folder / name
+    np.savez(path, **arrays)
+    return path
+
+
+def refusal(path):
+    """The one sentence with which `load` refuses a file."""
+    with pytest.raises(InputError) as error:
+        load(path)
+    sentence = str(error.value)
+    assert str(path) in sentence and "\n" not in sentence
+    return sentence
+
+
+def test_grouped_npz(tmp_path, caplog):
+    mask = np.arange(4) < np.array([[4], [2], [1]])
+    path = save(
+        tmp_path, x=X, mask=mask, axis=np.arange(5.0), axis_label="wavelength (nm)"
+    )
+    groups = load(str(path))
+    np.testing.assert_array_equal(groups.x, X)
+    np.testing.assert_array_equal(groups.mask, mask)
+    np.testing.assert_array_equal(groups.axis, np.arange(5.0))
+    assert groups.axis_label == "wavelength (nm)" and groups.ids is None
+    assert caplog.records == []
+
+
+def test_plain_grouped_npz(tmp_path):
+    groups = load(save(tmp_path, x=X))
+    assert groups.mask is None and groups.axis is None
+    assert groups.axis_label == GroupedData(X).axis_label
+
+
+def test_mask_of_zeros_and_ones(tmp_path):
+    mask = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1]])
+    groups = load(save(tmp_path, x=X, mask=mask))
+    np.testing.assert_array_equal(groups.mask, mask.astype(bool))
+
+
+def test_flat_npz(tmp_path):
+    group = np.array(["b", "a", "b", "b"])
+    groups = load(save(tmp_path, x=X[0], group=group, axis=np.arange(5)))
+    assert groups.ids.tolist() == ["a", "b"]
+    np.testing.assert_array_equal(groups.x[1], X[0, [0, 2, 3]])
+    np.testing.assert_array_equal(groups.mask, [[True, False, False], [True] * 3])
+    np.testing.assert_array_equal(groups.axis, np.arange(5))
+
+
+def test_npy(tmp_path):
+    path = tmp_path / "My.NPY"
+    with path.open("wb") as file:
+        np.save(file, X)
+    np.testing.assert_array_equal(load(path).x, X)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
+def test_integers_are_converted_and_said_so(tmp_path, caplog, dtype):
+    path = save(tmp_path, x=np.ones((2, 2, 2), dtype))
+    assert load(path).x.dtype == np.float32
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("symae_keras", logging.WARNING)
+    assert f"x holds {dtype}; converted to float32" in record.getMessage()
+
+
+def test_unused_keys_are_said_so(tmp_path, caplog):
+    load(save(tmp_path, x=X, masks=np.ones((3, 4)), extra=np.array([None])))
+    (record,) = caplog.records
+    assert record.getMessage().endswith("keys that are not used: masks, extra.")
+
+
+ONES = np.ones((3, 4))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"y": X, "z": X}, "has no key x, the instances; found y, z."),
+        ({}, "found no keys."),
+        ({"x": X[0]}, "received shape (4, 5); flat rows need the key group"),
+        ({"x": X[0, 0], "group": np.zeros(5)}, "at least two; received shape (5,)"),
+        ({"x": X[0], "group": np.zeros(3)}, "shape (4,); received shape (3,)"),
+        ({"x": X[0], "group": np.zeros(4), "mask": ONES}, "keep one"),
+        ({"x": X[:0]}, "x is empty, shape (0, 4, 5)"),
+        ({"x": X[:, :, :0]}, "x is empty, shape (3, 4, 0)"),
+        ({"x": X.astype(complex)}, "real numbers; received dtype complex128"),
+        ({"x": np.full((2, 2, 2), "1.0")}, "real numbers; received dtype <U3"),
+        ({"x": X.astype(object)}, "pickled Python objects"),
+        ({"x": X, "mask": ONES.T}, "(3, 4); received (4, 3)"),
+        ({"x": X, "mask": ONES * 2}, "other values of dtype float64"),
+        ({"x": X, "mask": [[1] * 4, [0] * 4, [0] * 4]}, "2 of 3 groups.* group 1;"),
+        ({"x": X, "axis": np.arange(4)}, "here (5,); received (4,)"),
+        ({"x": X, "axis": np.full(5, np.inf)}, "axis must hold finite real numbers"),
+        ({"x": X, "axis": np.full(5, "a")}, "received dtype <U1"),
+        ({"x": X, "axis_label": [1, 2]}, "axis_label must be one text"),
+    ],
+)
+def test_unusable_content(tmp_path, arrays, sentence):
+    pattern = ".*".join(re.escape(part) for part in sentence.split(".*"))
+    assert re.search(pattern, refusal(save(tmp_path, **arrays)))
+
+
+def test_unusable_paths(tmp_path):
+    assert "does not exist" in refusal(tmp_path / "none.npz")
+    assert "is a folder" in refusal(tmp_path)
+    for name, suffix in (("my.csv", ".csv"), ("my", "(none)")):
+        (tmp_path / name).write_text("1,2")
+        sentence = refusal(tmp_path / name)
+        assert f"the suffix {suffix}; supported are .npz" in sentence
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.npy"])
+@pytest.mark.parametrize("content", [b"", b"P", b"PK\x03\x04", b"\x93NUMPY", b"junk"])
+def test_no_numpy_file(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert "cannot be read: " in refusal(path)
+
+
+def test_pickles_are_never_run(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.array([{"a": 1}]))
+    assert "pickled Python objects, which are refused" in refusal(path)
+
+
+def files():
+    """A stored archive, a compressed one and a plain array, as bytes."""
+    for write in (np.savez, np.savez_compressed):
+        buffer = io.BytesIO()
+        write(buffer, x=X, mask=np.ones((3, 4), bool))
+        yield ".npz", buffer.getvalue()
+    buffer = io.BytesIO()
+    np.save(buffer, X)
+    yield ".npy", buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"), list(files()), ids=["npz", "zipped", "npy"]
+)
+@settings(
+    deadline=None,
+    max_examples=80,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_any_damage_is_one_sentence_or_harmless(tmp_path, suffix, content, data):
+    damaged = bytearray(content)
+    if data.draw(st.booleans()):
+        damaged = damaged[: data.draw(st.integers(0, len(content) - 1))]
+    for _ in range(data.draw(st.integers(0, 3))):
+        # Aimed at headers, where damage confuses the parsers most.
+        place = data.draw(st.integers(0, len(content) - 1) | st.integers(0, 200))
+        if place < len(damaged):
+            damaged[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / f"damaged{suffix}"
+    path.write_bytes(damaged)
+    try:
+        groups = load(path)
+    except InputError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+    else:
+        assert groups.x.ndim >= 3 and groups.x.size > 0

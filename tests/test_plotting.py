@@ -1,0 +1,536 @@
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from symae_keras.errors import InputError
+from symae_keras.plotting import (
+    plot_codes,
+    plot_error_over_instances,
+    plot_history,
+    plot_redatuming,
+    plot_redatuming_grid,
+    plot_trade_off,
+)
+from symae_keras.plotting.style import FONT_SIZE
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def rendered(figure: Figure) -> Figure:
+    """The figure, once drawn: legible, nothing cut off, no two tick labels touching."""
+    assert isinstance(figure, Figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer)
+    assert buffer.getvalue().startswith(b"\x89PNG")
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    page = figure.bbox
+    for text in figure.findobj(Text):
+        if not text.get_text() or not text.get_visible():
+            continue
+        assert text.get_fontsize() >= FONT_SIZE == 9.0
+        box = text.get_window_extent(renderer)
+        if text in hidden_tick_labels(figure):
+            continue
+        assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, text
+        assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1, text
+    return figure
+
+
+def hidden_tick_labels(figure: Figure) -> set[Text]:
+    """Labels kept for ticks outside of the limits, which are not drawn."""
+    labels = set()
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            labels |= {
+                label
+                for tick in ticks
+                if not low <= tick.get_loc() <= high
+                for label in (tick.label1, tick.label2)
+            }
+    return labels
+
+
+def curve(ax, index=0):
+    return ax.lines[index].get_ydata()
+
+
+class TestRedatumingOfSpectra:
+    def arrays(self, n=2, pixels=30):
+        return [rng(i).normal(size=(n, pixels)) for i in range(4)]
+
+    @pytest.mark.parametrize("n", [1, 2, 3, 5])
+    def test_panels_hold_the_spectra_and_their_difference(self, n):
+        coherent, nuisance, virtual, truth = self.arrays(n)
+        axis = np.linspace(400.0, 700.0, 30)
+        figure = rendered(
+            plot_redatuming(
+                coherent, nuisance, virtual, truth, axis, "wavelength (nm)", "flux (Jy)"
+            )
+        )
+        assert len(figure.axes) == 4 * n
+        for i in range(n):
+            panels = figure.axes[4 * i : 4 * i + 4]
+            np.testing.assert_array_equal(curve(panels[0]), coherent[i])
+            np.testing.assert_array_equal(curve(panels[1]), nuisance[i])
+            drawn = {line.get_label(): line.get_ydata() for line in panels[2].lines}
+            np.testing.assert_array_equal(drawn["virtual"], virtual[i])
+            np.testing.assert_array_equal(drawn["truth"], truth[i])
+            np.testing.assert_allclose(curve(panels[3], -1), truth[i] - virtual[i])
+            np.testing.assert_array_equal(panels[0].lines[0].get_xdata(), axis)
+            rms = np.sqrt(np.mean((truth[i] - virtual[i]) ** 2))
+            assert f"rms {rms:.2g}" in panels[3].get_title("left")
+        assert figure.get_supxlabel() == "wavelength (nm)"
+        assert figure.get_supylabel() == "flux (Jy)"
+
+    def test_without_truth_there_is_no_residual(self):
+        figure = rendered(plot_redatuming(*self.arrays()[:3]))
+        assert len(figure.axes) == 6
+        np.testing.assert_array_equal(figure.axes[0].lines[0].get_xdata(), range(30))
+        assert len(figure.axes[2].lines) == 1
+
+    def test_the_three_spectra_of_an_example_share_their_scale(self):
+        coherent, nuisance, virtual, truth = self.arrays(1)
+        figure = plot_redatuming(coherent * 10, nuisance, virtual, truth)
+        limits = [ax.get_ylim() for ax in figure.axes]
+        assert limits[0] == limits[1] == limits[2] != limits[3]
+        assert limits[0][1] >= 10 * coherent.max()
+
+    def test_gaps_in_the_truth_do_not_spoil_the_residual(self):
+        coherent, nuisance, virtual, truth = self.arrays(1)
+        truth[0, :10] = np.nan
+        figure = rendered(plot_redatuming(coherent, nuisance, virtual, truth))
+        rms = np.sqrt(np.mean((truth - virtual)[0, 10:] ** 2))
+        assert f"rms {rms:.2g}" in figure.axes[3].get_title("left")
+
+    def test_tensors_of_the_backend_are_welcome(self):
+        coherent, nuisance, virtual, truth = self.arrays()
+        tensor = keras.ops.convert_to_tensor(virtual.astype("float32"))
+        figure = plot_redatuming(coherent, nuisance, tensor, truth)
+        np.testing.assert_allclose(curve(figure.axes[2], -1), virtual[0], rtol=1e-6)
+
+    @pytest.mark.parametrize("wrong", ["nuisance_source", "virtual", "truth"])
+    def test_arrays_must_fit(self, wrong):
+        coherent, nuisance, virtual, truth = self.arrays()
+        arguments = {
+            "coherent_source": coherent,
+            "nuisance_source": nuisance,
+            "virtual": virtual,
+            "truth": truth,
+        }
+        arguments[wrong] = arguments[wrong][:, 1:]
+        with pytest.raises(InputError, match=rf"^{wrong} must have .*\(2, 29\)\.$"):
+            plot_redatuming(**arguments)
+
+    def test_axis_must_fit(self):
+        with pytest.raises(InputError, match=r"^axis .*\(30,\).*received \(29,\)\.$"):
+            plot_redatuming(*self.arrays(), axis=np.arange(29))
+
+    def test_one_spectrum_needs_its_example_axis(self):
+        with pytest.raises(InputError, match=r"coherent_source must have 2 or 3 or 4"):
+            plot_redatuming(*(array[0] for array in self.arrays()))
+
+
+class TestRedatumingOfImages:
+    def arrays(self, channels=(1,), n=2):
+        shape = (n, 8, 10, *channels)
+        return [rng(i).normal(size=shape) for i in range(4)]
+
+    @pytest.mark.parametrize("channels", [(), (1,)])
+    def test_grey_images_share_one_scale(self, channels):
+        arrays = self.arrays(channels)
+        figure = rendered(plot_redatuming(*arrays, value_label="counts"))
+        panels = np.array(figure.axes[:10]).reshape(2, 5)
+        low = min(array.min() for array in arrays)
+        high = max(array.max() for array in arrays)
+        for row in range(2):
+            for ax, array in zip(panels[row], arrays, strict=False):
+                shown = ax.images[0]
+                np.testing.assert_array_equal(
+                    shown.get_array(), array[row].reshape(8, 10)
+                )
+                assert shown.get_clim() == (low, high)
+            residual = panels[row, 4].images[0]
+            difference = (arrays[3] - arrays[2]).reshape(2, 8, 10)
+            np.testing.assert_allclose(residual.get_array(), difference[row])
+            bound = np.abs(difference).max()
+            np.testing.assert_allclose(residual.get_clim(), (-bound, bound))
+        bars = figure.axes[10:]
+        assert [bar.get_xlabel() for bar in bars] == ["counts", "truth − virtual"]
+        assert [ax.get_title() for ax in panels[0]] == [
+            "coherent source",
+            "nuisance source",
+            "virtual",
+            "truth",
+            "residual",
+        ]
+
+    def test_without_truth_there_are_three_columns(self):
+        assert len(rendered(plot_redatuming(*self.arrays()[:3])).axes) == 2 * 3 + 1
+
+    def test_colour_images_are_scaled_together(self):
+        arrays = self.arrays((3,))
+        figure = rendered(plot_redatuming(*arrays))
+        assert len(figure.axes) == 10 + 1
+        low = min(array.min() for array in arrays)
+        high = max(array.max() for array in arrays)
+        shown = figure.axes[2].images[0].get_array()
+        np.testing.assert_allclose(shown, (arrays[2][0] - low) / (high - low))
+        residual = figure.axes[4].images[0].get_array()
+        np.testing.assert_allclose(residual, (arrays[3] - arrays[2])[0].mean(axis=-1))
+
+    def test_a_perfect_constant_image_can_be_shown(self):
+        ones = np.ones((1, 4, 4, 3))
+        figure = rendered(plot_redatuming(ones, ones, ones, ones))
+        assert figure.axes[4].images[0].get_clim() == (-1.0, 1.0)
+
+    def test_other_channels_are_refused(self):
+        with pytest.raises(InputError, match="received 2: select the channels"):
+            plot_redatuming(*self.arrays((2,)))
+
+    def test_an_axis_is_refused(self):
+        with pytest.raises(InputError, match="axis belongs to spectra"):
+            plot_redatuming(*self.arrays(), axis=np.arange(8))
+
+
+class TestRedatumingGrid:
+    @pytest.mark.parametrize("shape", [(6, 7), (6, 7, 1), (6, 7, 3)])
+    def test_cells_of_images(self, shape):
+        states, nuisances = rng(0).random((2, *shape)), rng(1).random((3, *shape))
+        virtual = rng(2).random((2, 3, *shape))
+        figure = rendered(plot_redatuming_grid(states, nuisances, virtual))
+        colour = shape[-1] == 3
+        assert len(figure.axes) == 3 * 4 - 1 + (not colour)
+        low = min(a.min() for a in (states, nuisances, virtual))
+        span = max(a.max() for a in (states, nuisances, virtual)) - low
+        expected = [*nuisances]
+        for state, row in zip(states, virtual, strict=True):
+            expected += [state, *row]
+        for ax, image in zip(figure.axes, expected, strict=False):
+            want = (image - low) / span if colour else image.reshape(6, 7)
+            np.testing.assert_allclose(ax.images[0].get_array(), want)
+
+    def test_cells_of_spectra(self):
+        states, nuisances = rng(0).random((2, 9)), rng(1).random((3, 9))
+        virtual = rng(2).random((2, 3, 9))
+        axis = np.linspace(1.0, 2.0, 9)
+        figure = rendered(
+            plot_redatuming_grid(states, nuisances, virtual, axis, "energy (eV)", "dB")
+        )
+        assert len(figure.axes) == 11
+        np.testing.assert_array_equal(curve(figure.axes[0]), nuisances[0])
+        np.testing.assert_array_equal(curve(figure.axes[3]), states[0])
+        np.testing.assert_array_equal(curve(figure.axes[-1]), virtual[1, 2])
+        np.testing.assert_array_equal(figure.axes[5].lines[0].get_xdata(), axis)
+        assert len({ax.get_ylim() for ax in figure.axes}) == 1
+        assert figure.get_supxlabel() == "energy (eV)"
+        assert figure.axes[0].get_title() == "nuisance 1"
+
+    def test_heads_of_a_wide_grid_do_not_touch(self):
+        images = rng(0).random((14, 4, 4))
+        figure = rendered(plot_redatuming_grid(images[:1], images, images[None]))
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        heads = [ax.title.get_window_extent(renderer) for ax in figure.axes[:14]]
+        assert figure.axes[13].get_title() == "14"
+        assert all(a.x1 < b.x0 for a, b in zip(heads, heads[1:], strict=False))
+
+    def test_arrays_must_fit(self):
+        images = rng(0).random((2, 4, 4))
+        with pytest.raises(InputError, match=r"^virtual .*\(2, 2, 4, 4\).*\(2, 1, 4,"):
+            plot_redatuming_grid(images, images, images[:, None])
+        with pytest.raises(InputError, match=r"^nuisances .*received \(2, 3, 4\)\.$"):
+            plot_redatuming_grid(images, images[:, 1:], images[None])
+        with pytest.raises(InputError, match="axis belongs to spectra"):
+            grid = np.stack([images, images])
+            plot_redatuming_grid(images, images, grid, axis=np.arange(4))
+
+
+class TestCodes:
+    def test_principal_components_of_known_axes(self):
+        # Three directions of known, uncorrelated spread, hidden by a rotation.
+        signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
+        rotation = np.linalg.qr(rng().normal(size=(3, 3)))[0]
+        codes = signs * [3.0, 2.0, 1.0] @ rotation + 5.0
+        figure = rendered(plot_codes(codes, np.arange(8.0), "phase (rad)"))
+        ax, bar = figure.axes
+        points = ax.collections[0].get_offsets()
+        np.testing.assert_allclose(
+            np.abs(points), np.abs(signs[:, :2] * [3, 2]), rtol=1e-9
+        )
+        assert ax.get_xlabel() == "coherent code, principal component 1 (64 %)"
+        assert ax.get_ylabel() == "coherent code, principal component 2 (29 %)"
+        assert bar.get_ylabel() == "phase (rad)"
+        np.testing.assert_array_equal(ax.collections[0].get_array(), np.arange(8.0))
+
+    def test_two_components_are_shown_as_they_are(self):
+        codes = rng().normal(size=(20, 2)) + 7.0
+        figure = rendered(plot_codes(codes, codes[:, 0], "t", "nuisance code"))
+        np.testing.assert_array_equal(
+            figure.axes[0].collections[0].get_offsets(), codes
+        )
+        assert figure.axes[0].get_xlabel() == "nuisance code, component 1"
+
+    @pytest.mark.parametrize(
+        ("colour", "heights"),
+        [
+            ([0.3, 0.1, 0.2], [0.3, 0.1, 0.2]),
+            (["b", "a", "b"], [1, 0, 1]),
+            ([True, False, True], [1, 0, 1]),
+        ],
+    )
+    def test_one_component_is_shown_against_the_parameter(self, colour, heights):
+        codes = np.array([[1.0], [2.0], [3.0]])
+        ax = rendered(plot_codes(codes, colour, "parameter")).axes[0]
+        points = ax.collections[0].get_offsets()
+        np.testing.assert_array_equal(points, np.stack([codes[:, 0], heights], axis=1))
+        assert ax.get_ylabel() == "parameter"
+
+    @pytest.mark.parametrize("n_classes", [2, 10, 24])
+    def test_every_label_has_a_look_of_its_own(self, n_classes):
+        labels = np.arange(72) % n_classes
+        codes = rng().normal(size=(72, 4))
+        ax = rendered(plot_codes(codes, labels, "digit")).axes[0]
+        assert [c.get_label() for c in ax.collections] == [
+            str(n) for n in range(n_classes)
+        ]
+        looks = {
+            (*c.get_facecolor()[0], c.get_paths()[0].vertices.tobytes())
+            for c in ax.collections
+        }
+        assert len(looks) == n_classes
+        assert all(
+            len(c.get_offsets()) == np.sum(labels == n)
+            for n, c in enumerate(ax.collections)
+        )
+
+    def test_bad_input(self):
+        codes = rng().normal(size=(30, 4))
+        with pytest.raises(InputError, match=r"^colour must have the shape \(30,\)"):
+            plot_codes(codes, np.arange(29.0), "t")
+        with pytest.raises(InputError, match="30 different labels"):
+            plot_codes(codes, np.arange(30), "t")
+        with pytest.raises(InputError, match="at least two different codes"):
+            plot_codes(np.ones((5, 4)), np.arange(5.0), "t")
+        with pytest.raises(InputError, match="codes is empty"):
+            plot_codes(np.ones((0, 4)), np.ones(0), "t")
+
+
+class TestHistory:
+    logs = {
+        "val_loss": [1.1, 0.7, 0.6],
+        "loss": [1.0, 0.5, 0.25],
+        "noise_strength": [0.5, 0.3, 0.2],
+        "mae": [0.9, 0.8, 0.7],
+        "val_mae": [0.95, 0.85, 0.75],
+    }
+
+    def check(self, figure):
+        assert [ax.get_ylabel() for ax in rendered(figure).axes] == [
+            "loss",
+            "noise_strength",
+            "mae",
+        ]
+        loss, strength, mae = figure.axes
+        assert loss.get_yscale() == "log"
+        assert strength.get_yscale() == "linear"
+        drawn = [curve(loss), curve(loss, 1), curve(strength), curve(mae, 1)]
+        keys = ["loss", "val_loss", "noise_strength", "val_mae"]
+        np.testing.assert_array_equal(drawn, [self.logs[key] for key in keys])
+        np.testing.assert_array_equal(loss.lines[0].get_xdata(), [1, 2, 3])
+        assert figure.axes[-1].get_xlabel() == "epoch"
+
+    def test_of_a_dict(self):
+        self.check(plot_history(self.logs))
+
+    def test_of_what_fit_returned(self):
+        self.check(plot_history(SimpleNamespace(history=self.logs, epoch=[0, 1, 2])))
+
+    @pytest.mark.parametrize("convert", [str, lambda path: path])
+    def test_of_a_file(self, tmp_path, convert):
+        path = tmp_path / "history.csv"
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["epoch", *self.logs])
+            writer.writerows(zip(range(3), *self.logs.values(), strict=True))
+        self.check(plot_history(convert(path)))
+
+    def test_of_keras(self, tmp_path):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        x, y = np.ones((4, 2)), np.zeros((4, 1))
+        path = tmp_path / "history.csv"
+        history = model.fit(
+            *(x, y),
+            epochs=4,
+            validation_data=(x, y),
+            validation_freq=2,
+            callbacks=[keras.callbacks.CSVLogger(path)],
+            verbose=0,
+        )
+        ax = rendered(plot_history(path)).axes[0]
+        np.testing.assert_allclose(curve(ax), history.history["loss"], rtol=1e-6)
+        np.testing.assert_array_equal(ax.lines[0].get_xdata(), [1, 2, 3, 4])
+        np.testing.assert_array_equal(ax.lines[1].get_xdata(), [2, 4])
+        np.testing.assert_allclose(curve(ax, 1), history.history["val_loss"], rtol=1e-6)
+        # The object does not say at which epochs it validated; guessing would mislead.
+        with pytest.raises(InputError, match="give the history.csv"):
+            plot_history(history)
+
+    def test_a_loss_that_turns_negative_is_not_put_on_a_logarithmic_axis(self):
+        ax = rendered(plot_history({"loss": [1.0, -1.0]})).axes[0]
+        assert ax.get_yscale() == "linear"
+
+    def test_bad_input(self, tmp_path):
+        with pytest.raises(InputError, match=r"received \['accuracy'\]"):
+            plot_history({"accuracy": [1.0]})
+        with pytest.raises(InputError, match="received nothing"):
+            plot_history({})
+        with pytest.raises(InputError, match="received int"):
+            plot_history(3)
+        with pytest.raises(InputError, match="Cannot read the history .*missing"):
+            plot_history(tmp_path / "missing.csv")
+        (tmp_path / "empty.csv").write_text("epoch,loss\n")
+        with pytest.raises(InputError, match="holds no epochs"):
+            plot_history(tmp_path / "empty.csv")
+
+
+class TestErrorOverInstances:
+    def test_median_band_and_limit(self):
+        # Given out of order, with the seeds out of order too.
+        n_instances = np.array([16, 4, 64])
+        seeds = np.array([3.0, 1.0, 2.0])
+        errors = {"a": seeds / n_instances[:, None], "b": [0.5, 0.6, 0.7]}
+        limit = 0.5 / n_instances
+        figure = rendered(
+            plot_error_over_instances(n_instances, errors, limit, {"a": "SymAE"})
+        )
+        (ax,) = figure.axes
+        assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+        lines = {line.get_label(): line for line in ax.lines}
+        assert list(lines) == ["SymAE", "b", "limit"]
+        count = np.array([4, 16, 64])
+        for line in lines.values():
+            np.testing.assert_array_equal(line.get_xdata(), count)
+        np.testing.assert_allclose(lines["SymAE"].get_ydata(), 2.0 / count)
+        np.testing.assert_allclose(lines["b"].get_ydata(), [0.6, 0.5, 0.7])
+        np.testing.assert_allclose(lines["limit"].get_ydata(), 0.5 / count)
+        (band,) = ax.collections  # one seed has no band
+        corners = band.get_paths()[0].vertices
+        for n in count:
+            heights = corners[corners[:, 0] == n, 1]
+            np.testing.assert_allclose([heights.min(), heights.max()], [1 / n, 3 / n])
+
+    def test_many_numbers_of_instances_keep_their_labels_apart(self):
+        n_instances = np.arange(1, 33)
+        figure = rendered(
+            plot_error_over_instances(n_instances, {"a": 1 / n_instances})
+        )
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        labels = figure.axes[0].get_xticklabels()
+        boxes = [label.get_window_extent(renderer) for label in labels]
+        assert labels[0].get_text() == "1"
+        assert len(labels) > 8
+        assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
+
+    def test_bad_input(self):
+        with pytest.raises(InputError, match=r"^errors\['a'\] .*\(2, 3\).*\(3, 3\)\.$"):
+            plot_error_over_instances([1, 2], {"a": np.ones((3, 3))})
+        with pytest.raises(InputError, match=r"^limit must have the shape \(2,\)"):
+            plot_error_over_instances([1, 2], {"a": [1, 1]}, limit=[1.0])
+        with pytest.raises(InputError, match=r"^errors\['a'\] must be positive"):
+            plot_error_over_instances([1, 2], {"a": [1.0, 0.0]})
+        with pytest.raises(InputError, match="holds no method"):
+            plot_error_over_instances([1, 2], {})
+
+
+class TestTradeOff:
+    def test_points_are_numbered_and_named(self):
+        figure = rendered(
+            plot_trade_off(
+                [1.0, 2.0, 3.0],
+                [6.0, 5.0, 4.0],
+                ["SymAE", "VAE", "GVAE"],
+                "error",
+                "leakage",
+                groups=["grouped", "single", "grouped"],
+            )
+        )
+        (ax,) = figure.axes
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("error", "leakage")
+        grouped, single = ax.collections
+        np.testing.assert_array_equal(grouped.get_offsets(), [[1, 6], [3, 4]])
+        np.testing.assert_array_equal(single.get_offsets(), [[2, 5]])
+        assert to_rgb(grouped.get_facecolor()[0]) != to_rgb(single.get_facecolor()[0])
+        assert [text.get_text() for text in ax.texts] == ["1", "2", "3"]
+        assert [text.xy for text in map(vars_xy, ax.texts)] == [(1, 6), (2, 5), (3, 4)]
+        names = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert names == ["grouped", "1  SymAE", "3  GVAE", "single", "2  VAE"]
+
+    @settings(deadline=None, max_examples=8)
+    @given(
+        st.lists(
+            st.tuples(st.floats(0, 1, width=16), st.floats(0, 0.1, width=16)),
+            min_size=1,
+            max_size=12,
+        )
+    )
+    def test_numbers_cover_neither_each_other_nor_markers(self, points):
+        x, y = np.array(points).T
+        names = [f"model {n}" for n in range(len(x))]
+        figure = rendered(plot_trade_off(x, y, names, "x", "y"))
+        (ax,) = figure.axes
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        boxes = [Text.get_window_extent(text, renderer) for text in ax.texts]
+        for i, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:i])
+            for place in ax.transData.transform(np.stack([x, y], axis=1)):
+                assert not box.contains(*place)
+
+    def test_bad_input(self):
+        with pytest.raises(InputError, match=r"^y must have the shape \(2,\)"):
+            plot_trade_off([1.0, 2.0], [1.0], ["a", "b"], "x", "y")
+        with pytest.raises(InputError, match="labels must name each of the 2 points"):
+            plot_trade_off([1.0, 2.0], [1.0, 2.0], ["a"], "x", "y")
+        with pytest.raises(InputError, match="groups must name each of the 2 points"):
+            plot_trade_off([1.0, 2.0], [1.0, 2.0], ["a", "b"], "x", "y", ["g"])
+        with pytest.raises(InputError, match="must be finite"):
+            plot_trade_off([1.0, np.nan], [1.0, 2.0], ["a", "b"], "x", "y")
+
+
+def vars_xy(annotation):
+    return SimpleNamespace(xy=tuple(annotation.xy))
+
+
+def test_no_global_state_is_touched():
+    code = """
+import sys, io
+import matplotlib
+before = dict(matplotlib.rcParams)
+import numpy as np
+from symae_keras import plotting
+x = np.random.default_rng(0).random((2, 8))
+plotting.plot_redatuming(x, x, x, x).savefig(io.BytesIO())
+plotting.plot_codes(x, x[:, 0], "t").savefig(io.BytesIO())
+plotting.plot_trade_off([1.0], [2.0], ["a"], "x", "y").savefig(io.BytesIO())
+assert "matplotlib.pyplot" not in sys.modules
+assert "keras" not in sys.modules
+assert dict(matplotlib.rcParams) == before
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -1,0 +1,34 @@
+"""SymAE with convolutions on simulated images of shapes.
+
+Command: symae train symae_shapes
+Cost:    TBD
+Expect:  TBD
+"""
+
+from __future__ import annotations
+
+import keras
+
+from symae_keras.data import GroupedData, simulate_shapes
+from symae_keras.models import SymAE
+from symae_keras.training import Recipe, normalization
+
+
+def data(seed: int) -> GroupedData:
+    """1000 shapes; four in five are trained on."""
+    return simulate_shapes(n_states=1000, n_instances=16, seed=seed)
+
+
+def model(groups: GroupedData, seed: int) -> keras.Model:
+    """Two strided convolutions each way."""
+    return SymAE(
+        groups.instance_shape,
+        coherent_dim=16,
+        nuisance_dim=8,
+        encoder="conv2d",
+        normalization=normalization(groups),
+        seed=seed,
+    )
+
+
+RECIPE = Recipe(model=model, data=data, epochs=20)
