@@ -19,6 +19,10 @@ from symae_keras.errors import InputError
 CHECKPOINT: Final = "checkpoint"
 
 
+class Interrupted(Exception):
+    """The user stopped a run; the text says what is left and how to go on."""
+
+
 @contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Give a path to write to, which takes the place of `path` if nothing fails.
@@ -42,7 +46,9 @@ def written_aside(path: Path) -> Iterator[Path]:
         yield aside
         os.replace(aside, path)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}.") from error
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}."
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             aside.unlink()
@@ -97,10 +103,6 @@ class Draft:
         # Renaming a link would replace the link, not the folder it stands for.
         self._place = Path(os.path.realpath(self.out))
         self._contents = contents
-        self._force = force
-        flags = "--force to replace it"
-        if resume is not None:
-            flags += " or --resume to go on with it"
         if Path.cwd().is_relative_to(self._place):
             raise InputError(
                 f"The output folder {out} is the current folder or holds it; name a "
@@ -108,37 +110,41 @@ class Draft:
             )
         self._aside = self._place.with_name(self._place.name + ".partial")
         self._old = self._place.with_name(self._place.name + ".replaced")
-        #: Folder aside as the user would spell it.
-        self.aside = self.out.with_name(self._aside.name)
+        #: The folder aside, spelt as the user would.
+        self.aside = self._aside
+        if not self.out.is_symlink():
+            self.aside = self.out.with_name(self._aside.name)
+        check_writable(self._place)
         if os.path.lexists(self._old):
             raise InputError(
                 f"{self._old} is left over from a replaced folder; move it away."
             )
-        check_writable(self._place)
+        in_use, left_over = _in_use(self._place), _in_use(self._aside)
+        finished = in_use and (self._place / "model.keras").is_file()
         #: Whether `out` is complete and to be left as it is.
-        self.complete = False
-        in_use = _in_use(self.out)
-        if in_use and force:
-            self._refuse_foreign(self.out)
-        elif in_use and resume and (self._place / "model.keras").is_file():
-            self.complete = True
-        elif in_use:
-            raise InputError(f"{out} is not empty; choose another --out, or {flags}.")
-        left_over = _in_use(self.aside)
-        if left_over and self.complete:
-            raise InputError(
-                f"{out} is complete, and {self.aside} holds a later run that was "
-                "interrupted; give --resume and --force to finish it and replace "
-                f"{out}, or remove it."
-            )
-        if left_over and not resume:
-            if not force:
-                raise InputError(
-                    f"{self.aside} is left over from an interrupted run; give {flags}."
-                )
-            self._refuse_foreign(self.aside)
+        self.complete = bool(resume) and finished and not (left_over and force)
         #: Whether there is a run aside to go on with.
-        self.resumes = left_over and bool(resume)
+        self.resumes = bool(resume) and left_over
+        if self.complete and left_over:
+            raise InputError(
+                f"{out} is complete, and {self.aside} is left over from a later run; "
+                "give --resume and --force to finish that and replace this, or remove "
+                "one of them."
+            )
+        if self.complete:
+            return
+        flags = "give --force to replace it"
+        if resume is False:
+            flags += ", or --resume to go on with it"
+        if in_use and not force:
+            raise InputError(f"{out} is not empty; choose another --out, or {flags}.")
+        if left_over and not resume and not force:
+            raise InputError(
+                f"{self.aside} is left over from an interrupted run; {flags}."
+            )
+        for folder in (self._place, self._aside):
+            if _in_use(folder) and not (folder == self._aside and resume):
+                self._refuse_foreign(folder)
 
     def _refuse_foreign(self, folder: Path) -> None:
         for entry in sorted(os.listdir(folder)):
@@ -161,7 +167,7 @@ class Draft:
             self._aside.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"{self.out} cannot be made: {error.strerror}."
+                f"{self.out} cannot be made: {error.strerror or error}."
             ) from error
         return self._aside
 
@@ -178,7 +184,6 @@ class Draft:
             shutil.rmtree(self._aside, ignore_errors=True)
 
     def _put_in_place(self) -> None:
-        shutil.rmtree(self._aside / CHECKPOINT, ignore_errors=True)
         if self._place.is_dir():
             # Empty, or of our own making and forced.
             os.rename(self._place, self._old)

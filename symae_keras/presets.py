@@ -130,8 +130,8 @@ def one_line(error: BaseException) -> str:
     """An exception as a clause: its class, unless it speaks for itself, and its text.
 
     Example:
-    >>> one_line(KeyError("no such\\nkey"))
-    "KeyError: 'no such key'"
+    >>> one_line(OSError("the disk is full."))
+    'OSError: the disk is full'
     """
     # Keras appends pages of context to its messages, after the first paragraph.
     first = str(error).strip().split("\n\n")[0]

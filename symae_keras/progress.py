@@ -54,7 +54,8 @@ class EpochProgress(keras.callbacks.Callback):
         traceback: TracebackType | None,
     ) -> None:
         """End the bar."""
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Show the bar, which starts where a resumed run does."""

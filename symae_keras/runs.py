@@ -32,12 +32,21 @@ RUN_CONTENTS: Final = (
     "figures",
     CHECKPOINT,
 )
+#: Entries of config.json that are read back, by the entry that they are in.
+_CONFIG: Final = {"recipe": ("name", "source", "sha256"), "data": ("file", "sha256")}
 
 
 def file_hash(path: str | PathLike[str]) -> str:
-    """SHA-256 of the bytes of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of the bytes of a file.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def environment() -> dict[str, str]:
@@ -74,10 +83,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())
-        if not {"recipe", "data", "seed", "instance_shape"} <= set(config):
-            raise ValueError("entries are missing")
+        for name, entries in _CONFIG.items():
+            for entry in entries:
+                config[name][entry]
+        for name in ("seed", "train_fraction", "instance_shape"):
+            config[name]
     except FileNotFoundError:
         raise InputError(f"{folder} is not a run folder: no config.json.") from None
+    except KeyError as error:
+        raise InputError(f"{path} has no entry {error}.") from None
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} cannot be read: {one_line(error)}.") from None
     return dict(config)

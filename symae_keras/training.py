@@ -114,5 +114,6 @@ def train(
         epochs=epochs,
         validation_data=held_out,
         callbacks=list(callbacks),
+        shuffle=False,  # the data set shuffles itself
         verbose=0,
     )

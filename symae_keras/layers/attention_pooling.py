@@ -92,14 +92,20 @@ class AttentionPooling(keras.Layer):
         """Pool over axis 1."""
         batch, instances = ops.shape(inputs)[:2]
         heads = (batch, instances, self.num_heads, self.key_dim)
+        if mask is not None:
+            # Padding may hold NaN, which no weight of 0 would stop.
+            mask = ops.cast(mask, "bool")
+            inputs = ops.where(mask[:, :, None], inputs, 0.0)
         keys = ops.reshape(self.key_projection(inputs), heads)
         values = ops.reshape(self.value_projection(inputs), heads)
         scores = ops.einsum("shd,bthd->bsht", self.seeds, keys)
         scores = ops.cast(scores, "float32") / self.key_dim**0.5
         if mask is not None:
-            present = ops.cast(mask, "bool")[:, None, None, :]
+            present = mask[:, None, None, :]
             scores = ops.where(present, scores, _LOWEST)
-        weights = ops.softmax(scores, axis=-1)
+        # By hand: `ops.softmax` warns where a group has one instance.
+        weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))
+        weights = weights / ops.sum(weights, axis=-1, keepdims=True)
         if mask is not None:
             # Nothing present: the softmax above is uniform over padding.
             weights = ops.where(present, weights, 0.0)

@@ -14,14 +14,14 @@ from symae_keras.layers.conv_stack import ConvDecoder
 class Conv1DDecoder(ConvDecoder):
     """Decodes a code to a spectrum or signal with transposed convolutions of stride 2.
 
-    A dense layer makes the smallest map; each step doubles it and crops it to the size
-    that the mirrored encoder had there, so that any length comes out exactly. The
-    last convolution is linear, in data units.
+    A dense layer makes the smallest map. Each step doubles it and crops it to the size
+    that the mirrored encoder had there, so that any length comes out
+    exactly. The last step is linear, in data units.
 
     Args:
         instance_shape: `(pixels,)` or `(pixels, channels)`.
-        filters: Channels of the dense map and of the steps but the last, which repeats
-            the last entry. Defaults to `(128, 64, 32)`.
+        filters: Channels of the dense map and of each step but the last, which gives the
+            channels of the instance. Defaults to `(128, 64, 32)`.
         kernel_size: Size of the kernels. Defaults to 5.
         normalization: `"layer"` (default), `"group"` or `None`.
         activation: Activation after each normalisation. Defaults to `"gelu"`.

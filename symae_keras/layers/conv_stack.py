@@ -135,7 +135,7 @@ class ConvEncoder(_ConvStack):
 
 
 class ConvDecoder(_ConvStack):
-    """Decoder of any rank: a dense layer, transposed convolutions, a linear output.
+    """Decoder of any rank: a dense layer, then transposed convolutions of stride 2.
 
     A transposed convolution of stride 2 doubles a length; the result is cropped to the
     length that the mirrored encoder had there, so that every length comes out exact.
@@ -170,11 +170,13 @@ class ConvDecoder(_ConvStack):
             keras.layers.Reshape(smallest, dtype=dtype),
             keras.layers.Activation(self.activation, dtype=dtype),
         ]
-        widths = (*self.filters[1:], self.filters[-1])
-        self.steps = [self._step("Conv{}DTranspose", n) for n in widths]
+        self.steps = [self._step("Conv{}DTranspose", n) for n in self.filters[1:]]
         channels = self.instance_shape[self.rank :] or (1,)
-        conv = getattr(keras.layers, f"Conv{self.rank}D")
-        self.head = conv(channels[0], self.kernel_size, padding="same", dtype=dtype)
+        conv = getattr(keras.layers, f"Conv{self.rank}DTranspose")
+        head = conv(
+            channels[0], self.kernel_size, strides=2, padding="same", dtype=dtype
+        )
+        self.steps.append([head])
 
     def build(self, input_shape: Shape) -> None:
         """Build the stack, each step on the cropped output of the one before."""
@@ -182,7 +184,6 @@ class ConvDecoder(_ConvStack):
         for step, size in zip(self.steps, self._sizes[1:], strict=True):
             shape = build_chain(step, shape)
             shape = (shape[0], *size, shape[-1])
-        self.head.build(shape)
 
     def call(self, inputs: Tensor) -> Tensor:
         """Decode a batch of codes."""
@@ -190,7 +191,6 @@ class ConvDecoder(_ConvStack):
         for step, size in zip(self.steps, self._sizes[1:], strict=True):
             x = call_chain(step, x)
             x = x[(slice(None), *(slice(0, n) for n in size))]
-        x = self.head(x)
         if len(self.instance_shape) == self.rank:
             x = ops.squeeze(x, -1)
         return x

@@ -114,8 +114,9 @@ class NuisanceDropout(keras.Layer):
             draw = keras.random.uniform(
                 shape, dtype="float32", seed=self.seed_generator
             )
-            keep = ops.cast(draw >= self.strength, dtype)
-            return inputs * keep / (1.0 - strength)
+            keep = ops.cast(draw >= self.strength, "float32")
+            # 1 - s would round to 0 in a coarser dtype.
+            return inputs * ops.cast(keep / (1.0 - self.strength), dtype)
         noise = keras.random.normal(shape, dtype=dtype, seed=self.seed_generator)
         if self.kind == "additive":
             return inputs + strength * noise

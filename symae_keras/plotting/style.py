@@ -71,6 +71,8 @@ def to_array(name: str, value: Any, ndim: tuple[int, ...]) -> Array:
 
         value = ops.convert_to_numpy(value)
     array = np.asarray(value)
+    if array.dtype.name == "bfloat16":  # which neither NumPy nor Matplotlib knows well
+        array = array.astype("float32")
     if array.ndim not in ndim:
         ranks = " or ".join(str(n) for n in ndim)
         raise InputError(

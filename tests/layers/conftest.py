@@ -84,18 +84,8 @@ def _check_fit_and_file(layer, input_shape, output_shape, unknown_axes, folder):
     np.testing.assert_array_equal(again(x), model(x))
 
 
-def _check_policies(make, input_shape):
-    for policy in ("float16", "mixed_float16", "mixed_bfloat16"):
-        layer = make(dtype=policy)
-        assert layer.dtype_policy.name == policy
-        dtype = layer.compute_dtype
-        inputs = _each(lambda s, d=dtype: _random(s, d), input_shape)
-        for training in (False, True):
-            output = _call(layer, inputs, training)
-            assert keras.backend.standardize_dtype(output.dtype) == dtype
-            assert bool(ops.all(ops.isfinite(ops.cast(output, "float32"))))
-        for weight in layer.trainable_weights:
-            assert weight.dtype == layer.variable_dtype
+def _make(cls, init, dtype=None):
+    return cls(**(init(dtype) if callable(init) else init), dtype=dtype)
 
 
 @pytest.fixture
@@ -128,10 +118,7 @@ def check_layer(tmp_path):
         supports_masking=False,
         unknown_axes=1,
     ):
-        def make(dtype=None):
-            return cls(**(init(dtype) if callable(init) else init), dtype=dtype)
-
-        layer = make()
+        layer = _make(cls, init)
         _check_config(layer, cls)
         output = _call(layer, _each(_random, input_shape), False)
         assert tuple(output.shape) == output_shape
@@ -148,8 +135,28 @@ def check_layer(tmp_path):
         assert len(generators) == seed_generators
         assert len(layer.losses) == losses
         assert layer.supports_masking == supports_masking
-        _check_shapes(make(), input_shape, output_shape, unknown_axes)
-        _check_fit_and_file(make(), input_shape, output_shape, unknown_axes, tmp_path)
-        _check_policies(make, input_shape)
+        layer = _make(cls, init)
+        _check_shapes(layer, input_shape, output_shape, unknown_axes)
+        layer = _make(cls, init)
+        _check_fit_and_file(layer, input_shape, output_shape, unknown_axes, tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def check_precision():
+    """A function that calls a layer under a dtype policy, in training and out of it."""
+
+    def run(cls, init, policy, *, input_shape):
+        layer = _make(cls, init, policy)
+        assert layer.dtype_policy.name == policy
+        dtype = layer.compute_dtype
+        inputs = _each(lambda shape: _random(shape, dtype), input_shape)
+        for training in (False, True):
+            output = _call(layer, inputs, training)
+            assert keras.backend.standardize_dtype(output.dtype) == dtype
+            assert bool(ops.all(ops.isfinite(ops.cast(output, "float32"))))
+        for weight in layer.trainable_weights:
+            assert weight.dtype == layer.variable_dtype
 
     return run

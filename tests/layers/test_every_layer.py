@@ -99,6 +99,14 @@ def test_layer(name, check_layer) -> None:
     check_layer(getattr(layers, name), init, **expected)
 
 
+@pytest.mark.parametrize("policy", ["float16", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", CASES)
+def test_precision(name, policy, check_precision) -> None:
+    init, expected = CASES[name]
+    shape = expected["input_shape"]
+    check_precision(getattr(layers, name), init, policy, input_shape=shape)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [

@@ -1,0 +1,78 @@
+"""What the benchmarks share: a table on the screen and a record on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and command line: what a result depends on."""
+    import keras
+
+    import symae_keras
+
+    versions = {"symae_keras": symae_keras.__version__}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    command = ["python", *sys.argv]
+    if "--out" in command:  # where the results went does not matter to them
+        place = command.index("--out")
+        del command[place : place + 2]
+    return {
+        "command": shlex.join(command),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_cores": os.cpu_count(),
+        "backend": keras.backend.backend(),
+        "versions": versions,
+    }
+
+
+def write_json(path: str | Path, results: Any) -> None:
+    """Write results beside the environment that they were obtained in.
+
+    Args:
+        path: File to write; its folder is made.
+        results: Anything that JSON can hold.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {"environment": environment(), "results": results}
+    path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Print rows as a table.
+
+    Args:
+        rows: One mapping a row; what it lacks is left blank. Floats are shown with
+            three significant digits.
+        columns: The keys to show, which are the headings too.
+    """
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(_shown(row.get(column)) for column in columns))
+    # Where there is no terminal to fit, headings should not be cut.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,172 @@
+"""SymAE on the exposures benchmark: what noise and conditioning do, against the limit.
+
+Every row is a dense SymAE (p = q = 8) trained on the same number of steps of 16 groups
+x 8 instances and judged on 1000 new stars of 16 exposures: the median over seeds of the
+reconstruction error and of the redatuming error, mean squared errors over the variance
+of the truth. The row "longer" trains three times as long on twice the stars in groups
+of 12; its errors over the number of exposures T are drawn beside the limit's.
+
+    python benchmarks/exposures.py --seeds 3 --out results.json --figure curve.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from common import print_table, write_json
+
+from symae_keras.callbacks import KLSchedule, NoiseSchedule
+from symae_keras.data import GroupedData, simulate_exposures
+from symae_keras.evaluation import (
+    RedatumingError,
+    exposures_limit,
+    redatuming_error,
+)
+from symae_keras.models import SymAE
+from symae_keras.plotting import plot_error_over_instances
+from symae_keras.training import Recipe, normalization, train
+
+TEST_SEED = 1
+TEST_STATES = 1000
+N_INSTANCES = (4, 8, 16, 32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    entangled: bool = True
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    states: int = 2000
+    steps: int = 4000
+    instances: int = 8
+    callback: Callable[[int], keras.callbacks.Callback] | None = None
+
+
+def _linear(first: float, last: float, steps: int) -> Any:
+    return keras.optimizers.schedules.PolynomialDecay(first, steps, last)
+
+
+def _exponential(first: float, last: float, steps: int) -> Any:
+    return keras.optimizers.schedules.ExponentialDecay(first, steps, last / first)
+
+
+ROWS = (
+    Row("identifiable, original", False, {"conditional_nuisance": False}),
+    Row("identifiable, conditional", False),
+    Row("entangled, original", arguments={"conditional_nuisance": False}),
+    Row("entangled, conditional"),
+    Row("entangled, no noise", arguments={"noise_strength": 0.0}),
+    Row("entangled, Bernoulli 0.5", arguments={"nuisance_noise": "bernoulli"}),
+    Row(
+        "entangled, variational",
+        arguments={"nuisance_noise": "variational"},
+        # The loss is relative to the variance of the data, and so is this weight.
+        callback=lambda steps: KLSchedule(_exponential(0.1, 3e-4, steps)),
+    ),
+    Row(
+        "entangled, longer",
+        states=4000,
+        steps=12000,
+        instances=12,
+        callback=lambda steps: NoiseSchedule(_linear(0.5, 0.2, steps)),
+    ),
+)
+
+
+def fit(row: Row, seed: int, scale: float) -> SymAE:
+    """Train the model of a row; `scale` shortens it for a quick look."""
+    keras.utils.set_random_seed(seed)
+    groups = simulate_exposures(row.states, 16, 100 + seed, row.entangled)
+    model = SymAE(
+        groups.instance_shape,
+        normalization=normalization(groups),
+        seed=seed,
+        **row.arguments,
+    )
+    steps_an_epoch = -(-row.states // 16)
+    epochs = max(1, round(row.steps * scale / steps_an_epoch))
+    steps = epochs * steps_an_epoch
+    callbacks = [row.callback(steps)] if row.callback else []
+    recipe = Recipe(lambda groups, seed: model, instances=row.instances)
+    train(model, groups, recipe, seed, callbacks=callbacks, epochs=epochs)
+    return model
+
+
+def test_groups(entangled: bool, n_instances: int) -> GroupedData:
+    """The stars that every model is judged on."""
+    return simulate_exposures(TEST_STATES, n_instances, TEST_SEED, entangled)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="seeds a row (default 3)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the steps")
+    parser.add_argument("--rows", nargs="*", help="only rows whose name holds one of")
+    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    parser.add_argument("--figure", type=Path, help="draw the curve over T as PNG")
+    options = parser.parse_args()
+    names = options.rows or [""]
+    rows = [row for row in ROWS if any(name in row.name for name in names)]
+
+    table: list[dict[str, Any]] = []
+    curves: dict[str, list[list[float]]] = {}
+    for row in rows:
+        errors: list[RedatumingError] = []
+        seconds = []
+        test = test_groups(row.entangled, 16)
+        for seed in range(options.seeds):
+            start = time.perf_counter()
+            model = fit(row, seed, 0.1 if options.quick else 1.0)
+            seconds.append(time.perf_counter() - start)
+            errors.append(redatuming_error(model, test))
+            print(f"{row.name}, seed {seed}: {errors[-1]!r}", flush=True)
+            if row.entangled and "conditional" in row.name or "longer" in row.name:
+                curves.setdefault(row.name, []).append(
+                    [redatuming_error(model, test_groups(True, t)) for t in N_INSTANCES]
+                )
+        table.append(
+            {
+                "row": row.name,
+                "redatuming": float(np.median(errors)),
+                "lowest": min(errors),
+                "highest": max(errors),
+                "reconstruction": float(np.median([e.reconstruction for e in errors])),
+                "mean swap": errors[0].mean_swap,
+                "minutes": float(np.median(seconds)) / 60,
+                "seeds": options.seeds,
+            }
+        )
+    limit = [exposures_limit(t, TEST_STATES, TEST_SEED) for t in N_INSTANCES]
+    table.append(
+        {"row": "entangled, limit", "redatuming": limit[N_INSTANCES.index(16)]}
+    )
+
+    print_table(table, list(table[0]))
+    for name, values in curves.items():
+        medians = np.median(values, axis=0)
+        print(f"{name}: error at T = {N_INSTANCES}: {np.round(medians, 4)}")
+    print(f"limit at T = {N_INSTANCES}: {np.round(limit, 4)}")
+    if options.out:
+        over_t = {"T": N_INSTANCES, "limit": limit, "models": curves}
+        write_json(options.out, {"table": table, "over_t": over_t})
+    if options.figure and curves:
+        figure = plot_error_over_instances(
+            N_INSTANCES, {k: np.transpose(v) for k, v in curves.items()}, limit
+        )
+        figure.savefig(options.figure, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

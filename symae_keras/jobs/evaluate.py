@@ -1,0 +1,111 @@
+"""Judge a run by data that it was not trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from symae_keras.data import GroupedData, check, load
+from symae_keras.errors import InputError
+from symae_keras.evaluation import Leakage, leakage
+from symae_keras.folders import write_json
+from symae_keras.jobs.measure import measure
+from symae_keras.jobs.train import find_groups
+from symae_keras.presets import load_recipe, one_line, recipe_file
+from symae_keras.runs import Run, file_hash, load_run
+
+_log = logging.getLogger("symae_keras")
+
+#: With fewer, the scores of probes are chance.
+_MIN_GROUPS: Final = 20
+
+
+def evaluate_run(
+    path: Path, data_file: Path | None = None, probes: bool = True
+) -> tuple[Path, dict[str, Any], Leakage | None]:
+    """Judge a run and write the result into its folder.
+
+    Args:
+        path: The run folder.
+        data_file: Groups to judge by; `None` for the held-out part of the data that it
+            was trained on.
+        probes: Probe the codes for leakage, where true parameters are known.
+
+    Returns:
+        The file written (metrics.json, or metrics-NAME.json for a file NAME.npz), its
+        content, and the leakage if probed.
+
+    Raises:
+        InputError: The run or the data cannot be used.
+    """
+    run = load_run(path)
+    if data_file is None:
+        groups, what, name = _held_out(run), "held-out part", "metrics.json"
+    else:
+        groups = groups_for(run, data_file)
+        what, name = str(data_file), f"metrics-{data_file.stem}.json"
+    metrics = measure(run.model, groups, what)
+    leaks = _leakage(run.model, groups) if probes and groups.state else None
+    if leaks is not None:
+        metrics["leakage"] = dataclasses.asdict(leaks)
+    file = run.folder / name
+    write_json(file, metrics)
+    return file, metrics, leaks
+
+
+def _leakage(model: Any, groups: GroupedData) -> Leakage | None:
+    """Leakage, or `None` and a note where it cannot be had."""
+    if importlib.util.find_spec("sklearn") is None:
+        _log.warning('leakage needs scikit-learn: pip install "symae_keras[data]"')
+        return None
+    if len(groups) < _MIN_GROUPS:
+        _log.warning("leakage needs %d groups, not %d", _MIN_GROUPS, len(groups))
+        return None
+    try:
+        with Console(stderr=True).status("Probing the codes"):
+            # Where a probe has not converged, its score is what it reached.
+            with warnings.catch_warnings(action="ignore"):
+                return leakage(model, groups)
+    except ValueError as error:  # scikit-learn on a label with too few groups
+        _log.warning("no leakage: %s", one_line(error))
+        return None
+
+
+def _held_out(run: Run) -> GroupedData:
+    """What the run was not trained on, found again."""
+    config = run.config
+    file, source = config["data"]["file"], config["recipe"]["source"]
+    if file is not None and file_hash(file) != config["data"]["sha256"]:
+        raise InputError(
+            f"{file} has changed since {run.folder} was trained on it; name data to "
+            "evaluate with --data."
+        )
+    if file is not None:
+        groups = check(load(file), min_instances=2, source=file)
+    else:
+        if file_hash(recipe_file(source)) != config["recipe"]["sha256"]:
+            _log.warning("the recipe %s has changed since the run was made", source)
+        groups = find_groups(load_recipe(source).recipe, config)
+    return groups.split(config["train_fraction"], config["seed"])[1]
+
+
+def groups_for(run: Run, file: Path) -> GroupedData:
+    """Groups from a file, of the shape that the model takes.
+
+    Raises:
+        InputError: The file cannot be used, or holds instances of another shape.
+    """
+    groups = check(load(file), source=str(file))
+    expected = tuple(run.config["instance_shape"])
+    if groups.instance_shape != expected:
+        raise InputError(
+            f"{file} holds instances of shape {groups.instance_shape}, but the model "
+            f"of {run.folder} takes {expected}."
+        )
+    return groups

@@ -1,0 +1,40 @@
+"""The numbers in metrics.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from symae_keras.data import GroupedData
+from symae_keras.evaluation import redatuming_error, relative_error
+from symae_keras.evaluation.redatuming import in_batches
+
+
+def measure(model: Any, groups: GroupedData, what: str) -> dict[str, Any]:
+    """Errors of a model on groups, relative to their variance.
+
+    Args:
+        model: A `SymAE`.
+        groups: Groups to judge by.
+        what: What the groups are.
+
+    Returns:
+        Content of metrics.json: `redatuming_error` and `mean_swap_error` are there
+        only for simulated groups, which know the truth.
+    """
+    metrics: dict[str, Any] = {
+        "data": what,
+        "groups": len(groups),
+        "instances": int(groups.present.sum()),
+    }
+    if groups.render is not None and len(groups) > 1:
+        error = redatuming_error(model, groups)
+        metrics["reconstruction_error"] = error.reconstruction
+        metrics["redatuming_error"] = float(error)
+        metrics["mean_swap_error"] = error.mean_swap
+    else:
+        there = groups.present
+        reconstruction = in_batches(model.reconstruct, groups.x, groups.mask)
+        metrics["reconstruction_error"] = relative_error(
+            reconstruction[there], groups.x[there]
+        )
+    return metrics

@@ -1,0 +1,93 @@
+"""Make virtual instances from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from symae_keras.data import GroupedData
+from symae_keras.errors import InputError
+from symae_keras.evaluation.redatuming import in_batches
+from symae_keras.folders import check_writable, written_aside
+from symae_keras.jobs.evaluate import groups_for
+from symae_keras.runs import load_run
+
+
+def redatum_files(
+    path: Path, coherent_file: Path, nuisance_file: Path, out: Path, force: bool = False
+) -> GroupedData:
+    """Write virtual instances: the states of one file under the nuisances of another.
+
+    Args:
+        path: The run folder.
+        coherent_file: Groups whose states are shown.
+        nuisance_file: Groups whose nuisances they are shown under: as many, or one; a
+            single group in either file is used for all of the other.
+        out: The .npz file to write, with `x`, and `mask` and `axis` where known.
+        force: Replace `out`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: The run, a file or `out` cannot be used; nothing has been written.
+    """
+    if out.suffix.lower() != ".npz":
+        raise InputError(f"--out must end in .npz; received {out}.")
+    if out.exists() and (out.is_dir() or not force):
+        hint = "it is a folder" if out.is_dir() else "give --force to replace it"
+        raise InputError(f"{out} exists; choose another --out, or {hint}.")
+    check_writable(out)
+    for file in (coherent_file, nuisance_file):
+        if out.exists() and file.exists() and out.samefile(file):
+            raise InputError(f"--out is {file}, which is read; choose another --out.")
+    run = load_run(path)
+    states = groups_for(run, coherent_file)
+    nuisances = groups_for(run, nuisance_file)
+    virtual = _redatum(run.model, states, nuisances, (coherent_file, nuisance_file))
+    arrays: dict[str, Any] = {"x": virtual.x}
+    if virtual.mask is not None:
+        arrays["mask"] = virtual.mask
+    if virtual.axis is not None:
+        arrays["axis"] = virtual.axis
+        arrays["axis_label"] = virtual.axis_label
+    with written_aside(out) as aside:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as stream:
+            np.savez(stream, **arrays)
+    return virtual
+
+
+def _redatum(
+    model: Any, states: GroupedData, nuisances: GroupedData, files: tuple[Path, Path]
+) -> GroupedData:
+    counts = len(states), len(nuisances)
+    if counts[0] != counts[1] and 1 not in counts:
+        raise InputError(
+            f"{files[0]} holds {counts[0]} groups and {files[1]} {counts[1]}; they "
+            "must hold as many, or one of them a single group, which is used for all."
+        )
+    axes = [each.axis for each in (states, nuisances) if each.axis is not None]
+    if len(axes) == 2 and np.abs(axes[0] - axes[1]).max() > 1e-5 * np.ptp(axes[0]):
+        raise InputError(
+            f"{files[0]} and {files[1]} have different axes; resample one of them."
+        )
+    coherent = in_batches(
+        lambda x, mask: model.encode(x, mask).coherent, states.x, states.mask
+    )
+    nuisance = in_batches(
+        lambda x, mask: model.encode(x, mask).nuisance, nuisances.x, nuisances.mask
+    )
+    total = max(counts)
+    coherent = np.broadcast_to(coherent, (total, *coherent.shape[1:]))
+    nuisance = np.broadcast_to(nuisance, (total, *nuisance.shape[1:]))
+    x = in_batches(model.decode, coherent, nuisance)
+    mask = nuisances.mask
+    if mask is not None:
+        mask = np.broadcast_to(mask, (total, mask.shape[1]))
+        there = mask.reshape(mask.shape + (1,) * (x.ndim - 2))
+        x = np.where(there, x, np.float32(0))
+    label = states.axis_label if nuisances.axis is None else nuisances.axis_label
+    return GroupedData(x, mask=mask, axis=axes[-1] if axes else None, axis_label=label)

@@ -1,0 +1,262 @@
+"""Train a recipe into a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+
+import symae_keras
+from symae_keras.data import GroupedData, check, load
+from symae_keras.errors import InputError
+from symae_keras.folders import CHECKPOINT, Draft, Interrupted, write_json
+from symae_keras.jobs.figures import write_figures
+from symae_keras.jobs.measure import measure
+from symae_keras.presets import load_recipe, one_line, preset_names, recipe_file
+from symae_keras.progress import EpochProgress, HistoryFile
+from symae_keras.runs import RUN_CONTENTS, environment, file_hash, read_config
+from symae_keras.training import Recipe, data_variance, train
+
+_TRAIN_FRACTION: Final = 0.8
+#: What must be the same for a run to be gone on with.
+_IDENTITY: Final = ("recipe", "data", "seed", "epochs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run that only needs computing: all that could be wrong has been looked at.
+
+    Attributes:
+        title: What is trained, for the progress bar.
+        recipe: With the epochs to train.
+        config: Content of config.json.
+        train: Groups to train on.
+        held_out: Groups to judge by.
+        model: Built, not compiled.
+    """
+
+    title: str
+    recipe: Recipe
+    config: dict[str, Any]
+    train: GroupedData
+    held_out: GroupedData
+    model: Any
+
+
+def run_config(
+    source: str, data_file: Path | None, seed: int, epochs: int | None = None
+) -> tuple[Recipe, dict[str, Any]]:
+    """A recipe and the config of a run of it, as far as known without the data.
+
+    Args:
+        source: Name of a preset or path of a recipe file.
+        data_file: The user's data; `None` for those of the recipe.
+        seed: Seed of data, split, weights and sampler.
+        epochs: Overrides those of the recipe.
+
+    Raises:
+        InputError: The recipe or the file cannot be used.
+    """
+    recipe, _, name = load_recipe(source)
+    if epochs is not None:
+        recipe = dataclasses.replace(recipe, epochs=epochs)
+    file = recipe_file(source)
+    data: dict[str, Any] = {"file": None, "sha256": None}
+    if data_file is not None:
+        data = {"file": str(data_file.resolve()), "sha256": file_hash(data_file)}
+    return recipe, {
+        "symae_keras": symae_keras.__version__,
+        "recipe": {
+            "name": name,
+            "source": source if source in preset_names() else str(file),
+            "sha256": file_hash(file),
+        },
+        "data": data,
+        "seed": seed,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "instances": recipe.instances,
+        "learning_rate": recipe.learning_rate,
+        "train_fraction": _TRAIN_FRACTION,
+    }
+
+
+def find_groups(recipe: Recipe, config: dict[str, Any]) -> GroupedData:
+    """Load or simulate what a config names, ready for a model.
+
+    Raises:
+        InputError: There are no data, or they cannot be used.
+    """
+    file, name = config["data"]["file"], config["recipe"]["name"]
+    if file is not None:
+        return check(load(file), min_instances=2, source=file)
+    if recipe.data is None:
+        raise InputError(f"The recipe {name} brings no data; give a file with --data.")
+    groups = _call(name, "data()", recipe.data, config["seed"])
+    if not isinstance(groups, GroupedData):
+        raise InputError(
+            f"data() of the recipe {name} must return symae_keras.data.GroupedData; "
+            f"received an object of class {type(groups).__name__}."
+        )
+    return check(groups, min_instances=2, source=f"the data of the recipe {name}")
+
+
+def make_plan(recipe: Recipe, config: dict[str, Any], groups: GroupedData) -> Plan:
+    """Split the groups and build the model.
+
+    Args:
+        recipe: From `run_config`.
+        config: From `run_config`.
+        groups: From `find_groups`.
+
+    Raises:
+        InputError: The groups cannot be split or do not suit the recipe.
+    """
+    name, seed = config["recipe"]["name"], config["seed"]
+    source = config["data"]["file"] or f"the data of the recipe {name}"
+    try:
+        fit, held_out = groups.split(config["train_fraction"], seed)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    for part, title in ((fit, "to train on"), (held_out, "held out")):
+        if not data_variance(part) > 0.0:
+            raise InputError(
+                f"{source}: all instances of the {len(part)} groups {title} are "
+                "alike, so there is nothing to tell them by."
+            )
+    keras.utils.set_random_seed(seed)
+    shape = groups.instance_shape
+    what = f"model() on instances of shape {shape}"
+    model = _call(name, what, recipe.model, fit, seed)
+    for method in ("encode", "reconstruct", "redatum"):
+        if not hasattr(model, method):
+            raise InputError(
+                f"model() of the recipe {name} must return a model with the methods "
+                f"of SymAE; received a {type(model).__name__} without {method}."
+            )
+    config = {
+        **config,
+        "instance_shape": list(shape),
+        "groups": {"train": len(fit), "held_out": len(held_out)},
+    }
+    return Plan(name, recipe, config, fit, held_out, model)
+
+
+def _call(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of a recipe, whose failures are the recipe's."""
+    try:
+        return function(*args)
+    except Exception as error:
+        raise InputError(
+            f"The recipe {name} failed in {what}: {one_line(error)}."
+        ) from error
+
+
+def fill_run(folder: Path, plan: Plan) -> dict[str, Any]:
+    """Train as planned and write all of a run folder, going on from a checkpoint.
+
+    Args:
+        folder: The run folder, made by the caller.
+        plan: From `make_plan`.
+
+    Returns:
+        The metrics.
+    """
+    write_json(folder / "config.json", plan.config)
+    write_json(folder / "environment.json", environment())
+    history = folder / "history.csv"
+    with EpochProgress(plan.title) as progress:
+        callbacks = [
+            HistoryFile(history),
+            # Two states, because a kill may come while one is being written.
+            keras.callbacks.BackupAndRestore(
+                folder / CHECKPOINT, double_checkpoint=True, delete_checkpoint=False
+            ),
+            progress,
+        ]
+        train(
+            plan.model,
+            plan.train,
+            plan.recipe,
+            plan.config["seed"],
+            validation=plan.held_out,
+            callbacks=callbacks,
+        )
+    plan.model.save(folder / "model.keras")
+    metrics = measure(plan.model, plan.held_out, "held-out part")
+    write_json(folder / "metrics.json", metrics)
+    write_figures(folder / "figures", plan.model, plan.held_out, history)
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    return metrics
+
+
+def train_run(
+    source: str,
+    data_file: Path | None = None,
+    out: Path | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    force: bool = False,
+) -> tuple[Path, dict[str, Any] | None]:
+    """Train a recipe into a run folder.
+
+    Args:
+        source: Name of a preset or path of a recipe file.
+        data_file: The user's data; `None` for those of the recipe.
+        out: The run folder. Defaults to runs/ and the name of the recipe.
+        epochs: Overrides those of the recipe.
+        seed: Seed of data, split, weights and sampler.
+        resume: Go on with an interrupted run.
+        force: Replace a finished run, or discard an interrupted one.
+
+    Returns:
+        The run folder and the metrics, `None` if the run was complete already.
+
+    Raises:
+        InputError: The recipe, the data or the folder cannot be used; nothing has been
+            written then.
+        Interrupted: The user stopped the training.
+    """
+    recipe, config = run_config(source, data_file, seed, epochs)
+    out = out or Path("runs") / config["recipe"]["name"]
+    draft = Draft(out, RUN_CONTENTS, resume, force)
+    if draft.complete:
+        _refuse_other(out, config)
+        return out, None
+    if draft.resumes:
+        _refuse_other(draft.aside, config)
+    plan = make_plan(recipe, config, find_groups(recipe, config))
+    try:
+        with draft as folder:
+            return out, fill_run(folder, plan)
+    except KeyboardInterrupt:
+        if not draft.resumable:
+            raise
+        flags = "--resume --force" if force and out.exists() else "--resume"
+        raise Interrupted(
+            f"interrupted; {draft.aside} is kept, go on with the same command and "
+            f"{flags}"
+        ) from None
+
+
+def _refuse_other(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse to go on with a run that was started otherwise."""
+    if not (folder / "config.json").exists():
+        return  # killed before it began
+    there = read_config(folder)
+    for name in _IDENTITY:
+        old, new = there.get(name), config[name]
+        if name in ("recipe", "data"):
+            # The same file in another place, or under another name, is the same.
+            old, new = there[name]["sha256"], new["sha256"]
+        if old != new:
+            how = f"{old}, not {new}" if name in ("seed", "epochs") else "another"
+            raise InputError(
+                f"{folder} was started with other settings ({name}: {how}), so it "
+                "cannot be resumed with these; choose another --out."
+            )

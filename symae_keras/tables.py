@@ -1,0 +1,71 @@
+"""Results as tables on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from symae_keras.evaluation import Leakage
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(columns[0])
+    for name in columns[1:]:
+        table.add_column(name, justify="right")
+    for label, *values in rows:
+        table.add_row(label, *("-" if v is None else f"{v:.4f}" for v in values))
+    Console(markup=False).print(table)
+
+
+def print_demo(metrics: dict[str, Any]) -> None:
+    """The table of the demo."""
+    labels = {"conditional": "conditional encoder", "original": "original encoder"}
+    test = metrics["test"]
+    print(
+        f"Mean squared errors over the variance, for {test['states']} new stars of "
+        f"{test['instances']} exposures:"
+    )
+    _print_table(
+        ("", "reconstruction error", "redatuming error"),
+        [
+            (labels.get(k, k), v.get("reconstruction_error"), v["redatuming_error"])
+            for k, v in metrics["errors"].items()
+        ],
+    )
+
+
+def print_metrics(metrics: dict[str, Any]) -> None:
+    """Errors of a run."""
+    rows = {
+        "reconstruction_error": "reconstruction error",
+        "redatuming_error": "redatuming error",
+        "mean_swap_error": "the same by linear mean swap",
+    }
+    print(
+        f"{metrics['data']}, {metrics['groups']} groups with {metrics['instances']} "
+        "instances:"
+    )
+    _print_table(
+        ("", "error / variance"),
+        [(label, metrics[name]) for name, label in rows.items() if name in metrics],
+    )
+    if "redatuming_error" not in metrics:
+        print("No redatuming error, because the truth is known of simulations only.")
+
+
+def print_leakage(leaks: Leakage) -> None:
+    """Scores of the probes, a row a parameter."""
+    print("What probes read from the codes, R2 of numbers or accuracy of labels:")
+    coherent = {**leaks.nuisance_from_coherent, **leaks.state_from_coherent}
+    _print_table(
+        ("", "nuisance code", "coherent code", "chance"),
+        [
+            (name, leaks.state_from_nuisance.get(name), coherent[name], chance)
+            for name, chance in leaks.chance.items()
+        ],
+    )

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from symae_keras import cli
+from symae_keras.data import simulate_exposures
+from symae_keras.models import SymAE
+
+RECIPE = '''"""A recipe that trains in a second."""
+
+from symae_keras.data import simulate_exposures
+from symae_keras.layers import DenseEncoder
+from symae_keras.models import SymAE
+from symae_keras.training import Recipe, normalization
+
+
+def data(seed):
+    return simulate_exposures(n_states=110, n_instances=3, seed=seed)
+
+
+def model(groups, seed):
+    return SymAE(
+        groups.instance_shape,
+        coherent_dim=3,
+        nuisance_dim=2,
+        encoder=DenseEncoder(8, units=(16,)),
+        normalization=normalization(groups),
+        seed=seed,
+    )
+
+
+RECIPE = Recipe(model=model, data=data, epochs=2, batch_size=22, instances=3)
+'''
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch):
+    """Tracing and drawing take nearly all of the time of a tiny run.
+
+    Runs made by fixtures of the session are spared, so both are tested.
+    """
+    compile_as_ever = SymAE.compile
+    monkeypatch.setattr(
+        SymAE,
+        "compile",
+        lambda self, **options: compile_as_ever(self, **options, run_eagerly=True),
+    )
+    monkeypatch.setattr("symae_keras.jobs.train.write_figures", lambda *_: [])
+
+
+@pytest.fixture
+def symae(capfd):
+    """Run the command line in this process and catch all that it writes."""
+
+    def run(*args: object) -> Result:
+        capfd.readouterr()
+        code = cli.main([str(each) for each in args])
+        return Result(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("recipes") / "tiny" / "recipe.py"
+    path.parent.mkdir()
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def data_file(tmp_path_factory) -> Path:
+    """Measured exposures, as far as the package knows: no state, no truth."""
+    groups = simulate_exposures(n_states=10, n_instances=4, seed=5)
+    path = tmp_path_factory.mktemp("data") / "exposures.npz"
+    mask = np.ones((10, 4), bool)
+    mask[3, 2:] = False
+    np.savez(path, x=groups.x, mask=mask, axis=groups.axis, axis_label="x")
+    return path
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory, recipe) -> Path:
+    """A run on simulated data, trained once for all tests; do not write into it."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    assert cli.main(["train", str(recipe), "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def own_run(run_folder, tmp_path) -> Path:
+    """A copy of that run, to write into."""
+    return Path(shutil.copytree(run_folder, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def measured_run(tmp_path_factory, recipe, data_file) -> Path:
+    """A run on a file; do not write into it."""
+    out = tmp_path_factory.mktemp("runs") / "measured"
+    command = ["train", recipe, "--data", data_file, "--out", out, "--epochs", 1]
+    assert cli.main([str(each) for each in command]) == 0
+    return out
+
+
+@pytest.fixture
+def read_rows():
+    """Reader of the rows of a history.csv."""
+    return rows
+
+
+def rows(history: Path) -> list[dict[str, str]]:
+    with history.open(newline="") as file:
+        return list(csv.DictReader(file))

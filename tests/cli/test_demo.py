@@ -1,0 +1,97 @@
+"""The demo, with recipes that train in a second."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import keras
+import pytest
+
+from symae_keras import demo
+from symae_keras.data import simulate_exposures
+from symae_keras.evaluation import exposures_limit, redatuming_error
+
+
+@pytest.fixture
+def tiny(recipe, tmp_path, monkeypatch):
+    """Small presets, few test stars, and an empty current folder."""
+    for name, conditional in (("conditional", True), ("original", False)):
+        file = tmp_path / "zoo" / demo.PRESETS[name] / "recipe.py"
+        file.parent.mkdir(parents=True)
+        argument = f"seed=seed, conditional_nuisance={conditional}"
+        file.write_text(recipe.read_text().replace("seed=seed,\n    )", f"{argument})"))
+    monkeypatch.setattr("symae_keras.presets._folder", lambda: tmp_path / "zoo")
+    monkeypatch.setattr(demo, "_STATES", 6)
+    monkeypatch.setattr(demo, "_INSTANCES", 4)
+    monkeypatch.setattr(demo, "EPOCHS", 2)
+    monkeypatch.setattr(demo, "QUICK_EPOCHS", 1)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
+
+
+def test_demo(symae, tiny):
+    code, out, err = symae("demo", "--quick", "--seed", 3)
+    assert code == 0, err
+    assert sorted(os.listdir(tiny)) == ["symae_demo"]
+    folder = tiny / "symae_demo"
+    assert sorted(os.listdir(folder)) == ["conditional", "metrics.json", "original"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["quick"] is True
+    # All rows are about the same stars, which none of the models has seen.
+    test = simulate_exposures(6, 4, seed=4)
+    errors = metrics["errors"]
+    for name, conditional in (("conditional", True), ("original", False)):
+        assert sorted(os.listdir(folder / name)) == [
+            *("config.json", "environment.json", "history.csv"),
+            *("metrics.json", "model.keras"),
+        ]
+        model = keras.saving.load_model(folder / name / "model.keras", compile=False)
+        assert model.conditional_nuisance is conditional
+        again = redatuming_error(model, test)
+        assert errors[name]["redatuming_error"] == pytest.approx(again, rel=1e-5)
+        assert errors[name]["reconstruction_error"] == pytest.approx(
+            again.reconstruction, rel=1e-5
+        )
+        assert f"{errors[name]['redatuming_error']:.4f}" in out
+    swap, limit = errors["linear mean swap"], errors["limit"]
+    assert swap["redatuming_error"] == pytest.approx(again.mean_swap)
+    assert limit["redatuming_error"] == pytest.approx(exposures_limit(4, 6, 4))
+    assert "Quick form: 1 epochs instead of 2" in out
+    assert "symae_demo/conditional" in out and "symae train" in out
+
+    # A run of the demo is a run like any other.
+    code, _, err = symae("evaluate", "symae_demo/original", "--no-leakage")
+    assert code == 0, err
+
+    code, _, err = symae("demo", "--quick")
+    assert code == 2 and "--force" in err
+
+
+def test_the_full_demo_replaces_by_force(symae, tiny, monkeypatch):
+    old = tiny / "symae_demo"
+    old.mkdir()
+    (old / "metrics.json").write_text("old")
+    epochs = []
+    monkeypatch.setattr(
+        demo, "fill_run", lambda folder, plan: epochs.append(plan.recipe.epochs)
+    )
+    code, out, err = symae("demo", "--force")
+    assert code == 0, err
+    assert epochs == [demo.EPOCHS, demo.EPOCHS] and "Quick form" not in out
+    metrics = json.loads((old / "metrics.json").read_text())
+    assert metrics["quick"] is False and metrics["test"]["seed"] == 1
+    assert os.listdir(tiny) == ["symae_demo"]
+
+
+def test_an_interrupted_demo_leaves_nothing(symae, tiny, monkeypatch):
+    def stop(folder, plan):
+        if folder.name == "original":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "fill_run", stop)
+    code, _, err = symae("demo", "--quick")
+    assert (code, err) == (1, "symae: interrupted\n")
+    assert os.listdir(tiny) == []

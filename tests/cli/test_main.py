@@ -1,0 +1,100 @@
+"""The frame of the command line: help, exit codes, notes, and what it imports."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import symae_keras
+from symae_keras import cli
+from symae_keras.folders import Interrupted
+
+
+def test_importing_the_command_line_imports_nothing_heavy(run_python):
+    code = (
+        "import json, sys, symae_keras.cli; symae_keras.cli.main(['train', '--help']);"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    imported = json.loads(run_python(code).splitlines()[-1])
+    heavy = {"keras", "tensorflow", "numpy", "matplotlib", "sklearn", "scipy"}
+    assert not heavy & set(imported)
+
+
+def test_version_and_help(symae):
+    assert symae("--version") == (0, f"symae_keras {symae_keras.__version__}\n", "")
+    bare, asked = symae(), symae("--help")
+    assert bare == asked
+    assert asked.code == 0 and not asked.err
+    for command in ("demo", "train", "evaluate", "redatum"):
+        assert command in asked.out
+        text = symae(command, "--help")
+        assert text.code == 0 and "--help" in text.out and not text.err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["tran"], "No such command 'tran'"),
+        (["train"], "Missing argument 'PRESET|recipe.py'"),
+        (["train", "symae_exposures", "--epochs", "0"], "--epochs"),
+        (["train", "symae_exposures", "--seed", "-1"], "--seed"),
+        (["train", "symae_exposures", "--epoch", "x"], "--epoch"),
+        (["redatum", "run", "--out", "x.npz"], "--coherent-from"),
+    ],
+)
+def test_usage_errors_are_one_line(symae, args, words):
+    code, out, err = symae(*args)
+    assert (code, out) == (2, "")
+    assert err.startswith("symae: ") and err.count("\n") == 1
+    assert words in err and "symae --help" in err
+
+
+class Boom(RuntimeError):
+    pass
+
+
+@pytest.fixture
+def failing_demo(monkeypatch):
+    """Make `symae demo` fail in the way that the test says."""
+
+    def fail_with(error: BaseException) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("symae_keras.demo.run_demo", fail)
+
+    return fail_with
+
+
+def test_other_errors_are_one_line_with_a_hint(symae, failing_demo):
+    failing_demo(Boom("the disk\nis full."))
+    code, _, err = symae("demo")
+    assert code == 1
+    assert err == (
+        "symae: internal error: Boom: the disk is full; see where with --debug\n"
+    )
+
+
+@pytest.mark.parametrize("args", [["--debug", "demo"], ["demo", "--debug"]])
+def test_debug_shows_the_traceback_wherever_it_stands(symae, failing_demo, args):
+    failing_demo(Boom("the disk is full"))
+    code, _, err = symae(*args)
+    assert code == 1
+    assert err.startswith("Traceback") and "in run_demo" not in err
+    assert "Boom: the disk is full" in err and "symae: internal error" in err
+
+
+def test_an_interruption_is_one_line(symae, failing_demo):
+    failing_demo(KeyboardInterrupt())
+    code, _, err = symae("demo")
+    assert (code, err) == (1, "symae: interrupted\n")
+    failing_demo(Interrupted("interrupted; go on with --resume"))
+    code, _, err = symae("demo")
+    assert (code, err) == (1, "symae: interrupted; go on with --resume\n")
+
+
+def test_the_log_is_left_as_it_was(symae):
+    handlers = list(cli.logging.getLogger("symae_keras").handlers)
+    symae("--version")
+    assert cli.logging.getLogger("symae_keras").handlers == handlers

@@ -1,0 +1,181 @@
+"""Divergence and sample against their closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+
+from symae_keras.layers import GaussianSampling
+
+
+def _kl(mean, log_variance):
+    """Divergence of each diagonal Gaussian from the standard normal."""
+    mean, log_variance = np.float64(mean), np.float64(log_variance)
+    return 0.5 * (mean**2 + np.exp(log_variance) - 1.0 - log_variance).sum(axis=-1)
+
+
+def _loss(layer) -> float:
+    assert len(layer.losses) == 1
+    return float(layer.losses[0])
+
+
+@pytest.mark.jax
+@given(
+    shape=st.sampled_from([(3, 2), (2, 4, 3)]),
+    weight=st.sampled_from([0.0, 0.01, 1.0, 2.5]),
+    training=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_divergence_equals_closed_form(shape, weight, training, seed) -> None:
+    rng = np.random.default_rng(seed)
+    mean, log_variance = rng.normal(size=(2, *shape)).astype("float32") * 2.0
+    layer = GaussianSampling(weight)
+    layer((mean, log_variance), training=training)
+    expected = weight * _kl(mean, log_variance).mean()
+    assert _loss(layer) == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.jax
+def test_divergence_equals_monte_carlo(rng) -> None:
+    """E[log q - log p] under q, without the formula."""
+    mean, log_variance = np.float32([[0.7, -1.2]]), np.float32([[-0.8, 0.6]])
+    z = mean + np.exp(0.5 * log_variance) * rng.normal(size=(400_000, 2))
+    log_q = -0.5 * ((z - mean) ** 2 / np.exp(log_variance) + log_variance)
+    estimate = (log_q + 0.5 * z**2).sum(axis=-1).mean()
+    layer = GaussianSampling()
+    layer((mean, log_variance))
+    assert _loss(layer) == pytest.approx(estimate, rel=0.01)
+
+
+@pytest.mark.jax
+def test_divergence_of_the_prior_is_zero() -> None:
+    layer = GaussianSampling()
+    zeros = ops.zeros((4, 3))
+    layer((zeros, zeros), training=True)
+    assert _loss(layer) == 0.0
+
+
+@pytest.mark.jax
+def test_standard_deviation_is_exp_of_half_the_log_variance() -> None:
+    n = 100_000
+    mean = np.broadcast_to(np.float32([0.0, 2.0, -1.0]), (n, 3))
+    log_variance = np.broadcast_to(np.float32([0.0, 1.5, -3.0]), (n, 3))
+    layer = GaussianSampling(seed=0)
+    sample = np.asarray(layer((mean, log_variance), training=True))
+    deviation = np.exp(0.5 * log_variance[0])
+    np.testing.assert_allclose(sample.std(axis=0), deviation, rtol=0.02)
+    assert (np.abs(sample.mean(axis=0) - mean[0]) < 5 * deviation / math.sqrt(n)).all()
+    # Independent over instances and over the components of the code.
+    assert np.abs(np.corrcoef(sample.T) - np.eye(3)).max() < 0.02
+
+
+@pytest.mark.jax
+def test_mean_at_inference(rng) -> None:
+    mean, log_variance = rng.normal(size=(2, 3, 4)).astype("float32")
+    layer = GaussianSampling()
+    np.testing.assert_array_equal(layer((mean, log_variance)), mean)
+    assert np.any(layer((mean, log_variance), training=True) != mean)
+
+
+@pytest.mark.jax
+def test_masked_instances_do_not_count(rng) -> None:
+    mean, log_variance = rng.normal(size=(2, 3, 4, 2)).astype("float32")
+    mask = np.array([[1, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0]], bool)
+    layer = GaussianSampling()
+    layer((mean, log_variance), instance_mask=mask)
+    expected = _kl(mean, log_variance)[mask].mean()
+    assert _loss(layer) == pytest.approx(expected, rel=1e-5)
+    layer((mean, log_variance), instance_mask=np.zeros((3, 4), bool))
+    assert _loss(layer) == 0.0
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("log_variance", [-1e4, 1e4])
+def test_extreme_log_variance_is_finite(policy, log_variance) -> None:
+    layer = GaussianSampling(seed=0, dtype=policy)
+    ones = ops.ones((4, 3), layer.compute_dtype)
+    sample = layer((ones, ones * log_variance), training=True)
+    assert bool(ops.all(ops.isfinite(ops.cast(sample, "float32"))))
+    assert math.isfinite(_loss(layer))
+
+
+@pytest.mark.jax
+def test_divergence_is_computed_in_float32() -> None:
+    """It would be 0 in bfloat16, where exp(0.01) - 1 - 0.01 vanishes."""
+    layer = GaussianSampling(dtype="mixed_bfloat16")
+    zeros = ops.zeros((1, 1), "bfloat16")
+    layer((zeros, zeros + 0.01))
+    small = float(ops.cast(zeros + 0.01, "float32")[0, 0])
+    assert _loss(layer) == pytest.approx(_kl([0.0], [small]), rel=1e-2)
+    assert _loss(layer) > 0.0
+
+
+@pytest.mark.jax
+def test_losses_do_not_pile_up() -> None:
+    mean, log_variance = keras.Input((3,)), keras.Input((3,))
+    model = keras.Model((mean, log_variance), GaussianSampling()((mean, log_variance)))
+    ones = ops.ones((4, 3))
+    for scale in (1.0, 2.0, 0.5):
+        model((ones * scale, ones * 0.0))
+        assert len(model.losses) == 1
+        assert float(model.losses[0]) == pytest.approx(1.5 * scale**2)
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
+def test_invalid_weight(weight) -> None:
+    with pytest.raises(ValueError, match=rf"`kl_weight`.*kl_weight={weight}"):
+        GaussianSampling(weight)
+    layer = GaussianSampling(0.5)
+    with pytest.raises(ValueError, match="kl_weight"):
+        layer.set_kl_weight(weight)
+    assert float(layer.kl_weight.value) == 0.5
+
+
+@pytest.mark.jax
+def test_the_current_weight_is_used_and_saved(tmp_path) -> None:
+    mean, log_variance = keras.Input((3,)), keras.Input((3,))
+    layer = GaussianSampling(1.0)
+    model = keras.Model((mean, log_variance), layer((mean, log_variance)))
+    layer.set_kl_weight(0.25)
+    ones = ops.ones((2, 3))
+    model((ones, ones * 0.0))
+    assert float(model.losses[0]) == pytest.approx(0.25 * 1.5)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    again((ones, ones * 0.0))
+    assert float(again.losses[0]) == pytest.approx(0.25 * 1.5)
+
+
+def test_gradient_of_the_divergence(tf, rng) -> None:
+    """d KL / d mean = mean; d KL / d log variance = (exp(log variance) - 1) / 2."""
+    mean, log_variance = tf.constant(rng.normal(size=(2, 5, 3)), tf.float32)
+    layer = GaussianSampling()
+    with tf.GradientTape() as tape:
+        tape.watch((mean, log_variance))
+        layer((mean, log_variance), training=True)
+        loss = layer.losses[0] * 5.0  # the layer takes the mean of 5
+    of_mean, of_log_variance = tape.gradient(loss, (mean, log_variance))
+    np.testing.assert_allclose(of_mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(
+        of_log_variance, 0.5 * (np.exp(log_variance) - 1.0), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_gradient_of_the_sample(tf, rng) -> None:
+    """Reparametrised: d z / d mean = 1 and d z / d log variance = (z - mean) / 2."""
+    mean, log_variance = tf.constant(rng.normal(size=(2, 5, 3)), tf.float32)
+    layer = GaussianSampling(seed=0)
+    with tf.GradientTape() as tape:
+        tape.watch((mean, log_variance))
+        sample = layer((mean, log_variance), training=True)
+    of_mean, of_log_variance = tape.gradient(sample, (mean, log_variance))
+    np.testing.assert_array_equal(of_mean, np.ones((5, 3)))
+    np.testing.assert_allclose(of_log_variance, 0.5 * (sample - mean), atol=1e-5)

@@ -1,0 +1,239 @@
+"""Losses, gradients and `fit`, for every pooling and every noise."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from symae_keras.layers import DenseEncoder
+from symae_keras.models import SymAE
+
+POOLINGS = ("mean", "sum", "max", "attention")
+NOISES = ("gaussian", "bernoulli", "additive", "variational")
+
+
+def _sgd(model: SymAE, rate: float = 0.1) -> SymAE:
+    model.compile(optimizer=keras.optimizers.SGD(rate), loss="mse")
+    return model
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("noise", NOISES)
+def test_fit_and_reload(pooling, noise, tiny, x, mask, tmp_path) -> None:
+    model = tiny(pooling=pooling, nuisance_noise=noise, instance_dropout=0.3)
+    model.compile(optimizer="adam", loss="mse", run_eagerly=True)
+    inputs = {"instances": x, "mask": mask}
+    before = model.get_weights()
+    history = model.fit(inputs, x, batch_size=6, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    assert (
+        sum(
+            not np.array_equal(old, new)
+            for old, new in zip(before, model.get_weights(), strict=True)
+        )
+        >= len(model.trainable_weights) - 1
+    )  # attention ignores the bias of its keys
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.redatum(x, x), model.redatum(x, x))
+    np.testing.assert_array_equal(again(inputs), model(inputs))
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("conditional", [True, False])
+def test_gradient_reaches_every_weight(tf, noise, conditional, tiny, x) -> None:
+    model = tiny(nuisance_noise=noise, conditional_nuisance=conditional)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean((model(x, training=True) - x) ** 2) + sum(model.losses)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    for weight, gradient in zip(model.trainable_variables, gradients, strict=True):
+        assert gradient is not None, weight.path
+        assert np.isfinite(gradient).all(), weight.path
+        assert np.any(gradient), weight.path
+
+
+@pytest.mark.jax
+def test_masked_loss_and_step_equal_those_without_padding(tiny, x) -> None:
+    """Padded groups train as the same groups without padding, whatever it holds."""
+    padded = np.concatenate([np.full((6, 3, 12), 50.0, "float32"), x], axis=1)
+    mask = np.repeat([[False] * 3 + [True] * 4], 6, axis=0)
+    plain, masked = (_sgd(tiny(noise_strength=0.0)) for _ in range(2))
+    masked.set_weights(plain.get_weights())
+    for _ in range(2):
+        loss = plain.train_on_batch(x, x)
+        with_padding = masked.train_on_batch(
+            {"instances": padded, "mask": mask}, padded
+        )
+        assert with_padding == pytest.approx(loss, rel=1e-5)
+    for one, other in zip(plain.get_weights(), masked.get_weights(), strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("shape", [(12,), (3, 4), (2, 3, 2)])
+def test_masked_loss_is_the_mean_over_present_instances(shape, x, mask) -> None:
+    x = x.reshape(6, 4, *shape)
+    model = SymAE(shape, encoder=DenseEncoder(8, units=(16,)), seed=0)
+    model.compile(loss="mse", metrics=["mae"])
+    inputs = {"instances": x, "mask": mask}
+    error = (np.asarray(model(inputs)) - x)[mask]
+    scores = model.evaluate(inputs, x, verbose=0, return_dict=True)
+    assert scores["loss"] == pytest.approx(np.mean(error**2), rel=1e-5)
+    assert scores["mae"] == pytest.approx(np.mean(np.abs(error)), rel=1e-5)
+    assert scores["loss"] != pytest.approx(
+        np.mean((np.asarray(model(inputs)) - x) ** 2)
+    )
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("masked", [False, True])
+def test_variational_loss_is_reconstruction_plus_divergence(
+    masked, tiny, x, mask
+) -> None:
+    weight, mean, log_variance = 0.3, np.float32([0.5, -1.0]), np.float32([0.2, -0.7])
+    model = tiny(nuisance_noise="variational", noise_strength=weight)
+    # With a zero kernel the head gives its bias: the same Gaussian for all.
+    kernel, bias = model.nuisance_head[-1].weights
+    kernel.assign(ops.zeros(kernel.shape))
+    bias.assign(np.concatenate([mean, log_variance]))
+    inputs = {"instances": x, "mask": mask} if masked else x
+    reconstruction = np.asarray(model(inputs))
+    divergence = 0.5 * (mean**2 + np.exp(log_variance) - 1.0 - log_variance).sum()
+    assert len(model.losses) == 1
+    assert float(model.losses[0]) == pytest.approx(weight * divergence, rel=1e-5)
+
+    np.testing.assert_allclose(
+        model.encode(x).nuisance, np.broadcast_to(mean, (6, 4, 2)), atol=1e-6
+    )
+    model.compile(loss="mse")
+    square = (reconstruction - x) ** 2
+    mse = (square[mask] if masked else square).mean()
+    total = model.evaluate(inputs, x, verbose=0)
+    assert total == pytest.approx(mse + weight * divergence, rel=1e-5)
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("noise", NOISES[:3])
+def test_deterministic_noise_adds_no_loss(noise, tiny, x) -> None:
+    model = tiny(nuisance_noise=noise)
+    model(x, training=True)
+    assert model.losses == []
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("noise", NOISES)
+def test_noise_acts_in_training_alone(noise, tiny, x) -> None:
+    model = tiny(nuisance_noise=noise)
+    np.testing.assert_array_equal(model(x), model(x, training=False))
+    first, second = (np.asarray(model(x, training=True)) for _ in range(2))
+    assert np.abs(first - second).max() > 1e-4
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(
+    ("noise", "given", "expected"),
+    [
+        ("gaussian", None, 0.5),
+        ("gaussian", 0.2, 0.2),
+        ("bernoulli", None, 0.5),
+        ("additive", 0.0, 0.0),
+        ("variational", None, 1e-3),
+        ("variational", 0.1, 0.1),
+    ],
+)
+def test_noise_strength(noise, given, expected, tiny) -> None:
+    layer = tiny(nuisance_noise=noise, noise_strength=given).noise
+    variable = layer.kl_weight if noise == "variational" else layer.strength
+    assert float(variable.value) == pytest.approx(expected)
+
+
+@pytest.mark.jax
+def test_additive_noise_comes_with_a_bounded_code(tiny, x) -> None:
+    """An unbounded code would outgrow noise of a fixed size."""
+    nuisance = np.asarray(tiny(nuisance_noise="additive").encode(x * 1e4).nuisance)
+    assert np.abs(nuisance).max() <= 1.0
+    nuisance = np.asarray(tiny(nuisance_noise="gaussian").encode(x * 1e4).nuisance)
+    assert np.abs(nuisance).max() > 1.0
+
+
+@pytest.mark.jax
+def test_a_seed_repeats_training(tiny, x) -> None:
+    def train() -> list[np.ndarray]:
+        keras.utils.set_random_seed(0)
+        model = _sgd(tiny(instance_dropout=0.5))
+        for _ in range(2):
+            model.train_on_batch(x, x)
+        return model.get_weights()
+
+    for one, other in zip(train(), train(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _descends(model: SymAE, x: np.ndarray, **options) -> None:
+    model.compile(optimizer=keras.optimizers.Adam(1e-2), loss="mse", **options)
+    history = model.fit(x, x, batch_size=6, epochs=8, verbose=0).history["loss"]
+    assert np.isfinite(history).all()
+    assert history[-1] < history[0]
+
+
+def test_fit_in_mixed_bfloat16(tiny, x) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = tiny(noise_strength=0.1)
+    _descends(model, x)
+    assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
+    for part in model._flatten_layers():
+        assert part.compute_dtype == "bfloat16", part.name
+    assert keras.backend.standardize_dtype(model.redatum(x, x).dtype) == "bfloat16"
+
+
+def test_dtype_argument_reaches_all_layers(x) -> None:
+    model = SymAE((12,), dtype="mixed_bfloat16")
+    for part in model._flatten_layers():
+        assert part.compute_dtype == "bfloat16", part.name
+    assert np.isfinite(np.asarray(ops.cast(model(x), "float32"))).all()
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "variational"])
+def test_fit_compiled_by_xla(noise, tiny, x) -> None:
+    """Keras leaves XLA off on CPU unless asked."""
+    model = tiny(nuisance_noise=noise, instance_dropout=0.3)
+    _descends(model, x, jit_compile=True)
+
+
+@pytest.mark.jax
+def test_predict_gives_the_reconstruction(tiny, x, mask) -> None:
+    model = tiny()
+    inputs = {"instances": x, "mask": mask}
+    np.testing.assert_allclose(
+        model.predict(inputs, verbose=0), model.reconstruct(x, mask), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        model.predict(x, verbose=0), model.reconstruct(x), atol=1e-6
+    )
+
+
+def test_traced_with_unknown_axes(tf, tiny, x, mask) -> None:
+    """One trace serves every number of groups and instances."""
+    model = tiny()
+    instances = tf.TensorSpec((None, None, 12), tf.float32)
+    present = tf.TensorSpec((None, None), tf.bool)
+    reconstruct = tf.function(model.reconstruct, input_signature=[instances, present])
+    redatum = tf.function(
+        model.redatum, input_signature=[instances, instances, present, present]
+    )
+    for a, b in ((slice(0, 6), slice(0, 4)), (slice(2, 5), slice(1, 4))):
+        parts = x[a, b], mask[a, b]
+        np.testing.assert_allclose(
+            reconstruct(*parts), model.reconstruct(*parts), atol=1e-6
+        )
+        others = x[a][::-1], mask[a][::-1]
+        np.testing.assert_allclose(
+            redatum(others[0], parts[0], others[1], parts[1]),
+            model.redatum(others[0], parts[0], others[1], parts[1]),
+            atol=1e-6,
+        )
+    for function in (reconstruct, redatum):
+        assert function.experimental_get_tracing_count() == 1

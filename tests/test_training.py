@@ -1,0 +1,182 @@
+"""Recipes, losses and training in units of the data."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from symae_keras.data import GroupedData, simulate_exposures, simulate_shapes
+from symae_keras.layers import DenseEncoder
+from symae_keras.losses import RelativeMeanSquaredError
+from symae_keras.models import SymAE
+from symae_keras.presets import load_recipe, preset_names
+from symae_keras.training import Recipe, data_variance, normalization, train
+
+# === Loss ===
+
+
+@given(
+    seed=st.integers(0, 100),
+    # Far from 1, but such that a square is still a float32 number.
+    scale=st.sampled_from([1e-17, 1e-3, 1.0, 1e12]),
+    shape=st.sampled_from([(3, 4), (2, 3, 5), (2, 2, 3, 3, 1)]),
+)
+def test_loss_is_the_relative_mean_squared_error(seed, scale, shape):
+    rng = np.random.default_rng(seed)
+    truth = scale * rng.normal(size=shape)
+    guess = scale * rng.normal(size=shape)
+    variance = float(np.var(truth))
+    loss = RelativeMeanSquaredError(variance)(
+        truth.astype("float32"), guess.astype("float32")
+    )
+    expected = np.mean((truth - guess) ** 2) / variance
+    np.testing.assert_allclose(float(loss), expected, rtol=1e-4)
+
+
+def test_loss_leaves_out_masked_instances():
+    truth = np.zeros((1, 2, 3), "float32")
+    guess = np.ones((1, 2, 3), "float32")
+    guess[0, 1] = 100.0
+    guess = keras.ops.convert_to_tensor(guess)
+    keras.src.backend.set_keras_mask(
+        guess, keras.ops.convert_to_tensor([[True, False]])
+    )
+    assert float(RelativeMeanSquaredError(0.5)(truth, guess)) == pytest.approx(2.0)
+
+
+def test_loss_survives_its_config_and_refuses_bad_variances():
+    loss = RelativeMeanSquaredError(3.0, reduction="sum", name="mine")
+    config = keras.saving.serialize_keras_object(loss)
+    again = keras.saving.deserialize_keras_object(config)
+    assert again.get_config() == loss.get_config()
+    assert (again.variance, again.reduction, again.name) == (3.0, "sum", "mine")
+    for variance in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="`variance`.*Received: variance="):
+            RelativeMeanSquaredError(variance)
+
+
+# === Scaling ===
+
+
+def masked_groups(rng: np.random.Generator) -> GroupedData:
+    x = 5.0 + rng.normal(size=(6, 4, 10)) * np.linspace(0.1, 3.0, 10)
+    mask = rng.random((6, 4)) < 0.7
+    mask[:, 0] = True
+    x[~mask] = np.nan
+    return GroupedData(x, mask=mask)
+
+
+def test_variance_is_that_of_present_instances(rng):
+    groups = masked_groups(rng)
+    expected = np.nanvar(groups.x.reshape(-1, 10), axis=0).mean()
+    assert data_variance(groups) == pytest.approx(expected)
+    # The mean instance is not variance: constant offsets between pixels are none.
+    offsets = GroupedData(np.broadcast_to(np.arange(10.0), (6, 4, 10)))
+    assert data_variance(offsets) == 0.0
+
+
+def test_normalization_takes_off_the_mean_and_one_scale(rng):
+    groups = masked_groups(rng)
+    layer = normalization(groups)
+    instances = groups.x[groups.present]
+    output = np.asarray(layer(instances.astype("float32")))
+    np.testing.assert_allclose(output.mean(axis=0), 0.0, atol=1e-5)
+    assert np.var(output, axis=0).mean() == pytest.approx(1.0, rel=1e-4)
+    # One scale for all pixels: their relative weight stays.
+    ratio = output.std(axis=0) / instances.std(axis=0)
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+
+
+def test_normalization_of_images_has_one_mean_a_channel(rng):
+    x = rng.normal(size=(4, 3, 6, 7, 2)) + np.array([10.0, -10.0])
+    output = np.asarray(normalization(GroupedData(x))(x[0].astype("float32")))
+    assert output.shape == (3, 6, 7, 2)
+    layer = normalization(GroupedData(x))
+    np.testing.assert_allclose(
+        np.asarray(layer.mean).reshape(-1), x.mean(axis=(0, 1, 2, 3)), rtol=1e-5
+    )
+
+
+# === train ===
+
+
+def tiny(groups: GroupedData, seed: int) -> SymAE:
+    keras.utils.set_random_seed(seed)
+    return SymAE(
+        groups.instance_shape,
+        coherent_dim=2,
+        nuisance_dim=2,
+        encoder=DenseEncoder(8, units=(16,)),
+        normalization=normalization(groups),
+        seed=seed,
+    )
+
+
+RECIPE = Recipe(model=tiny, epochs=3, batch_size=4, instances=2, learning_rate=1e-2)
+
+
+def test_train_follows_the_recipe_and_lowers_the_loss():
+    groups = simulate_exposures(n_states=20, n_instances=4, seed=0)
+    fit, held_out = groups.split(0.8)
+    model = tiny(fit, 0)
+    seen = []
+    spy = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(epoch)
+    )
+    history = train(model, fit, RECIPE, 0, held_out, callbacks=[spy], epochs=12)
+    assert seen == list(range(12)) and set(history.history) == {"loss", "val_loss"}
+    assert history.history["loss"][-1] < 0.8 * history.history["loss"][0]
+    # Sixteen groups in batches of four; the rate ends at 1 % of the first.
+    optimizer = model.optimizer
+    assert int(optimizer.iterations) == 48
+    assert float(optimizer.learning_rate) == pytest.approx(1e-4, rel=1e-3)
+    # A relative error, as the held-out one is.
+    output = np.asarray(model.reconstruct(held_out.x))
+    expected = np.mean((output - held_out.x) ** 2) / data_variance(fit)
+    assert history.history["val_loss"][-1] == pytest.approx(expected, rel=1e-3)
+
+
+def test_train_is_the_same_in_all_units():
+    """Fluxes of 1e-17 train as well as those around 1."""
+    losses = []
+    for scale in (1.0, 2.0**-56):
+        x = simulate_exposures(n_states=8, n_instances=4, seed=0).x * np.float32(scale)
+        groups = GroupedData(x)
+        losses.append(train(tiny(groups, 0), groups, RECIPE).history["loss"])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+
+
+def test_train_takes_as_many_instances_as_there_are():
+    groups = simulate_exposures(n_states=4, n_instances=2, seed=0)
+    recipe = Recipe(model=tiny, epochs=1, batch_size=4, instances=8)
+    history = train(tiny(groups, 0), groups, recipe).history
+    assert np.isfinite(history["loss"]).all() and "val_loss" not in history
+
+
+# === Presets ===
+
+SMALL = {
+    "symae_exposures": lambda: simulate_exposures(4, 3, seed=0),
+    "symae_exposures_original": lambda: simulate_exposures(4, 3, seed=0),
+    "symae_shapes": lambda: simulate_shapes(4, 3, seed=0),
+}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_makes_a_model_for_its_data(name):
+    groups = SMALL[name]()
+    model = load_recipe(name).recipe.model(groups, 0)
+    assert model.conditional_nuisance is (name != "symae_exposures_original")
+    assert tuple(model(groups.x).shape) == groups.x.shape
+    # Another instance shape of the same rank comes from the data, not the recipe.
+    shape = (
+        tuple(n + 3 for n in groups.instance_shape[:-1]) + groups.instance_shape[-1:]
+    )
+    if len(shape) == 1:
+        shape = (100,)
+    other = GroupedData(np.random.default_rng(0).normal(size=(4, 3, *shape)))
+    model = load_recipe(name).recipe.model(other, 0)
+    assert tuple(model(other.x).shape) == other.x.shape
