@@ -26,7 +26,7 @@ from symae_keras.evaluation import leakage, relative_error
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
 from symae_keras.plotting import plot_redatuming_grid, plot_trade_off
-from symae_keras.training import Recipe, normalization, train
+from symae_keras.training import Training, normalization, train
 
 BAG = 20
 
@@ -69,9 +69,8 @@ def fit(setting: Setting, bags: GroupedData, steps: int, seed: int) -> SymAE:
         normalization=normalization(bags),
         seed=seed,
     )
-    recipe = Recipe(lambda groups, seed: model, instances=BAG)
-    steps_an_epoch = -(-len(bags) // recipe.batch_size)
-    train(model, bags, recipe, seed, epochs=max(1, steps // steps_an_epoch))
+    epochs = max(1, steps // -(-len(bags) // 16))
+    train(model, bags, Training(epochs=epochs, instances=BAG), seed)
     return model
 
 

@@ -31,7 +31,7 @@ from symae_keras.evaluation import (
 )
 from symae_keras.models import SymAE
 from symae_keras.plotting import plot_error_over_instances
-from symae_keras.training import Recipe, normalization, train
+from symae_keras.training import Training, normalization, train
 
 TEST_SEED = 1
 TEST_STATES = 1000
@@ -96,8 +96,8 @@ def fit(row: Row, seed: int, scale: float) -> SymAE:
     epochs = max(1, round(row.steps * scale / steps_an_epoch))
     steps = epochs * steps_an_epoch
     callbacks = [row.callback(steps)] if row.callback else []
-    recipe = Recipe(lambda groups, seed: model, instances=row.instances)
-    train(model, groups, recipe, seed, callbacks=callbacks, epochs=epochs)
+    training = Training(epochs=epochs, instances=row.instances)
+    train(model, groups, training, seed, callbacks=callbacks)
     return model
 
 

@@ -14,8 +14,26 @@ from symae_keras.data.groups import Array, GroupedData
 from symae_keras.losses import RelativeMeanSquaredError
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is trained.
+
+    Args:
+        epochs: Passes over the groups.
+        batch_size: Groups in a batch.
+        instances: Instances drawn from each group, at most as many as there are;
+            `None` takes all.
+        learning_rate: Of Adam, at first; it falls to 1 % along a cosine.
+    """
+
+    epochs: int = 32
+    batch_size: int = 16
+    instances: int | None = 8
+    learning_rate: float = 2e-3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe(Training):
     """Everything that makes a trained model but the seed.
 
     A recipe file is a Python file with a docstring (command, cost, expected score) and
@@ -26,19 +44,14 @@ class Recipe:
             model; the instance shape comes from the data.
         data: Function of a seed that returns the groups to train on when the user
             brings none; `None` where the recipe only works on the user's data.
-        epochs: Passes over the groups.
-        batch_size: Groups in a batch.
-        instances: Instances drawn from each group, at most as many as there are;
-            `None` takes all.
-        learning_rate: Of Adam, at first; it falls to 1 % along a cosine.
+        epochs: As in `Training`, like the arguments below.
+        batch_size: See `epochs`.
+        instances: See `epochs`.
+        learning_rate: See `epochs`.
     """
 
     model: Callable[[GroupedData, int], keras.Model]
     data: Callable[[int], GroupedData] | None = None
-    epochs: int = 32
-    batch_size: int = 16
-    instances: int | None = 8
-    learning_rate: float = 2e-3
 
 
 def data_variance(groups: GroupedData) -> float:
@@ -70,13 +83,12 @@ def normalization(groups: GroupedData) -> keras.layers.Normalization:
 def train(
     model: keras.Model,
     groups: GroupedData,
-    recipe: Recipe,
+    training: Training,
     seed: int = 0,
     validation: GroupedData | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    epochs: int | None = None,
 ) -> keras.callbacks.History:
-    """Compile a model and fit it to groups as a recipe says.
+    """Compile a model and fit it to groups.
 
     The loss is the mean squared error over the variance of the training data, so that
     it reads as a relative error.
@@ -84,23 +96,21 @@ def train(
     Args:
         model: An uncompiled model, such as `recipe.model(groups, seed)`.
         groups: Training data.
-        recipe: Epochs, batch size, instances and learning rate.
+        training: Epochs, batch size, instances and learning rate; a `Recipe` is one.
         seed: Seed of the sampler.
         validation: Groups to evaluate after each epoch, all instances of them.
         callbacks: More Keras callbacks.
-        epochs: Overrides the epochs of the recipe.
 
     Returns:
         The Keras history.
     """
-    epochs = recipe.epochs if epochs is None else epochs
-    instances = recipe.instances
+    instances = training.instances
     if instances is not None:
         instances = min(instances, groups.n_instances)
-    dataset = batches(groups, recipe.batch_size, instances, seed)
-    steps = epochs * int(dataset.cardinality())
+    dataset = batches(groups, training.batch_size, instances, seed)
+    steps = training.epochs * int(dataset.cardinality())
     schedule = keras.optimizers.schedules.CosineDecay(
-        recipe.learning_rate, max(steps, 1), alpha=0.01
+        training.learning_rate, max(steps, 1), alpha=0.01
     )
     model.compile(
         optimizer=keras.optimizers.Adam(schedule),
@@ -108,10 +118,10 @@ def train(
     )
     held_out: Any = None
     if validation is not None:
-        held_out = batches(validation, recipe.batch_size, None, shuffle=False)
+        held_out = batches(validation, training.batch_size, None, shuffle=False)
     return model.fit(
         dataset,
-        epochs=epochs,
+        epochs=training.epochs,
         validation_data=held_out,
         callbacks=list(callbacks),
         shuffle=False,  # the data set shuffles itself

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -123,11 +124,7 @@ def make_plan(recipe: Recipe, config: dict[str, Any], groups: GroupedData) -> Pl
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     for part, title in ((fit, "to train on"), (held_out, "held out")):
-        if not data_variance(part) > 0.0:
-            raise InputError(
-                f"{source}: all instances of the {len(part)} groups {title} are "
-                "alike, so there is nothing to tell them by."
-            )
+        _refuse_range(data_variance(part), f"{source}: the {len(part)} groups {title}")
     keras.utils.set_random_seed(seed)
     shape = groups.instance_shape
     what = f"model() on instances of shape {shape}"
@@ -144,6 +141,21 @@ def make_plan(recipe: Recipe, config: dict[str, Any], groups: GroupedData) -> Pl
         "groups": {"train": len(fit), "held_out": len(held_out)},
     }
     return Plan(name, recipe, config, fit, held_out, model)
+
+
+def _refuse_range(variance: float, what: str) -> None:
+    """Refuse values that differ by nothing, or by what float32 cannot square."""
+    if not variance > 0.0:
+        raise InputError(
+            f"{what} hold one instance all over; there is nothing to tell."
+        )
+    deviation = math.sqrt(variance)
+    # Keras's Normalization divides by 1e-7 at least, so below it nothing is scaled.
+    if not 1e-7 < deviation < 1e18:
+        raise InputError(
+            f"{what} vary by about {deviation:.0e}, beyond what can be computed with; "
+            "rescale them to about 1."
+        )
 
 
 def _call(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any:

@@ -35,7 +35,7 @@ def model(groups, seed):
     )
 
 
-RECIPE = Recipe(model=model, data=data, epochs=2, batch_size=22, instances=3)
+RECIPE = Recipe(model=model, data=data, epochs=2, batch_size=44, instances=3)
 '''
 
 
@@ -45,18 +45,20 @@ class Result(NamedTuple):
     err: str
 
 
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch):
-    """Tracing and drawing take nearly all of the time of a tiny run.
-
-    Runs made by fixtures of the session are spared, so both are tested.
-    """
-    compile_as_ever = SymAE.compile
-    monkeypatch.setattr(
+def compile_eagerly(patch: pytest.MonkeyPatch) -> None:
+    """Skip the tracing, which takes nearly all of the time of a tiny run."""
+    as_ever = SymAE.compile
+    patch.setattr(
         SymAE,
         "compile",
-        lambda self, **options: compile_as_ever(self, **options, run_eagerly=True),
+        lambda self, **options: as_ever(self, **options, run_eagerly=True),
     )
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch):
+    """Neither trace nor draw; the runs made for the session test these."""
+    compile_eagerly(monkeypatch)
     monkeypatch.setattr("symae_keras.jobs.train.write_figures", lambda *_: [])
 
 
@@ -110,7 +112,9 @@ def measured_run(tmp_path_factory, recipe, data_file) -> Path:
     """A run on a file; do not write into it."""
     out = tmp_path_factory.mktemp("runs") / "measured"
     command = ["train", recipe, "--data", data_file, "--out", out, "--epochs", 1]
-    assert cli.main([str(each) for each in command]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        compile_eagerly(patch)
+        assert cli.main([str(each) for each in command]) == 0
     return out
 
 

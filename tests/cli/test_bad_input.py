@@ -67,8 +67,10 @@ BAD_FILES = {
     "constant": ({"x": np.full_like(X, 7)}, ["all present values are 7"]),
     "equal instances": (
         {"x": np.broadcast_to(X[0, 0], X.shape)},
-        ["all instances", "are alike"],
+        ["one instance all over"],
     ),
+    "tiny values": ({"x": X * 1e-17}, ["vary by about 1e-17", "rescale"]),
+    "huge values": ({"x": X * 1e20}, ["vary by about 1e+20", "rescale"]),
     "one group": ({"x": X[:1]}, ["at least two states", "received 1"]),
     "text": ({"x": np.full((6, 4, 256), "a")}, ["real numbers"]),
 }

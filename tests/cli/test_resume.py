@@ -70,10 +70,10 @@ def test_resume_ends_with_the_full_history(
     text = (run / "history.csv").read_text()
     assert text.startswith(before) and "9.0,9.0" not in text
     assert os.listdir(tmp_path) == ["run"] and "checkpoint" not in os.listdir(run)
-    # The optimiser went on too: 4 epochs of 4 batches.
+    # The optimiser went on too: 4 epochs of 2 batches.
     monkeypatch.undo()  # models are not loaded with a `compile` of their own
     model = keras.saving.load_model(run / "model.keras")
-    assert int(model.optimizer.iterations) == 16
+    assert int(model.optimizer.iterations) == 8
 
 
 def test_a_run_stopped_before_its_first_epoch_leaves_nothing(

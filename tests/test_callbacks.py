@@ -1,0 +1,135 @@
+"""Schedules of the noise and of the divergence during `fit`."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from symae_keras.callbacks import KLSchedule, NoiseSchedule
+from symae_keras.layers import DenseEncoder, GaussianSampling, NuisanceDropout
+from symae_keras.models import SymAE
+
+pytestmark = pytest.mark.jax
+
+
+class _Watch(keras.callbacks.Callback):
+    """Records a variable after every step."""
+
+    def __init__(self, variable) -> None:
+        super().__init__()
+        self.variable = variable
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        self.seen.append(float(self.variable.value))
+
+
+def _model(noise: str = "gaussian") -> SymAE:
+    encoder = DenseEncoder(8, units=(16,))
+    model = SymAE((12,), 3, 2, encoder=encoder, nuisance_noise=noise, seed=0)
+    model.compile(optimizer="adam", loss="mse")
+    return model
+
+
+def _fit(model, *callbacks, epochs=2, **options):
+    x = np.random.default_rng(0).normal(size=(9, 4, 12)).astype("float32")
+    # Three steps an epoch.
+    return model.fit(
+        x, x, batch_size=3, epochs=epochs, verbose=0, callbacks=callbacks, **options
+    )
+
+
+def test_noise_follows_the_schedule_step_by_step() -> None:
+    model = _model()
+    watch = _Watch(model.noise.strength)
+    history = _fit(model, NoiseSchedule(lambda step: 0.5 - 0.05 * step), watch)
+    np.testing.assert_allclose(watch.seen, 0.5 - 0.05 * np.arange(6), atol=1e-6)
+    assert np.isfinite(history.history["loss"]).all()
+    # It stays as the last step left it, also through saving.
+    assert float(model.noise.strength.value) == pytest.approx(0.25)
+
+
+def test_noise_acts_on_the_compiled_step(tmp_path) -> None:
+    """Not only the variable changes: the training loss grows with the noise."""
+    losses = {}
+    for strength in (0.0, 50.0):
+        keras.utils.set_random_seed(0)
+        model = _model()
+        model.optimizer.learning_rate.assign(0.0)
+        history = _fit(model, NoiseSchedule(lambda step, s=strength: s), epochs=1)
+        losses[strength] = history.history["loss"][0]
+    assert losses[50.0] > 1.01 * losses[0.0]
+
+
+def test_divergence_follows_the_schedule() -> None:
+    model = _model("variational")
+    watch = _Watch(model.noise.kl_weight)
+    _fit(model, KLSchedule(lambda step: 1e-3 * step), watch)
+    np.testing.assert_allclose(watch.seen, 1e-3 * np.arange(6), rtol=1e-5)
+
+
+def test_takes_the_schedules_of_keras() -> None:
+    model = _model()
+    watch = _Watch(model.noise.strength)
+    decay = keras.optimizers.schedules.CosineDecay(0.5, 4, alpha=0.2)
+    _fit(model, NoiseSchedule(decay), watch)
+    phase = np.minimum(np.arange(6), 4) / 4
+    cosine = 0.1 + 0.4 * 0.5 * (1.0 + np.cos(np.pi * phase))
+    np.testing.assert_allclose(watch.seen, cosine, rtol=1e-5)
+
+
+def test_a_resumed_run_goes_on_in_step(tmp_path) -> None:
+    """The steps counted are those of the optimiser, which is saved with the model."""
+    schedule = NoiseSchedule(lambda step: 0.01 * step)
+    model = _model()
+    _fit(model, schedule, epochs=1)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert float(again.noise.strength.value) == pytest.approx(0.02)
+    watch = _Watch(again.noise.strength)
+    _fit(again, schedule, watch, epochs=1)
+    np.testing.assert_allclose(watch.seen, [0.03, 0.04, 0.05], rtol=1e-5)
+
+
+def test_steers_every_layer_of_its_kind() -> None:
+    """In any model, nested layers included."""
+    inputs = keras.Input((3,))
+    inner = keras.Sequential([keras.layers.Dense(3), NuisanceDropout("additive")])
+    outputs = NuisanceDropout("gaussian")(inner(inputs))
+    model = keras.Model(inputs, outputs)
+    model.compile(optimizer="sgd", loss="mse")
+    callback = NoiseSchedule(lambda step: 0.125)
+    x = np.ones((4, 3), "float32")
+    model.fit(x, x, verbose=0, callbacks=[callback])
+    strengths = [
+        float(layer.strength.value)
+        for layer in model._flatten_layers()
+        if isinstance(layer, NuisanceDropout)
+    ]
+    assert strengths == [0.125, 0.125]
+
+
+@pytest.mark.parametrize(
+    ("callback", "noise", "message"),
+    [
+        (NoiseSchedule, "variational", "`NoiseSchedule` found no `NuisanceDropout`"),
+        (KLSchedule, "gaussian", "`KLSchedule` found no `GaussianSampling`"),
+    ],
+)
+def test_a_model_without_such_a_layer(callback, noise, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        _fit(_model(noise), callback(lambda step: 0.1))
+
+
+def test_a_bad_value_stops_the_run() -> None:
+    with pytest.raises(ValueError, match="strength=-1.0"):
+        _fit(_model(), NoiseSchedule(lambda step: -1.0))
+
+
+def test_layers_outside_of_models_are_left_alone() -> None:
+    stranger = GaussianSampling(0.7)
+    _fit(_model("variational"), KLSchedule(lambda step: 0.1), epochs=1)
+    assert float(stranger.kl_weight.value) == pytest.approx(0.7)

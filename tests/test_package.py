@@ -1,0 +1,101 @@
+"""Imports, public names, and documentation that agrees with the code."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+
+import pytest
+
+import symae_keras
+from symae_keras import layers
+from symae_keras.models import SymAE
+
+_QUIET = """
+import sys
+import symae_keras
+assert symae_keras.__version__
+heavy = {"keras", "tensorflow", "jax", "torch", "matplotlib", "sklearn"}
+print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
+"""
+
+CLASSES = [*(getattr(layers, name) for name in layers.__all__), SymAE]
+
+
+def test_import_is_light_and_silent(run_python) -> None:
+    assert run_python(_QUIET).strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "name", ["callbacks", "data", "evaluation", "layers", "models"]
+)
+def test_public_names(name) -> None:
+    assert name in symae_keras.__all__
+    assert name in dir(symae_keras)
+    module = getattr(symae_keras, name)
+    assert module is importlib.import_module(f"symae_keras.{name}")
+    for public in getattr(module, "__all__", ()):
+        assert getattr(module, public).__doc__, public
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="'symae_keras' has no attribute 'layer'"):
+        symae_keras.layer  # noqa: B018
+
+
+def _documented(cls) -> dict[str, str]:
+    """The text about each argument of a class."""
+    doc = inspect.cleandoc(cls.__doc__)
+    section = re.search(r"^Args:\n(.*?)(?=^\S)", doc, re.MULTILINE | re.DOTALL)
+    assert section, cls
+    entries = re.split(r"^    (\w+): ", section[1], flags=re.MULTILINE)
+    return dict(zip(entries[1::2], entries[2::2], strict=True))
+
+
+def _claimed_default(text: str) -> tuple[bool, object]:
+    """Whether the text states a default, and which."""
+    match = re.search(r"`([^`]+)` \(default\)|Defaults to\s+`?(.+?)`?\.(?:\s|$)", text)
+    if match is None:
+        return False, None
+    literal = match[1] or match[2]
+    try:
+        return True, ast.literal_eval(literal)
+    except (SyntaxError, ValueError):
+        return True, literal  # told in words: "the size of the features"
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_documented_defaults_are_the_defaults(cls) -> None:
+    documented = _documented(cls)
+    parameters = {
+        name: parameter.default
+        for name, parameter in inspect.signature(cls.__init__).parameters.items()
+        if name not in ("self", "kwargs")
+    }
+    assert list(documented) == list(parameters)
+    for name, default in parameters.items():
+        claimed, value = _claimed_default(documented[name])
+        if default is inspect.Parameter.empty:
+            assert not claimed, name
+        elif default is None:
+            # None stands for something that only words can tell, or is in the list.
+            assert isinstance(value, str | None), name
+            assert claimed or "`None`" in documented[name], name
+        else:
+            assert claimed, name
+            assert value == default, name
+
+
+def test_the_parser_of_defaults_reads() -> None:
+    """Else the test above could pass on nothing."""
+    assert _claimed_default("Sizes. Defaults to `(2, 1)`.") == (True, (2, 1))
+    assert _claimed_default('`"mean"` (default) or `"max"`.') == (True, "mean")
+    assert _claimed_default("Rate. Defaults to 0.5.") == (True, 0.5)
+    assert _claimed_default("A lot. Defaults to True; False is not.") == (
+        True,
+        "True; False is not",
+    )
+    assert _claimed_default("Size of the code.") == (False, None)
+    assert len(_documented(SymAE)) == 12
