@@ -14,7 +14,16 @@ import wrapt
 
 __version__ = "0.1.0"
 
-_MODULES = ("callbacks", "data", "evaluation", "layers", "models", "plotting", "zoo")
+_MODULES = (
+    "callbacks",
+    "data",
+    "evaluation",
+    "layers",
+    "losses",
+    "models",
+    "plotting",
+    "training",
+)
 
 __all__ = ["__version__", *_MODULES]
 
@@ -36,5 +45,5 @@ def _register(_: Any) -> None:
     `keras.saving.load_model` only knows classes whose decorators have run. Importing
     Keras here would make `symae --help` slow, so registration waits for Keras.
     """
-    importlib.import_module(f"{__name__}.layers")
-    importlib.import_module(f"{__name__}.models")
+    for name in ("layers", "losses", "models"):
+        importlib.import_module(f"{__name__}.{name}")
