@@ -93,15 +93,15 @@ def demo(
     print(f"Training two SymAEs on simulated spectra of stars, {cost}.", flush=True)
     start = time.monotonic()
     _import_backend()
-    from symae_keras.demo import EPOCHS, PRESETS, QUICK_EPOCHS, run_demo
+    from symae_keras.demo import PRESETS, run_demo
     from symae_keras.tables import print_demo
 
     metrics = run_demo(out, quick, seed, force)
     print_demo(metrics)
     if quick:
         print(
-            f"Quick form: {QUICK_EPOCHS} epochs instead of {EPOCHS}, so the errors are "
-            "larger than those of the full demo."
+            f"Quick form: only {metrics['epochs']} epochs, so the errors are larger "
+            "than those of the full demo."
         )
     print(f"Done in {time.monotonic() - start:.0f} s.")
     for name in PRESETS:

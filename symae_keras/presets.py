@@ -25,7 +25,7 @@ class LoadedRecipe(NamedTuple):
 
 def _folder() -> Path:
     """The presets: inside an installed package, or beside it in a source checkout."""
-    packaged = Path(__file__).with_name("presets")
+    packaged = Path(__file__).with_name("_zoo")
     return packaged if packaged.is_dir() else Path(__file__).parents[1] / "zoo"
 
 

@@ -56,7 +56,9 @@ def _documented(cls) -> dict[str, str]:
 
 def _claimed_default(text: str) -> tuple[bool, object]:
     """Whether the text states a default, and which."""
-    match = re.search(r"`([^`]+)` \(default\)|Defaults to\s+`?(.+?)`?\.(?:\s|$)", text)
+    match = re.search(
+        r"`([^`]+)` \(default\)|Defaults to\s+`?(.+?)`?[.;](?:\s|$)", text
+    )
     if match is None:
         return False, None
     literal = match[1] or match[2]
@@ -93,9 +95,8 @@ def test_the_parser_of_defaults_reads() -> None:
     assert _claimed_default("Sizes. Defaults to `(2, 1)`.") == (True, (2, 1))
     assert _claimed_default('`"mean"` (default) or `"max"`.') == (True, "mean")
     assert _claimed_default("Rate. Defaults to 0.5.") == (True, 0.5)
-    assert _claimed_default("A lot. Defaults to True; False is not.") == (
-        True,
-        "True; False is not",
-    )
+    assert _claimed_default("Whether. Defaults to True; or so.") == (True, True)
+    told = "Size. Defaults to the size of the features."
+    assert _claimed_default(told) == (True, "the size of the features")
     assert _claimed_default("Size of the code.") == (False, None)
     assert len(_documented(SymAE)) == 12

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from symae_keras.layers import DenseEncoder
 from symae_keras.losses import RelativeMeanSquaredError
 from symae_keras.models import SymAE
 from symae_keras.presets import load_recipe, preset_names
-from symae_keras.training import Recipe, data_variance, normalization, train
+from symae_keras.training import Training, data_variance, normalization, train
 
 # === Loss ===
 
@@ -114,18 +116,19 @@ def tiny(groups: GroupedData, seed: int) -> SymAE:
     )
 
 
-RECIPE = Recipe(model=tiny, epochs=3, batch_size=4, instances=2, learning_rate=1e-2)
+TRAINING = Training(epochs=3, batch_size=4, instances=2, learning_rate=1e-2)
+ONCE = dataclasses.replace(TRAINING, epochs=1)
 
 
-def test_train_follows_the_recipe_and_lowers_the_loss():
+def test_train_follows_its_settings_and_lowers_the_loss():
     groups = simulate_exposures(n_states=20, n_instances=4, seed=0)
     fit, held_out = groups.split(0.8)
-    model = tiny(fit, 0)
+    model, training = tiny(fit, 0), dataclasses.replace(TRAINING, epochs=12)
     seen = []
     spy = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: seen.append(epoch)
     )
-    history = train(model, fit, RECIPE, 0, held_out, callbacks=[spy], epochs=12)
+    history = train(model, fit, training, 0, held_out, callbacks=[spy])
     assert seen == list(range(12)) and set(history.history) == {"loss", "val_loss"}
     assert history.history["loss"][-1] < 0.8 * history.history["loss"][0]
     # Sixteen groups in batches of four; the rate ends at 1 % of the first.
@@ -144,7 +147,7 @@ def test_masked_instances_do_not_count(eager):
     x[~mask] = np.nan
     groups = GroupedData(x, mask=mask)
     model = tiny(groups, 0)
-    history = train(model, groups, RECIPE, validation=groups, epochs=1).history
+    history = train(model, groups, ONCE, validation=groups).history
     output = np.asarray(model.reconstruct(x, mask))
     expected = np.mean((output - x)[mask] ** 2) / data_variance(groups)
     assert history["val_loss"][0] == pytest.approx(expected, rel=1e-3)
@@ -157,15 +160,15 @@ def test_train_is_the_same_in_all_units(eager, scale):
         x = simulate_exposures(n_states=4, n_instances=3, seed=0).x
         groups = GroupedData(x * np.float32(factor))
         keras.utils.set_random_seed(0)
-        history = train(tiny(groups, 0), groups, RECIPE, epochs=2).history
+        history = train(tiny(groups, 0), groups, TRAINING).history
         losses.append(history["loss"])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
 
 
 def test_train_takes_as_many_instances_as_there_are(eager):
     groups = simulate_exposures(n_states=4, n_instances=2, seed=0)
-    recipe = Recipe(model=tiny, epochs=1, batch_size=4, instances=8)
-    history = train(tiny(groups, 0), groups, recipe).history
+    training = Training(epochs=1, batch_size=4, instances=8)
+    history = train(tiny(groups, 0), groups, training).history
     assert np.isfinite(history["loss"]).all() and "val_loss" not in history
 
 

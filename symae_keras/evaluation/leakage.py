@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ def probe(
     True
     """
     try:
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPClassifier, MLPRegressor
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
@@ -85,7 +87,11 @@ def probe(
         random_state=seed,
     )
     model = make_pipeline(StandardScaler(), estimator)
-    return float(model.fit(codes[0], train).score(codes[1], test))
+    with warnings.catch_warnings():
+        # A probe that is still getting better after `max_iter` tells enough.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(codes[0], train)
+    return float(model.score(codes[1], test))
 
 
 def is_label(target: Array) -> bool:

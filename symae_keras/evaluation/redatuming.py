@@ -37,6 +37,10 @@ class RedatumingError(float):
         self.reconstruction = reconstruction
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A float's own way to be copied and pickled knows of one number only.
+        return type(self), (float(self), self.mean_swap, self.reconstruction)
+
     def __repr__(self) -> str:
         return (
             f"RedatumingError({float(self):.4f}, mean_swap={self.mean_swap:.4f}, "

@@ -24,7 +24,6 @@ def tiny(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr("symae_keras.presets._folder", lambda: tmp_path / "zoo")
     monkeypatch.setattr(demo, "_STATES", 6)
     monkeypatch.setattr(demo, "_INSTANCES", 4)
-    monkeypatch.setattr(demo, "EPOCHS", 2)
     monkeypatch.setattr(demo, "QUICK_EPOCHS", 1)
     work = tmp_path / "work"
     work.mkdir()
@@ -59,7 +58,7 @@ def test_demo(symae, tiny):
     swap, limit = errors["linear mean swap"], errors["limit"]
     assert swap["redatuming_error"] == pytest.approx(again.mean_swap)
     assert limit["redatuming_error"] == pytest.approx(exposures_limit(4, 6, 4))
-    assert "Quick form: 1 epochs instead of 2" in out
+    assert "Quick form: only 1 epochs" in out
     assert "symae_demo/conditional" in out and "symae train" in out
 
     # A run of the demo is a run like any other.
@@ -80,7 +79,7 @@ def test_the_full_demo_replaces_by_force(symae, tiny, monkeypatch):
     )
     code, out, err = symae("demo", "--force")
     assert code == 0, err
-    assert epochs == [demo.EPOCHS, demo.EPOCHS] and "Quick form" not in out
+    assert epochs == [2, 2] and "Quick form" not in out
     metrics = json.loads((old / "metrics.json").read_text())
     assert metrics["quick"] is False and metrics["test"]["seed"] == 1
     assert os.listdir(tiny) == ["symae_demo"]

@@ -75,7 +75,7 @@ CASES = {
     ),
     "Conv1DDecoder": (
         {"instance_shape": (17,), "filters": (6, 4)},
-        dict(input_shape=(3, 4), output_shape=(3, 17), trainable=12),
+        dict(input_shape=(3, 4), output_shape=(3, 17), trainable=8),
     ),
     "Conv2DEncoder": (
         {"output_dim": 4, "filters": (4, 8), "normalization": "group"},
@@ -83,7 +83,7 @@ CASES = {
     ),
     "Conv2DDecoder": (
         {"instance_shape": (7, 6, 2), "filters": (8, 4), "normalization": None},
-        dict(input_shape=(3, 4), output_shape=(3, 7, 6, 2), trainable=8),
+        dict(input_shape=(3, 4), output_shape=(3, 7, 6, 2), trainable=6),
     ),
 }
 

@@ -1,0 +1,141 @@
+"""Probes on codes of which it is known what they tell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from symae_keras.data import GroupedData
+from symae_keras.errors import InputError
+from symae_keras.evaluation import Leakage, leakage, probe
+
+pytest.importorskip("sklearn", reason="probes need scikit-learn")
+
+N_GROUPS, N_INSTANCES = 300, 4
+
+
+@pytest.fixture(scope="module")
+def groups() -> GroupedData:
+    """State: a number, a vector and a class. Nuisance: a number. x holds them all."""
+    rng = np.random.default_rng(0)
+    number = rng.normal(size=N_GROUPS)
+    vector = rng.uniform(size=(N_GROUPS, 2))
+    label = rng.choice(3, p=[0.5, 0.3, 0.2], size=N_GROUPS)
+    # Some of the nuisance is common to a group, or its mean would be all but constant.
+    shift = rng.normal(size=(N_GROUPS, N_INSTANCES)) + rng.normal(size=(N_GROUPS, 1))
+    state = np.column_stack([number, vector, label])
+    x = np.repeat(state[:, None], N_INSTANCES, axis=1)
+    return GroupedData(
+        np.concatenate([x, shift[..., None]], axis=-1).astype("float32"),
+        state={"number": number, "vector": vector, "label": label},
+        nuisance={"shift": shift},
+    )
+
+
+class _Codes:
+    """Codes that are columns of x, with columns of noise beside them."""
+
+    def __init__(self, coherent: list[int], nuisance: list[int]) -> None:
+        self.columns = coherent, nuisance
+        self.rng = np.random.default_rng(1)
+
+    def encode(self, x, mask):
+        weights = np.ones(x.shape[:2]) if mask is None else mask
+        x = np.where(weights[..., None], x, 0.0)
+        count = weights.sum(axis=1)[:, None]
+        mean = x.sum(axis=1) / count
+        coherent, nuisance = self.columns
+        return (
+            self._with_noise(mean[:, coherent]),
+            self._with_noise(x[:, :, nuisance]),
+        )
+
+    def _with_noise(self, code):
+        noise = self.rng.normal(size=(*code.shape[:-1], 1))
+        return np.concatenate([code, noise], axis=-1).astype("float32")
+
+
+STATE, NUISANCE = [0, 1, 2, 3], [4]
+
+
+@pytest.fixture(scope="module")
+def clean(groups) -> Leakage:
+    return leakage(_Codes(STATE, NUISANCE), groups)
+
+
+def test_a_disentangled_model_is_at_chance(clean) -> None:
+    assert set(clean.state_from_nuisance) == {"number", "vector", "label"}
+    assert set(clean.nuisance_from_coherent) == {"shift"}
+    assert clean.state_from_nuisance["number"] < 0.05
+    assert clean.state_from_nuisance["vector"] < 0.05
+    assert clean.nuisance_from_coherent["shift"] < 0.1
+    label = clean.state_from_nuisance["label"]
+    assert label == pytest.approx(clean.chance["label"], abs=0.08)
+
+
+def test_its_coherent_code_tells_the_state(clean) -> None:
+    assert clean.state_from_coherent["number"] > 0.8
+    assert clean.state_from_coherent["vector"] > 0.8
+    assert clean.state_from_coherent["label"] > 0.9
+
+
+def test_chance(clean, groups) -> None:
+    assert clean.chance["number"] == clean.chance["shift"] == 0.0
+    _, held_out = groups.split(0.7, seed=0)
+    commonest = np.bincount(held_out.state["label"]).max() / len(held_out)
+    assert clean.chance["label"] == pytest.approx(commonest)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_leaks_are_found(groups, masked) -> None:
+    """State in the nuisance code and nuisance in the coherent code."""
+    if masked:
+        mask = np.random.default_rng(2).random((N_GROUPS, N_INSTANCES)) < 0.6
+        mask[:, 1] = True
+        x = np.where(mask[..., None], groups.x, np.nan)
+        groups = GroupedData(x, mask, groups.state, groups.nuisance)
+    result = leakage(_Codes([*STATE, *NUISANCE], [*STATE, *NUISANCE]), groups)
+    assert result.state_from_nuisance["number"] > 0.8
+    assert result.state_from_nuisance["label"] > 0.9
+    assert result.nuisance_from_coherent["shift"] > 0.8
+
+
+def test_a_seed_repeats_the_scores(groups) -> None:
+    one, other = (leakage(_Codes([3], [4]), groups[:60], seed=3) for _ in range(2))
+    assert one == other
+
+
+def test_needs_true_parameters() -> None:
+    with pytest.raises(InputError, match="carry none"):
+        leakage(_Codes([0], [0]), GroupedData(np.zeros((4, 2, 3))))
+
+
+def test_the_probe_is_not_linear() -> None:
+    """A decoder can use |code|, so the probe must see it; units do not matter."""
+    rng = np.random.default_rng(0)
+    code = rng.normal(size=(1200, 1))
+    target = 1e3 * np.abs(code[:, 0])
+    train, test = slice(0, 900), slice(900, None)
+    assert probe((code[train], code[test]), (target[train], target[test])) > 0.9
+
+
+@pytest.mark.parametrize("kind", ["int", "bool", "text"])
+def test_the_probe_scores_labels_by_accuracy(kind) -> None:
+    rng = np.random.default_rng(0)
+    code = rng.normal(size=(400, 1))
+    label = {
+        "int": (code[:, 0] > 0).astype("int64"),
+        "bool": code[:, 0] > 0,
+        "text": np.where(code[:, 0] > 0, "yes", "no"),
+    }[kind]
+    score = probe((code[:300], code[300:]), (label[:300], label[300:]))
+    assert 0.9 < score <= 1.0
+    hits = score * 100.0
+    assert hits == pytest.approx(round(hits))
+
+
+def test_a_constant_target_does_not_break_the_probe() -> None:
+    code = np.random.default_rng(0).normal(size=(100, 2))
+    ones = np.ones(100)
+    score = probe((code[:80], code[80:]), (ones[:80], ones[80:]))
+    assert np.isfinite(score)
