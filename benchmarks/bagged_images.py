@@ -62,7 +62,7 @@ def fit(setting: Setting, bags: GroupedData, steps: int, seed: int) -> SymAE:
         bags.instance_shape,
         coherent_dim=8,
         nuisance_dim=setting.nuisance_dim,
-        encoder=DenseEncoder(128, units=(512, 256)),
+        encoder=DenseEncoder(128, units=(256, 128)),
         nuisance_noise=setting.noise,
         noise_strength=setting.strength,
         conditional_nuisance=setting.conditional,
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with the four idx files"
     )
-    parser.add_argument("--steps", type=int, default=3000, help="default 3000")
+    parser.add_argument("--steps", type=int, default=2500, help="default 2500")
     parser.add_argument(
         "--seeds", type=int, default=1, help="seeds of the chosen model"
     )

@@ -97,50 +97,64 @@ CLASSICAL = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What was chosen by validation inside the training tablets."""
+    """What was chosen by validation inside the training tablets (`--validate`)."""
 
-    coherent_dim: int = 16
+    coherent_dim: int = 32
     nuisance_dim: int = 2
     noise_strength: float = 1.0
     instance_dropout: float = 0.5
     epochs: int = 160
     learning_rate: float = 1e-3
     members: int = 5
+    residual: float = 0.5
 
 
-class Balanced:
-    """Coordinates in which the baseline and the rest have the same variance.
+class Coordinates:
+    """Linear coordinates in which small features of the spectra are worth learning.
 
     The baseline is 98 % of the variance; in plain units a network learns nothing else.
+    So baseline and rest are brought to one variance, and then each principal component
+    is divided by the square root of its standard deviation, half-way to whitening.
     """
 
     def __init__(self, x: Any, baseline: Baseline) -> None:
-        self.baseline = baseline
+        pixels = x.shape[-1]
         self.mean = x.mean(axis=(0, 1))
-        self.scale = np.sqrt(np.mean(baseline.of(x - self.mean) ** 2))
-        self.fine = np.sqrt(np.mean(baseline.free(x - self.mean) ** 2))
+        deviations = (x - self.mean).reshape(-1, pixels)
+        onto = baseline.basis @ baseline.basis.T
+        off = np.eye(pixels) - onto
+        balance = onto / _rms(deviations @ onto) + off / _rms(deviations @ off)
+        balanced = deviations @ balance
+        values, vectors = np.linalg.eigh(balanced.T @ balanced / len(balanced))
+        spread = np.sqrt(np.maximum(values, 0.0))
+        # The floor keeps components of pure noise from being blown up.
+        softened = (vectors * (spread + 0.02 * spread.max()) ** -0.5) @ vectors.T
+        forward = balance @ softened
+        self.forward = forward / _rms(deviations @ forward)
+        self.backward = np.linalg.inv(self.forward)
 
     def __call__(self, x: Any) -> Any:
         """Spectra to coordinates, float32."""
-        x = x - self.mean
-        base = self.baseline.of(x)
-        return (base / self.scale + (x - base) / self.fine).astype("float32")
+        return ((x - self.mean) @ self.forward).astype("float32")
 
     def inverse(self, z: Any) -> Any:
         """Coordinates to spectra."""
-        z = np.asarray(z, "float64")
-        base = self.baseline.of(z)
-        return base * self.scale + (z - base) * self.fine + self.mean
+        return z @ self.backward + self.mean
+
+
+def _rms(values: Any) -> Any:
+    return np.sqrt(np.mean(values**2))
 
 
 def transfer(train_x: Any, new: Any, settings: Settings, seed: int) -> Any:
     """Redatum new spectra of instrument 2 to instrument 1.
 
     The virtual spectrum is decoded from the coherent code of the one spectrum at hand
-    and the mean nuisance code of the training tablets on instrument 1, and averaged
-    over a few independently trained models.
+    and the mean nuisance code of the training tablets on instrument 1. Part of what the
+    reconstruction misses of the spectrum is the tablet's, so a fraction `residual` of
+    it is carried over. The result is averaged over independently trained models.
     """
-    coordinates = Balanced(train_x, Baseline(train_x.shape[-1]))
+    coordinates = Coordinates(train_x, Baseline(train_x.shape[-1]))
     z = coordinates(train_x)
     queries = coordinates(new)[:, None]
     virtual = []
@@ -163,11 +177,13 @@ def transfer(train_x: Any, new: Any, settings: Settings, seed: int) -> Any:
             learning_rate=settings.learning_rate,
         )
         train(model, GroupedData(z), training, member_seed)
-        nuisance = keras.ops.mean(model.encode(z[:, :1]).nuisance, axis=0)
-        nuisance = keras.ops.broadcast_to(nuisance, (len(new), *nuisance.shape))
-        decoded = model.decode(model.encode(queries).coherent, nuisance)
-        virtual.append(keras.ops.convert_to_numpy(decoded)[:, 0])
-    return coordinates.inverse(np.mean(virtual, axis=0))
+        target = keras.ops.mean(model.encode(z[:, :1]).nuisance, axis=0)
+        target = keras.ops.broadcast_to(target, (len(new), *target.shape))
+        codes = model.encode(queries)
+        moved = keras.ops.convert_to_numpy(model.decode(codes.coherent, target))
+        missed = queries - keras.ops.convert_to_numpy(model.decode(*codes))
+        virtual.append((moved + settings.residual * missed)[:, 0])
+    return coordinates.inverse(np.mean(virtual, axis=0, dtype="float64"))
 
 
 # === Judgement ===

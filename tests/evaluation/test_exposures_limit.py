@@ -7,8 +7,6 @@ import pytest
 
 from symae_keras.evaluation import exposures_limit
 
-pytestmark = pytest.mark.jax
-
 
 @pytest.fixture(scope="module")
 def limits() -> dict[int, float]:

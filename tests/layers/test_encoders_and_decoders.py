@@ -11,7 +11,6 @@ from keras import ops
 
 from symae_keras import layers
 
-pytestmark = pytest.mark.jax
 SIZES = st.integers(1, 67)
 
 
@@ -45,6 +44,7 @@ def test_any_height_and_width(height, width, channels, kernel) -> None:
     _check_mirror(encoder, shape)
 
 
+@pytest.mark.jax
 @pytest.mark.parametrize("length", [1, 2, 31, 37, 64])
 def test_numbers_at_awkward_lengths(length, rng) -> None:
     x = rng.normal(size=(3, length)).astype("float32")
@@ -64,6 +64,7 @@ def test_dense_takes_any_shape(shape) -> None:
     assert encoder.mirror(shape).units == (5, 4)
 
 
+@pytest.mark.jax
 @pytest.mark.parametrize("name", ["Conv1DEncoder", "Conv2DEncoder"])
 @pytest.mark.parametrize("normalization", ["layer", "group", None])
 @pytest.mark.parametrize("filters", [(12,), (16, 5)])
@@ -81,12 +82,14 @@ def test_normalization(name, normalization, filters, rng) -> None:
     assert np.isfinite(np.asarray(decoder(code))).all()
 
 
+@pytest.mark.jax
 def test_group_normalization_has_eight_channels_a_group() -> None:
     encoder = layers.Conv1DEncoder(3, filters=(24, 12), normalization="group")
     kind = keras.layers.GroupNormalization
     assert [n.groups for n in encoder.chain if isinstance(n, kind)] == [3, 1]
 
 
+@pytest.mark.jax
 @pytest.mark.parametrize("name", ["DenseEncoder", "Conv1DEncoder", "Conv2DEncoder"])
 def test_the_mirror_inherits_the_arguments(name) -> None:
     options = {"activation": "tanh", "dtype": "mixed_bfloat16"}
@@ -99,6 +102,7 @@ def test_the_mirror_inherits_the_arguments(name) -> None:
         assert (decoder.kernel_size, decoder.filters) == (4, (7, 3))
 
 
+@pytest.mark.jax
 @pytest.mark.parametrize("name", ["DenseDecoder", "Conv1DDecoder", "Conv2DDecoder"])
 def test_the_output_is_linear(name) -> None:
     """With a zero kernel the output is the bias, whatever its sign and size."""
@@ -111,6 +115,7 @@ def test_the_output_is_linear(name) -> None:
     np.testing.assert_array_equal(decoder(ops.ones((2, 3))), np.full((2, *shape), -7.5))
 
 
+@pytest.mark.jax
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [

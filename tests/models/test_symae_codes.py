@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,6 +26,12 @@ def model(request, tiny) -> SymAE:
 @pytest.fixture(scope="module")
 def original(tiny) -> SymAE:
     return tiny(conditional_nuisance=False)
+
+
+@pytest.fixture(scope="module")
+def dropping(tiny) -> Callable[[float], SymAE]:
+    """A function from a rate of instance dropout to a model."""
+    return functools.cache(lambda rate: tiny(instance_dropout=rate))
 
 
 def _groups(seed: int, instances: int = 4) -> np.ndarray:
@@ -159,9 +168,8 @@ def test_an_empty_group_is_finite(model, x) -> None:
     rate=st.sampled_from([0.1, 0.5, 0.9, 0.999]),
     masked=st.booleans(),
 )
-def test_one_instance_is_always_left(tiny, seed, instances, rate, masked) -> None:
-    # Mixing several shapes into one model would hide a dependence on them.
-    model = _with_dropout(tiny, rate)
+def test_one_instance_is_always_left(dropping, seed, instances, rate, masked) -> None:
+    model = dropping(rate)
     rng = np.random.default_rng(seed)
     x = ops.zeros((8, instances, 12))
     mask = rng.random((8, instances)) < 0.5 if masked else None
@@ -171,17 +179,8 @@ def test_one_instance_is_always_left(tiny, seed, instances, rate, masked) -> Non
     np.testing.assert_array_equal(keep.any(axis=1), present.any(axis=1))
 
 
-_DROPPING: dict[float, SymAE] = {}
-
-
-def _with_dropout(tiny, rate: float) -> SymAE:
-    if rate not in _DROPPING:
-        _DROPPING[rate] = tiny(instance_dropout=rate)
-    return _DROPPING[rate]
-
-
-def test_rate_of_instance_dropout(tiny) -> None:
-    model = _with_dropout(tiny, 0.5)
+def test_rate_of_instance_dropout(dropping) -> None:
+    model = dropping(0.5)
     keep = np.asarray(model._hide_instances(ops.zeros((4000, 3, 12)), None))
     # All three hidden, 1 case of 8, becomes one of three left.
     assert keep.mean() == pytest.approx(0.5 + 1 / 24, abs=0.015)
