@@ -35,7 +35,7 @@ from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
 from symae_keras.training import Training, train
 
-ALPHAS = np.logspace(-6, 2, 25)
+ALPHAS = np.logspace(-6, 4, 31)
 FOLDS = KFold(10, shuffle=True, random_state=0)
 
 
@@ -66,7 +66,7 @@ def direct_standardisation(train: Any, new: Any) -> Any:
 
 def piecewise_standardisation(train: Any, new: Any) -> Any:
     """Ridge regression of each pixel on a window; both sizes by cross-validation."""
-    choices = [(half, alpha) for half in (2, 5, 10, 20) for alpha in ALPHAS[::4]]
+    choices = [(half, alpha) for half in (2, 5, 10, 20) for alpha in ALPHAS[:25:4]]
 
     def predict(pairs: Any, spectra: Any, half: int, alpha: float) -> Any:
         out = np.empty_like(spectra)
@@ -103,10 +103,9 @@ class Settings:
     nuisance_dim: int = 2
     noise_strength: float = 1.0
     instance_dropout: float = 0.5
-    epochs: int = 160
+    epochs: int = 180
     learning_rate: float = 1e-3
-    members: int = 5
-    residual: float = 0.5
+    members: int = 8
 
 
 class Coordinates:
@@ -146,29 +145,19 @@ def _rms(values: Any) -> Any:
     return np.sqrt(np.mean(values**2))
 
 
-def transfer(train_x: Any, new: Any, settings: Settings, seed: int) -> Any:
-    """Redatum new spectra of instrument 2 to instrument 1.
+class Member:
+    """One SymAE, trained on some of the tablets."""
 
-    The virtual spectrum is decoded from the coherent code of the one spectrum at hand
-    and the mean nuisance code of the training tablets on instrument 1. Part of what the
-    reconstruction misses of the spectrum is the tablet's, so a fraction `residual` of
-    it is carried over. The result is averaged over independently trained models.
-    """
-    coordinates = Coordinates(train_x, Baseline(train_x.shape[-1]))
-    z = coordinates(train_x)
-    queries = coordinates(new)[:, None]
-    virtual = []
-    for member in range(settings.members):
-        member_seed = 100 * seed + member
-        keras.utils.set_random_seed(member_seed)
-        model = SymAE(
+    def __init__(self, z: Any, settings: Settings, seed: int) -> None:
+        keras.utils.set_random_seed(seed)
+        self.model = SymAE(
             z.shape[2:],
             settings.coherent_dim,
             settings.nuisance_dim,
             encoder=DenseEncoder(64, units=(256, 128)),
             noise_strength=settings.noise_strength,
             instance_dropout=settings.instance_dropout,
-            seed=member_seed,
+            seed=seed,
         )
         training = Training(
             epochs=settings.epochs,
@@ -176,14 +165,49 @@ def transfer(train_x: Any, new: Any, settings: Settings, seed: int) -> Any:
             instances=2,
             learning_rate=settings.learning_rate,
         )
-        train(model, GroupedData(z), training, member_seed)
-        target = keras.ops.mean(model.encode(z[:, :1]).nuisance, axis=0)
-        target = keras.ops.broadcast_to(target, (len(new), *target.shape))
-        codes = model.encode(queries)
-        moved = keras.ops.convert_to_numpy(model.decode(codes.coherent, target))
-        missed = queries - keras.ops.convert_to_numpy(model.decode(*codes))
-        virtual.append((moved + settings.residual * missed)[:, 0])
-    return coordinates.inverse(np.mean(virtual, axis=0, dtype="float64"))
+        train(self.model, GroupedData(z), training, seed)
+        self.target = keras.ops.mean(self.model.encode(z[:, :1]).nuisance, axis=0)
+
+    def __call__(self, z: Any) -> tuple[Any, Any]:
+        """Redatum instances of instrument 2, `(n, pixels)`, to instrument 1.
+
+        Returns:
+            The virtual instances, decoded from the coherent code of the one instance
+            at hand and the mean nuisance code of the training tablets on instrument 1,
+            and what the reconstruction misses of each instance.
+        """
+        codes = self.model.encode(z[:, None])
+        shape = (len(z), *self.target.shape)
+        target = keras.ops.broadcast_to(self.target, shape)
+        virtual = self.model.decode(codes.coherent, target)
+        reconstruction = self.model.decode(*codes)
+        return (
+            keras.ops.convert_to_numpy(virtual)[:, 0].astype("float64"),
+            z - keras.ops.convert_to_numpy(reconstruction)[:, 0],
+        )
+
+
+def transfer(train_x: Any, new: Any, settings: Settings, seed: int) -> Any:
+    """Redatum new spectra of instrument 2 to instrument 1.
+
+    One SymAE is trained for each fold of the tablets, on those outside it, and their
+    virtual spectra are averaged. Part of what a reconstruction misses is the tablet's:
+    a ridge regression, fitted on the tablets that each model has not seen, tells what
+    the virtual spectrum lacks from what the reconstruction missed.
+    """
+    coordinates = Coordinates(train_x, Baseline(train_x.shape[-1]))
+    z, queries = coordinates(train_x), coordinates(new)
+    answers, missed, lacking = [], [], []
+    folds = KFold(settings.members, shuffle=True, random_state=seed)
+    for member, (inside, outside) in enumerate(folds.split(z)):
+        redatum = Member(z[inside], settings, 100 * seed + member)
+        answers.append(redatum(queries))
+        virtual, residual = redatum(z[outside, 1])
+        missed.append(residual)
+        lacking.append(z[outside, 0] - virtual)
+    correction = RidgeCV(ALPHAS).fit(np.concatenate(missed), np.concatenate(lacking))
+    virtual, residual = np.mean(answers, axis=0)
+    return coordinates.inverse(virtual + correction.predict(residual))
 
 
 # === Judgement ===

@@ -14,9 +14,9 @@ from symae_keras.typing import Tensor
 class RelativeMeanSquaredError(keras.losses.Loss):
     """Mean squared error over the variance of the data.
 
-    Fluxes of 1e-17 would give gradients below the epsilon of an optimiser; dividing by
-    the variance makes the loss the same in all units: 1 for a model that always gives
-    the mean instance.
+    Small units would give gradients below the epsilon of an optimiser; dividing by the
+    variance makes the loss the same in all units: 1 for a model that always gives the
+    mean instance.
 
     Args:
         variance: Variance of the data, a positive number, such as
@@ -25,7 +25,6 @@ class RelativeMeanSquaredError(keras.losses.Loss):
             `"sum_over_batch_size"`.
 
     Example:
-
     >>> loss = RelativeMeanSquaredError(variance=4.0)
     >>> float(loss([[0.0, 0.0]], [[2.0, 2.0]]))
     1.0
@@ -48,7 +47,7 @@ class RelativeMeanSquaredError(keras.losses.Loss):
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Mean over the last axis, divided by the variance."""
-        # Divided before squaring: 1e-17 squared would underflow in float32.
+        # Divided before squaring, which could underflow in float32.
         difference = (y_pred - y_true) / self.variance**0.5
         return ops.mean(ops.square(difference), axis=-1)
 

@@ -20,8 +20,8 @@ class Conv1DDecoder(ConvDecoder):
 
     Args:
         instance_shape: `(pixels,)` or `(pixels, channels)`.
-        filters: Channels of the dense map and of each step but the last, which gives the
-            channels of the instance. Defaults to `(128, 64, 32)`.
+        filters: Channels of the dense map and of each step but the last, which gives
+            the channels of the instance. Defaults to `(128, 64, 32)`.
         kernel_size: Size of the kernels. Defaults to 5.
         normalization: `"layer"` (default), `"group"` or `None`.
         activation: Activation after each normalisation. Defaults to `"gelu"`.

@@ -20,8 +20,8 @@ class Conv2DDecoder(ConvDecoder):
 
     Args:
         instance_shape: `(height, width)` or `(height, width, channels)`.
-        filters: Channels of the dense map and of each step but the last, which gives the
-            channels of the instance. Defaults to `(64, 32)`.
+        filters: Channels of the dense map and of each step but the last, which gives
+            the channels of the instance. Defaults to `(64, 32)`.
         kernel_size: Size of the kernels. Defaults to 3.
         normalization: `"layer"` (default), `"group"` or `None`.
         activation: Activation after each normalisation. Defaults to `"gelu"`.

@@ -50,7 +50,10 @@ class PerInstance(keras.layers.Wrapper):
                 "(batch, instances, *instance_shape), rank 3 or more. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
-        super().build((None, *input_shape[2:]))
+        if not self.layer.built:
+            # A symbolic call also builds layers that have no `build` of their own.
+            self.layer(self._instance(input_shape))
+        super().build(input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
         """Fold, call the layer once, unfold."""
@@ -61,5 +64,8 @@ class PerInstance(keras.layers.Wrapper):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the output; the batch and instance axes may be `None`."""
-        output = self.layer.compute_output_shape((None, *input_shape[2:]))
-        return (*input_shape[:2], *output[1:])
+        output = self.layer.compute_output_spec(self._instance(input_shape))
+        return (*input_shape[:2], *output.shape[1:])
+
+    def _instance(self, input_shape: Shape) -> keras.KerasTensor:
+        return keras.KerasTensor((None, *input_shape[2:]), dtype=self.compute_dtype)

@@ -153,18 +153,24 @@ class SymAE(keras.Model):
         # === Layers ===
         first = self._make_encoder()
         second = type(first).from_config(first.get_config())
-        self.coherent_encoder = PerInstance(first, name="coherent_encoder")
+        policy = self.dtype_policy
+        self.coherent_encoder = PerInstance(
+            first, dtype=policy, name="coherent_encoder"
+        )
         self.pool = self._make_pooling()
         self.coherent_head = self._head(self.coherent_dim, "coherent")
-        self.nuisance_encoder = PerInstance(second, name="nuisance_encoder")
+        self.nuisance_encoder = PerInstance(
+            second, dtype=policy, name="nuisance_encoder"
+        )
         variational = self.nuisance_noise == "variational"
         bounded = "tanh" if self.nuisance_noise == "additive" else None
         outputs = self.nuisance_dim * (2 if variational else 1)
         self.nuisance_head = self._head(outputs, "nuisance", activation=bounded)
         self.noise = self._make_noise()
         self.instance_decoder = PerInstance(
-            self._make_decoder(first), name="instance_decoder"
+            self._make_decoder(first), dtype=policy, name="instance_decoder"
         )
+        self.carry_mask = _CarryMask(dtype=policy)
         self.dropout_generator = keras.random.SeedGenerator(seed)
         self.build((None, None, *self.instance_shape))
 
@@ -251,7 +257,10 @@ class SymAE(keras.Model):
             nuisance = self.noise(pair, instance_mask=mask, training=training)
         else:
             nuisance = self.noise(parameters, training=training)
-        return self.decode(coherent, nuisance)
+        decoded = self.decode(coherent, nuisance)
+        if mask is None:
+            return decoded
+        return self.carry_mask(decoded, mask=self.compute_mask(inputs, None))
 
     @staticmethod
     def _unpack(inputs: Any) -> tuple[Tensor, Tensor | None]:
@@ -274,6 +283,12 @@ class SymAE(keras.Model):
                 f"Received: an array of shape {tuple(x.shape)}"
             )
         if mask is not None:
+            mask = ops.convert_to_tensor(mask)
+            if not _may_equal(mask.shape, x.shape[:2]):
+                raise ValueError(
+                    "`mask` must have the shape (groups, instances), here "
+                    f"{tuple(x.shape[:2])}. Received: mask of shape {tuple(mask.shape)}"
+                )
             # Padding may hold anything, NaN included, which no weight of 0 would stop.
             mask = self._over_pixels(ops.cast(mask, "bool"), len(self.instance_shape))
             x = ops.where(mask, x, 0.0)
@@ -382,11 +397,13 @@ class SymAE(keras.Model):
         Returns:
             Tensor `(batch, instances_b, *instance_shape)`.
         """
-        if len(coherent_from) != len(nuisance_from):
+        coherent_from = ops.convert_to_tensor(coherent_from, dtype=self.compute_dtype)
+        nuisance_from = ops.convert_to_tensor(nuisance_from, dtype=self.compute_dtype)
+        if not _may_equal(coherent_from.shape[:1], nuisance_from.shape[:1]):
             raise ValueError(
                 "`coherent_from` and `nuisance_from` must hold the same number of "
                 "groups: virtual instances are made group by group. "
-                f"Received: {len(coherent_from)} and {len(nuisance_from)}"
+                f"Received: {coherent_from.shape[0]} and {nuisance_from.shape[0]}"
             )
         coherent = self.encode(coherent_from, coherent_mask).coherent
         nuisance = self.encode(nuisance_from, nuisance_mask).nuisance
@@ -447,6 +464,22 @@ class SymAE(keras.Model):
         return cls(**config)
 
 
+class _CarryMask(keras.Layer):
+    """Attaches a mask to a tensor, as Keras attaches the masks of a layer's output.
+
+    On JAX, `fit` calls `call` of the outermost model alone, so that its `compute_mask`
+    is never asked, and losses would count padding.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        return inputs
+
+
 def _positive(name: str, value: int) -> int:
     if int(value) != value or value < 1:
         raise ValueError(
@@ -464,6 +497,13 @@ def _choice(
     raise ValueError(
         f"Invalid value received for argument `{name}`. "
         f"Expected one of {names} or a keras.Layer. Received: {name}={value!r}"
+    )
+
+
+def _may_equal(one: Shape, other: Shape) -> bool:
+    """Whether two shapes are equal as far as they are known."""
+    return len(one) == len(other) and all(
+        a == b for a, b in zip(one, other, strict=True) if None not in (a, b)
     )
 
 

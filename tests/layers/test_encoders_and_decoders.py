@@ -64,7 +64,6 @@ def test_dense_takes_any_shape(shape) -> None:
     assert encoder.mirror(shape).units == (5, 4)
 
 
-@pytest.mark.jax
 @pytest.mark.parametrize("name", ["Conv1DEncoder", "Conv2DEncoder"])
 @pytest.mark.parametrize("normalization", ["layer", "group", None])
 @pytest.mark.parametrize("filters", [(12,), (16, 5)])

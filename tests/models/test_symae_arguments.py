@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import keras
@@ -82,6 +83,31 @@ def test_encoder_of_the_user(kind, x, tmp_path) -> None:
     assert shapes[0] == shapes[1]
     assert isinstance(model.instance_decoder.layer, layers.DenseDecoder)
     _trains_and_reloads(model, x, tmp_path)
+
+
+def test_config_keeps_every_argument() -> None:
+    arguments = {
+        "instance_shape": (6, 5, 1),
+        "coherent_dim": 3,
+        "nuisance_dim": 2,
+        "encoder": "conv2d",
+        "decoder": layers.Conv2DDecoder((6, 5, 1), filters=(4,)),
+        "pooling": "sum",
+        "nuisance_noise": "additive",
+        "noise_strength": 0.125,
+        "conditional_nuisance": False,
+        "instance_dropout": 0.25,
+        "normalization": keras.layers.Normalization(axis=None, mean=1.0, variance=2.0),
+        "seed": 7,
+    }
+    parameters = list(inspect.signature(SymAE.__init__).parameters)[1:-1]
+    assert list(arguments) == parameters
+    again = SymAE.from_config(SymAE(**arguments).get_config())
+    for name, value in arguments.items():
+        if isinstance(value, keras.layers.Layer):
+            assert getattr(again, name).get_config() == value.get_config(), name
+        else:
+            assert getattr(again, name) == value, name
 
 
 @pytest.mark.jax

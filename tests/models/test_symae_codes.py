@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
@@ -16,6 +16,7 @@ from symae_keras.models import Codes, SymAE
 pytestmark = pytest.mark.jax
 POOLINGS = ("mean", "sum", "max", "attention")
 ATOL = 1e-5
+few = settings(max_examples=8)  # for each of the four poolings
 
 
 @pytest.fixture(scope="module", params=POOLINGS)
@@ -39,6 +40,7 @@ def _groups(seed: int, instances: int = 4) -> np.ndarray:
     return rng.normal(size=(3, instances, 12)).astype("float32")
 
 
+@few
 @given(seed=st.integers(0, 1000), order=st.permutations(range(4)))
 def test_order_of_the_instances(model, seed, order) -> None:
     """The coherent code forgets it, the nuisance codes follow it."""
@@ -49,6 +51,7 @@ def test_order_of_the_instances(model, seed, order) -> None:
     np.testing.assert_allclose(shuffled.nuisance, expected, atol=ATOL)
 
 
+@few
 @given(
     seed=st.integers(0, 1000),
     padding=st.integers(0, 3),
@@ -115,6 +118,7 @@ def test_conditional_nuisance_sees_the_group(tiny, original, x) -> None:
     assert weights[0] == weights[1]
 
 
+@few
 @given(seed=st.integers(0, 1000))
 def test_redatuming_to_itself_is_reconstruction(model, seed) -> None:
     x = _groups(seed)

@@ -2,7 +2,8 @@
 
 Command: symae train symae_exposures
 Cost:    about 1 minute on 2 CPU cores (4000 steps of 16 groups x 8 instances)
-Expect:  TBD
+Expect:  redatuming error 0.03 to 0.04 on new stars of 16 exposures (linear mean swap
+         0.13, limit 0.02)
 """
 
 from __future__ import annotations
