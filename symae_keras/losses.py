@@ -25,8 +25,9 @@ class RelativeMeanSquaredError(keras.losses.Loss):
             `"sum_over_batch_size"`.
 
     Example:
+    >>> from keras import ops
     >>> loss = RelativeMeanSquaredError(variance=4.0)
-    >>> float(loss([[0.0, 0.0]], [[2.0, 2.0]]))
+    >>> float(loss(ops.zeros((1, 2)), 2.0 * ops.ones((1, 2))))
     1.0
     """
 

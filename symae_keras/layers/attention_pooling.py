@@ -41,7 +41,7 @@ class AttentionPooling(keras.Layer):
 
     Example:
     >>> from keras import ops
-    >>> AttentionPooling(num_heads=2)(ops.ones((3, 7, 32))).shape
+    >>> tuple(AttentionPooling(num_heads=2)(ops.ones((3, 7, 32))).shape)
     (3, 32)
     """
 

@@ -34,7 +34,7 @@ class Conv1DDecoder(ConvDecoder):
 
     Example:
     >>> from keras import ops
-    >>> Conv1DDecoder((251,))(ops.ones((4, 8))).shape
+    >>> tuple(Conv1DDecoder((251,))(ops.ones((4, 8))).shape)
     (4, 251)
     """
 

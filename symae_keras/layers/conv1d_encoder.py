@@ -34,7 +34,7 @@ class Conv1DEncoder(ConvEncoder):
 
     Example:
     >>> from keras import ops
-    >>> Conv1DEncoder(output_dim=8)(ops.ones((4, 251))).shape
+    >>> tuple(Conv1DEncoder(output_dim=8)(ops.ones((4, 251))).shape)
     (4, 8)
     """
 

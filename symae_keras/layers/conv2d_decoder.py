@@ -34,7 +34,7 @@ class Conv2DDecoder(ConvDecoder):
 
     Example:
     >>> from keras import ops
-    >>> Conv2DDecoder((28, 27, 1))(ops.ones((4, 8))).shape
+    >>> tuple(Conv2DDecoder((28, 27, 1))(ops.ones((4, 8))).shape)
     (4, 28, 27, 1)
     """
 

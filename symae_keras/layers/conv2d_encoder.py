@@ -34,7 +34,7 @@ class Conv2DEncoder(ConvEncoder):
 
     Example:
     >>> from keras import ops
-    >>> Conv2DEncoder(output_dim=8)(ops.ones((4, 28, 27, 1))).shape
+    >>> tuple(Conv2DEncoder(output_dim=8)(ops.ones((4, 28, 27, 1))).shape)
     (4, 8)
     """
 

@@ -31,7 +31,7 @@ class DenseDecoder(keras.Layer):
 
     Example:
     >>> from keras import ops
-    >>> DenseDecoder((28, 28, 1))(ops.ones((4, 8))).shape
+    >>> tuple(DenseDecoder((28, 28, 1))(ops.ones((4, 8))).shape)
     (4, 28, 28, 1)
     """
 

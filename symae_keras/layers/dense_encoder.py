@@ -31,7 +31,7 @@ class DenseEncoder(keras.Layer):
 
     Example:
     >>> from keras import ops
-    >>> DenseEncoder(output_dim=8)(ops.ones((4, 256))).shape
+    >>> tuple(DenseEncoder(output_dim=8)(ops.ones((4, 256))).shape)
     (4, 8)
     """
 

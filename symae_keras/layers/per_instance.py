@@ -34,7 +34,7 @@ class PerInstance(keras.layers.Wrapper):
     Example:
     >>> import keras
     >>> layer = PerInstance(keras.layers.Dense(3))
-    >>> layer(keras.ops.ones((2, 5, 64))).shape
+    >>> tuple(layer(keras.ops.ones((2, 5, 64))).shape)
     (2, 5, 3)
     """
 

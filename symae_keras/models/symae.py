@@ -108,11 +108,11 @@ class SymAE(keras.Model):
     >>> model.compile(optimizer="adam", loss="mse")
     >>> history = model.fit(x, x, verbose=0)
     >>> codes = model.encode(x)
-    >>> codes.coherent.shape, codes.nuisance.shape
-    (TensorShape([32, 3]), TensorShape([32, 4, 2]))
+    >>> tuple(codes.coherent.shape), tuple(codes.nuisance.shape)
+    ((32, 3), (32, 4, 2))
     >>> virtual = model.redatum(coherent_from=x[:5], nuisance_from=x[5:10])
-    >>> virtual.shape
-    TensorShape([5, 4, 64])
+    >>> tuple(virtual.shape)
+    (5, 4, 64)
     """
 
     def __init__(
