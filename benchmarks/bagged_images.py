@@ -103,7 +103,9 @@ def redatuming_grid(model: SymAE, test: GroupedData) -> Any:
     chosen = nuisance[np.arange(8), np.arange(8)]
     repeated = np.broadcast_to(chosen, (len(bags), *chosen.shape))
     virtual = keras.ops.convert_to_numpy(model.decode(coherent, repeated))
-    return plot_redatuming_grid(test.x[bags, 0], nuisances, virtual)
+    return plot_redatuming_grid(
+        test.x[bags, 0], nuisances, virtual, value_label="intensity"
+    )
 
 
 def main() -> None:

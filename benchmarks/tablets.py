@@ -26,6 +26,7 @@ import keras
 import numpy as np
 from common import print_table, write_json
 from sklearn.cross_decomposition import PLSRegression
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import GridSearchCV, KFold
 
@@ -106,6 +107,7 @@ class Settings:
     epochs: int = 180
     learning_rate: float = 1e-3
     members: int = 8
+    components: int = 40
 
 
 class Coordinates:
@@ -191,23 +193,27 @@ def transfer(train_x: Any, new: Any, settings: Settings, seed: int) -> Any:
     """Redatum new spectra of instrument 2 to instrument 1.
 
     One SymAE is trained for each fold of the tablets, on those outside it, and their
-    virtual spectra are averaged. Part of what a reconstruction misses is the tablet's:
-    a ridge regression, fitted on the tablets that each model has not seen, tells what
-    the virtual spectrum lacks from what the reconstruction missed.
+    virtual spectra are averaged. A bottleneck loses fine detail, part of which is the
+    tablet's. So what the virtual spectra lack is regressed on the spectra and on what
+    the reconstructions missed of them, on the tablets that each model has not seen:
+    one ridge regression a principal component, its strength by leave-one-out.
     """
     coordinates = Coordinates(train_x, Baseline(train_x.shape[-1]))
     z, queries = coordinates(train_x), coordinates(new)
-    answers, missed, lacking = [], [], []
+    answers, predictors, lacking = [], [], []
     folds = KFold(settings.members, shuffle=True, random_state=seed)
     for member, (inside, outside) in enumerate(folds.split(z)):
         redatum = Member(z[inside], settings, 100 * seed + member)
         answers.append(redatum(queries))
         virtual, residual = redatum(z[outside, 1])
-        missed.append(residual)
+        predictors.append(np.hstack([residual, z[outside, 1]]))
         lacking.append(z[outside, 0] - virtual)
-    correction = RidgeCV(ALPHAS).fit(np.concatenate(missed), np.concatenate(lacking))
+    components = PCA(settings.components).fit(z.reshape(-1, z.shape[-1])).components_
+    correction = RidgeCV(ALPHAS, alpha_per_target=True)
+    correction.fit(np.concatenate(predictors), np.concatenate(lacking) @ components.T)
     virtual, residual = np.mean(answers, axis=0)
-    return coordinates.inverse(virtual + correction.predict(residual))
+    lack = correction.predict(np.hstack([residual, queries])) @ components
+    return coordinates.inverse(virtual + lack)
 
 
 # === Judgement ===

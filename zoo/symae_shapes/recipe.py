@@ -1,8 +1,8 @@
 """SymAE with convolutions on simulated images of shapes.
 
 Command: symae train symae_shapes
-Cost:    TBD
-Expect:  TBD
+Cost:    about 1.5 minutes on 2 CPU cores
+Expect:  redatuming error 0.21 on new shapes (linear mean swap 0.61)
 """
 
 from __future__ import annotations
