@@ -23,6 +23,7 @@ from common import print_table, write_json
 
 from symae_keras.data import GroupedData, bag_by_label, load_idx
 from symae_keras.evaluation import leakage, relative_error
+from symae_keras.evaluation.batching import in_batches
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
 from symae_keras.plotting import plot_redatuming_grid, plot_trade_off
@@ -77,11 +78,7 @@ def fit(setting: Setting, bags: GroupedData, steps: int, seed: int) -> SymAE:
 def judge(model: SymAE, test: GroupedData) -> dict[str, float]:
     """Probes of both codes, and the reconstruction error in both usual forms."""
     scores = leakage(model, test, train=0.5)
-    parts = [
-        keras.ops.convert_to_numpy(model.reconstruct(test.x[i : i + 50]))
-        for i in range(0, len(test), 50)
-    ]
-    images = np.concatenate(parts).reshape(-1, *test.instance_shape)
+    images = in_batches(model.reconstruct, test.x).reshape(-1, *test.instance_shape)
     truth = test.x.reshape(images.shape)
     return {
         "class from coherent": scores.state_from_coherent["label"],

@@ -69,8 +69,7 @@ def batches(
     masked = groups.mask is not None
     x = groups.x.astype("float32", copy=False)
     if masked:
-        there = groups.present.reshape(x.shape[:2] + (1,) * (x.ndim - 2))
-        x = np.where(there, x, np.float32(0))
+        x = np.where(groups.present_pixels, x, np.float32(0))
     # The map below runs on the CPU: data placed on a GPU would travel every step.
     with tf.device("CPU:0"):
         rows = tf.constant(x.reshape(-1, *groups.instance_shape))

@@ -55,7 +55,7 @@ instances; the first is group 0 with 5.
         with np.errstate(over="ignore"):
             x = x.astype("float32")
         _refuse_non_finite(x, present, f"{source}: %s too large for float32; rescale")
-    there = present.reshape(present.shape + (1,) * len(groups.instance_shape))
+    there = groups.present_pixels
     low = x.min(where=there, initial=np.inf)
     if low == x.max(where=there, initial=-np.inf):
         raise InputError(

@@ -7,8 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from symae_keras.data.groups import Array, GroupedData, Parameters
-from symae_keras.errors import InputError
+from symae_keras.data.groups import Array, GroupedData, Parameters, check_counts
 
 N_PIXELS: Final = 256
 SNR: Final = 100.0
@@ -122,11 +121,7 @@ def simulate_exposures(
     >>> groups.virtual(state=0, group=1, instance=2).shape
     (256,)
     """
-    if n_states < 1 or n_instances < 1:
-        raise InputError(
-            "n_states and n_instances must be at least 1; "
-            f"received {n_states} and {n_instances}."
-        )
+    check_counts(n_states, n_instances)
     rng = np.random.default_rng(seed)
     state = {
         "temperature": rng.uniform(-1.0, 1.0, n_states),

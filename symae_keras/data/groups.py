@@ -120,6 +120,12 @@ class GroupedData:
             return np.ones(self.x.shape[:2], bool)
         return self.mask
 
+    @property
+    def present_pixels(self) -> Array:
+        """`present` with an axis of length 1 for each pixel axis, to go with `x`."""
+        axes = (1,) * len(self.instance_shape)
+        return self.present.reshape(self.present.shape + axes)
+
     def __len__(self) -> int:
         return self.n_groups
 
@@ -208,3 +214,12 @@ class GroupedData:
             {k: v[group.ravel(), instance.ravel()] for k, v in self.nuisance.items()},
         )
         return rows.reshape(*state.shape, *self.instance_shape)
+
+
+def check_counts(n_states: int, n_instances: int) -> None:
+    """Refuse to simulate fewer than one state or one instance."""
+    if n_states < 1 or n_instances < 1:
+        raise InputError(
+            "n_states and n_instances must be at least 1; "
+            f"received {n_states} and {n_instances}."
+        )

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from symae_keras.data.groups import Array, GroupedData, Parameters
+from symae_keras.data.groups import Array, GroupedData, Parameters, check_counts
 from symae_keras.errors import InputError
 
 #: Mean radius of a glyph; the frame is [-1, 1] x [-1, 1].
@@ -149,11 +149,7 @@ def simulate_shapes(
     >>> groups.virtual(state=0, group=1, instance=2).shape
     (28, 28, 1)
     """
-    if n_states < 1 or n_instances < 1:
-        raise InputError(
-            "n_states and n_instances must be at least 1; "
-            f"received {n_states} and {n_instances}."
-        )
+    check_counts(n_states, n_instances)
     if size < MIN_SIZE:
         raise InputError(f"size must be at least {MIN_SIZE} pixels; received {size}.")
     rng = np.random.default_rng(seed)

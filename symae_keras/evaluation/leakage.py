@@ -10,9 +10,8 @@ import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
-from symae_keras.evaluation.redatuming import to_numpy
+from symae_keras.evaluation.batching import in_batches
 
-_GROUPS_AT_ONCE = 64
 _ENOUGH_TO_STOP_EARLY = 2000
 
 
@@ -103,15 +102,10 @@ class _Encoded:
     """Codes of some groups, row by row beside what they may tell."""
 
     def __init__(self, model: Any, groups: GroupedData) -> None:
-        parts = [
-            [to_numpy(code) for code in model.encode(chunk.x, chunk.mask)]
-            for start in range(0, len(groups), _GROUPS_AT_ONCE)
-            for chunk in (groups[start : start + _GROUPS_AT_ONCE],)
-        ]
-        coherent, nuisance = zip(*parts, strict=True)
+        coherent, nuisance = in_batches(model.encode, groups.x, groups.mask)
         self.groups = groups
-        self.coherent: Array = np.concatenate(coherent)
-        self.nuisance: Array = np.concatenate(nuisance)[groups.present]
+        self.coherent: Array = coherent
+        self.nuisance: Array = nuisance[groups.present]
 
     def state(self, name: str) -> Array:
         """One target a group."""

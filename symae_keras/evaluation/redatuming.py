@@ -8,8 +8,7 @@ import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
-
-_GROUPS_AT_ONCE = 64
+from symae_keras.evaluation.batching import in_batches
 
 
 class RedatumingError(float):
@@ -84,8 +83,7 @@ def linear_mean_swap(groups: GroupedData, source: Array) -> Array:
     Returns:
         Array of the shape of `groups.x`; absent instances are not meaningful.
     """
-    axes = (1,) * len(groups.instance_shape)
-    present = groups.present.reshape(groups.present.shape + axes)
+    present = groups.present_pixels
     total = np.where(present, groups.x, 0.0).sum(axis=1, keepdims=True)
     mean = total / np.maximum(present.sum(axis=1, keepdims=True), 1)
     return np.asarray(groups.x - mean + mean[source])
@@ -102,25 +100,6 @@ def fixed_pairing(n_groups: int) -> Array:
             f"Redatuming needs at least two groups to swap; received {n_groups}."
         )
     return (np.arange(n_groups) + 1) % n_groups
-
-
-def in_batches(function: Any, *arrays: Array | None) -> Array:
-    """Apply a function of whole arrays a few groups at a time, to bound memory."""
-    first = next(a for a in arrays if a is not None)
-    parts = []
-    for start in range(0, len(first), _GROUPS_AT_ONCE):
-        part = slice(start, start + _GROUPS_AT_ONCE)
-        parts.append(
-            to_numpy(function(*(None if a is None else a[part] for a in arrays)))
-        )
-    return np.concatenate(parts)
-
-
-def to_numpy(tensor: Any) -> Array:
-    """A float32 NumPy copy of a tensor of any backend and dtype."""
-    import keras
-
-    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")))
 
 
 def redatuming_error(model: Any, groups: GroupedData) -> RedatumingError:

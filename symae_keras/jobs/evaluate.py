@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import logging
-import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,9 +68,7 @@ def _leakage(model: Any, groups: GroupedData) -> Leakage | None:
         return None
     try:
         with Console(stderr=True).status("Probing the codes"):
-            # Where a probe has not converged, its score is what it reached.
-            with warnings.catch_warnings(action="ignore"):
-                return leakage(model, groups)
+            return leakage(model, groups)
     except ValueError as error:  # scikit-learn on a label with too few groups
         _log.warning("no leakage: %s", one_line(error))
         return None

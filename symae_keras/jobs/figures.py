@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
-from symae_keras.evaluation.redatuming import in_batches, to_numpy
+from symae_keras.evaluation.batching import in_batches, to_numpy
 from symae_keras.plotting import plot_codes, plot_history, plot_redatuming
 
 _log = logging.getLogger("symae_keras")
@@ -110,7 +110,5 @@ def _codes(model: Any, groups: GroupedData) -> Figure | None:
     scalars = [name for name, value in groups.state.items() if value.ndim == 1]
     name = scalars[0] if scalars else next(iter(groups.state))
     value = groups.state[name].reshape(len(groups), -1)[:, 0]
-    codes = in_batches(
-        lambda x, mask: model.encode(x, mask).coherent, groups.x, groups.mask
-    )
-    return plot_codes(codes, value, name if scalars else f"{name}[0]")
+    coherent, _ = in_batches(model.encode, groups.x, groups.mask)
+    return plot_codes(coherent, value, name if scalars else f"{name}[0]")

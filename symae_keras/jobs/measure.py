@@ -6,7 +6,7 @@ from typing import Any
 
 from symae_keras.data import GroupedData
 from symae_keras.evaluation import redatuming_error, relative_error
-from symae_keras.evaluation.redatuming import in_batches
+from symae_keras.evaluation.batching import in_batches
 
 
 def measure(model: Any, groups: GroupedData, what: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from symae_keras.data import GroupedData
 from symae_keras.errors import InputError
-from symae_keras.evaluation.redatuming import in_batches
+from symae_keras.evaluation.batching import in_batches
 from symae_keras.folders import check_writable, written_aside
 from symae_keras.jobs.evaluate import groups_for
 from symae_keras.runs import load_run
@@ -74,12 +74,8 @@ def _redatum(
         raise InputError(
             f"{files[0]} and {files[1]} have different axes; resample one of them."
         )
-    coherent = in_batches(
-        lambda x, mask: model.encode(x, mask).coherent, states.x, states.mask
-    )
-    nuisance = in_batches(
-        lambda x, mask: model.encode(x, mask).nuisance, nuisances.x, nuisances.mask
-    )
+    coherent, _ = in_batches(model.encode, states.x, states.mask)
+    _, nuisance = in_batches(model.encode, nuisances.x, nuisances.mask)
     total = max(counts)
     coherent = np.broadcast_to(coherent, (total, *coherent.shape[1:]))
     nuisance = np.broadcast_to(nuisance, (total, *nuisance.shape[1:]))

@@ -15,8 +15,8 @@ class Conv1DDecoder(ConvDecoder):
     """Decodes a code to a spectrum or signal with transposed convolutions of stride 2.
 
     A dense layer makes the smallest map. Each step doubles it and crops it to the size
-    that the mirrored encoder had there, so that any length comes out
-    exactly. The last step is linear, in data units.
+    that the mirrored encoder had there, so that any length comes out exactly. The
+    last step is linear, in data units.
 
     Args:
         instance_shape: `(pixels,)` or `(pixels, channels)`.

@@ -108,7 +108,6 @@ class NuisanceDropout(keras.Layer):
         if not training:
             return inputs
         shape, dtype = ops.shape(inputs), self.compute_dtype
-        strength = ops.cast(self.strength, dtype)
         if self.kind == "bernoulli":
             # Drawn in float32: a coarse uniform would miss small rates.
             draw = keras.random.uniform(
@@ -117,6 +116,7 @@ class NuisanceDropout(keras.Layer):
             keep = ops.cast(draw >= self.strength, "float32")
             # 1 - s would round to 0 in a coarser dtype.
             return inputs * ops.cast(keep / (1.0 - self.strength), dtype)
+        strength = ops.cast(self.strength, dtype)
         noise = keras.random.normal(shape, dtype=dtype, seed=self.seed_generator)
         if self.kind == "additive":
             return inputs + strength * noise

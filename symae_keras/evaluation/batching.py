@@ -1,0 +1,40 @@
+"""Models applied to many groups, a few at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from symae_keras.data.groups import Array
+
+_GROUPS_AT_ONCE = 64
+
+
+def in_batches(function: Any, *arrays: Array | None) -> Any:
+    """Apply a function of whole arrays a few groups at a time, to bound memory.
+
+    Args:
+        function: Function of the arrays that returns a tensor, or a tuple of them such
+            as `SymAE.encode` does, with one row a group.
+        arrays: Arrays with one row a group; `None` is handed on.
+
+    Returns:
+        What the function returns, in float32 NumPy arrays.
+    """
+    import keras
+
+    first = next(a for a in arrays if a is not None)
+    parts = []
+    for start in range(0, len(first), _GROUPS_AT_ONCE):
+        part = slice(start, start + _GROUPS_AT_ONCE)
+        result = function(*(None if a is None else a[part] for a in arrays))
+        parts.append(keras.tree.map_structure(to_numpy, result))
+    return keras.tree.map_structure(lambda *each: np.concatenate(each), *parts)
+
+
+def to_numpy(tensor: Any) -> Array:
+    """A float32 NumPy copy of a tensor of any backend and dtype."""
+    import keras
+
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")))
