@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.layers.loss_term import LossTerm
 from symae_keras.typing import Shape, Tensor
 
 # exp(20) and exp(-20) are far from any useful variance and far from overflow.
@@ -14,23 +15,38 @@ _LOG_VARIANCE_LIMIT = 20.0
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class GaussianSampling(keras.Layer):
+class GaussianSampling(LossTerm):
     """Samples `mean + exp(log_variance / 2) * e` and adds the KL divergence as a loss.
 
-    The divergence from the standard normal prior,
-    `KL = sum over the code of (mean^2 + variance - 1 - log_variance) / 2`, is averaged
-    over everything but the code axis (masked instances left out), multiplied by the
-    variable `kl_weight`, and given to `add_loss`. It is computed in float32, and log
-    variances are clipped to [-20, 20]. Outside of training the mean is returned.
+    The divergence of the code from its prior, for each number of the code
+
+        KL = (variance / prior_variance + (mean - prior_mean)^2 / prior_variance
+              - 1 - log_variance + prior_log_variance) / 2,
+
+    with a standard normal prior unless another is given, is averaged over everything
+    but the code axis (masked instances left out), raised to at least `free_bits`,
+    summed over the code, multiplied by the variable `kl_weight`, and given to
+    `add_loss`. It is computed in float32, and log variances are clipped to [-20, 20].
+    Outside of training the mean is returned.
 
     Args:
-        kl_weight: Initial weight of the divergence, a non-trainable variable that
-            `symae_keras.callbacks.KLSchedule` can anneal. Defaults to 1.
+        kl_weight: Initial weight of the divergence (the beta of a beta-VAE), a
+            non-trainable variable that `symae_keras.callbacks.KLSchedule` can anneal.
+            Defaults to 1.
         seed: Integer seed of the noise, or `None`.
+        free_bits: What each number of the code may tell at no cost, in nats: its mean
+            divergence counts as this much where it is smaller, so that it has no
+            gradient there. Defaults to 0.
+        term_name: Name of the loss in the history. Defaults to `"kl_loss"`.
 
     Call arguments:
         inputs: Pair `(mean, log_variance)` of tensors of one shape `(..., code)`.
         instance_mask: Boolean tensor of that shape without the code axis, or `None`.
+        prior: Pair `(mean, log_variance)` that broadcasts to that shape, or `None` for
+            the standard normal distribution.
+        per: Number, or scalar tensor, that the sum of the divergences is divided by
+            instead of their own number. A group has one code but many instances: to
+            count its divergence once in a mean over instances, give their number.
         training: Whether to sample.
 
     Output shape:
@@ -38,6 +54,9 @@ class GaussianSampling(keras.Layer):
 
     Reference:
         - [Kingma & Welling, 2013](https://arxiv.org/abs/1312.6114), appendix B
+        - [Higgins et al., beta-VAE, 2017](https://openreview.net/forum?id=Sy2fzU9gl)
+        - [Kingma et al., 2016](https://arxiv.org/abs/1606.04934), appendix C.8: free
+          bits, here for each number of the code
 
     Example:
     >>> from keras import ops
@@ -48,10 +67,16 @@ class GaussianSampling(keras.Layer):
     """
 
     def __init__(
-        self, kl_weight: float = 1.0, seed: int | None = None, **kwargs: Any
+        self,
+        kl_weight: float = 1.0,
+        seed: int | None = None,
+        free_bits: float = 0.0,
+        term_name: str = "kl_loss",
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.initial_kl_weight = self._checked(kl_weight)
+        super().__init__(term_name, **kwargs)
+        self.initial_kl_weight = self._not_negative("kl_weight", kl_weight)
+        self.free_bits = self._not_negative("free_bits", free_bits)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
@@ -66,14 +91,14 @@ class GaussianSampling(keras.Layer):
         self.built = True
 
     @staticmethod
-    def _checked(kl_weight: float) -> float:
-        kl_weight = float(kl_weight)
-        if not 0.0 <= kl_weight < float("inf"):
+    def _not_negative(name: str, value: float) -> float:
+        value = float(value)
+        if not 0.0 <= value < float("inf"):
             raise ValueError(
-                "Invalid value received for argument `kl_weight`. "
-                f"Expected a finite number >= 0. Received: kl_weight={kl_weight}"
+                f"Invalid value received for argument `{name}`. "
+                f"Expected a finite number >= 0. Received: {name}={value}"
             )
-        return kl_weight
+        return value
 
     def set_kl_weight(self, kl_weight: float) -> None:
         """Set the weight of the divergence from now on.
@@ -81,25 +106,34 @@ class GaussianSampling(keras.Layer):
         Args:
             kl_weight: New weight, finite and not negative.
         """
-        self.kl_weight.assign(self._checked(kl_weight))
+        self.kl_weight.assign(self._not_negative("kl_weight", kl_weight))
 
     def call(
         self,
         inputs: tuple[Tensor, Tensor],
         instance_mask: Tensor | None = None,
+        prior: tuple[Tensor, Tensor] | None = None,
+        per: Tensor | None = None,
         training: bool | None = None,
     ) -> Tensor:
         """Sample when training, else return the mean; add the divergence."""
-        mean, log_variance = (ops.cast(each, "float32") for each in inputs)
-        log_variance = ops.clip(log_variance, -_LOG_VARIANCE_LIMIT, _LOG_VARIANCE_LIMIT)
-        variance = ops.exp(log_variance)
-        kl = 0.5 * ops.sum(ops.square(mean) + variance - 1.0 - log_variance, axis=-1)
+        mean, log_variance = _in_float32(inputs)
+        kl = _divergence(mean, log_variance, prior)
+        code_axis = len(kl.shape) - 1
+        axes = tuple(range(code_axis))
         if instance_mask is None:
-            kl = ops.mean(kl)
+            count = ops.cast(ops.prod(ops.shape(kl)[:code_axis]), "float32")
         else:
             present = ops.cast(instance_mask, "float32")
-            kl = ops.sum(kl * present) / ops.maximum(ops.sum(present), 1.0)
-        self.add_loss(self.kl_weight * kl)
+            count = ops.maximum(ops.sum(present), 1.0)
+            kl = kl * ops.expand_dims(present, -1)
+        kl = ops.sum(kl, axis=axes) / count
+        if self.free_bits > 0.0:
+            kl = ops.maximum(kl, self.free_bits)
+        total = ops.sum(kl)
+        if per is not None:
+            total = total * count / ops.cast(per, "float32")
+        self.add_term(self.kl_weight * total)
         if not training:
             return ops.cast(mean, self.compute_dtype)
         noise = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
@@ -122,4 +156,24 @@ class GaussianSampling(keras.Layer):
             **super().get_config(),
             "kl_weight": self.initial_kl_weight,
             "seed": self.seed,
+            "free_bits": self.free_bits,
+            "term_name": self.term_name,
         }
+
+
+def _in_float32(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    mean, log_variance = (ops.cast(each, "float32") for each in pair)
+    return mean, ops.clip(log_variance, -_LOG_VARIANCE_LIMIT, _LOG_VARIANCE_LIMIT)
+
+
+def _divergence(
+    mean: Tensor, log_variance: Tensor, prior: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """Divergence of each number of the code from its prior, in nats."""
+    if prior is None:
+        variance = ops.exp(log_variance)
+        return 0.5 * (ops.square(mean) + variance - 1.0 - log_variance)
+    prior_mean, prior_log_variance = _in_float32(prior)
+    log_ratio = log_variance - prior_log_variance
+    distance = ops.square(mean - prior_mean) * ops.exp(-prior_log_variance)
+    return 0.5 * (distance + ops.exp(log_ratio) - 1.0 - log_ratio)

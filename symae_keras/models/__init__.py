@@ -3,6 +3,36 @@
 # Keras first: its import runs the registration hook of the package.
 import keras  # noqa: F401  isort: skip
 
-from symae_keras.models.symae import Codes, SymAE
+from symae_keras.models.adversarial_autoencoder import AdversarialAutoencoder
+from symae_keras.models.autoencoder import Autoencoder
+from symae_keras.models.contractive_autoencoder import ContractiveAutoencoder
+from symae_keras.models.denoising_autoencoder import DenoisingAutoencoder
+from symae_keras.models.grouped_autoencoder import Codes
+from symae_keras.models.gvae import GVAE
+from symae_keras.models.latent_mean_swap import LatentMeanSwap
+from symae_keras.models.linear_autoencoder import LinearAutoencoder
+from symae_keras.models.mlvae import MLVAE
+from symae_keras.models.neural_statistician import NeuralStatistician
+from symae_keras.models.sparse_autoencoder import SparseAutoencoder
+from symae_keras.models.symae import SymAE
+from symae_keras.models.vae import VAE
+from symae_keras.models.vqvae import VQVAE
+from symae_keras.models.wasserstein_autoencoder import WassersteinAutoencoder
 
-__all__ = ["Codes", "SymAE"]
+__all__ = [
+    "AdversarialAutoencoder",
+    "Autoencoder",
+    "Codes",
+    "ContractiveAutoencoder",
+    "DenoisingAutoencoder",
+    "GVAE",
+    "LatentMeanSwap",
+    "LinearAutoencoder",
+    "MLVAE",
+    "NeuralStatistician",
+    "SparseAutoencoder",
+    "SymAE",
+    "VAE",
+    "VQVAE",
+    "WassersteinAutoencoder",
+]

@@ -179,3 +179,60 @@ def test_gradient_of_the_sample(tf, rng) -> None:
     of_mean, of_log_variance = tape.gradient(sample, (mean, log_variance))
     np.testing.assert_array_equal(of_mean, np.ones((5, 3)))
     np.testing.assert_allclose(of_log_variance, 0.5 * (sample - mean), atol=1e-5)
+
+
+@pytest.mark.jax
+def test_divergence_from_a_given_prior(rng) -> None:
+    mean, log_variance, other_mean, other_log_variance = rng.normal(size=(4, 6, 3))
+    layer = GaussianSampling()
+    layer((mean, log_variance), prior=(other_mean, other_log_variance))
+    variance, other = np.exp(log_variance), np.exp(other_log_variance)
+    kl = 0.5 * (
+        variance / other
+        + (mean - other_mean) ** 2 / other
+        - 1.0
+        + other_log_variance
+        - log_variance
+    )
+    assert float(layer.losses[0]) == pytest.approx(kl.sum(axis=1).mean(), rel=1e-5)
+
+
+def test_a_prior_that_is_the_posterior_costs_nothing(rng) -> None:
+    mean, log_variance = rng.normal(size=(2, 6, 3)).astype("float32")
+    layer = GaussianSampling()
+    layer((mean, log_variance), prior=(mean, log_variance))
+    assert float(layer.losses[0]) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.jax
+def test_the_sum_of_divergences_over_another_number(rng) -> None:
+    mean, log_variance = rng.normal(size=(2, 6, 3)).astype("float32")
+    kl = 0.5 * (mean**2 + np.exp(log_variance) - 1.0 - log_variance)
+    layer = GaussianSampling(kl_weight=0.5)
+    layer((mean, log_variance), per=24.0)
+    assert float(layer.losses[0]) == pytest.approx(0.5 * kl.sum() / 24, rel=1e-5)
+
+
+@pytest.mark.jax
+def test_free_bits_are_for_each_number_of_the_code() -> None:
+    mean = np.float32([[0.1, 2.0], [-0.1, 1.0]])
+    log_variance = np.zeros((2, 2), "float32")
+    layer = GaussianSampling(free_bits=0.5)
+    layer((mean, log_variance))
+    # The first number tells 0.005 nats, which count as 0.5; the second tells 1.25.
+    assert float(layer.losses[0]) == pytest.approx(0.5 + 1.25, rel=1e-6)
+
+
+def test_no_gradient_below_the_free_bits(tf) -> None:
+    mean = tf.Variable([[0.1, 2.0], [-0.1, 1.0]])
+    layer = GaussianSampling(free_bits=0.5)
+    with tf.GradientTape() as tape:
+        layer((mean, tf.zeros((2, 2))))
+        loss = layer.losses[0]
+    gradient = np.asarray(tape.gradient(loss, mean))
+    np.testing.assert_allclose(gradient, [[0.0, 1.0], [0.0, 0.5]], rtol=1e-6)
+
+
+def test_negative_free_bits_are_refused() -> None:
+    with pytest.raises(ValueError, match="`free_bits`.*Received: free_bits=-1"):
+        GaussianSampling(free_bits=-1.0)

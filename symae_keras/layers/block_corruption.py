@@ -1,0 +1,128 @@
+"""Corruption by blanking one block of an instance, for inpainting."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras.typing import Shape, Tensor
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class BlockCorruption(keras.Layer):
+    """Blanks one block of each instance during training, so that a model inpaints it.
+
+    The block is an interval of a spectrum or a rectangle of an image. Its side along
+    an axis of `n` pixels is `fraction * n`, rounded up, and all of its places inside of
+    the instance are equally likely. All channels are blanked together.
+
+    Args:
+        fraction: Side of the block over the length of the axis; above 0, at most 1.
+            Defaults to 0.25.
+        value: What blanked numbers become, in data units. Defaults to 0.
+        spatial_axes: How many axes after the batch axis are axes of pixels, 1 or 2.
+            `None` (default) takes tensors as `(batch, pixels)`,
+            `(batch, pixels, channels)` and `(batch, height, width, channels)`; images
+            without a channel axis need a 2.
+        seed: Integer seed of the places, or `None`.
+
+    Call arguments:
+        inputs: Tensor of the shapes above; the numbers of pixels must be known.
+        training: Whether to corrupt.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Xie, Xu & Chen, Image denoising and inpainting with deep neural networks,
+          2012](https://papers.nips.cc/paper/2012/hash/6cdd60ea0045eb7a6ec44c54d29ed402-Abstract.html)
+
+    Example:
+    >>> from keras import ops
+    >>> layer = BlockCorruption(fraction=0.5, seed=0)
+    >>> corrupted = layer(ops.ones((4, 28, 28, 1)), training=True)
+    >>> ops.convert_to_numpy(ops.sum(1 - corrupted, axis=(1, 2, 3))).tolist()
+    [196.0, 196.0, 196.0, 196.0]
+    """
+
+    def __init__(
+        self,
+        fraction: float = 0.25,
+        value: float = 0.0,
+        spatial_axes: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 0.0 < fraction <= 1.0:
+            raise ValueError(
+                "Invalid value received for argument `fraction`. "
+                f"Expected 0 < fraction <= 1. Received: fraction={fraction}"
+            )
+        if spatial_axes not in (None, 1, 2):
+            raise ValueError(
+                "Invalid value received for argument `spatial_axes`. "
+                f"Expected 1, 2 or None. Received: spatial_axes={spatial_axes}"
+            )
+        self.fraction = float(fraction)
+        self.value = float(value)
+        self.spatial_axes = spatial_axes
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+        self.built = True
+
+    def _lengths(self, shape: Shape) -> list[int]:
+        """Numbers of pixels along each spatial axis."""
+        n_axes = self.spatial_axes
+        if n_axes is None and 2 <= len(shape) <= 4:
+            n_axes = max(len(shape) - 2, 1)
+        if n_axes is None or len(shape) < n_axes + 1:
+            raise ValueError(
+                "`BlockCorruption` expects (batch, pixels[, channels]) or (batch, "
+                "height, width, channels), or an argument `spatial_axes` that fits. "
+                f"Received: shape {tuple(shape)}, spatial_axes={self.spatial_axes}"
+            )
+        lengths = [n for n in shape[1 : n_axes + 1] if n is not None]
+        if len(lengths) < n_axes:
+            raise ValueError(
+                "`BlockCorruption` needs to know the numbers of pixels. "
+                f"Received: shape {tuple(shape)}"
+            )
+        return lengths
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Blank a block of each instance when training."""
+        if not training:
+            return inputs
+        shape = tuple(inputs.shape)
+        inside = None
+        for axis, n in enumerate(self._lengths(shape), start=1):
+            # 0.07 * 100 is a little above 7, and is not to become 8.
+            side = max(1, math.ceil(self.fraction * n - 1e-9))
+            start = keras.random.randint(
+                (ops.shape(inputs)[0], 1), 0, n - side + 1, seed=self.seed_generator
+            )
+            pixel = ops.expand_dims(ops.arange(n, dtype="int32"), 0)
+            along = ops.logical_and(pixel >= start, pixel < start + side)
+            broadcast = [n if i == axis else 1 for i in range(1, len(shape))]
+            along = ops.reshape(along, (-1, *broadcast))
+            inside = along if inside is None else ops.logical_and(inside, along)
+        return ops.where(inside, ops.cast(self.value, inputs.dtype), inputs)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "fraction": self.fraction,
+            "value": self.value,
+            "spatial_axes": self.spatial_axes,
+            "seed": self.seed,
+        }

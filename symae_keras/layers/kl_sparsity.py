@@ -1,0 +1,96 @@
+"""Sparse codes by the rate at which their units are active."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras.layers.loss_term import LossTerm
+from symae_keras.typing import Shape, Tensor
+
+# Far below any useful rate, and its logarithm is still a plain number.
+_TINY = 1e-12
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class KLSparsity(LossTerm):
+    """Hands a code in [0, 1] on and adds a divergence that holds its mean rate low.
+
+    With `rate_j` the mean of `code_j` over the batch, and over any other axes before
+    the last one, and `target` the rate wished for, the loss is
+
+        weight * sum_j  target log(target / rate_j)
+                        + (1 - target) log((1 - target) / (1 - rate_j)),
+
+    in float32. Rates are those of a batch, so that batches should hold many instances:
+    some multiples of `1 / target`.
+
+    Args:
+        weight: Weight of the loss, not negative. Defaults to 1e-3.
+        target_rate: Rate wished for, between 0 and 1. Defaults to 0.05.
+
+    Call arguments:
+        inputs: Tensor `(batch, ..., code)` of numbers in [0, 1], such as the output of
+            a sigmoid.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Ng, Sparse autoencoder, CS294A lecture
+          notes](https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf)
+        - [Lee, Ekanadham & Ng, Sparse deep belief net model for visual area V2,
+          2008](https://papers.nips.cc/paper/2007/hash/4daa3db355ef2b0e64b472968cb70f0d-Abstract.html)
+
+    Example:
+    >>> from keras import ops
+    >>> layer = KLSparsity(weight=1.0, target_rate=0.25)
+    >>> code = layer(ops.full((4, 3), 0.25))
+    >>> float(layer.losses[0])
+    0.0
+    """
+
+    def __init__(
+        self, weight: float = 1e-3, target_rate: float = 0.05, **kwargs: Any
+    ) -> None:
+        super().__init__("kl_sparsity_loss", **kwargs)
+        if not 0.0 <= weight < float("inf"):
+            raise ValueError(
+                "Invalid value received for argument `weight`. "
+                f"Expected a finite number >= 0. Received: weight={weight}"
+            )
+        if not 0.0 < target_rate < 1.0:
+            raise ValueError(
+                "Invalid value received for argument `target_rate`. Expected "
+                f"0 < target_rate < 1. Received: target_rate={target_rate}"
+            )
+        self.weight = float(weight)
+        self.target_rate = float(target_rate)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Add the penalty; the code stays as it is."""
+        code = ops.cast(inputs, "float32")
+        rate = ops.mean(code, axis=tuple(range(len(code.shape) - 1)))
+        target = self.target_rate
+        on = math.log(target) - ops.log(ops.maximum(rate, _TINY))
+        off = math.log1p(-target) - ops.log(ops.maximum(1.0 - rate, _TINY))
+        divergence = target * on + (1.0 - target) * off
+        self.add_term(self.weight * ops.sum(divergence))
+        return inputs
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "weight": self.weight,
+            "target_rate": self.target_rate,
+        }

@@ -1,0 +1,87 @@
+"""Corruption by blanking single numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras.typing import Shape, Tensor
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class MaskingCorruption(keras.Layer):
+    """Blanks numbers at random during training, for denoising autoencoders.
+
+    Each number is replaced by `value` with probability `rate`, independently of all
+    others. Unlike `keras.layers.Dropout` it leaves the rest as it is: dropout scales it
+    by `1 / (1 - rate)`, which would change the data.
+
+    Args:
+        rate: Probability, from 0 to 1. Defaults to 0.25.
+        value: What a blanked number becomes, in data units. Defaults to 0.
+        seed: Integer seed of the draws, or `None`.
+
+    Call arguments:
+        inputs: Tensor of any shape.
+        training: Whether to corrupt.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Vincent et al., Stacked denoising autoencoders,
+          2010](https://jmlr.org/papers/v11/vincent10a.html), "masking noise"
+
+    Example:
+    >>> from keras import ops
+    >>> layer = MaskingCorruption(rate=0.5, seed=0)
+    >>> corrupted = layer(ops.ones((4, 28)), training=True)
+    >>> float(ops.min(corrupted)), float(ops.max(corrupted))
+    (0.0, 1.0)
+    """
+
+    def __init__(
+        self,
+        rate: float = 0.25,
+        value: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 0.0 <= rate <= 1.0:
+            raise ValueError(
+                "Invalid value received for argument `rate`. "
+                f"Expected 0 <= rate <= 1. Received: rate={rate}"
+            )
+        self.rate = float(rate)
+        self.value = float(value)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Blank numbers when training."""
+        if not training:
+            return inputs
+        # Drawn in float32: a coarse uniform would miss small rates.
+        draw = keras.random.uniform(
+            ops.shape(inputs), dtype="float32", seed=self.seed_generator
+        )
+        value = ops.cast(self.value, inputs.dtype)
+        return ops.where(draw < self.rate, value, inputs)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "rate": self.rate,
+            "value": self.value,
+            "seed": self.seed,
+        }

@@ -1,0 +1,175 @@
+"""Quantisation of vectors by a learned codebook."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras.layers.loss_term import LossTerm
+from symae_keras.typing import Shape, Tensor
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class VectorQuantizer(LossTerm):
+    """Replaces each vector by the nearest one of a codebook, and trains the codebook.
+
+    The vector `z` of the last axis becomes `e`, the vector of the codebook with the
+    smallest `||z - e||`. The gradient passes straight through, as if `e` were `z`.
+    With `sg` for a value that has no gradient, the loss
+
+        ||sg[z] - e||^2 + commitment_weight * ||z - sg[e]||^2
+
+    draws the codebook to the vectors and holds the vectors at the codebook. As in the
+    paper the squared norm is a sum over the components of a vector, and the loss is the
+    mean over all vectors. (Other implementations take the mean over components too,
+    which amounts to a weight of `1 / embedding_dim` for the whole loss.)
+
+    `"perplexity"` in the history is `exp(-sum_k p_k log p_k)`, where `p_k` is the share
+    of the vectors of a batch that became vector `k`: how many vectors of the codebook
+    are in use, between 1 and `n_embeddings`. Each replica counts its own part of the
+    batch. Distances, loss and perplexity are computed in float32.
+
+    Args:
+        n_embeddings: Number of vectors in the codebook. Defaults to 128.
+        embedding_dim: Size of a vector. Defaults to 8.
+        commitment_weight: Weight of the second part of the loss, finite and not
+            negative. Defaults to 0.25.
+        term_name: Name of the loss in the history. Defaults to `"quantization_loss"`.
+
+    Call arguments:
+        inputs: Tensor `(..., embedding_dim)`.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [van den Oord et al., Neural discrete representation learning,
+          2017](https://arxiv.org/abs/1711.00937)
+
+    Example:
+    >>> from keras import ops
+    >>> layer = VectorQuantizer(n_embeddings=2, embedding_dim=2)
+    >>> _ = layer.codebook.assign([[0.0, 0.0], [1.0, 1.0]])
+    >>> z = ops.convert_to_tensor([[0.0, 0.5], [1.0, 0.5]])
+    >>> ops.convert_to_numpy(layer(z)).tolist()
+    [[0.0, 0.0], [1.0, 1.0]]
+    >>> ops.convert_to_numpy(layer.indices(z)).tolist()
+    [0, 1]
+    >>> float(layer.losses[0])  # 0.25 + 0.25 * 0.25
+    0.3125
+    """
+
+    def __init__(
+        self,
+        n_embeddings: int = 128,
+        embedding_dim: int = 8,
+        commitment_weight: float = 0.25,
+        term_name: str = "quantization_loss",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(term_name, measured=("perplexity",), **kwargs)
+        for name, value in (
+            ("n_embeddings", n_embeddings),
+            ("embedding_dim", embedding_dim),
+        ):
+            if int(value) != value or value < 1:
+                raise ValueError(
+                    f"Invalid value received for argument `{name}`. "
+                    f"Expected a positive integer. Received: {name}={value}"
+                )
+        if not 0.0 <= commitment_weight < float("inf"):
+            raise ValueError(
+                "Invalid value received for argument `commitment_weight`. Expected a "
+                "finite number >= 0. "
+                f"Received: commitment_weight={commitment_weight}"
+            )
+        self.n_embeddings = int(n_embeddings)
+        self.embedding_dim = int(embedding_dim)
+        self.commitment_weight = float(commitment_weight)
+        # Close together at first, so that it is the direction of a vector that chooses,
+        # and none of the codebook is far from all vectors.
+        limit = 1.0 / self.n_embeddings
+        self.codebook = self.add_weight(
+            name="codebook",
+            shape=(self.n_embeddings, self.embedding_dim),
+            initializer=keras.initializers.RandomUniform(-limit, limit),
+            autocast=False,
+        )
+        self.built = True
+
+    def indices(self, inputs: Tensor) -> Tensor:
+        """Which vector of the codebook is nearest; adds no loss.
+
+        Args:
+            inputs: Tensor `(..., embedding_dim)`.
+
+        Returns:
+            Integer tensor `(...)`.
+        """
+        if inputs.shape[-1] != self.embedding_dim:
+            raise ValueError(
+                f"Expected vectors of size embedding_dim={self.embedding_dim} on the "
+                f"last axis. Received: shape {tuple(inputs.shape)}"
+            )
+        codebook = ops.cast(self.codebook, "float32")
+        # ||z - e||^2 / 2 is smallest where z.e - ||e||^2 / 2 is largest, since ||z||^2 is
+        # the same for every e.
+        nearness = ops.matmul(ops.cast(inputs, "float32"), ops.transpose(codebook))
+        nearness = nearness - 0.5 * ops.sum(ops.square(codebook), axis=-1)
+        return ops.argmax(nearness, axis=-1)
+
+    def vectors(self, indices: Tensor) -> Tensor:
+        """Vectors of the codebook.
+
+        Args:
+            indices: Integer tensor `(...)`.
+
+        Returns:
+            Tensor `(..., embedding_dim)`.
+        """
+        vectors = ops.take(self.codebook, indices, axis=0)
+        return ops.cast(vectors, self.compute_dtype)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Quantise; add the loss."""
+        indices = self.indices(inputs)
+        z = ops.cast(inputs, "float32")
+        e = ops.cast(ops.take(self.codebook, indices, axis=0), "float32")
+        to_codebook = _mean_square(ops.stop_gradient(z) - e)
+        to_vectors = _mean_square(z - ops.stop_gradient(e))
+        self.add_term(
+            to_codebook + self.commitment_weight * to_vectors,
+            _perplexity(indices, self.n_embeddings),
+        )
+        # z - sg[z] is exactly 0, so that the result is exactly e in any precision.
+        straight_through = ops.stop_gradient(e) + (z - ops.stop_gradient(z))
+        return ops.cast(straight_through, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "n_embeddings": self.n_embeddings,
+            "embedding_dim": self.embedding_dim,
+            "commitment_weight": self.commitment_weight,
+            "term_name": self.term_name,
+        }
+
+
+def _mean_square(difference: Tensor) -> Tensor:
+    """Mean over vectors of their squared norms."""
+    return ops.mean(ops.sum(ops.square(difference), axis=-1))
+
+
+def _perplexity(indices: Tensor, n_embeddings: int) -> Tensor:
+    """Exponential of the entropy of the indices."""
+    chosen = ops.one_hot(ops.reshape(indices, (-1,)), n_embeddings, dtype="float32")
+    share = ops.mean(chosen, axis=0)
+    # 0 log 0 = 0.
+    return ops.exp(-ops.sum(share * ops.log(ops.maximum(share, 1e-30))))

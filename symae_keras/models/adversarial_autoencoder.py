@@ -1,0 +1,92 @@
+"""The adversarial autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from symae_keras.layers.prior_adversary import PriorAdversary
+from symae_keras.models.prior_matching import PriorMatchingAutoencoder
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class AdversarialAutoencoder(PriorMatchingAutoencoder):
+    """Adversarial autoencoder: a discriminator drives the codes to a normal prior.
+
+    A dense discriminator learns to tell codes from draws from N(0, 1), and the encoder
+    learns to mislead it, besides to reconstruct. Both happen in one backward pass, in
+    which the gradient from the discriminator to the encoder is reversed and multiplied
+    by `adversary_weight`, instead of in alternate steps as in the paper.
+
+    The history therefore has one `adversary_loss`, which the discriminator minimises
+    and the encoder maximises: its cross-entropy, averaged over codes and draws. It is
+    `log 2 = 0.693` when the two cannot be told apart, and small when the codes are far
+    from the prior. So a falling `loss` need not be a better model: watch
+    `reconstruction_loss`, and that `adversary_loss` stays near `log 2`.
+
+    Args:
+        instance_shape: Shape of one instance, channels last.
+        code_dim: Size of the code. Defaults to 8.
+        encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
+            `keras.Model` from one instance to features, which are followed by a linear
+            layer to the code.
+        decoder: A layer from a code to one instance. `None` (default) mirrors the
+            encoder.
+        adversary_weight: Weight of the adversary for the encoder, beside a
+            reconstruction loss of weight 1; the discriminator learns alike whatever it
+            is. Defaults to 1.
+        discriminator_units: Sizes of the hidden layers of the discriminator. Defaults
+            to `(64, 64)`.
+        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+            Defaults to `None`.
+        seed: Integer seed of the draws from the prior, or `None`.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`.
+
+    Output shape:
+        `(batch, *instance_shape)`.
+
+    Reference:
+        - [Makhzani et al., Adversarial autoencoders,
+          2015](https://arxiv.org/abs/1511.05644)
+        - [Ganin & Lempitsky, Unsupervised domain adaptation by backpropagation,
+          2015](https://arxiv.org/abs/1409.7495): the reversed gradient
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(32, 64)).astype("float32")
+    >>> model = AdversarialAutoencoder(instance_shape=(64,), code_dim=3, seed=0)
+    >>> model.compile(optimizer="adam", loss="mse")
+    >>> sorted(model.fit(x, x, verbose=0).history)
+    ['adversary_loss', 'loss', 'reconstruction_loss']
+    >>> tuple(model.sample(5).shape)
+    (5, 64)
+    """
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        code_dim: int = 8,
+        encoder: str | keras.Layer = "dense",
+        decoder: keras.Layer | None = None,
+        adversary_weight: float = 1.0,
+        discriminator_units: Sequence[int] = (64, 64),
+        normalization: keras.layers.Normalization | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
+        )
+        self.adversary_weight = float(adversary_weight)
+        self.discriminator_units = tuple(discriminator_units)
+        self.matching = PriorAdversary(
+            self.discriminator_units,
+            self.adversary_weight,
+            seed,
+            dtype=self.dtype_policy,
+        )
+        self._assemble()

@@ -1,0 +1,89 @@
+"""The plain autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from symae_keras.layers.weight_penalty import WeightPenalty
+from symae_keras.models.instance_autoencoder import InstanceAutoencoder
+from symae_keras.typing import Tensor
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class Autoencoder(InstanceAutoencoder):
+    """Autoencoder: a code from which an instance can be told again.
+
+    With an encoder `f` and a decoder `D`, `code = f(x)` and the reconstruction is
+    `D(code)`. Its depth is that of the encoder: `DenseEncoder(code_dim, units=())` is
+    a shallow one. A code smaller than the instance makes it undercomplete; an
+    overcomplete one needs weight decay or one of the other models of this package.
+
+    Args:
+        instance_shape: Shape of one instance, channels last: `(pixels,)`,
+            `(pixels, channels)`, `(height, width, channels)`.
+        code_dim: Size of the code. Defaults to 8. `None` takes the output of an
+            `encoder` of your own as the code, whatever its shape.
+        encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
+            `keras.Model` from one instance to features, which are followed by a linear
+            layer to the code unless `code_dim` is `None`.
+        decoder: A layer from a code to one instance. `None` (default) mirrors the
+            encoder, and stands for a `DenseDecoder` where it has no `mirror` method.
+        weight_decay: A `keras.regularizers.Regularizer` such as
+            `keras.regularizers.L1L2(l1=1e-6, l2=1e-5)`, applied to every kernel of
+            encoder and decoder; biases are left free. Defaults to `None`.
+        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+            It is applied to the input and undone after the decoder, so that outputs
+            are in data units. Defaults to `None`.
+        seed: Not used by this model; kept because all models have it.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`.
+
+    Output shape:
+        `(batch, *instance_shape)`.
+
+    Reference:
+        - [Hinton & Salakhutdinov, Reducing the dimensionality of data with neural
+          networks, 2006](https://doi.org/10.1126/science.1127647)
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(32, 64)).astype("float32")
+    >>> model = Autoencoder(instance_shape=(64,), code_dim=3)
+    >>> model.compile(optimizer="adam", loss="mse")
+    >>> history = model.fit(x, x, verbose=0)
+    >>> tuple(model.encode(x).shape), tuple(model.reconstruct(x).shape)
+    ((32, 3), (32, 64))
+    """
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        code_dim: int | None = 8,
+        encoder: str | keras.Layer = "dense",
+        decoder: keras.Layer | None = None,
+        weight_decay: keras.regularizers.Regularizer | None = None,
+        normalization: keras.layers.Normalization | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
+        )
+        self.weight_decay = weight_decay
+        self.weight_penalty = None
+        if weight_decay is not None:
+            self.weight_penalty = WeightPenalty(weight_decay, dtype=self.dtype_policy)
+        self._assemble()
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Reconstruct every instance; add the weight decay."""
+        outputs = super().call(inputs, training)
+        if self.weight_penalty is not None:
+            self.weight_penalty(
+                [v.value for v in self.trainable_variables if len(v.shape) > 1]
+            )
+        return outputs

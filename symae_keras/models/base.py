@@ -1,0 +1,199 @@
+"""What all models share: networks by name, scaling, configs, the log of loss terms."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, Self
+
+import keras
+from keras import ops
+
+from symae_keras.layers.conv1d_encoder import Conv1DEncoder
+from symae_keras.layers.conv2d_encoder import Conv2DEncoder
+from symae_keras.layers.dense_decoder import DenseDecoder
+from symae_keras.layers.dense_encoder import DenseEncoder
+from symae_keras.layers.loss_term import LossTerm
+from symae_keras.typing import Shape, Tensor
+
+_ENCODERS = {"dense": DenseEncoder, "conv1d": Conv1DEncoder, "conv2d": Conv2DEncoder}
+
+
+class AutoencoderBase(keras.Model):
+    """Base of every model; see `InstanceAutoencoder` and `GroupedAutoencoder`.
+
+    A subclass keeps each argument of its constructor as an attribute of the same name,
+    from which `get_config` reads them, as scikit-learn's estimators do.
+
+    Args:
+        instance_shape: Shape of one instance, channels last.
+        encoder: `"dense"`, `"conv1d"`, `"conv2d"`, or a layer or model on instances.
+        decoder: A layer from a code to one instance, or `None` to mirror the encoder.
+        normalization: A `keras.layers.Normalization` that knows its mean and variance,
+            or `None`.
+        seed: Integer seed of everything random in the model, or `None`.
+    """
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        encoder: str | keras.Layer = "dense",
+        decoder: keras.Layer | None = None,
+        normalization: keras.layers.Normalization | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.instance_shape = tuple(int(n) for n in instance_shape)
+        self.encoder = one_of("encoder", encoder, tuple(_ENCODERS))
+        self.decoder = decoder
+        self.normalization = normalization
+        self.seed = seed
+        self._trackers: dict[str, keras.metrics.Mean] = {}
+
+    # === Networks ===
+
+    def _make_encoder(self, output_dim: int) -> keras.Layer:
+        """The encoder; `output_dim` holds for those given by name."""
+        if isinstance(self.encoder, str):
+            return _ENCODERS[self.encoder](output_dim, dtype=self.dtype_policy)
+        return self.encoder
+
+    def _make_decoder(self, encoder: keras.Layer) -> keras.Layer:
+        if self.decoder is not None:
+            return self.decoder
+        if hasattr(encoder, "mirror"):
+            return encoder.mirror(self.instance_shape)
+        return DenseDecoder(self.instance_shape, dtype=self.dtype_policy)
+
+    def _check_decoded(self, shape: Shape) -> None:
+        if tuple(shape) != self.instance_shape:
+            raise ValueError(
+                "`decoder` must give instances of the shape `instance_shape="
+                f"{self.instance_shape}`. Received: {tuple(shape)}"
+            )
+
+    # === Scaling ===
+
+    def _build_normalization(self, shape: Shape) -> None:
+        if self.normalization is not None and not self.normalization.built:
+            self.normalization.build(shape)
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        return x if self.normalization is None else self.normalization(x)
+
+    def _denormalize(self, x: Tensor) -> Tensor:
+        if self.normalization is None:
+            return x
+        scale = ops.sqrt(ops.maximum(self.normalization.variance, 1e-14))
+        x = x * ops.cast(scale, x.dtype)
+        return x + ops.cast(self.normalization.mean, x.dtype)
+
+    # === Loss terms ===
+
+    def _track_terms(self) -> None:
+        """Make one metric for each logged value; the last thing that `build` does."""
+        terms = [each for each in self._flatten_layers() if isinstance(each, LossTerm)]
+        names = [
+            "reconstruction_loss",
+            *(n for each in terms for n in each.logged_names),
+        ]
+        if terms and not self._trackers:
+            self._trackers = {name: keras.metrics.Mean(name) for name in names}
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """The loss of Keras as it is; what it consists of is logged on the side.
+
+        Nothing is added here: what an overridden `compute_loss` adds would not be
+        scaled by the number of replicas.
+        """
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if self._trackers:
+            # Each replica's share of the loss, undone as Keras does in its own log.
+            share = self._aggregate_additional_loss(ops.ones(()))
+            added = sum(ops.cast(each, "float32") for each in self.losses)
+            values = {"reconstruction_loss": loss / share - added}
+            for layer in self._flatten_layers():
+                if isinstance(layer, LossTerm):
+                    values |= layer.take_logged()
+            samples = ops.shape(keras.tree.flatten(y_pred)[0])[0]
+            for name, value in values.items():
+                self._trackers[name].update_state(value, sample_weight=samples)
+        return loss
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Metrics of this model.
+
+        Those of a model inside of it, such as an encoder that was trained before, have
+        the same names and would hide them in the history.
+        """
+        inside = {
+            id(metric)
+            for layer in self._flatten_layers(include_self=False)
+            if isinstance(layer, keras.Model)
+            for metric in layer.metrics
+        }
+        return [each for each in super().metrics if id(each) not in inside]
+
+    # === Keras protocol ===
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the model; layers are serialised."""
+        serialize = keras.saving.serialize_keras_object
+        arguments = inspect.signature(type(self).__init__).parameters
+        named = [name for name in arguments if name not in ("self", "kwargs")]
+        return {
+            **super().get_config(),
+            **{name: serialize(getattr(self, name)) for name in named},
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Rebuild the model from `get_config`."""
+        return cls(
+            **{
+                name: keras.saving.deserialize_keras_object(
+                    value, custom_objects=custom_objects
+                )
+                if name != "dtype"  # Keras takes a serialised policy as it is
+                else value
+                for name, value in config.items()
+            }
+        )
+
+
+def positive(name: str, value: int) -> int:
+    """A size, or an error that names it."""
+    if int(value) != value or value < 1:
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. "
+            f"Expected a positive integer. Received: {name}={value}"
+        )
+    return int(value)
+
+
+def one_of(
+    name: str, value: str | keras.Layer, names: tuple[str, ...]
+) -> str | keras.Layer:
+    """A name out of some, or a layer, or an error."""
+    if value in names if isinstance(value, str) else isinstance(value, keras.Layer):
+        return value
+    raise ValueError(
+        f"Invalid value received for argument `{name}`. "
+        f"Expected one of {names} or a keras.Layer. Received: {name}={value!r}"
+    )
+
+
+def may_equal(one: Shape, other: Shape) -> bool:
+    """Whether two shapes are equal as far as they are known."""
+    return len(one) == len(other) and all(
+        a == b for a, b in zip(one, other, strict=True) if None not in (a, b)
+    )

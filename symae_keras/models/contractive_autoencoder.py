@@ -1,0 +1,102 @@
+"""The contractive autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from symae_keras.layers.jacobian_penalty import JacobianPenalty
+from symae_keras.models.instance_autoencoder import InstanceAutoencoder
+from symae_keras.typing import Tensor
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class ContractiveAutoencoder(InstanceAutoencoder):
+    """Contractive autoencoder: a code that changes little where its instance does.
+
+    The loss is that of the plain autoencoder and
+
+        penalty_weight * mean |d code / d x|^2,
+
+    the squared Frobenius norm of the encoder's Jacobian at each (normalised) instance.
+    It is taken from differences of the code between points on either side of the
+    instance, see `symae_keras.layers.JacobianPenalty`: training encodes `1 + 2
+    n_directions` times as many instances as the plain autoencoder. It counts in
+    `evaluate`, too, so that validation losses compare.
+
+    A smaller code with a larger decoder has a smaller penalty and tells the same. The
+    original work prevents that by sharing the kernel of one dense layer:
+
+        dense = keras.layers.Dense(n_hidden, activation="sigmoid")
+        ContractiveAutoencoder((n_pixels,), code_dim=None, encoder=dense,
+                               decoder=TiedDense(dense, (n_pixels,)))
+
+    With deeper networks, decay the weights: `optimizer=keras.optimizers.AdamW()`.
+
+    Args:
+        instance_shape: Shape of one instance, channels last.
+        code_dim: Size of the code, or `None` for the output of an encoder of your own.
+            Defaults to 8.
+        encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
+            `keras.Model` from one instance to features. The penalty takes it as it is
+            outside of training, without dropout.
+        decoder: A layer from a code to one instance. `None` (default) mirrors the
+            encoder.
+        penalty_weight: Weight of the penalty. Defaults to 1e-3.
+        n_directions: How many random directions estimate the norm for each instance.
+            `None` takes all unit vectors, for instances of a few dozen numbers.
+            Defaults to 1.
+        normalization: A `keras.layers.Normalization` that knows its mean and variance;
+            needed where data are far from unit scale. Defaults to `None`.
+        seed: Integer seed of the directions, or `None`.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`.
+
+    Output shape:
+        `(batch, *instance_shape)`.
+
+    Reference:
+        - [Rifai et al., Contractive auto-encoders,
+          2011](https://icml.cc/2011/papers/455_icmlpaper.pdf)
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(32, 64)).astype("float32")
+    >>> model = ContractiveAutoencoder(instance_shape=(64,), code_dim=3, seed=0)
+    >>> model.compile(optimizer="adam", loss="mse")
+    >>> sorted(model.fit(x, x, verbose=0).history)
+    ['contractive_loss', 'loss', 'reconstruction_loss']
+    """
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        code_dim: int | None = 8,
+        encoder: str | keras.Layer = "dense",
+        decoder: keras.Layer | None = None,
+        penalty_weight: float = 1e-3,
+        n_directions: int | None = 1,
+        normalization: keras.layers.Normalization | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
+        )
+        self.penalty_weight = float(penalty_weight)
+        self.n_directions = n_directions
+        self.jacobian_penalty = JacobianPenalty(
+            self.penalty_weight, n_directions, seed, dtype=self.dtype_policy
+        )
+        self._assemble()
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Reconstruct every instance; add the penalty."""
+        outputs = super().call(inputs, training)
+        # Last, because Keras hands `training=False` on to the layers called after.
+        x = self._normalize(self._checked(inputs))
+        self.jacobian_penalty(x, function=self._code, training=False)
+        return outputs

@@ -1,0 +1,100 @@
+"""The denoising autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from symae_keras.layers.block_corruption import BlockCorruption
+from symae_keras.layers.gaussian_corruption import GaussianCorruption
+from symae_keras.layers.masking_corruption import MaskingCorruption
+from symae_keras.layers.salt_and_pepper import SaltAndPepper
+from symae_keras.models.base import one_of
+from symae_keras.models.instance_autoencoder import InstanceAutoencoder
+from symae_keras.typing import Tensor
+
+_CORRUPTIONS = {
+    "gaussian": GaussianCorruption,
+    "masking": MaskingCorruption,
+    "salt_and_pepper": SaltAndPepper,
+    "block": BlockCorruption,
+}
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class DenoisingAutoencoder(InstanceAutoencoder):
+    """Denoising autoencoder: tells the clean instance from a corrupted one.
+
+    The input is corrupted in training only, `code = f(corrupt(x))`, and the loss
+    compares `D(code)` with the clean `x`. Corruption makes even an overcomplete code
+    learn what instances have in common. Outside of training nothing is corrupted: give
+    `evaluate(noisy, clean)` noise of your own.
+
+    Args:
+        instance_shape: Shape of one instance, channels last.
+        code_dim: Size of the code, or `None` for the output of an encoder of your own.
+            Defaults to 8.
+        encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
+            `keras.Model` from one instance to features.
+        decoder: A layer from a code to one instance. `None` (default) mirrors the
+            encoder.
+        corruption: `"gaussian"` (default), `"masking"`, `"salt_and_pepper"`, `"block"`
+            (inpainting), each with its default strength, or a layer called as
+            `corruption(x, training=training)`, such as
+            `symae_keras.layers.GaussianCorruption(stddev=0.4)`. It acts on data units,
+            before any normalisation.
+        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+            Defaults to `None`.
+        seed: Integer seed of a corruption given by name, or `None`.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`.
+        training: Whether to corrupt the input.
+
+    Output shape:
+        `(batch, *instance_shape)`.
+
+    Reference:
+        - [Vincent et al., Stacked denoising autoencoders,
+          2010](https://jmlr.org/papers/v11/vincent10a.html)
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(32, 64)).astype("float32")
+    >>> model = DenoisingAutoencoder((64,), code_dim=3, corruption="gaussian", seed=0)
+    >>> model.compile(optimizer="adam", loss="mse")
+    >>> history = model.fit(x, x, verbose=0)
+    >>> tuple(model.reconstruct(x).shape)
+    (32, 64)
+    """
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        code_dim: int | None = 8,
+        encoder: str | keras.Layer = "dense",
+        decoder: keras.Layer | None = None,
+        corruption: str | keras.Layer = "gaussian",
+        normalization: keras.layers.Normalization | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
+        )
+        self.corruption = one_of("corruption", corruption, tuple(_CORRUPTIONS))
+        self.corrupt = self._make_corruption()
+        self._assemble()
+
+    def _make_corruption(self) -> keras.Layer:
+        if not isinstance(self.corruption, str):
+            return self.corruption
+        options: dict[str, Any] = {"seed": self.seed, "dtype": self.dtype_policy}
+        if self.corruption == "block" and self.encoder == "conv2d":
+            options["spatial_axes"] = 2  # also where images have no channel axis
+        return _CORRUPTIONS[self.corruption](**options)
+
+    def _corrupt(self, x: Tensor, training: bool | None) -> Tensor:
+        return self.corrupt(x, training=training)

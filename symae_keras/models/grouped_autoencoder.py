@@ -1,0 +1,298 @@
+"""What the autoencoders of groups share: codes, masks, redatuming."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from symae_keras.layers.per_instance import PerInstance
+from symae_keras.models.base import AutoencoderBase, may_equal, positive
+from symae_keras.typing import Shape, Tensor
+
+# Size of the features that the named encoders hand to pooling and heads, and of the
+# hidden layer of a head.
+_FEATURES = 128
+
+
+class Codes(NamedTuple):
+    """The two codes of a batch of groups."""
+
+    coherent: Tensor
+    """`(batch, coherent_dim)`: what the instances of a group share."""
+    nuisance: Tensor
+    """`(batch, instances, nuisance_dim)`: what is particular to each instance."""
+
+
+class GroupedAutoencoder(AutoencoderBase):
+    """Base of the autoencoders of groups.
+
+    A subclass makes its networks and heads, builds, and gives two functions of
+    normalised instances and their mask: `_codes`, without noise, for use; and
+    `_training_codes`, which `call` decodes and where losses are added.
+
+    Args:
+        instance_shape: Shape of one instance, channels last.
+        coherent_dim: Size of the coherent code.
+        nuisance_dim: Size of the nuisance code.
+        encoder: See `AutoencoderBase`. The coherent branch uses it as it is; the
+            nuisance branch uses a fresh copy of it.
+        decoder: See `AutoencoderBase`; from both codes, joined, to one instance.
+        normalization: See `AutoencoderBase`.
+        seed: See `AutoencoderBase`.
+    """
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        coherent_dim: int = 8,
+        nuisance_dim: int = 8,
+        encoder: str | keras.Layer = "dense",
+        decoder: keras.Layer | None = None,
+        normalization: keras.layers.Normalization | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            instance_shape, encoder, decoder, normalization, seed, **kwargs
+        )
+        self.coherent_dim = positive("coherent_dim", coherent_dim)
+        self.nuisance_dim = positive("nuisance_dim", nuisance_dim)
+        self.carry_mask = _CarryMask(dtype=self.dtype_policy)
+
+    # === Networks ===
+
+    def _make_networks(self) -> None:
+        """The two encoders and the decoder."""
+        first = self._make_encoder(_FEATURES)
+        second = type(first).from_config(first.get_config())
+        policy = self.dtype_policy
+        self.coherent_encoder = PerInstance(
+            first, dtype=policy, name="coherent_encoder"
+        )
+        self.nuisance_encoder = PerInstance(
+            second, dtype=policy, name="nuisance_encoder"
+        )
+        self.instance_decoder = PerInstance(
+            self._make_decoder(first), dtype=policy, name="instance_decoder"
+        )
+
+    def _head(
+        self, units: int, name: str, activation: str | None = None
+    ) -> list[keras.Layer]:
+        """Layers from features to numbers of a code; called with `call_chain`."""
+        dtype = self.dtype_policy
+        return [
+            keras.layers.Dense(
+                _FEATURES, activation="gelu", dtype=dtype, name=f"{name}_hidden"
+            ),
+            keras.layers.Dense(
+                units, activation=activation, dtype=dtype, name=f"{name}_code"
+            ),
+        ]
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build every branch from the shape of one instance.
+
+        Symbolic calls build whatever encoder the user brought as Keras would.
+        """
+        instances = keras.KerasTensor(
+            (None, None, *self.instance_shape), dtype=self.compute_dtype
+        )
+        self._build_normalization(instances.shape)
+        decoded = self.decode(*self._codes(instances, None))
+        self._check_decoded(tuple(decoded.shape[2:]))
+        self._track_terms()
+        self.built = True
+
+    # === Forward pass ===
+
+    def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
+        """Codes of normalised instances, without noise."""
+        raise NotImplementedError
+
+    def _training_codes(
+        self, x: Tensor, mask: Tensor | None, training: bool | None
+    ) -> Codes:
+        """Codes of normalised instances as `call` decodes them."""
+        raise NotImplementedError
+
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
+        """Reconstruct every instance."""
+        x, mask = self._unpack(inputs)
+        x, mask = self._clean(x, mask)
+        decoded = self.decode(*self._training_codes(x, mask, training))
+        if mask is None:
+            return decoded
+        return self.carry_mask(decoded, mask=self.compute_mask(inputs, None))
+
+    @staticmethod
+    def _unpack(inputs: Any) -> tuple[Tensor, Tensor | None]:
+        if not isinstance(inputs, Mapping):
+            return inputs, None
+        if "instances" not in inputs or set(inputs) - {"instances", "mask"}:
+            raise ValueError(
+                "A dict of inputs must have the key 'instances' and may have 'mask'. "
+                f"Received: keys {sorted(inputs)}"
+            )
+        return inputs["instances"], inputs.get("mask")
+
+    def _clean(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Check shapes, blank masked instances and normalise."""
+        x = ops.convert_to_tensor(x, dtype=self.compute_dtype)
+        if len(x.shape) < 3 or tuple(x.shape[2:]) != self.instance_shape:
+            raise ValueError(
+                f"This model takes instances of shape {self.instance_shape}, in arrays "
+                "(groups, instances, *instance_shape). "
+                f"Received: an array of shape {tuple(x.shape)}"
+            )
+        if mask is not None:
+            mask = ops.cast(ops.convert_to_tensor(mask), "bool")
+            if not may_equal(mask.shape, x.shape[:2]):
+                raise ValueError(
+                    "`mask` must have the shape (groups, instances), here "
+                    f"{tuple(x.shape[:2])}. Received: mask of shape {tuple(mask.shape)}"
+                )
+            # Padding may hold anything, NaN included, which no weight of 0 would stop.
+            x = ops.where(_over_pixels(mask, len(self.instance_shape)), x, 0.0)
+        return self._normalize(x), mask
+
+    def _coherent_features(self, x: Tensor) -> Tensor:
+        return _flat(self.coherent_encoder(x))
+
+    def _nuisance_features(self, x: Tensor) -> Tensor:
+        return _flat(self.nuisance_encoder(x))
+
+    # === Use ===
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Codes:
+        """Encode groups, without noise.
+
+        Args:
+            x: `(batch, instances, *instance_shape)`; any number of instances.
+            mask: Boolean `(batch, instances)`, True = present. Defaults to `None`.
+
+        Returns:
+            `Codes(coherent, nuisance)`, tensors `(batch, coherent_dim)` and
+            `(batch, instances, nuisance_dim)`.
+        """
+        return self._codes(*self._clean(x, mask))
+
+    def decode(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
+        """Decode one coherent code a group with the nuisance code of each instance.
+
+        Args:
+            coherent: `(batch, coherent_dim)`.
+            nuisance: `(batch, instances, nuisance_dim)`.
+
+        Returns:
+            Instances in data units, `(batch, instances, *instance_shape)`.
+        """
+        coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
+        nuisance = ops.convert_to_tensor(nuisance, dtype=self.compute_dtype)
+        return self._denormalize(self.instance_decoder(join(coherent, nuisance)))
+
+    def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Encode and decode without noise.
+
+        Args:
+            x: `(batch, instances, *instance_shape)`.
+            mask: Boolean `(batch, instances)`. Defaults to `None`.
+
+        Returns:
+            Tensor of the shape of `x`.
+        """
+        return self.decode(*self.encode(x, mask))
+
+    def redatum(
+        self,
+        coherent_from: Tensor,
+        nuisance_from: Tensor,
+        coherent_mask: Tensor | None = None,
+        nuisance_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Virtual instances: the states of some groups under the nuisances of others.
+
+        Args:
+            coherent_from: `(batch, instances_a, *instance_shape)`, the states to show.
+            nuisance_from: `(batch, instances_b, *instance_shape)`, the nuisances to
+                show them under, group by group.
+            coherent_mask: Boolean `(batch, instances_a)`. Defaults to `None`.
+            nuisance_mask: Boolean `(batch, instances_b)`. Defaults to `None`.
+
+        Returns:
+            Tensor `(batch, instances_b, *instance_shape)`.
+        """
+        coherent_from = ops.convert_to_tensor(coherent_from, dtype=self.compute_dtype)
+        nuisance_from = ops.convert_to_tensor(nuisance_from, dtype=self.compute_dtype)
+        if not may_equal(coherent_from.shape[:1], nuisance_from.shape[:1]):
+            raise ValueError(
+                "`coherent_from` and `nuisance_from` must hold the same number of "
+                "groups: virtual instances are made group by group. "
+                f"Received: {coherent_from.shape[0]} and {nuisance_from.shape[0]}"
+            )
+        coherent = self.encode(coherent_from, coherent_mask).coherent
+        nuisance = self.encode(nuisance_from, nuisance_mask).nuisance
+        return self.decode(coherent, nuisance)
+
+    # === Keras protocol ===
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Tensor | None:
+        """Mask of the reconstruction, by which losses leave out absent instances.
+
+        Losses reduce the last axis, so the mask has as many axes as their values.
+        """
+        mask = self._unpack(inputs)[1]
+        if mask is None:
+            return None
+        return _over_pixels(ops.cast(mask, "bool"), len(self.instance_shape) - 1)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        """Shape of the instances given."""
+        if isinstance(input_shape, Mapping):
+            input_shape = input_shape["instances"]
+        return (*input_shape[:2], *self.instance_shape)
+
+
+class _CarryMask(keras.Layer):
+    """Attaches a mask to a tensor, as Keras attaches the masks of a layer's output.
+
+    On JAX, `fit` calls `call` of the outermost model alone, so that its `compute_mask`
+    is never asked, and losses would count padding.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        return inputs
+
+
+def join(coherent: Tensor, per_instance: Tensor) -> Tensor:
+    """One vector an instance: the group's numbers, then the instance's own."""
+    batch, instances = ops.shape(per_instance)[:2]
+    coherent = coherent[:, None, :]
+    repeated = ops.broadcast_to(coherent, (batch, instances, coherent.shape[-1]))
+    return ops.concatenate([repeated, per_instance], axis=-1)
+
+
+def n_present(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Number of present instances in a batch, at least 1, in float32."""
+    if mask is None:
+        return ops.cast(ops.prod(ops.shape(x)[:2]), "float32")
+    return ops.maximum(ops.sum(ops.cast(mask, "float32")), 1.0)
+
+
+def _over_pixels(mask: Tensor, axes: int) -> Tensor:
+    return ops.reshape(mask, (*ops.shape(mask), *(1,) * axes))
+
+
+def _flat(features: Tensor) -> Tensor:
+    """Features of any shape as one vector an instance."""
+    size = math.prod(features.shape[2:])
+    return ops.reshape(features, (*ops.shape(features)[:2], size))

@@ -1,0 +1,173 @@
+"""What the autoencoders of single instances share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras.models.base import AutoencoderBase, may_equal, positive
+from symae_keras.typing import Shape, Tensor
+
+
+class InstanceAutoencoder(AutoencoderBase):
+    """Base of the autoencoders of single instances.
+
+    A subclass overrides `_parameters` (how many numbers the encoder gives for each of
+    the code), `_code` (the code without noise) and `_training_code` (the code that is
+    decoded in `call`, where losses are added), as far as it differs from the plain
+    autoencoder, which is what this class does.
+
+    Args:
+        instance_shape: Shape of one instance, channels last.
+        code_dim: Size of the code; `None` takes the output of an encoder of one's own
+            as the code, whatever its shape.
+        encoder: See `AutoencoderBase`. A layer of one's own is followed by a linear
+            layer to `code_dim`.
+        decoder: See `AutoencoderBase`; from a code to one instance.
+        normalization: See `AutoencoderBase`.
+        seed: See `AutoencoderBase`.
+    """
+
+    #: Numbers that the encoder gives for each number of the code.
+    _parameters = 1
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        code_dim: int | None = 8,
+        encoder: str | keras.Layer = "dense",
+        decoder: keras.Layer | None = None,
+        normalization: keras.layers.Normalization | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            instance_shape, encoder, decoder, normalization, seed, **kwargs
+        )
+        self.code_dim = None if code_dim is None else positive("code_dim", code_dim)
+        if self.code_dim is None and isinstance(self.encoder, str):
+            raise ValueError(
+                "`code_dim=None` takes the output of your own `encoder` as the code; "
+                f"with encoder={self.encoder!r}, give a size."
+            )
+
+    def _assemble(self) -> None:
+        """Make the networks and build; the last thing that constructors do."""
+        dim = self.code_dim
+        size = None if dim is None else dim * self._parameters
+        self.instance_encoder = self._make_encoder(size or 1)
+        self.code_head: list[keras.Layer] = []
+        if size is not None and not isinstance(self.encoder, str):
+            dtype = self.dtype_policy
+            self.code_head = [
+                keras.layers.Flatten(dtype=dtype),
+                keras.layers.Dense(size, dtype=dtype, name="code"),
+            ]
+        self.instance_decoder = self._make_decoder(self.instance_encoder)
+        self.build((None, *self.instance_shape))
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build everything from the shape of one instance, by symbolic calls.
+
+        Layers that only `_training_code` calls are to be built where they are made.
+        """
+        x = keras.KerasTensor((None, *self.instance_shape), dtype=self.compute_dtype)
+        self._build_normalization(x.shape)
+        code = self._code(x)
+        self.code_shape: tuple[int, ...] = tuple(int(n) for n in code.shape[1:])
+        decoded = self.instance_decoder(code)
+        self._check_decoded(tuple(decoded.shape[1:]))
+        self._track_terms()
+        self.built = True
+
+    # === Forward pass ===
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Reconstruct every instance."""
+        x = self._corrupt(self._checked(inputs), training)
+        return self.decode(self._training_code(self._normalize(x), training))
+
+    def _checked(self, x: Tensor) -> Tensor:
+        x = ops.convert_to_tensor(x, dtype=self.compute_dtype)
+        if not may_equal(tuple(x.shape[1:]), self.instance_shape):
+            raise ValueError(
+                f"This model takes instances of shape {self.instance_shape}, in arrays "
+                f"(batch, *instance_shape). Received: shape {tuple(x.shape)}"
+            )
+        return x
+
+    def _corrupt(self, x: Tensor, training: bool | None) -> Tensor:
+        """What a denoising autoencoder does to its input, in data units."""
+        return x
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Output of the encoder, `code_dim * _parameters` numbers."""
+        x = self.instance_encoder(x)
+        for layer in self.code_head:
+            x = layer(x)
+        return x
+
+    def _code(self, x: Tensor) -> Tensor:
+        """Code of normalised instances, without noise."""
+        return self._features(x)
+
+    def _training_code(self, x: Tensor, training: bool | None = None) -> Tensor:
+        """Code of normalised instances as `call` decodes it; losses are added here."""
+        return self._code(x)
+
+    # === Use ===
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Encode instances, without noise.
+
+        Args:
+            x: `(batch, *instance_shape)`.
+
+        Returns:
+            Tensor `(batch, code_dim)`, or `(batch, *code_shape)` where the encoder
+            gives the code its shape.
+        """
+        return self._code(self._normalize(self._checked(x)))
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Decode codes.
+
+        Args:
+            code: What `encode` returns, or made up.
+
+        Returns:
+            Instances in data units, `(batch, *instance_shape)`.
+        """
+        code = ops.convert_to_tensor(code, dtype=self.compute_dtype)
+        if not may_equal(tuple(code.shape[1:]), self.code_shape):
+            raise ValueError(
+                f"This model decodes codes of shape {self.code_shape}, in arrays "
+                f"(batch, *code_shape). Received: shape {tuple(code.shape)}"
+            )
+        return self._denormalize(self.instance_decoder(code))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Encode and decode, without noise or corruption.
+
+        Args:
+            x: `(batch, *instance_shape)`.
+
+        Returns:
+            Tensor of the shape of `x`.
+        """
+        return self.decode(self.encode(x))
+
+    # === Keras protocol ===
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of the instances given."""
+        return (input_shape[0], *self.instance_shape)
+
+    @property
+    def instance_size(self) -> int:
+        """Numbers in one instance."""
+        return math.prod(self.instance_shape)

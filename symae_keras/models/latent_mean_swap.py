@@ -1,0 +1,98 @@
+"""Any autoencoder of single instances as an autoencoder of groups."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras.layers.deep_sets_pooling import DeepSetsPooling
+from symae_keras.layers.per_instance import PerInstance
+from symae_keras.models.grouped_autoencoder import Codes, GroupedAutoencoder
+from symae_keras.models.instance_autoencoder import InstanceAutoencoder
+from symae_keras.typing import Tensor
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class LatentMeanSwap(GroupedAutoencoder):
+    """Redatuming with an autoencoder that knows nothing of groups.
+
+    The autoencoder is trained on all instances alike. The coherent code of a group is
+    then the mean of its instances' codes, `C = mean_t z[t]`, the nuisance code what is
+    left, `N[t] = z[t] - C`, and `D(C + N[t])` the reconstruction: the linear mean swap,
+    done in the space of codes. Both codes have the size of the autoencoder's.
+
+    It stands for the autoencoders of single instances in comparisons of grouped models.
+
+    Args:
+        autoencoder: An autoencoder of single instances, such as
+            `Autoencoder((256,), code_dim=16)` or `VAE((256,), code_dim=16)`. Its
+            penalties count absent instances of a group as blank ones.
+
+    Call arguments:
+        inputs: Tensor `(batch, instances, *instance_shape)`, or a dict with
+            `"instances"` and `"mask"` (boolean `(batch, instances)`, True = present).
+        training: Handed to the autoencoder.
+
+    Output shape:
+        `(batch, instances, *instance_shape)`.
+
+    Example:
+    >>> import numpy as np
+    >>> from symae_keras.models import VAE
+    >>> x = np.random.default_rng(0).normal(size=(32, 4, 64)).astype("float32")
+    >>> model = LatentMeanSwap(VAE((64,), code_dim=3, seed=0))
+    >>> model.compile(optimizer="adam", loss="mse")
+    >>> history = model.fit(x, x, verbose=0)
+    >>> tuple(model.redatum(coherent_from=x[:5], nuisance_from=x[5:10]).shape)
+    (5, 4, 64)
+    """
+
+    def __init__(self, autoencoder: InstanceAutoencoder, **kwargs: Any) -> None:
+        if not isinstance(autoencoder, InstanceAutoencoder):
+            raise ValueError(
+                "Invalid value received for argument `autoencoder`. Expected a model "
+                "of single instances such as `symae_keras.models.VAE`. Received: "
+                f"{autoencoder!r}"
+            )
+        size = math.prod(autoencoder.code_shape)
+        super().__init__(autoencoder.instance_shape, size, size, **kwargs)
+        self.autoencoder = autoencoder
+        self.each = PerInstance(autoencoder, dtype=self.dtype_policy)
+        self.pool = DeepSetsPooling("mean", dtype=self.dtype_policy)
+        self.build()
+
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
+        """Reconstruct every instance, each by itself."""
+        x, mask = self._clean(*self._unpack(inputs))
+        decoded = self.each(x, training=training)
+        if mask is None:
+            return decoded
+        return self.carry_mask(decoded, mask=self.compute_mask(inputs, None))
+
+    def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
+        batch, instances, *shape = ops.shape(x)
+        codes = self.autoencoder.encode(ops.reshape(x, (-1, *shape)))
+        codes = ops.reshape(codes, (batch, instances, self.coherent_dim))
+        coherent = self.pool(codes, mask=mask)
+        return Codes(coherent, codes - coherent[:, None])
+
+    def decode(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
+        """Decode the sum of the two codes.
+
+        Args:
+            coherent: `(batch, coherent_dim)`.
+            nuisance: `(batch, instances, nuisance_dim)`.
+
+        Returns:
+            Instances in data units, `(batch, instances, *instance_shape)`.
+        """
+        coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
+        nuisance = ops.convert_to_tensor(nuisance, dtype=self.compute_dtype)
+        codes = coherent[:, None] + nuisance
+        batch, instances = ops.shape(codes)[:2]
+        flat = ops.reshape(codes, (-1, *self.autoencoder.code_shape))
+        decoded = self.autoencoder.decode(flat)
+        return ops.reshape(decoded, (batch, instances, *self.instance_shape))

@@ -1,0 +1,146 @@
+"""The multi-level variational autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from symae_keras.layers.gaussian_pooling import GaussianPooling
+from symae_keras.layers.gaussian_sampling import GaussianSampling
+from symae_keras.layers.stack import call_chain
+from symae_keras.models.grouped_autoencoder import Codes, GroupedAutoencoder, n_present
+from symae_keras.typing import Tensor
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class MLVAE(GroupedAutoencoder):
+    """Multi-level variational autoencoder (ML-VAE).
+
+    Every instance gives a Gaussian over the code of its group, `N(m[t], v[t])`, and one
+    over its own code. The posterior of the group code is the product of the instances'
+    Gaussians, precision weighted, and one code is drawn from it for the whole group.
+    The loss, for a group of `T` instances,
+
+        1/T [ sum_t -log p(x[t] | C, N[t]) + kl_weight * ( KL(C) + sum_t KL(N[t]) ) ],
+
+    counts the divergence of the group code once. With `kl_weight` 1 and a negative log
+    likelihood in nats as the loss given to `compile`
+    (`symae_keras.losses.GaussianNegativeLogLikelihood`), it is the negative evidence
+    lower bound per instance; with a loss that is a mean over pixels the weight that a
+    bound would have is small.
+
+    The nuisance encoder sees the instance alone, so that where one instance does not
+    tell its nuisance from its state the model fails like the original SymAE.
+
+    Args:
+        instance_shape: Shape of one instance, channels last.
+        coherent_dim: Size of the group code. Defaults to 8.
+        nuisance_dim: Size of the instance code. Defaults to 8.
+        encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
+            `keras.Model` from one instance to features of any shape. The group branch
+            uses it as it is; the instance branch uses a fresh copy of it.
+        decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
+            instance. `None` (default) mirrors the encoder.
+        kl_weight: Weight of both divergences; `symae_keras.callbacks.KLSchedule` can
+            anneal it. Defaults to 0.001, for losses relative to the variance of the
+            data and averaged over pixels.
+        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+            Defaults to `None`.
+        seed: Integer seed of the sampled codes, or `None`.
+
+    Call arguments:
+        inputs: Tensor `(batch, instances, *instance_shape)`, or a dict with
+            `"instances"` and `"mask"` (boolean `(batch, instances)`, True = present).
+        training: Whether to sample the codes; else their means are decoded.
+
+    Output shape:
+        `(batch, instances, *instance_shape)`.
+
+    Reference:
+        - [Bouchacourt, Tomioka & Nowozin, Multi-level variational autoencoder,
+          2018](https://arxiv.org/abs/1705.08841)
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(32, 4, 64)).astype("float32")
+    >>> model = MLVAE(instance_shape=(64,), coherent_dim=3, nuisance_dim=2, seed=0)
+    >>> model.compile(optimizer="adam", loss="mse")
+    >>> sorted(model.fit(x, x, verbose=0).history)[:2]
+    ['coherent_kl_loss', 'loss']
+    >>> tuple(model.redatum(coherent_from=x[:5], nuisance_from=x[5:10]).shape)
+    (5, 4, 64)
+    """
+
+    _pooling: ClassVar[str] = "product"
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        coherent_dim: int = 8,
+        nuisance_dim: int = 8,
+        encoder: str | keras.Layer = "dense",
+        decoder: keras.Layer | None = None,
+        kl_weight: float = 1e-3,
+        normalization: keras.layers.Normalization | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            instance_shape,
+            coherent_dim,
+            nuisance_dim,
+            encoder,
+            decoder,
+            normalization,
+            seed,
+            **kwargs,
+        )
+        self.kl_weight = float(kl_weight)
+        self._make_networks()
+        dtype = self.dtype_policy
+        self.coherent_head = self._head(2 * self.coherent_dim, "coherent")
+        self.nuisance_head = self._head(2 * self.nuisance_dim, "nuisance")
+        self.pool = GaussianPooling(self._pooling, dtype=dtype)
+        self.coherent_sampling = GaussianSampling(
+            kl_weight, seed, term_name="coherent_kl_loss", dtype=dtype
+        )
+        # Another seed: the two codes would be drawn from the same numbers.
+        self.nuisance_sampling = GaussianSampling(
+            kl_weight,
+            None if seed is None else seed + 1,
+            term_name="nuisance_kl_loss",
+            dtype=dtype,
+        )
+        self.build()
+
+    def _posteriors(
+        self, x: Tensor, mask: Tensor | None
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Mean and log variance of the group code and of the instance codes."""
+        group = call_chain(self.coherent_head, self._coherent_features(x))
+        own = call_chain(self.nuisance_head, self._nuisance_features(x))
+        mean, log_variance = ops.split(group, 2, axis=-1)
+        own_mean, own_log_variance = ops.split(own, 2, axis=-1)
+        pooled = self.pool((mean, log_variance), instance_mask=mask)
+        return pooled, (own_mean, own_log_variance)
+
+    def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
+        (coherent, _), (nuisance, _) = self._posteriors(x, mask)
+        return Codes(ops.cast(coherent, self.compute_dtype), nuisance)
+
+    def _training_codes(
+        self, x: Tensor, mask: Tensor | None, training: bool | None
+    ) -> Codes:
+        group, own = self._posteriors(x, mask)
+        coherent = self.coherent_sampling(
+            group,
+            # A group without any instance is padding of the batch and costs nothing.
+            instance_mask=None if mask is None else ops.any(mask, axis=1),
+            per=n_present(x, mask),
+            training=training,
+        )
+        nuisance = self.nuisance_sampling(own, instance_mask=mask, training=training)
+        return Codes(coherent, nuisance)

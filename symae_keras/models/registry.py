@@ -1,0 +1,40 @@
+"""All models by short name; a new model adds one line here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from symae_keras.models.adversarial_autoencoder import AdversarialAutoencoder
+from symae_keras.models.autoencoder import Autoencoder
+from symae_keras.models.base import AutoencoderBase
+from symae_keras.models.contractive_autoencoder import ContractiveAutoencoder
+from symae_keras.models.denoising_autoencoder import DenoisingAutoencoder
+from symae_keras.models.gvae import GVAE
+from symae_keras.models.latent_mean_swap import LatentMeanSwap
+from symae_keras.models.linear_autoencoder import LinearAutoencoder
+from symae_keras.models.mlvae import MLVAE
+from symae_keras.models.neural_statistician import NeuralStatistician
+from symae_keras.models.sparse_autoencoder import SparseAutoencoder
+from symae_keras.models.symae import SymAE
+from symae_keras.models.vae import VAE
+from symae_keras.models.vqvae import VQVAE
+from symae_keras.models.wasserstein_autoencoder import WassersteinAutoencoder
+
+#: Models of single instances, then those of groups, which are subclasses of
+#: `GroupedAutoencoder`.
+MODELS: Final[dict[str, type[AutoencoderBase]]] = {
+    "linear": LinearAutoencoder,
+    "autoencoder": Autoencoder,
+    "sparse": SparseAutoencoder,
+    "denoising": DenoisingAutoencoder,
+    "contractive": ContractiveAutoencoder,
+    "vae": VAE,
+    "vqvae": VQVAE,
+    "adversarial": AdversarialAutoencoder,
+    "wasserstein": WassersteinAutoencoder,
+    "latent_mean_swap": LatentMeanSwap,
+    "symae": SymAE,
+    "mlvae": MLVAE,
+    "gvae": GVAE,
+    "neural_statistician": NeuralStatistician,
+}

@@ -1,0 +1,138 @@
+"""The sparse autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras.layers.kl_sparsity import KLSparsity
+from symae_keras.layers.l1_sparsity import L1Sparsity
+from symae_keras.layers.top_k import TopK
+from symae_keras.models.instance_autoencoder import InstanceAutoencoder
+from symae_keras.typing import Tensor
+
+_SPARSITIES = ("l1", "kl", "top_k")
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class SparseAutoencoder(InstanceAutoencoder):
+    """Sparse autoencoder: a large code, few numbers of which are active at a time.
+
+    The features that the encoder gives become a sparse code in one of three ways:
+
+    - `"l1"`: `relu(features)`, and the sum of the code counts as a loss.
+    - `"kl"`: `sigmoid(features)`, and a divergence holds the mean of each number of
+      the code over the batch near `target_rate`.
+    - `"top_k"`: the `n_active` largest features are kept and the others set to 0.
+
+    With a linear decoder, `decoder=DenseDecoder(instance_shape, units=())`, an instance
+    is a sum of few atoms of a learned dictionary; `atoms` returns them. A smaller code
+    with larger atoms has a smaller L1 loss and tells the same: with spectra, a decoder
+    `keras.layers.Dense(n_pixels, kernel_constraint=keras.constraints.UnitNorm(1))`
+    holds the length of the atoms at 1.
+
+    Args:
+        instance_shape: Shape of one instance, channels last.
+        code_dim: Size of the code, which may be larger than the instance. Defaults to
+            64.
+        encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
+            `keras.Model` from one instance to features, which are followed by a linear
+            layer.
+        decoder: A layer from a code to one instance. `None` (default) mirrors the
+            encoder.
+        sparsity: `"l1"` (default), `"kl"` or `"top_k"`.
+        sparsity_weight: Weight of the loss of `"l1"` and `"kl"`; it weighs against a
+            reconstruction loss that is usually a mean over pixels. Defaults to 1e-3.
+        target_rate: Mean of a number of the code under `"kl"`. Defaults to 0.05.
+        n_active: How many numbers of the code `"top_k"` keeps. Defaults to 8.
+        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+            Defaults to `None`.
+        seed: Not used by this model; kept because all models have it.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`.
+
+    Output shape:
+        `(batch, *instance_shape)`.
+
+    Reference:
+        - [Olshausen & Field, Emergence of simple-cell receptive field properties by
+          learning a sparse code for natural images,
+          1996](https://doi.org/10.1038/381607a0)
+        - [Ng, Sparse autoencoder, CS294A lecture
+          notes](https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf)
+        - [Makhzani & Frey, k-sparse autoencoders,
+          2013](https://arxiv.org/abs/1312.5663)
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(32, 64)).astype("float32")
+    >>> model = SparseAutoencoder((64,), code_dim=100, sparsity="top_k", n_active=5)
+    >>> model.compile(optimizer="adam", loss="mse")
+    >>> history = model.fit(x, x, verbose=0)
+    >>> int((np.asarray(model.encode(x)) != 0.0).sum(axis=1).max())
+    5
+    """
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        code_dim: int = 64,
+        encoder: str | keras.Layer = "dense",
+        decoder: keras.Layer | None = None,
+        sparsity: str = "l1",
+        sparsity_weight: float = 1e-3,
+        target_rate: float = 0.05,
+        n_active: int = 8,
+        normalization: keras.layers.Normalization | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
+        )
+        if code_dim is None:
+            raise ValueError("`code_dim` must be a positive integer. Received: None")
+        if sparsity not in _SPARSITIES:
+            raise ValueError(
+                "Invalid value received for argument `sparsity`. "
+                f"Expected one of {_SPARSITIES}. Received: sparsity={sparsity!r}"
+            )
+        self.sparsity = sparsity
+        self.sparsity_weight = float(sparsity_weight)
+        self.target_rate = float(target_rate)
+        self.n_active = int(n_active)
+        dtype = self.dtype_policy
+        self.sparsity_penalty: keras.Layer | None = None
+        if sparsity == "l1":
+            self.sparsity_penalty = L1Sparsity(self.sparsity_weight, dtype=dtype)
+            self.activation = keras.layers.ReLU(dtype=dtype)
+        elif sparsity == "kl":
+            self.sparsity_penalty = KLSparsity(
+                self.sparsity_weight, self.target_rate, dtype=dtype
+            )
+            self.activation = keras.layers.Activation("sigmoid", dtype=dtype)
+        else:
+            self.activation = TopK(self.n_active, dtype=dtype)
+        self._assemble()
+
+    def _code(self, x: Tensor) -> Tensor:
+        return self.activation(self._features(x))
+
+    def _training_code(self, x: Tensor, training: bool | None = None) -> Tensor:
+        code = self._code(x)
+        return code if self.sparsity_penalty is None else self.sparsity_penalty(code)
+
+    def atoms(self) -> Tensor:
+        """What each number of the code adds to an instance, in data units.
+
+        Exact where the decoder is linear; the change from a code of zeros otherwise.
+
+        Returns:
+            Tensor `(code_dim, *instance_shape)`.
+        """
+        unit = ops.eye(self.code_dim)
+        return self.decode(unit) - self.decode(ops.zeros_like(unit[:1]))

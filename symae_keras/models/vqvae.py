@@ -1,0 +1,139 @@
+"""The vector-quantised autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras.layers.vector_quantizer import VectorQuantizer
+from symae_keras.models.base import positive
+from symae_keras.models.instance_autoencoder import InstanceAutoencoder
+from symae_keras.typing import Tensor
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class VQVAE(InstanceAutoencoder):
+    """Vector-quantised autoencoder: a code of discrete symbols (VQ-VAE).
+
+    The encoder gives `n_latents` vectors of size `embedding_dim`, each of which is
+    replaced by the nearest of the `n_embeddings` vectors of a learned codebook; the
+    decoder sees only these. An instance is thus `n_latents * log2(n_embeddings)` bits.
+
+    The history has a `quantization_loss`, and the `perplexity`, which says how many
+    vectors of the codebook a batch makes use of. Where it stays near 1 the codebook has
+    collapsed: scale the data to a variance near 1, or train more slowly. The norms of
+    the quantisation loss are sums over a vector, as beside the log likelihood of the
+    paper; see `symae_keras.layers.VectorQuantizer`.
+
+    Args:
+        instance_shape: Shape of one instance, channels last.
+        n_latents: Vectors in the code of an instance. Defaults to 8. `None` takes the
+            output `(..., embedding_dim)` of an `encoder` of your own as they are, such
+            as a map of vectors for an image, for a `decoder` of your own.
+        embedding_dim: Size of a vector. Defaults to 8.
+        n_embeddings: Number of vectors in the codebook. Defaults to 128.
+        commitment_weight: Weight of the part of the loss that holds the encoder at the
+            codebook. Defaults to 0.25.
+        encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
+            `keras.Model` from one instance to features, which are followed by a linear
+            layer to the vectors unless `n_latents` is `None`.
+        decoder: A layer to one instance from the vectors of its code, one after the
+            other in one axis, or as they are where `n_latents` is `None`. `None`
+            (default) mirrors the encoder.
+        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+            Defaults to `None`.
+        seed: Not used by this model; kept because all models have it.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`.
+
+    Output shape:
+        `(batch, *instance_shape)`.
+
+    Reference:
+        - [van den Oord et al., Neural discrete representation learning,
+          2017](https://arxiv.org/abs/1711.00937)
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(32, 64)).astype("float32")
+    >>> model = VQVAE(instance_shape=(64,), n_latents=4, embedding_dim=2)
+    >>> model.compile(optimizer="adam", loss="mse")
+    >>> sorted(model.fit(x, x, verbose=0).history)
+    ['loss', 'perplexity', 'quantization_loss', 'reconstruction_loss']
+    >>> tuple(model.encode(x).shape), tuple(model.indices(x).shape)
+    ((32, 4, 2), (32, 4))
+    """
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        n_latents: int | None = 8,
+        embedding_dim: int = 8,
+        n_embeddings: int = 128,
+        commitment_weight: float = 0.25,
+        encoder: str | keras.Layer = "dense",
+        decoder: keras.Layer | None = None,
+        normalization: keras.layers.Normalization | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if n_latents is None and isinstance(encoder, str):
+            raise ValueError(
+                "`n_latents=None` takes the output of your own `encoder` as it is; "
+                f"with encoder={encoder!r}, give a number."
+            )
+        size = (
+            None
+            if n_latents is None
+            else positive("n_latents", n_latents)
+            * positive("embedding_dim", embedding_dim)
+        )
+        super().__init__(
+            instance_shape, size, encoder, decoder, normalization, seed, **kwargs
+        )
+        self.n_latents = n_latents
+        self.quantizer = VectorQuantizer(
+            n_embeddings, embedding_dim, commitment_weight, dtype=self.dtype_policy
+        )
+        self.embedding_dim = self.quantizer.embedding_dim
+        self.n_embeddings = self.quantizer.n_embeddings
+        self.commitment_weight = self.quantizer.commitment_weight
+        self._assemble()
+
+    def _make_decoder(self, encoder: keras.Layer) -> keras.Layer:
+        decoder = super()._make_decoder(encoder)
+        if self.n_latents is None:
+            return decoder
+        # Decoders take one axis of numbers.
+        dtype = self.dtype_policy
+        return keras.Sequential([keras.layers.Flatten(dtype=dtype), decoder])
+
+    def _vectors(self, x: Tensor) -> Tensor:
+        """Vectors of normalised instances, not quantised yet."""
+        x = self._features(x)
+        if self.n_latents is None:
+            return x
+        return ops.reshape(x, (-1, self.n_latents, self.embedding_dim))
+
+    def _code(self, x: Tensor) -> Tensor:
+        return self.quantizer.vectors(self.quantizer.indices(self._vectors(x)))
+
+    def _training_code(self, x: Tensor, training: bool | None = None) -> Tensor:
+        return self.quantizer(self._vectors(x))
+
+    def indices(self, x: Tensor) -> Tensor:
+        """Encode instances to symbols.
+
+        Args:
+            x: `(batch, *instance_shape)`.
+
+        Returns:
+            Integer tensor `(batch, n_latents)`: which vectors of the codebook `encode`
+            returns. `model.quantizer.vectors(indices)` are codes to decode.
+        """
+        x = self._normalize(self._checked(x))
+        return self.quantizer.indices(self._vectors(x))
