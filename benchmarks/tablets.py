@@ -27,9 +27,13 @@ import numpy as np
 from common import print_table, write_json
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GridSearchCV, KFold
 
+from symae_keras.classical import (
+    DirectStandardization,
+    PiecewiseDirectStandardization,
+)
 from symae_keras.data import GroupedData
 from symae_keras.evaluation import relative_error
 from symae_keras.layers import DenseEncoder
@@ -61,25 +65,21 @@ class Baseline:
 
 def direct_standardisation(train: Any, new: Any) -> Any:
     """Ridge regression of whole spectra, its strength by leave-one-out."""
-    model = RidgeCV(ALPHAS).fit(train[:, 1], train[:, 0])
-    return model.predict(new)
+    model = DirectStandardization(source=1, target=0)
+    return model.fit(GroupedData(train)).transfer(new)
 
 
 def piecewise_standardisation(train: Any, new: Any) -> Any:
     """Ridge regression of each pixel on a window; both sizes by cross-validation."""
-    choices = [(half, alpha) for half in (2, 5, 10, 20) for alpha in ALPHAS[:25:4]]
+    choices = [(window, ridge) for window in (5, 11, 21, 41) for ridge in ALPHAS[:25:4]]
 
-    def predict(pairs: Any, spectra: Any, half: int, alpha: float) -> Any:
-        out = np.empty_like(spectra)
-        for pixel in range(spectra.shape[1]):
-            window = slice(max(pixel - half, 0), pixel + half + 1)
-            model = Ridge(alpha).fit(pairs[:, 1, window], pairs[:, 0, pixel])
-            out[:, pixel] = model.predict(spectra[:, window])
-        return out
+    def predict(pairs: Any, spectra: Any, window: int, ridge: float) -> Any:
+        model = PiecewiseDirectStandardization(1, 0, window, ridge)
+        return model.fit(GroupedData(pairs)).transfer(spectra)
 
-    def error(half: int, alpha: float) -> float:
+    def error(window: int, ridge: float) -> float:
         fit, held = next(FOLDS.split(train))
-        guess = predict(train[fit], train[held, 1], half, alpha)
+        guess = predict(train[fit], train[held, 1], window, ridge)
         return relative_error(guess, train[held, 0])
 
     return predict(train, new, *min(choices, key=lambda choice: error(*choice)))

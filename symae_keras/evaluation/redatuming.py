@@ -83,10 +83,12 @@ def linear_mean_swap(groups: GroupedData, source: Array) -> Array:
     Returns:
         Array of the shape of `groups.x`; absent instances are not meaningful.
     """
-    present = groups.present_pixels
-    total = np.where(present, groups.x, 0.0).sum(axis=1, keepdims=True)
-    mean = total / np.maximum(present.sum(axis=1, keepdims=True), 1)
-    return np.asarray(groups.x - mean + mean[source])
+    # Here, because it loads Keras.
+    from symae_keras.classical import MeanSwap
+
+    model = MeanSwap().fit(groups)
+    coherent, nuisance = model.encode(groups.x, groups.mask)
+    return model.decode(coherent[source], nuisance)
 
 
 def fixed_pairing(n_groups: int) -> Array:

@@ -1,0 +1,19 @@
+"""Classical references, with the interface of the grouped models where it applies.
+
+They take and give NumPy arrays. All but `MeanSwap` are fitted by scikit-learn, which
+the extra `data` installs.
+"""
+
+from symae_keras.classical.direct_standardization import DirectStandardization
+from symae_keras.classical.grouped_pca import GroupedPCA
+from symae_keras.classical.mean_swap import MeanSwap
+from symae_keras.classical.piecewise_direct_standardization import (
+    PiecewiseDirectStandardization,
+)
+
+__all__ = [
+    "DirectStandardization",
+    "GroupedPCA",
+    "MeanSwap",
+    "PiecewiseDirectStandardization",
+]

@@ -1,0 +1,141 @@
+"""Direct standardisation against known linear maps and normal equations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from symae_keras.classical import (
+    DirectStandardization,
+    PiecewiseDirectStandardization,
+)
+from symae_keras.data import GroupedData
+from symae_keras.errors import InputError
+
+linear_model = pytest.importorskip(
+    "sklearn.linear_model", reason="the references need scikit-learn"
+)
+
+BOTH = pytest.mark.parametrize(
+    "kind", [DirectStandardization, PiecewiseDirectStandardization]
+)
+
+
+def _pairs(n_groups=60, pixels=8, noise=0.0, seed=0):
+    """Three instruments: the second is a linear map of the last, the first is noise."""
+    rng = np.random.default_rng(seed)
+    matrix, offset = rng.normal(size=(pixels, pixels)), rng.normal(size=pixels)
+    source = rng.normal(size=(n_groups, pixels))
+    target = source @ matrix.T + offset + noise * rng.normal(size=source.shape)
+    other = rng.normal(size=source.shape)
+    return GroupedData(np.stack([other, target, source], axis=1)), matrix, offset
+
+
+def test_a_known_map_is_recovered() -> None:
+    groups, matrix, offset = _pairs()
+    model = DirectStandardization(source=2, target=1).fit(groups[:40])
+    np.testing.assert_allclose(model.coef_, matrix, atol=1e-6)
+    np.testing.assert_allclose(model.intercept_, offset, atol=1e-6)
+    assert model.ridge_ == pytest.approx(1e-6)
+    new = groups[40:]
+    virtual = model.transfer(new.x[:, 2])
+    np.testing.assert_allclose(virtual, new.x[:, 1], atol=1e-6)
+    np.testing.assert_array_equal(model.redatum(new.x), virtual[:, None])
+
+
+def test_given_penalty_by_the_normal_equations() -> None:
+    groups, *_ = _pairs(noise=0.3)
+    model = DirectStandardization(2, 1, ridge=2.5).fit(groups)
+    source, target = groups.x[:, 2], groups.x[:, 1]
+    s, t = source - source.mean(axis=0), target - target.mean(axis=0)
+    expected = np.linalg.solve(s.T @ s + 2.5 * np.eye(8), s.T @ t).T
+    np.testing.assert_allclose(model.coef_, expected)
+    np.testing.assert_allclose(
+        model.intercept_, target.mean(axis=0) - expected @ source.mean(axis=0)
+    )
+    assert model.ridge_ == 2.5
+
+
+def test_the_penalty_is_the_best_one_left_out() -> None:
+    groups, *_ = _pairs(n_groups=12, noise=1.0)
+    model = DirectStandardization(2, 1).fit(groups)
+    source, target = groups.x[:, 2], groups.x[:, 1]
+
+    def left_out(ridge: float) -> float:
+        total = 0.0
+        for i in range(len(source)):
+            keep = np.arange(len(source)) != i
+            fitted = linear_model.Ridge(ridge).fit(source[keep], target[keep])
+            total += ((fitted.predict(source[i : i + 1]) - target[i]) ** 2).sum()
+        return total
+
+    best = min(np.logspace(-6, 4, 31), key=left_out)
+    assert 1e-6 < best < 1e4
+    assert model.ridge_ == pytest.approx(best)
+
+
+@BOTH
+def test_only_pairs_and_present_spectra_matter(kind, spoil) -> None:
+    groups, *_ = _pairs(noise=0.3)
+    first, second = spoil(groups), spoil(groups, filling=1e6)
+    model = kind(2, 1).fit(first)
+    both = first.present[:, 1] & first.present[:, 2]
+    assert both.sum() < first.present[:, 1].sum()
+    for expected in (kind(2, 1).fit(second), kind(2, 1).fit(groups[both])):
+        np.testing.assert_array_equal(model.coef_, expected.coef_)
+        np.testing.assert_array_equal(model.intercept_, expected.intercept_)
+    # Only the source instrument's spectra are asked for.
+    x, mask = groups.x.copy(), np.zeros((60, 3))
+    x[:, :2], mask[:, 2] = np.nan, 1
+    np.testing.assert_array_equal(model.redatum(x, mask), model.redatum(groups.x))
+
+
+def test_any_shape_of_instance() -> None:
+    groups, matrix, _ = _pairs()
+    images = GroupedData(groups.x.reshape(60, 3, 2, 4, 1))
+    model = DirectStandardization(2, 1).fit(images)
+    np.testing.assert_allclose(model.coef_, matrix, atol=1e-6)
+    virtual = model.redatum(images.x[:5])
+    assert virtual.shape == (5, 1, 2, 4, 1)
+    np.testing.assert_allclose(virtual[:, 0], images.x[:5, 1], atol=1e-5)
+
+
+@BOTH
+def test_fewer_pairs_than_pixels(kind) -> None:
+    groups, *_ = _pairs(n_groups=2)
+    virtual = kind(2, 1).fit(groups).redatum(groups.x)
+    assert np.isfinite(virtual).all()
+
+
+@BOTH
+def test_errors(kind) -> None:
+    groups, *_ = _pairs(n_groups=6)
+    for source, target in ((1, 1), (-1, 0), (0, -2)):
+        with pytest.raises(InputError, match="two different instruments"):
+            kind(source, target)
+    for ridge in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(InputError, match=f"ridge must be a positive.* {ridge}"):
+            kind(0, 1, ridge=ridge)
+    with pytest.raises(InputError, match=f"This {kind.__name__} is not fitted"):
+        kind(0, 1).transfer(groups.x[:, 0])
+    with pytest.raises(InputError, match="is not fitted"):
+        kind(0, 1).redatum(groups.x)
+    with pytest.raises(InputError, match="target must be one of the 3 .* received 3"):
+        kind(0, 3).fit(groups)
+    mask = groups.present
+    mask[1:, 0] = False
+    with pytest.raises(InputError, match="at least two groups.*0 and 1; received 1"):
+        kind(0, 1).fit(GroupedData(groups.x, mask))
+    x = groups.x.copy()
+    x[2, 2, 0] = np.inf
+    with pytest.raises(InputError, match="NaN or infinite"):
+        kind(2, 1).fit(GroupedData(x))
+    model = kind(0, 1).fit(GroupedData(x))  # the third instrument is not looked at
+    with pytest.raises(InputError, match=r"\(8,\).*instrument 0; .*\(6, 7\)"):
+        model.transfer(np.zeros((6, 7)))
+    with pytest.raises(InputError, match="3 instruments"):
+        model.redatum(groups.x[:, :2])
+    with pytest.raises(InputError, match=r"shape \(8,\) .*received .*\(6, 3, 7\)"):
+        model.redatum(groups.x[..., :7])
+    with pytest.raises(InputError, match="5 of 6 groups.* instrument 0.* group 1;"):
+        model.redatum(groups.x, mask)

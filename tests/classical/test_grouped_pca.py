@@ -1,0 +1,156 @@
+"""Grouped principal components against scikit-learn's and against linear data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from symae_keras.classical import GroupedPCA, MeanSwap
+from symae_keras.data import GroupedData, simulate_exposures
+from symae_keras.errors import InputError
+from symae_keras.evaluation import redatuming_error, relative_error
+
+decomposition = pytest.importorskip(
+    "sklearn.decomposition", reason="the references need scikit-learn"
+)
+
+
+def _linear(n_groups=40, n_instances=5, pixels=12, p=3, q=2, centred=True, seed=0):
+    """State and nuisance that add up, each in few dimensions, and the truth."""
+    rng = np.random.default_rng(seed)
+    between, within = rng.normal(size=(p, pixels)), rng.normal(size=(q, pixels))
+    nuisance = rng.normal(size=(n_groups, n_instances, q))
+    if centred:
+        nuisance -= nuisance.mean(axis=1, keepdims=True)
+    state = {"s": rng.normal(size=(n_groups, p)) @ between + 5.0}
+    parameters = {"n": nuisance @ within}
+    x = state["s"][:, None] + parameters["n"]
+    return GroupedData(
+        x, state=state, nuisance=parameters, render=lambda s, n: s["s"] + n["n"]
+    )
+
+
+def test_components_are_those_of_scikit_learn() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 4, 9))
+    model = GroupedPCA(3, 2).fit(GroupedData(x))
+    means = x.mean(axis=1)
+    between = decomposition.PCA(3).fit(means)
+    within = decomposition.PCA(2).fit((x - means[:, None]).reshape(-1, 9))
+    np.testing.assert_allclose(model.mean_, means.mean(axis=0))
+    np.testing.assert_allclose(model.coherent_components_, between.components_)
+    np.testing.assert_allclose(model.nuisance_components_, within.components_)
+
+    new = np.random.default_rng(1).normal(size=(6, 3, 9))
+    coherent, nuisance = model.encode(new)
+    new_means = new.mean(axis=1)
+    np.testing.assert_allclose(coherent, between.transform(new_means))
+    flat = within.transform((new - new_means[:, None]).reshape(-1, 9))
+    np.testing.assert_allclose(nuisance, flat.reshape(6, 3, 2), atol=1e-12)
+    expected = between.inverse_transform(coherent)[:, None] + (
+        within.inverse_transform(flat).reshape(6, 3, 9)
+    )
+    np.testing.assert_allclose(model.decode(coherent, nuisance), expected, atol=1e-12)
+    np.testing.assert_allclose(model.reconstruct(new), expected, atol=1e-12)
+
+
+def test_linear_data_are_redatumed_exactly() -> None:
+    groups = _linear()
+    model = GroupedPCA(3, 2).fit(groups[:30])
+    error = redatuming_error(model, groups[30:])
+    assert float(error) < 1e-10
+    assert error.reconstruction < 1e-10
+    # With less than the true size it cannot be.
+    assert redatuming_error(GroupedPCA(2, 2).fit(groups[:30]), groups[30:]) > 1e-2
+    assert redatuming_error(GroupedPCA(3, 1).fit(groups[:30]), groups[30:]) > 1e-2
+
+
+def test_mean_nuisances_need_room_in_the_coherent_code() -> None:
+    groups = _linear(centred=False)
+    assert redatuming_error(GroupedPCA(3, 2).fit(groups), groups).reconstruction > 1e-3
+    error = redatuming_error(GroupedPCA(5, 2).fit(groups), groups)
+    assert error.reconstruction < 1e-10
+    # The mean nuisance is swapped along, as it is by the linear mean swap.
+    assert float(error) == pytest.approx(error.mean_swap, rel=1e-4)
+
+
+def test_entangled_exposures_approach_the_mean_swap() -> None:
+    groups = simulate_exposures(n_states=40, n_instances=4, seed=0)
+    small, large = (
+        redatuming_error(GroupedPCA(size, size).fit(groups), groups) for size in (1, 39)
+    )
+    assert small > 1.5 * large
+    assert float(large) == pytest.approx(large.mean_swap, rel=0.05)
+    assert small.reconstruction > 10.0 * large.reconstruction
+
+
+def test_absent_instances_do_not_matter(spoil) -> None:
+    groups = _linear(centred=False)
+    first, second = spoil(groups), spoil(groups, filling=1e6)
+    model = GroupedPCA(4, 2).fit(first)
+    for name in ("mean_", "coherent_components_", "nuisance_components_"):
+        again = getattr(GroupedPCA(4, 2).fit(second), name)
+        np.testing.assert_array_equal(getattr(model, name), again)
+    codes = model.encode(first.x, first.mask)
+    for ours, again in zip(codes, model.encode(second.x, second.mask), strict=True):
+        np.testing.assert_array_equal(ours, again)
+    assert np.isfinite(codes.nuisance).all()
+    # A masked group has the code of its present instances alone.
+    short = int(np.flatnonzero(~first.present.all(axis=1))[0])
+    kept = first.x[short][first.present[short]][None]
+    alone = model.encode(kept)
+    np.testing.assert_allclose(alone.coherent[0], codes.coherent[short])
+    np.testing.assert_allclose(
+        alone.nuisance[0], codes.nuisance[short][first.present[short]], atol=1e-12
+    )
+    virtual = model.redatum(
+        first.x[:5], first.x[5:10], first.mask[:5], first.mask[5:10]
+    )
+    assert np.isfinite(virtual).all()
+
+
+def test_groups_without_instances_are_left_out_of_the_fit() -> None:
+    groups = _linear()
+    mask = groups.present
+    mask[7] = False
+    others = np.arange(len(groups)) != 7
+    ours = GroupedPCA(3, 2).fit(GroupedData(groups.x, mask))
+    expected = GroupedPCA(3, 2).fit(groups[others])
+    np.testing.assert_allclose(ours.mean_, expected.mean_)
+    np.testing.assert_allclose(
+        ours.coherent_components_, expected.coherent_components_, atol=1e-12
+    )
+
+
+def test_images_at_full_rank_give_the_mean_swap() -> None:
+    x = np.random.default_rng(0).normal(size=(20, 4, 2, 3, 1))
+    groups = GroupedData(x)
+    model = GroupedPCA(6, 6).fit(groups)
+    assert model.coherent_components_.shape == (6, 6)
+    virtual = model.redatum(x[:5], x[5:10])
+    assert virtual.shape == (5, 4, 2, 3, 1)
+    expected = MeanSwap().fit(groups).redatum(x[:5], x[5:10])
+    np.testing.assert_allclose(virtual, expected, atol=1e-10)
+    assert relative_error(model.reconstruct(x), x) < 1e-20
+
+
+def test_errors() -> None:
+    for arguments in ({"coherent_dim": 0}, {"nuisance_dim": 1.5}):
+        (name,) = arguments
+        with pytest.raises(InputError, match=f"{name} must be a positive integer"):
+            GroupedPCA(**arguments)
+    x = np.random.default_rng(0).normal(size=(4, 3, 10))
+    with pytest.raises(InputError, match="This GroupedPCA is not fitted"):
+        GroupedPCA().encode(x)
+    with pytest.raises(InputError, match="coherent_dim is 4.*rank of at most 3"):
+        GroupedPCA(4, 2).fit(GroupedData(x))
+    with pytest.raises(InputError, match="nuisance_dim is 9.*rank of at most 8"):
+        GroupedPCA(3, 9).fit(GroupedData(x))
+    with pytest.raises(InputError, match="coherent_dim is 3.*rank of at most 2"):
+        GroupedPCA(3, 1).fit(GroupedData(x[..., :2]))
+    with pytest.raises(InputError, match="nuisance_dim is 1.*rank of at most 0"):
+        GroupedPCA(1, 1).fit(GroupedData(x[:, :1]))
+    with pytest.raises(InputError, match="coherent_dim is 1.*rank of at most 0"):
+        GroupedPCA(1, 1).fit(GroupedData(x, np.zeros((4, 3))))
+    x[1, 2, 3] = np.nan
+    with pytest.raises(InputError, match="present instances hold NaN"):
+        GroupedPCA(1, 1).fit(GroupedData(x))
