@@ -7,10 +7,11 @@ import importlib
 import inspect
 import re
 
+import keras
 import pytest
 
 import symae_keras
-from symae_keras import layers
+from symae_keras import layers, models
 from symae_keras.models import SymAE
 
 _QUIET = """
@@ -21,7 +22,14 @@ heavy = {"keras", "tensorflow", "jax", "torch", "matplotlib", "sklearn"}
 print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 """
 
-CLASSES = [*(getattr(layers, name) for name in layers.__all__), SymAE]
+CLASSES = [
+    *(getattr(layers, name) for name in layers.__all__),
+    *(
+        public
+        for public in (getattr(models, name) for name in models.__all__)
+        if inspect.isclass(public) and issubclass(public, keras.Model)
+    ),
+]
 
 
 def test_import_is_light_and_silent(run_python) -> None:
@@ -29,7 +37,7 @@ def test_import_is_light_and_silent(run_python) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["callbacks", "data", "evaluation", "layers", "models"]
+    "name", ["callbacks", "classical", "data", "evaluation", "layers", "models"]
 )
 def test_public_names(name) -> None:
     assert name in symae_keras.__all__
@@ -48,7 +56,7 @@ def test_unknown_name() -> None:
 def _documented(cls) -> dict[str, str]:
     """The text about each argument of a class."""
     doc = inspect.cleandoc(cls.__doc__)
-    section = re.search(r"^Args:\n(.*?)(?=^\S)", doc, re.MULTILINE | re.DOTALL)
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, re.MULTILINE | re.DOTALL)
     assert section, cls
     entries = re.split(r"^    (\w+): ", section[1], flags=re.MULTILINE)
     return dict(zip(entries[1::2], entries[2::2], strict=True))
@@ -57,7 +65,7 @@ def _documented(cls) -> dict[str, str]:
 def _claimed_default(text: str) -> tuple[bool, object]:
     """Whether the text states a default, and which."""
     match = re.search(
-        r"`([^`]+)` \(default\)|Defaults to\s+`?(.+?)`?[.;](?:\s|$)", text
+        r"`([^`]+)` \(default\)|Defaults\s+to\s+`?(.+?)`?[.;](?:\s|$)", text
     )
     if match is None:
         return False, None

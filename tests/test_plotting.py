@@ -16,6 +16,7 @@ from matplotlib.text import Text
 from symae_keras.errors import InputError
 from symae_keras.plotting import (
     plot_codes,
+    plot_dictionary,
     plot_error_over_instances,
     plot_history,
     plot_redatuming,
@@ -327,6 +328,58 @@ class TestCodes:
             plot_codes(np.ones((5, 4)), np.arange(5.0), "t")
         with pytest.raises(InputError, match="codes is empty"):
             plot_codes(np.ones((0, 4)), np.ones(0), "t")
+
+
+class TestDictionary:
+    @pytest.mark.parametrize("n", [1, 2, 3, 8, 11])
+    @pytest.mark.parametrize("channels", [(), (1,)])
+    def test_images_share_a_scale_about_zero(self, n, channels):
+        atoms = random().normal(size=(n, 5, 6, *channels))
+        figure = rendered(plot_dictionary(atoms, value_label="counts"))
+        *panels, bar = figure.axes
+        limit = np.abs(atoms).max()
+        for index, (ax, atom) in enumerate(zip(panels, atoms, strict=True)):
+            (image,) = ax.images
+            np.testing.assert_array_equal(image.get_array(), atom.reshape(5, 6))
+            assert image.get_clim() == (-limit, limit)
+            assert ax.get_title() == str(index)
+        white = panels[0].images[0].cmap(0.5)
+        assert min(white[:3]) > 0.95
+        assert bar.get_xlabel() == "counts"
+
+    @pytest.mark.parametrize("n", [1, 2, 4, 7])
+    def test_spectra_share_their_scale(self, n):
+        atoms = random().normal(size=(n, 30)) * 1e-5
+        axis = np.linspace(400.0, 700.0, 30)
+        figure = rendered(plot_dictionary(atoms, 32, axis, "wavelength (nm)", "flux"))
+        for index, (ax, atom) in enumerate(zip(figure.axes, atoms, strict=True)):
+            np.testing.assert_array_equal(curve(ax, -1), atom)
+            np.testing.assert_array_equal(ax.lines[-1].get_xdata(), axis)
+            assert ax.get_title() == str(index)
+        assert len({ax.get_ylim() for ax in figure.axes}) == 1
+        assert figure.get_supxlabel() == "wavelength (nm)"
+        assert figure.get_supylabel() == "flux"
+
+    def test_the_first_atoms_are_shown(self):
+        atoms = keras.ops.ones((50, 4, 4))
+        assert len(rendered(plot_dictionary(atoms)).axes) == 32 + 1
+        assert len(rendered(plot_dictionary(atoms, n_atoms=3)).axes) == 3 + 1
+
+    def test_atoms_of_zeros(self):
+        figure = rendered(plot_dictionary(np.zeros((2, 4, 4))))
+        assert figure.axes[0].images[0].get_clim() == (-1.0, 1.0)
+
+    def test_bad_input(self):
+        with pytest.raises(InputError, match=r"^atoms must have 2 or 3 or 4 axes"):
+            plot_dictionary(np.ones(3))
+        with pytest.raises(InputError, match="one channel; received 3"):
+            plot_dictionary(np.ones((2, 4, 4, 3)))
+        with pytest.raises(InputError, match="axis belongs to spectra"):
+            plot_dictionary(np.ones((2, 4, 4)), axis=np.arange(4))
+        with pytest.raises(InputError, match=r"^axis .*\(30,\).*received \(29,\)\.$"):
+            plot_dictionary(np.ones((2, 30)), axis=np.arange(29))
+        with pytest.raises(InputError, match="n_atoms must be at least 1; received 0"):
+            plot_dictionary(np.ones((2, 30)), n_atoms=0)
 
 
 class TestHistory:

@@ -24,6 +24,7 @@ class LossTerm(keras.Layer):
     Args:
         term_name: Name in the history, which ends in `_loss`.
         measured: Names in the history of the values that are only measured.
+            Defaults to `()`.
     """
 
     def __init__(

@@ -23,12 +23,16 @@ class PriorAdversary(LossTerm):
 
         (mean softplus(-d(p)) + mean softplus(d(z))) / 2.
 
-    The discriminator minimises it. The codes reach the discriminator through a
-    `GradientReversal`, so that what made them maximises the same value, which is
-    logged: it is `log 2 = 0.693` when the discriminator cannot tell the two apart, and
-    falls to 0 as it can. It is the minimax game as first written down: the gradient for
-    the codes fades where the discriminator is sure, which a `strength` that is large
-    enough prevents.
+    The discriminator minimises it, and what made the codes maximises it: they reach the
+    discriminator through a `GradientReversal`. The one value that is logged is thus
+    `log 2 = 0.693` when the discriminator cannot tell the two apart, and falls to 0 as
+    it can.
+
+    The gradient of `softplus(d(z))` fades where the discriminator is sure, and codes
+    that it has found out would never come back. So, as is usual for adversaries, the
+    codes get the gradient of `-softplus(-d(z))` in its place, which has the same
+    direction for each code and is the larger the surer the discriminator is. What they
+    minimise is `strength * mean softplus(-d(z))`.
 
     The codes are handed on as they are. The draws are made outside of training too, and
     the logits become losses in float32.
@@ -50,7 +54,10 @@ class PriorAdversary(LossTerm):
         - [Makhzani et al., Adversarial autoencoders,
           2015](https://arxiv.org/abs/1511.05644)
         - [Ganin & Lempitsky, Unsupervised domain adaptation by backpropagation,
-          2015](https://arxiv.org/abs/1409.7495)
+          2015](https://arxiv.org/abs/1409.7495): the reversed gradient
+        - [Goodfellow et al., Generative adversarial networks,
+          2014](https://arxiv.org/abs/1406.2661), section 3: the gradient that does not
+          fade
 
     Example:
     >>> from keras import ops
@@ -94,11 +101,15 @@ class PriorAdversary(LossTerm):
         draws = keras.random.normal(
             ops.shape(inputs), dtype="float32", seed=self.seed_generator
         )
-        of_codes = self._logits(self.reversal(inputs))
         of_draws = self._logits(ops.cast(draws, self.compute_dtype))
-        # In this form, since the logarithm of a sigmoid that rounds to 0 is infinite.
-        cross_entropy = ops.softplus(of_codes) + ops.softplus(-of_draws)
-        self.add_term(0.5 * ops.mean(cross_entropy))
+        of_codes = self._logits(ops.stop_gradient(inputs))
+        again = self._logits(self.reversal(inputs))
+        # Softplus, since the logarithm of a sigmoid that rounds to 0 is infinite.
+        cross_entropy = ops.softplus(-of_draws) + ops.softplus(of_codes)
+        # 0 in value, and in its gradient for the discriminator: only that for the codes
+        # is left.
+        misled = ops.softplus(-of_codes) - ops.softplus(-again)
+        self.add_term(ops.mean(0.5 * cross_entropy + misled))
         return inputs
 
     def _logits(self, codes: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ class TiedDense(keras.Layer):
     """Decodes a code with the transposed kernel of the dense layer that made it.
 
     The output is `inputs @ transpose(dense.kernel) + bias`, with a bias of its own, in
-    the shape of an instance. Models saved to `.keras` keep the sharing.
+    the shape of an instance. Models saved to `.keras` keep the sharing; a layer made by
+    `from_config` has a dense layer of its own.
 
     Args:
         dense: The `keras.layers.Dense` on flattened instances whose kernel is shared.

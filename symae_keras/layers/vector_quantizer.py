@@ -114,7 +114,7 @@ class VectorQuantizer(LossTerm):
                 f"last axis. Received: shape {tuple(inputs.shape)}"
             )
         codebook = ops.cast(self.codebook, "float32")
-        # ||z - e||^2 / 2 is smallest where z.e - ||e||^2 / 2 is largest, since ||z||^2 is
+        # ||z - e||^2 is smallest where z.e - ||e||^2 / 2 is largest, since ||z||^2 is
         # the same for every e.
         nearness = ops.matmul(ops.cast(inputs, "float32"), ops.transpose(codebook))
         nearness = nearness - 0.5 * ops.sum(ops.square(codebook), axis=-1)

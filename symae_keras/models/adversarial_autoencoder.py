@@ -17,14 +17,14 @@ class AdversarialAutoencoder(PriorMatchingAutoencoder):
 
     A dense discriminator learns to tell codes from draws from N(0, 1), and the encoder
     learns to mislead it, besides to reconstruct. Both happen in one backward pass, in
-    which the gradient from the discriminator to the encoder is reversed and multiplied
-    by `adversary_weight`, instead of in alternate steps as in the paper.
+    which the gradient from the discriminator to the encoder is reversed, instead of in
+    alternate steps as in the paper. See `symae_keras.layers.PriorAdversary`.
 
     The history therefore has one `adversary_loss`, which the discriminator minimises
-    and the encoder maximises: its cross-entropy, averaged over codes and draws. It is
-    `log 2 = 0.693` when the two cannot be told apart, and small when the codes are far
-    from the prior. So a falling `loss` need not be a better model: watch
-    `reconstruction_loss`, and that `adversary_loss` stays near `log 2`.
+    and the encoder maximises: the cross-entropy of the discriminator, averaged over
+    codes and draws. It is `log 2 = 0.693` when the two cannot be told apart, and small
+    when the codes are far from the prior. So a falling `loss` need not be a better
+    model: watch `reconstruction_loss`, and that `adversary_loss` stays near `log 2`.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -36,7 +36,8 @@ class AdversarialAutoencoder(PriorMatchingAutoencoder):
             encoder.
         adversary_weight: Weight of the adversary for the encoder, beside a
             reconstruction loss of weight 1; the discriminator learns alike whatever it
-            is. Defaults to 1.
+            is. Defaults to 0.01; chosen for losses that are a mean over pixels, such
+            as `"mse"`, and data with a variance near 1.
         discriminator_units: Sizes of the hidden layers of the discriminator. Defaults
             to `(64, 64)`.
         normalization: A `keras.layers.Normalization` that knows its mean and variance.
@@ -72,7 +73,7 @@ class AdversarialAutoencoder(PriorMatchingAutoencoder):
         code_dim: int = 8,
         encoder: str | keras.Layer = "dense",
         decoder: keras.Layer | None = None,
-        adversary_weight: float = 1.0,
+        adversary_weight: float = 0.01,
         discriminator_units: Sequence[int] = (64, 64),
         normalization: keras.layers.Normalization | None = None,
         seed: int | None = None,

@@ -37,7 +37,7 @@ class Autoencoder(InstanceAutoencoder):
         normalization: A `keras.layers.Normalization` that knows its mean and variance.
             It is applied to the input and undone after the decoder, so that outputs
             are in data units. Defaults to `None`.
-        seed: Not used by this model; kept because all models have it.
+        seed: Integer or `None`, as all models take it; nothing here is random.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`.

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from symae_keras.layers.block_corruption import BlockCorruption
+from symae_keras.layers.conv2d_encoder import Conv2DEncoder
 from symae_keras.layers.gaussian_corruption import GaussianCorruption
 from symae_keras.layers.masking_corruption import MaskingCorruption
 from symae_keras.layers.salt_and_pepper import SaltAndPepper
@@ -92,7 +93,8 @@ class DenoisingAutoencoder(InstanceAutoencoder):
         if not isinstance(self.corruption, str):
             return self.corruption
         options: dict[str, Any] = {"seed": self.seed, "dtype": self.dtype_policy}
-        if self.corruption == "block" and self.encoder == "conv2d":
+        images = self.encoder == "conv2d" or isinstance(self.encoder, Conv2DEncoder)
+        if self.corruption == "block" and images:
             options["spatial_axes"] = 2  # also where images have no channel axis
         return _CORRUPTIONS[self.corruption](**options)
 

@@ -39,7 +39,7 @@ class LinearAutoencoder(InstanceAutoencoder):
         normalization: A `keras.layers.Normalization` that knows its mean and variance.
             With `tied`, variances that differ between pixels give the components
             neither of the data nor of the normalised data. Defaults to `None`.
-        seed: Not used by this model; kept because all models have it.
+        seed: Integer or `None`, as all models take it; nothing here is random.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`.

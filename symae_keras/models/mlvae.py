@@ -45,8 +45,8 @@ class MLVAE(GroupedAutoencoder):
         decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
             instance. `None` (default) mirrors the encoder.
         kl_weight: Weight of both divergences; `symae_keras.callbacks.KLSchedule` can
-            anneal it. Defaults to 0.001, for losses relative to the variance of the
-            data and averaged over pixels.
+            anneal it. Defaults to 0.001; chosen for losses that are relative to the
+            variance of the data and averaged over pixels.
         normalization: A `keras.layers.Normalization` that knows its mean and variance.
             Defaults to `None`.
         seed: Integer seed of the sampled codes, or `None`.

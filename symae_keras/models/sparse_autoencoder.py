@@ -50,7 +50,7 @@ class SparseAutoencoder(InstanceAutoencoder):
         n_active: How many numbers of the code `"top_k"` keeps. Defaults to 8.
         normalization: A `keras.layers.Normalization` that knows its mean and variance.
             Defaults to `None`.
-        seed: Not used by this model; kept because all models have it.
+        seed: Integer or `None`, as all models take it; nothing here is random.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`.

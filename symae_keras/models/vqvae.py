@@ -45,7 +45,7 @@ class VQVAE(InstanceAutoencoder):
             (default) mirrors the encoder.
         normalization: A `keras.layers.Normalization` that knows its mean and variance.
             Defaults to `None`.
-        seed: Not used by this model; kept because all models have it.
+        seed: Integer or `None`, as all models take it; nothing here is random.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`.

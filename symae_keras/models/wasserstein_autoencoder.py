@@ -31,7 +31,8 @@ class WassersteinAutoencoder(PriorMatchingAutoencoder):
             layer to the code.
         decoder: A layer from a code to one instance. `None` (default) mirrors the
             encoder.
-        mmd_weight: Weight of the discrepancy. Defaults to 1.
+        mmd_weight: Weight of the discrepancy. Defaults to 0.1; chosen for losses that
+            are a mean over pixels, such as `"mse"`, and data with a variance near 1.
         normalization: A `keras.layers.Normalization` that knows its mean and variance.
             Defaults to `None`.
         seed: Integer seed of the draws from the prior, or `None`.
@@ -63,7 +64,7 @@ class WassersteinAutoencoder(PriorMatchingAutoencoder):
         code_dim: int = 8,
         encoder: str | keras.Layer = "dense",
         decoder: keras.Layer | None = None,
-        mmd_weight: float = 1.0,
+        mmd_weight: float = 0.1,
         normalization: keras.layers.Normalization | None = None,
         seed: int | None = None,
         **kwargs: Any,

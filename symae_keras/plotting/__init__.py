@@ -6,6 +6,7 @@ Every function returns a `matplotlib.figure.Figure` and shows nothing: save it w
 """
 
 from symae_keras.plotting.codes import plot_codes
+from symae_keras.plotting.dictionary import plot_dictionary
 from symae_keras.plotting.history import plot_history
 from symae_keras.plotting.instances import plot_error_over_instances
 from symae_keras.plotting.redatuming import plot_redatuming
@@ -14,6 +15,7 @@ from symae_keras.plotting.trade_off import plot_trade_off
 
 __all__ = [
     "plot_codes",
+    "plot_dictionary",
     "plot_error_over_instances",
     "plot_history",
     "plot_redatuming",

@@ -38,6 +38,7 @@ def plot_trade_off(
     x_label: str,
     y_label: str,
     groups: Sequence[str] | None = None,
+    log: bool = False,
 ) -> Figure:
     """Scatter one quantity against another, with a name for each point.
 
@@ -52,12 +53,15 @@ def plot_trade_off(
         y_label: What y is, with its unit.
         groups: Family of each point, told by colour and marker. Defaults to `None`, one
             family.
+        log: Whether both axes are logarithmic, for values that are all positive.
+            Defaults to False.
 
     Returns:
         A figure with one axes; its texts are the numbers, in the order of `x`.
 
     Raises:
-        InputError: The arguments do not have one length, or values are not finite.
+        InputError: The arguments do not have one length, or values are not finite, or
+            not positive on logarithmic axes.
 
     Example:
     >>> figure = plot_trade_off(
@@ -70,6 +74,11 @@ def plot_trade_off(
     check_shape("y", y, x.shape, "x")
     if not np.isfinite([x, y]).all():
         raise InputError("x and y must be finite; received NaN or infinity.")
+    if log and not (np.min([x, y]) > 0.0):
+        raise InputError(
+            "x and y must be positive on logarithmic axes; received values down to "
+            f"{np.min([x, y])}."
+        )
     families = [""] * len(x) if groups is None else [str(each) for each in groups]
     for name, length in (("labels", len(labels)), ("groups", len(families))):
         if length != len(x):
@@ -82,6 +91,8 @@ def plot_trade_off(
     ax = figure.add_subplot()
     open_frame(ax)
     ax.margins(0.12)
+    if log:
+        ax.set(xscale="log", yscale="log")
     ax.set(xlabel=x_label, ylabel=y_label)
     handles = []
     for n, family in enumerate(distinct):

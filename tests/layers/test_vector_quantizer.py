@@ -1,0 +1,134 @@
+"""Nearest vectors, their gradients, loss and perplexity against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+
+from symae_keras.layers import VectorQuantizer
+
+
+def _made(rng, n_embeddings=7, embedding_dim=3, **arguments):
+    """A layer with a codebook as wide as normal vectors."""
+    layer = VectorQuantizer(n_embeddings, embedding_dim, **arguments)
+    codebook = rng.normal(size=(n_embeddings, embedding_dim)).astype("float32")
+    layer.codebook.assign(codebook)
+    return layer, codebook
+
+
+def _nearest(z, codebook):
+    distances = np.square(z[..., None, :] - codebook).sum(axis=-1)
+    return distances.argmin(axis=-1)
+
+
+@pytest.mark.jax
+@given(
+    shape=st.sampled_from([(5,), (4, 3), (2, 3, 4)]),
+    n_embeddings=st.sampled_from([1, 2, 33]),
+    seed=st.integers(0, 1000),
+)
+def test_the_nearest_is_taken(shape, n_embeddings, seed) -> None:
+    rng = np.random.default_rng(seed)
+    layer, codebook = _made(rng, n_embeddings)
+    z = rng.normal(size=(*shape, 3)).astype("float32")
+    expected = _nearest(z, codebook)
+    np.testing.assert_array_equal(layer.indices(z), expected)
+    np.testing.assert_array_equal(layer(z), codebook[expected])
+    np.testing.assert_array_equal(layer.vectors(expected), codebook[expected])
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("commitment_weight", [0.0, 0.25, 2.0])
+def test_loss_equals_closed_form(commitment_weight, rng) -> None:
+    layer, codebook = _made(rng, commitment_weight=commitment_weight)
+    z = rng.normal(size=(4, 5, 3)).astype("float32")
+    layer(z)
+    norms = np.square(z - codebook[_nearest(z, codebook)]).sum(axis=-1)
+    expected = (1.0 + commitment_weight) * norms.mean()
+    assert float(layer.losses[0]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(
+    ("used", "expected"),
+    [
+        ([0] * 6, 1.0),
+        ([0, 1, 2, 3], 4.0),
+        ([0, 0, 0, 2], math.exp(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))),
+    ],
+)
+def test_perplexity_equals_closed_form(used, expected) -> None:
+    layer = VectorQuantizer(n_embeddings=4, embedding_dim=4)
+    layer.codebook.assign(np.eye(4))
+    layer(np.eye(4, dtype="float32")[used])
+    logged = layer.take_logged()
+    assert list(logged) == ["quantization_loss", "perplexity"]
+    assert float(logged["perplexity"]) == pytest.approx(expected, rel=1e-5)
+    assert layer.take_logged() == {}
+
+
+def test_gradient_passes_straight_through(tf, rng) -> None:
+    layer, _ = _made(rng)
+    z, weights = tf.constant(rng.normal(size=(2, 5, 3)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        y = tf.reduce_sum(weights * layer(z))
+    of_z, of_codebook = tape.gradient(y, (z, layer.codebook.value))
+    np.testing.assert_array_equal(of_z, weights)
+    assert of_codebook is None
+
+
+def test_gradient_of_the_loss(tf, rng) -> None:
+    """The codebook is drawn to the vectors, the vectors to the codebook."""
+    layer, codebook = _made(rng, commitment_weight=0.5)
+    z = tf.constant(rng.normal(size=(5, 3)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        layer(z)
+        loss = layer.losses[0]
+    of_z, of_codebook = tape.gradient(loss, (z, layer.codebook.value))
+    nearest = _nearest(z.numpy(), codebook)
+    difference = 2.0 * (z.numpy() - codebook[nearest]) / 5
+    np.testing.assert_allclose(of_z, 0.5 * difference, rtol=1e-5, atol=1e-7)
+    expected = np.zeros_like(codebook)
+    np.add.at(expected, nearest, -difference)
+    np.testing.assert_allclose(
+        tf.convert_to_tensor(of_codebook), expected, rtol=1e-5, atol=1e-7
+    )
+
+
+@pytest.mark.jax
+def test_distances_in_float32() -> None:
+    """In bfloat16 both vectors would be equally near."""
+    layer = VectorQuantizer(2, 1, dtype="mixed_bfloat16")
+    layer.codebook.assign([[1.001], [1.0]])
+    z = ops.ones((1, 1), "bfloat16")
+    assert int(layer.indices(z)[0]) == 1
+    layer(z + 0.5)
+    assert float(layer.losses[0]) == pytest.approx(1.25 * 0.499**2, rel=1e-4)
+
+
+@pytest.mark.jax
+def test_vectors_of_another_size() -> None:
+    with pytest.raises(ValueError, match=r"embedding_dim=3.*\(4, 5\)"):
+        VectorQuantizer(2, 3).indices(np.ones((4, 5), "float32"))
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_embeddings", 0),
+        ("embedding_dim", 1.5),
+        ("commitment_weight", -1.0),
+        ("commitment_weight", math.nan),
+    ],
+)
+def test_invalid_argument(name, value) -> None:
+    with pytest.raises(ValueError, match=rf"`{name}`.*{name}={value}"):
+        VectorQuantizer(**{name: value})
