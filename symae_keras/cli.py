@@ -201,6 +201,54 @@ def redatum(
     print(f"{out}: x {virtual.x.shape}")
 
 
+@app.command("compare")
+def compare_models(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Grouped data; a fifth of the groups is held out to judge by.",
+            show_default="simulated exposures",
+        ),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C",
+            help="Names of models, or all.",
+            show_default="all grouped models and references",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Trainings of each model.", show_default="3, or 1 with --quick"
+        ),
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="Networks of all models: dense, conv1d or conv2d.")
+    ] = "dense",
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="A quarter of the steps, in a few minutes."),
+    ] = False,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="The folder to make, or to go on in after a stop."
+        ),
+    ] = Path("symae_compare"),
+) -> None:
+    """Train models on the same data and put them into one table and one figure."""
+    _import_backend()
+    from symae_keras.jobs.compare import compare_run
+    from symae_keras.tables import print_comparison
+
+    names = None if models is None else [each.strip() for each in models.split(",")]
+    print_comparison(compare_run(out, data, names, seeds, quick, encoder))
+    print(f"{out}: comparison.md, comparison.csv, rows.csv and the figure")
+
+
 def _import_backend() -> None:
     """Import Keras without the notices that TensorFlow prints whatever the level."""
     if "keras" in sys.modules:

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from symae_keras.evaluation import Leakage
+from symae_keras.evaluation import Comparison, Leakage
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -69,3 +69,20 @@ def print_leakage(leaks: Leakage) -> None:
             for name, chance in leaks.chance.items()
         ],
     )
+
+
+def print_comparison(result: Comparison) -> None:
+    """The table of a comparison, medians over seeds [lowest-highest]."""
+    headings, lines = result.table()
+    seeds = max(sum(row.model == name for row in result.rows) for name in result.models)
+    spread = f", medians over {seeds} seeds [lowest-highest]" if seeds > 1 else ""
+    print(f"Errors are mean squares over the variance, scores R2 or accuracy{spread}:")
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(headings[0], no_wrap=True)
+    for name in headings[1:]:
+        table.add_column(name, justify="right")
+    for line in lines:
+        table.add_row(*line)
+    # Where there is no terminal to fit, nothing should be cut.
+    console = Console(markup=False)
+    Console(markup=False, width=None if console.is_terminal else 160).print(table)

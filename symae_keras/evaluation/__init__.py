@@ -1,5 +1,8 @@
 """How well codes and virtual instances do what they are for."""
 
+from symae_keras.evaluation.compare import compare
+from symae_keras.evaluation.comparison import Comparison, Row
+from symae_keras.evaluation.contenders import CONTENDERS, Sizes
 from symae_keras.evaluation.exposures_limit import exposures_limit
 from symae_keras.evaluation.leakage import Leakage, leakage, probe
 from symae_keras.evaluation.redatuming import (
@@ -10,8 +13,13 @@ from symae_keras.evaluation.redatuming import (
 )
 
 __all__ = [
+    "CONTENDERS",
+    "Comparison",
     "Leakage",
     "RedatumingError",
+    "Row",
+    "Sizes",
+    "compare",
     "exposures_limit",
     "leakage",
     "linear_mean_swap",

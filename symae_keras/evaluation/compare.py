@@ -1,0 +1,327 @@
+"""Models on the same data, with the same networks, codes, sampler, steps and seeds."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import hashlib
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+
+from symae_keras.data.groups import GroupedData
+from symae_keras.errors import InputError
+from symae_keras.evaluation.batching import in_batches
+from symae_keras.evaluation.comparison import Comparison, Row
+from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT, Contender, Sizes
+from symae_keras.evaluation.leakage import leakage
+from symae_keras.evaluation.redatuming import redatuming_error, relative_error
+from symae_keras.folders import written_aside
+from symae_keras.training import Training, train
+
+#: Called with what is being done, and how much of the whole is done, from 0 to 1.
+Progress = Callable[[str, float], None]
+
+SETTINGS: Final = "settings.json"
+ROWS: Final = "rows.csv"
+#: With fewer test groups, the scores of probes are chance.
+_MIN_GROUPS: Final = 20
+
+
+def compare(
+    groups: GroupedData,
+    test: GroupedData,
+    models: Sequence[str] = DEFAULT,
+    seeds: int = 3,
+    training: Training | None = None,
+    sizes: Sizes | None = None,
+    out: str | PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Train models on the same groups and judge them by the same others.
+
+    All neural models get the same encoder and decoder, sizes of the codes, batches,
+    optimiser, number of steps and seeds; their own regularisation is what each does
+    best with on the entangled exposures. Models of single instances redatum by the
+    mean swap of their codes, see `symae_keras.models.LatentMeanSwap`.
+
+    Args:
+        groups: Groups to train on.
+        test: Other groups to judge by. Redatuming errors need simulated ones, leakage
+            needs a known `state` and scikit-learn; what cannot be measured is `None`.
+        models: Names out of `symae_keras.evaluation.CONTENDERS`. Defaults to all
+            grouped models, two of single instances and the classical references.
+        seeds: How many times each neural model is trained, with the seeds 0, 1, ...
+        training: Epochs, batch size, instances and learning rate. Defaults to 32
+            epochs of 16 groups x 8 instances.
+        sizes: Sizes of the codes, and the encoder. Defaults to 8 and 8, dense.
+        out: Folder that keeps each row as soon as it is there, and the tables and the
+            figure at the end. With the same data and settings, a comparison goes on
+            where it stopped, and takes further models or seeds. Defaults to `None`.
+        progress: Called as `progress(text, share)` while training.
+
+    Returns:
+        A `Comparison`.
+
+    Raises:
+        InputError: A name is unknown, the data do not fit each other, or the folder
+            holds something else.
+
+    Example:
+    >>> from symae_keras.data import simulate_exposures
+    >>> groups = simulate_exposures(n_states=40, n_instances=4, seed=0)
+    >>> result = compare(groups, groups, models=["mean_swap", "pca"])
+    >>> [row.model for row in result.rows]
+    ['mean_swap', 'pca']
+    """
+    training, sizes = training or Training(), sizes or Sizes()
+    check_models(models)
+    if seeds < 1:
+        raise InputError(f"seeds must be 1 or more; received {seeds}.")
+    if test.instance_shape != groups.instance_shape:
+        raise InputError(
+            f"The test groups have instances of shape {test.instance_shape}, those to "
+            f"train on {groups.instance_shape}; give both one shape."
+        )
+    record = _Record(out, _settings(groups, test, training, sizes))
+    wanted = [
+        (name, seed)
+        for seed in range(seeds)
+        for name in models
+        # Nothing in a classical reference depends on a seed.
+        if seed == 0 or CONTENDERS[name].family != "classical"
+    ]
+    missing = [each for each in wanted if each not in record.rows]
+    for n, (name, seed) in enumerate(missing):
+        contender = CONTENDERS[name]
+
+        def report(
+            share: float, n: int = n, title: str = contender.title, seed: int = seed
+        ) -> None:
+            if progress is not None:
+                text = f"{title}, seed {seed}, {n + 1} of {len(missing)}"
+                progress(text, (n + share) / len(missing))
+
+        report(0.0)
+        row = _row(name, contender, seed, groups, test, training, sizes, report)
+        record.add(row)
+    result = Comparison(
+        tuple(record.rows[each] for each in sorted(wanted, key=_order(models)))
+    )
+    record.finish(result)
+    return result
+
+
+def _order(models: Sequence[str]) -> Callable[[tuple[str, int]], tuple[int, int]]:
+    return lambda each: (list(models).index(each[0]), each[1])
+
+
+def check_models(models: Sequence[str]) -> None:
+    """Refuse names that are unknown or named twice.
+
+    Args:
+        models: Names out of `CONTENDERS`.
+
+    Raises:
+        InputError: With the name that was probably meant.
+    """
+    if not models:
+        raise InputError("No models to compare; name at least one.")
+    for name in models:
+        if name not in CONTENDERS:
+            close = difflib.get_close_matches(name, CONTENDERS, 1)
+            hint = f"did you mean {close[0]}? The models" if close else "the models"
+            raise InputError(
+                f"There is no model {name!r}; {hint} are {', '.join(CONTENDERS)}."
+            )
+    twice = sorted({name for name in models if list(models).count(name) > 1})
+    if twice:
+        raise InputError(f"{', '.join(twice)} was named twice; name each model once.")
+
+
+class _Timer(keras.callbacks.Callback):
+    """Seconds of each epoch, and how far training is."""
+
+    def __init__(self, report: Callable[[float], None]) -> None:
+        super().__init__()
+        self.report = report
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.seconds.append(time.perf_counter() - self._start)
+        self.report((epoch + 1) / self.params["epochs"])
+
+    @property
+    def per_step(self) -> float:
+        """Median over epochs; the first one also traces the model."""
+        epochs = self.seconds[1:] or self.seconds
+        return float(np.median(epochs) / self.params["steps"])
+
+
+def _row(
+    name: str,
+    contender: Contender,
+    seed: int,
+    groups: GroupedData,
+    test: GroupedData,
+    training: Training,
+    sizes: Sizes,
+    report: Callable[[float], None],
+) -> Row:
+    """Train one model and judge it."""
+    keras.utils.set_random_seed(seed)
+    model = contender.build(groups, sizes, seed)
+    parameters, per_step = None, None
+    if isinstance(model, keras.Model):
+        parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+        timer = _Timer(report)
+        steps = training.epochs * -(-len(groups) // training.batch_size)
+        callbacks = [*contender.callbacks(steps), timer]
+        train(model, groups, training, seed, callbacks=callbacks)
+        per_step = timer.per_step
+    else:
+        model.fit(groups)
+    errors = _errors(model, test)
+    return Row(name, seed, parameters, per_step, *errors, *_leakages(model, test))
+
+
+def _errors(model: Any, test: GroupedData) -> tuple[float, float | None]:
+    """Reconstruction error, and redatuming error where the truth is known."""
+    if test.render is not None and len(test) > 1:
+        error = redatuming_error(model, test)
+        return error.reconstruction, float(error)
+    reconstruction = in_batches(model.reconstruct, test.x, test.mask)
+    there = test.present
+    return relative_error(reconstruction[there], test.x[there]), None
+
+
+def _leakages(model: Any, test: GroupedData) -> tuple[float | None, ...]:
+    """Means over parameters of what the codes tell, none below 0."""
+    known = test.state and len(test) >= _MIN_GROUPS
+    if not known or importlib.util.find_spec("sklearn") is None:
+        return None, None, None
+    scores = leakage(model, test)
+    return tuple(
+        float(np.mean([max(score, 0.0) for score in part.values()])) if part else None
+        for part in (
+            scores.state_from_nuisance,
+            scores.nuisance_from_coherent,
+            scores.state_from_coherent,
+        )
+    )
+
+
+def _settings(
+    groups: GroupedData, test: GroupedData, training: Training, sizes: Sizes
+) -> dict[str, Any]:
+    """Everything but models and seeds that the rows depend on."""
+
+    def digest(data: GroupedData) -> str:
+        digest = hashlib.sha256(np.ascontiguousarray(data.x).tobytes())
+        digest.update(np.ascontiguousarray(data.present).tobytes())
+        return digest.hexdigest()
+
+    encoder = sizes.encoder
+    if not isinstance(encoder, str):
+        encoder = keras.saving.serialize_keras_object(encoder)
+    settings = {
+        **dataclasses.asdict(
+            Training(
+                **{
+                    field.name: getattr(training, field.name)
+                    for field in dataclasses.fields(Training)
+                }
+            )
+        ),
+        "coherent_dim": sizes.coherent_dim,
+        "nuisance_dim": sizes.nuisance_dim,
+        "encoder": encoder,
+        "backend": keras.config.backend(),
+        "train": {"groups": len(groups), "sha256": digest(groups)},
+        "test": {"groups": len(test), "sha256": digest(test)},
+    }
+    return dict(json.loads(json.dumps(settings)))
+
+
+class _Record:
+    """Rows in memory and, where there is a folder, on disk."""
+
+    def __init__(
+        self, out: str | PathLike[str] | None, settings: dict[str, Any]
+    ) -> None:
+        self.rows: dict[tuple[str, int], Row] = {}
+        self.folder = None if out is None else Path(out)
+        if self.folder is None:
+            return
+        if self.folder.is_dir() and any(self.folder.iterdir()):
+            self._read(self.folder, settings)
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{self.folder} cannot be made: {error.strerror or error}."
+            ) from None
+        with written_aside(self.folder / SETTINGS) as aside:
+            aside.write_text(json.dumps(settings, indent=2) + "\n")
+
+    def _read(self, folder: Path, settings: dict[str, Any]) -> None:
+        """Go on with a comparison of the same settings."""
+        try:
+            there = json.loads((folder / SETTINGS).read_text())
+        except (OSError, ValueError):
+            raise InputError(
+                f"{folder} is not empty and holds no comparison to go on with; choose "
+                "another folder."
+            ) from None
+        for name, value in settings.items():
+            if there.get(name) != value:
+                what = "other data" if name in ("train", "test") else "another " + name
+                raise InputError(
+                    f"{folder} holds a comparison with {what}, so it cannot be gone on "
+                    "with; choose another folder."
+                )
+        if (folder / ROWS).exists():
+            with (folder / ROWS).open(newline="") as file:
+                for values in csv.DictReader(file):
+                    row = Row.from_text(values)
+                    self.rows[row.model, row.seed] = row
+
+    def add(self, row: Row) -> None:
+        """Keep a row."""
+        self.rows[row.model, row.seed] = row
+        if self.folder is None:
+            return
+        with (
+            written_aside(self.folder / ROWS) as aside,
+            aside.open("w", newline="") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(field.name for field in dataclasses.fields(Row))
+            for each in self.rows.values():
+                writer.writerow(dataclasses.astuple(each))
+
+    def finish(self, result: Comparison) -> None:
+        """Write the tables and the figure."""
+        if self.folder is None:
+            return
+        for name, text in (
+            ("comparison.md", result.to_markdown()),
+            ("comparison.csv", result.to_csv()),
+        ):
+            with written_aside(self.folder / name) as aside:
+                aside.write_text(text)
+        figure = result.plot()
+        if figure is not None:
+            figure.savefig(self.folder / "redatuming_against_reconstruction.png")

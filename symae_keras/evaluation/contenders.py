@@ -1,0 +1,177 @@
+"""The models that `compare` knows by name, each as it does best."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import keras
+
+from symae_keras import classical, models
+from symae_keras.data.groups import GroupedData
+from symae_keras.training import normalization
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What all models of a comparison have in common.
+
+    Args:
+        coherent_dim: Size of the coherent code.
+        nuisance_dim: Size of the nuisance code. Models of single instances have one
+            code of both sizes together.
+        encoder: `"dense"`, `"conv1d"`, `"conv2d"`, or an unbuilt layer on instances,
+            of which every model takes a copy.
+    """
+
+    coherent_dim: int = 8
+    nuisance_dim: int = 8
+    encoder: str | keras.Layer = "dense"
+
+    def copy_of_encoder(self) -> str | keras.Layer:
+        """The encoder, to be used once."""
+        if isinstance(self.encoder, str):
+            return self.encoder
+        return type(self.encoder).from_config(self.encoder.get_config())
+
+
+class Build(Protocol):
+    """Makes an untrained model for some groups."""
+
+    def __call__(self, groups: GroupedData, sizes: Sizes, seed: int) -> Any:
+        """An uncompiled Keras model, or a reference with `fit(groups)`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """A model of a comparison.
+
+    Attributes:
+        title: Its name in tables.
+        family: What kind of model it is, told by colour in figures.
+        build: Makes it.
+        callbacks: From the number of training steps to callbacks that anneal it.
+    """
+
+    title: str
+    family: str
+    build: Build
+    callbacks: Callable[[int], list[keras.callbacks.Callback]] = lambda steps: []
+
+
+def _grouped(cls: type[keras.Model], **arguments: Any) -> Build:
+    def build(groups: GroupedData, sizes: Sizes, seed: int) -> keras.Model:
+        return cls(
+            groups.instance_shape,
+            sizes.coherent_dim,
+            sizes.nuisance_dim,
+            encoder=sizes.copy_of_encoder(),
+            normalization=normalization(groups),
+            seed=seed,
+            **arguments,
+        )
+
+    return build
+
+
+def _single(cls: type[keras.Model], **arguments: Any) -> Build:
+    """A model of single instances, made a grouped one by the mean swap of its codes."""
+
+    def build(groups: GroupedData, sizes: Sizes, seed: int) -> keras.Model:
+        size = sizes.coherent_dim + sizes.nuisance_dim
+        common: dict[str, Any] = {
+            "normalization": normalization(groups),
+            "seed": seed,
+            **arguments,
+        }
+        if cls is not models.LinearAutoencoder:
+            common["encoder"] = sizes.copy_of_encoder()
+        if cls is models.VQVAE:
+            # Codes of `size` numbers, quantised four at a time.
+            common |= {"n_latents": max(1, size // 4), "embedding_dim": 4}
+        else:
+            common["code_dim"] = size
+        return models.LatentMeanSwap(cls(groups.instance_shape, **common))
+
+    return build
+
+
+def _pca(groups: GroupedData, sizes: Sizes, seed: int) -> Any:
+    # Few groups have no more components than that.
+    coherent_dim = min(sizes.coherent_dim, len(groups) - 1)
+    return classical.GroupedPCA(coherent_dim, sizes.nuisance_dim)
+
+
+def _mean_swap(groups: GroupedData, sizes: Sizes, seed: int) -> Any:
+    return classical.MeanSwap()
+
+
+# Weights hold for a loss relative to the variance of the data and averaged over
+# pixels. They were chosen for the least redatuming error on the entangled exposures.
+CONTENDERS: Final[dict[str, Contender]] = {
+    "symae": Contender("SymAE (conditional)", "SymAE", _grouped(models.SymAE)),
+    "symae_original": Contender(
+        "SymAE (original)", "SymAE", _grouped(models.SymAE, conditional_nuisance=False)
+    ),
+    "symae_variational": Contender(
+        "SymAE (variational)",
+        "SymAE",
+        _grouped(models.SymAE, nuisance_noise="variational", noise_strength=3e-3),
+    ),
+    "neural_statistician": Contender(
+        "Neural statistician",
+        "grouped VAE",
+        _grouped(models.NeuralStatistician, kl_weight=1e-3),
+    ),
+    "mlvae": Contender("ML-VAE", "grouped VAE", _grouped(models.MLVAE, kl_weight=1e-3)),
+    "gvae": Contender("GVAE", "grouped VAE", _grouped(models.GVAE, kl_weight=1e-3)),
+    "autoencoder": Contender(
+        "Autoencoder", "single instance", _single(models.Autoencoder)
+    ),
+    "vae": Contender("VAE", "single instance", _single(models.VAE, kl_weight=1e-3)),
+    "linear": Contender(
+        "Linear autoencoder", "single instance", _single(models.LinearAutoencoder)
+    ),
+    "denoising": Contender(
+        "Denoising autoencoder",
+        "single instance",
+        _single(models.DenoisingAutoencoder),
+    ),
+    "sparse": Contender(
+        "Sparse autoencoder", "single instance", _single(models.SparseAutoencoder)
+    ),
+    "contractive": Contender(
+        "Contractive autoencoder",
+        "single instance",
+        _single(models.ContractiveAutoencoder),
+    ),
+    "vqvae": Contender("VQ-VAE", "single instance", _single(models.VQVAE)),
+    "adversarial": Contender(
+        "Adversarial autoencoder",
+        "single instance",
+        _single(models.AdversarialAutoencoder),
+    ),
+    "wasserstein": Contender(
+        "Wasserstein autoencoder",
+        "single instance",
+        _single(models.WassersteinAutoencoder),
+    ),
+    "pca": Contender("PCA of means and deviations", "classical", _pca),
+    "mean_swap": Contender("Linear mean swap", "classical", _mean_swap),
+}
+
+#: What is compared unless the user says otherwise: all grouped models, two of single
+#: instances, and the references.
+DEFAULT: Final = (
+    "symae",
+    "symae_original",
+    "symae_variational",
+    "neural_statistician",
+    "mlvae",
+    "gvae",
+    "autoencoder",
+    "vae",
+    "pca",
+    "mean_swap",
+)

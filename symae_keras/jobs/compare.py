@@ -1,0 +1,137 @@
+"""Compare models on simulated exposures or on the user's data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from symae_keras.data import GroupedData, check, load, simulate_exposures
+from symae_keras.errors import InputError
+from symae_keras.evaluation import Comparison, Sizes, compare
+from symae_keras.evaluation.compare import check_models
+from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT
+from symae_keras.folders import Interrupted, check_writable, write_json
+from symae_keras.runs import environment
+from symae_keras.training import Training
+
+#: Of 125 steps, in the quick form; the full form has 32.
+QUICK_EPOCHS: Final = 8
+_STATES: Final = 2000
+_TEST_STATES: Final = {False: 1000, True: 300}
+_TRAIN_FRACTION: Final = 0.8
+_ENCODERS: Final = ("dense", "conv1d", "conv2d")
+
+
+def compare_run(
+    out: Path,
+    data_file: Path | None = None,
+    models: Sequence[str] | None = None,
+    seeds: int | None = None,
+    quick: bool = False,
+    encoder: str = "dense",
+) -> Comparison:
+    """Train models on the same groups and keep table and figure in a folder.
+
+    Args:
+        out: The folder; an interrupted comparison in it is gone on with.
+        data_file: The user's data, a fifth of whose groups are held out to judge by;
+            `None` for simulated entangled exposures.
+        models: Names of models, or only `"all"`; `None` for all grouped ones and
+            references.
+        seeds: Trainings of each model; `None` for 3, and 1 in the quick form.
+        quick: Train for a quarter of the steps and judge by fewer groups.
+        encoder: `"dense"`, `"conv1d"` or `"conv2d"`.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        InputError: Something is unusable; no row of `out` is lost.
+        Interrupted: The user stopped; the rows that were ready are kept.
+    """
+    models = list(DEFAULT if models is None else models)
+    if models == ["all"]:
+        models = list(CONTENDERS)
+    check_models(models)
+    if encoder not in _ENCODERS:
+        raise InputError(
+            f"--encoder must be one of {', '.join(_ENCODERS)}; received {encoder!r}."
+        )
+    check_writable(out)
+    groups, test = _data(data_file, quick)
+    training = Training(epochs=QUICK_EPOCHS) if quick else Training()
+    with _Bar() as bar:
+        try:
+            result = compare(
+                groups,
+                test,
+                models,
+                seeds=seeds or (1 if quick else 3),
+                training=training,
+                sizes=Sizes(encoder=encoder),
+                out=out,
+                progress=bar.update,
+            )
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted; the rows in {out} are kept, go on with the same command"
+            ) from None
+    write_json(out / "environment.json", environment())
+    return result
+
+
+def _data(file: Path | None, quick: bool) -> tuple[GroupedData, GroupedData]:
+    """Groups to train on, and others to judge by."""
+    if file is None:
+        test = simulate_exposures(_TEST_STATES[quick], 16, seed=1)
+        return simulate_exposures(_STATES, 16, seed=100), test
+    groups = check(load(file), min_instances=2, source=str(file))
+    try:
+        return groups.split(_TRAIN_FRACTION, seed=0)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+class _Bar:
+    """A bar over the whole on a terminal; elsewhere a line a model."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.percentage:.0f} %"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self._console,
+            speed_estimate_period=3600.0,
+        )
+        self._last = ""
+
+    def __enter__(self) -> _Bar:
+        if self._console.is_terminal:
+            self._bar.start()
+            self._bar.add_task("", total=1.0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def update(self, text: str, share: float) -> None:
+        """Show what is being done and how far the whole is."""
+        if self._console.is_terminal:
+            self._bar.update(self._bar.task_ids[0], description=text, completed=share)
+        elif text != self._last:
+            print(f"{text} ({share:.0%} done)", file=sys.stderr, flush=True)
+        self._last = text

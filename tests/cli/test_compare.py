@@ -1,0 +1,92 @@
+"""`symae compare` on simulated and on measured data."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from symae_keras.data import simulate_exposures
+from symae_keras.jobs import compare
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    """Few stars and one epoch."""
+    of_a_file = compare._data
+
+    def data(file, quick):
+        if file is not None:
+            return of_a_file(file, quick)
+        groups = simulate_exposures(n_states=60, n_instances=3, seed=0)
+        return groups[:40], groups[40:]
+
+    monkeypatch.setattr(compare, "_data", data)
+    monkeypatch.setattr(compare, "QUICK_EPOCHS", 1)
+
+
+def test_table_and_files(symae, tmp_path) -> None:
+    out = tmp_path / "comparison"
+    arguments = ("--quick", "--models", "symae, pca,mean_swap", "--out", out)
+    code, stdout, err = symae("compare", *arguments)
+    assert code == 0, err
+    for title in ("SymAE (conditional)", "PCA of means", "Linear mean swap"):
+        assert title in stdout
+    assert "redatuming error" in stdout and "state from nuisance" in stdout
+    assert sorted(os.listdir(out)) == [
+        *("comparison.csv", "comparison.md", "environment.json"),
+        *("redatuming_against_reconstruction.png", "rows.csv", "settings.json"),
+    ]
+    assert "SymAE (conditional), seed 0, 1 of 3" in err
+    # Once more: everything is there, so nothing is trained.
+    code, again, err = symae("compare", *arguments)
+    assert code == 0 and again == stdout and "1 of" not in err
+
+
+def test_the_users_data(symae, data_file, tmp_path) -> None:
+    out = tmp_path / "comparison"
+    code, stdout, err = symae(
+        "compare", "--data", data_file, "--models", "pca", "--out", out
+    )
+    assert code == 0, err
+    assert "reconstruction error" in stdout and "redatuming" not in stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--models", "symea"), "did you mean symae?"),
+        (("--models", ""), "There is no model ''"),
+        (("--encoder", "conv3d"), "--encoder must be one of dense, conv1d, conv2d"),
+        (("--data", "missing.npz"), "missing.npz"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    symae, tmp_path, monkeypatch, arguments, message
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = symae("compare", *arguments)
+    assert code == 2 and message in err and err.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_of_something_else_is_left_alone(symae, tmp_path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    code, _, err = symae("compare", "--models", "pca", "--out", tmp_path)
+    assert code == 2 and "no comparison to go on with" in err
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_an_interruption_says_how_to_go_on(symae, tmp_path, monkeypatch) -> None:
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    # By the module's full name, which the function of that name hides.
+    monkeypatch.setattr(
+        sys.modules["symae_keras.evaluation.compare"], "train", interrupt
+    )
+    out = tmp_path / "comparison"
+    code, _, err = symae("compare", "--models", "pca,symae", "--out", out)
+    assert code == 1 and "kept, go on with the same command" in err
+    assert (out / "rows.csv").read_text().count("\n") == 2

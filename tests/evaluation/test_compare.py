@@ -1,0 +1,222 @@
+"""Comparisons: what is in a row, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from symae_keras.data import GroupedData, simulate_exposures
+from symae_keras.errors import InputError
+from symae_keras.evaluation import CONTENDERS, Comparison, Row, Sizes, compare
+from symae_keras.evaluation.contenders import DEFAULT
+from symae_keras.layers import DenseEncoder
+from symae_keras.training import Training
+
+MODELS = ["symae", "mlvae", "vae", "pca"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _eager():
+    """Skip the tracing, which takes nearly all of the time of a tiny run."""
+    as_ever = keras.Model.compile
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            keras.Model,
+            "compile",
+            lambda self, **options: as_ever(self, **options, run_eagerly=True),
+        )
+        yield
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[GroupedData, GroupedData]:
+    """Stars to train on, and others to judge by."""
+    groups = simulate_exposures(n_states=64, n_instances=4, seed=0)
+    return groups[:40], groups[40:]
+
+
+@pytest.fixture(scope="module")
+def settings():
+    """Small networks, and few steps."""
+    return {
+        "training": Training(epochs=2, batch_size=16, instances=4),
+        "sizes": Sizes(
+            coherent_dim=3, nuisance_dim=2, encoder=DenseEncoder(8, units=(16,))
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(data, settings, tmp_path_factory):
+    """A comparison with two seeds, and its folder."""
+    folder = tmp_path_factory.mktemp("comparison")
+    return compare(*data, MODELS, seeds=2, out=folder, **settings), folder
+
+
+@pytest.fixture
+def titles():
+    """What was trained, from the calls of `progress`."""
+
+    class Titles(list):
+        def __call__(self, text: str, share: float) -> None:
+            assert 0.0 <= share <= 1.0
+            if text.split(",")[0] not in self[-1:]:
+                self.append(text.split(",")[0])
+
+    return Titles()
+
+
+def test_a_row_for_each_model_and_seed(finished) -> None:
+    result, _ = finished
+    assert [(row.model, row.seed) for row in result.rows] == [
+        *[(name, seed) for name in MODELS[:3] for seed in (0, 1)],
+        ("pca", 0),  # no seed enters it
+    ]
+    for row in result.rows:
+        neural = row.model != "pca"
+        assert (row.parameters is not None) == neural
+        assert (row.seconds_per_step is not None) == neural
+        assert 0.0 < row.reconstruction < 2.0 and 0.0 < row.redatuming < 3.0
+        for column in ("state_from_nuisance", "nuisance_from_coherent"):
+            assert 0.0 <= getattr(row, column) <= 1.0
+
+
+def test_seeds_differ_and_reproduce(finished, data, settings) -> None:
+    result, _ = finished
+    one, other = result.values("symae", "redatuming")
+    assert one != other
+    again = compare(*data, ["symae"], seeds=1, **settings)
+    assert again.values("symae", "redatuming")[0] == pytest.approx(one, rel=1e-4)
+
+
+def test_parameters_are_those_of_the_model(finished, data, settings) -> None:
+    result, _ = finished
+    model = CONTENDERS["mlvae"].build(data[0], settings["sizes"], 0)
+    expected = sum(np.prod(v.shape) for v in model.trainable_variables)
+    assert result.values("mlvae", "parameters") == [expected, expected]
+
+
+def test_networks_and_codes_are_the_same_for_all(data, settings) -> None:
+    for name in DEFAULT:
+        model = CONTENDERS[name].build(data[0], settings["sizes"], 0)
+        if not isinstance(model, keras.Model):
+            model.fit(data[0])
+        codes = model.encode(data[1].x)
+        sizes = codes.coherent.shape[-1], codes.nuisance.shape[-1]
+        if name == "mean_swap":
+            assert sizes == (256, 256)
+        elif CONTENDERS[name].family == "single instance":
+            assert sizes == (5, 5)  # one code of both sizes together
+        else:
+            assert sizes == (3, 2)
+
+
+def test_tables_hold_medians_and_ranges(finished) -> None:
+    result, folder = finished
+    errors = result.values("symae", "redatuming")
+    rows = list(csv.DictReader(io.StringIO(result.to_csv())))
+    assert [row["model"] for row in rows] == MODELS
+    assert float(rows[0]["redatuming_median"]) == pytest.approx(np.median(errors))
+    assert float(rows[0]["redatuming_lowest"]) == pytest.approx(min(errors))
+    assert float(rows[0]["redatuming_highest"]) == pytest.approx(max(errors))
+    text = result.to_markdown()
+    shown = f"{np.median(errors):.4f} [{min(errors):.4f}-{max(errors):.4f}]"
+    assert f"| SymAE (conditional) | " in text and shown in text
+    lengths = {line.count("|") for line in text.splitlines()}
+    assert len(lengths) == 1
+    assert (folder / "comparison.md").read_text() == text
+    assert (folder / "comparison.csv").read_text() == result.to_csv()
+
+
+def test_the_leader_has_the_least_median_error() -> None:
+    def row(model: str, seed: int, error: float | None) -> Row:
+        return Row(model, seed, 1, 0.1, 0.1, error, None, None, None)
+
+    rows = [row("symae", 0, 0.1), row("symae", 1, 0.3), row("pca", 0, 0.15)]
+    assert Comparison(tuple(rows)).leader == "pca"
+    assert Comparison((row("vae", 0, None),)).leader is None
+
+
+def test_the_figure_has_a_point_for_each_model(finished) -> None:
+    result, folder = finished
+    figure = result.plot()
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2", "3", "4"]
+    assert figure.axes[0].get_xscale() == figure.axes[0].get_yscale() == "log"
+    file = folder / "redatuming_against_reconstruction.png"
+    assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interrupted_comparison_goes_on(data, settings, tmp_path, titles) -> None:
+    def stop(text: str, share: float) -> None:
+        if text.startswith("ML-VAE"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(*data, MODELS, 1, out=tmp_path, progress=stop, **settings)
+    before = (tmp_path / "rows.csv").read_text()
+    assert before.count("\n") == 2
+    result = compare(*data, MODELS, 1, out=tmp_path, progress=titles, **settings)
+    assert titles == ["ML-VAE", "VAE", "PCA of means and deviations"]
+    assert [row.model for row in result.rows] == MODELS
+    # The first row is the one that was ready, to the digit.
+    assert (tmp_path / "rows.csv").read_text().startswith(before)
+    assert sorted(os.listdir(tmp_path)) == [
+        *("comparison.csv", "comparison.md"),
+        *("redatuming_against_reconstruction.png", "rows.csv", "settings.json"),
+    ]
+
+
+def test_a_comparison_takes_further_models(finished, data, settings, titles) -> None:
+    _, folder = finished
+    names = [*MODELS, "mean_swap"]
+    result = compare(*data, names, 2, out=folder, progress=titles, **settings)
+    assert titles == ["Linear mean swap"]
+    assert result.models == names
+
+
+def test_another_setting_or_folder_is_refused(finished, data, settings) -> None:
+    _, folder = finished
+    longer = dataclasses.replace(settings["training"], epochs=3)
+    with pytest.raises(InputError, match="holds a comparison with another epochs"):
+        compare(*data, MODELS, out=folder, **{**settings, "training": longer})
+    with pytest.raises(InputError, match="holds a comparison with other data"):
+        compare(data[0][:30], data[1], MODELS, out=folder, **settings)
+    (folder / "inner").mkdir()
+    (folder / "inner" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds no comparison to go on with"):
+        compare(*data, MODELS, out=folder / "inner", **settings)
+    assert os.listdir(folder / "inner") == ["notes.txt"]
+
+
+def test_measured_data_have_no_redatuming_error(rng, settings) -> None:
+    groups = GroupedData(rng.normal(size=(30, 4, 12)).astype("float32"))
+    result = compare(groups[:20], groups[20:], ["pca"], **settings)
+    assert result.rows[0].redatuming is None
+    assert result.rows[0].state_from_nuisance is None
+    assert result.plot() is None and result.leader is None
+    assert "redatuming" not in result.to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (["symea"], "did you mean symae?"),
+        ([], "No models to compare"),
+        (["pca", "pca"], "pca was named twice"),
+    ],
+)
+def test_bad_names(data, models, message) -> None:
+    with pytest.raises(InputError, match=message.replace("?", r"\?")):
+        compare(*data, models)
+
+
+def test_data_of_two_shapes_are_refused(data, rng) -> None:
+    other = GroupedData(rng.normal(size=(5, 4, 12)))
+    with pytest.raises(InputError, match=r"shape \(12,\), those to train on \(256,\)"):
+        compare(data[0], other, ["pca"])
