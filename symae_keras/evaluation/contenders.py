@@ -110,14 +110,16 @@ def _mean_swap(groups: GroupedData, sizes: Sizes, seed: int) -> Any:
 # Weights hold for a loss relative to the variance of the data and averaged over
 # pixels. They were chosen for the least redatuming error on the entangled exposures.
 CONTENDERS: Final[dict[str, Contender]] = {
-    "symae": Contender("SymAE (conditional)", "SymAE", _grouped(models.SymAE)),
+    "symae": Contender(
+        "SymAE (conditional, Gaussian)", "SymAE", _grouped(models.SymAE)
+    ),
     "symae_original": Contender(
-        "SymAE (original)", "SymAE", _grouped(models.SymAE, conditional_nuisance=False)
+        "SymAE (original, Gaussian)", "SymAE", _grouped(models.SymAE, conditional_nuisance=False)
     ),
     "symae_variational": Contender(
-        "SymAE (variational)",
+        "SymAE (conditional, variational)",
         "SymAE",
-        _grouped(models.SymAE, nuisance_noise="variational", noise_strength=3e-3),
+        _grouped(models.SymAE, nuisance_noise="variational", noise_strength=1e-3),
     ),
     "neural_statistician": Contender(
         "Neural statistician",
@@ -164,9 +166,9 @@ CONTENDERS: Final[dict[str, Contender]] = {
 #: What is compared unless the user says otherwise: all grouped models, two of single
 #: instances, and the references.
 DEFAULT: Final = (
+    "symae_variational",
     "symae",
     "symae_original",
-    "symae_variational",
     "neural_statistician",
     "mlvae",
     "gvae",

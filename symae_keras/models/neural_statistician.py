@@ -6,22 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
-from symae_keras.layers.deep_sets_pooling import DeepSetsPooling
-from symae_keras.layers.gaussian_sampling import GaussianSampling
-from symae_keras.layers.stack import call_chain
-from symae_keras.models.grouped_autoencoder import (
-    Codes,
-    GroupedAutoencoder,
-    join,
-    n_present,
-)
+from symae_keras.models.symae import SymAE
 from symae_keras.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class NeuralStatistician(GroupedAutoencoder):
+class NeuralStatistician(SymAE):
     """Neural statistician: a latent context for each data set, here for each group.
 
     A statistic network pools the instances to `q(C | X)`, one context for the group;
@@ -34,9 +25,11 @@ class NeuralStatistician(GroupedAutoencoder):
 
     counts the divergence of the context once.
 
-    The nuisance code is `z[t]` measured by its prior, `(z[t] - mean(C)) / stddev(C)`:
-    what the learned prior tells of `z` belongs to the state and moves with it when
-    groups swap codes. One layer of latent variables, as for data without a hierarchy.
+    The nuisance code is the latent variable `z[t]` itself. What its learned prior tells
+    of the state stays behind when groups swap it, so that the model redatums badly
+    where states move the prior; `SymAE` with variational noise, which is trained alike,
+    measures `z[t]` by the prior first. One layer of latent variables, as for data
+    without a hierarchy.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -88,95 +81,22 @@ class NeuralStatistician(GroupedAutoencoder):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
+        self.kl_weight = float(kl_weight)
         super().__init__(
             instance_shape,
             coherent_dim,
             nuisance_dim,
             encoder,
             decoder,
-            normalization,
-            seed,
+            nuisance_noise="variational",
+            noise_strength=kl_weight,
+            normalization=normalization,
+            seed=seed,
             **kwargs,
         )
-        self.kl_weight = float(kl_weight)
-        self._make_networks()
-        dtype = self.dtype_policy
-        self.pool = DeepSetsPooling("mean", dtype=dtype)
-        self.coherent_head = self._head(2 * self.coherent_dim, "coherent")
-        self.nuisance_head = self._head(2 * self.nuisance_dim, "nuisance")
-        self.prior_head = self._head(2 * self.nuisance_dim, "prior")
-        self.coherent_sampling = GaussianSampling(
-            kl_weight, seed, term_name="coherent_kl_loss", dtype=dtype
-        )
-        # Another seed: the two codes would be drawn from the same numbers.
-        self.nuisance_sampling = GaussianSampling(
-            kl_weight,
-            None if seed is None else seed + 1,
-            term_name="nuisance_kl_loss",
-            dtype=dtype,
-        )
-        self.build()
 
-    def _context(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of `q(C | X)`."""
-        pooled = self.pool(self._coherent_features(x), mask=mask)
-        mean, log_variance = ops.split(
-            call_chain(self.coherent_head, pooled), 2, axis=-1
-        )
-        return mean, log_variance
+    def _code_of(self, latent: Tensor, coherent: Tensor) -> Tensor:
+        return latent
 
-    def _posterior(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of `q(z[t] | x[t], C)`."""
-        features = join(context, self._nuisance_features(x))
-        mean, log_variance = ops.split(
-            call_chain(self.nuisance_head, features), 2, axis=-1
-        )
-        return mean, log_variance
-
-    def _prior(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of `p(z | C)`, with an axis for the instances."""
-        parameters = call_chain(self.prior_head, context)[:, None, :]
-        mean, log_variance = ops.split(parameters, 2, axis=-1)
-        return mean, ops.clip(log_variance, -20.0, 20.0)
-
-    def _measured(self, latent: Tensor, context: Tensor) -> Tensor:
-        mean, log_variance = self._prior(context)
-        return (latent - mean) * ops.exp(-0.5 * log_variance)
-
-    def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
-        context, _ = self._context(x, mask)
-        latent, _ = self._posterior(x, context)
-        return Codes(context, self._measured(latent, context))
-
-    def _training_codes(
-        self, x: Tensor, mask: Tensor | None, training: bool | None
-    ) -> Codes:
-        context = self.coherent_sampling(
-            self._context(x, mask),
-            # A group without any instance is padding of the batch and costs nothing.
-            instance_mask=None if mask is None else ops.any(mask, axis=1),
-            per=n_present(x, mask),
-            training=training,
-        )
-        latent = self.nuisance_sampling(
-            self._posterior(x, context),
-            instance_mask=mask,
-            prior=self._prior(context),
-            training=training,
-        )
-        return Codes(context, self._measured(latent, context))
-
-    def decode(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
-        """Decode one context a group with the nuisance code of each instance.
-
-        Args:
-            coherent: `(batch, coherent_dim)`.
-            nuisance: `(batch, instances, nuisance_dim)`, measured by the prior.
-
-        Returns:
-            Instances in data units, `(batch, instances, *instance_shape)`.
-        """
-        coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
-        nuisance = ops.convert_to_tensor(nuisance, dtype=self.compute_dtype)
-        mean, log_variance = self._prior(coherent)
-        return super().decode(coherent, mean + ops.exp(0.5 * log_variance) * nuisance)
+    def _latent_of(self, nuisance: Tensor, coherent: Tensor) -> Tensor:
+        return nuisance

@@ -14,7 +14,12 @@ from symae_keras.layers.gaussian_sampling import GaussianSampling
 from symae_keras.layers.nuisance_dropout import NuisanceDropout
 from symae_keras.layers.stack import call_chain
 from symae_keras.models.base import one_of
-from symae_keras.models.grouped_autoencoder import Codes, GroupedAutoencoder, join
+from symae_keras.models.grouped_autoencoder import (
+    Codes,
+    GroupedAutoencoder,
+    join,
+    n_present,
+)
 from symae_keras.typing import Tensor
 
 _POOLINGS = ("mean", "sum", "max", "attention")
@@ -43,7 +48,15 @@ class SymAE(GroupedAutoencoder):
     original then fails whatever the noise (`benchmarks/exposures.py`).
 
     The reconstruction loss is the one given to `compile`; masked instances do not
-    count in it. Noise of kind `"variational"` adds its divergence with `add_loss`.
+    count in it.
+
+    Noise of kind `"variational"` makes both codes random, with divergences as loss
+    terms: `C ~ q(C | X)` against N(0, 1), once for each group, and a latent variable
+    `z[t] ~ q(z | x[t], C)` against a prior `p(z | C)` that is learned (fixed to N(0, 1)
+    in the original form). The nuisance code is then `z` measured by its prior,
+    `N[t] = (z[t] - mean(C)) / stddev(C)`: what the prior tells of `z` belongs to the
+    state. In this form it has the least redatuming error of all models of this package
+    (docs/comparison.md).
 
     Args:
         instance_shape: Shape of one instance, channels last: `(pixels,)`,
@@ -62,8 +75,9 @@ class SymAE(GroupedAutoencoder):
             then bounded by tanh), `"variational"`, or a layer called as
             `noise(code, training=training)`.
         noise_strength: Strength of the noise, see `NuisanceDropout`; for variational
-            noise the weight of the divergence. `None` (default) stands for 0.5, and
-            0.001 for variational noise.
+            noise the weight of the divergences. `None` (default) stands for 0.5, and
+            0.001 for variational noise, for losses relative to the variance of the data
+            and averaged over pixels.
         conditional_nuisance: Whether the nuisance encoder sees the coherent code.
             Defaults to True; False is the original architecture.
         instance_dropout: Probability that an instance is hidden from the pooling of its
@@ -139,12 +153,20 @@ class SymAE(GroupedAutoencoder):
 
         self._make_networks()
         self.pool = self._make_pooling()
-        self.coherent_head = self._head(self.coherent_dim, "coherent")
         variational = self.nuisance_noise == "variational"
         bounded = "tanh" if self.nuisance_noise == "additive" else None
-        outputs = self.nuisance_dim * (2 if variational else 1)
-        self.nuisance_head = self._head(outputs, "nuisance", activation=bounded)
+        numbers = 2 if variational else 1  # mean and log variance of each
+        self.coherent_head = self._head(numbers * self.coherent_dim, "coherent")
+        self.nuisance_head = self._head(
+            numbers * self.nuisance_dim, "nuisance", activation=bounded
+        )
         self.noise = self._make_noise()
+        self.coherent_sampling = None
+        self.prior_head = None
+        if variational:
+            self.coherent_sampling = self._sampling("coherent_kl_loss", seed)
+            if self.conditional_nuisance:
+                self.prior_head = self._head(2 * self.nuisance_dim, "prior")
         self.dropout_generator = keras.random.SeedGenerator(seed)
         self.build()
 
@@ -159,17 +181,34 @@ class SymAE(GroupedAutoencoder):
         kind = self.nuisance_noise
         if not isinstance(kind, str):
             return kind
-        strength = self.noise_strength
-        if strength is None:
-            strength = 1e-3 if kind == "variational" else 0.5
         if kind == "variational":
-            return GaussianSampling(strength, self.seed, dtype=self.dtype_policy)
+            # Another seed: the two codes would be drawn from the same numbers.
+            seed = None if self.seed is None else self.seed + 1
+            return self._sampling("nuisance_kl_loss", seed)
+        strength = 0.5 if self.noise_strength is None else self.noise_strength
         return NuisanceDropout(kind, strength, self.seed, dtype=self.dtype_policy)
 
+    def _sampling(self, term_name: str, seed: int | None) -> GaussianSampling:
+        weight = 1e-3 if self.noise_strength is None else self.noise_strength
+        return GaussianSampling(
+            weight, seed, term_name=term_name, dtype=self.dtype_policy
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build every branch from the shape of one instance."""
+        if self.prior_head is not None:
+            # By itself, since not every way to measure a code asks for it.
+            self._prior(
+                keras.KerasTensor((None, self.coherent_dim), dtype=self.compute_dtype)
+            )
+        super().build(input_shape)
+
+    # === Codes ===
+
     def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
-        coherent = self._coherent(x, mask)
-        parameters = self._nuisance_parameters(x, coherent)
-        return Codes(coherent, parameters[..., : self.nuisance_dim])
+        coherent = self._coherent(x, mask)[:, : self.coherent_dim]
+        latent = self._nuisance(x, coherent)[..., : self.nuisance_dim]
+        return Codes(coherent, self._code_of(latent, coherent))
 
     def _training_codes(
         self, x: Tensor, mask: Tensor | None, training: bool | None
@@ -178,11 +217,73 @@ class SymAE(GroupedAutoencoder):
         if training and self.instance_dropout > 0.0:
             pooled_mask = self._hide_instances(x, mask)
         coherent = self._coherent(x, pooled_mask)
-        parameters = self._nuisance_parameters(x, coherent)
-        if self.nuisance_noise != "variational":
-            return Codes(coherent, self.noise(parameters, training=training))
-        pair = ops.split(parameters, 2, axis=-1)
-        return Codes(coherent, self.noise(pair, instance_mask=mask, training=training))
+        if self.coherent_sampling is None:
+            nuisance = self._nuisance(x, coherent)
+            return Codes(coherent, self.noise(nuisance, training=training))
+        coherent = self.coherent_sampling(
+            ops.split(coherent, 2, axis=-1),
+            # A group without any instance is padding of the batch and costs nothing.
+            instance_mask=None if mask is None else ops.any(mask, axis=1),
+            per=n_present(x, mask),
+            training=training,
+        )
+        latent = self.noise(
+            ops.split(self._nuisance(x, coherent), 2, axis=-1),
+            instance_mask=mask,
+            prior=self._prior(coherent),
+            training=training,
+        )
+        return Codes(coherent, self._code_of(latent, coherent))
+
+    def _coherent(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        pooled = self.pool(self._coherent_features(x), mask=mask)
+        return call_chain(self.coherent_head, pooled)
+
+    def _nuisance(self, x: Tensor, coherent: Tensor) -> Tensor:
+        features = self._nuisance_features(x)
+        if self.conditional_nuisance:
+            features = join(coherent, features)
+        return call_chain(self.nuisance_head, features)
+
+    def _prior(self, coherent: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and log variance of `p(z | C)`, with an axis for the instances."""
+        if self.prior_head is None:
+            return None
+        parameters = call_chain(self.prior_head, coherent)[:, None, :]
+        mean, log_variance = ops.split(parameters, 2, axis=-1)
+        return mean, ops.clip(log_variance, -20.0, 20.0)
+
+    def _code_of(self, latent: Tensor, coherent: Tensor) -> Tensor:
+        """The nuisance code: the latent variable, measured by its prior if it has one.
+
+        What the prior tells of the latent variable belongs to the state, and has to
+        move with it when groups swap codes.
+        """
+        prior = self._prior(coherent)
+        if prior is None:
+            return latent
+        return (latent - prior[0]) * ops.exp(-0.5 * prior[1])
+
+    def _latent_of(self, nuisance: Tensor, coherent: Tensor) -> Tensor:
+        """The inverse of `_code_of`."""
+        prior = self._prior(coherent)
+        if prior is None:
+            return nuisance
+        return prior[0] + ops.exp(0.5 * prior[1]) * nuisance
+
+    def decode(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
+        """Decode one coherent code a group with the nuisance code of each instance.
+
+        Args:
+            coherent: `(batch, coherent_dim)`.
+            nuisance: `(batch, instances, nuisance_dim)`.
+
+        Returns:
+            Instances in data units, `(batch, instances, *instance_shape)`.
+        """
+        coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
+        nuisance = ops.convert_to_tensor(nuisance, dtype=self.compute_dtype)
+        return super().decode(coherent, self._latent_of(nuisance, coherent))
 
     def _hide_instances(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Hide each instance with the given probability, but never all of a group."""
@@ -192,13 +293,3 @@ class SymAE(GroupedAutoencoder):
         luckiest = ops.max(draw, axis=1, keepdims=True)
         keep = ops.logical_or(draw >= self.instance_dropout, draw >= luckiest)
         return ops.logical_and(keep, draw >= 0.0)
-
-    def _coherent(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        pooled = self.pool(self._coherent_features(x), mask=mask)
-        return call_chain(self.coherent_head, pooled)
-
-    def _nuisance_parameters(self, x: Tensor, coherent: Tensor) -> Tensor:
-        features = self._nuisance_features(x)
-        if self.conditional_nuisance:
-            features = join(coherent, features)
-        return call_chain(self.nuisance_head, features)

@@ -31,14 +31,14 @@ def test_table_and_files(symae, tmp_path) -> None:
     arguments = ("--quick", "--models", "symae, pca,mean_swap", "--out", out)
     code, stdout, err = symae("compare", *arguments)
     assert code == 0, err
-    for title in ("SymAE (conditional)", "PCA of means", "Linear mean swap"):
+    for title in ("SymAE (conditional, Gaussian)", "PCA of means", "Linear mean swap"):
         assert title in stdout
     assert "redatuming error" in stdout and "state from nuisance" in stdout
     assert sorted(os.listdir(out)) == [
         *("comparison.csv", "comparison.md", "environment.json"),
         *("redatuming_against_reconstruction.png", "rows.csv", "settings.json"),
     ]
-    assert "SymAE (conditional), seed 0, 1 of 3" in err
+    assert "SymAE (conditional, Gaussian), seed 0, 1 of 3" in err
     # Once more: everything is there, so nothing is trained.
     code, again, err = symae("compare", *arguments)
     assert code == 0 and again == stdout and "1 of" not in err

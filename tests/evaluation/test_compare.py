@@ -127,7 +127,7 @@ def test_tables_hold_medians_and_ranges(finished) -> None:
     assert float(rows[0]["redatuming_highest"]) == pytest.approx(max(errors))
     text = result.to_markdown()
     shown = f"{np.median(errors):.4f} [{min(errors):.4f}-{max(errors):.4f}]"
-    assert "| SymAE (conditional) | " in text and shown in text
+    assert "| SymAE (conditional, Gaussian) | " in text and shown in text
     lengths = {line.count("|") for line in text.splitlines()}
     assert len(lengths) == 1
     assert (folder / "comparison.md").read_text() == text

@@ -1,4 +1,4 @@
-"""ML-VAE, GVAE and neural statistician against closed forms.
+"""ML-VAE, GVAE, neural statistician and variational SymAE against closed forms.
 
 Each test guards against one of the mistakes that public implementations make.
 """
@@ -11,9 +11,9 @@ import pytest
 from keras import ops
 
 from symae_keras import layers
-from symae_keras.models import GVAE, MLVAE, NeuralStatistician
+from symae_keras.models import GVAE, MLVAE, NeuralStatistician, SymAE
 
-MODELS = [MLVAE, GVAE, NeuralStatistician]
+MODELS = [MLVAE, GVAE, NeuralStatistician, SymAE]
 WEIGHT = 0.3
 
 
@@ -23,7 +23,10 @@ def make():
 
     def make(cls):
         encoder = layers.DenseEncoder(8, units=(16,))
-        return cls((12,), 3, 2, encoder=encoder, kl_weight=WEIGHT, seed=0)
+        regularisation = {"kl_weight": WEIGHT}
+        if cls is SymAE:
+            regularisation = {"nuisance_noise": "variational", "noise_strength": WEIGHT}
+        return cls((12,), 3, 2, encoder=encoder, seed=0, **regularisation)
 
     return make
 
@@ -53,7 +56,7 @@ def test_the_loss_counts_the_divergence_of_a_group_once(
     _constant_head(model.coherent_head, np.concatenate([m, v]))
     _constant_head(model.nuisance_head, np.concatenate([n, w]))
     prior_mean, prior_log_variance = np.zeros(2), np.zeros(2)
-    if cls is NeuralStatistician:
+    if cls in (NeuralStatistician, SymAE):
         prior_mean, prior_log_variance = np.float32([0.1, 0.9]), np.float32([0.5, -1.0])
         values = np.concatenate([prior_mean, prior_log_variance])
         _constant_head(model.prior_head, values)
@@ -151,10 +154,23 @@ def test_absent_instances_do_not_matter(cls, make, x, mask) -> None:
 
 
 @pytest.mark.jax
-def test_the_learned_prior_moves_with_the_context(make, x) -> None:
-    model = make(NeuralStatistician)
-    codes = model.encode(x)
-    mean, log_variance = model._prior(codes.coherent)
-    latent = mean + ops.exp(0.5 * log_variance) * codes.nuisance
-    expected, _ = model._posterior(ops.convert_to_tensor(x), codes.coherent)
-    np.testing.assert_allclose(latent, expected, rtol=1e-4, atol=1e-5)
+def test_symae_measures_the_latent_variable_by_its_prior(make, x) -> None:
+    one, other = make(SymAE), make(NeuralStatistician)
+    other.set_weights(one.get_weights())
+    codes, latent = one.encode(x), other.encode(x).nuisance
+    np.testing.assert_array_equal(codes.coherent, other.encode(x).coherent)
+    mean, log_variance = one._prior(codes.coherent)
+    measured = (latent - mean) / ops.exp(0.5 * log_variance)
+    np.testing.assert_allclose(codes.nuisance, measured, rtol=1e-4, atol=1e-5)
+    # The same model in everything but what is swapped.
+    np.testing.assert_allclose(one.reconstruct(x), other.reconstruct(x), atol=1e-5)
+    assert np.abs(np.asarray(one.redatum(x, x[::-1]) - other.redatum(x, x[::-1]))).max()
+
+
+@pytest.mark.jax
+def test_the_original_variational_form_has_a_fixed_prior(x) -> None:
+    model = SymAE((12,), 3, 2, nuisance_noise="variational", conditional_nuisance=False)
+    assert model.prior_head is None
+    model.compile(loss="mse")
+    logs = model.evaluate(x, x, verbose=0, return_dict=True)
+    assert {"coherent_kl_loss", "nuisance_kl_loss"} < set(logs)
