@@ -52,7 +52,7 @@ class Setting:
 
 
 CHOSEN = Setting("variational", 1e-3, 3)
-MULTI_LEVEL = Setting("ML-VAE", 3e-3, 6, conditional=False)
+MULTI_LEVEL = Setting("ML-VAE", 1e-2, 6, conditional=False)
 TRADE_OFF = (
     *(Setting("variational", s, q) for q in (2, 3, 6) for s in (3e-4, 1e-3, 3e-3)),
     *(Setting("gaussian", s, q) for q in (3, 8) for s in (0.5, 1.0)),

@@ -1,0 +1,378 @@
+"""Small models of every kind, and the data that they must all do well on.
+
+A new model adds its cases here, and `test_conformance.py` runs all of it on them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from symae_keras import layers
+from symae_keras.models import VAE, VQVAE
+from symae_keras.models.base import AutoencoderBase
+from symae_keras.models.grouped_autoencoder import GroupedAutoencoder
+from symae_keras.models.registry import MODELS
+
+INSTANCES = 3  # in each group
+
+
+def dense(dtype: Any = None) -> keras.Layer:
+    return layers.DenseEncoder(8, units=(16,), dtype=dtype)
+
+
+def conv1d(dtype: Any = None) -> keras.Layer:
+    return layers.Conv1DEncoder(8, filters=(4, 6), dtype=dtype)
+
+
+def conv2d(dtype: Any = None) -> keras.Layer:
+    return layers.Conv2DEncoder(8, filters=(4, 6), dtype=dtype)
+
+
+def functional(dtype: Any = None) -> keras.Layer:
+    inputs = keras.Input((12,))
+    hidden = keras.layers.Dense(8, activation="gelu", dtype=dtype)(inputs)
+    return keras.Model(inputs, keras.layers.Dense(6, dtype=dtype)(hidden))
+
+
+def known(dtype: Any = None) -> keras.Layer:
+    """A normalisation told by its arguments."""
+    return keras.layers.Normalization(axis=None, mean=0.3, variance=2.0, dtype=dtype)
+
+
+def adapted(dtype: Any = None) -> keras.Layer:
+    """One that is in the weights alone, with a mean and variance for each pixel."""
+    layer = keras.layers.Normalization(dtype=dtype)
+    layer.adapt(np.random.default_rng(0).normal(0.3, 1.5, (50, 12)))
+    return layer
+
+
+#: What makes models small, as far as they have such an argument.
+_SMALL = {
+    "code_dim": 4,
+    "coherent_dim": 3,
+    "nuisance_dim": 2,
+    "encoder": dense,
+    "seed": 0,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """A model and what is to be expected of it.
+
+    Args:
+        model: Its name in the registry.
+        arguments: Those of its constructor that are not as in `_SMALL`. Functions are
+            called with a dtype policy, since each model needs layers of its own; one
+            function gives all arguments where these share a layer.
+        shape: Of an instance.
+        binary: Whether data are 0 and 1.
+        loss: For `compile`; `None` stands for the likelihood of the model.
+        learning_rate: For stochastic gradient descent.
+        error: What may be left of the variance of ten instances, or groups, once the
+            model has been fitted to them.
+        couples_rows: Whether the loss of a batch is no mean over its rows.
+        noisy: Whether training draws random numbers.
+        noisy_evaluation: Whether `evaluate` does, too.
+        idle: Variables that the loss does not depend on, by the ends of their paths.
+        not_decoded: Those that the reconstruction does not depend on.
+    """
+
+    model: str
+    arguments: Mapping[str, Any] | Callable[[Any], dict[str, Any]] = dataclasses.field(
+        default_factory=dict
+    )
+    shape: tuple[int, ...] = (12,)
+    binary: bool = False
+    loss: str | None = "mse"
+    learning_rate: float = 0.05
+    error: float = 0.15
+    couples_rows: bool = False
+    noisy: bool = False
+    noisy_evaluation: bool = False
+    idle: tuple[str, ...] = ()
+    not_decoded: tuple[str, ...] = ()
+
+    @property
+    def cls(self) -> type[AutoencoderBase]:
+        return MODELS[self.model]
+
+    @property
+    def grouped(self) -> bool:
+        return issubclass(self.cls, GroupedAutoencoder)
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the arguments of the constructor."""
+        names = inspect.signature(self.cls).parameters
+        return [name for name in names if name != "kwargs"]
+
+    def build(self, dtype: str | None = None, **changed: Any) -> Any:
+        """A fresh model."""
+        policy = None if dtype is None else keras.DTypePolicy(dtype)
+        given = {"instance_shape": self.shape, **_SMALL}
+        given = {name: given[name] for name in self.parameters if name in given}
+        arguments = self.arguments
+        given |= arguments(policy) if callable(arguments) else arguments
+        given |= changed
+        given = {
+            name: value(policy) if inspect.isfunction(value) else value
+            for name, value in given.items()
+        }
+        return self.cls(**given, dtype=policy)
+
+    def compile(self, model: Any, momentum: float = 0.0, **arguments: Any) -> Any:
+        """The model, compiled. Adam takes several times as long to trace."""
+        loss = model.likelihood_loss(0.2) if self.loss is None else self.loss
+        optimizer = keras.optimizers.SGD(self.learning_rate, momentum)
+        model.compile(optimizer, loss, **arguments)
+        return model
+
+    def data(self, rows: int, seed: int = 0) -> np.ndarray:
+        """Instances, or groups of them.
+
+        Two numbers tell what the instances of a group share, two more what each has of
+        its own: the codes of all models can hold them.
+        """
+        groups = (rows, INSTANCES) if self.grouped else (rows, 1)
+        rng = np.random.default_rng(seed)
+        own, shared = rng.normal(size=(*groups, 2)), rng.normal(size=(rows, 1, 2))
+        numbers = np.concatenate([own, shared + 0.0 * own], axis=-1)
+        x = 0.3 + np.tensordot(numbers, _waves(self.shape), 1)
+        if self.binary:
+            x = x > 0.0
+        return (x if self.grouped else x[:, 0]).astype("float32")
+
+    def even_data(self) -> np.ndarray:
+        """Eight rows, whose loss is the mean of those of both halves."""
+        if not self.couples_rows:
+            return self.data(8, seed=1)
+        return np.concatenate([self.data(4, seed=1)] * 2)
+
+
+def _waves(shape: tuple[int, ...]) -> np.ndarray:
+    """Four smooth instances, which convolutions draw as well as dense layers do."""
+    waves = np.ones((4, *shape))
+    for axis, n in enumerate(shape):
+        if n > 1:
+            place = np.pi * (np.arange(n) + 0.5) / n
+            wave = np.cos([(k + axis) % 4 * place for k in range(1, 5)])
+            waves *= wave.reshape(
+                4, *(n if i == axis else 1 for i in range(len(shape)))
+            )
+    return waves / np.sqrt(2.0 * np.mean(waves**2))
+
+
+def _tied(dtype: Any = None) -> dict[str, Any]:
+    shared = keras.layers.Dense(16, activation="sigmoid", dtype=dtype)
+    decoder = layers.TiedDense(shared, (12,), dtype=dtype)
+    return {"code_dim": None, "encoder": shared, "decoder": decoder}
+
+
+_VAE = {"arguments": {"kl_weight": 1e-3}, "noisy": True}
+_IMAGE = {"arguments": {"encoder": conv2d}, "shape": (9, 7, 1), "error": 0.4}
+
+CASES: dict[str, Case] = {
+    # === Single instances ===
+    "linear": Case(model="linear"),
+    "linear-free": Case(
+        model="linear", arguments={"tied": False, "normalization": adapted}
+    ),
+    "autoencoder": Case(model="autoencoder"),
+    "autoencoder-decay": Case(
+        model="autoencoder",
+        arguments={
+            "encoder": conv1d,
+            "weight_decay": keras.regularizers.L1L2(l1=1e-6, l2=1e-5),
+            "normalization": known,
+        },
+        shape=(13,),
+        learning_rate=0.03,
+        error=0.2,
+    ),
+    "autoencoder-image": Case(model="autoencoder", **_IMAGE),
+    "autoencoder-user": Case(
+        model="autoencoder",
+        arguments={
+            "code_dim": None,
+            "encoder": functional,
+            "decoder": lambda dtype: keras.layers.Dense(12, dtype=dtype),
+        },
+    ),
+    "sparse-l1": Case(model="sparse", arguments={"code_dim": 16}),
+    "sparse-kl": Case(
+        model="sparse",
+        arguments={"code_dim": 16, "sparsity": "kl", "sparsity_weight": 1e-4},
+        couples_rows=True,
+    ),
+    "sparse-top_k": Case(
+        model="sparse", arguments={"code_dim": 16, "sparsity": "top_k", "n_active": 5}
+    ),
+    "denoising": Case(model="denoising", noisy=True),
+    "denoising-masking": Case(
+        model="denoising",
+        arguments={"corruption": "masking", "normalization": adapted},
+        error=0.25,
+        noisy=True,
+    ),
+    "denoising-salt_and_pepper": Case(
+        model="denoising",
+        arguments={"corruption": "salt_and_pepper"},
+        error=0.4,
+        noisy=True,
+    ),
+    "denoising-block": Case(
+        model="denoising",
+        arguments={"corruption": "block"},
+        shape=(8, 8, 1),
+        noisy=True,
+    ),
+    "contractive": Case(model="contractive", noisy=True, noisy_evaluation=True),
+    "contractive-exact": Case(model="contractive", arguments={"n_directions": None}),
+    "contractive-tied": Case(
+        model="contractive",
+        arguments=_tied,
+        noisy=True,
+        noisy_evaluation=True,
+    ),
+    "vae": Case(model="vae", **_VAE),
+    "vae-free_bits": Case(
+        model="vae",
+        arguments={"free_bits": 0.01},
+        loss=None,
+        learning_rate=1e-3,
+        couples_rows=True,
+        noisy=True,
+    ),
+    "vae-bernoulli": Case(
+        model="vae",
+        arguments={"likelihood": "bernoulli", "kl_weight": 0.1},
+        binary=True,
+        loss=None,
+        learning_rate=0.01,
+        error=0.2,
+        noisy=True,
+    ),
+    "vqvae": Case(
+        model="vqvae",
+        arguments={"n_latents": 4, "embedding_dim": 2, "n_embeddings": 16},
+        couples_rows=True,
+        not_decoded=("codebook",),
+    ),
+    "vqvae-map": Case(
+        model="vqvae",
+        arguments={
+            "n_latents": None,
+            "embedding_dim": 4,
+            "n_embeddings": 16,
+            "encoder": lambda dtype: keras.Sequential(
+                [
+                    keras.layers.Dense(12, dtype=dtype),
+                    keras.layers.Reshape((3, 4), dtype=dtype),
+                ]
+            ),
+            "decoder": lambda dtype: keras.Sequential(
+                [
+                    keras.layers.Flatten(dtype=dtype),
+                    keras.layers.Dense(12, dtype=dtype),
+                ]
+            ),
+        },
+        couples_rows=True,
+        not_decoded=("codebook",),
+    ),
+    "adversarial": Case(
+        model="adversarial",
+        arguments={"discriminator_units": (8,)},
+        noisy=True,
+        noisy_evaluation=True,
+        not_decoded=("prior_adversary",),
+    ),
+    "wasserstein": Case(
+        model="wasserstein",
+        arguments={"mmd_weight": 0.1},
+        couples_rows=True,
+        noisy=True,
+        noisy_evaluation=True,
+    ),
+    # === Groups ===
+    "latent_mean_swap": Case(
+        model="latent_mean_swap",
+        arguments={
+            "autoencoder": lambda dtype: VAE(
+                (12,), 4, dense(dtype), kl_weight=1e-3, seed=0, dtype=dtype
+            )
+        },
+        noisy=True,
+    ),
+    "latent_mean_swap-vqvae": Case(
+        model="latent_mean_swap",
+        arguments={
+            "autoencoder": lambda dtype: VQVAE(
+                (12,), 4, 2, 16, encoder=dense(dtype), dtype=dtype
+            )
+        },
+        couples_rows=True,
+        not_decoded=("codebook",),
+    ),
+    "symae": Case(model="symae", noisy=True),
+    "symae-original": Case(
+        model="symae",
+        arguments={
+            "conditional_nuisance": False,
+            "encoder": conv1d,
+            "nuisance_noise": "bernoulli",
+            "noise_strength": 0.2,
+            "pooling": "max",
+        },
+        shape=(13,),
+        error=0.25,
+        noisy=True,
+    ),
+    "symae-attention": Case(
+        model="symae",
+        arguments={
+            "pooling": "attention",
+            "nuisance_noise": "additive",
+            "noise_strength": 0.1,
+            "normalization": adapted,
+        },
+        noisy=True,
+        idle=("key/bias",),  # a softmax does not change when all scores do alike
+    ),
+    "symae-variational": Case(
+        model="symae",
+        arguments={
+            "nuisance_noise": "variational",
+            "pooling": "sum",
+            "instance_dropout": 0.3,
+        },
+        learning_rate=0.03,
+        noisy=True,
+    ),
+    "symae-user": Case(
+        model="symae",
+        arguments={
+            "encoder": lambda dtype: keras.Sequential(
+                [keras.layers.Dense(8, activation="gelu", dtype=dtype)]
+            ),
+            "pooling": lambda dtype: layers.AttentionPooling(2, 2, 3, dtype=dtype),
+        },
+        noisy=True,
+        idle=("key/bias",),
+    ),
+    "mlvae": Case(model="mlvae", **_VAE),
+    "mlvae-image": Case(model="mlvae", **_IMAGE, noisy=True),
+    "gvae": Case(model="gvae", **_VAE),
+    "neural_statistician": Case(
+        model="neural_statistician",
+        **_VAE,
+        not_decoded=("prior_",),  # codes are measured by the prior, and back again
+    ),
+}

@@ -1,0 +1,412 @@
+"""What holds for every model, on small ones of every kind; see `conformance.py`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+from conformance import CASES
+from keras import ops
+
+from symae_keras import layers, models
+from symae_keras.layers import LossTerm
+from symae_keras.models.base import AutoencoderBase
+from symae_keras.models.registry import MODELS
+
+each_case = pytest.mark.parametrize("name", CASES)
+
+_FIRST = {case.model: name for name, case in reversed(CASES.items())}
+# The same, of which JAX runs one for each model.
+each_case_and_few_on_jax = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.jax] * (name in _FIRST.values()))
+        for name in CASES
+    ],
+)
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    return ops.convert_to_numpy(ops.cast(tensor, "float32"))
+
+
+def _error(model: Any, x: np.ndarray) -> float:
+    """Mean squared error of the reconstruction over the variance of the data."""
+    return float(np.mean((_numpy(model.reconstruct(x)) - x) ** 2) / np.var(x))
+
+
+def _loss_terms(model: Any) -> list[LossTerm]:
+    return [each for each in model._flatten_layers() if isinstance(each, LossTerm)]
+
+
+# === Registry ===
+
+
+def test_every_model_is_in_the_registry() -> None:
+    public = [getattr(models, name) for name in models.__all__]
+    classes = [each for each in public if isinstance(each, type)]
+    known = {each for each in classes if issubclass(each, keras.Model)}
+    assert set(MODELS.values()) == known
+    assert len(MODELS) == len(known)
+
+
+def test_every_model_has_a_case() -> None:
+    assert {case.model for case in CASES.values()} == set(MODELS)
+
+
+# === Saved models, in other processes ===
+
+_RELOAD = """
+import sys
+from pathlib import Path
+
+import symae_keras, keras
+import numpy as np
+
+assert "symae_keras.models" in sys.modules  # registered by the imports alone
+for path in Path(sys.argv[1]).glob("*.keras"):
+    model = keras.saving.load_model(path)
+    output = model.reconstruct(np.load(path.with_suffix(".npy")))
+    np.save(path.with_suffix(".reloaded.npy"), keras.ops.convert_to_numpy(output))
+"""
+
+_ON_JAX = """
+import json
+import sys
+from pathlib import Path
+
+import keras, symae_keras
+import numpy as np
+
+assert keras.config.backend() == "jax"
+logs = {}
+for path in Path(sys.argv[1]).glob("*.keras"):
+    model = keras.saving.load_model(path)
+    x = np.load(path.with_suffix(".npy"))
+    np.save(path.with_suffix(".jax.npy"), np.asarray(model.reconstruct(x)))
+    logs[path.stem] = model.evaluate(x, x, batch_size=8, verbose=0, return_dict=True)
+print(json.dumps(logs))
+"""
+
+# Replicas draw the same noise for rows that are not the same, so that it is made equal
+# for all rows here.
+_ON_TWO_REPLICAS = """
+import json
+import sys
+from pathlib import Path
+
+import tensorflow as tf
+
+cpu, two = tf.config.list_physical_devices("CPU")[0], ["CPU:0", "CPU:1"]
+one_device = tf.config.LogicalDeviceConfiguration()
+tf.config.set_logical_device_configuration(cpu, [one_device, one_device])
+
+import keras, symae_keras
+import numpy as np
+from keras import ops
+
+normal = lambda shape, dtype="float32", seed=None: ops.full(shape, 0.3, dtype)
+keras.random.normal = keras.random.uniform = normal
+keras.random.randint = lambda shape, low, high, seed=None: ops.full(shape, low, "int32")
+
+
+def train(path):
+    keras.utils.set_random_seed(0)
+    model, x = keras.saving.load_model(path), np.load(path.with_suffix(".npy"))
+    model.run_eagerly = False
+    x = np.concatenate([x] * 3)
+    history = model.fit(x, x, batch_size=8, shuffle=False, verbose=0).history
+    return history, model.get_weights()
+
+
+strategy = tf.distribute.MirroredStrategy(two)
+assert strategy.num_replicas_in_sync == 2
+results = {}
+for path in Path(sys.argv[1]).glob("*.keras"):
+    history, weights = train(path)
+    with strategy.scope():
+        other_history, other_weights = train(path)
+    results[path.stem] = {
+        "history": [history, other_history],
+        "weights": max(
+            float(np.abs(one - other).max())
+            for one, other in zip(weights, other_weights, strict=True)
+            if one.dtype == "float32"
+        ),
+    }
+print(json.dumps(results))
+"""
+
+
+class Saved(NamedTuple):
+    folder: Path
+    outputs: dict[str, np.ndarray]
+    logs: dict[str, dict[str, float]]
+    layers: set[str]
+
+
+@pytest.fixture(scope="module")
+def saved(tf, tmp_path_factory) -> Saved:
+    """A file of each case and its input, and what comes of them here."""
+    keras.utils.set_random_seed(0)
+    folder, rng = tmp_path_factory.mktemp("saved"), np.random.default_rng(0)
+    outputs, logs, used = {}, {}, set()
+    for name, case in CASES.items():
+        model, x = case.build(), case.even_data()
+        # As training would: nothing is left at its initial value, biases included.
+        for weight in model.trainable_weights:
+            weight.assign_add(0.1 * rng.normal(size=weight.shape))
+        case.compile(model, run_eagerly=True)
+        model.save(folder / f"{name}.keras")
+        np.save(folder / f"{name}.npy", x)
+        outputs[name] = _numpy(model.reconstruct(x))
+        logs[name] = model.evaluate(x, x, batch_size=8, verbose=0, return_dict=True)
+        used |= {type(layer).__name__ for layer in model._flatten_layers()}
+    return Saved(folder, outputs, logs, used)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(saved, run_python) -> dict[str, Future[str]]:
+    """What other processes print about the files; all of them run at once."""
+    codes = {"reload": _RELOAD, "replicas": _ON_TWO_REPLICAS}
+    with ThreadPoolExecutor() as pool:
+        found = {n: pool.submit(run_python, c, saved.folder) for n, c in codes.items()}
+        if importlib.util.find_spec("jax") is not None:
+            found["jax"] = pool.submit(run_python, _ON_JAX, saved.folder, backend="jax")
+        yield found
+
+
+def test_every_layer_is_in_some_file(saved, elsewhere) -> None:
+    assert set(layers.__all__) - {"LossTerm"} <= saved.layers
+
+
+# === Config, shapes, errors ===
+
+
+@pytest.mark.jax
+@each_case
+def test_config(name) -> None:
+    case = CASES[name]
+    model = case.build()
+    config = model.get_config()
+    for argument in case.parameters:
+        assert hasattr(model, argument), argument
+        assert argument in config
+    text = json.dumps(config)
+    again = case.cls.from_config(json.loads(text))
+    assert json.dumps(again.get_config()) == text
+    text = json.dumps(keras.saving.serialize_keras_object(model))
+    again = keras.saving.deserialize_keras_object(json.loads(text))
+    assert type(again) is case.cls
+    assert json.dumps(keras.saving.serialize_keras_object(again)) == text
+
+
+@pytest.mark.jax
+@each_case
+def test_shapes(name) -> None:
+    """Those told without data, of groups and instances unknown, are those of data."""
+    case = CASES[name]
+    model, x = case.build(), case.data(5)
+    unknown = (None,) * (x.ndim - len(case.shape)) + case.shape
+    symbol = keras.KerasTensor(unknown)
+    assert model.compute_output_shape(x.shape) == x.shape
+    assert model.compute_output_shape(unknown) == unknown
+    for training in (False, True):
+        assert model(x, training=training).shape == x.shape
+        assert model(symbol, training=training).shape == unknown
+    assert model.reconstruct(x).shape == x.shape
+    assert model.reconstruct(symbol).shape == unknown
+
+    codes, symbols = model.encode(x), model.encode(symbol)
+    for code, told in zip(_flat(codes), _flat(symbols), strict=True):
+        axes = 2 if case.grouped and len(code.shape) == 3 else 1
+        assert told.shape == (None,) * axes + code.shape[axes:]
+    if not case.grouped:
+        assert model.decode(codes).shape == x.shape
+        assert model.decode(symbols).shape == unknown
+        return
+    assert model.decode(*codes).shape == x.shape
+    assert model.decode(*symbols).shape == unknown
+    assert model.redatum(x, x[:, :1]).shape == x[:, :1].shape
+    assert model.redatum(symbol, symbol).shape == unknown
+
+
+def _flat(codes: Any) -> list[Any]:
+    return keras.tree.flatten(codes)
+
+
+@pytest.mark.jax
+@each_case
+def test_wrong_instance_shape(name) -> None:
+    case = CASES[name]
+    model, x = case.build(), case.data(2)
+    wrong = np.zeros((*x.shape[:-1], x.shape[-1] + 1), "float32")
+    for use in (model, model.encode, model.reconstruct):
+        with pytest.raises(ValueError) as error:
+            use(wrong)
+        assert f"instances of shape {case.shape}" in str(error.value)
+        assert str(wrong.shape) in str(error.value)
+
+
+# === Training ===
+
+
+@each_case
+def test_logged_terms_add_up(name) -> None:
+    """In training and validation, with a last batch of another size."""
+    case = CASES[name]
+    model, x = case.build(), case.data(10)
+    case.compile(model, run_eagerly=True)
+    history = model.fit(
+        x,
+        x,
+        batch_size=4,
+        epochs=2,
+        validation_data=(x[:6], x[:6]),
+        validation_batch_size=4,
+        verbose=0,
+    ).history
+    terms = [layer.term_name for layer in _loss_terms(model)]
+    logged = ["reconstruction_loss", *terms] if terms else []
+    names = {key for key in history if key.endswith("loss")}
+    assert names == {p + each for p in ("", "val_") for each in ("loss", *logged)}
+    for prefix in ("", "val_"):
+        loss = np.array(history[f"{prefix}loss"])
+        assert np.isfinite(loss).all()
+        if terms:
+            total = sum(np.array(history[prefix + each]) for each in logged)
+            np.testing.assert_allclose(total, loss, rtol=1e-5)
+
+
+@each_case
+def test_a_seed_repeats_training(name) -> None:
+    case = CASES[name]
+
+    def train(**changed: Any) -> list[Any]:
+        keras.utils.set_random_seed(0)
+        model, x = case.build(**changed), case.data(4)
+        case.compile(model, run_eagerly=True)
+        logs = [model.train_on_batch(x, x, return_dict=True) for _ in range(2)]
+        weights = [_numpy(weight) for weight in model.trainable_weights]
+        return [*logs, *(weight.tolist() for weight in weights)]
+
+    first = train()
+    assert train() == first
+    if "seed" in case.parameters:
+        # The weights are initialised alike: it is the noise alone that differs.
+        assert (train(seed=1) != first) == case.noisy
+
+
+@each_case_and_few_on_jax
+def test_fits_ten_instances(name) -> None:
+    """Compiled by XLA, which Keras leaves off on CPU unless asked."""
+    case = CASES[name]
+    model, x = case.build(), case.data(10)
+    assert _error(model, x) > 0.5
+    case.compile(model, run_eagerly=True)
+    expected = model.test_on_batch(x, x, return_dict=True)["loss"]
+    case.compile(model, momentum=0.9, jit_compile=True)
+    losses: list[float] = []
+    record = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: losses.append(logs["loss"])
+    )
+    many = np.concatenate([x] * 200)
+    options = {"batch_size": 10, "shuffle": False, "verbose": 0}
+    model.fit(many, many, callbacks=[record], **options)
+    if not case.noisy:
+        assert losses[0] == pytest.approx(expected, rel=1e-5)
+    assert _error(model, x) < case.error
+
+
+@each_case
+def test_every_term_has_a_gradient(name, tf) -> None:
+    case = CASES[name]
+    model, x = case.build(), case.data(6)
+    case.compile(model)
+    variables = model.trainable_variables
+    with tf.GradientTape(persistent=True) as tape:
+        decoded = model(x, training=True)
+        added = list(model.losses)
+        terms = {layer.term_name: sum(layer.losses) for layer in _loss_terms(model)}
+        total = model.compute_loss(x, x, decoded)
+        reconstruction = total - sum(added)
+    assert len(added) == len(terms)
+
+    def reached(loss: Any) -> set[str]:
+        gradients = tape.gradient(loss, variables)
+        paths = set()
+        for variable, gradient in zip(variables, gradients, strict=True):
+            if gradient is not None:
+                gradient = tf.convert_to_tensor(gradient)
+                assert np.isfinite(gradient).all(), variable.path
+                if np.abs(gradient).max() > 1e-12:
+                    paths.add(variable.path)
+        return paths
+
+    def without(parts: tuple[str, ...]) -> set[str]:
+        paths = {variable.path for variable in variables}
+        return {path for path in paths if not any(part in path for part in parts)}
+
+    assert without(case.idle) <= reached(total)
+    assert without(case.idle + case.not_decoded) <= reached(reconstruction)
+    for term, value in terms.items():
+        assert reached(value), term
+
+
+@each_case
+def test_mixed_precision(name) -> None:
+    case = CASES[name]
+    model, x = case.build(dtype="mixed_bfloat16"), case.data(4)
+    case.compile(model, run_eagerly=True)
+    assert np.isfinite(model.train_on_batch(x, x)).all()
+    floats = [v.dtype for v in model.variables if "int" not in v.dtype]
+    assert set(floats) == {"float32"}
+    for part in model._flatten_layers():
+        # Keras's own containers do not compute, and cannot be given a policy.
+        if isinstance(part, AutoencoderBase) or not isinstance(
+            part, (keras.Model, keras.layers.InputLayer)
+        ):
+            assert part.compute_dtype == "bfloat16", part.name
+    output = model(x, training=True)
+    assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
+    for loss in model.losses:
+        assert keras.backend.standardize_dtype(loss.dtype) == "float32"
+
+
+# === What the other processes found ===
+
+
+def test_reloaded_models_give_the_same_digits(saved, elsewhere) -> None:
+    elsewhere["reload"].result()
+    for name, expected in saved.outputs.items():
+        reloaded = np.load(saved.folder / f"{name}.reloaded.npy")
+        np.testing.assert_array_equal(reloaded, expected, err_msg=name)
+
+
+def test_jax_agrees(saved, elsewhere) -> None:
+    if "jax" not in elsewhere:
+        pytest.skip("JAX is not installed")
+    logs = json.loads(elsewhere["jax"].result())
+    for name, expected in saved.outputs.items():
+        output = np.load(saved.folder / f"{name}.jax.npy")
+        np.testing.assert_allclose(output, expected, atol=1e-5, err_msg=name)
+        assert set(logs[name]) == set(saved.logs[name])
+        if not CASES[name].noisy_evaluation:
+            assert logs[name] == pytest.approx(saved.logs[name], rel=1e-4, abs=1e-6)
+
+
+@each_case
+def test_two_replicas_train_as_one(name, elsewhere) -> None:
+    """The same losses and weights, whatever the number that a batch is split into."""
+    found = json.loads(elsewhere["replicas"].result())[name]
+    one, two = found["history"]
+    assert set(two) == set(one)
+    for key in one:
+        assert two[key] == pytest.approx(one[key], abs=1e-5, rel=1e-5), key
+    assert found["weights"] < 1e-5
