@@ -52,6 +52,7 @@ class Setting:
 
 
 CHOSEN = Setting("variational", 1e-3, 3)
+SAME_SIZE = Setting("variational", 1e-3, 6)
 MULTI_LEVEL = Setting("ML-VAE", 1e-2, 6, conditional=False)
 TRADE_OFF = (
     *(Setting("variational", s, q) for q in (2, 3, 6) for s in (3e-4, 1e-3, 3e-3)),
@@ -125,7 +126,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=2500, help="default 2500")
     parser.add_argument(
-        "--seeds", type=int, default=1, help="seeds of the two chosen models"
+        "--seeds", type=int, default=1, help="seeds of the chosen models"
     )
     parser.add_argument(
         "--trade-off", action="store_true", help="also the grid of noises and sizes"
@@ -136,7 +137,7 @@ def main() -> None:
 
     bags = bag_by_label(*load_idx(options.data, "train"), bag_size=200, seed=0)
     test = bag_by_label(*load_idx(options.data, "test"), bag_size=BAG, seed=1)
-    chosen = (CHOSEN, MULTI_LEVEL)
+    chosen = (CHOSEN, SAME_SIZE, MULTI_LEVEL)
     runs = [(setting, seed) for setting in chosen for seed in range(options.seeds)]
     if options.trade_off:
         runs += [(setting, 0) for setting in TRADE_OFF if setting not in chosen]

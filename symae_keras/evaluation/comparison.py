@@ -174,7 +174,7 @@ def _shown(column: str, values: Sequence[float]) -> str:
         return "-"
     if column == "parameters":
         return f"{int(np.median(values)):,}"
-    digits = "{:.2g}" if column == "seconds_per_step" else "{:.4f}"
+    digits = "{:#.2g}" if column == "seconds_per_step" else "{:.4f}"
     if "_from_" in column:
         digits = "{:.2f}"
     median, lowest, highest = (

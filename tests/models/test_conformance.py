@@ -311,12 +311,12 @@ def test_fits_ten_instances(name) -> None:
     assert _error(model, x) > 0.5
     case.compile(model, run_eagerly=True)
     expected = model.test_on_batch(x, x, return_dict=True)["loss"]
-    case.compile(model, momentum=0.9, jit_compile=True)
+    case.compile(model, jit_compile=True)
     losses: list[float] = []
     record = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: losses.append(logs["loss"])
     )
-    many = np.concatenate([x] * 200)
+    many = np.concatenate([x] * 300)
     options = {"batch_size": 10, "shuffle": False, "verbose": 0}
     model.fit(many, many, callbacks=[record], **options)
     if not case.noisy:
