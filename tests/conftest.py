@@ -61,7 +61,7 @@ def run_python() -> Callable[..., str]:
             },
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
         assert finished.returncode == 0, finished.stderr
         return finished.stdout

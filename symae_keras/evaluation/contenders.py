@@ -114,7 +114,9 @@ CONTENDERS: Final[dict[str, Contender]] = {
         "SymAE (conditional, Gaussian)", "SymAE", _grouped(models.SymAE)
     ),
     "symae_original": Contender(
-        "SymAE (original, Gaussian)", "SymAE", _grouped(models.SymAE, conditional_nuisance=False)
+        "SymAE (original, Gaussian)",
+        "SymAE",
+        _grouped(models.SymAE, conditional_nuisance=False),
     ),
     "symae_variational": Contender(
         "SymAE (conditional, variational)",

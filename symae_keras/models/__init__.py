@@ -13,6 +13,7 @@ from symae_keras.models.latent_mean_swap import LatentMeanSwap
 from symae_keras.models.linear_autoencoder import LinearAutoencoder
 from symae_keras.models.mlvae import MLVAE
 from symae_keras.models.neural_statistician import NeuralStatistician
+from symae_keras.models.registry import MODELS
 from symae_keras.models.sparse_autoencoder import SparseAutoencoder
 from symae_keras.models.symae import SymAE
 from symae_keras.models.vae import VAE
@@ -28,6 +29,7 @@ __all__ = [
     "GVAE",
     "LatentMeanSwap",
     "LinearAutoencoder",
+    "MODELS",
     "MLVAE",
     "NeuralStatistician",
     "SparseAutoencoder",

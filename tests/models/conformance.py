@@ -80,7 +80,7 @@ class Case:
         couples_rows: Whether the loss of a batch is no mean over its rows.
         noisy: Whether training draws random numbers.
         noisy_evaluation: Whether `evaluate` does, too.
-        idle: Variables that the loss does not depend on, by the ends of their paths.
+        idle: Variables that the loss does not depend on, by parts of their paths.
         not_decoded: Those that the reconstruction does not depend on.
     """
 
@@ -356,6 +356,7 @@ CASES: dict[str, Case] = {
         learning_rate=0.1,
         error=0.25,
         noisy=True,
+        not_decoded=("prior_",),
     ),
     "symae-user": Case(
         model="symae",

@@ -116,10 +116,10 @@ keras.random.normal = keras.random.uniform = normal
 keras.random.randint = lambda shape, low, high, seed=None: ops.full(shape, low, "int32")
 
 
-def train(path):
+def train(path, eagerly):
     keras.utils.set_random_seed(0)
     model, x = keras.saving.load_model(path), np.load(path.with_suffix(".npy"))
-    model.run_eagerly = False
+    model.run_eagerly = eagerly
     x = np.concatenate([x] * 3)
     history = model.fit(x, x, batch_size=8, shuffle=False, verbose=0).history
     return history, model.get_weights()
@@ -129,9 +129,9 @@ strategy = tf.distribute.MirroredStrategy(two)
 assert strategy.num_replicas_in_sync == 2
 results = {}
 for path in Path(sys.argv[1]).glob("*.keras"):
-    history, weights = train(path)
+    history, weights = train(path, eagerly=True)
     with strategy.scope():
-        other_history, other_weights = train(path)
+        other_history, other_weights = train(path, eagerly=False)
     results[path.stem] = {
         "history": [history, other_history],
         "weights": max(
