@@ -8,6 +8,7 @@ from symae_keras.evaluation.leakage import Leakage, leakage, probe
 from symae_keras.evaluation.redatuming import (
     RedatumingError,
     linear_mean_swap,
+    reconstruction_error,
     redatuming_error,
     relative_error,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "leakage",
     "linear_mean_swap",
     "probe",
+    "reconstruction_error",
     "redatuming_error",
     "relative_error",
 ]

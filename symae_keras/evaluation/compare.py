@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import difflib
 import hashlib
 import importlib.util
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import astuple, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -19,11 +19,10 @@ import numpy as np
 
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
-from symae_keras.evaluation.batching import in_batches
 from symae_keras.evaluation.comparison import Comparison, Row
 from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT, Contender, Sizes
-from symae_keras.evaluation.leakage import leakage
-from symae_keras.evaluation.redatuming import redatuming_error, relative_error
+from symae_keras.evaluation.leakage import MIN_GROUPS, leakage
+from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_error
 from symae_keras.folders import written_aside
 from symae_keras.training import Training, train
 
@@ -32,8 +31,6 @@ Progress = Callable[[str, float], None]
 
 SETTINGS: Final = "settings.json"
 ROWS: Final = "rows.csv"
-#: With fewer test groups, the scores of probes are chance.
-_MIN_GROUPS: Final = 20
 
 
 def compare(
@@ -94,12 +91,13 @@ def compare(
     record = _Record(out, _settings(groups, test, training, sizes))
     wanted = [
         (name, seed)
-        for seed in range(seeds)
         for name in models
+        for seed in range(seeds)
         # Nothing in a classical reference depends on a seed.
         if seed == 0 or CONTENDERS[name].family != "classical"
     ]
     missing = [each for each in wanted if each not in record.rows]
+    missing.sort(key=lambda each: each[1])  # all models once, before any again
     for n, (name, seed) in enumerate(missing):
         contender = CONTENDERS[name]
 
@@ -113,15 +111,9 @@ def compare(
         report(0.0)
         row = _row(name, contender, seed, groups, test, training, sizes, report)
         record.add(row)
-    result = Comparison(
-        tuple(record.rows[each] for each in sorted(wanted, key=_order(models)))
-    )
+    result = Comparison(tuple(record.rows[each] for each in wanted))
     record.finish(result)
     return result
-
-
-def _order(models: Sequence[str]) -> Callable[[tuple[str, int]], tuple[int, int]]:
-    return lambda each: (list(models).index(each[0]), each[1])
 
 
 def check_models(models: Sequence[str]) -> None:
@@ -186,9 +178,7 @@ def _row(
     if isinstance(model, keras.Model):
         parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
         timer = _Timer(report)
-        steps = training.epochs * -(-len(groups) // training.batch_size)
-        callbacks = [*contender.callbacks(steps), timer]
-        train(model, groups, training, seed, callbacks=callbacks)
+        train(model, groups, training, seed, callbacks=[timer])
         per_step = timer.per_step
     else:
         model.fit(groups)
@@ -201,14 +191,12 @@ def _errors(model: Any, test: GroupedData) -> tuple[float, float | None]:
     if test.render is not None and len(test) > 1:
         error = redatuming_error(model, test)
         return error.reconstruction, float(error)
-    reconstruction = in_batches(model.reconstruct, test.x, test.mask)
-    there = test.present
-    return relative_error(reconstruction[there], test.x[there]), None
+    return reconstruction_error(model, test), None
 
 
 def _leakages(model: Any, test: GroupedData) -> tuple[float | None, ...]:
     """Means over parameters of what the codes tell, none below 0."""
-    known = test.state and len(test) >= _MIN_GROUPS
+    known = test.state and len(test) >= MIN_GROUPS
     if not known or importlib.util.find_spec("sklearn") is None:
         return None, None, None
     scores = leakage(model, test)
@@ -236,14 +224,8 @@ def _settings(
     if not isinstance(encoder, str):
         encoder = keras.saving.serialize_keras_object(encoder)
     settings = {
-        **dataclasses.asdict(
-            Training(
-                **{
-                    field.name: getattr(training, field.name)
-                    for field in dataclasses.fields(Training)
-                }
-            )
-        ),
+        # Of a recipe, which is a kind of training, only what belongs to that.
+        **{each.name: getattr(training, each.name) for each in fields(Training)},
         "coherent_dim": sizes.coherent_dim,
         "nuisance_dim": sizes.nuisance_dim,
         "encoder": encoder,
@@ -308,9 +290,9 @@ class _Record:
             aside.open("w", newline="") as file,
         ):
             writer = csv.writer(file)
-            writer.writerow(field.name for field in dataclasses.fields(Row))
+            writer.writerow(field.name for field in fields(Row))
             for each in self.rows.values():
-                writer.writerow(dataclasses.astuple(each))
+                writer.writerow(astuple(each))
 
     def finish(self, result: Comparison) -> None:
         """Write the tables and the figure."""

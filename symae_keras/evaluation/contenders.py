@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import keras
@@ -51,13 +50,11 @@ class Contender:
         title: Its name in tables.
         family: What kind of model it is, told by colour in figures.
         build: Makes it.
-        callbacks: From the number of training steps to callbacks that anneal it.
     """
 
     title: str
     family: str
     build: Build
-    callbacks: Callable[[int], list[keras.callbacks.Callback]] = lambda steps: []
 
 
 def _grouped(cls: type[keras.Model], **arguments: Any) -> Build:

@@ -13,6 +13,8 @@ from symae_keras.errors import InputError
 from symae_keras.evaluation.batching import in_batches
 
 _ENOUGH_TO_STOP_EARLY = 2000
+#: With fewer groups, the scores of probes are chance.
+MIN_GROUPS = 20
 
 
 @dataclasses.dataclass(frozen=True)

@@ -104,6 +104,21 @@ def fixed_pairing(n_groups: int) -> Array:
     return (np.arange(n_groups) + 1) % n_groups
 
 
+def reconstruction_error(model: Any, groups: GroupedData) -> float:
+    """Error of the reconstruction of groups, simulated or measured.
+
+    Args:
+        model: Anything with `reconstruct`, such as `SymAE`.
+        groups: Groups to reconstruct; absent instances do not count.
+
+    Returns:
+        Mean squared error over the variance of the instances.
+    """
+    present = groups.present
+    reconstruction = in_batches(model.reconstruct, groups.x, groups.mask)
+    return relative_error(reconstruction[present], groups.x[present])
+
+
 def redatuming_error(model: Any, groups: GroupedData) -> RedatumingError:
     """Error of virtual instances against the exact truth, over a fixed pairing.
 
@@ -132,9 +147,8 @@ def redatuming_error(model: Any, groups: GroupedData) -> RedatumingError:
         None if groups.mask is None else groups.mask[source],
         groups.mask,
     )
-    reconstruction = in_batches(model.reconstruct, groups.x, groups.mask)
     return RedatumingError(
         relative_error(virtual[present], truth),
         relative_error(linear_mean_swap(groups, source)[present], truth),
-        relative_error(reconstruction[present], groups.x[present]),
+        reconstruction_error(model, groups),
     )

@@ -6,13 +6,14 @@ import dataclasses
 import importlib.util
 import logging
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from rich.console import Console
 
 from symae_keras.data import GroupedData, check, load
 from symae_keras.errors import InputError
 from symae_keras.evaluation import Leakage, leakage
+from symae_keras.evaluation.leakage import MIN_GROUPS
 from symae_keras.folders import write_json
 from symae_keras.jobs.measure import measure
 from symae_keras.jobs.train import find_groups
@@ -20,9 +21,6 @@ from symae_keras.presets import load_recipe, one_line, recipe_file
 from symae_keras.runs import Run, file_hash, load_run
 
 _log = logging.getLogger("symae_keras")
-
-#: With fewer, the scores of probes are chance.
-_MIN_GROUPS: Final = 20
 
 
 def evaluate_run(
@@ -63,8 +61,8 @@ def _leakage(model: Any, groups: GroupedData) -> Leakage | None:
     if importlib.util.find_spec("sklearn") is None:
         _log.warning('leakage needs scikit-learn: pip install "symae_keras[data]"')
         return None
-    if len(groups) < _MIN_GROUPS:
-        _log.warning("leakage needs %d groups, not %d", _MIN_GROUPS, len(groups))
+    if len(groups) < MIN_GROUPS:
+        _log.warning("leakage needs %d groups, not %d", MIN_GROUPS, len(groups))
         return None
     try:
         with Console(stderr=True).status("Probing the codes"):

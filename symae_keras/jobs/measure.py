@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from symae_keras.data import GroupedData
-from symae_keras.evaluation import redatuming_error, relative_error
-from symae_keras.evaluation.batching import in_batches
+from symae_keras.evaluation import reconstruction_error, redatuming_error
 
 
 def measure(model: Any, groups: GroupedData, what: str) -> dict[str, Any]:
@@ -32,9 +31,5 @@ def measure(model: Any, groups: GroupedData, what: str) -> dict[str, Any]:
         metrics["redatuming_error"] = float(error)
         metrics["mean_swap_error"] = error.mean_swap
     else:
-        there = groups.present
-        reconstruction = in_batches(model.reconstruct, groups.x, groups.mask)
-        metrics["reconstruction_error"] = relative_error(
-            reconstruction[there], groups.x[there]
-        )
+        metrics["reconstruction_error"] = reconstruction_error(model, groups)
     return metrics

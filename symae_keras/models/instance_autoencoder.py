@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -166,8 +165,3 @@ class InstanceAutoencoder(AutoencoderBase):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the instances given."""
         return (input_shape[0], *self.instance_shape)
-
-    @property
-    def instance_size(self) -> int:
-        """Numbers in one instance."""
-        return math.prod(self.instance_shape)
