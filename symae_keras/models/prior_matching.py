@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import keras
-
 from symae_keras.layers.loss_term import LossTerm
-from symae_keras.models.instance_autoencoder import InstanceAutoencoder
+from symae_keras.models.generative import GenerativeAutoencoder
 from symae_keras.typing import Tensor
 
 
-class PriorMatchingAutoencoder(InstanceAutoencoder):
+class PriorMatchingAutoencoder(GenerativeAutoencoder):
     """Base of the autoencoders that match the codes of a batch to draws from N(0, 1).
 
     A subclass makes `matching`, a layer that hands on codes and adds a loss. Each
@@ -29,38 +24,9 @@ class PriorMatchingAutoencoder(InstanceAutoencoder):
 
     matching: LossTerm
 
-    def __init__(
-        self,
-        instance_shape: Sequence[int],
-        code_dim: int,
-        encoder: str | keras.Layer,
-        decoder: keras.Layer | None,
-        normalization: keras.layers.Normalization | None,
-        seed: int | None,
-        **kwargs: Any,
-    ) -> None:
-        if code_dim is None:
-            raise ValueError("`code_dim` must be a positive integer. Received: None")
-        super().__init__(
-            instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
-        )
-        self.sample_generator = keras.random.SeedGenerator(seed)
-
     def _assemble(self) -> None:
         self.matching.build((None, self.code_dim))
         super()._assemble()
 
     def _training_code(self, x: Tensor, training: bool | None = None) -> Tensor:
         return self.matching(self._code(x))
-
-    def sample(self, n_samples: int) -> Tensor:
-        """New instances, decoded from codes that are drawn from the prior.
-
-        Args:
-            n_samples: How many.
-
-        Returns:
-            Tensor `(n_samples, *instance_shape)`.
-        """
-        shape = (n_samples, self.code_dim)
-        return self.decode(keras.random.normal(shape, seed=self.sample_generator))

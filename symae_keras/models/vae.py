@@ -13,14 +13,14 @@ from symae_keras.losses import (
     BernoulliNegativeLogLikelihood,
     GaussianNegativeLogLikelihood,
 )
-from symae_keras.models.instance_autoencoder import InstanceAutoencoder
+from symae_keras.models.generative import GenerativeAutoencoder
 from symae_keras.typing import Tensor
 
 _LIKELIHOODS = ("gaussian", "bernoulli")
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class VAE(InstanceAutoencoder):
+class VAE(GenerativeAutoencoder):
     """Variational autoencoder, with the weight beta of a beta-VAE.
 
     With a posterior `q(z | x) = N(mean(x), variance(x))`, a prior `p(z) = N(0, 1)` and
@@ -92,8 +92,6 @@ class VAE(InstanceAutoencoder):
         super().__init__(
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
-        if code_dim is None:
-            raise ValueError("`code_dim` must be a positive integer. Received: None")
         if likelihood not in _LIKELIHOODS:
             raise ValueError(
                 "Invalid value received for argument `likelihood`. "
@@ -110,7 +108,6 @@ class VAE(InstanceAutoencoder):
         self.sampling = GaussianSampling(
             kl_weight, seed, free_bits, dtype=self.dtype_policy
         )
-        self.sample_generator = keras.random.SeedGenerator(seed)
         self._assemble()
 
     def likelihood_loss(self, scale: float = 1.0) -> keras.losses.Loss:
@@ -145,15 +142,3 @@ class VAE(InstanceAutoencoder):
         """
         decoded = super().decode(code)
         return ops.sigmoid(decoded) if self.likelihood == "bernoulli" else decoded
-
-    def sample(self, n_samples: int) -> Tensor:
-        """New instances, the means of `p(x | z)` for codes drawn from the prior.
-
-        Args:
-            n_samples: How many.
-
-        Returns:
-            Tensor `(n_samples, *instance_shape)`.
-        """
-        shape = (n_samples, self.code_dim)
-        return self.decode(keras.random.normal(shape, seed=self.sample_generator))
