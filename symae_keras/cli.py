@@ -38,8 +38,17 @@ Data = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Grouped data, a .npz file with x[, mask] or x and group, instead of the "
-        "recipe's own.",
+        help="Your data instead of the recipe's: .npz, .npy, .csv, HDF5, FITS, a "
+        "folder of spectra, images or shards.",
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The column or key of your data that tells the group; for a folder of "
+        "spectra a regular expression on the names of the files.",
+        show_default="group",
     ),
 ]
 Seed = Annotated[
@@ -129,6 +138,7 @@ def train(
         int | None,
         typer.Option(min=1, help="Passes over the data.", show_default="the recipe's"),
     ] = None,
+    group: Group = None,
     seed: Seed = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
@@ -140,7 +150,7 @@ def train(
     from symae_keras.jobs.train import train_run
     from symae_keras.tables import print_metrics
 
-    folder, metrics = train_run(recipe, data, out, epochs, seed, resume, force)
+    folder, metrics = train_run(recipe, data, out, epochs, seed, resume, force, group)
     if metrics is None:
         print(f"{folder} is complete already.")
         return
@@ -163,13 +173,14 @@ def evaluate(
         bool,
         typer.Option(help="Probe the codes, where true parameters are known."),
     ] = True,
+    group: Group = None,
 ) -> None:
     """Judge a trained run and write the metrics into its folder."""
     _import_backend()
     from symae_keras.jobs.evaluate import evaluate_run
     from symae_keras.tables import print_leakage, print_metrics
 
-    file, metrics, leaks = evaluate_run(run, data, leakage)
+    file, metrics, leaks = evaluate_run(run, data, leakage, group)
     print_metrics(metrics)
     if leaks is not None:
         print_leakage(leaks)
@@ -190,14 +201,17 @@ def redatum(
             "in either file.",
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The .npz file to write.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The .npz or .csv file to write.")
+    ],
+    group: Group = None,
     force: Force = False,
 ) -> None:
     """Make virtual instances: the states of A under the nuisances of B."""
     _import_backend()
     from symae_keras.jobs.redatum import redatum_files
 
-    virtual = redatum_files(run, coherent_from, nuisance_from, out, force)
+    virtual = redatum_files(run, coherent_from, nuisance_from, out, force, group)
     print(f"{out}: x {virtual.x.shape}")
 
 
@@ -238,6 +252,7 @@ def compare_models(
             metavar="DIR", help="The folder to make, or to go on in after a stop."
         ),
     ] = Path("symae_compare"),
+    group: Group = None,
 ) -> None:
     """Train models on the same data and put them into one table and one figure."""
     _import_backend()
@@ -245,8 +260,56 @@ def compare_models(
     from symae_keras.tables import print_comparison
 
     names = None if models is None else [each.strip() for each in models.split(",")]
-    print_comparison(compare_run(out, data, names, seeds, quick, encoder))
+    print_comparison(compare_run(out, data, names, seeds, quick, encoder, group))
     print(f"{out}: comparison.md, comparison.csv, rows.csv and the figure")
+
+
+data_app = typer.Typer(help="Look at data and convert them.")
+app.add_typer(data_app, name="data")
+
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Files or folders, in order.")
+]
+
+
+@data_app.command()
+def describe(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file or folder.")],
+    group: Group = None,
+) -> None:
+    """Say what is in a file: sizes, what is missing, variances, warnings."""
+    from symae_keras.jobs.sources import describe_file
+
+    print(describe_file(file, group))
+
+
+@data_app.command()
+def convert(
+    files: Files,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to make.")],
+    group: Group = None,
+    shard_mb: Annotated[int, typer.Option(min=1, help="Size of a file in MiB.")] = 256,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted conversion.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Write data into checksummed shards, for sets that do not fit into memory."""
+    from symae_keras.jobs.convert import convert
+
+    print(f"{out}: {convert(files, out, group, shard_mb, resume, force)!r}")
+
+
+@data_app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of shards.")],
+) -> None:
+    """Read all shards once and compare checksums."""
+    from symae_keras.data import Shards
+
+    shards = Shards(folder)
+    shards.verify()
+    print(f"{folder}: {shards!r}, all checksums fit")
 
 
 def _import_backend() -> None:

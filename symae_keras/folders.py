@@ -17,6 +17,8 @@ from symae_keras.errors import InputError
 
 #: Where a folder keeps a state to go on from until it is complete.
 CHECKPOINT: Final = "checkpoint"
+#: What is there in a folder that is complete.
+_LAST: Final = ("model.keras", "manifest.json")
 
 
 class Interrupted(Exception):
@@ -58,6 +60,14 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON with indentation, in one step."""
     with written_aside(path) as aside:
         aside.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file, `None` where there is none that can be read."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def check_writable(path: Path) -> None:
@@ -120,7 +130,7 @@ class Draft:
                 f"{self._old} is left over from a replaced folder; move it away."
             )
         in_use, left_over = _in_use(self._place), _in_use(self._aside)
-        finished = in_use and (self._place / "model.keras").is_file()
+        finished = in_use and any((self._place / each).is_file() for each in _LAST)
         #: Whether `out` is complete and to be left as it is.
         self.complete = bool(resume) and finished and not (left_over and force)
         #: Whether there is a run aside to go on with.

@@ -12,9 +12,17 @@ from keras import ops
 from symae_keras.typing import Tensor
 
 
+class PixelwiseLoss(keras.losses.Loss):
+    """Base of losses that give one value a pixel and leave the mean to the reduction.
+
+    So they take weights of pixels, `sample_weight` of the shape of the data, and masks
+    of instances.
+    """
+
+
 @keras.saving.register_keras_serializable(package="symae_keras")
-class RelativeMeanSquaredError(keras.losses.Loss):
-    """Mean squared error over the variance of the data.
+class RelativeMeanSquaredError(PixelwiseLoss):
+    """Mean squared error over the variance of the data, weighted pixel by pixel.
 
     Small units would give gradients below the epsilon of an optimiser; dividing by the
     variance makes the loss the same in all units: 1 for a model that always gives the
@@ -22,7 +30,8 @@ class RelativeMeanSquaredError(keras.losses.Loss):
 
     Args:
         variance: Variance of the data, a positive number, such as
-            `symae_keras.training.data_variance` gives.
+            `symae_keras.training.data_variance` gives. Defaults to 1, the mean squared
+            error in data units.
         reduction: As in every `keras.losses.Loss`. Defaults to
             `"sum_over_batch_size"`.
 
@@ -31,11 +40,17 @@ class RelativeMeanSquaredError(keras.losses.Loss):
     >>> loss = RelativeMeanSquaredError(variance=4.0)
     >>> float(loss(ops.zeros((1, 2)), 2.0 * ops.ones((1, 2))))
     1.0
+
+    With the inverse variance of each pixel as its weight, 0 for bad pixels:
+
+    >>> weights = ops.convert_to_tensor([[1.0, 0.0]])
+    >>> float(loss(ops.zeros((1, 2)), 2.0 * ops.ones((1, 2)), sample_weight=weights))
+    0.5
     """
 
     def __init__(
         self,
-        variance: float,
+        variance: float = 1.0,
         reduction: str = "sum_over_batch_size",
         name: str = "relative_mean_squared_error",
         **kwargs: Any,
@@ -49,21 +64,21 @@ class RelativeMeanSquaredError(keras.losses.Loss):
         self.variance = float(variance)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Mean over the last axis, divided by the variance."""
+        """Squared difference of every pixel, divided by the variance."""
         # Divided before squaring, which could underflow in float32.
         difference = (y_pred - y_true) / self.variance**0.5
-        return ops.mean(ops.square(difference), axis=-1)
+        return ops.square(difference)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the loss."""
         return {**super().get_config(), "variance": self.variance}
 
 
-class _NegativeLogLikelihood(keras.losses.Loss):
+class _NegativeLogLikelihood(PixelwiseLoss):
     """Mean over instances of a sum over the numbers of each.
 
-    Losses reduce the last axis and Keras takes the mean over all others, so that masks
-    of whole instances work; times the size of an instance, the mean is its sum.
+    Keras takes the mean over everything; times the size of an instance, it is the mean
+    over instances of their sums.
     """
 
     def __init__(
@@ -76,9 +91,8 @@ class _NegativeLogLikelihood(keras.losses.Loss):
         raise NotImplementedError
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Mean over the last axis, times the size of an instance."""
-        size = math.prod(self.instance_shape)
-        return size * ops.mean(self._nats(y_true, y_pred), axis=-1)
+        """Nats of every pixel, times the size of an instance."""
+        return math.prod(self.instance_shape) * self._nats(y_true, y_pred)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the loss."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from symae_keras.data import batches
+from symae_keras.data import Shards, batches
 from symae_keras.data.groups import Array, GroupedData
+from symae_keras.layers.standardization import Standardization, pixel_moments
 from symae_keras.losses import RelativeMeanSquaredError
 
 
@@ -54,12 +54,18 @@ class Recipe(Training):
     data: Callable[[int], GroupedData] | None = None
 
 
-def data_variance(groups: GroupedData) -> float:
-    """Variance of the present instances pixel by pixel, averaged over pixels."""
-    return float(np.var(groups.x[groups.present], axis=0, dtype="float64").mean())
+Groups = GroupedData | Shards
 
 
-def normalization(groups: GroupedData) -> keras.layers.Normalization:
+def data_variance(groups: Groups) -> float:
+    """Variance of good pixels, each around its mean, averaged over pixels.
+
+    That of shards is that of a sample.
+    """
+    return pixel_moments(*_arrays(groups)).variance
+
+
+def normalization(groups: Groups) -> Standardization:
     """A layer that takes off the mean instance and divides by one common scale.
 
     One scale for all pixels keeps their relative weight: dividing each by its own
@@ -67,22 +73,25 @@ def normalization(groups: GroupedData) -> keras.layers.Normalization:
     is over the pixels too, one value a channel.
 
     Args:
-        groups: Training data.
+        groups: Training data; of shards a sample is looked at.
 
     Returns:
-        A `keras.layers.Normalization`, for `SymAE(normalization=...)`.
+        A `Standardization`, for `SymAE(normalization=...)`.
     """
-    instances = groups.x[groups.present].astype("float64")
-    # Normalization keeps the last axis only, which is the pixels of a spectrum.
-    axes = tuple(range(instances.ndim - 1))
-    mean: Array = instances.mean(axis=axes)
-    variance = np.full_like(mean, data_variance(groups))
-    return keras.layers.Normalization(mean=mean, variance=variance)
+    return Standardization.of(*_arrays(groups))
+
+
+def _arrays(groups: Groups) -> tuple[Array, Array | None, Array | None, int]:
+    if isinstance(groups, Shards):
+        groups = groups.sample()
+    mask = groups.model_mask
+    instances, pixels = (mask, None) if groups.masks < 2 else (None, mask)
+    return groups.x, instances, pixels, len(groups.instance_shape)
 
 
 def train(
     model: keras.Model,
-    groups: GroupedData,
+    groups: Groups,
     training: Training,
     seed: int = 0,
     validation: GroupedData | None = None,

@@ -26,9 +26,15 @@ class Reference:
             raise InputError(f"This {name} is not fitted: call `fit(groups)` first.")
 
     def _gather(self, x: Array, mask: Array | None) -> GroupedData:
-        """Groups of instances of the shape that was fitted."""
+        """Groups of instances of the shape that was fitted; masks are as for models."""
         self._check_fitted()
-        groups = GroupedData(np.asarray(x), None if mask is None else np.asarray(mask))
+        x = np.asarray(x)
+        mask = None if mask is None else np.asarray(mask)
+        if mask is not None and mask.shape == x.shape:
+            present = np.asarray(mask.any(axis=tuple(range(2, x.ndim))))
+            groups = GroupedData(x, mask=present, pixel_mask=mask)
+        else:
+            groups = GroupedData(x, mask)
         if groups.instance_shape != self.instance_shape_:
             raise InputError(
                 f"Expected instances of the shape {self.instance_shape_} that was "

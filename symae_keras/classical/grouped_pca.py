@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Self
 
-from symae_keras.classical.base import check_finite, import_sklearn
-from symae_keras.classical.mean_codes import MeanCodes, means_and_deviations
+from symae_keras.classical.base import import_sklearn
+from symae_keras.classical.mean_codes import MeanCodes
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.models.grouped_autoencoder import Codes
@@ -78,8 +78,7 @@ class GroupedPCA(MeanCodes):
         """
         pca = import_sklearn("decomposition").PCA
         present = groups.present
-        check_finite(groups.x[present])
-        means, deviations = means_and_deviations(groups)
+        means, deviations = self._fit_means(groups)
         means, deviations = means[present.any(axis=1)], deviations[present]
         for name, size, rows in (
             ("coherent_dim", self.coherent_dim, len(means) - 1),
@@ -98,7 +97,6 @@ class GroupedPCA(MeanCodes):
         self.mean_ = between.mean_
         self.coherent_components_ = between.components_
         self.nuisance_components_ = within.components_
-        self.instance_shape_ = groups.instance_shape
         return self
 
     def _code_sizes(self) -> tuple[int, int]:

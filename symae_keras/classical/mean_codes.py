@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from symae_keras.classical.base import Reference
+from symae_keras.classical.base import Reference, check_finite
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.models.grouped_autoencoder import Codes
@@ -13,9 +13,25 @@ from symae_keras.models.grouped_autoencoder import Codes
 class MeanCodes(Reference):
     """Base of the references that split a group in its mean and the deviations.
 
-    A subclass has `fit`, and three functions of flattened instances: `_code_sizes`,
-    `_code` and `_decode`.
+    A subclass has `fit`, which calls `_fit_means`, and three functions of flattened
+    instances: `_code_sizes`, `_code` and `_decode`.
+
+    Attributes:
+        fill_: Mean instance of the training groups, `(pixels,)`. It stands for pixels
+            that are bad in all instances of a group.
     """
+
+    fill_: Array
+
+    def _fit_means(self, groups: GroupedData) -> tuple[Array, Array]:
+        """Means and deviations of training groups; takes note of their shape."""
+        good = np.broadcast_to(groups.good_pixels, groups.x.shape)
+        check_finite(np.where(good, groups.x, 0.0))
+        total = groups.x.sum(axis=(0, 1), where=good, dtype="float64")
+        fill = total / np.maximum(good.sum(axis=(0, 1)), 1)
+        self.fill_ = fill.reshape(-1)
+        self.instance_shape_ = groups.instance_shape
+        return means_and_deviations(groups, self.fill_)
 
     def _code_sizes(self) -> tuple[int, int]:
         """Sizes of the coherent and of the nuisance code."""
@@ -34,14 +50,16 @@ class MeanCodes(Reference):
 
         Args:
             x: `(batch, instances, *instance_shape)`; any number of instances.
-            mask: Boolean `(batch, instances)`, True = present. Defaults to `None`.
+            mask: Boolean `(batch, instances)`, True = present, or of the shape of `x`,
+                True = good pixel. Defaults to `None`.
 
         Returns:
             `Codes(coherent, nuisance)`, float64 arrays `(batch, coherent_dim)` and
             `(batch, instances, nuisance_dim)`. Absent instances have the nuisance code
-            0; a group of absent instances alone is taken for blank.
+            0; a group of absent instances alone is taken for the mean instance.
         """
-        return self._code(*means_and_deviations(self._gather(x, mask)))
+        groups = self._gather(x, mask)
+        return self._code(*means_and_deviations(groups, self.fill_))
 
     def decode(self, coherent: Array, nuisance: Array) -> Array:
         """Decode one coherent code a group with the nuisance code of each instance.
@@ -112,22 +130,21 @@ class MeanCodes(Reference):
         return self.decode(coherent, nuisance)
 
 
-def means_and_deviations(groups: GroupedData) -> tuple[Array, Array]:
+def means_and_deviations(groups: GroupedData, fill: Array) -> tuple[Array, Array]:
     """Means over present instances, and what each instance has besides.
 
     Args:
-        groups: Groups; absent instances may hold anything.
+        groups: Groups; what is masked may be anything.
+        fill: Mean of pixels that no instance of a group shows, `(pixels,)`.
 
     Returns:
         float64 arrays `(groups, pixels)` and `(groups, instances, pixels)`; deviations
-        of absent instances are 0.
+        are 0 where masked.
     """
-    present = groups.present_pixels
-    total = np.where(present, groups.x, 0.0).sum(axis=1, dtype="float64", keepdims=True)
-    mean = total / np.maximum(present.sum(axis=1, keepdims=True), 1)
-    deviations = np.where(present, groups.x - mean, 0.0)
-    pixels = int(np.prod(groups.instance_shape))
-    return (
-        mean.reshape(len(groups), pixels),
-        deviations.reshape(*groups.x.shape[:2], pixels),
-    )
+    rows = (*groups.x.shape[:2], -1)
+    x = groups.x.reshape(rows)
+    good = groups.good_pixels.reshape(rows)
+    total = np.where(good, x, 0.0).sum(axis=1, dtype="float64")
+    count = good.sum(axis=1)
+    mean = np.where(count > 0, total / np.maximum(count, 1), fill)
+    return mean, np.where(good, x - mean[:, None], 0.0)

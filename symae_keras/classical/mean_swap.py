@@ -32,15 +32,16 @@ class MeanSwap(MeanCodes):
     """
 
     def fit(self, groups: GroupedData) -> Self:
-        """Take note of the shape of the instances.
+        """Take note of the shape of the instances, and of their mean.
 
         Args:
-            groups: Any groups.
+            groups: Any groups. The mean stands for pixels that no instance of a group
+                shows.
 
         Returns:
             The object itself.
         """
-        self.instance_shape_ = groups.instance_shape
+        self._fit_means(groups)
         return self
 
     def _code_sizes(self) -> tuple[int, int]:

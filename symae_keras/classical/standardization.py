@@ -78,7 +78,14 @@ class Standardization(Reference):
                 "Standardisation needs at least two groups that were measured on both "
                 f"instruments, {self.source} and {self.target}; received {both.sum()}."
             )
-        pairs = groups.x[both][:, [self.source, self.target]].astype("float64")
+        places = [self.source, self.target]
+        good = groups[both].take_instances(places).good_pixels
+        if not good.all():
+            raise InputError(
+                "Standardisation takes whole spectra, but pixels are masked; cut the "
+                "axis to the pixels that all spectra have, or fill them."
+            )
+        pairs = groups.x[both][:, places].astype("float64")
         check_finite(pairs)
         pairs = pairs.reshape(len(pairs), 2, -1)
         fitted = self._regress(pairs[:, 0], pairs[:, 1])

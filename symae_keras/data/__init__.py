@@ -6,17 +6,29 @@ from symae_keras.data.exposures import simulate_exposures
 from symae_keras.data.grouping import bag_by_label, group_by
 from symae_keras.data.groups import GroupedData
 from symae_keras.data.idx import load_idx
+from symae_keras.data.images import load_images
+from symae_keras.data.instance_batches import instance_batches
 from symae_keras.data.load import load
+from symae_keras.data.sampler import Sampler
+from symae_keras.data.save import save
 from symae_keras.data.shapes import simulate_shapes
+from symae_keras.data.shard_files import ShardWriter
+from symae_keras.data.shards import Shards
 
 __all__ = [
     "GroupedData",
+    "Sampler",
+    "ShardWriter",
+    "Shards",
     "bag_by_label",
     "batches",
     "check",
     "group_by",
+    "instance_batches",
     "load",
     "load_idx",
+    "load_images",
+    "save",
     "simulate_exposures",
     "simulate_shapes",
 ]

@@ -2,112 +2,188 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from symae_keras.data.groups import GroupedData
+from symae_keras.data.sampler import Draw, Sampler
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+Array = npt.NDArray[Any]
+
+
+class Source(Protocol):
+    """What batches are made of: groups in memory or on disk."""
+
+    @property
+    def present(self) -> Array:
+        """`(groups, instances)` bool."""
+
+    @property
+    def instance_shape(self) -> tuple[int, ...]:
+        """Shape of one instance."""
+
+    @property
+    def masks(self) -> int:
+        """0 where nothing is masked, 1 where instances are, 2 where pixels are."""
+
+    @property
+    def mean_weight(self) -> float | None:
+        """Mean weight of good pixels, `None` where there are no weights."""
+
+    def gather(self, group: Array, place: Array) -> tuple[Array, Array, Array | None]:
+        """Some instances, their good pixels and their weights.
+
+        Args:
+            group: `(batch,)`.
+            place: `(batch, instances)`.
+
+        Returns:
+            `x`, bools that broadcast to it, and weights or `None`.
+        """
+
+    def classes(self, key: str | npt.ArrayLike) -> Array:
+        """What is known of each group under a name."""
+
 
 def batches(
-    groups: GroupedData,
+    groups: Source,
     batch_size: int = 16,
-    instances: int | None = 8,
+    instances: int | tuple[int, int] | None = 8,
     seed: int = 0,
     shuffle: bool = True,
+    balance: str | npt.ArrayLike | None = None,
+    shard: tuple[int, int] = (0, 1),
+    first_epoch: int = 0,
 ) -> tf.data.Dataset:
     """Batch groups for training, with new instances of every group in every epoch.
 
     Every iteration over the dataset is an epoch: it visits each group once and draws
-    `instances` of its instances at random without replacement. A group with fewer
-    present instances gives all of them, followed by masked padding; what stands behind
-    the mask is emitted as zeros.
+    `instances` of its instances at random without replacement, so that groups count
+    alike whatever their size. A group with fewer present instances gives all of them,
+    followed by masked padding; what stands behind a mask is emitted as zeros.
 
-    Two datasets made from the same data with the same arguments give the same first
-    epoch, the same second epoch and so on. As everywhere in TensorFlow, a global seed
-    (`keras.utils.set_random_seed`), if set, takes part in the draw.
+    Draws are functions of seed, epoch and step alone: the same arguments always give
+    the same batches.
 
     Args:
-        groups: The data.
+        groups: `GroupedData` or `Shards`.
         batch_size: Groups in a batch; the last batch of an epoch may be smaller.
-        instances: Instances drawn from each group. `None` takes all of them, in order.
+        instances: Instances drawn from each group; a pair `(least, most)` draws their
+            number anew for each batch, 2 makes pairs; `None` takes all, in order.
         seed: Seed of the order of the groups and of the draw of the instances.
         shuffle: Whether groups come in a new order in every epoch.
+        balance: A class for each group, a key of its state or metadata or an array
+            `(groups,)`: an epoch then has as many groups of each class, so that groups
+            of rare ones come more than once. Defaults to `None`, each group once.
+        shard: This worker's number and how many there are. Each gets its part of every
+            batch; together they see what one worker would.
+        first_epoch: Number of the first epoch, to go on where a run stopped.
 
     Returns:
-        `tf.data.Dataset` of known cardinality that yields `(inputs, targets)`. Targets
-        are `x (batch, instances, *instance_shape)` float32. Inputs are the same `x`
-        where `groups.mask` is `None`, else `{"instances": x, "mask": m}` with
-        `m (batch, instances)` bool.
+        `tf.data.Dataset` of known cardinality that yields `(inputs, targets)`, or
+        `(inputs, targets, weights)` where pixels have weights. Targets are
+        `x (batch, instances, *instance_shape)` float32. Inputs are the same `x` where
+        nothing is masked, else `{"instances": x, "mask": m}` with
+        `m (batch, instances)` bool, or of the shape of `x` where pixels are masked.
+        Weights are of the shape of `x`, divided by their mean over good pixels of all
+        groups, so that losses keep their size.
 
     Raises:
-        InputError: There are no groups, `batch_size` is below 1, or `instances` is
-            below 1 or above the instances of a group.
+        InputError: There are no groups, or a number is out of range.
 
     Example:
+    >>> from symae_keras.data import GroupedData
     >>> groups = GroupedData(np.zeros((40, 12, 64), "float32"))
     >>> train = batches(groups, batch_size=16, instances=8)
     >>> [targets.shape[0] for inputs, targets in train]
     [16, 16, 8]
     """
-    if len(groups) == 0:
-        raise InputError("There must be at least one group; received none.")
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1; received {batch_size}.")
-    total = groups.n_instances
-    if instances is not None and not 1 <= instances <= total:
-        raise InputError(
-            f"instances must be between 1 and the {total} instances of a group, or "
-            f"None for all of them; received {instances}."
-        )
+    classes = None if balance is None else groups.classes(balance)
+    sampler = Sampler(groups.present, batch_size, instances, seed, shuffle, classes)
+    _check_shard(sampler, *shard)
+    mean_weight = groups.mean_weight
+
+    def make(epoch: Any, step: Any) -> list[Array]:
+        draw = _part(sampler.draw(int(epoch), int(step)), *shard)
+        x, good, weights = groups.gather(draw.group, draw.place)
+        if groups.masks == 0:
+            return [x]
+        x = np.where(good, x, np.float32(0))
+        mask = draw.present if groups.masks == 1 else np.broadcast_to(good, x.shape)
+        if mean_weight is None or weights is None:
+            return [x, mask]
+        return [x, mask, np.where(good, weights, 0) / np.float32(mean_weight)]
+
     import tensorflow as tf
 
-    masked = groups.mask is not None
-    x = groups.x.astype("float32", copy=False)
-    if masked:
-        x = np.where(groups.present_pixels, x, np.float32(0))
-    # The map below runs on the CPU: data placed on a GPU would travel every step.
-    with tf.device("CPU:0"):
-        rows = tf.constant(x.reshape(-1, *groups.instance_shape))
-        present = tf.constant(groups.present)
-        present_rows = tf.reshape(present, [-1])
+    least, most = sampler.bounds or (groups.present.shape[1],) * 2
+    pixels = (None, least if least == most else None, *groups.instance_shape)
+    shapes = [pixels, pixels[:2] if groups.masks == 1 else pixels, pixels]
+    given = [tf.float32, tf.bool, tf.float32]
+    count = 1 + (groups.masks > 0) + (mean_weight is not None)
 
-    def gather(group: Any, place: Any) -> Any:
-        row = group[:, None] * total + place
-        targets = tf.gather(rows, row)
-        if not masked:
-            return targets, targets
-        mask = tf.gather(present_rows, row)
-        return {"instances": targets, "mask": mask}, targets
+    def load(epoch: Any, step: Any) -> Any:
+        arrays = tf.numpy_function(make, [epoch, step], given[:count])
+        for array, shape in zip(arrays, shapes, strict=False):
+            array.set_shape(shape)
+        x, *more = arrays
+        inputs = {"instances": x, "mask": more[0]} if more else x
+        return (inputs, x, *more[1:])
 
-    def take_all(group: Any) -> Any:
-        return gather(group, tf.range(total, dtype=tf.int64)[None])
+    return numbered_epochs(len(sampler), load, itertools.count(first_epoch))
 
-    def draw(group: Any, salt: Any) -> Any:
-        # The places of the largest of `total` random keys are a draw without
-        # replacement; keys of present instances are lifted above all others.
-        key = tf.random.stateless_uniform((tf.size(group), total), salt)
-        if masked:
-            key += tf.cast(tf.gather(present, group), key.dtype)
-        place = tf.math.top_k(key, instances).indices
-        return gather(group, tf.cast(place, tf.int64))
 
-    order = tf.data.Dataset.range(len(groups))
-    if shuffle:
-        order = order.shuffle(len(groups), seed=seed, reshuffle_each_iteration=True)
-    order = order.batch(batch_size)
-    if instances is None:
-        dataset = order.map(take_all)
-    else:
-        salts = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
-        dataset = tf.data.Dataset.zip(order, salts).map(draw)
+def numbered_epochs(
+    steps: int, load: Callable[[Any, Any], Any], numbers: Iterator[int]
+) -> tf.data.Dataset:
+    """A dataset each of whose iterations is an epoch with a number of its own.
+
+    Args:
+        steps: Batches in an epoch.
+        load: Function of the tensors of epoch and step that returns a batch.
+        numbers: The numbers of the epochs.
+    """
+    import tensorflow as tf
+
+    # Every iteration asks for its number, once.
+    epoch = tf.data.Dataset.from_generator(
+        lambda: iter([next(numbers)]), output_signature=tf.TensorSpec((), tf.int64)
+    )
+    each_step = tf.data.Dataset.range(steps)
+    dataset = (
+        epoch.flat_map(lambda number: each_step.map(lambda step: (number, step)))
+        .map(load)
+        .apply(tf.data.experimental.assert_cardinality(steps))
+    )
     # Workers take turns at the batches of one common draw; there are no files to share.
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA
     )
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def _part(draw: Draw, index: int, count: int) -> Draw:
+    """A worker's part of a batch."""
+    return Draw(*(np.array_split(each, count)[index] for each in draw))
+
+
+def _check_shard(sampler: Sampler, index: int, count: int) -> None:
+    if not 0 <= index < count:
+        raise InputError(
+            "shard must be the number of a worker, from 0, and how many there are; "
+            f"received {(index, count)}."
+        )
+    last = len(sampler.present) - (len(sampler) - 1) * sampler.batch_size
+    if count > last:
+        raise InputError(
+            f"The last batch of an epoch has {last} groups, too few for {count} "
+            "workers; choose another batch_size."
+        )

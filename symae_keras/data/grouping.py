@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -42,16 +44,40 @@ def group_by(x: npt.ArrayLike, ids: npt.ArrayLike) -> GroupedData:
             "x must have the axes (rows, *instance_shape), at least two; received "
             f"shape {x.shape}."
         )
-    _check_names("ids", ids, "row", len(x))
+    names, mask, pad = padding(ids, len(x))
+    return GroupedData(pad(x), mask=mask, ids=names)
+
+
+def padding(
+    ids: Array, rows: int
+) -> tuple[Array, Array | None, Callable[[Array], Array]]:
+    """How to gather rows in groups; for arrays that belong together.
+
+    Args:
+        ids: The group of each row, shape `(rows,)`.
+        rows: Number of rows.
+
+    Returns:
+        The distinct ids in sorted order; the mask `(groups, instances)`, or `None` if
+        all groups have the same size; and the function that takes an array
+        `(rows, ...)` to `(groups, instances, ...)`, zeros behind the mask.
+
+    Raises:
+        InputError: There are no rows, or `ids` does not name the group of every row.
+    """
+    _check_names("ids", ids, "row", rows)
     names, which = np.unique(ids, return_inverse=True)
     counts = np.bincount(which)
     order = np.argsort(which, kind="stable")
-    place = np.arange(len(x)) - np.repeat(np.cumsum(counts) - counts, counts)
-
-    padded = np.zeros((len(names), counts.max(), *x.shape[1:]), x.dtype)
-    padded[which[order], place] = x[order]
+    place = np.arange(rows) - np.repeat(np.cumsum(counts) - counts, counts)
     mask = np.arange(counts.max()) < counts[:, None]
-    return GroupedData(padded, mask=None if mask.all() else mask, ids=names)
+
+    def pad(values: Array) -> Array:
+        padded = np.zeros((*mask.shape, *values.shape[1:]), values.dtype)
+        padded[which[order], place] = values[order]
+        return padded
+
+    return names, None if mask.all() else mask, pad
 
 
 def bag_by_label(

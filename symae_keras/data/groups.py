@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from symae_keras.data.describe import Description, describe
+from symae_keras.data.split import split_names
 from symae_keras.errors import InputError
 
 Array = npt.NDArray[Any]
 Parameters = Mapping[str, Array]
 Render = Callable[[Parameters, Parameters], Array]
 
+#: Fields whose values have one row a group, and those with one entry an instance.
+_OF_GROUPS = ("state", "group_metadata")
+_OF_INSTANCES = ("nuisance", "instance_metadata")
+_OF_PIXELS = ("pixel_mask", "weights")
+_GROUPS_AT_ONCE = 1024
+
 
 # eq=False: comparing arrays field by field has no single truth value.
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroupedData:
     """Instances gathered in groups; the instances of a group share one hidden state.
+
+    Arrays are kept as they come, memory-mapped ones included, and slices of groups are
+    views; index arrays copy what they select.
 
     Args:
         x: Instances, shape `(groups, instances, *instance_shape)`, channels last.
@@ -28,7 +39,16 @@ class GroupedData:
         state: True parameters of each group, arrays `(groups, ...)`; simulators only.
         nuisance: True parameters of each instance, arrays `(groups, instances, ...)`;
             simulators only.
-        ids: The name of each group, shape `(groups,)`.
+        ids: The name of each group, shape `(groups,)`. Groups of one name are of one
+            state.
+        pixel_mask: True = good pixel, bool, of the shape of `x` or one that broadcasts
+            to it, such as `(pixels,)` for gaps that all instances share. `None` means
+            that all pixels of present instances are good.
+        weights: Weight of each pixel in the loss, such as its inverse variance; finite,
+            not negative, of the shape of `x` or one that broadcasts to it.
+        group_metadata: What is known about each group, arrays `(groups, ...)`.
+        instance_metadata: What is known about each instance, arrays
+            `(groups, instances, ...)`.
         axis: Physical value of each pixel, shape `(pixels,)`.
         axis_label: What the axis is, with its unit: "wavelength (nm)".
         render: Function of state and nuisance parameters (dicts of arrays with one
@@ -50,12 +70,16 @@ class GroupedData:
     state: Parameters = dataclasses.field(default_factory=dict)
     nuisance: Parameters = dataclasses.field(default_factory=dict)
     ids: Array | None = None
+    pixel_mask: Array | None = None
+    weights: Array | None = None
+    group_metadata: Parameters = dataclasses.field(default_factory=dict)
+    instance_metadata: Parameters = dataclasses.field(default_factory=dict)
     axis: Array | None = None
     axis_label: str = "pixel"
     render: Render | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        x = np.asarray(self.x)
+        x = np.asanyarray(self.x)  # keeps a memory map what it is
         if x.ndim < 3:
             raise InputError(
                 "x must have the axes (groups, instances, *instance_shape), at least "
@@ -74,20 +98,23 @@ class GroupedData:
                     "mask must have the shape (groups, instances) of x, here "
                     f"{x.shape[:2]}; received {mask.shape}."
                 )
-            # astype(bool) alone would turn the text "False" and NaN into True.
-            if mask.dtype.kind not in "buif" or not np.isin(mask, (0, 1)).all():
-                raise InputError(
-                    "mask must hold True (present) and False, or 1 and 0; received "
-                    f"other values of dtype {mask.dtype}."
-                )
-            object.__setattr__(self, "mask", mask.astype(bool))
-        for name, leading in (("state", 1), ("nuisance", 2)):
-            for key, value in getattr(self, name).items():
-                if np.shape(value)[:leading] != x.shape[:leading]:
-                    raise InputError(
-                        f"{name}[{key!r}] must start with the axes "
-                        f"{x.shape[:leading]}; received shape {np.shape(value)}."
-                    )
+            object.__setattr__(self, "mask", _as_bool("mask", mask, "present"))
+        if self.pixel_mask is not None:
+            bools = _as_bool("pixel_mask", np.asanyarray(self.pixel_mask), "good")
+            pixels = _over_instances("pixel_mask", bools, x.shape)
+            object.__setattr__(self, "pixel_mask", pixels)
+        if self.weights is not None:
+            weights = _check_weights(np.asanyarray(self.weights))
+            weights = _over_instances("weights", weights, x.shape)
+            object.__setattr__(self, "weights", weights)
+        for names, leading in ((_OF_GROUPS, 1), (_OF_INSTANCES, 2)):
+            for name in names:
+                for key, value in getattr(self, name).items():
+                    if np.shape(value)[:leading] != x.shape[:leading]:
+                        raise InputError(
+                            f"{name}[{key!r}] must start with the axes "
+                            f"{x.shape[:leading]}; received shape {np.shape(value)}."
+                        )
         if self.ids is not None and len(self.ids) != len(x):
             raise InputError(
                 f"ids must name each of the {len(x)} groups; received {len(self.ids)}."
@@ -97,6 +124,8 @@ class GroupedData:
                 f"axis must have the shape (pixels,), here {x.shape[2:3]}; received "
                 f"{np.shape(self.axis)}."
             )
+
+    # === Sizes and masks ===
 
     @property
     def n_groups(self) -> int:
@@ -121,29 +150,119 @@ class GroupedData:
         return self.mask
 
     @property
-    def present_pixels(self) -> Array:
-        """`present` with an axis of length 1 for each pixel axis, to go with `x`."""
+    def good_pixels(self) -> Array:
+        """True = a good pixel of a present instance; it broadcasts to `x`.
+
+        Pixels of weight 0 are bad. Of the shape of `x` where there is a `pixel_mask` or
+        `weights`, else `(groups, instances, 1, ...)`.
+        """
         axes = (1,) * len(self.instance_shape)
-        return self.present.reshape(self.present.shape + axes)
+        good = self.present.reshape(self.present.shape + axes)
+        if self.pixel_mask is not None:
+            good = good & self.pixel_mask
+        return good if self.weights is None else good & (self.weights > 0)
+
+    @property
+    def model_mask(self) -> Array | None:
+        """What models take as `mask`.
+
+        `None` where nothing is masked, `(groups, instances)` where instances are, and
+        of the shape of `x` where pixels are.
+        """
+        if self.pixel_mask is None and self.weights is None:
+            return self.mask
+        return self.good_pixels
+
+    @property
+    def masks(self) -> int:
+        """0 where nothing is masked, 1 where instances are, 2 where pixels are."""
+        if self.pixel_mask is None and self.weights is None:
+            return 0 if self.mask is None else 1
+        return 2
+
+    @property
+    def mean_weight(self) -> float | None:
+        """Mean weight of good pixels, `None` where there are no weights."""
+        if self.weights is None:
+            return None
+        total, count = 0.0, 0.0
+        for start in range(0, len(self), _GROUPS_AT_ONCE):
+            part = self[start : start + _GROUPS_AT_ONCE]
+            weights: Any = part.weights
+            total += float(np.where(part.good_pixels, weights, 0.0).sum())
+            count += float(part.good_pixels.sum())
+        return total / count if count else 1.0
+
+    def gather(self, group: Array, place: Array) -> tuple[Array, Array, Array | None]:
+        """Some instances of some groups, for batches.
+
+        Args:
+            group: Indices `(batch,)`.
+            place: Indices `(batch, instances)` of instances.
+
+        Returns:
+            `x (batch, instances, *instance_shape)` float32, bools that broadcast to it
+            and are True for good pixels of present instances, and weights or `None`.
+        """
+        chosen = group[:, None], place
+        x = self.x[chosen].astype("float32", copy=False)
+        good = self.present[chosen].reshape(place.shape + (1,) * (x.ndim - 2))
+        if self.pixel_mask is not None:
+            good = good & self.pixel_mask[chosen]
+        weights = None
+        if self.weights is not None:
+            weights = self.weights[chosen]
+            good = good & (weights > 0)
+        return x, good, weights
+
+    def classes(self, key: str | npt.ArrayLike) -> Array:
+        """A class for each group, to balance or to stratify by.
+
+        Args:
+            key: A name in `state` or `group_metadata`, or an array `(groups,)`.
+
+        Raises:
+            InputError: Nothing of that name is known of each group.
+        """
+        if not isinstance(key, str):
+            return np.asarray(key)
+        known = {**self.state, **self.group_metadata}
+        if key not in known:
+            raise InputError(
+                f"Nothing called {key!r} is known of each group; there is "
+                f"{', '.join(sorted(known)) or 'nothing at all'}."
+            )
+        return known[key]
 
     def __len__(self) -> int:
         return self.n_groups
 
-    def __getitem__(self, index: Any) -> GroupedData:
+    def describe(self) -> Description:
+        """Sizes, what is missing, and variances between and within groups.
+
+        Returns:
+            A `Description`; print it.
+
+        Example:
+        >>> x = np.random.default_rng(0).normal(size=(30, 5, 64))
+        >>> print(GroupedData(x).describe())
+        30 groups of 5 instances of shape (64,), 150 instances in all, no state known
+        missing: 0 instances, 0.0 % of pixels
+        variance between groups 0, within groups 1 (of 1.0)
+        warning: groups differ by no more than chance: is the grouping right?
+        """
+        return describe(self)
+
+    # === Selection ===
+
+    def __getitem__(self, index: Any) -> Self:
         """Select groups by slice, index array or boolean array."""
         if isinstance(index, (int, np.integer)):
             # IndexError past the end is also what stops a `for` loop over the groups.
-            index = [range(self.n_groups)[index]]
-        return dataclasses.replace(
-            self,
-            x=self.x[index],
-            mask=None if self.mask is None else self.mask[index],
-            state={k: v[index] for k, v in self.state.items()},
-            nuisance={k: v[index] for k, v in self.nuisance.items()},
-            ids=None if self.ids is None else np.asarray(self.ids)[index],
-        )
+            index = slice(*_one(range(self.n_groups)[index]))
+        return self._select(index, (*_OF_GROUPS, *_OF_INSTANCES), ("x", "mask", "ids"))
 
-    def take_instances(self, index: Any) -> GroupedData:
+    def take_instances(self, index: Any) -> Self:
         """Select along the instance axis, the same places in every group.
 
         Args:
@@ -152,16 +271,25 @@ class GroupedData:
         Returns:
             The same groups with fewer (or reordered) instances.
         """
-        return dataclasses.replace(
-            self,
-            x=self.x[:, index],
-            mask=None if self.mask is None else self.mask[:, index],
-            nuisance={k: v[:, index] for k, v in self.nuisance.items()},
-        )
+        return self._select((slice(None), index), _OF_INSTANCES, ("x", "mask"))
+
+    def _select(
+        self, index: Any, mappings: tuple[str, ...], arrays: tuple[str, ...]
+    ) -> Self:
+        chosen: dict[str, Any] = {}
+        for name in (*arrays, *_OF_PIXELS):
+            value = getattr(self, name)
+            chosen[name] = None if value is None else np.asanyarray(value)[index]
+        for name in mappings:
+            chosen[name] = {k: v[index] for k, v in getattr(self, name).items()}
+        return dataclasses.replace(self, **chosen)
 
     def split(
-        self, train: float = 0.8, seed: int = 0
-    ) -> tuple[GroupedData, GroupedData]:
+        self,
+        train: float = 0.8,
+        seed: int = 0,
+        stratify: str | npt.ArrayLike | None = None,
+    ) -> tuple[Self, Self]:
         """Split by state, never by row: a group is on one side as a whole.
 
         Groups that carry the same id stay together.
@@ -169,25 +297,40 @@ class GroupedData:
         Args:
             train: Fraction of the states in the first part, between 0 and 1.
             seed: Seed of the permutation.
+            stratify: A class for each group, of which both parts get the same shares:
+                a key of `group_metadata` or `state`, or an array `(groups,)`. Defaults
+                to `None`, one draw for all.
 
         Returns:
             Two `GroupedData`, neither of them empty.
 
         Raises:
-            InputError: `train` is not inside (0, 1) or there are fewer than two states.
+            InputError: `train` is not inside (0, 1), there are fewer than two states,
+                or `stratify` does not give one class to each state.
         """
-        if not 0.0 < train < 1.0:
-            raise InputError(f"train must be between 0 and 1; received {train}.")
+        if stratify is not None:
+            stratify = self.classes(stratify)
         names = np.arange(self.n_groups) if self.ids is None else np.asarray(self.ids)
-        states, which = np.unique(names, return_inverse=True)
-        if len(states) < 2:
-            raise InputError(
-                f"A split needs at least two states; received {len(states)}."
-            )
-        order = np.random.default_rng(seed).permutation(len(states))
-        n_train = min(max(round(train * len(states)), 1), len(states) - 1)
-        first = np.isin(which.reshape(-1), order[:n_train])
+        first = split_names(names, train, seed, stratify)
         return self[first], self[~first]
+
+    def map_instances(self, function: Callable[..., Any]) -> Self:
+        """Apply a layer or function to all instances, such as a `MedianNormalization`.
+
+        Args:
+            function: Called with `x`, and with `pixel_mask=` where pixels are masked;
+                it gives an array or tensor of the same shape.
+
+        Returns:
+            The same groups with other values; weights are taken off, since they were
+            meant for the old ones.
+        """
+        masked = self.good_pixels.shape == self.x.shape
+        more = {"pixel_mask": self.good_pixels} if masked else {}
+        x = np.asarray(function(self.x, **more))
+        return dataclasses.replace(self, x=x, weights=None, render=None)
+
+    # === Truth ===
 
     def virtual(self, state: Any, group: Any, instance: Any) -> Array:
         """Exact noiseless instance: a state under the nuisance of a given exposure.
@@ -214,6 +357,46 @@ class GroupedData:
             {k: v[group.ravel(), instance.ravel()] for k, v in self.nuisance.items()},
         )
         return rows.reshape(*state.shape, *self.instance_shape)
+
+
+def _one(index: int) -> tuple[int, int]:
+    return index, index + 1
+
+
+def _as_bool(name: str, mask: Array, meaning: str) -> Array:
+    # astype(bool) alone would turn the text "False" and NaN into True.
+    if mask.dtype.kind not in "buif" or not np.isin(mask, (0, 1)).all():
+        raise InputError(
+            f"{name} must hold True ({meaning}) and False, or 1 and 0; received "
+            f"other values of dtype {mask.dtype}."
+        )
+    return mask.astype(bool, copy=False)
+
+
+def _check_weights(weights: Array) -> Array:
+    if weights.dtype.kind not in "buif":
+        raise InputError(
+            f"weights must hold real numbers; received dtype {weights.dtype}."
+        )
+    with np.errstate(over="ignore"):
+        weights = weights.astype("float32", copy=False)
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise InputError(
+            "weights must be finite in float32 and not negative; give bad pixels the "
+            "weight 0."
+        )
+    return weights
+
+
+def _over_instances(name: str, values: Array, shape: tuple[int, ...]) -> Array:
+    """A view of the shape of `x`, which takes no memory where values repeat."""
+    try:
+        return np.broadcast_to(values, shape)
+    except ValueError:
+        raise InputError(
+            f"{name} must have the shape of x, here {shape}, or one that broadcasts "
+            f"to it; received {values.shape}."
+        ) from None
 
 
 def check_counts(n_states: int, n_instances: int) -> None:

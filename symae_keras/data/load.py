@@ -2,161 +2,148 @@
 
 from __future__ import annotations
 
-import logging
 import os
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from symae_keras.data.grouping import group_by
-from symae_keras.data.groups import Array, GroupedData
+from symae_keras.data.groups import GroupedData
+from symae_keras.data.readers.fits import read_fits
+from symae_keras.data.readers.hdf5 import read_hdf5
+from symae_keras.data.readers.images import read_idx, read_images
+from symae_keras.data.readers.npz import read_npz
+from symae_keras.data.readers.sentences import unreadable
+from symae_keras.data.readers.spectra import read_spectra
+from symae_keras.data.readers.table import read_table
+from symae_keras.data.shard_files import MANIFEST
+from symae_keras.data.shards import Shards
 from symae_keras.errors import InputError
 
-_log = logging.getLogger("symae_keras")
+Reader = Callable[[Path, str | None], GroupedData | Shards]
 
-_SUFFIXES: Final = (".npz", ".npy")
-_KEYS: Final = ("x", "mask", "group", "axis", "axis_label")
+_READERS: Final[dict[str, Reader]] = {
+    ".npz": read_npz,
+    ".npy": read_npz,
+    ".csv": read_table,
+    ".tsv": read_table,
+    ".txt": read_table,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
+    ".hdf": read_hdf5,
+    ".fits": read_fits,
+    ".fit": read_fits,
+    ".fits.gz": read_fits,
+    ".fz": read_fits,
+}
 
 
-def load(path: str | PathLike[str]) -> GroupedData:
-    """Read groups from a `.npz` or `.npy` file.
+def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | Shards:
+    r"""Read groups from a file or folder, whose suffix or content tells its format.
 
-    An `.npz` file holds either `x (groups, instances, *instance_shape)` and, if
-    instances are missing, `mask (groups, instances)` with True = present; or flat rows
-    `x (rows, *instance_shape)` and `group (rows,)`, the id of each row. Both may add
-    `axis (pixels,)`, the physical value of each pixel, and `axis_label`, its name and
-    unit. An `.npy` file holds `x` alone, with its groups.
+    | what | content |
+    | --- | --- |
+    | `.npz`, `.h5`, `.hdf5`, `.hdf` | arrays under the keys below |
+    | `.npy` | `x` alone, with its groups; stays on disk until it is used |
+    | `.csv`, `.tsv`, `.txt`, wide | a row an instance: `group`, one column a pixel |
+    | the same, long | a row a pixel: `group`, `instance`, `axis`, `value` |
+    | `.fits`, `.fit`, `.fits.gz`, `.fz` | a table of spectra, or an image of them |
+    | folder of spectra | `.csv`, `.txt`, `.dat`, `.tsv`, `.npy` or FITS, one each |
+    | folder of folders | `.png`, `.jpg`, `.bmp` or `.tif` images, a folder a group |
+    | folder of idx files | the training images of MNIST, in bags of 20 of one label |
+    | folder of shards | what `symae data convert` wrote; stays on disk |
 
-    Integers are converted to float32 without scaling. That, and keys that are not used,
-    are reported as warnings of the logger `"symae_keras"`.
+    Arrays are either grouped, `x (groups, instances, *instance_shape)` with, if
+    instances are missing, `mask (groups, instances)`, True = present, and `ids`, the
+    names of the groups; or flat rows, `x (rows, *instance_shape)` with `group (rows,)`,
+    the id of each row. Both may add `axis (pixels,)`, the physical value of each pixel,
+    `axis_label`, its name and unit, and of the shape of `x`, or one that broadcasts to
+    it, `pixel_mask`, True = good, and `weights`. Other arrays with one entry for each
+    group, instance or row become metadata.
+
+    A wide table has the axis values as headers; a column `instance` names the
+    instances, and all others are metadata. In tables, FITS files and folders of spectra
+    an empty or NaN value is a missing pixel: False in `pixel_mask`, 0 in `x`.
+
+    A FITS table has one spectrum a row in a column `flux`, `x`, `spectrum` or `value`,
+    and a column `group` or `object`; it may have `wavelength`, `lambda`, `axis` or
+    `loglam`, equal in all rows, `ivar` or `weights`, and `pixel_mask`. An image has the
+    axes (groups, instances, pixels), or (rows, pixels) and a table with a column
+    `group`; its axis is linear, and the images `PIXEL_MASK` and `IVAR` or `WEIGHTS` may
+    stand beside it. Needs `astropy`.
+
+    A spectrum in a file of its own has columns of axis and value, the third one being
+    the inverse variance, or is a 1-D `.npy` array or FITS image.
+
+    Integers are converted to float32 without scaling, except for images of bytes, which
+    are scaled to [0, 1]. That, missing pixels, and what is not used of a file are
+    reported as warnings of the logger `"symae_keras"`.
 
     Args:
-        path: The file.
+        path: The file or folder.
+        group: The key or column that holds the group ids, "group" by default. For a
+            folder of spectra, a regular expression with one capture group that finds
+            the group in a file's name without its suffix; by default all before the
+            last "_" or "-".
 
     Returns:
-        `GroupedData`. Values are as they are in the file; `check` looks at them.
+        `GroupedData`, or `Shards` for a folder of these. Values are as they are in the
+        file; `check` looks at them.
 
     Raises:
         InputError: The file cannot be used; the sentence names it and says why.
 
     Example:
     >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "my.npz"
-    >>> np.savez(path, x=np.ones((5, 64)), group=["b", "a", "b", "b", "a"])
-    >>> load(path).x.shape
-    (2, 3, 64)
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "my.csv"
+    >>> text = "group,500,501,502\nsun,1,2,3\nmoon,4,5,6\nsun,7,8,9\n"
+    >>> _ = path.write_text(text)
+    >>> groups = load(path)
+    >>> groups.ids, groups.x.shape, groups.axis
+    (array(['moon', 'sun'], dtype='<U4'), (2, 2, 3), array([500., 501., 502.]))
     """
     path = Path(path)
-    if os.path.isdir(path):
-        raise InputError(f"{path} is a folder; expected a .npz or .npy file.")
     if not os.path.exists(path):
         raise InputError(f"{path} does not exist, or is in a folder closed to you.")
-    if path.suffix.lower() not in _SUFFIXES:
-        raise InputError(
-            f"{path} has the suffix {path.suffix or '(none)'}; supported are .npz with "
-            "the keys x[, mask] or x and group, and .npy with a grouped array."
-        )
-    arrays = _read(path)
     try:
-        return _assemble(path, arrays)
+        read = _folder_reader(path) if path.is_dir() else _file_reader(path)
+        return read(path, group)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def _read(path: Path) -> dict[str, Array]:
-    """All arrays of the file that `load` knows, by key."""
-    try:
-        with path.open("rb") as file:
-            if file.read(2) not in (b"\x93N", b"PK"):
-                raise ValueError("it does not start like a NumPy file")
-            file.seek(0)
-            content = np.load(file, allow_pickle=False)
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                return {"x": content}
-            with content:
-                keys = content.files
-                arrays = {key: content[key] for key in keys if key in _KEYS}
     # Damaged files raise whatever the parser trips over: at least a dozen classes.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if "allow_pickle" in reason:
-            raise InputError(
-                f"{path} holds pickled Python objects, which are refused because they "
-                "can run code; save plain numeric arrays."
-            ) from None
-        raise InputError(f"{path} cannot be read: {reason.rstrip('.')}.") from None
-    if "x" not in arrays:
-        raise InputError(
-            f"{path} has no key x, the instances; found {', '.join(keys) or 'no keys'}."
-        )
-    ignored = [key for key in keys if key not in _KEYS]
-    if ignored:
-        _log.warning("%s: keys that are not used: %s.", path, ", ".join(ignored))
-    return arrays
+        raise unreadable(path, error) from error
 
 
-def _assemble(path: Path, arrays: dict[str, Array]) -> GroupedData:
-    x = np.asarray(arrays["x"])
-    if x.size == 0:
-        raise InputError(f"x is empty, shape {x.shape}.")
-    if "group" in arrays:
-        if "mask" in arrays:
-            raise InputError(
-                "the key mask belongs to grouped data and group to flat rows; keep one."
-            )
-        groups = group_by(x, arrays["group"])
-        x, mask, ids = groups.x, groups.mask, groups.ids
-    else:
-        if x.ndim < 3:
-            raise InputError(
-                "x must have the axes (groups, instances, *instance_shape), at least "
-                f"three; received shape {x.shape}; flat rows need the key group in a "
-                ".npz file."
-            )
-        mask, ids = arrays.get("mask"), None
-    groups = GroupedData(
-        x,
-        mask=mask,
-        ids=ids,
-        axis=_axis(arrays),
-        axis_label=_axis_label(arrays),
+def _file_reader(path: Path) -> Reader:
+    for suffix, read in _READERS.items():
+        if path.name.lower().endswith(suffix):
+            return read
+    raise InputError(
+        f"the suffix {path.suffix or '(none)'} is not known; supported are "
+        f"{', '.join(_READERS)}, and folders of spectra, images or idx files."
     )
-    empty = np.flatnonzero(~groups.present.any(axis=1))
-    if len(empty):
+
+
+def _folder_reader(path: Path) -> Reader:
+    """The reader for what is in a folder."""
+    inside = sorted(f for f in path.iterdir() if not f.name.startswith("."))
+    folders = [f.name for f in inside if f.is_dir()]
+    files = [f.name for f in inside if not f.is_dir()]
+    if MANIFEST in files:
+        return lambda path, group: Shards(path)
+    if any(path.glob("*-images*idx3-ubyte*")):
+        return read_idx
+    if folders and files:
         raise InputError(
-            f"{len(empty)} of {len(groups)} groups have no present instance, the first "
-            f"is group {empty[0]}; leave them out or correct the mask."
+            f"it is a folder of files, such as {files[0]}, and folders, such as "
+            f"{folders[0]}; expected spectra alone, or one folder of images a group."
         )
-    if arrays["x"].dtype.kind != "f":
-        _log.warning(
-            "%s: x holds %s; converted to float32 without scaling.",
-            path,
-            arrays["x"].dtype,
-        )
-    return groups
-
-
-def _axis(arrays: dict[str, Array]) -> Array | None:
-    if "axis" not in arrays:
-        return None
-    axis = np.asarray(arrays["axis"])
-    if axis.dtype.kind not in "uif" or not np.isfinite(axis).all():
-        raise InputError(
-            f"axis must hold finite real numbers; received dtype {axis.dtype}, "
-            f"shape {axis.shape}."
-        )
-    return axis
-
-
-def _axis_label(arrays: dict[str, Array]) -> str:
-    if "axis_label" not in arrays:
-        return GroupedData.axis_label
-    label = np.asarray(arrays["axis_label"])
-    if label.dtype.kind != "U" or label.size != 1:
-        raise InputError(
-            f"axis_label must be one text; received dtype {label.dtype}, shape "
-            f"{label.shape}."
-        )
-    return str(label.item())
+    if folders:
+        return read_images
+    if files:
+        return read_spectra
+    raise InputError(
+        "it is a folder with nothing in it; expected spectra, folders of images, "
+        "or idx files."
+    )

@@ -104,7 +104,7 @@ class _Encoded:
     """Codes of some groups, row by row beside what they may tell."""
 
     def __init__(self, model: Any, groups: GroupedData) -> None:
-        coherent, nuisance = in_batches(model.encode, groups.x, groups.mask)
+        coherent, nuisance = in_batches(model.encode, groups.x, groups.model_mask)
         self.groups = groups
         self.coherent: Array = coherent
         self.nuisance: Array = nuisance[groups.present]

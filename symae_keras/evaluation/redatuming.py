@@ -47,7 +47,7 @@ class RedatumingError(float):
         )
 
 
-def relative_error(prediction: Any, truth: Any) -> float:
+def relative_error(prediction: Any, truth: Any, good: Array | None = None) -> float:
     """Mean squared error over the variance of the truth.
 
     The variance is taken over all instances pixel by pixel, then averaged over pixels,
@@ -56,6 +56,7 @@ def relative_error(prediction: Any, truth: Any) -> float:
     Args:
         prediction: Array `(..., *instance_shape)`.
         truth: Array of the same shape; its first axis at least runs over instances.
+        good: Pixels to judge by, bools that broadcast to `truth`; `None` takes all.
 
     Returns:
         The ratio, not negative.
@@ -67,7 +68,14 @@ def relative_error(prediction: Any, truth: Any) -> float:
     """
     truth = np.asarray(truth, "float64")
     difference = np.asarray(prediction, "float64") - truth
-    variance = np.var(truth, axis=0).mean()
+    if good is None:
+        spread = truth - truth.mean(axis=0)
+    else:
+        good = np.broadcast_to(good, truth.shape)
+        total = np.where(good, truth, 0.0).sum(axis=0)
+        mean = total / np.maximum(good.sum(axis=0), 1)
+        spread, difference = (truth - mean)[good], difference[good]
+    variance = np.mean(spread**2)
     if not variance > 0.0:
         raise InputError("The truth is constant, so no relative error can be given.")
     return float(np.mean(difference**2) / variance)
@@ -87,7 +95,7 @@ def linear_mean_swap(groups: GroupedData, source: Array) -> Array:
     from symae_keras.classical import MeanSwap
 
     model = MeanSwap().fit(groups)
-    coherent, nuisance = model.encode(groups.x, groups.mask)
+    coherent, nuisance = model.encode(groups.x, groups.model_mask)
     return model.decode(coherent[source], nuisance)
 
 
@@ -109,14 +117,15 @@ def reconstruction_error(model: Any, groups: GroupedData) -> float:
 
     Args:
         model: Anything with `reconstruct`, such as `SymAE`.
-        groups: Groups to reconstruct; absent instances do not count.
+        groups: Groups to reconstruct; absent instances and bad pixels do not count.
 
     Returns:
         Mean squared error over the variance of the instances.
     """
     present = groups.present
-    reconstruction = in_batches(model.reconstruct, groups.x, groups.mask)
-    return relative_error(reconstruction[present], groups.x[present])
+    reconstruction = in_batches(model.reconstruct, groups.x, groups.model_mask)
+    good = groups.good_pixels[present] if groups.masks == 2 else None
+    return relative_error(reconstruction[present], groups.x[present], good)
 
 
 def redatuming_error(model: Any, groups: GroupedData) -> RedatumingError:
@@ -135,7 +144,7 @@ def redatuming_error(model: Any, groups: GroupedData) -> RedatumingError:
         InputError: The groups were measured, or there are fewer than two.
     """
     source = fixed_pairing(groups.n_groups)
-    present = groups.present
+    present, mask = groups.present, groups.model_mask
     own, instance = np.indices(present.shape)
     truth = groups.virtual(source[:, None], own, instance)[present]
     virtual = in_batches(
@@ -144,8 +153,8 @@ def redatuming_error(model: Any, groups: GroupedData) -> RedatumingError:
         ),
         groups.x[source],
         groups.x,
-        None if groups.mask is None else groups.mask[source],
-        groups.mask,
+        None if mask is None else mask[source],
+        mask,
     )
     return RedatumingError(
         relative_error(virtual[present], truth),

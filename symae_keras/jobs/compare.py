@@ -11,12 +11,13 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from symae_keras.data import GroupedData, check, load, simulate_exposures
+from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
 from symae_keras.evaluation import Comparison, Sizes, compare
 from symae_keras.evaluation.compare import check_models
 from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT
 from symae_keras.folders import Interrupted, check_writable, write_json
+from symae_keras.jobs.sources import in_memory, read_groups, split_groups
 from symae_keras.runs import environment
 from symae_keras.training import Training
 
@@ -35,6 +36,7 @@ def compare_run(
     seeds: int | None = None,
     quick: bool = False,
     encoder: str = "dense",
+    group: str | None = None,
 ) -> Comparison:
     """Train models on the same groups and keep table and figure in a folder.
 
@@ -47,6 +49,7 @@ def compare_run(
         seeds: Trainings of each model; `None` for 3, and 1 in the quick form.
         quick: Train for a quarter of the steps and judge by fewer groups.
         encoder: `"dense"`, `"conv1d"` or `"conv2d"`.
+        group: What tells the group in the user's data, see `symae_keras.data.load`.
 
     Returns:
         The comparison.
@@ -64,7 +67,7 @@ def compare_run(
             f"--encoder must be one of {', '.join(_ENCODERS)}; received {encoder!r}."
         )
     check_writable(out)
-    groups, test = _data(data_file, quick)
+    groups, test = _data(data_file, group, quick)
     training = Training(epochs=QUICK_EPOCHS) if quick else Training()
     with _Bar() as bar:
         try:
@@ -86,16 +89,16 @@ def compare_run(
     return result
 
 
-def _data(file: Path | None, quick: bool) -> tuple[GroupedData, GroupedData]:
+def _data(
+    file: Path | None, group: str | None, quick: bool
+) -> tuple[GroupedData, GroupedData]:
     """Groups to train on, and others to judge by."""
     if file is None:
         test = simulate_exposures(_TEST_STATES[quick], 16, seed=1)
         return simulate_exposures(_STATES, 16, seed=100), test
-    groups = check(load(file), min_instances=2, source=str(file))
-    try:
-        return groups.split(_TRAIN_FRACTION, seed=0)
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from None
+    groups = in_memory(read_groups(file, group, min_instances=2))
+    both = split_groups(groups, _TRAIN_FRACTION, 0, str(file))
+    return in_memory(both[0]), in_memory(both[1])
 
 
 class _Bar:

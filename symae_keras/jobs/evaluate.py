@@ -10,12 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
-from symae_keras.data import GroupedData, check, load
+from symae_keras.data import GroupedData, Shards
 from symae_keras.errors import InputError
 from symae_keras.evaluation import Leakage, leakage
 from symae_keras.evaluation.leakage import MIN_GROUPS
 from symae_keras.folders import write_json
 from symae_keras.jobs.measure import measure
+from symae_keras.jobs.sources import data_hash, in_memory, read_groups
 from symae_keras.jobs.train import find_groups
 from symae_keras.presets import load_recipe, one_line, recipe_file
 from symae_keras.runs import Run, file_hash, load_run
@@ -24,7 +25,10 @@ _log = logging.getLogger("symae_keras")
 
 
 def evaluate_run(
-    path: Path, data_file: Path | None = None, probes: bool = True
+    path: Path,
+    data_file: Path | None = None,
+    probes: bool = True,
+    group: str | None = None,
 ) -> tuple[Path, dict[str, Any], Leakage | None]:
     """Judge a run and write the result into its folder.
 
@@ -33,6 +37,7 @@ def evaluate_run(
         data_file: Groups to judge by; `None` for the held-out part of the data that it
             was trained on.
         probes: Probe the codes for leakage, where true parameters are known.
+        group: What tells the group in `data_file`, see `symae_keras.data.load`.
 
     Returns:
         The file written (metrics.json, or metrics-NAME.json for a file NAME.npz), its
@@ -45,7 +50,7 @@ def evaluate_run(
     if data_file is None:
         groups, what, name = _held_out(run), "held-out part", "metrics.json"
     else:
-        groups = groups_for(run, data_file)
+        groups = groups_for(run, data_file, group)
         what, name = str(data_file), f"metrics-{data_file.stem}.json"
     metrics = measure(run.model, groups, what)
     leaks = _leakage(run.model, groups) if probes and groups.state else None
@@ -76,27 +81,32 @@ def _held_out(run: Run) -> GroupedData:
     """What the run was not trained on, found again."""
     config = run.config
     file, source = config["data"]["file"], config["recipe"]["source"]
-    if file is not None and file_hash(file) != config["data"]["sha256"]:
+    if file is not None and data_hash(Path(file)) != config["data"]["sha256"]:
         raise InputError(
             f"{file} has changed since {run.folder} was trained on it; name data to "
             "evaluate with --data."
         )
-    if file is not None:
-        groups = check(load(file), min_instances=2, source=file)
-    else:
+    if file is None:
         if file_hash(recipe_file(source)) != config["recipe"]["sha256"]:
             _log.warning("the recipe %s has changed since the run was made", source)
-        groups = find_groups(load_recipe(source).recipe, config)
-    return groups.split(config["train_fraction"], config["seed"])[1]
+    groups = find_groups(load_recipe(source).recipe, config)
+    held_out = groups.split(config["train_fraction"], config["seed"])[1]
+    return held_out.sample() if isinstance(held_out, Shards) else held_out
 
 
-def groups_for(run: Run, file: Path) -> GroupedData:
+def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:
     """Groups from a file, of the shape that the model takes.
+
+    Args:
+        run: Of the model.
+        file: See `symae_keras.data.load`.
+        group: See there; by default as the run was trained.
 
     Raises:
         InputError: The file cannot be used, or holds instances of another shape.
     """
-    groups = check(load(file), source=str(file))
+    group = group or run.config["data"].get("group")
+    groups = in_memory(read_groups(file, group))
     expected = tuple(run.config["instance_shape"])
     if groups.instance_shape != expected:
         raise InputError(

@@ -64,22 +64,25 @@ def _redatuming(model: Any, groups: GroupedData) -> Figure | None:
     state = np.arange(min(_EXAMPLES, len(groups) - 1))
     group = state + 1
     first = groups.present.argmax(axis=1)
-    masked = groups.mask is not None
+    mask = groups.model_mask
     # Whole groups, of which one instance is drawn: a conditional nuisance encoder reads
     # an instance with the others of its group.
     virtual = to_numpy(
         model.redatum(
             coherent_from=groups.x[state],
             nuisance_from=groups.x[group],
-            coherent_mask=groups.present[state] if masked else None,
-            nuisance_mask=groups.present[group] if masked else None,
+            coherent_mask=None if mask is None else mask[state],
+            nuisance_mask=None if mask is None else mask[group],
         )
     )[np.arange(len(state)), first[group]]
     truth = None
     if groups.render is not None:
         truth = groups.virtual(state, group, first[group])
-    source = groups.x[group, first[group]]
-    arrays = [groups.x[state, first[state]], source, virtual, truth]
+    seen_at, under_at = (state, first[state]), (group, first[group])
+    x = groups.x
+    if groups.masks == 2:
+        x = np.where(groups.good_pixels, x, np.nan)  # gaps in the lines
+    arrays = [x[seen_at], x[under_at], virtual, truth]
     seen, under, made, exact = (None if a is None else _drawable(a) for a in arrays)
     images = len(shape) == 3
     label = "intensity" if images else "value of channel 0"
@@ -110,5 +113,5 @@ def _codes(model: Any, groups: GroupedData) -> Figure | None:
     scalars = [name for name, value in groups.state.items() if value.ndim == 1]
     name = scalars[0] if scalars else next(iter(groups.state))
     value = groups.state[name].reshape(len(groups), -1)[:, 0]
-    coherent, _ = in_batches(model.encode, groups.x, groups.mask)
+    coherent, _ = in_batches(model.encode, groups.x, groups.model_mask)
     return plot_codes(coherent, value, name if scalars else f"{name}[0]")

@@ -7,16 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from symae_keras.data import GroupedData
+from symae_keras.data import GroupedData, save
+from symae_keras.data.save import SUFFIXES
 from symae_keras.errors import InputError
 from symae_keras.evaluation.batching import in_batches
-from symae_keras.folders import check_writable, written_aside
+from symae_keras.folders import check_writable
 from symae_keras.jobs.evaluate import groups_for
 from symae_keras.runs import load_run
 
 
 def redatum_files(
-    path: Path, coherent_file: Path, nuisance_file: Path, out: Path, force: bool = False
+    path: Path,
+    coherent_file: Path,
+    nuisance_file: Path,
+    out: Path,
+    force: bool = False,
+    group: str | None = None,
 ) -> GroupedData:
     """Write virtual instances: the states of one file under the nuisances of another.
 
@@ -25,8 +31,10 @@ def redatum_files(
         coherent_file: Groups whose states are shown.
         nuisance_file: Groups whose nuisances they are shown under: as many, or one; a
             single group in either file is used for all of the other.
-        out: The .npz file to write, with `x`, and `mask` and `axis` where known.
+        out: The .npz or .csv file to write, see `symae_keras.data.save`.
         force: Replace `out`.
+        group: What tells the group in both files, see `symae_keras.data.load`; by
+            default as the run was trained.
 
     Returns:
         What was written.
@@ -34,8 +42,8 @@ def redatum_files(
     Raises:
         InputError: The run, a file or `out` cannot be used; nothing has been written.
     """
-    if out.suffix.lower() != ".npz":
-        raise InputError(f"--out must end in .npz; received {out}.")
+    if out.suffix.lower() not in SUFFIXES:
+        raise InputError(f"--out must end in {' or '.join(SUFFIXES)}; received {out}.")
     if out.exists() and (out.is_dir() or not force):
         hint = "it is a folder" if out.is_dir() else "give --force to replace it"
         raise InputError(f"{out} exists; choose another --out, or {hint}.")
@@ -44,19 +52,15 @@ def redatum_files(
         if out.exists() and file.exists() and out.samefile(file):
             raise InputError(f"--out is {file}, which is read; choose another --out.")
     run = load_run(path)
-    states = groups_for(run, coherent_file)
-    nuisances = groups_for(run, nuisance_file)
+    if out.suffix.lower() == ".csv" and len(run.config["instance_shape"]) != 1:
+        raise InputError(
+            f"{out}: a table holds spectra, but this model makes instances of shape "
+            f"{tuple(run.config['instance_shape'])}; give an .npz file."
+        )
+    states = groups_for(run, coherent_file, group)
+    nuisances = groups_for(run, nuisance_file, group)
     virtual = _redatum(run.model, states, nuisances, (coherent_file, nuisance_file))
-    arrays: dict[str, Any] = {"x": virtual.x}
-    if virtual.mask is not None:
-        arrays["mask"] = virtual.mask
-    if virtual.axis is not None:
-        arrays["axis"] = virtual.axis
-        arrays["axis_label"] = virtual.axis_label
-    with written_aside(out) as aside:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as stream:
-            np.savez(stream, **arrays)
+    save(virtual, out)
     return virtual
 
 
@@ -74,8 +78,8 @@ def _redatum(
         raise InputError(
             f"{files[0]} and {files[1]} have different axes; resample one of them."
         )
-    coherent, _ = in_batches(model.encode, states.x, states.mask)
-    _, nuisance = in_batches(model.encode, nuisances.x, nuisances.mask)
+    coherent, _ = in_batches(model.encode, states.x, states.model_mask)
+    _, nuisance = in_batches(model.encode, nuisances.x, nuisances.model_mask)
     total = max(counts)
     coherent = np.broadcast_to(coherent, (total, *coherent.shape[1:]))
     nuisance = np.broadcast_to(nuisance, (total, *nuisance.shape[1:]))
@@ -86,4 +90,7 @@ def _redatum(
         there = mask.reshape(mask.shape + (1,) * (x.ndim - 2))
         x = np.where(there, x, np.float32(0))
     label = states.axis_label if nuisances.axis is None else nuisances.axis_label
-    return GroupedData(x, mask=mask, axis=axes[-1] if axes else None, axis_label=label)
+    ids = states.ids if len(states) == total else None
+    return GroupedData(
+        x, mask=mask, ids=ids, axis=axes[-1] if axes else None, axis_label=label
+    )

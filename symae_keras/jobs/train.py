@@ -12,11 +12,12 @@ from typing import Any, Final
 import keras
 
 import symae_keras
-from symae_keras.data import GroupedData, check, load
+from symae_keras.data import GroupedData, Shards, check
 from symae_keras.errors import InputError
 from symae_keras.folders import CHECKPOINT, Draft, Interrupted, write_json
 from symae_keras.jobs.figures import write_figures
 from symae_keras.jobs.measure import measure
+from symae_keras.jobs.sources import Groups, data_hash, read_groups, split_groups
 from symae_keras.presets import load_recipe, one_line, preset_names, recipe_file
 from symae_keras.progress import EpochProgress, HistoryFile
 from symae_keras.runs import RUN_CONTENTS, environment, file_hash, read_config
@@ -43,13 +44,17 @@ class Plan:
     title: str
     recipe: Recipe
     config: dict[str, Any]
-    train: GroupedData
+    train: Groups
     held_out: GroupedData
     model: Any
 
 
 def run_config(
-    source: str, data_file: Path | None, seed: int, epochs: int | None = None
+    source: str,
+    data_file: Path | None,
+    seed: int,
+    epochs: int | None = None,
+    group: str | None = None,
 ) -> tuple[Recipe, dict[str, Any]]:
     """A recipe and the config of a run of it, as far as known without the data.
 
@@ -58,6 +63,7 @@ def run_config(
         data_file: The user's data; `None` for those of the recipe.
         seed: Seed of data, split, weights and sampler.
         epochs: Overrides those of the recipe.
+        group: What tells the group in the user's data, see `symae_keras.data.load`.
 
     Raises:
         InputError: The recipe or the file cannot be used.
@@ -66,9 +72,10 @@ def run_config(
     if epochs is not None:
         recipe = dataclasses.replace(recipe, epochs=epochs)
     file = recipe_file(source)
-    data: dict[str, Any] = {"file": None, "sha256": None}
+    data: dict[str, Any] = {"file": None, "sha256": None, "group": group}
     if data_file is not None:
-        data = {"file": str(data_file.resolve()), "sha256": file_hash(data_file)}
+        data["file"] = str(data_file.resolve())
+        data["sha256"] = data_hash(data_file)
     return recipe, {
         "symae_keras": symae_keras.__version__,
         "recipe": {
@@ -86,7 +93,7 @@ def run_config(
     }
 
 
-def find_groups(recipe: Recipe, config: dict[str, Any]) -> GroupedData:
+def find_groups(recipe: Recipe, config: dict[str, Any]) -> Groups:
     """Load or simulate what a config names, ready for a model.
 
     Raises:
@@ -94,7 +101,7 @@ def find_groups(recipe: Recipe, config: dict[str, Any]) -> GroupedData:
     """
     file, name = config["data"]["file"], config["recipe"]["name"]
     if file is not None:
-        return check(load(file), min_instances=2, source=file)
+        return read_groups(Path(file), config["data"].get("group"), min_instances=2)
     if recipe.data is None:
         raise InputError(f"The recipe {name} brings no data; give a file with --data.")
     groups = _call(name, "data()", recipe.data, config["seed"])
@@ -106,7 +113,7 @@ def find_groups(recipe: Recipe, config: dict[str, Any]) -> GroupedData:
     return check(groups, min_instances=2, source=f"the data of the recipe {name}")
 
 
-def make_plan(recipe: Recipe, config: dict[str, Any], groups: GroupedData) -> Plan:
+def make_plan(recipe: Recipe, config: dict[str, Any], groups: Groups) -> Plan:
     """Split the groups and build the model.
 
     Args:
@@ -119,10 +126,9 @@ def make_plan(recipe: Recipe, config: dict[str, Any], groups: GroupedData) -> Pl
     """
     name, seed = config["recipe"]["name"], config["seed"]
     source = config["data"]["file"] or f"the data of the recipe {name}"
-    try:
-        fit, held_out = groups.split(config["train_fraction"], seed)
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
+    fit, rest = split_groups(groups, config["train_fraction"], seed, source)
+    # As much as can be judged by at once.
+    held_out = rest.sample() if isinstance(rest, Shards) else rest
     for part, title in ((fit, "to train on"), (held_out, "held out")):
         _refuse_range(data_variance(part), f"{source}: the {len(part)} groups {title}")
     keras.utils.set_random_seed(seed)
@@ -150,8 +156,8 @@ def _refuse_range(variance: float, what: str) -> None:
             f"{what} hold one instance all over; there is nothing to tell."
         )
     deviation = math.sqrt(variance)
-    # Keras's Normalization divides by 1e-7 at least, so below it nothing is scaled.
-    if not 1e-7 < deviation < 1e18:
+    # Squares of what is left after scaling must not leave float32.
+    if not 1e-30 < deviation < 1e18:
         raise InputError(
             f"{what} vary by about {deviation:.0e}, beyond what can be computed with; "
             "rescale them to about 1."
@@ -214,6 +220,7 @@ def train_run(
     seed: int = 0,
     resume: bool = False,
     force: bool = False,
+    group: str | None = None,
 ) -> tuple[Path, dict[str, Any] | None]:
     """Train a recipe into a run folder.
 
@@ -225,6 +232,7 @@ def train_run(
         seed: Seed of data, split, weights and sampler.
         resume: Go on with an interrupted run.
         force: Replace a finished run, or discard an interrupted one.
+        group: What tells the group in the user's data, see `symae_keras.data.load`.
 
     Returns:
         The run folder and the metrics, `None` if the run was complete already.
@@ -234,7 +242,7 @@ def train_run(
             written then.
         Interrupted: The user stopped the training.
     """
-    recipe, config = run_config(source, data_file, seed, epochs)
+    recipe, config = run_config(source, data_file, seed, epochs, group)
     out = out or Path("runs") / config["recipe"]["name"]
     draft = Draft(out, RUN_CONTENTS, resume, force)
     if draft.complete:
@@ -265,7 +273,8 @@ def _refuse_other(folder: Path, config: dict[str, Any]) -> None:
         old, new = there.get(name), config[name]
         if name in ("recipe", "data"):
             # The same file in another place, or under another name, is the same.
-            old, new = there[name]["sha256"], new["sha256"]
+            both = ([each["sha256"], each.get("group")] for each in (there[name], new))
+            old, new = both
         if old != new:
             how = f"{old}, not {new}" if name in ("seed", "epochs") else "another"
             raise InputError(

@@ -22,11 +22,15 @@ from symae_keras.layers.kl_sparsity import KLSparsity
 from symae_keras.layers.l1_sparsity import L1Sparsity
 from symae_keras.layers.loss_term import LossTerm
 from symae_keras.layers.masking_corruption import MaskingCorruption
+from symae_keras.layers.median_normalization import MedianNormalization
 from symae_keras.layers.mmd_penalty import MMDPenalty
 from symae_keras.layers.nuisance_dropout import NuisanceDropout
 from symae_keras.layers.per_instance import PerInstance
 from symae_keras.layers.prior_adversary import PriorAdversary
+from symae_keras.layers.random_scale import RandomScale
+from symae_keras.layers.random_shift import RandomShift
 from symae_keras.layers.salt_and_pepper import SaltAndPepper
+from symae_keras.layers.standardization import Standardization
 from symae_keras.layers.tied_dense import TiedDense
 from symae_keras.layers.top_k import TopK
 from symae_keras.layers.vector_quantizer import VectorQuantizer
@@ -52,10 +56,14 @@ __all__ = [
     "LossTerm",
     "MMDPenalty",
     "MaskingCorruption",
+    "MedianNormalization",
     "NuisanceDropout",
     "PerInstance",
     "PriorAdversary",
+    "RandomScale",
+    "RandomShift",
     "SaltAndPepper",
+    "Standardization",
     "TiedDense",
     "TopK",
     "VectorQuantizer",

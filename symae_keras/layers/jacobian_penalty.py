@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.loss_term import LossTerm
+from symae_keras.layers.loss_term import LossTerm, blank_absent, mean_of_present
 from symae_keras.typing import Shape, Tensor
 
 # Spacing of the numbers just above 1.
@@ -48,6 +48,8 @@ class JacobianPenalty(LossTerm):
             a tensor `(batch, ...)`; its value for an instance must be the same in
             every call. Call the layer with `training=False`, and after all others,
             where it holds layers such as dropout.
+        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+            instances count in no loss.
 
     Output shape:
         Same as the input, which is handed on.
@@ -92,17 +94,25 @@ class JacobianPenalty(LossTerm):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, inputs: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    def call(
+        self,
+        inputs: Tensor,
+        function: Callable[[Tensor], Tensor],
+        instance_mask: Tensor | None = None,
+    ) -> Tensor:
         """Add the penalty; the inputs stay as they are."""
         step = math.cbrt(_PRECISION[self.compute_dtype])
         shift = step * self._directions(inputs)
-        points = ops.concatenate([inputs + shift, inputs - shift])
+        middle = blank_absent(inputs, instance_mask)
+        points = ops.concatenate([middle + shift, middle - shift])
         values = function(ops.reshape(points, (-1, *inputs.shape[1:])))
         # (either side, direction, instance, number)
         split = (2, shift.shape[0], -1, math.prod(values.shape[1:]))
         values = ops.reshape(ops.cast(values, "float32"), split)
         slopes = (values[0] - values[1]) / (2.0 * step)
-        squares = ops.mean(ops.sum(ops.square(slopes), axis=-1), axis=-1)
+        norms = ops.sum(ops.square(slopes), axis=-1)
+        of_each = None if instance_mask is None else ops.expand_dims(instance_mask, 0)
+        squares = mean_of_present(norms, of_each, axis=-1)
         total = ops.sum if self.n_directions is None else ops.mean
         self.add_term(self.weight * total(squares))
         return inputs

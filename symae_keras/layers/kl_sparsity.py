@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.loss_term import LossTerm
+from symae_keras.layers.loss_term import LossTerm, blank_absent, mean_of_present
 from symae_keras.typing import Shape, Tensor
 
 # Far below any useful rate, and its logarithm is still a plain number.
@@ -35,6 +35,8 @@ class KLSparsity(LossTerm):
     Call arguments:
         inputs: Tensor `(batch, ..., code)` of numbers in [0, 1], such as the output of
             a sigmoid.
+        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+            instances count in no rate.
 
     Output shape:
         Same as the input.
@@ -72,15 +74,20 @@ class KLSparsity(LossTerm):
         self.supports_masking = True
         self.built = True
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
         """Add the penalty; the code stays as it is."""
-        code = ops.cast(inputs, "float32")
-        rate = ops.mean(code, axis=tuple(range(len(code.shape) - 1)))
+        code = blank_absent(ops.cast(inputs, "float32"), instance_mask)
+        axes = tuple(range(len(code.shape) - 1))
+        rate = mean_of_present(code, instance_mask, axis=axes)
         target = self.target_rate
         on = math.log(target) - ops.log(ops.maximum(rate, _TINY))
         off = math.log1p(-target) - ops.log(ops.maximum(1.0 - rate, _TINY))
         divergence = target * on + (1.0 - target) * off
-        self.add_term(self.weight * ops.sum(divergence))
+        total = ops.sum(divergence)
+        if instance_mask is not None:
+            # The mean of no instance is 0, which is no rate to be far from the target.
+            total = ops.where(ops.any(instance_mask), total, 0.0)
+        self.add_term(self.weight * total)
         return inputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

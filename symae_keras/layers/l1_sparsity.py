@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.loss_term import LossTerm
+from symae_keras.layers.loss_term import LossTerm, blank_absent, mean_of_present
 from symae_keras.typing import Shape, Tensor
 
 
@@ -23,6 +23,8 @@ class L1Sparsity(LossTerm):
 
     Call arguments:
         inputs: Tensor `(batch, ..., code)`.
+        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+            instances count in no loss.
 
     Output shape:
         Same as the input.
@@ -51,10 +53,11 @@ class L1Sparsity(LossTerm):
         self.supports_masking = True
         self.built = True
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
         """Add the penalty; the code stays as it is."""
-        size = ops.sum(ops.abs(ops.cast(inputs, "float32")), axis=-1)
-        self.add_term(self.weight * ops.mean(size))
+        code = blank_absent(ops.cast(inputs, "float32"), instance_mask)
+        size = ops.sum(ops.abs(code), axis=-1)
+        self.add_term(self.weight * mean_of_present(size, instance_mask))
         return inputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

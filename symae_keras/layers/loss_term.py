@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from symae_keras.typing import Tensor
 
@@ -54,3 +55,45 @@ class LossTerm(keras.Layer):
         """
         values, self._logged = self._logged, ()
         return dict(zip(self.logged_names, values, strict=True)) if values else {}
+
+
+def over_axes(instance_mask: Tensor, values: Tensor) -> Tensor:
+    """The mask with axes of length 1 for those of the values that it does not have."""
+    mask = ops.cast(instance_mask, "bool")
+    rest = (1,) * (len(values.shape) - len(mask.shape))
+    return ops.reshape(mask, (*ops.shape(mask), *rest))
+
+
+def blank_absent(values: Tensor, instance_mask: Tensor | None) -> Tensor:
+    """Put 0 where an instance is absent.
+
+    What is there may be anything, NaN included, which no weight of 0 would stop, and
+    gets no gradient.
+
+    Args:
+        values: Tensor whose leading axes are those of the mask.
+        instance_mask: Boolean tensor, True = present, or `None` if all are.
+    """
+    if instance_mask is None:
+        return values
+    return ops.where(over_axes(instance_mask, values), values, 0.0)
+
+
+def mean_of_present(
+    values: Tensor, instance_mask: Tensor | None, axis: Any = None
+) -> Tensor:
+    """Mean over present instances, 0 where there are none.
+
+    Args:
+        values: Finite tensor in float32 whose leading axes are those of the mask.
+        instance_mask: Boolean tensor, True = present, or `None` if all are.
+        axis: Axes to reduce, which must be all that the mask tells apart. Defaults to
+            all axes.
+    """
+    if instance_mask is None:
+        return ops.mean(values, axis=axis)
+    weights = ops.cast(over_axes(instance_mask, values), "float32")
+    # The share of those present, which is exactly 1 where all are, is no less than one
+    # over their number.
+    share = ops.maximum(ops.mean(weights), 1e-12)
+    return ops.mean(values * weights, axis=axis) / share

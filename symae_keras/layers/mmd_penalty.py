@@ -8,7 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.loss_term import LossTerm
+from symae_keras.layers.loss_term import (
+    LossTerm,
+    blank_absent,
+    mean_of_present,
+    over_axes,
+)
 from symae_keras.typing import Shape, Tensor
 
 
@@ -43,7 +48,9 @@ class MMDPenalty(LossTerm):
         term_name: Name of the loss in the history. Defaults to `"mmd_loss"`.
 
     Call arguments:
-        inputs: Tensor `(..., code)`.
+        inputs: Tensor `(batch, ..., code)`.
+        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+            instances do not count, nor do as many draws.
 
     Output shape:
         Same as the input.
@@ -90,25 +97,33 @@ class MMDPenalty(LossTerm):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
         """Hand on the codes; add the loss."""
         codes = ops.cast(ops.reshape(inputs, (-1, inputs.shape[-1])), "float32")
+        pairs = None
+        if instance_mask is not None:
+            present = over_axes(instance_mask, inputs)
+            present = ops.broadcast_to(present, (*ops.shape(inputs)[:-1], 1))
+            present = ops.reshape(present, (-1,))
+            codes = blank_absent(codes, present)
+            pairs = ops.logical_and(present[:, None], present)
         draws = keras.random.normal(
             ops.shape(codes), dtype="float32", seed=self.seed_generator
         )
-        within = self._mean_kernel(codes, codes) + self._mean_kernel(draws, draws)
-        discrepancy = within - 2.0 * self._mean_kernel(codes, draws)
+        within = self._mean_kernel(codes, codes, pairs)
+        within = within + self._mean_kernel(draws, draws, pairs)
+        discrepancy = within - 2.0 * self._mean_kernel(codes, draws, pairs)
         self.add_term(self.weight * discrepancy)
         return inputs
 
-    def _mean_kernel(self, a: Tensor, b: Tensor) -> Tensor:
-        """Mean of the kernel over all pairs of rows of two matrices."""
+    def _mean_kernel(self, a: Tensor, b: Tensor, pairs: Tensor | None) -> Tensor:
+        """Mean of the kernel over pairs of rows of two matrices, all unless masked."""
         squares = ops.sum(ops.square(a), axis=-1)[:, None]
         squares = squares + ops.sum(ops.square(b), axis=-1)
         # Rounding makes some of them negative.
         squares = ops.maximum(squares - 2.0 * ops.matmul(a, ops.transpose(b)), 0.0)
         constants = (2.0 * a.shape[-1] * s for s in self.scales)
-        return ops.mean(sum(c / (c + squares) for c in constants))
+        return mean_of_present(sum(c / (c + squares) for c in constants), pairs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Same as the codes."""

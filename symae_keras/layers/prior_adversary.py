@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from symae_keras.layers.gradient_reversal import GradientReversal
-from symae_keras.layers.loss_term import LossTerm
+from symae_keras.layers.loss_term import LossTerm, blank_absent, mean_of_present
 from symae_keras.layers.stack import build_chain, call_chain
 from symae_keras.typing import Shape, Tensor
 
@@ -45,7 +45,9 @@ class PriorAdversary(LossTerm):
         term_name: Name of the loss in the history. Defaults to `"adversary_loss"`.
 
     Call arguments:
-        inputs: Tensor `(..., code)`.
+        inputs: Tensor `(batch, ..., code)`.
+        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+            instances do not count, nor do as many draws.
 
     Output shape:
         Same as the input.
@@ -96,20 +98,21 @@ class PriorAdversary(LossTerm):
         """Build the discriminator on the code axis."""
         build_chain(self.discriminator, tuple(input_shape))
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
         """Hand on the codes; add the loss."""
+        codes = blank_absent(inputs, instance_mask)
         draws = keras.random.normal(
             ops.shape(inputs), dtype="float32", seed=self.seed_generator
         )
         of_draws = self._logits(ops.cast(draws, self.compute_dtype))
-        of_codes = self._logits(ops.stop_gradient(inputs))
-        again = self._logits(self.reversal(inputs))
+        of_codes = self._logits(ops.stop_gradient(codes))
+        again = self._logits(self.reversal(codes))
         # Softplus, since the logarithm of a sigmoid that rounds to 0 is infinite.
         cross_entropy = ops.softplus(-of_draws) + ops.softplus(of_codes)
         # 0 in value, and in its gradient for the discriminator: only that for the codes
         # is left.
         misled = ops.softplus(-of_codes) - ops.softplus(-again)
-        self.add_term(ops.mean(0.5 * cross_entropy + misled))
+        self.add_term(mean_of_present(0.5 * cross_entropy + misled, instance_mask))
         return inputs
 
     def _logits(self, codes: Tensor) -> Tensor:

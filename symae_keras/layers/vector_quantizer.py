@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.loss_term import LossTerm
+from symae_keras.layers.loss_term import LossTerm, blank_absent, mean_of_present
 from symae_keras.typing import Shape, Tensor
 
 
@@ -39,7 +39,9 @@ class VectorQuantizer(LossTerm):
         term_name: Name of the loss in the history. Defaults to `"quantization_loss"`.
 
     Call arguments:
-        inputs: Tensor `(..., embedding_dim)`.
+        inputs: Tensor `(batch, ..., embedding_dim)`.
+        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+            instances count in neither loss nor perplexity.
 
     Output shape:
         Same as the input.
@@ -132,16 +134,16 @@ class VectorQuantizer(LossTerm):
         vectors = ops.take(self.codebook, indices, axis=0)
         return ops.cast(vectors, self.compute_dtype)
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
         """Quantise; add the loss."""
         indices = self.indices(inputs)
         z = ops.cast(inputs, "float32")
         e = ops.cast(ops.take(self.codebook, indices, axis=0), "float32")
-        to_codebook = _mean_square(ops.stop_gradient(z) - e)
-        to_vectors = _mean_square(z - ops.stop_gradient(e))
+        to_codebook = _mean_square(ops.stop_gradient(z) - e, instance_mask)
+        to_vectors = _mean_square(z - ops.stop_gradient(e), instance_mask)
         self.add_term(
             to_codebook + self.commitment_weight * to_vectors,
-            _perplexity(indices, self.n_embeddings),
+            _perplexity(indices, self.n_embeddings, instance_mask),
         )
         # z - sg[z] is exactly 0, so that the result is exactly e in any precision.
         straight_through = ops.stop_gradient(e) + (z - ops.stop_gradient(z))
@@ -162,14 +164,18 @@ class VectorQuantizer(LossTerm):
         }
 
 
-def _mean_square(difference: Tensor) -> Tensor:
+def _mean_square(difference: Tensor, instance_mask: Tensor | None) -> Tensor:
     """Mean over vectors of their squared norms."""
-    return ops.mean(ops.sum(ops.square(difference), axis=-1))
+    difference = blank_absent(difference, instance_mask)
+    return mean_of_present(ops.sum(ops.square(difference), axis=-1), instance_mask)
 
 
-def _perplexity(indices: Tensor, n_embeddings: int) -> Tensor:
+def _perplexity(
+    indices: Tensor, n_embeddings: int, instance_mask: Tensor | None
+) -> Tensor:
     """Exponential of the entropy of the indices."""
-    chosen = ops.one_hot(ops.reshape(indices, (-1,)), n_embeddings, dtype="float32")
-    share = ops.mean(chosen, axis=0)
+    chosen = ops.one_hot(indices, n_embeddings, dtype="float32")
+    axes = tuple(range(len(chosen.shape) - 1))
+    share = mean_of_present(chosen, instance_mask, axis=axes)
     # 0 log 0 = 0.
     return ops.exp(-ops.sum(share * ops.log(ops.maximum(share, 1e-30))))

@@ -40,7 +40,8 @@ class AdversarialAutoencoder(PriorMatchingAutoencoder):
             as `"mse"`, and data with a variance near 1.
         discriminator_units: Sizes of the hidden layers of the discriminator. Defaults
             to `(64, 64)`.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance.
             Defaults to `None`.
         seed: Integer seed of the draws from the prior, or `None`.
 
@@ -75,7 +76,7 @@ class AdversarialAutoencoder(PriorMatchingAutoencoder):
         decoder: keras.Layer | None = None,
         adversary_weight: float = 0.01,
         discriminator_units: Sequence[int] = (64, 64),
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:

@@ -34,7 +34,8 @@ class Autoencoder(InstanceAutoencoder):
         weight_decay: A `keras.regularizers.Regularizer` such as
             `keras.regularizers.L1L2(l1=1e-6, l2=1e-5)`, applied to every kernel of
             encoder and decoder; biases are left free. Defaults to `None`.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance.
             It is applied to the input and undone after the decoder, so that outputs
             are in data units. Defaults to `None`.
         seed: Integer or `None`, as all models take it; nothing here is random.
@@ -66,7 +67,7 @@ class Autoencoder(InstanceAutoencoder):
         encoder: str | keras.Layer = "dense",
         decoder: keras.Layer | None = None,
         weight_decay: keras.regularizers.Regularizer | None = None,
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import keras
@@ -14,6 +14,8 @@ from symae_keras.layers.conv2d_encoder import Conv2DEncoder
 from symae_keras.layers.dense_decoder import DenseDecoder
 from symae_keras.layers.dense_encoder import DenseEncoder
 from symae_keras.layers.loss_term import LossTerm
+from symae_keras.layers.standardization import Standardization
+from symae_keras.losses import PixelwiseLoss
 from symae_keras.typing import Shape, Tensor
 
 _ENCODERS = {"dense": DenseEncoder, "conv1d": Conv1DEncoder, "conv2d": Conv2DEncoder}
@@ -29,8 +31,8 @@ class AutoencoderBase(keras.Model):
         instance_shape: Shape of one instance, channels last.
         encoder: `"dense"`, `"conv1d"`, `"conv2d"`, or a layer or model on instances.
         decoder: A layer from a code to one instance, or `None` to mirror the encoder.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance,
-            or `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance, or `None`.
         seed: Integer seed of everything random in the model, or `None`.
     """
 
@@ -39,7 +41,7 @@ class AutoencoderBase(keras.Model):
         instance_shape: Sequence[int],
         encoder: str | keras.Layer = "dense",
         decoder: keras.Layer | None = None,
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -73,6 +75,27 @@ class AutoencoderBase(keras.Model):
                 f"{self.instance_shape}`. Received: {tuple(shape)}"
             )
 
+    # === Inputs ===
+
+    @staticmethod
+    def _unpack(inputs: Any) -> tuple[Tensor, Tensor | None]:
+        if not isinstance(inputs, Mapping):
+            return inputs, None
+        if "instances" not in inputs or set(inputs) - {"instances", "mask"}:
+            raise ValueError(
+                "A dict of inputs must have the key 'instances' and may have 'mask'. "
+                f"Received: keys {sorted(inputs)}"
+            )
+        return inputs["instances"], inputs.get("mask")
+
+    def _fill(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Put the mean instance, or 0, where the mask is False.
+
+        What is masked may be anything, NaN included, which no weight of 0 would stop.
+        """
+        mean: Any = 0.0 if self.normalization is None else self.normalization.mean
+        return ops.where(mask, x, ops.cast(mean, x.dtype))
+
     # === Scaling ===
 
     def _build_normalization(self, shape: Shape) -> None:
@@ -85,6 +108,8 @@ class AutoencoderBase(keras.Model):
     def _denormalize(self, x: Tensor) -> Tensor:
         if self.normalization is None:
             return x
+        if isinstance(self.normalization, Standardization):
+            return self.normalization.inverse(x)
         scale = ops.sqrt(ops.maximum(self.normalization.variance, 1e-14))
         x = x * ops.cast(scale, x.dtype)
         return x + ops.cast(self.normalization.mean, x.dtype)
@@ -109,11 +134,13 @@ class AutoencoderBase(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """The loss of Keras as it is; what it consists of is logged on the side.
+        """The loss of Keras over good pixels; its parts are logged on the side.
 
         Nothing is added here: what an overridden `compute_loss` adds would not be
         scaled by the number of replicas.
         """
+        self._check_weights(y_pred, sample_weight)
+        y, y_pred = self._blank_bad_pixels(x, y, y_pred)
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if self._trackers:
             # Each replica's share of the loss, undone as Keras does in its own log.
@@ -127,6 +154,29 @@ class AutoencoderBase(keras.Model):
             for name, value in values.items():
                 self._trackers[name].update_state(value, sample_weight=samples)
         return loss
+
+    def _blank_bad_pixels(
+        self, inputs: Any, y: Tensor, y_pred: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Make target and output agree where a mask of pixels is False.
+
+        This leaves masked pixels out of every loss, whichever axes it reduces first.
+        """
+        mask = self._unpack(inputs)[1]
+        if mask is None or len(mask.shape) != len(y_pred.shape):
+            return y, y_pred
+        mask = ops.cast(mask, "bool")
+        return ops.where(mask, y, 0.0), ops.where(mask, y_pred, 0.0)
+
+    def _check_weights(self, y_pred: Tensor, sample_weight: Tensor | None) -> None:
+        if sample_weight is None or isinstance(self.loss, PixelwiseLoss):
+            return
+        if len(sample_weight.shape) == len(y_pred.shape):
+            raise ValueError(
+                "Weights of pixels need a loss that keeps pixels apart, one of "
+                "symae_keras.losses such as RelativeMeanSquaredError; Keras's own "
+                f"average over the last axis first. Received: loss={self.loss!r}"
+            )
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -48,7 +48,8 @@ class ContractiveAutoencoder(InstanceAutoencoder):
         n_directions: How many random directions estimate the norm for each instance.
             `None` takes all unit vectors, for instances of a few dozen numbers.
             Defaults to 1.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance;
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance;
             needed where data are far from unit scale. Defaults to `None`.
         seed: Integer seed of the directions, or `None`.
 
@@ -79,7 +80,7 @@ class ContractiveAutoencoder(InstanceAutoencoder):
         decoder: keras.Layer | None = None,
         penalty_weight: float = 1e-3,
         n_directions: int | None = 1,
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -93,10 +94,15 @@ class ContractiveAutoencoder(InstanceAutoencoder):
         )
         self._assemble()
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         """Reconstruct every instance; add the penalty."""
         outputs = super().call(inputs, training)
         # Last, because Keras hands `training=False` on to the layers called after.
-        x = self._normalize(self._checked(inputs))
-        self.jacobian_penalty(x, function=self._code, training=False)
+        x, mask = self._unpack(inputs)
+        self.jacobian_penalty(
+            self._normalize(self._checked(x, mask)),
+            function=self._code,
+            instance_mask=self._present(mask),
+            training=False,
+        )
         return outputs

@@ -46,7 +46,8 @@ class DenoisingAutoencoder(InstanceAutoencoder):
             `corruption(x, training=training)`, such as
             `symae_keras.layers.GaussianCorruption(stddev=0.4)`. It acts on data units,
             before any normalisation.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance.
             Defaults to `None`.
         seed: Integer seed of a corruption given by name, or `None`.
 
@@ -78,7 +79,7 @@ class DenoisingAutoencoder(InstanceAutoencoder):
         encoder: str | keras.Layer = "dense",
         decoder: keras.Layer | None = None,
         corruption: str | keras.Layer = "gaussian",
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:

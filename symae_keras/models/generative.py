@@ -29,7 +29,7 @@ class GenerativeAutoencoder(InstanceAutoencoder):
         code_dim: int,
         encoder: str | keras.Layer,
         decoder: keras.Layer | None,
-        normalization: keras.layers.Normalization | None,
+        normalization: keras.Layer | None,
         seed: int | None,
         **kwargs: Any,
     ) -> None:

@@ -52,7 +52,7 @@ class GroupedAutoencoder(AutoencoderBase):
         nuisance_dim: int = 8,
         encoder: str | keras.Layer = "dense",
         decoder: keras.Layer | None = None,
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -61,7 +61,7 @@ class GroupedAutoencoder(AutoencoderBase):
         )
         self.coherent_dim = positive("coherent_dim", coherent_dim)
         self.nuisance_dim = positive("nuisance_dim", nuisance_dim)
-        self.carry_mask = _CarryMask(dtype=self.dtype_policy)
+        self.carry_mask = _CarryMask(dtype=self.dtype_policy, name="carry_mask")
 
     # === Networks ===
 
@@ -129,19 +129,8 @@ class GroupedAutoencoder(AutoencoderBase):
             return decoded
         return self.carry_mask(decoded, mask=self.compute_mask(inputs, None))
 
-    @staticmethod
-    def _unpack(inputs: Any) -> tuple[Tensor, Tensor | None]:
-        if not isinstance(inputs, Mapping):
-            return inputs, None
-        if "instances" not in inputs or set(inputs) - {"instances", "mask"}:
-            raise ValueError(
-                "A dict of inputs must have the key 'instances' and may have 'mask'. "
-                f"Received: keys {sorted(inputs)}"
-            )
-        return inputs["instances"], inputs.get("mask")
-
     def _clean(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Check shapes, blank masked instances and normalise."""
+        """Check shapes, blank what is masked, normalise; the mask of instances."""
         x = ops.convert_to_tensor(x, dtype=self.compute_dtype)
         if len(x.shape) < 3 or tuple(x.shape[2:]) != self.instance_shape:
             raise ValueError(
@@ -149,16 +138,35 @@ class GroupedAutoencoder(AutoencoderBase):
                 "(groups, instances, *instance_shape). "
                 f"Received: an array of shape {tuple(x.shape)}"
             )
-        if mask is not None:
-            mask = ops.cast(ops.convert_to_tensor(mask), "bool")
-            if not may_equal(mask.shape, x.shape[:2]):
-                raise ValueError(
-                    "`mask` must have the shape (groups, instances), here "
-                    f"{tuple(x.shape[:2])}. Received: mask of shape {tuple(mask.shape)}"
-                )
-            # Padding may hold anything, NaN included, which no weight of 0 would stop.
-            x = ops.where(_over_pixels(mask, len(self.instance_shape)), x, 0.0)
-        return self._normalize(x), mask
+        if mask is None:
+            return self._normalize(x), None
+        mask = ops.cast(ops.convert_to_tensor(mask), "bool")
+        if not (may_equal(mask.shape, x.shape[:2]) or may_equal(mask.shape, x.shape)):
+            raise ValueError(
+                "`mask` must have the shape (groups, instances), here "
+                f"{tuple(x.shape[:2])}, or that of the instances, {tuple(x.shape)}. "
+                f"Received: mask of shape {tuple(mask.shape)}"
+            )
+        present = self._present(mask)
+        if len(mask.shape) == 2:
+            mask = _over_pixels(mask, len(self.instance_shape))
+        return self._normalize(self._fill(x, mask)), present
+
+    @staticmethod
+    def _present(mask: Tensor) -> Tensor:
+        """Mask of instances; one without a good pixel is absent."""
+        if len(mask.shape) == 2:
+            return mask
+        return ops.any(mask, axis=tuple(range(2, len(mask.shape))))
+
+    def _blank_bad_pixels(
+        self, inputs: Any, y: Tensor, y_pred: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        y, blanked = super()._blank_bad_pixels(inputs, y, y_pred)
+        if blanked is not y_pred:
+            mask = self.compute_mask(inputs, None)
+            blanked = self.carry_mask(blanked, mask=mask)
+        return y, blanked
 
     def _coherent_features(self, x: Tensor) -> Tensor:
         return _flat(self.coherent_encoder(x))
@@ -173,7 +181,9 @@ class GroupedAutoencoder(AutoencoderBase):
 
         Args:
             x: `(batch, instances, *instance_shape)`; any number of instances.
-            mask: Boolean `(batch, instances)`, True = present. Defaults to `None`.
+            mask: Boolean `(batch, instances)`, True = present, or of the shape of `x`,
+                True = good pixel. Bad pixels are given the value of the mean instance
+                of `normalization`, or 0. Defaults to `None`.
 
         Returns:
             `Codes(coherent, nuisance)`, tensors `(batch, coherent_dim)` and
@@ -200,7 +210,7 @@ class GroupedAutoencoder(AutoencoderBase):
 
         Args:
             x: `(batch, instances, *instance_shape)`.
-            mask: Boolean `(batch, instances)`. Defaults to `None`.
+            mask: See `encode`. Bad pixels are reconstructed from the good ones.
 
         Returns:
             Tensor of the shape of `x`.
@@ -220,8 +230,8 @@ class GroupedAutoencoder(AutoencoderBase):
             coherent_from: `(batch, instances_a, *instance_shape)`, the states to show.
             nuisance_from: `(batch, instances_b, *instance_shape)`, the nuisances to
                 show them under, group by group.
-            coherent_mask: Boolean `(batch, instances_a)`. Defaults to `None`.
-            nuisance_mask: Boolean `(batch, instances_b)`. Defaults to `None`.
+            coherent_mask: Mask of `coherent_from`, see `encode`.
+            nuisance_mask: Mask of `nuisance_from`.
 
         Returns:
             Tensor `(batch, instances_b, *instance_shape)`.
@@ -243,12 +253,14 @@ class GroupedAutoencoder(AutoencoderBase):
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Tensor | None:
         """Mask of the reconstruction, by which losses leave out absent instances.
 
-        Losses reduce the last axis, so the mask has as many axes as their values.
+        Its axes of length 1 go with losses that keep pixels apart, and Keras takes off
+        the last one for those that reduce the last axis.
         """
         mask = self._unpack(inputs)[1]
         if mask is None:
             return None
-        return _over_pixels(ops.cast(mask, "bool"), len(self.instance_shape) - 1)
+        present = self._present(ops.cast(mask, "bool"))
+        return _over_pixels(present, len(self.instance_shape))
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         """Shape of the instances given."""

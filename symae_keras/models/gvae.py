@@ -27,7 +27,8 @@ class GVAE(MLVAE):
         decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
             instance. `None` (default) mirrors the encoder.
         kl_weight: Weight of both divergences. Defaults to 0.001.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance.
             Defaults to `None`.
         seed: Integer seed of the sampled codes, or `None`.
 

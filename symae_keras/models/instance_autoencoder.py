@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -40,7 +40,7 @@ class InstanceAutoencoder(AutoencoderBase):
         code_dim: int | None = 8,
         encoder: str | keras.Layer = "dense",
         decoder: keras.Layer | None = None,
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -85,19 +85,36 @@ class InstanceAutoencoder(AutoencoderBase):
 
     # === Forward pass ===
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         """Reconstruct every instance."""
-        x = self._corrupt(self._checked(inputs), training)
-        return self.decode(self._training_code(self._normalize(x), training))
+        x, mask = self._unpack(inputs)
+        x = self._normalize(self._corrupt(self._checked(x, mask), training))
+        return self.decode(self._training_code(x, training, self._present(mask)))
 
-    def _checked(self, x: Tensor) -> Tensor:
+    def _checked(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Instances of the right shape, with bad pixels filled."""
         x = ops.convert_to_tensor(x, dtype=self.compute_dtype)
         if not may_equal(tuple(x.shape[1:]), self.instance_shape):
             raise ValueError(
                 f"This model takes instances of shape {self.instance_shape}, in arrays "
                 f"(batch, *instance_shape). Received: shape {tuple(x.shape)}"
             )
-        return x
+        if mask is None:
+            return x
+        mask = ops.cast(ops.convert_to_tensor(mask), "bool")
+        if not may_equal(mask.shape, x.shape):
+            raise ValueError(
+                "`mask` must have the shape of the instances, True = good pixel, here "
+                f"{tuple(x.shape)}. Received: mask of shape {tuple(mask.shape)}"
+            )
+        return self._fill(x, mask)
+
+    @staticmethod
+    def _present(mask: Tensor | None) -> Tensor | None:
+        """Mask of instances; one without a good pixel is absent."""
+        if mask is None:
+            return None
+        return ops.any(ops.cast(mask, "bool"), axis=tuple(range(1, len(mask.shape))))
 
     def _corrupt(self, x: Tensor, training: bool | None) -> Tensor:
         """What a denoising autoencoder does to its input, in data units."""
@@ -114,23 +131,34 @@ class InstanceAutoencoder(AutoencoderBase):
         """Code of normalised instances, without noise."""
         return self._features(x)
 
-    def _training_code(self, x: Tensor, training: bool | None = None) -> Tensor:
-        """Code of normalised instances as `call` decodes it; losses are added here."""
+    def _training_code(
+        self,
+        x: Tensor,
+        training: bool | None = None,
+        instance_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Code of normalised instances as `call` decodes it; losses are added here.
+
+        Those where `instance_mask`, boolean `(batch,)`, is False count in no loss.
+        """
         return self._code(x)
 
     # === Use ===
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode instances, without noise.
 
         Args:
             x: `(batch, *instance_shape)`.
+            mask: Boolean, of the shape of `x`, True = good pixel. Bad pixels are given
+                the value of the mean instance of `normalization`, or 0. Defaults to
+                `None`.
 
         Returns:
             Tensor `(batch, code_dim)`, or `(batch, *code_shape)` where the encoder
             gives the code its shape.
         """
-        return self._code(self._normalize(self._checked(x)))
+        return self._code(self._normalize(self._checked(x, mask)))
 
     def decode(self, code: Tensor) -> Tensor:
         """Decode codes.
@@ -149,19 +177,22 @@ class InstanceAutoencoder(AutoencoderBase):
             )
         return self._denormalize(self.instance_decoder(code))
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode and decode, without noise or corruption.
 
         Args:
             x: `(batch, *instance_shape)`.
+            mask: See `encode`. Bad pixels are reconstructed from the good ones.
 
         Returns:
             Tensor of the shape of `x`.
         """
-        return self.decode(self.encode(x))
+        return self.decode(self.encode(x, mask))
 
     # === Keras protocol ===
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
+    def compute_output_shape(self, input_shape: Any) -> Shape:
         """Shape of the instances given."""
+        if isinstance(input_shape, Mapping):
+            input_shape = input_shape["instances"]
         return (input_shape[0], *self.instance_shape)

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from symae_keras.layers.deep_sets_pooling import DeepSetsPooling
+from symae_keras.layers.loss_term import over_axes
 from symae_keras.layers.per_instance import PerInstance
 from symae_keras.models.grouped_autoencoder import Codes, GroupedAutoencoder
 from symae_keras.models.instance_autoencoder import InstanceAutoencoder
@@ -28,8 +29,7 @@ class LatentMeanSwap(GroupedAutoencoder):
 
     Args:
         autoencoder: An autoencoder of single instances, such as
-            `Autoencoder((256,), code_dim=16)` or `VAE((256,), code_dim=16)`. Its
-            penalties count absent instances of a group as blank ones.
+            `Autoencoder((256,), code_dim=16)` or `VAE((256,), code_dim=16)`.
 
     Call arguments:
         inputs: Tensor `(batch, instances, *instance_shape)`, or a dict with
@@ -66,11 +66,21 @@ class LatentMeanSwap(GroupedAutoencoder):
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         """Reconstruct every instance, each by itself."""
-        x, mask = self._clean(*self._unpack(inputs))
-        decoded = self.each(x, training=training)
-        if mask is None:
-            return decoded
+        x, mask = self._unpack(inputs)
+        x, present = self._clean(x, mask)
+        if present is None:
+            return self.each(x, training=training)
+        # Folded here: the autoencoder leaves out of its losses what has no good pixel.
+        good = ops.broadcast_to(over_axes(mask, x), ops.shape(x))
+        rows = (-1, *self.instance_shape)
+        flat = {"instances": ops.reshape(x, rows), "mask": ops.reshape(good, rows)}
+        decoded = self.autoencoder(flat, training=training)
+        decoded = ops.reshape(decoded, ops.shape(x))
         return self.carry_mask(decoded, mask=self.compute_mask(inputs, None))
+
+    def _fill(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The autoencoder scales its own inputs, so that its mean is the one."""
+        return self.autoencoder._fill(x, mask)
 
     def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
         batch, instances, *shape = ops.shape(x)

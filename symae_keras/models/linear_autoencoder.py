@@ -36,7 +36,8 @@ class LinearAutoencoder(InstanceAutoencoder):
         instance_shape: Shape of one instance, channels last.
         code_dim: Size of the code. Defaults to 8.
         tied: Whether `D` is the transpose of `W`. Defaults to `True`.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance.
             With `tied`, variances that differ between pixels give the components
             neither of the data nor of the normalised data. Defaults to `None`.
         seed: Integer or `None`, as all models take it; nothing here is random.
@@ -68,7 +69,7 @@ class LinearAutoencoder(InstanceAutoencoder):
         instance_shape: Sequence[int],
         code_dim: int = 8,
         tied: bool = True,
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:

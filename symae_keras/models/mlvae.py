@@ -47,7 +47,8 @@ class MLVAE(GroupedAutoencoder):
         kl_weight: Weight of both divergences; `symae_keras.callbacks.KLSchedule` can
             anneal it. Defaults to 0.001; chosen for losses that are relative to the
             variance of the data and averaged over pixels.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance.
             Defaults to `None`.
         seed: Integer seed of the sampled codes, or `None`.
 
@@ -84,7 +85,7 @@ class MLVAE(GroupedAutoencoder):
         encoder: str | keras.Layer = "dense",
         decoder: keras.Layer | None = None,
         kl_weight: float = 1e-3,
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:

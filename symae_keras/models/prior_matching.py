@@ -10,8 +10,9 @@ from symae_keras.typing import Tensor
 class PriorMatchingAutoencoder(GenerativeAutoencoder):
     """Base of the autoencoders that match the codes of a batch to draws from N(0, 1).
 
-    A subclass makes `matching`, a layer that hands on codes and adds a loss. Each
-    instance has one code without noise, unlike that of a `VAE`.
+    A subclass makes `matching`, a layer that hands on codes and adds a loss of those
+    that its `instance_mask` leaves. Each instance has one code without noise, unlike
+    that of a `VAE`.
 
     Args:
         instance_shape: See `InstanceAutoencoder`.
@@ -28,5 +29,10 @@ class PriorMatchingAutoencoder(GenerativeAutoencoder):
         self.matching.build((None, self.code_dim))
         super()._assemble()
 
-    def _training_code(self, x: Tensor, training: bool | None = None) -> Tensor:
-        return self.matching(self._code(x))
+    def _training_code(
+        self,
+        x: Tensor,
+        training: bool | None = None,
+        instance_mask: Tensor | None = None,
+    ) -> Tensor:
+        return self.matching(self._code(x), instance_mask=instance_mask)

@@ -48,7 +48,8 @@ class SparseAutoencoder(InstanceAutoencoder):
             reconstruction loss that is usually a mean over pixels. Defaults to 1e-3.
         target_rate: Mean of a number of the code under `"kl"`. Defaults to 0.05.
         n_active: How many numbers of the code `"top_k"` keeps. Defaults to 8.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance.
             Defaults to `None`.
         seed: Integer or `None`, as all models take it; nothing here is random.
 
@@ -87,7 +88,7 @@ class SparseAutoencoder(InstanceAutoencoder):
         sparsity_weight: float = 1e-3,
         target_rate: float = 0.05,
         n_active: int = 8,
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -122,9 +123,16 @@ class SparseAutoencoder(InstanceAutoencoder):
     def _code(self, x: Tensor) -> Tensor:
         return self.activation(self._features(x))
 
-    def _training_code(self, x: Tensor, training: bool | None = None) -> Tensor:
+    def _training_code(
+        self,
+        x: Tensor,
+        training: bool | None = None,
+        instance_mask: Tensor | None = None,
+    ) -> Tensor:
         code = self._code(x)
-        return code if self.sparsity_penalty is None else self.sparsity_penalty(code)
+        if self.sparsity_penalty is None:
+            return code
+        return self.sparsity_penalty(code, instance_mask=instance_mask)
 
     def atoms(self) -> Tensor:
         """What each number of the code adds to an instance, in data units.

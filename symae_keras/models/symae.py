@@ -83,14 +83,16 @@ class SymAE(GroupedAutoencoder):
         instance_dropout: Probability that an instance is hidden from the pooling of its
             group in a training step; one always stays. It teaches the model to read
             the state from few instances, down to one. Defaults to 0.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance.
             It is applied to the input and undone after the decoder, so that outputs
             are in data units. Defaults to `None`.
         seed: Integer seed of noise and instance dropout, or `None`.
 
     Call arguments:
         inputs: Tensor `(batch, instances, *instance_shape)`, or a dict with
-            `"instances"` and `"mask"` (boolean `(batch, instances)`, True = present).
+            `"instances"` and `"mask"`: boolean `(batch, instances)`, True = present,
+            or of the shape of the instances, True = good pixel.
         training: Whether to hide instances and add noise.
 
     Output shape:
@@ -126,7 +128,7 @@ class SymAE(GroupedAutoencoder):
         noise_strength: float | None = None,
         conditional_nuisance: bool = True,
         instance_dropout: float = 0.0,
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:

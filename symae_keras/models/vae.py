@@ -47,7 +47,8 @@ class VAE(GenerativeAutoencoder):
             can anneal it. Defaults to 1.
         free_bits: What each number of the code may tell at no cost, in nats. Defaults
             to 0.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance;
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance;
             not with the Bernoulli likelihood. Defaults to `None`.
         seed: Integer seed of the noise, or `None`.
 
@@ -85,7 +86,7 @@ class VAE(GenerativeAutoencoder):
         likelihood: str = "gaussian",
         kl_weight: float = 1.0,
         free_bits: float = 0.0,
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -127,9 +128,16 @@ class VAE(GenerativeAutoencoder):
     def _code(self, x: Tensor) -> Tensor:
         return ops.split(self._features(x), 2, axis=-1)[0]
 
-    def _training_code(self, x: Tensor, training: bool | None = None) -> Tensor:
+    def _training_code(
+        self,
+        x: Tensor,
+        training: bool | None = None,
+        instance_mask: Tensor | None = None,
+    ) -> Tensor:
         mean, log_variance = ops.split(self._features(x), 2, axis=-1)
-        return self.sampling((mean, log_variance), training=training)
+        return self.sampling(
+            (mean, log_variance), instance_mask=instance_mask, training=training
+        )
 
     def decode(self, code: Tensor) -> Tensor:
         """Decode codes to the mean of `p(x | z)`.

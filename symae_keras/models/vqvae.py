@@ -43,7 +43,8 @@ class VQVAE(InstanceAutoencoder):
         decoder: A layer to one instance from the vectors of its code, one after the
             other in one axis, or as they are where `n_latents` is `None`. `None`
             (default) mirrors the encoder.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance.
             Defaults to `None`.
         seed: Integer or `None`, as all models take it; nothing here is random.
 
@@ -77,7 +78,7 @@ class VQVAE(InstanceAutoencoder):
         commitment_weight: float = 0.25,
         encoder: str | keras.Layer = "dense",
         decoder: keras.Layer | None = None,
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -122,8 +123,13 @@ class VQVAE(InstanceAutoencoder):
     def _code(self, x: Tensor) -> Tensor:
         return self.quantizer.vectors(self.quantizer.indices(self._vectors(x)))
 
-    def _training_code(self, x: Tensor, training: bool | None = None) -> Tensor:
-        return self.quantizer(self._vectors(x))
+    def _training_code(
+        self,
+        x: Tensor,
+        training: bool | None = None,
+        instance_mask: Tensor | None = None,
+    ) -> Tensor:
+        return self.quantizer(self._vectors(x), instance_mask=instance_mask)
 
     def indices(self, x: Tensor) -> Tensor:
         """Encode instances to symbols.

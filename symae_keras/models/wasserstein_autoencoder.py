@@ -33,7 +33,8 @@ class WassersteinAutoencoder(PriorMatchingAutoencoder):
             encoder.
         mmd_weight: Weight of the discrepancy. Defaults to 0.1; chosen for losses that
             are a mean over pixels, such as `"mse"`, and data with a variance near 1.
-        normalization: A `keras.layers.Normalization` that knows its mean and variance.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance.
             Defaults to `None`.
         seed: Integer seed of the draws from the prior, or `None`.
 
@@ -65,7 +66,7 @@ class WassersteinAutoencoder(PriorMatchingAutoencoder):
         encoder: str | keras.Layer = "dense",
         decoder: keras.Layer | None = None,
         mmd_weight: float = 0.1,
-        normalization: keras.layers.Normalization | None = None,
+        normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:

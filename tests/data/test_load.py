@@ -69,6 +69,68 @@ def test_npy(tmp_path):
     np.testing.assert_array_equal(load(path).x, X)
 
 
+def test_npy_is_mapped(tmp_path):
+    path = tmp_path / "my.npy"
+    np.save(path, X)
+    x = load(path).x
+    while x.base is not None and not isinstance(x, np.memmap):
+        x = x.base
+    assert isinstance(x, np.memmap) and not x.flags.writeable
+
+
+def test_grouped_npz_with_everything(tmp_path, caplog):
+    good = X > -1
+    path = save(
+        tmp_path,
+        **{"x": X, "ids": ["b", "a", "c"], "pixel_mask": good},
+        **{"weights": np.arange(5.0), "depth": np.arange(3), "axis": [5, 4, 3, 2, 1]},
+        **{"airmass": np.ones((3, 4)), "site": np.full((3, 4), "north")},
+    )
+    groups = load(path)
+    assert groups.ids.tolist() == ["b", "a", "c"]
+    np.testing.assert_array_equal(groups.pixel_mask, good)
+    np.testing.assert_array_equal(
+        np.broadcast_to(groups.weights, X.shape), np.broadcast_to(np.arange(5), X.shape)
+    )
+    assert list(groups.group_metadata) == ["depth"]
+    assert set(groups.instance_metadata) == {"airmass", "site"}
+    assert caplog.records == []
+
+
+def test_flat_npz_with_everything(tmp_path, caplog):
+    star = np.array([2, 1, 2, 2])
+    good = X[0] > 0
+    path = save(
+        tmp_path,
+        **{"x": X[0], "Star": star, "pixel_mask": good, "weights": np.arange(5.0)},
+        **{"airmass": np.arange(4.0), "site": np.array([b"n", b"s", b"n", b"e"])},
+        **{"group": star + 7},
+    )
+    groups = load(path, group="star")
+    rows = [[1, 0, 0], [0, 2, 3]]
+    present = groups.present
+    assert groups.ids.tolist() == [1, 2] and present.sum() == 4
+    for found, flat in (
+        (groups.x, X[0]),
+        (groups.pixel_mask, good),
+        (groups.weights, np.broadcast_to(np.arange(5.0), (4, 5))),
+        (groups.instance_metadata["airmass"], np.arange(4.0)),
+        (groups.instance_metadata["site"], np.array(["n", "s", "n", "e"])),
+        (groups.instance_metadata["group"], star + 7),
+    ):
+        np.testing.assert_array_equal(found[present], flat[rows][present])
+        assert not found[0, 1:].astype(bool).any()
+    assert caplog.records == []
+    with pytest.raises(InputError, match=r"no key planet; found Star, airmass"):
+        load(path, group="planet")
+
+
+def test_groups_of_an_npy_file_have_no_name(tmp_path):
+    np.save(tmp_path / "my.npy", X)
+    with pytest.raises(InputError, match="no names, so none is star; save x and star"):
+        load(tmp_path / "my.npy", group="star")
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
 def test_integers_are_converted_and_said_so(tmp_path, caplog, dtype):
     path = save(tmp_path, x=np.ones((2, 2, 2), dtype))
@@ -79,7 +141,7 @@ def test_integers_are_converted_and_said_so(tmp_path, caplog, dtype):
 
 
 def test_unused_keys_are_said_so(tmp_path, caplog):
-    load(save(tmp_path, x=X, masks=np.ones((3, 4)), extra=np.array([None])))
+    load(save(tmp_path, x=X, masks=np.ones((4, 3)), extra=np.array([None])))
     (record,) = caplog.records
     assert record.getMessage().endswith("keys that are not used: masks, extra.")
 
@@ -90,12 +152,18 @@ ONES = np.ones((3, 4))
 @pytest.mark.parametrize(
     ("arrays", "sentence"),
     [
-        ({"y": X, "z": X}, "has no key x, the instances; found y, z."),
+        ({"y": X, "z": X}, "no key x, the instances; found y, z."),
         ({}, "found no keys."),
         ({"x": X[0]}, "received shape (4, 5); flat rows need the key group"),
         ({"x": X[0, 0], "group": np.zeros(5)}, "at least two; received shape (5,)"),
         ({"x": X[0], "group": np.zeros(3)}, "shape (4,); received shape (3,)"),
         ({"x": X[0], "group": np.zeros(4), "mask": ONES}, "keep one"),
+        ({"x": X[0], "group": np.zeros(4), "ids": ONES}, "keep one"),
+        (
+            {"x": X[0], "group": np.zeros(4), "weights": np.ones(4)},
+            "weights must have the shape of x, here (4, 5), or .* received (4,)",
+        ),
+        ({"x": X, "ids": ["a", "b"]}, "each of the 3 groups; received 2"),
         ({"x": X[:0]}, "x is empty, shape (0, 4, 5)"),
         ({"x": X[:, :, :0]}, "x is empty, shape (3, 4, 0)"),
         ({"x": X.astype(complex)}, "real numbers; received dtype complex128"),
@@ -107,6 +175,9 @@ ONES = np.ones((3, 4))
         ({"x": X, "axis": np.arange(4)}, "here (5,); received (4,)"),
         ({"x": X, "axis": np.full(5, np.inf)}, "axis must hold finite real numbers"),
         ({"x": X, "axis": np.full(5, "a")}, "received dtype <U1"),
+        ({"x": X, "axis": [1, 2, 4, 3, 5]}, "increase or .* 4 is followed by 3; sort"),
+        ({"x": X, "axis": [5, 4, 3, 3, 1]}, "3 is followed by 3"),
+        ({"x": X, "axis": np.array([1, 2, 3, 2, 1], "uint8")}, "3 is followed by 2"),
         ({"x": X, "axis_label": [1, 2]}, "axis_label must be one text"),
     ],
 )
@@ -117,11 +188,14 @@ def test_unusable_content(tmp_path, arrays, sentence):
 
 def test_unusable_paths(tmp_path):
     assert "does not exist" in refusal(tmp_path / "none.npz")
-    assert "is a folder" in refusal(tmp_path)
-    for name, suffix in (("my.csv", ".csv"), ("my", "(none)")):
+    assert "a folder with nothing in it" in refusal(tmp_path)
+    for name, suffix in (("my.xls", ".xls"), ("my", "(none)")):
         (tmp_path / name).write_text("1,2")
         sentence = refusal(tmp_path / name)
-        assert f"the suffix {suffix}; supported are .npz" in sentence
+        assert f"the suffix {suffix} is not known; supported are .npz, " in sentence
+        assert ".csv, " in sentence and "folders of spectra" in sentence
+    (tmp_path / "a").mkdir()
+    assert "files, such as my, and folders, such as a" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.npy"])

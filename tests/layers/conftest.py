@@ -144,6 +144,55 @@ def check_layer(tmp_path):
 
 
 @pytest.fixture
+def present():
+    """Which of seven instances there are."""
+    return np.array([1, 0, 1, 1, 0, 0, 1], bool)
+
+
+@pytest.fixture
+def check_absent(present):
+    """A function that checks that absent instances count in no loss of a layer.
+
+    Args of the function:
+        layer: A layer that adds a loss and takes an `instance_mask`.
+        inputs: Array `(7, ...)`; what the absent of these hold is replaced by NaN.
+        arguments: What else the layer is called with.
+    """
+
+    def run(layer, inputs, **arguments):
+        def loss_and_gradient(x, instance_mask):
+            x = ops.convert_to_tensor(x)
+
+            def loss():
+                layer(x, instance_mask=instance_mask, **arguments)
+                return layer.losses[0]
+
+            if keras.backend.backend() != "tensorflow":
+                return float(loss()), None
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = loss()
+            return float(value), tape.gradient(value, x).numpy()
+
+        junk = inputs.copy()
+        junk[~present] = np.nan
+        expected, of_present = loss_and_gradient(inputs[present], None)
+        value, gradient = loss_and_gradient(junk, present)
+        assert value == pytest.approx(expected, rel=1e-5)
+        nothing, none = loss_and_gradient(junk, np.zeros(7, bool))
+        assert nothing == 0.0
+        if gradient is not None:
+            assert np.abs(of_present).max() > 0.0
+            np.testing.assert_allclose(gradient[present], of_present, 1e-4, 1e-7)
+            np.testing.assert_array_equal(gradient[~present], 0.0)
+            np.testing.assert_array_equal(none, 0.0)
+
+    return run
+
+
+@pytest.fixture
 def check_precision():
     """A function that calls a layer under a dtype policy, in training and out of it."""
 

@@ -104,6 +104,37 @@ CASES = {
     },
     **{
         name: (
+            {**arguments, "seed": 1},
+            dict(
+                input_shape=(3, 8, 6),
+                output_shape=(3, 8, 6),
+                seed_generators=1,
+                supports_masking=True,
+                unknown_axes=2,
+            ),
+        )
+        for name, arguments in {
+            "RandomScale": {"strength": 0.3},
+            "RandomShift": {"max_shift": 1.7, "pixel_axis": -2},
+        }.items()
+    },
+    **{
+        name: (
+            arguments,
+            dict(
+                input_shape=(3, 5, 6),
+                output_shape=(3, 5, 6),
+                supports_masking=True,
+                unknown_axes=2,
+            ),
+        )
+        for name, arguments in {
+            "MedianNormalization": {},
+            "Standardization": {"mean": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "scale": 0.3},
+        }.items()
+    },
+    **{
+        name: (
             arguments,
             dict(
                 input_shape=(3, 5, 6),

@@ -93,6 +93,22 @@ def test_gradient_is_that_of_the_exact_norm(tf, rng) -> None:
     np.testing.assert_allclose(gradient, kernel, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.jax
+@pytest.mark.parametrize("n_directions", [None, 3])
+def test_absent_instances_do_not_count(
+    n_directions, check_absent, present, monkeypatch, rng
+) -> None:
+    coins = rng.integers(0, 2, size=(3, 7, 4, 2))
+    monkeypatch.setattr(
+        keras.random,
+        "randint",
+        lambda shape, *_, **__: coins if shape[1] == 7 else coins[:, present],
+    )
+    layer = JacobianPenalty(0.3, n_directions)
+    x = rng.normal(size=(7, 4, 2)).astype("float32")
+    check_absent(layer, x, function=lambda x: ops.sum(x**3, axis=-1))
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision(policy, rng) -> None:
     """A step as small as that of float32 would be lost in rounding."""

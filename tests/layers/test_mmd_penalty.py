@@ -61,6 +61,19 @@ def test_zero_where_the_samples_coincide(monkeypatch, rng) -> None:
     assert _loss(MMDPenalty(), codes[:1]) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.jax
+@pytest.mark.parametrize("shape", [(7, 2), (7, 4, 2)])
+def test_absent_instances_do_not_count(
+    shape, check_absent, present, monkeypatch, rng
+) -> None:
+    codes, draws = rng.normal(size=(2, *shape)).astype("float32")
+    flat, some = draws.reshape(-1, 2), draws[present].reshape(-1, 2)
+    monkeypatch.setattr(
+        keras.random, "normal", lambda shape, **_: flat if shape[0] % 7 == 0 else some
+    )
+    check_absent(MMDPenalty(0.3), codes)
+
+
 def test_gradient_draws_codes_to_the_prior(tf, rng) -> None:
     codes = tf.constant(rng.normal(2.0, 1.0, size=(100, 2)), tf.float32)
     layer = MMDPenalty(seed=0)

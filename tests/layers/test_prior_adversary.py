@@ -97,6 +97,20 @@ def test_gradient_of_the_discriminator(strength, tf, rng) -> None:
 
 
 @pytest.mark.jax
+@pytest.mark.parametrize("shape", [(7, 2), (7, 4, 2)])
+def test_absent_instances_do_not_count(
+    shape, check_absent, present, monkeypatch, rng
+) -> None:
+    codes, draws = rng.normal(size=(2, *shape)).astype("float32")
+    monkeypatch.setattr(
+        keras.random,
+        "normal",
+        lambda shape, **_: draws if shape[0] == 7 else draws[present],
+    )
+    check_absent(_linear(strength=0.3), codes)
+
+
+@pytest.mark.jax
 def test_draws_differ_from_call_to_call() -> None:
     layer = _linear()
     losses = []

@@ -61,6 +61,13 @@ def test_kl_of_dead_and_saturated_units_is_finite(rate) -> None:
 
 
 @pytest.mark.jax
+@pytest.mark.parametrize("layer", [L1Sparsity(0.3), KLSparsity(0.3, 0.1)])
+@pytest.mark.parametrize("shape", [(7, 3), (7, 4, 3)])
+def test_absent_instances_do_not_count(layer, shape, check_absent, rng) -> None:
+    check_absent(layer, rng.uniform(size=shape).astype("float32"))
+
+
+@pytest.mark.jax
 def test_penalties_are_computed_in_float32() -> None:
     """In bfloat16, the sum of 1000 numbers of 1 would stop at 256."""
     layer = L1Sparsity(1.0, dtype="mixed_bfloat16")

@@ -72,6 +72,35 @@ def test_perplexity_equals_closed_form(used, expected) -> None:
     assert layer.take_logged() == {}
 
 
+@pytest.mark.jax
+@pytest.mark.parametrize("shape", [(7, 3), (7, 5, 3)])
+def test_absent_instances_do_not_count(shape, check_absent, present, rng) -> None:
+    layer, _ = _made(rng, n_embeddings=3)
+    z = rng.normal(size=shape).astype("float32")
+    check_absent(layer, z)
+    layer(z[present])
+    expected = layer.take_logged()["perplexity"]
+    layer(z, instance_mask=present)
+    value = layer.take_logged()["perplexity"]
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
+    layer(z)
+    assert float(layer.take_logged()["perplexity"]) != pytest.approx(float(expected))
+
+
+def test_absent_vectors_do_not_draw_the_codebook(tf, present, rng) -> None:
+    layer, _ = _made(rng)
+    z = rng.normal(size=(7, 3)).astype("float32")
+    gradients = []
+    for arguments in ((z[present],), (z, present)):
+        with tf.GradientTape() as tape:
+            layer(*arguments)
+            loss = layer.losses[0]
+        gradient = tape.gradient(loss, layer.codebook.value)
+        gradients.append(tf.convert_to_tensor(gradient).numpy())
+    assert np.abs(gradients[0]).max() > 0.0
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-5, atol=1e-7)
+
+
 def test_gradient_passes_straight_through(tf, rng) -> None:
     layer, _ = _made(rng)
     z, weights = tf.constant(rng.normal(size=(2, 5, 3)), tf.float32)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
-from conformance import CASES
+from conformance import CASES, INSTANCES
 from keras import ops
 
 from symae_keras import layers, models
@@ -376,6 +376,54 @@ def test_mixed_precision(name) -> None:
     assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
     for loss in model.losses:
         assert keras.backend.standardize_dtype(loss.dtype) == "float32"
+
+
+@each_case_and_few_on_jax
+def test_bad_pixels_never_count(name) -> None:
+    """Neither in codes nor in training, whatever they hold."""
+    case = CASES[name]
+    good = np.random.default_rng(0).random(case.data(3).shape) < 0.7
+
+    def train(content: float) -> list[Any]:
+        keras.utils.set_random_seed(0)
+        model = case.build()
+        x = np.where(good, case.data(3), np.float32(content))
+        case.compile(model, run_eagerly=True)
+        logs = model.train_on_batch({"instances": x, "mask": good}, x)
+        return [logs, model.encode(x, good), model.reconstruct(x, good)]
+
+    zeros = keras.tree.map_structure(_numpy, train(0.0))
+    assert all(np.isfinite(each).all() for each in keras.tree.flatten(zeros))
+    for content in (-3e4, np.nan):
+        other = keras.tree.map_structure(_numpy, train(content))
+        keras.tree.map_structure(np.testing.assert_array_equal, other, zeros)
+
+
+@pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.grouped])
+def test_padding_never_counts(name, tf) -> None:
+    """Same loss and gradients with more places, wherever the instances stand."""
+    case = CASES[name]
+    model, x = case.build(), case.data(4)
+    case.compile(model)
+    wide = np.full((4, INSTANCES + 3, *case.shape), np.float32(np.nan))
+    places = [1, 2, 5]
+    wide[:, places] = x
+    present = np.zeros(wide.shape[:2], bool)
+    present[:, places] = True
+
+    def loss_and_gradients(x: np.ndarray, mask: np.ndarray) -> Any:
+        inputs = {"instances": x, "mask": mask}
+        with tf.GradientTape() as tape:
+            decoded = model(inputs, training=False)
+            loss = model.compute_loss(inputs, np.where(np.isnan(x), 0, x), decoded)
+        variables = model.trainable_variables
+        gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+        return [_numpy(each) for each in (loss, *gradients)]
+
+    plain = loss_and_gradients(x, np.ones(x.shape[:2], bool))
+    padded = loss_and_gradients(wide, present)
+    for one, other in zip(plain, padded, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
 
 
 # === What the other processes found ===

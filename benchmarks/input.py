@@ -1,0 +1,211 @@
+"""What data cost: batches beside training steps, and sets larger than memory.
+
+Two comparisons, each of things timed in turn in one run; ratios are medians over the
+turns, beside the lowest and the highest.
+
+- batches: one batch of 16 groups x 8 instances x 256 pixels, drawn from memory or from
+  shards, over one training step of the default dense SymAE on a batch that is there.
+- streaming: instances of 512 pixels in groups of 16, written into shards and read back
+  once through `batches`, all of them, in a process of its own; bytes a second over
+  those of `np.fromfile` on the same files, and the largest resident memory of the
+  process, TensorFlow included. The default is 2 million instances, 4 GB; the files are
+  removed in the end.
+
+Files that were just written are in the memory of the operating system, so that neither
+way waits for a disk.
+
+    python benchmarks/input.py --out input.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+from common import print_table, write_json
+
+from symae_keras.data import GroupedData, Shards, ShardWriter, simulate_exposures
+
+BATCH: Final = 16
+INSTANCES: Final = 8
+#: Of the large set.
+PIXELS: Final = 512
+GROUP: Final = 16
+STEPS: Final = 250
+
+
+def median_and_range(values: list[float]) -> dict[str, float]:
+    """What the table shows of some turns."""
+    return {
+        "ratio": float(np.median(values)),
+        "lowest": min(values),
+        "highest": max(values),
+    }
+
+
+# === Batches ===
+
+
+def time_of_batches(dataset: Any) -> float:
+    """Seconds a batch, from drawing it to having it."""
+    for _ in dataset.take(2):  # the first ones wait for threads to start
+        pass
+    steps, start = 0, time.perf_counter()
+    while steps < STEPS:
+        for _ in dataset:
+            steps += 1
+    return (time.perf_counter() - start) / steps
+
+
+def time_of_steps(model: Any, batch: Any) -> float:
+    """Seconds a training step on a batch that is there."""
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        model.train_on_batch(*batch)
+    return (time.perf_counter() - start) / STEPS
+
+
+def compare_batches(turns: int, folder: Path) -> list[dict[str, Any]]:
+    """Time of a batch over that of a training step."""
+    import keras
+
+    from symae_keras.data import batches
+    from symae_keras.models import SymAE
+
+    groups = simulate_exposures(2000, 16)
+    with ShardWriter(folder / "exposures") as writer:
+        writer.add(groups)
+    datasets = {
+        "memory": batches(groups, BATCH, INSTANCES),
+        "shards": batches(Shards(folder / "exposures"), BATCH, INSTANCES),
+    }
+    model = SymAE((256,))
+    model.compile(keras.optimizers.Adam(), "mse")
+    x = keras.ops.convert_to_tensor(groups.x[:BATCH, :INSTANCES])
+    model.train_on_batch(x, x)
+    ratios: dict[str, list[float]] = {name: [] for name in datasets}
+    seconds: dict[str, list[float]] = {name: [] for name in (*datasets, "step")}
+    for _ in range(turns):
+        step = time_of_steps(model, (x, x))
+        seconds["step"].append(step)
+        for name, dataset in datasets.items():
+            seconds[name].append(time_of_batches(dataset))
+            ratios[name].append(seconds[name][-1] / step)
+    return [
+        {
+            "what": f"batch from {name} / training step",
+            **median_and_range(values),
+            "ms": 1e3 * float(np.median(seconds[name])),
+            "ms of the other": 1e3 * float(np.median(seconds["step"])),
+        }
+        for name, values in ratios.items()
+    ]
+
+
+# === Streaming ===
+
+
+def parts(n_instances: int) -> Iterator[GroupedData]:
+    """A large set, a part at a time."""
+    rng = np.random.default_rng(0)
+    groups, at_once = n_instances // GROUP, 2000
+    for start in range(0, groups, at_once):
+        shape = (min(at_once, groups - start), GROUP, PIXELS)
+        yield GroupedData(rng.standard_normal(shape, dtype="float32"))
+
+
+def stream(folder: Path) -> None:
+    """Read everything once through `batches`; print seconds, bytes and memory."""
+    from symae_keras.data import batches
+
+    dataset = batches(Shards(folder), BATCH, None)
+    size, start = 0, time.perf_counter()
+    for x, _ in dataset:
+        size += 4 * int(np.prod(x.shape))
+    seconds = time.perf_counter() - start
+    # Not `getrusage`, which counts what the process that started this one holds.
+    status = Path("/proc/self/status").read_text()
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    print(seconds, size, 1024 * int(peak))
+
+
+def read_plainly(folder: Path) -> tuple[float, int]:
+    """Read the same files with NumPy alone; seconds and bytes."""
+    size, start = 0, time.perf_counter()
+    for file in sorted(folder.glob("*.bin")):
+        size += np.fromfile(file, "float32").nbytes
+    return time.perf_counter() - start, size
+
+
+def stream_elsewhere(folder: Path) -> list[float]:
+    """Run `stream` in a fresh process; the numbers that it printed."""
+    command = [sys.executable, __file__, "--stream", str(folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [float(each) for each in done.stdout.split()]
+
+
+def compare_streaming(turns: int, folder: Path, n: int) -> list[dict[str, Any]]:
+    """Rate of streaming over that of NumPy, and what memory it takes."""
+    start = time.perf_counter()
+    with ShardWriter(folder / "large") as writer:
+        for part in parts(n):
+            writer.add(part)
+    writing = time.perf_counter() - start
+    ratios, memories, rates = [], [], []
+    for _ in range(turns):
+        seconds, size = read_plainly(folder / "large")
+        ours, ours_size, memory = stream_elsewhere(folder / "large")
+        assert size == ours_size == n // GROUP * GROUP * PIXELS * 4
+        ratios.append((ours_size / ours) / (size / seconds))
+        rates.append(ours_size / ours / 1e9)
+        memories.append(memory / 1e9)
+    return [
+        {
+            "what": f"streaming {size / 1e9:.2f} GB / np.fromfile",
+            **median_and_range(ratios),
+            "GB/s": float(np.median(rates)),
+            "largest resident GB": max(memories),
+            "GB/s of writing": size / writing / 1e9,
+        }
+    ]
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--turns", type=int, default=3, help="default 3")
+    parser.add_argument(
+        "--instances", type=int, default=2_000_000, help="default 2000000"
+    )
+    parser.add_argument("--folder", type=Path, help="for the files, default temporary")
+    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    parser.add_argument("--stream", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.stream:
+        stream(options.stream)
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        folder = Path(temporary)
+        rows = compare_batches(options.turns, folder)
+        print_table(rows, list(rows[0]))
+        more = compare_streaming(options.turns, folder, options.instances)
+        print_table(more, list(more[0]))
+    if options.out:
+        write_json(options.out, rows + more)
+
+
+if __name__ == "__main__":
+    main()

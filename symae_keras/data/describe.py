@@ -1,0 +1,160 @@
+"""A look at grouped data in numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from symae_keras.data.groups import GroupedData
+
+# Below this share of the variance, what groups or instances have of their own is nil.
+_NIL = 1e-4
+# Numbers that are looked at; the variances of more would not differ.
+_NUMBERS = 20_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What `GroupedData.describe` found.
+
+    Variances are means over pixels, from good pixels; of large data from groups at even
+    distances.
+
+    Attributes:
+        n_groups: Number of groups.
+        n_states: Number of states: groups of one id are of one state.
+        instance_shape: Shape of one instance.
+        smallest: Present instances of the smallest group.
+        median: Their median over groups.
+        largest: Those of the largest group.
+        n_present: Present instances in all.
+        n_missing: Instances of padding.
+        missing_pixels: Fraction of the pixels of present instances that are masked.
+        known: Names of the true parameters and of the metadata.
+        variance_between: Variance of the states: of the means of groups, less what
+            such means vary by chance.
+        variance_within: Variance of instances around the mean of their group.
+        warnings: What stands in the way of a grouped autoencoder, in sentences.
+    """
+
+    n_groups: int
+    n_states: int
+    instance_shape: tuple[int, ...]
+    smallest: int
+    median: float
+    largest: int
+    n_present: int
+    n_missing: int
+    missing_pixels: float
+    known: tuple[str, ...]
+    variance_between: float
+    variance_within: float
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        sizes = f"{self.largest} instances"
+        if self.smallest != self.largest:
+            sizes = (
+                f"{self.smallest} to {self.largest} (median {self.median:g}) instances"
+            )
+        states = "" if self.n_states == self.n_groups else f" ({self.n_states} states)"
+        known = f"known: {', '.join(self.known)}" if self.known else "no state known"
+        total = self.variance_between + self.variance_within
+        lines = [
+            f"{self.n_groups} groups{states} of {sizes} of shape "
+            f"{self.instance_shape}, {self.n_present} instances in all, {known}",
+            f"missing: {self.n_missing} instances, {100 * self.missing_pixels:.1f} % "
+            "of pixels",
+            f"variance between groups {self.variance_between:.2g}, within groups "
+            f"{self.variance_within:.2g} (of {total:#.2g})",
+            *(f"warning: {each}" for each in self.warnings),
+        ]
+        return "\n".join(lines)
+
+
+def describe(groups: GroupedData) -> Description:
+    """Sizes, what is missing, and variances between and within groups.
+
+    Args:
+        groups: The data.
+
+    Returns:
+        A `Description`; print it.
+    """
+    counts = groups.present.sum(axis=1)
+    part = groups[:: max(1, groups.x.size // _NUMBERS)]
+    between, within, chance = _variances(part)
+    missing = 0.0
+    if part.pixel_mask is not None:
+        good = part.good_pixels.sum() / np.prod(part.instance_shape)
+        missing = float(1.0 - good / max(part.present.sum(), 1))
+    ids = groups.ids
+    return Description(
+        n_groups=len(groups),
+        n_states=len(groups) if ids is None else len(np.unique(np.asarray(ids))),
+        instance_shape=groups.instance_shape,
+        smallest=int(counts.min(initial=groups.n_instances)),
+        median=float(np.median(counts)) if len(counts) else 0.0,
+        largest=int(counts.max(initial=0)),
+        n_present=int(counts.sum()),
+        n_missing=int(groups.present.size - counts.sum()),
+        missing_pixels=missing,
+        known=tuple(
+            [
+                *groups.state,
+                *groups.nuisance,
+                *groups.group_metadata,
+                *groups.instance_metadata,
+            ]
+        ),
+        variance_between=max(between - chance, 0.0),
+        variance_within=within,
+        warnings=_warnings(counts, between, within, chance),
+    )
+
+
+def _variances(groups: GroupedData) -> tuple[float, float, float]:
+    """Variance between and within groups, and between groups of no state at all."""
+    good = np.broadcast_to(groups.good_pixels, groups.x.shape)
+    x = np.where(good, groups.x, 0.0).astype("float64")
+    n = good.sum(axis=1)
+    means = x.sum(axis=1) / np.maximum(n, 1)
+    there = n > 0
+    counted = np.maximum(there.sum(axis=0), 1)
+    centre = np.where(there, means, 0.0).sum(axis=0) / counted
+    squares: npt.NDArray[Any] = np.where(there, (means - centre) ** 2, 0.0)
+    residuals = np.where(good, (x - means[:, None]) ** 2, 0.0).sum(axis=1)
+    freedom = np.maximum(np.maximum(n - 1, 0).sum(axis=0), 1)
+    variance_within = residuals.sum(axis=0) / freedom
+    # The mean of n instances without a state in common varies by this much alone.
+    by_chance = variance_within * np.where(there, 1 / np.maximum(n, 1), 0).mean(axis=0)
+    freedom_between = np.maximum(there.sum(axis=0) - 1, 1)
+    between = squares.sum(axis=0) / freedom_between
+    return (
+        float(between.mean()),
+        float(variance_within.mean()),
+        float(by_chance.mean()),
+    )
+
+
+def _warnings(
+    counts: npt.NDArray[Any], between: float, within: float, chance: float
+) -> tuple[str, ...]:
+    found = []
+    alone = int((counts < 2).sum())
+    if alone:
+        found.append(
+            f"{alone} groups have fewer than 2 instances, from which nothing can be "
+            "learnt about nuisances"
+        )
+    if between + within == 0.0:
+        found.append("all instances are equal")
+    elif within < _NIL * (between + within):
+        found.append("instances of a group are all but equal: there is no nuisance")
+    elif between < 1.1 * chance:
+        found.append("groups differ by no more than chance: is the grouping right?")
+    return tuple(found)

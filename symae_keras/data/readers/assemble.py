@@ -1,0 +1,200 @@
+"""From arrays, as readers find them, to groups: the checks that all formats share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from symae_keras.data.grouping import padding
+from symae_keras.data.groups import Array, GroupedData, Parameters
+from symae_keras.errors import InputError
+
+_log = logging.getLogger("symae_keras")
+
+
+def from_rows(
+    path: Path,
+    x: Array,
+    group: Array,
+    *,
+    pixel_mask: Array | None = None,
+    weights: Array | None = None,
+    metadata: Parameters | None = None,
+    axis: Array | None = None,
+    axis_label: str = GroupedData.axis_label,
+) -> GroupedData:
+    """Gather rows `(rows, *instance_shape)`, and what belongs to them, in groups.
+
+    Args:
+        path: The file, for notes in the log.
+        x: The rows.
+        group: The group of each row.
+        pixel_mask: Of the shape of `x`, or broadcastable to it.
+        weights: Of the shape of `x`, or broadcastable to it.
+        metadata: What is known about each row, arrays `(rows, ...)`.
+        axis: Physical value of each pixel.
+        axis_label: Name and unit of the axis.
+
+    Raises:
+        InputError: The arrays do not fit each other.
+    """
+    _refuse_empty(x)
+    if x.ndim < 2:
+        raise InputError(
+            "x must have the axes (rows, *instance_shape), at least two; received "
+            f"shape {x.shape}."
+        )
+    names, mask, pad = padding(group, len(x))
+
+    def padded(name: str, values: Array | None) -> Array | None:
+        return None if values is None else pad(_broadcast(name, values, x.shape))
+
+    return from_groups(
+        path,
+        pad(x),
+        mask=mask,
+        ids=names,
+        pixel_mask=padded("pixel_mask", pixel_mask),
+        weights=padded("weights", weights),
+        instance_metadata={k: pad(np.asarray(v)) for k, v in (metadata or {}).items()},
+        axis=axis,
+        axis_label=axis_label,
+    )
+
+
+def from_groups(
+    path: Path,
+    x: Array,
+    *,
+    mask: Array | None = None,
+    ids: Array | None = None,
+    pixel_mask: Array | None = None,
+    weights: Array | None = None,
+    group_metadata: Parameters | None = None,
+    instance_metadata: Parameters | None = None,
+    axis: Array | None = None,
+    axis_label: str = GroupedData.axis_label,
+) -> GroupedData:
+    """`GroupedData`, with the checks and notes that only files need.
+
+    Raises:
+        InputError: The arrays do not fit each other, the axis is not monotonic, or a
+            group has no present instance.
+    """
+    _refuse_empty(x)
+    groups = GroupedData(
+        x,
+        mask=mask,
+        ids=ids,
+        pixel_mask=pixel_mask,
+        weights=weights,
+        group_metadata=group_metadata or {},
+        instance_metadata=instance_metadata or {},
+        axis=None if axis is None else checked_axis(axis),
+        axis_label=axis_label,
+    )
+    empty = np.flatnonzero(~groups.present.any(axis=1))
+    if len(empty):
+        raise InputError(
+            f"{len(empty)} of {len(groups)} groups have no present instance, the first "
+            f"is group {empty[0]}; leave them out or correct the mask."
+        )
+    if x.dtype.kind != "f":
+        _log.warning(
+            "%s: x holds %s; converted to float32 without scaling.", path, x.dtype
+        )
+    return groups
+
+
+def checked_axis(
+    axis: Array,
+    names: Sequence[str] | None = None,
+    remedy: str = "sort the pixels along it",
+) -> Array:
+    """The axis, if it is one.
+
+    Args:
+        axis: Physical value of each pixel.
+        names: How the file writes the values.
+        remedy: What to do about an axis that is out of order.
+
+    Raises:
+        InputError: A value is not finite, or the values neither strictly increase nor
+            strictly decrease.
+    """
+    axis = np.asarray(axis)
+    if axis.dtype.kind not in "uif" or not np.isfinite(axis).all():
+        raise InputError(
+            f"axis must hold finite real numbers; received dtype {axis.dtype}, "
+            f"shape {axis.shape}."
+        )
+    if axis.ndim == 1 and len(axis) > 1:
+        # Unsigned differences would wrap around.
+        steps = np.sign(np.diff(axis.astype("float64")))
+        wrong = np.flatnonzero((steps != steps[0]) | (steps == 0))
+        if len(wrong):
+            k = int(wrong[0])
+            first, second = (names or [f"{value:g}" for value in axis])[k : k + 2]
+            raise InputError(
+                "axis must strictly increase or strictly decrease, but "
+                f"{first} is followed by {second}; {remedy}."
+            )
+    return axis
+
+
+def mask_missing(
+    path: Path, x: Array, pixel_mask: Array | None, weights: Array | None
+) -> tuple[Array, Array | None, Array | None]:
+    """Take NaN for a missing pixel: masked, with zeros in `x` and in the weights.
+
+    Returns:
+        `x`, `pixel_mask` and `weights`; the mask is `None` if there was none and no
+        pixel is missing.
+
+    Raises:
+        InputError: The mask or the weights do not have the shape of `x`.
+    """
+    missing = np.isnan(x) if x.dtype.kind == "f" else np.zeros(x.shape, bool)
+    good = np.asarray(True) if pixel_mask is None else pixel_mask
+    good = _broadcast("pixel_mask", good, x.shape)
+    n_missing = int((missing & (good != 0)).sum())
+    if n_missing:
+        _log.warning("%s: %d missing values are masked.", path, n_missing)
+    if missing.any():
+        # Not `astype(bool)`: other values than 0 and 1 are still to be refused.
+        pixel_mask = good = np.where(missing, good.dtype.type(0), good)
+        x = np.where(missing, x.dtype.type(0), x)
+    if weights is not None:
+        weights = _broadcast("weights", weights, x.shape)
+        weights = np.where(good != 0, weights, weights.dtype.type(0))
+    return x, pixel_mask, weights
+
+
+def native(values: Array) -> Array:
+    """The same numbers in the byte order of this machine."""
+    values = np.asarray(values)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def note_unused(path: Path, kind: str, names: Sequence[str]) -> None:
+    """Say in the log what of the file is not read."""
+    if names:
+        _log.warning("%s: %s that are not used: %s.", path, kind, ", ".join(names))
+
+
+def _refuse_empty(x: Array) -> None:
+    if x.size == 0:
+        raise InputError(f"x is empty, shape {x.shape}.")
+
+
+def _broadcast(name: str, values: Array, shape: tuple[int, ...]) -> Array:
+    try:
+        return np.broadcast_to(values, shape)
+    except ValueError:
+        raise InputError(
+            f"{name} must have the shape of x, here {shape}, or one that broadcasts to "
+            f"it; received {np.shape(values)}."
+        ) from None

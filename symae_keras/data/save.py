@@ -1,0 +1,87 @@
+"""Writer of grouped data."""
+
+from __future__ import annotations
+
+import csv
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from symae_keras.data.groups import Array, GroupedData
+from symae_keras.errors import InputError
+from symae_keras.folders import written_aside
+
+#: What `save` writes.
+SUFFIXES: Final = (".npz", ".csv")
+
+
+def save(groups: GroupedData, path: str | PathLike[str]) -> None:
+    """Write groups into a file that `load` reads.
+
+    An `.npz` file holds everything but the truth of simulators. A `.csv` file is a wide
+    table of spectra: `group`, `instance`, metadata of instances, and a column a pixel;
+    bad pixels are empty cells.
+
+    Args:
+        groups: The groups. Absent instances are left out of a table.
+        path: The file to write; it is replaced in one step.
+
+    Raises:
+        InputError: The suffix is another, `.csv` is to hold other things than spectra,
+            or the file cannot be written.
+
+    Example:
+    >>> import tempfile
+    >>> from symae_keras.data import load
+    >>> path = Path(tempfile.mkdtemp()) / "my.csv"
+    >>> save(GroupedData(np.ones((2, 3, 4)), axis=np.arange(4.0)), path)
+    >>> load(path).x.shape
+    (2, 3, 4)
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"{path} has the suffix {path.suffix or '(none)'}; give one of "
+            f"{', '.join(SUFFIXES)}."
+        )
+    table = path.suffix.lower() == ".csv"
+    if table and len(groups.instance_shape) != 1:
+        raise InputError(
+            f"A table holds spectra of the shape (pixels,); received instances of "
+            f"shape {groups.instance_shape}, so give an .npz file."
+        )
+    with written_aside(path) as aside:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if table:
+            with aside.open("w", newline="", encoding="utf-8") as text:
+                csv.writer(text).writerows(_rows(groups))
+        else:
+            with aside.open("wb") as stream:
+                np.savez(stream, **_arrays(groups))
+
+
+def _arrays(groups: GroupedData) -> dict[str, Any]:
+    arrays: dict[str, Any] = {"x": groups.x}
+    for name in ("mask", "ids", "pixel_mask", "weights", "axis"):
+        value = getattr(groups, name)
+        if value is not None:
+            arrays[name] = value
+    if groups.axis is not None:
+        arrays["axis_label"] = groups.axis_label
+    return {**groups.group_metadata, **groups.instance_metadata, **arrays}
+
+
+def _rows(groups: GroupedData) -> Any:
+    """Lines of a wide table."""
+    pixels = groups.instance_shape[0]
+    axis: Array = np.arange(pixels) if groups.axis is None else np.asarray(groups.axis)
+    known = {k: v for k, v in groups.instance_metadata.items() if v.ndim == 2}
+    yield ["group", "instance", *known, *map(repr, axis.tolist())]
+    names = np.arange(len(groups)) if groups.ids is None else np.asarray(groups.ids)
+    good = np.broadcast_to(groups.good_pixels, groups.x.shape)
+    for n, t in np.argwhere(groups.present).tolist():
+        cells = zip(groups.x[n, t].tolist(), good[n, t].tolist(), strict=True)
+        values = [repr(value) if there else "" for value, there in cells]
+        yield [names[n], t, *(each[n, t] for each in known.values()), *values]

@@ -1,0 +1,75 @@
+"""Which groups to train on and which to hold out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from symae_keras.errors import InputError
+
+
+def split_names(
+    names: npt.NDArray[Any],
+    train: float = 0.8,
+    seed: int = 0,
+    stratify: npt.ArrayLike | None = None,
+) -> npt.NDArray[np.bool_]:
+    """Draw the states to train on; groups of one name are of one state.
+
+    Args:
+        names: Name of the state of each group, shape `(groups,)`.
+        train: Fraction of the states to train on, between 0 and 1.
+        seed: Seed of the permutation.
+        stratify: Class of each group, shape `(groups,)`; the fraction then holds in
+            each class that has two states or more.
+
+    Returns:
+        True = train on, shape `(groups,)`; neither part is empty.
+
+    Raises:
+        InputError: `train` is not inside (0, 1), there are fewer than two states, or
+            `stratify` does not give one class to each state.
+    """
+    if not 0.0 < train < 1.0:
+        raise InputError(f"train must be between 0 and 1; received {train}.")
+    states, first_group, which = np.unique(
+        names, return_index=True, return_inverse=True
+    )
+    if len(states) < 2:
+        raise InputError(f"A split needs at least two states; received {len(states)}.")
+    which = which.reshape(-1)
+    order = np.random.default_rng(seed).permutation(len(states))
+    if stratify is None:
+        return np.isin(which, order[: _share(len(states), train)])
+    classes = np.asarray(stratify)
+    if classes.shape != names.shape:
+        raise InputError(
+            f"stratify must give a class to each of the {len(names)} groups; received "
+            f"shape {classes.shape}."
+        )
+    of_state = classes[first_group]
+    if (of_state[which] != classes).any():
+        group = int(np.argmax(of_state[which] != classes))
+        raise InputError(
+            f"Groups of the state {names[group]} are of the classes "
+            f"{of_state[which][group]} and {classes[group]}; a state must be of one."
+        )
+    kinds, counts = np.unique(of_state, return_counts=True)
+    if counts.max() < 2:
+        raise InputError(
+            f"stratify gives each of the {len(states)} states a class of its own; give "
+            "classes of two states or more."
+        )
+    # A class with one state cannot be on both sides: it is trained on.
+    chosen = [
+        members[: _share(len(members), train)]
+        for members in (order[of_state[order] == kind] for kind in kinds)
+    ]
+    return np.isin(which, np.concatenate(chosen))
+
+
+def _share(count: int, fraction: float) -> int:
+    """A share that leaves something on both sides where there are two at least."""
+    return min(max(round(fraction * count), 1), max(count - 1, 1))

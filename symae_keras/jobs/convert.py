@@ -1,0 +1,128 @@
+"""Convert data into shards, which are read as they are needed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import Progress
+
+from symae_keras.data import GroupedData, Shards, ShardWriter, load
+from symae_keras.data.check import clean
+from symae_keras.errors import InputError
+from symae_keras.folders import (
+    CHECKPOINT,
+    Draft,
+    Interrupted,
+    read_json,
+    write_json,
+)
+
+CONTENTS: Final = (
+    "manifest.json",
+    "shard-*.bin",
+    "shard-*.npz",
+    "shard-*.partial",
+    CHECKPOINT,
+)
+#: Bytes that are looked at together.
+_BYTES_AT_ONCE: Final = 64 << 20
+
+
+def convert(
+    inputs: Sequence[Path],
+    out: Path,
+    group: str | None = None,
+    shard_mb: int = 256,
+    resume: bool = False,
+    force: bool = False,
+) -> Shards:
+    """Write the groups of some files, one file after the other, into shards.
+
+    Args:
+        inputs: Files and folders that `load` reads. Each must fit into memory, except
+            .npy files, which stay on disk.
+        out: The folder to make.
+        group: See `load`.
+        shard_mb: Size of a shard in MiB.
+        resume: Go on with an interrupted conversion.
+        force: Replace `out`, or discard an interrupted conversion.
+
+    Returns:
+        The shards.
+
+    Raises:
+        InputError: Something cannot be read or written; a conversion that has been
+            interrupted stays aside.
+        Interrupted: The user stopped it.
+    """
+    draft = Draft(out, CONTENTS, resume, force)
+    if draft.complete:
+        return Shards(out)
+    settings = {
+        "inputs": [_fingerprint(each) for each in inputs],
+        "group": group,
+        "shard_mb": shard_mb,
+    }
+    progress_file = Path(CHECKPOINT) / "convert.json"
+    if draft.resumes and read_json(draft.aside / progress_file) != settings:
+        raise InputError(
+            f"{draft.aside} was started from other data or settings; give --force to "
+            "begin again."
+        )
+    try:
+        with draft as folder:
+            (folder / CHECKPOINT).mkdir(exist_ok=True)
+            write_json(folder / progress_file, settings)
+            with ShardWriter(folder, shard_mb << 20) as writer:
+                _write(writer, inputs, group)
+            shutil.rmtree(folder / CHECKPOINT)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted; {draft.aside} is kept, go on with the same command and "
+            "--resume"
+        ) from None
+    return Shards(out)
+
+
+def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> None:
+    skip = writer.resume()
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        for n, path in enumerate(inputs):
+            groups = load(path, group)
+            if isinstance(groups, Shards):
+                raise InputError(f"{path} holds shards already.")
+            task = bar.add_task(path.name, total=len(groups), completed=skip)
+            for part, first in _parts(groups, skip):
+                source = f"{path}, groups from {first} on"
+                writer.add(clean(part, source), source)
+                bar.update(task, completed=first + len(part))
+            skip = max(0, skip - len(groups))
+            if not console.is_terminal:
+                print(
+                    f"{path}: {len(groups)} groups, {n + 1} of {len(inputs)} done",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+
+def _parts(groups: GroupedData, skip: int) -> Any:
+    """Parts that fit into memory, and the number of the first group of each."""
+    size = max(1, groups.x.nbytes // max(len(groups), 1))
+    step = max(1, _BYTES_AT_ONCE // size)
+    for first in range(skip, len(groups), step):
+        yield groups[first : first + step], first
+
+
+def _fingerprint(path: Path) -> list[Any]:
+    """What tells whether a source is still the same, at no cost."""
+    try:
+        found = path.stat()
+    except OSError:
+        raise InputError(f"{path} does not exist, or is closed to you.") from None
+    return [str(path.resolve()), found.st_size, found.st_mtime_ns]

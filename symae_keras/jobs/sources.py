@@ -1,0 +1,76 @@
+"""What the user names with --data, ready for a model."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from symae_keras.data import GroupedData, Shards, check, load
+from symae_keras.data.check import clean
+from symae_keras.errors import InputError
+from symae_keras.runs import file_hash
+
+Groups = GroupedData | Shards
+
+
+def read_groups(path: Path, group: str | None = None, min_instances: int = 1) -> Groups:
+    """Read and check groups; those in shards stay on disk.
+
+    Args:
+        path: File or folder, see `symae_keras.data.load`.
+        group: See there.
+        min_instances: Present instances that every group must have.
+
+    Raises:
+        InputError: The data cannot be used.
+    """
+    groups = load(path, group)
+    if not isinstance(groups, Shards):
+        return check(groups, min_instances, str(path))
+    # Values were looked at when the shards were written.
+    few = int((groups.counts < min_instances).sum())
+    if few:
+        raise InputError(
+            f"{path}: {few} of {len(groups)} groups have fewer than {min_instances} "
+            "instances."
+        )
+    return groups
+
+
+def describe_file(path: Path, group: str | None = None) -> str:
+    """What is in a file, in a few lines."""
+    groups = load(path, group)
+    if isinstance(groups, Shards):
+        return f"{groups!r}; of a sample:\n{groups.sample().describe()}"
+    return str(clean(groups, str(path)).describe())
+
+
+def in_memory(groups: Groups) -> GroupedData:
+    """Groups as arrays."""
+    return groups.load() if isinstance(groups, Shards) else groups
+
+
+def split_groups(
+    groups: Groups, fraction: float, seed: int, source: str
+) -> tuple[Groups, Groups]:
+    """Split by state, with the source in the error."""
+    try:
+        return groups.split(fraction, seed)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def data_hash(path: Path) -> str:
+    """SHA-256 of a file, or of the files of a folder and their names.
+
+    The manifest of shards has the checksums of their files, so it stands for them.
+    """
+    if not path.is_dir():
+        return file_hash(path)
+    manifest = path / "manifest.json"
+    if manifest.is_file():
+        return file_hash(manifest)
+    digest = hashlib.sha256()
+    for file in sorted(each for each in path.rglob("*") if each.is_file()):
+        digest.update(f"{file.relative_to(path)} {file_hash(file)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,268 @@
+"""Standardisation by constants that are known before training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from symae_keras.typing import Shape, Tensor
+
+# Between them a quotient neither overflows nor underflows in float32.
+_SMALLEST, _LARGEST = 1e-30, 1e30
+_ROWS_AT_ONCE = 2048
+
+_Array = npt.NDArray[Any]
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class Standardization(keras.Layer):
+    """Takes off a mean and divides by a scale: `(x - mean) / scale`.
+
+    `Standardization.of` finds both from data. They are constants of the config, not
+    weights, and `inverse` leads back to the units of the data. It is all computed in
+    float32 at least, from inputs that are not cast to half precision before, so that
+    fluxes of 1e-17 need no other unit.
+
+    Args:
+        mean: Number, or array that broadcasts to an instance, or `None` (default)
+            for 0.
+        scale: The same with numbers from 1e-30 to 1e30, or `None` (default) for 1.
+
+    Call arguments:
+        inputs: Tensor `(..., *instance_shape)`.
+        pixel_mask: Boolean tensor that broadcasts to that shape, True = good, or `None`
+            if all pixels are good. Bad pixels come out as 0, as if they had shown the
+            mean.
+
+    Output shape:
+        Same as the input.
+
+    Example:
+    >>> spectra = 1e-17 * np.array([[[1.0, 5.0], [3.0, 5.0]]])
+    >>> layer = Standardization.of(spectra)
+    >>> [round(1e17 * float(value), 3) for value in layer.mean], layer.scale.shape
+    ([2.0, 5.0], ())
+    >>> round(float(ops.max(layer(spectra))), 4)  # (3 - 2) / sqrt((1 + 0) / 2)
+    1.4142
+    """
+
+    def __init__(
+        self,
+        mean: npt.ArrayLike | None = None,
+        scale: npt.ArrayLike | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.mean = np.asarray(0.0 if mean is None else mean, "float64")
+        self.scale = np.asarray(1.0 if scale is None else scale, "float64")
+        # A NaN fails every comparison.
+        if not np.all(np.abs(self.mean) <= _LARGEST):
+            raise ValueError(
+                "Invalid value received for argument `mean`. Expected finite numbers "
+                f"from {-_LARGEST} to {_LARGEST}. Received: mean={self.mean}"
+            )
+        if not np.all((self.scale >= _SMALLEST) & (self.scale <= _LARGEST)):
+            raise ValueError(
+                "Invalid value received for argument `scale`. Expected numbers from "
+                f"{_SMALLEST} to {_LARGEST}. Received: scale={self.scale}"
+            )
+        # Fluxes of 1e-17 would be zeros in half precision.
+        self.autocast = False
+        self.supports_masking = True
+        self.built = True
+
+    @classmethod
+    def of(
+        cls,
+        x: npt.ArrayLike,
+        mask: npt.ArrayLike | None = None,
+        pixel_mask: npt.ArrayLike | None = None,
+        instance_axes: int = 1,
+        per_pixel: bool = False,
+        **kwargs: Any,
+    ) -> Self:
+        """The standardisation of data, whose good entries come out with unit scale.
+
+        The mean is taken pixel by pixel for spectra `(pixels,)`, and over all pixels of
+        each channel for instances with more axes, whose last one holds the channels.
+        The scale is one common number, the root of the variance of each pixel averaged
+        over pixels: dividing each pixel by its own would blow up pixels that hold
+        nothing but noise. Pixels that are never good get the average mean of the
+        others, and pixels that never vary by more than rounding, a scale of 1.
+
+        Sums are in float64 and over a part of the data at a time, so that memory-mapped
+        arrays stay on disk.
+
+        Args:
+            x: Instances `(groups, instances, *instance_shape)`; any number of axes
+                before the instance will do.
+            mask: Which instances are present, shape `(groups, instances)`, or `None`.
+            pixel_mask: Which pixels are good; broadcasts to `x`. `None` means all.
+            instance_axes: How many trailing axes an instance has.
+            per_pixel: Whether each pixel gets a scale of its own.
+            **kwargs: Arguments of the layer, such as `name` and `dtype`.
+
+        Returns:
+            A layer.
+
+        Raises:
+            ValueError: The masks do not fit `x`, or no entry is good, or a good one is
+                not finite.
+        """
+        count, own_mean, variances = pixel_moments(x, mask, pixel_mask, instance_axes)
+        seen = count > 0
+        own_size = np.abs(own_mean)
+        if not per_pixel:
+            variances = variances[seen].mean()
+            own_size = own_size[seen].max()
+        scale = np.sqrt(variances)
+        # A spread below float32's rounding is none.
+        constant = scale <= np.finfo("float32").eps * own_size
+        if instance_axes == 1:
+            mean = np.where(seen, own_mean, own_mean[seen].mean())
+        else:
+            axes = tuple(range(instance_axes - 1))
+            total = (count * own_mean).sum(axis=axes)
+            mean = total / np.maximum(count.sum(axis=axes), 1)
+        return cls(mean, np.where(constant, 1.0, scale), **kwargs)
+
+    def call(self, inputs: Tensor, pixel_mask: Tensor | None = None) -> Tensor:
+        """Take off the mean and divide by the scale."""
+        x, mean, scale = self._prepare(inputs)
+        x = (x - mean) / scale
+        if pixel_mask is not None:
+            x = ops.where(ops.cast(pixel_mask, "bool"), x, ops.zeros_like(x))
+        return ops.cast(x, self.compute_dtype)
+
+    def inverse(self, inputs: Tensor) -> Tensor:
+        """Back to the units of the data: `x * scale + mean`.
+
+        Args:
+            inputs: Tensor as the layer returns it.
+
+        Returns:
+            Tensor of the same shape, in float32 at least.
+        """
+        x, mean, scale = self._prepare(inputs)
+        return x * scale + mean
+
+    def _prepare(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        return (
+            ops.cast(inputs, dtype),
+            ops.convert_to_tensor(self.mean, dtype),
+            ops.convert_to_tensor(self.scale, dtype),
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "mean": self.mean.tolist(),
+            "scale": self.scale.tolist(),
+        }
+
+
+class Moments(NamedTuple):
+    """What is known about each pixel; arrays of the shape of an instance."""
+
+    n_good: _Array
+    """How many good entries there are."""
+    mean: _Array
+    """Their mean, 0 where there are none."""
+    variances: _Array
+    """Their variance around it."""
+
+    @property
+    def variance(self) -> float:
+        """Variance of the pixels, averaged over those that are ever good."""
+        return float(self.variances[self.n_good > 0].mean())
+
+
+def pixel_moments(
+    x: npt.ArrayLike,
+    mask: npt.ArrayLike | None = None,
+    pixel_mask: npt.ArrayLike | None = None,
+    instance_axes: int = 1,
+) -> Moments:
+    """Mean and variance of good entries, pixel by pixel; see `Standardization.of`."""
+    x = np.asanyarray(x)
+    if not 1 <= instance_axes < x.ndim:
+        raise ValueError(
+            "Invalid value received for argument `instance_axes`. Expected 1 or "
+            f"more, and fewer than the {x.ndim} axes of x. "
+            f"Received: instance_axes={instance_axes}"
+        )
+    shape = x.shape[-instance_axes:]
+    good = _joint_mask(x.shape, instance_axes, mask, pixel_mask)
+    count = np.zeros(shape)
+    total = np.zeros(shape)
+    for values, kept in _parts(x, good, instance_axes):
+        count += kept.sum(axis=0)
+        total += np.where(kept, values, 0.0).sum(axis=0)
+    if not count.any():
+        raise ValueError(
+            "Invalid value received for argument `x`. Expected at least one good "
+            f"entry. Received: shape {x.shape}, all of it empty or masked"
+        )
+    if not np.isfinite(total).all():
+        raise ValueError(
+            "Invalid value received for argument `x`. Expected finite numbers "
+            "wherever the masks say present and good. Received: NaN or infinity"
+        )
+    mean = total / np.maximum(count, 1)
+    squares = np.zeros(shape)
+    for values, kept in _parts(x, good, instance_axes):
+        squares += (np.where(kept, values - mean, 0.0) ** 2).sum(axis=0)
+    return Moments(count, mean, squares / np.maximum(count, 1))
+
+
+def _joint_mask(
+    shape: tuple[int, ...],
+    instance_axes: int,
+    mask: npt.ArrayLike | None,
+    pixel_mask: npt.ArrayLike | None,
+) -> tuple[_Array, _Array]:
+    """Both masks as views of the shape of the data, which take no memory."""
+    leading = shape[:-instance_axes]
+    present = np.asarray(True if mask is None else mask, bool)
+    if mask is not None and present.shape != leading:
+        raise ValueError(
+            "Invalid value received for argument `mask`. Expected the shape "
+            f"{leading} of x without its instance axes. Received: shape {present.shape}"
+        )
+    if mask is not None:
+        present = present.reshape(*leading, *(1,) * instance_axes)
+    good = np.asanyarray(True if pixel_mask is None else pixel_mask)
+    try:
+        good = np.broadcast_to(good, shape)
+    except ValueError:
+        raise ValueError(
+            "Invalid value received for argument `pixel_mask`. Expected a shape that "
+            f"broadcasts to {shape}. Received: shape {good.shape}"
+        ) from None
+    return np.broadcast_to(present, shape), good
+
+
+def _parts(
+    x: _Array, masks: tuple[_Array, _Array], instance_axes: int
+) -> Iterator[tuple[_Array, _Array]]:
+    """Rows of instances in float64 and which of their entries count, part by part."""
+    instance_shape = x.shape[-instance_axes:]
+    rows_each = int(np.prod(x.shape[1:-instance_axes]))
+    step = max(1, _ROWS_AT_ONCE // max(rows_each, 1))
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        kept = masks[0][part] & masks[1][part].astype(bool)
+        values = np.asarray(x[part], "float64")
+        rows = (-1, *instance_shape)
+        yield values.reshape(rows), kept.reshape(rows)

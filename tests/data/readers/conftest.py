@@ -1,0 +1,26 @@
+"""What the tests of all readers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from symae_keras.data import load
+from symae_keras.errors import InputError
+
+
+@pytest.fixture
+def refusal() -> Callable[..., str]:
+    """The one sentence with which `load` refuses a file or folder."""
+
+    def refuse(path: Path, group: str | None = None) -> str:
+        with pytest.raises(InputError) as error:
+            load(path, group)
+        sentence = str(error.value)
+        assert sentence.startswith(f"{path}") and "\n" not in sentence
+        assert sentence.count(str(path)) == 1 and sentence.endswith(".")
+        return sentence.removeprefix(f"{path}").removeprefix(": ")
+
+    return refuse

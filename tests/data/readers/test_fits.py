@@ -1,0 +1,279 @@
+"""FITS tables and images."""
+
+import builtins
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from symae_keras.data import check, load
+from symae_keras.errors import InputError
+
+fits = pytest.importorskip("astropy.io.fits")
+
+FLUX = np.random.default_rng(0).normal(size=(4, 5))
+WAVE = np.array([400.0, 401, 403, 406, 410])
+STARS = ["b", "a", "b", "b"]
+ROWS = [[1], [0, 2, 3]]
+
+
+def column(name, values, **keywords):
+    values = np.asarray(values)
+    kind = {"f": "D", "i": "J", "b": "L"}.get(values.dtype.kind, "4A")
+    size = values.shape[1] if values.ndim == 2 else ""
+    return fits.Column(name, f"{size}{kind}", array=values, **keywords)
+
+
+def table(folder, *columns, name="my.fits"):
+    path = folder / name
+    unit = fits.BinTableHDU.from_columns(columns)
+    fits.HDUList([fits.PrimaryHDU(), unit]).writeto(path, overwrite=True)
+    return path
+
+
+def image(folder, x, *more, name="my.fits", **header):
+    path = folder / name
+    unit = fits.PrimaryHDU(x)
+    for key, value in header.items():
+        unit.header[key.replace("_", "-") if key == "DC_FLAG" else key] = value
+    fits.HDUList([unit, *more]).writeto(path, overwrite=True)
+    return path
+
+
+def same_rows(groups, found, flat):
+    for k, rows in enumerate(ROWS):
+        assert not found[k, len(rows) :].astype(bool).any()
+        np.testing.assert_array_equal(found[k, : len(rows)], flat[rows])
+    np.testing.assert_array_equal(groups.present, [[True, False, False], [True] * 3])
+
+
+@pytest.mark.parametrize("name", ["my.fits", "my.FIT", "my.fits.gz", "my.fz"])
+def test_table(tmp_path, caplog, name):
+    good = FLUX > -1
+    flux = np.where(FLUX > 1, np.nan, FLUX)
+    ivar = np.where(good, np.abs(FLUX).astype("float32"), np.nan)
+    path = table(
+        tmp_path,
+        column("FLUX", flux),
+        column("Object", STARS),
+        column("wavelength", np.tile(WAVE, (4, 1)), unit="Angstrom"),
+        column("ivar", ivar),
+        column("pixel_mask", good),
+        column("airmass", np.arange(4)),
+        column("site", ["n", "s", "n", "e"]),
+        column("more", FLUX),
+        name=name,
+    )
+    groups = load(path)
+    good = good & np.isfinite(flux)
+    assert groups.ids.tolist() == ["a", "b"]
+    assert groups.x.dtype == np.dtype("float64") and groups.x.dtype.isnative
+    same_rows(groups, groups.x, np.where(np.isfinite(flux), flux, 0))
+    same_rows(groups, groups.pixel_mask, good)
+    same_rows(groups, groups.weights, np.where(good, ivar, 0))
+    same_rows(groups, groups.instance_metadata["airmass"], np.arange(4))
+    assert groups.instance_metadata["site"].tolist() == [["s", "", ""], ["n", "n", "e"]]
+    np.testing.assert_array_equal(groups.axis, WAVE)
+    assert groups.axis_label == "wavelength (Angstrom)"
+    notes = [record.getMessage() for record in caplog.records]
+    assert notes[0].endswith(f"{np.isnan(flux).sum()} missing values are masked.")
+    assert notes[1].endswith("columns that are not used: more.") and len(notes) == 2
+    check(groups)
+
+
+@pytest.mark.parametrize("unit", [None, "log10(Angstrom)", "Angstrom"])
+def test_plain_table_with_logarithms(tmp_path, caplog, unit):
+    logs = np.tile(np.log10(WAVE), (4, 1))
+    path = table(
+        tmp_path,
+        column("x", FLUX),
+        column("star", [2, 1, 2, 2]),
+        column("loglam", logs, unit=unit),
+    )
+    groups = load(path, group="STAR")
+    assert groups.ids.tolist() == [1, 2] and groups.ids.dtype.isnative
+    same_rows(groups, groups.x, FLUX)
+    assert groups.pixel_mask is None and groups.weights is None
+    np.testing.assert_allclose(groups.axis, WAVE)
+    assert groups.axis_label == "wavelength (Angstrom)"[: 23 if unit else 10]
+    assert caplog.records == []
+
+
+def test_integers_and_rows_of_variable_length(tmp_path, caplog):
+    rows = np.empty(3, object)
+    rows[:] = [np.arange(2), np.arange(2) + 3, np.arange(2)]
+    path = table(
+        tmp_path, fits.Column("value", "PJ()", array=rows), column("group", [1, 1, 2])
+    )
+    groups = load(path)
+    np.testing.assert_array_equal(groups.x, [[[0, 1], [3, 4]], [[0, 1], [0, 0]]])
+    assert "x holds int32; converted" in caplog.text
+    rows[2] = np.arange(4)
+    path = table(
+        tmp_path, fits.Column("value", "PJ()", array=rows), column("group", [1, 1, 2])
+    )
+    with pytest.raises(
+        InputError, match="mixed lengths: the .* 2 values in row 1, .*3"
+    ):
+        load(path)
+
+
+def test_grouped_image(tmp_path, caplog):
+    x = np.random.default_rng(0).normal(size=(2, 3, 5)).astype("float32")
+    x[1, 2, 3] = np.nan
+    good = np.ones(x.shape, "uint8")
+    good[0, 0, 0] = 0
+    path = image(
+        tmp_path,
+        x,
+        fits.ImageHDU(good, name="PIXEL_MASK"),
+        fits.ImageHDU(np.full(x.shape, 2.0), name="IVAR"),
+        fits.ImageHDU(x, name="MODEL"),
+        CRVAL1=500.0,
+        CDELT1=-0.5,
+        CRPIX1=2.0,
+        CTYPE1="WAVE",
+        CUNIT1="nm",
+    )
+    groups = load(path)
+    good[1, 2, 3] = 0
+    np.testing.assert_array_equal(groups.x, np.nan_to_num(x))
+    assert groups.x.dtype.isnative and groups.ids is None
+    np.testing.assert_array_equal(groups.pixel_mask, good.astype(bool))
+    np.testing.assert_array_equal(groups.weights, 2.0 * good)
+    np.testing.assert_array_equal(groups.axis, [500.5, 500, 499.5, 499, 498.5])
+    assert groups.axis_label == "wavelength (nm)"
+    notes = [record.getMessage() for record in caplog.records]
+    assert notes[0].endswith("images that are not used: MODEL.")
+    assert notes[1].endswith("1 missing values are masked.")
+    with pytest.raises(InputError, match="leave group= out"):
+        load(path, group="star")
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_rows_of_an_image_and_a_table(tmp_path, pack):
+    beside = fits.BinTableHDU.from_columns(
+        [column("group", STARS), column("airmass", np.arange(4))]
+    )
+    if pack:
+        packed = fits.CompImageHDU(FLUX.astype("float32"), compression_type="GZIP_1")
+        packed.header["CRVAL1"], packed.header["CD1_1"] = 10.0, 2.0
+        path = image(tmp_path, None, packed, beside, name="my.fits.fz")
+    else:
+        weights = fits.ImageHDU(np.abs(FLUX), name="WEIGHTS")
+        path = image(tmp_path, FLUX.astype("float32"), weights, beside)
+    groups = load(path)
+    same_rows(groups, groups.x, FLUX.astype("float32"))
+    same_rows(groups, groups.instance_metadata["airmass"], np.arange(4))
+    assert groups.ids.tolist() == ["a", "b"]
+    if pack:
+        assert groups.axis.tolist() == [12, 14, 16, 18, 20]
+        assert groups.axis_label == "axis" and groups.weights is None
+    else:
+        same_rows(groups, groups.weights, np.abs(FLUX).astype("float32"))
+        assert groups.axis is None and groups.axis_label == "pixel"
+
+
+def waves(*values):
+    return column("wavelength", np.array(values, float))
+
+
+GROUP, Y = column("group", [1, 1]), column("flux", FLUX[:2, :2])
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ([GROUP], "no table with a column flux, x, spectrum or value, and no image"),
+        ([GROUP], "found the columns group."),
+        ([Y, waves([1, 2], [1, 2])], "no column group or object; found flux, wave"),
+        ([GROUP, column("flux", [1.0, 2])], "one number a row; expected one spectrum"),
+        ([GROUP, Y, waves([1, 2], [1, 3])], "differs between row 1 and row 2; resamp"),
+        ([GROUP, Y, waves([2, 2], [2, 2])], "2 is followed by 2"),
+        ([GROUP, Y, waves([1, np.nan], [1, np.nan])], "wavelength differs"),
+        ([GROUP, Y, waves([1, np.inf], [1, np.inf])], "axis must hold finite real"),
+        ([GROUP, Y, waves([1, 2, 3], [1, 2, 3])], "here (2,); received (3,)"),
+        ([GROUP, Y, column("wavelength", [1.0, 2])], "must have one axis a row"),
+        ([GROUP, Y, column("Mask", FLUX[:2, :2] > 0)], "Mask means good pixels in"),
+        ([GROUP, Y, column("ivar", FLUX[:2, :3])], "weights must have the shape of x"),
+        ([GROUP, Y, column("pixel_mask", FLUX[:2, :2])], "must hold True (good)"),
+        ([column("group", [1.0, np.nan]), Y], "ids[1] is NaN"),
+        ([column("group", np.zeros(0, int)), column("flux", FLUX[:0])], "x is empty"),
+    ],
+)
+def test_unusable_tables(tmp_path, refusal, columns, words):
+    assert words in refusal(table(tmp_path, *columns))
+
+
+@pytest.mark.parametrize(
+    ("x", "header", "words"),
+    [
+        (None, {}, "and no image; found neither."),
+        (FLUX, {}, "no table column group or object; found none"),
+        (FLUX[0], {}, "the axes (groups, instances, pixels) or (rows, pixels)"),
+        (FLUX[None], {"CRVAL1": 1.0, "CDELT1": 0.0}, "1 is followed by 1"),
+        (FLUX[None], {"CRVAL1": 1.0, "CTYPE1": "WAVE-LOG"}, "not linear (CTYPE1 WAVE-"),
+        (FLUX[None], {"CRVAL1": 1.0, "DC_FLAG": 1}, "DC-FLAG 1); resample it"),
+        (FLUX[None], {"CRVAL1": "a"}, "cannot be read: could not convert string"),
+    ],
+)
+def test_unusable_images(tmp_path, refusal, x, header, words):
+    assert words in refusal(image(tmp_path, x, **header))
+
+
+def test_ambiguous_mask_image(tmp_path, refusal):
+    mask = fits.ImageHDU(np.zeros((1, 4, 5), "uint8"), name="MASK")
+    sentence = refusal(image(tmp_path, FLUX[None], mask))
+    assert "image MASK means good pixels in some files" in sentence
+    assert "rename it to pixel_mask, with 1 = good" in sentence
+
+
+def test_group_column_of_another_name(tmp_path, refusal):
+    path = table(tmp_path, column("flux", FLUX), column("group", STARS))
+    assert "no column star; found flux, group; name the column" in refusal(path, "star")
+
+
+def test_without_astropy(tmp_path, refusal, monkeypatch):
+    find = builtins.__import__
+
+    def no_astropy(name, *arguments, **keywords):
+        if name.startswith("astropy"):
+            raise ImportError(name)
+        return find(name, *arguments, **keywords)
+
+    path = table(tmp_path, GROUP, Y)
+    monkeypatch.setattr(builtins, "__import__", no_astropy)
+    words = 'needs astropy; install it with: pip install "symae_keras[data]".'
+    assert words in refusal(path)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 0.3, 0.6, 0.99])
+@pytest.mark.parametrize("name", ["my.fits", "my.fits.gz"])
+def test_truncated(tmp_path, refusal, name, keep):
+    flux = np.random.default_rng(0).normal(size=(50, 40))
+    path = table(tmp_path, column("flux", flux), column("group", [1] * 50), name=name)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
+    assert "cannot be read: " in refusal(path)
+
+
+@settings(
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_any_damage_is_one_sentence_or_harmless(tmp_path, data):
+    path = table(tmp_path, column("flux", FLUX), column("group", STARS))
+    damaged = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(damaged) - 1) | st.integers(2880, 4200))
+        damaged[place] = data.draw(st.integers(0, 255) | st.sampled_from(b"0123 AFT'"))
+    path.write_bytes(damaged)
+    try:
+        groups = load(path)
+    except InputError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+    else:
+        assert groups.x.size > 0

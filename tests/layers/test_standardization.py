@@ -1,0 +1,152 @@
+"""Standardization: closed forms, constants from data, masks, tiny fluxes."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from symae_keras.layers import Standardization
+from symae_keras.layers import standardization as module
+
+NAN = float("nan")
+
+
+@pytest.mark.jax
+def test_call_and_inverse(rng) -> None:
+    x = rng.normal(size=(4, 3, 6)).astype("float32")
+    mean, scale = rng.normal(size=6), rng.uniform(0.5, 2.0, 6)
+    layer = Standardization(mean, scale)
+    np.testing.assert_allclose(layer(x), (x - mean) / scale, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(layer.inverse(layer(x)), x, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(Standardization()(x), x)
+
+
+@pytest.mark.jax
+def test_bad_pixels_show_the_mean(rng) -> None:
+    x = rng.normal(3.0, 1.0, (4, 3, 6)).astype("float32")
+    good = np.array([True, False, True, True, False, True])
+    x[..., ~good] = NAN
+    layer = Standardization(3.0, 2.0)
+    standard = ops.convert_to_numpy(layer(x, pixel_mask=good))
+    np.testing.assert_allclose(standard[..., good], (x[..., good] - 3) / 2, atol=1e-6)
+    assert np.all(standard[..., ~good] == 0.0)
+    inverse = ops.convert_to_numpy(layer.inverse(standard))
+    assert np.all(inverse[..., ~good] == 3.0)
+
+
+@pytest.mark.jax
+def test_inputs_are_not_rounded_to_half_precision(rng) -> None:
+    x = 1e-17 * rng.normal(3.0, 1.0, (4, 5, 6))  # float64 from outside, too
+    half = Standardization.of(x, dtype="mixed_float16")
+    assert half.compute_dtype == "float16"
+    standard = half(x)
+    assert keras.backend.standardize_dtype(standard.dtype) == "float16"
+    np.testing.assert_allclose(standard, Standardization.of(x)(x), atol=2e-3)
+    np.testing.assert_allclose(half.inverse(standard), x, atol=2e-20)
+
+
+def _constants(x, good):
+    """Mean and standard deviation of each pixel by loops."""
+    flat, kept = x.reshape(-1, x.shape[-1]), good.reshape(-1, x.shape[-1])
+    columns = [flat[kept[:, i], i] for i in range(x.shape[-1])]
+    return np.array([[c.mean(), c.std()] for c in columns]).T
+
+
+@pytest.mark.parametrize("rows_at_once", [7, 2048])
+@pytest.mark.parametrize("factor", [1.0, 1e-17])
+@pytest.mark.parametrize("masked", [False, True])
+def test_constants_of_spectra(masked, factor, rows_at_once, rng, monkeypatch) -> None:
+    monkeypatch.setattr(module, "_ROWS_AT_ONCE", rows_at_once)
+    x = factor * rng.normal(rng.normal(size=6), rng.uniform(1, 2, 6), (9, 3, 6))
+    good, masks = np.ones(x.shape, bool), {}
+    if masked:
+        mask, pixels = rng.uniform(size=(9, 3)) < 0.8, rng.uniform(size=x.shape) < 0.8
+        good, masks = mask[..., None] & pixels, {"mask": mask, "pixel_mask": pixels}
+    mean, deviation = _constants(x, good)
+    common = np.sqrt(np.mean(deviation**2))
+    x[~good] = NAN
+    layer = Standardization.of(x, **masks)
+    np.testing.assert_allclose(layer.mean, mean, rtol=1e-12)
+    np.testing.assert_allclose(layer.scale, common, rtol=1e-12)
+    own = Standardization.of(x, **masks, per_pixel=True)
+    np.testing.assert_allclose(own.mean, mean, rtol=1e-12)
+    np.testing.assert_allclose(own.scale, deviation, rtol=1e-12)
+
+
+def test_images_have_a_mean_for_each_channel(rng) -> None:
+    x = rng.normal([3.0, -2.0], [1.0, 2.0], (9, 3, 4, 5, 2))
+    layer = Standardization.of(x, instance_axes=3)
+    np.testing.assert_allclose(layer.mean, x.mean(axis=(0, 1, 2, 3)), rtol=1e-12)
+    variance = x.var(axis=(0, 1))
+    np.testing.assert_allclose(layer.scale, np.sqrt(variance.mean()), rtol=1e-12)
+    own = Standardization.of(x, instance_axes=3, per_pixel=True)
+    np.testing.assert_allclose(own.scale, np.sqrt(variance), rtol=1e-12)
+    rows = Standardization.of(x.reshape(-1, 4, 5, 2), instance_axes=3)
+    np.testing.assert_allclose(rows.scale, layer.scale, rtol=1e-12)
+
+
+def test_a_mask_that_broadcasts_hides_pixels_from_all_instances(rng) -> None:
+    x = rng.normal([1.0, 2.0, 3.0], 1.0, (9, 3, 3))
+    x[..., 1] = NAN
+    layer = Standardization.of(x, pixel_mask=[True, False, True])
+    mean = x.mean(axis=(0, 1))
+    # The pixel that is never good gets the average of the others.
+    np.testing.assert_allclose(layer.mean, [mean[0], (mean[0] + mean[2]) / 2, mean[2]])
+    shown = x.var(axis=(0, 1))[[0, 2]]
+    np.testing.assert_allclose(layer.scale, np.sqrt(shown.mean()), rtol=1e-12)
+
+
+def test_what_never_varies_has_unit_scale(rng) -> None:
+    assert Standardization.of(np.full((7, 3, 4), 0.1)).scale == 1.0
+    x = rng.normal(size=(7, 3, 2)) * [1.0, 0.0] + 0.1
+    own = Standardization.of(x, per_pixel=True)
+    np.testing.assert_allclose(own.scale, [x[..., 0].std(), 1.0])
+
+
+def test_memory_mapped_data_stay_on_disk(tmp_path, rng, monkeypatch) -> None:
+    x = rng.normal(size=(40, 5, 6)).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    largest = 0
+    asarray = np.asarray
+
+    def spy(array, *args):
+        nonlocal largest
+        largest = max(largest, np.size(array))
+        return asarray(array, *args)
+
+    monkeypatch.setattr(module, "_ROWS_AT_ONCE", 20)
+    monkeypatch.setattr(module.np, "asarray", spy)
+    layer = Standardization.of(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    assert largest == 20 * 6
+    np.testing.assert_allclose(layer.mean, x.mean(axis=(0, 1), dtype="float64"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Standardization(mean=[0.0, NAN]), r"`mean`.*mean=\[ 0. nan\]"),
+        (lambda: Standardization(scale=0.0), r"`scale`.*scale=0.0"),
+        (lambda: Standardization(scale=-1.0), r"`scale`.*scale=-1.0"),
+        (lambda: Standardization(scale=[NAN]), r"`scale`.*scale=\[nan\]"),
+        (lambda: Standardization(scale=1e-31), r"`scale`.*1e-30.*scale=1e-31"),
+        (lambda: Standardization.of(np.ones(3)), r"`instance_axes`.*instance_axes=1"),
+        (
+            lambda: Standardization.of(np.ones((2, 3, 4)), mask=np.ones(2)),
+            r"`mask`.*\(2, 3\).*shape \(2,\)",
+        ),
+        (
+            lambda: Standardization.of(np.ones((2, 3, 4)), pixel_mask=np.ones(3)),
+            r"`pixel_mask`.*\(2, 3, 4\).*shape \(3,\)",
+        ),
+        (
+            lambda: Standardization.of(np.ones((2, 3, 4)), mask=np.zeros((2, 3))),
+            r"`x`.*one good entry",
+        ),
+        (lambda: Standardization.of(np.full((2, 3, 4), NAN)), r"`x`.*finite.*NaN"),
+    ],
+)
+def test_bad_argument(make, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
