@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 
+from symae_keras.checkpoint import Checkpoint
 from symae_keras.data import Shards, batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.layers.standardization import Standardization, pixel_moments
@@ -108,7 +109,8 @@ def train(
         training: Epochs, batch size, instances and learning rate; a `Recipe` is one.
         seed: Seed of the sampler.
         validation: Groups to evaluate after each epoch, all instances of them.
-        callbacks: More Keras callbacks.
+        callbacks: More Keras callbacks. Where a `Checkpoint` among them has a state,
+            training goes on from there, as if it had not been interrupted.
 
     Returns:
         The Keras history.
@@ -116,7 +118,8 @@ def train(
     instances = training.instances
     if instances is not None:
         instances = min(instances, groups.n_instances)
-    dataset = batches(groups, training.batch_size, instances, seed)
+    epoch = _EpochNumber()
+    dataset = batches(groups, training.batch_size, instances, seed, first_epoch=epoch)
     steps = training.epochs * int(dataset.cardinality())
     schedule = keras.optimizers.schedules.CosineDecay(
         training.learning_rate, max(steps, 1), alpha=0.01
@@ -128,11 +131,35 @@ def train(
     held_out: Any = None
     if validation is not None:
         held_out = batches(validation, training.batch_size, None, shuffle=False)
+    kept = [each for each in callbacks if isinstance(each, Checkpoint)]
+    done = kept[0].restore(model) if kept else 0
     return model.fit(
         dataset,
+        initial_epoch=done,
         epochs=training.epochs,
         validation_data=held_out,
-        callbacks=list(callbacks),
+        callbacks=[epoch, *callbacks],
         shuffle=False,  # the data set shuffles itself
         verbose=0,
     )
+
+
+class _EpochNumber(keras.callbacks.Callback):
+    """The number of the epoch that `fit` is in, for the draws of a dataset.
+
+    Counting iterations would not do: Keras also looks at a dataset when it builds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Take note of it."""
+        self.number = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        return self.number

@@ -60,7 +60,7 @@ def batches(
     shuffle: bool = True,
     balance: str | npt.ArrayLike | None = None,
     shard: tuple[int, int] = (0, 1),
-    first_epoch: int = 0,
+    first_epoch: int | Iterator[int] = 0,
 ) -> tf.data.Dataset:
     """Batch groups for training, with new instances of every group in every epoch.
 
@@ -84,7 +84,8 @@ def batches(
             of rare ones come more than once. Defaults to `None`, each group once.
         shard: This worker's number and how many there are. Each gets its part of every
             batch; together they see what one worker would.
-        first_epoch: Number of the first epoch, to go on where a run stopped.
+        first_epoch: Number of the first epoch, to go on where a run stopped; or what
+            gives the number of each iteration.
 
     Returns:
         `tf.data.Dataset` of known cardinality that yields `(inputs, targets)`, or
@@ -137,7 +138,10 @@ def batches(
         inputs = {"instances": x, "mask": more[0]} if more else x
         return (inputs, x, *more[1:])
 
-    return numbered_epochs(len(sampler), load, itertools.count(first_epoch))
+    numbers = first_epoch
+    if isinstance(numbers, int):
+        numbers = itertools.count(numbers)
+    return numbered_epochs(len(sampler), load, numbers)
 
 
 def numbered_epochs(

@@ -89,7 +89,7 @@ def describe(groups: GroupedData) -> Description:
     part = groups[:: max(1, groups.x.size // _NUMBERS)]
     between, within, chance = _variances(part)
     missing = 0.0
-    if part.pixel_mask is not None:
+    if part.masks == 2:
         good = part.good_pixels.sum() / np.prod(part.instance_shape)
         missing = float(1.0 - good / max(part.present.sum(), 1))
     ids = groups.ids
@@ -121,6 +121,8 @@ def _variances(groups: GroupedData) -> tuple[float, float, float]:
     """Variance between and within groups, and between groups of no state at all."""
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
     x = np.where(good, groups.x, 0.0).astype("float64")
+    # So that instances which are all equal vary by 0, not by what rounding leaves.
+    x = np.where(good, x - x.max(axis=(0, 1), where=good, initial=-np.inf), 0.0)
     n = good.sum(axis=1)
     means = x.sum(axis=1) / np.maximum(n, 1)
     there = n > 0
@@ -131,13 +133,16 @@ def _variances(groups: GroupedData) -> tuple[float, float, float]:
     freedom = np.maximum(np.maximum(n - 1, 0).sum(axis=0), 1)
     variance_within = residuals.sum(axis=0) / freedom
     # The mean of n instances without a state in common varies by this much alone.
-    by_chance = variance_within * np.where(there, 1 / np.maximum(n, 1), 0).mean(axis=0)
+    shares = np.where(there, 1 / np.maximum(n, 1), 0.0).sum(axis=0) / counted
     freedom_between = np.maximum(there.sum(axis=0) - 1, 1)
     between = squares.sum(axis=0) / freedom_between
+    seen = there.any(axis=0)
+    if not seen.any():
+        return 0.0, 0.0, 0.0
     return (
-        float(between.mean()),
-        float(variance_within.mean()),
-        float(by_chance.mean()),
+        float(between[seen].mean()),
+        float(variance_within[seen].mean()),
+        float((variance_within * shares)[seen].mean()),
     )
 
 

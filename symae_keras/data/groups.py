@@ -189,7 +189,8 @@ class GroupedData:
         for start in range(0, len(self), _GROUPS_AT_ONCE):
             part = self[start : start + _GROUPS_AT_ONCE]
             weights: Any = part.weights
-            total += float(np.where(part.good_pixels, weights, 0.0).sum())
+            # Inverse variances of faint spectra add up beyond float32.
+            total += float(np.where(part.good_pixels, weights, 0.0).sum(dtype=float))
             count += float(part.good_pixels.sum())
         return total / count if count else 1.0
 
@@ -364,6 +365,8 @@ def _one(index: int) -> tuple[int, int]:
 
 
 def _as_bool(name: str, mask: Array, meaning: str) -> Array:
+    if mask.dtype == bool:
+        return mask
     # astype(bool) alone would turn the text "False" and NaN into True.
     if mask.dtype.kind not in "buif" or not np.isin(mask, (0, 1)).all():
         raise InputError(

@@ -79,14 +79,16 @@ def instance_batches(
             )
         return rng.permutation(rows) if shuffle else rows
 
-    kept: dict[int, Any] = {}
+    kept: tuple[int, Any] | None = None
 
     def make(epoch: Any, step: Any) -> list[Any]:
+        nonlocal kept
         number, start = int(epoch), int(step) * batch_size
-        if number not in kept:
-            kept.clear()
-            kept[number] = order(number)
-        rows = kept[number][start : start + batch_size]
+        # Read once: threads of two iterators may be in different epochs.
+        found = kept
+        if found is None or found[0] != number:
+            found = kept = number, order(number)
+        rows = found[1][start : start + batch_size]
         x, good, weights = groups.gather(rows[:, 0], rows[:, 1:])
         x, good = x[:, 0], good[:, 0]
         if not pixels:

@@ -104,9 +104,11 @@ class Sampler:
         return Draw(group, place, np.take_along_axis(there, place, axis=1))
 
     def _order_of(self, epoch: int) -> Array:
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, self._new_order(epoch)
-        return self._order[1]
+        # Read once: threads of two iterators may be in different epochs.
+        kept = self._order
+        if kept is None or kept[0] != epoch:
+            kept = self._order = epoch, self._new_order(epoch)
+        return kept[1]
 
     def _new_order(self, epoch: int) -> Array:
         total = len(self.present)
@@ -127,11 +129,14 @@ def _bounds(
 ) -> tuple[int, int] | None:
     if instances is None:
         return None
-    least, most = (instances,) * 2 if isinstance(instances, int) else instances
+    given = instances
+    if isinstance(instances, (int, np.integer)):
+        instances = int(instances), int(instances)
+    least, most = instances
     if not 1 <= least <= most <= total:
         raise InputError(
             f"instances must be between 1 and the {total} instances of a group, a pair "
-            f"of such numbers, or None for all of them; received {instances}."
+            f"of such numbers, or None for all of them; received {given}."
         )
     return least, most
 
@@ -142,7 +147,9 @@ def _members(classes: Array, n_groups: int) -> list[Array]:
             f"classes must name the class of each of the {n_groups} groups; received "
             f"shape {classes.shape}."
         )
-    return [np.flatnonzero(classes == each) for each in np.unique(classes)]
+    # By number, because NaN, a class like any other, is not equal to itself.
+    names, which = np.unique(classes, return_inverse=True)
+    return [np.flatnonzero(which == number) for number in range(len(names))]
 
 
 def _deal(rng: np.random.Generator, members: Array, count: int) -> Array:

@@ -10,11 +10,13 @@ from typing import Any, Final
 import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
+from symae_keras.data.readers.cells import is_number
 from symae_keras.errors import InputError
 from symae_keras.folders import written_aside
 
 #: What `save` writes.
 SUFFIXES: Final = (".npz", ".csv")
+_KEYS: Final = ("mask", "ids", "pixel_mask", "weights", "axis", "axis_label")
 
 
 def save(groups: GroupedData, path: str | PathLike[str]) -> None:
@@ -29,8 +31,9 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
         path: The file to write; it is replaced in one step.
 
     Raises:
-        InputError: The suffix is another, `.csv` is to hold other things than spectra,
-            or the file cannot be written.
+        InputError: The suffix is another, `.csv` is to hold other things than spectra
+            or two groups of one name, metadata are called what a file calls something
+            else, or the file cannot be written.
 
     Example:
     >>> import tempfile
@@ -52,6 +55,7 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
             f"A table holds spectra of the shape (pixels,); received instances of "
             f"shape {groups.instance_shape}, so give an .npz file."
         )
+    _refuse_names(groups, table)
     with written_aside(path) as aside:
         path.parent.mkdir(parents=True, exist_ok=True)
         if table:
@@ -62,14 +66,35 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
                 np.savez(stream, **_arrays(groups))
 
 
+def _refuse_names(groups: GroupedData, table: bool) -> None:
+    """Refuse what could be written, but not be read again."""
+    if table:
+        taken = [k for k in groups.instance_metadata if k == "group" or is_number(k)]
+    else:
+        known = [*groups.group_metadata, *groups.instance_metadata]
+        taken = [k for k in known if k.lower() == "group" or k in ("x", *_KEYS)]
+    if taken:
+        raise InputError(
+            f"Metadata are called {taken[0]}, which stands for something else in a "
+            "file; give them another name."
+        )
+    if table and groups.ids is not None:
+        names, counts = np.unique(np.asarray(groups.ids), return_counts=True)
+        if counts.max(initial=1) > 1:
+            raise InputError(
+                f"{counts.max()} groups are called {names[counts.argmax()]}; a table "
+                "tells groups by their names, so give an .npz file."
+            )
+
+
 def _arrays(groups: GroupedData) -> dict[str, Any]:
     arrays: dict[str, Any] = {"x": groups.x}
-    for name in ("mask", "ids", "pixel_mask", "weights", "axis"):
+    for name in _KEYS:
         value = getattr(groups, name)
         if value is not None:
             arrays[name] = value
-    if groups.axis is not None:
-        arrays["axis_label"] = groups.axis_label
+    if groups.axis is None:
+        del arrays["axis_label"]
     return {**groups.group_metadata, **groups.instance_metadata, **arrays}
 
 
@@ -78,10 +103,17 @@ def _rows(groups: GroupedData) -> Any:
     pixels = groups.instance_shape[0]
     axis: Array = np.arange(pixels) if groups.axis is None else np.asarray(groups.axis)
     known = {k: v for k, v in groups.instance_metadata.items() if v.ndim == 2}
+    # As `load` calls the names of instances.
+    called = known.pop("instance", np.indices(groups.x.shape[:2])[1])
     yield ["group", "instance", *known, *map(repr, axis.tolist())]
     names = np.arange(len(groups)) if groups.ids is None else np.asarray(groups.ids)
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
     for n, t in np.argwhere(groups.present).tolist():
         cells = zip(groups.x[n, t].tolist(), good[n, t].tolist(), strict=True)
         values = [repr(value) if there else "" for value, there in cells]
-        yield [names[n], t, *(each[n, t] for each in known.values()), *values]
+        yield [
+            names[n],
+            called[n, t],
+            *(each[n, t] for each in known.values()),
+            *values,
+        ]

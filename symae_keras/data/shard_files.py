@@ -21,6 +21,8 @@ from symae_keras.folders import write_json, written_aside
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "symae-shards"
 VERSION: Final = 1
+#: What names of ids and metadata begin with, in an index.
+_KNOWN: Final = ("ids", "group/", "instance/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +118,7 @@ class ShardWriter:
         self._layout: Layout | None = None
         self._axis: Array | None = None
         self._axis_label = GroupedData.axis_label
+        self._known: dict[str, tuple[int, ...]] = {}
         self._shards: list[dict[str, Any]] = []
         self._pending: list[dict[str, Any]] = []
         self._pending_bytes = 0
@@ -139,6 +142,11 @@ class ShardWriter:
                 self._axis_label = str(arrays["axis_label"])
                 fields = arrays["fields"].tolist()
                 shape = tuple(arrays["instance_shape"].tolist())
+                self._known = {
+                    key: arrays[key].shape[1:]
+                    for key in arrays
+                    if key.startswith(_KNOWN)
+                }
             self._layout = Layout(shape, "pixel_mask" in fields, "weights" in fields)
             self._shards.append(_entry(file, groups, content))
             self.n_groups += groups
@@ -161,6 +169,7 @@ class ShardWriter:
         if self._layout is None:
             self._layout = layout
             self._axis, self._axis_label = groups.axis, groups.axis_label
+            self._known = _shapes_of_known(groups)
         self._refuse_other(layout, groups, source)
         for record in _records(groups, layout):
             self._pending.append(record)
@@ -181,6 +190,12 @@ class ShardWriter:
         if not same:
             raise InputError(
                 f"{source} has another axis than the groups before; resample them."
+            )
+        known = _shapes_of_known(groups)
+        if known != self._known:
+            raise InputError(
+                f"{source} has {_listed(known)}, but the groups before have "
+                f"{_listed(self._known)}; convert them to folders of their own."
             )
 
     def _write_shard(self) -> None:
@@ -248,9 +263,38 @@ def _entry(file: Path, groups: int, index: bytes) -> dict[str, Any]:
     return {"file": file.name, "groups": groups, "index_crc32": zlib.crc32(index)}
 
 
+def _all_known(groups: GroupedData) -> dict[str, Array]:
+    """Ids, parameters and metadata, by their names in an index."""
+    ids = {} if groups.ids is None else {"ids": np.asarray(groups.ids)}
+    of_groups = {**groups.state, **groups.group_metadata}
+    of_instances = {**groups.nuisance, **groups.instance_metadata}
+    return {
+        **ids,
+        **{f"group/{k}": np.asarray(v) for k, v in of_groups.items()},
+        **{f"instance/{k}": np.asarray(v) for k, v in of_instances.items()},
+    }
+
+
+def _shapes_of_known(groups: GroupedData) -> dict[str, tuple[int, ...]]:
+    """What is known, and the shape of it for one group or instance."""
+    shapes = {}
+    for key, values in _all_known(groups).items():
+        if values.dtype.hasobject:
+            raise InputError(
+                f"{key} holds Python objects; shards hold numbers and text."
+            )
+        shapes[key] = values.shape[1 + key.startswith("instance/") :]
+    return shapes
+
+
+def _listed(known: dict[str, tuple[int, ...]]) -> str:
+    each = (f"{key} {shape}" if shape else key for key, shape in known.items())
+    return ", ".join(each) or "neither ids nor metadata"
+
+
 def _records(groups: GroupedData, layout: Layout) -> Iterator[dict[str, Any]]:
     """Each group as bytes, with what is known about it."""
-    present = groups.present
+    present, all_known = groups.present, _all_known(groups)
     for n in range(len(groups)):
         there = present[n]
         if not there.any():
@@ -258,12 +302,10 @@ def _records(groups: GroupedData, layout: Layout) -> Iterator[dict[str, Any]]:
         arrays = {
             name: np.asarray(getattr(groups, name)[n])[there] for name in layout.fields
         }
-        known = {} if groups.ids is None else {"ids": np.asarray(groups.ids)[n]}
-        for name, values in {**groups.state, **groups.group_metadata}.items():
-            known[f"group/{name}"] = values[n]
-        of_instances = {**groups.nuisance, **groups.instance_metadata}
-        for name, values in of_instances.items():
-            known[f"instance/{name}"] = values[n][there]
+        known = {
+            key: values[n][there] if key.startswith("instance/") else values[n]
+            for key, values in all_known.items()
+        }
         yield {
             "count": int(there.sum()),
             "bytes": layout.pack(arrays),

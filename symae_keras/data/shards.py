@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import zlib
 from collections import OrderedDict
 from os import PathLike
@@ -20,6 +21,8 @@ from symae_keras.data.split import split_names
 from symae_keras.errors import InputError
 
 _OPEN_FILES: Final = 64
+#: What is read of a manifest besides the shards.
+_MANIFEST_KEYS: Final = ("instance_shape", "pixel_mask", "weights", "axis_label")
 #: What `sample` takes into memory unless told otherwise.
 SAMPLE_BYTES: Final = 256 << 20
 
@@ -75,7 +78,7 @@ class Shards:
         starts = [self.layout.offsets(each["counts"])[:-1] for each in parts]
         self._start = np.concatenate(starts)
         self._chosen = np.arange(len(self._counts))
-        self._files: OrderedDict[int, int] = OrderedDict()
+        self._files = _OpenFiles()
 
     def __repr__(self) -> str:
         least, most = self.counts.min(initial=self.n_instances), self.n_instances
@@ -255,7 +258,9 @@ class Shards:
         count = int(self._counts[group])
         size = count * self.layout.instance_bytes
         try:
-            record = os.pread(self._open(shard), size, int(self._start[group]))
+            record = self._files.read(
+                self.folder / self._names[shard], size, int(self._start[group])
+            )
         except OSError as error:
             raise InputError(
                 f"{self.folder / self._names[shard]} cannot be read: "
@@ -268,14 +273,34 @@ class Shards:
             )
         return self.layout.unpack(record, count)
 
-    def _open(self, shard: int) -> int:
-        if shard not in self._files:
-            if len(self._files) >= _OPEN_FILES:
-                os.close(self._files.popitem(last=False)[1])
-            path = self.folder / self._names[shard]
-            self._files[shard] = os.open(path, os.O_RDONLY)
-        self._files.move_to_end(shard)
-        return self._files[shard]
+
+class _OpenFiles:
+    """The files that were read last, open until nobody needs them.
+
+    Threads may share them; copies and other processes open files of their own.
+    """
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[Path, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, path: Path, size: int, start: int) -> bytes:
+        """Some bytes of a file."""
+        # Or another thread could close the file before it is read.
+        with self._lock:
+            if path not in self._open:
+                if len(self._open) >= _OPEN_FILES:
+                    os.close(self._open.popitem(last=False)[1])
+                self._open[path] = os.open(path, os.O_RDONLY)
+            self._open.move_to_end(path)
+            return os.pread(self._open[path], size, start)
+
+    def __del__(self) -> None:
+        for file in self._open.values():
+            os.close(file)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -289,6 +314,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             )
         if not manifest["shards"]:
             raise InputError(f"{path} lists no shards.")
+        for key in _MANIFEST_KEYS:
+            manifest[key]
+        for shard in manifest["shards"]:
+            shard["file"], shard["index_crc32"]
     except FileNotFoundError:
         raise InputError(
             f"{folder} has no {MANIFEST}, so it is no complete set of shards; make "

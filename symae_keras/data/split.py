@@ -49,12 +49,16 @@ def split_names(
             f"stratify must give a class to each of the {len(names)} groups; received "
             f"shape {classes.shape}."
         )
-    of_state = classes[first_group]
-    if (of_state[which] != classes).any():
-        group = int(np.argmax(of_state[which] != classes))
+    # By number, because NaN, a class like any other, is not equal to itself.
+    number = np.unique(classes, return_inverse=True)[1]
+    of_state = number[first_group]
+    other = of_state[which] != number
+    if other.any():
+        group = int(np.argmax(other))
         raise InputError(
             f"Groups of the state {names[group]} are of the classes "
-            f"{of_state[which][group]} and {classes[group]}; a state must be of one."
+            f"{classes[first_group][which][group]} and {classes[group]}; a state must "
+            "be of one."
         )
     kinds, counts = np.unique(of_state, return_counts=True)
     if counts.max() < 2:

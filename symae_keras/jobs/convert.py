@@ -24,6 +24,7 @@ from symae_keras.folders import (
 
 CONTENTS: Final = (
     "manifest.json",
+    "manifest.json.partial",
     "shard-*.bin",
     "shard-*.npz",
     "shard-*.partial",
@@ -71,17 +72,24 @@ def convert(
     progress_file = Path(CHECKPOINT) / "convert.json"
     if draft.resumes and read_json(draft.aside / progress_file) != settings:
         raise InputError(
-            f"{draft.aside} was started from other data or settings; give --force to "
-            "begin again."
+            f"{draft.aside} was started from other data or settings; give --force "
+            "instead of --resume to begin again."
         )
     try:
         with draft as folder:
             (folder / CHECKPOINT).mkdir(exist_ok=True)
             write_json(folder / progress_file, settings)
-            with ShardWriter(folder, shard_mb << 20) as writer:
-                _write(writer, inputs, group)
+            try:
+                with ShardWriter(folder, shard_mb << 20) as writer:
+                    _write(writer, inputs, group)
+            except BaseException:
+                if not any(folder.glob("shard-*.npz")):  # nothing to go on from
+                    shutil.rmtree(folder / CHECKPOINT)
+                raise
             shutil.rmtree(folder / CHECKPOINT)
     except KeyboardInterrupt:
+        if not draft.resumable:
+            raise
         raise Interrupted(
             f"interrupted; {draft.aside} is kept, go on with the same command and "
             "--resume"

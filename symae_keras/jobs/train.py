@@ -12,6 +12,7 @@ from typing import Any, Final
 import keras
 
 import symae_keras
+from symae_keras.checkpoint import Checkpoint
 from symae_keras.data import GroupedData, Shards, check
 from symae_keras.errors import InputError
 from symae_keras.folders import CHECKPOINT, Draft, Interrupted, write_json
@@ -188,21 +189,18 @@ def fill_run(folder: Path, plan: Plan) -> dict[str, Any]:
     write_json(folder / "environment.json", environment())
     history = folder / "history.csv"
     with EpochProgress(plan.title) as progress:
-        callbacks = [
-            HistoryFile(history),
-            # Two states, because a kill may come while one is being written.
-            keras.callbacks.BackupAndRestore(
-                folder / CHECKPOINT, double_checkpoint=True, delete_checkpoint=False
-            ),
-            progress,
-        ]
         train(
             plan.model,
             plan.train,
             plan.recipe,
             plan.config["seed"],
             validation=plan.held_out,
-            callbacks=callbacks,
+            # What the history tells is there before the state that follows from it.
+            callbacks=[
+                HistoryFile(history),
+                Checkpoint(folder / CHECKPOINT / "state.npz"),
+                progress,
+            ],
         )
     plan.model.save(folder / "model.keras")
     metrics = measure(plan.model, plan.held_out, "held-out part")

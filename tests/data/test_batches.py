@@ -3,7 +3,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from symae_keras.data import GroupedData, batches
+from symae_keras.data import GroupedData, Shards, ShardWriter, batches, check
 from symae_keras.errors import InputError
 
 # Shrinking would build hundreds of datasets before a failure is shown.
@@ -167,3 +167,179 @@ def test_numbers_out_of_range(more, sentence):
 def test_no_groups():
     with pytest.raises(InputError, match="at least one group"):
         batches(numbered(3, 4)[:0], instances=4)
+
+
+# === Pixel masks and weights ===
+
+
+def with_pixels(groups=9, instances=5, **which):
+    """Ragged groups; bad pixels hold NaN, so that they would be noticed."""
+    rng = np.random.default_rng(1)
+    shape = groups, instances, 6
+    x = rng.normal(size=shape).astype("float32")
+    mask = np.arange(instances) < rng.integers(1, instances + 1, groups)[:, None]
+    more = {}
+    if which.get("pixel_mask"):
+        more["pixel_mask"] = rng.random(shape) < 0.8
+    if which.get("weights"):
+        weights = rng.uniform(1, 9, shape).astype("float32")
+        more["weights"] = np.where(rng.random(shape) < 0.9, weights, 0)
+    made = GroupedData(x, mask=mask, ids=np.arange(groups), **more)
+    x[~np.broadcast_to(made.good_pixels, shape)] = np.nan
+    return made
+
+
+def arrays_of(dataset):
+    """The batches of one epoch as flat lists of arrays."""
+    import keras
+
+    return [[a.numpy() for a in keras.tree.flatten(batch)] for batch in dataset]
+
+
+def same_batches(one, other):
+    one, other = list(one), list(other)
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        for first, second in zip(a, b, strict=True):
+            assert first.dtype == second.dtype
+            np.testing.assert_array_equal(first, second)
+
+
+def test_pixel_masks_have_the_shape_of_x():
+    groups = with_pixels(pixel_mask=True)
+    dataset = batches(groups, batch_size=4, instances=None, shuffle=False)
+    inputs, targets = dataset.element_spec
+    assert inputs["mask"].shape == targets.shape == (None, 5, 6)
+    x, m = epoch(dataset)
+    np.testing.assert_array_equal(m, groups.good_pixels)
+    np.testing.assert_array_equal(x, np.where(groups.good_pixels, groups.x, 0))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_weights_are_1_in_the_mean_and_0_behind_masks(masked):
+    groups = with_pixels(pixel_mask=masked, weights=True)
+    good = groups.good_pixels
+    parts = list(batches(groups, batch_size=4, instances=None, shuffle=False))
+    m = np.concatenate([inputs["mask"] for inputs, _, _ in parts])
+    x = np.concatenate([targets for _, targets, _ in parts])
+    w = np.concatenate([weights for _, _, weights in parts])
+    assert w.shape == x.shape and w.dtype == np.float32 and m.dtype == bool
+    np.testing.assert_array_equal(m, good)
+    np.testing.assert_array_equal(x, np.where(good, groups.x, 0))
+    np.testing.assert_array_equal(w[~good], 0.0)
+    mean = groups.weights[good].mean(dtype="float64")
+    np.testing.assert_allclose(w[good], groups.weights[good] / mean, rtol=1e-5)
+    assert w[good].mean(dtype="float64") == pytest.approx(1.0, rel=1e-5)
+
+
+def test_weights_of_faint_spectra_do_not_overflow():
+    x = np.random.default_rng(0).normal(size=(4, 3, 5)) * 1e-18
+    groups = GroupedData(x, weights=np.full(5, 3e37))
+    (_, _, weights), *_ = batches(groups, batch_size=4, instances=3)
+    np.testing.assert_allclose(weights, 1.0, rtol=1e-6)
+
+
+# === Balance, workers, epochs, numbers of instances ===
+
+
+def test_balance_by_key_and_by_array():
+    label = np.array([7] * 12 + [8] * 2)
+    groups = GroupedData(numbered(14, 4).x, group_metadata={"label": label})
+    by_key = arrays_of(batches(groups, instances=2, balance="label"))
+    same_batches(by_key, arrays_of(batches(groups, instances=2, balance=label)))
+    names = np.concatenate([x[:, 0, 0] for x, _ in by_key]).astype(int) - 1
+    assert sorted(label[names]) == [7] * 7 + [8] * 7
+    plain = arrays_of(batches(groups, instances=2))
+    assert len({x[0, 0] for batch in plain for x in batch[0]}) == 14
+    with pytest.raises(InputError, match="'lable'.*there is label"):
+        batches(groups, instances=2, balance="lable")
+
+
+@settings(quick, max_examples=5)
+@given(
+    count=st.integers(1, 3),
+    seed=st.integers(0, 2**31),
+    size=st.sampled_from([3, 4, 9]),
+)
+def test_workers_see_together_what_one_would(count, seed, size):
+    groups = with_pixels(groups=11, pixel_mask=True, weights=True)
+    arguments = {"batch_size": size, "instances": (2, 4), "seed": seed}
+    if 11 % size and 11 % size < count:
+        with pytest.raises(InputError, match=f"has 2 groups, too few for {count}"):
+            batches(groups, **arguments, shard=(0, count))
+        return
+    whole = batches(groups, **arguments)
+    workers = [batches(groups, **arguments, shard=(n, count)) for n in range(count)]
+    for _ in range(2):
+        parts = zip(*map(arrays_of, workers), strict=True)
+        joined = [map(np.concatenate, zip(*each, strict=True)) for each in parts]
+        same_batches(arrays_of(whole), joined)
+
+
+@pytest.mark.parametrize("shard", [(1, 1), (-1, 2), (0, 0)])
+def test_workers_that_are_not_there(shard):
+    with pytest.raises(InputError, match="number of a worker.*received"):
+        batches(numbered(6, 4), instances=2, shard=shard)
+
+
+def test_first_epoch_goes_on_exactly():
+    groups = numbered(10, 6)
+    arguments = {"batch_size": 4, "instances": (1, 6), "seed": 5}
+    dataset = batches(groups, **arguments)
+    epochs = [arrays_of(dataset) for _ in range(4)]
+    resumed = batches(groups, **arguments, first_epoch=2)
+    same_batches(arrays_of(resumed), epochs[2])
+    same_batches(arrays_of(resumed), epochs[3])
+
+
+def test_epochs_may_overlap():
+    """A second iteration that begins before the first ends does not disturb it."""
+    groups = numbered(40, 6)
+    make = lambda: batches(groups, batch_size=2, instances=3)  # noqa: E731
+    dataset, both = make(), make()
+    first, second = arrays_of(dataset), arrays_of(dataset)
+    pairs = list(zip(both, both, strict=True))
+    together = [[a.numpy() for a, _ in pair] for pair in zip(*pairs, strict=True)]
+    expected = [[batch[0] for batch in each] for each in (first, second)]
+    # Which of the two got the first number is not said.
+    if (together[0][0] != expected[0][0]).any():
+        expected = expected[::-1]
+    np.testing.assert_array_equal(together, expected)
+
+
+def test_a_random_number_of_instances():
+    dataset = batches(numbered(40, 6), batch_size=2, instances=(2, 4))
+    assert dataset.element_spec[1].shape == (None, None, 2)
+    sizes = {x.shape[1] for x, _ in arrays_of(dataset)}
+    assert sizes == {2, 3, 4}
+
+
+# === Shards ===
+
+
+@pytest.mark.parametrize(
+    "which",
+    [{}, {"pixel_mask": True}, {"weights": True}, {"pixel_mask": 1, "weights": 1}],
+)
+def test_shards_give_the_same_batches(which, tmp_path):
+    groups = with_pixels(**which)
+    with ShardWriter(tmp_path, shard_bytes=200) as writer:
+        writer.add(check(groups))
+    shards = Shards(tmp_path)
+    assert len(list(tmp_path.glob("*.bin"))) > 2 and shards.masks == groups.masks
+    for more in ({"instances": 3}, {"instances": (1, 5)}, {"instances": None}):
+        arguments = {"batch_size": 4, "seed": 2, "balance": np.arange(9) % 2, **more}
+        same_batches(
+            arrays_of(batches(shards, **arguments)),
+            arrays_of(batches(groups, **arguments)),
+        )
+
+
+def test_shards_without_padding_have_no_mask(tmp_path):
+    groups = numbered(6, 4)
+    with ShardWriter(tmp_path) as writer:
+        writer.add(groups)
+    shards = Shards(tmp_path)
+    same_batches(
+        arrays_of(batches(shards, instances=2)), arrays_of(batches(groups, instances=2))
+    )

@@ -106,3 +106,63 @@ def test_constant_data():
         check(GroupedData(x, mask=mask))
     x[1, 1, 1] = 2.6
     assert len(check(GroupedData(x, mask=mask))) == 4
+
+
+def test_what_is_behind_a_pixel_mask_may_be_anything():
+    x = noise()
+    good = np.random.default_rng(1).random(x.shape) < 0.7
+    for behind in (np.nan, np.inf, 1e300):
+        dirty = np.where(good, x.astype("float64"), behind)
+        groups = check(GroupedData(dirty, pixel_mask=good))
+        np.testing.assert_array_equal(groups.x, np.where(good, x, 0))
+        np.testing.assert_array_equal(groups.pixel_mask, good)
+
+
+def test_pixels_of_weight_0_may_be_anything():
+    x = noise()
+    x[..., 3] = np.nan
+    weights = np.array([1, 2, 3, 0, 5])
+    groups = check(GroupedData(x, weights=weights))
+    np.testing.assert_array_equal(groups.x[..., 3], 0.0)
+    x[1, 2, 4] = np.inf
+    with pytest.raises(InputError, match="group 1, instance 2, pixel 4"):
+        check(GroupedData(x, weights=weights))
+
+
+def test_a_bad_value_beside_masked_ones_is_named():
+    x = noise()
+    good = np.ones(x.shape, bool)
+    x[0, 0, 0] = x[2, 1, 3] = np.nan
+    good[0, 0, 0] = False
+    with pytest.raises(InputError, match="1 value is NaN.*group 2.* 1, pixel 3"):
+        check(GroupedData(x, pixel_mask=good))
+
+
+def test_blank_instances_count_as_absent_and_are_said(caplog):
+    x = noise()
+    good = np.ones(x.shape, bool)
+    good[1, 2] = good[3, 0] = good[0, 1, :4] = False
+    mask = np.ones((4, 3), bool)
+    mask[1, 2] = False  # is absent anyway
+    groups = check(GroupedData(x, mask=mask, pixel_mask=good), source="my.npz")
+    expected = good.any(axis=-1)
+    np.testing.assert_array_equal(groups.mask, expected)
+    assert caplog.messages == [
+        "my.npz: 1 instances have no good pixel; they count as absent."
+    ]
+    with pytest.raises(InputError, match="2 of 4 groups.* group 1 with 2"):
+        check(groups, min_instances=3)
+
+
+def test_a_group_without_good_pixels_is_refused():
+    good = np.ones((4, 3, 5), bool)
+    good[2] = False
+    with pytest.raises(InputError, match="1 of 4 groups.* group 2 with 0"):
+        check(GroupedData(noise(), pixel_mask=good))
+
+
+def test_constant_good_pixels():
+    x = np.full((4, 3, 5), 2.5)
+    x[..., 0] = np.arange(3)
+    with pytest.raises(InputError, match="all present values are 2.5"):
+        check(GroupedData(x, pixel_mask=np.arange(5) > 0))

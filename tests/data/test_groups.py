@@ -2,9 +2,12 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from symae_keras.data import GroupedData
 from symae_keras.errors import InputError
+from symae_keras.layers import MedianNormalization, Standardization
 
 
 def numbered(groups=6, instances=4, **more):
@@ -130,3 +133,226 @@ def test_pickles_and_compares_by_identity():
     groups = numbered()
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(groups)).x, groups.x)
     assert groups == groups and groups != numbered()
+
+
+# === Pixel masks, weights, metadata ===
+
+
+def rich(groups=6, instances=4):
+    """Groups of which everything is known."""
+    rng = np.random.default_rng(0)
+    return numbered(
+        groups,
+        instances,
+        mask=np.arange(instances) < rng.integers(1, instances + 1, (groups, 1)),
+        pixel_mask=rng.random((groups, instances, 3)) < 0.7,
+        weights=rng.integers(0, 4, (groups, instances, 3)).astype("float32"),
+        group_metadata={
+            "depth": np.arange(groups),
+            "code": rng.normal(size=(groups, 2)),
+        },
+        instance_metadata={"air": rng.normal(size=(groups, instances))},
+        ids=np.array([f"n{k}" for k in range(groups)]),
+    )
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (6, 1, 1), (4, 1), (6, 4, 3)])
+def test_pixel_masks_and_weights_broadcast_over_instances(shape):
+    rng = np.random.default_rng(0)
+    good, weights = rng.random(shape) < 0.5, rng.random(shape)
+    groups = numbered(pixel_mask=good, weights=weights)
+    np.testing.assert_array_equal(groups.pixel_mask, np.broadcast_to(good, (6, 4, 3)))
+    assert groups.weights.shape == (6, 4, 3) and groups.weights.dtype == np.float32
+    np.testing.assert_allclose(groups.weights, np.broadcast_to(weights, (6, 4, 3)))
+    # Nothing was repeated in memory.
+    assert np.shares_memory(groups.pixel_mask, good)
+
+
+def test_good_pixels_and_what_models_take():
+    mask = np.tile([True, True, False, True], (6, 1))
+    gaps, weights = np.array([True, False, True]), np.array([0.0, 2.0, 3.0])
+    plain, ragged = numbered(), numbered(mask=mask)
+    assert (plain.masks, plain.model_mask, plain.mean_weight) == (0, None, None)
+    np.testing.assert_array_equal(plain.good_pixels, np.ones((6, 4, 1), bool))
+    assert ragged.masks == 1 and ragged.model_mask is ragged.mask
+    np.testing.assert_array_equal(ragged.good_pixels, mask[..., None])
+    for more, good in (
+        ({"pixel_mask": gaps}, gaps),
+        ({"weights": weights}, weights > 0),
+        ({"pixel_mask": gaps, "weights": weights}, [False, False, True]),
+    ):
+        groups = numbered(mask=mask, **more)
+        assert groups.masks == 2
+        np.testing.assert_array_equal(groups.good_pixels, mask[..., None] & good)
+        np.testing.assert_array_equal(groups.model_mask, groups.good_pixels)
+
+
+def test_mean_weight_is_that_of_good_pixels(monkeypatch):
+    monkeypatch.setattr("symae_keras.data.groups._GROUPS_AT_ONCE", 4)
+    groups = rich()
+    expected = groups.weights[groups.good_pixels].mean()
+    assert groups.mean_weight == pytest.approx(expected)
+    assert numbered(weights=np.zeros(3)).mean_weight == 1.0
+    assert numbered(weights=np.full(3, 3e38)).mean_weight == pytest.approx(3e38)
+
+
+def test_gather():
+    groups = rich()
+    group, place = np.array([4, 0]), np.array([[3, 1], [0, 0]])
+    x, good, weights = groups.gather(group, place)
+    for row in range(2):
+        for column in range(2):
+            of = group[row], place[row, column]
+            np.testing.assert_array_equal(x[row, column], groups.x[of])
+            np.testing.assert_array_equal(good[row, column], groups.good_pixels[of])
+            np.testing.assert_array_equal(weights[row, column], groups.weights[of])
+
+
+def test_everything_follows_selection():
+    groups = rich()
+    for index in (slice(1, 4), [4, 0], np.arange(6) % 2 == 0):
+        part = groups[index]
+        for name in ("x", "mask", "pixel_mask", "weights", "ids"):
+            expected = getattr(groups, name)[index]
+            np.testing.assert_array_equal(getattr(part, name), expected)
+        for name in ("group_metadata", "instance_metadata"):
+            for key, values in getattr(groups, name).items():
+                np.testing.assert_array_equal(getattr(part, name)[key], values[index])
+        assert part.mean_weight == pytest.approx(part.weights[part.good_pixels].mean())
+    part = groups.take_instances([2, 0])
+    for name in ("x", "mask", "pixel_mask", "weights"):
+        expected = getattr(groups, name)[:, [2, 0]]
+        np.testing.assert_array_equal(getattr(part, name), expected)
+    air = groups.instance_metadata["air"][:, [2, 0]]
+    np.testing.assert_array_equal(part.instance_metadata["air"], air)
+    assert part.group_metadata is groups.group_metadata
+
+
+def test_slices_are_views():
+    groups = rich()
+    for part in (groups[2:5], groups[-1], groups.take_instances(slice(1, 3))):
+        for name in ("x", "mask", "pixel_mask", "weights"):
+            assert np.shares_memory(getattr(part, name), getattr(groups, name))
+        air = part.instance_metadata["air"]
+        assert np.shares_memory(air, groups.instance_metadata["air"])
+    gaps = np.array([True, False, True])
+    assert np.shares_memory(numbered(pixel_mask=gaps)[1:3].pixel_mask, gaps)
+
+
+def test_memory_maps_stay_on_disk(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, numbered().x)
+    groups = GroupedData(np.load(path, mmap_mode="r"))
+    for part in (groups, groups[1:3], groups[0], groups.take_instances(slice(2))):
+        assert isinstance(part.x, np.memmap) and np.shares_memory(part.x, groups.x)
+    copy = groups[[4, 1]].x
+    assert not np.shares_memory(copy, groups.x)
+    np.testing.assert_array_equal(copy, numbered().x[[4, 1]])
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"pixel_mask": np.ones(4)}, r"pixel_mask.*\(6, 4, 3\).*received \(4,\)"),
+        ({"pixel_mask": np.ones((6, 4))}, r"pixel_mask.*received \(6, 4\)"),
+        ({"pixel_mask": np.full(3, 0.5)}, "pixel_mask must hold True"),
+        ({"weights": np.ones((2, 6, 4, 3))}, r"weights.*received \(2, 6, 4, 3\)"),
+        ({"weights": np.array([1.0, -1.0, 1.0])}, "not negative"),
+        ({"weights": np.array([1.0, np.nan, 1.0])}, "finite in float32"),
+        ({"weights": np.array([1.0, 1e39, 1.0])}, "finite in float32"),
+        ({"weights": np.array(list("abc"))}, "weights.*dtype <U1"),
+        ({"group_metadata": {"a": np.ones(4)}}, r"group_metadata\['a'\].*\(6,\)"),
+        (
+            {"instance_metadata": {"a": np.ones(6)}},
+            r"instance_metadata\['a'\].*\(6, 4\)",
+        ),
+    ],
+)
+def test_misfits_of_pixels_and_metadata_are_refused(more, sentence):
+    with pytest.raises(InputError, match=sentence):
+        numbered(**more)
+
+
+# === Stratified split ===
+
+
+@given(
+    counts=st.lists(st.integers(1, 12), min_size=1, max_size=4).filter(
+        lambda counts: max(counts) > 1
+    ),
+    train=st.floats(0.05, 0.95),
+    seed=st.integers(0, 2**31),
+    of_each=st.integers(1, 3),
+)
+def test_stratified_split_has_the_share_in_each_class(counts, train, seed, of_each):
+    """Classes of states; `of_each` groups of each state, in random order."""
+    order = np.random.default_rng(seed).permutation(sum(counts) * of_each)
+    ids = np.repeat(np.arange(sum(counts)), of_each)[order]
+    kind = np.repeat(np.repeat(np.arange(len(counts)), counts), of_each)[order]
+    groups = numbered(len(ids), 1, ids=ids, group_metadata={"kind": kind})
+    first, second = groups.split(train, seed, stratify="kind")
+    assert len(first) and len(second) and len(first) + len(second) == len(ids)
+    assert not set(first.ids) & set(second.ids)
+    for number, count in enumerate(counts):
+        there = len(set(first.ids[first.group_metadata["kind"] == number]))
+        if count == 1:
+            assert there == 1
+        else:
+            assert there == np.clip(round(train * count), 1, count - 1)
+    by_array, _ = groups.split(train, seed, stratify=kind)
+    np.testing.assert_array_equal(first.x, by_array.x)
+
+
+def test_missing_labels_are_a_class_of_their_own():
+    kind = np.array([0.0] * 10 + [np.nan] * 10)
+    first, _ = numbered(20, state={"kind": kind}).split(0.5, stratify="kind")
+    assert np.isnan(first.state["kind"]).sum() == 5 and len(first) == 10
+
+
+def test_stratified_split_errors():
+    groups = numbered(ids=np.array(list("aabbcc")), state={"b": np.arange(6)})
+    with pytest.raises(InputError, match="'a'.*there is b"):
+        groups.split(stratify="a")
+    with pytest.raises(InputError, match="'a'.*nothing at all"):
+        numbered().split(stratify="a")
+    sentence = "Groups of the state b are of the classes 2 and 3"
+    with pytest.raises(InputError, match=sentence):
+        groups.split(stratify=[1, 1, 2, 3, 1, 1])
+    with pytest.raises(
+        InputError, match=r"each of the 6 groups; received shape \(5,\)"
+    ):
+        groups.split(stratify=np.zeros(5))
+    with pytest.raises(InputError, match="each of the 3 states a class of its own"):
+        groups.split(stratify=[1, 1, 2, 2, 3, 3])
+
+
+# === Layers over instances ===
+
+
+def test_median_normalization_of_all_instances():
+    groups = rich()
+    normal = groups.map_instances(MedianNormalization())
+    assert normal.weights is None and normal.render is None
+    np.testing.assert_array_equal(normal.pixel_mask, groups.pixel_mask)
+    for n, t in np.argwhere(groups.present):
+        good = groups.good_pixels[n, t]
+        if not good.any():
+            continue
+        x = groups.x[n, t, good]
+        expected = x / (np.median(x) or 1.0)
+        np.testing.assert_allclose(normal.x[n, t, good], expected, rtol=1e-6)
+
+
+def test_standardization_of_all_instances():
+    groups = numbered()
+    found = groups.map_instances(Standardization.of(groups.x))
+    flat = found.x.reshape(-1, 3)
+    np.testing.assert_allclose(flat.mean(axis=0), 0.0, atol=1e-5)
+    assert flat.var(axis=0).mean() == pytest.approx(1.0, rel=1e-4)
+    np.testing.assert_array_equal(groups.x, numbered().x)
+
+
+def test_functions_that_change_the_shape_are_refused():
+    groups = numbered(axis=np.arange(3.0), mask=np.ones((6, 4), bool))
+    with pytest.raises(InputError, match=r"axis must have the shape.*\(2,\)"):
+        groups.map_instances(lambda x: x[..., :2])

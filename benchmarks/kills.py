@@ -1,0 +1,138 @@
+"""Training killed at random times and gone on with, against training left alone.
+
+Each run trains a small SymAE with noise on its nuisance codes on simulated exposures
+through the command line, is killed (SIGKILL) at a random moment, from before the first
+epoch to the writing of figures, and goes on with `--resume`. Its weights at the end are
+compared with those of a run that nobody touched.
+
+    python benchmarks/kills.py --runs 20
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from common import print_table, write_json
+
+RECIPE = '''"""A small SymAE.
+
+Command: symae train recipe.py
+Cost: seconds
+Expect: nothing
+"""
+
+from symae_keras.data import simulate_exposures
+from symae_keras.layers import DenseEncoder
+from symae_keras.models import SymAE
+from symae_keras.training import Recipe, normalization
+
+
+def data(seed):
+    return simulate_exposures(n_states=60, n_instances=6, seed=seed)
+
+
+def model(groups, seed):
+    return SymAE(
+        groups.instance_shape,
+        coherent_dim=4,
+        nuisance_dim=4,
+        encoder=DenseEncoder(16, units=(32,)),
+        instance_dropout=0.2,
+        normalization=normalization(groups),
+        seed=seed,
+    )
+
+
+RECIPE = Recipe(model=model, data=data, epochs=40, instances=4)
+'''
+
+
+def start(recipe: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
+    """The command line in a process of its own."""
+    command = [sys.executable, "-m", "symae_keras.cli", "train", str(recipe)]
+    return subprocess.Popen(
+        [*command, "--out", str(out), *more],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process that must succeed."""
+    _, error = process.communicate()
+    if process.returncode:
+        raise RuntimeError(error.decode())
+
+
+def weights(out: Path) -> list[Any]:
+    """Weights of the model in a run folder."""
+    import keras
+
+    import symae_keras  # noqa: F401  # makes Keras know its classes
+
+    model = keras.saving.load_model(out / "model.keras", compile=False)
+    return list(model.get_weights())
+
+
+def one_run(recipe: Path, out: Path, after: float) -> dict[str, Any]:
+    """Kill a run after some seconds, go on with it, and tell how far it was."""
+    process = start(recipe, out)
+    time.sleep(after)
+    process.kill()
+    process.communicate()
+    aside = out.with_name(out.name + ".partial")
+    history = aside / "history.csv"
+    done = max(len(history.read_text().splitlines()) - 1, 0) if history.exists() else 0
+    state = "finished" if out.exists() else f"{done} epochs"
+    finish(start(recipe, out, "--resume"))
+    return {"killed after s": after, "state then": state}
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=20, help="default 20")
+    parser.add_argument("--seed", type=int, default=0, help="of the times, default 0")
+    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        recipe = folder / "recipe.py"
+        recipe.write_text(RECIPE)
+        begin = time.perf_counter()
+        finish(start(recipe, folder / "alone"))
+        length = time.perf_counter() - begin
+        expected = weights(folder / "alone")
+        for n in range(options.runs):
+            out = folder / f"run{n}"
+            row = one_run(recipe, out, draw.uniform(0.0, length))
+            differences = [
+                float(np.abs(one - other).max())
+                for one, other in zip(weights(out), expected, strict=True)
+            ]
+            rows.append({"run": n, **row, "largest difference": max(differences)})
+            print(rows[-1], flush=True)
+    print_table(rows, list(rows[0]))
+    worst = max(each["largest difference"] for each in rows)
+    print(f"Largest difference of any weight in {len(rows)} runs: {worst:.2g}")
+    if options.out:
+        write_json(options.out, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,424 @@
+import copy
+import gc
+import io
+import json
+import os
+import pickle
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from symae_keras.data import GroupedData, Shards, ShardWriter, load
+from symae_keras.errors import InputError
+
+NAMES = ("x", "mask", "pixel_mask", "weights", "ids", "axis")
+
+
+def ragged(groups=9, seed=0, **more):
+    """Groups of 1 to 4 instances of which everything is known."""
+    rng = np.random.default_rng(seed)
+    shape = groups, 4, 3
+    mask = np.arange(4) < rng.integers(1, 5, (groups, 1))
+    mask[0] = True
+
+    def padded(values):
+        return np.where(mask.reshape(mask.shape + (1,) * (values.ndim - 2)), values, 0)
+
+    arguments = {
+        "x": padded(rng.normal(size=shape).astype("float32")),
+        "mask": mask,
+        "pixel_mask": padded(rng.random(shape) < 0.8).astype(bool),
+        "weights": padded(rng.uniform(0, 3, shape).astype("float32")),
+        "ids": np.array([f"star {k // 2}" for k in range(groups)]),
+        "group_metadata": {
+            "kind": np.arange(groups) % 2,
+            "colour": rng.normal(size=(groups, 2)),
+        },
+        "instance_metadata": {
+            "air": padded(rng.normal(size=shape[:2])),
+            "site": np.where(mask, rng.choice(["north", "south"], shape[:2]), ""),
+        },
+        "axis": np.linspace(400, 500, 3),
+        "axis_label": "wavelength (nm)",
+    }
+    return GroupedData(**arguments | more)
+
+
+def written(folder, *parts, shard_bytes=200):
+    with ShardWriter(folder, shard_bytes) as writer:
+        for part in parts:
+            writer.add(part)
+    return Shards(folder)
+
+
+def equal(one, other):
+    """Two `GroupedData` agree in everything but padding that nobody needs."""
+    widest = one.n_instances
+    assert not other.present[:, widest:].any()
+    other = other.take_instances(slice(widest))
+    for name in NAMES:
+        first, second = getattr(one, name), getattr(other, name)
+        if name == "mask":
+            first, second = one.present, other.present
+        if first is None or second is None:
+            assert first is second, name
+            continue
+        np.testing.assert_array_equal(first, second, err_msg=name)
+    for name in ("group_metadata", "instance_metadata"):
+        first, second = getattr(one, name), getattr(other, name)
+        assert set(first) == set(second)
+        for key in first:
+            np.testing.assert_array_equal(first[key], second[key])
+    assert one.axis_label == other.axis_label
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# === Round trips ===
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 200, 1 << 20])
+def test_everything_comes_back(tmp_path, shard_bytes):
+    groups = ragged()
+    shards = written(tmp_path, groups[:4], groups[4:], shard_bytes=shard_bytes)
+    equal(shards.load(), groups)
+    equal(load(tmp_path).load(), groups)
+    shards.verify()
+    files = len(list(tmp_path.glob("*.bin")))
+    assert files == {1: 9, 200: files, 1 << 20: 1}[shard_bytes] and files > 0
+    sizes = (len(shards), shards.n_groups, shards.n_instances, shards.instance_shape)
+    assert sizes == (9, 9, 4, (3,)) and shards.masks == 2
+    np.testing.assert_array_equal(shards.counts, groups.present.sum(axis=1))
+    np.testing.assert_array_equal(shards.present, groups.present)
+    assert shards.mean_weight == pytest.approx(groups.mean_weight)
+    np.testing.assert_array_equal(shards.classes("kind"), groups.classes("kind"))
+    assert f"9 groups of 1 to 4 instances of shape (3,) in {files} file" in repr(shards)
+
+
+@pytest.mark.parametrize("without", ["pixel_mask", "weights", "ids", "axis", "mask"])
+def test_what_was_not_there_is_not_there(tmp_path, without):
+    groups = ragged(**{without: None})
+    equal(written(tmp_path, groups).load(), groups)
+
+
+def test_plain_images_have_no_masks(tmp_path):
+    x = np.random.default_rng(0).normal(size=(5, 2, 4, 3, 1)).astype(">f8")
+    shards = written(tmp_path, GroupedData(x))
+    assert (shards.masks, shards.mean_weight, shards.ids) == (0, None, None)
+    assert shards.load().mask is None
+    np.testing.assert_array_equal(shards.load().x, x.astype("float32"))
+
+
+def test_absent_instances_are_left_out(tmp_path):
+    x = np.arange(24, dtype="float32").reshape(2, 4, 3)
+    mask = np.array([[False, True, False, True], [True, False, False, False]])
+    air = np.arange(8).reshape(2, 4)
+    groups = GroupedData(x, mask=mask, instance_metadata={"air": air})
+    shards = written(tmp_path, groups)
+    found = shards.load()
+    np.testing.assert_array_equal(found.mask, [[True, True], [True, False]])
+    np.testing.assert_array_equal(found.x[found.mask], x[mask])
+    np.testing.assert_array_equal(found.instance_metadata["air"], [[1, 3], [4, 0]])
+    assert (tmp_path / "shard-00000.bin").stat().st_size == 3 * 3 * 4
+
+
+def test_true_parameters_become_metadata(tmp_path):
+    state, nuisance = {"depth": np.arange(5.0)}, {"air": np.ones((5, 2))}
+    groups = GroupedData(np.zeros((5, 2, 3)), state=state, nuisance=nuisance)
+    found = written(tmp_path, groups).load()
+    np.testing.assert_array_equal(found.group_metadata["depth"], state["depth"])
+    np.testing.assert_array_equal(found.instance_metadata["air"], nuisance["air"])
+    assert not found.state and not found.nuisance
+
+
+# === Selection ===
+
+
+@given(data=st.data())
+def test_selecting_reads_nothing_and_equals_that_in_memory(tmp_path_factory, data):
+    groups = ragged(12)
+    shards = written(tmp_path_factory.mktemp("shards"), groups, shard_bytes=150)
+    index = data.draw(
+        st.one_of(
+            st.slices(12),
+            st.lists(st.integers(-12, 11), min_size=1),
+            st.integers(-12, 11),
+        )
+    )
+    if isinstance(index, slice) and not len(range(12)[index]):
+        return
+    # A second choice out of the first one.
+    shards._read = None  # nothing may be read yet
+    part, again = shards[index], shards[index][::-1][:3]
+    del part.__dict__["_read"], again.__dict__["_read"]
+    equal(part.load(), groups[index])
+    equal(again.load(), groups[index][::-1][:3])
+
+
+@pytest.mark.parametrize("stratify", [None, "kind", np.arange(20) // 2 % 3])
+def test_split_equals_that_in_memory(tmp_path, stratify):
+    groups = ragged(20)
+    if isinstance(stratify, str):
+        kind = {"kind": np.arange(20) // 2 % 2}
+        groups = ragged(20, group_metadata=kind)
+    shards = written(tmp_path, groups)
+    for one, other in zip(
+        shards.split(0.6, 3, stratify), groups.split(0.6, 3, stratify), strict=True
+    ):
+        equal(one.load(), other)
+    with pytest.raises(InputError, match="Nothing called 'a'"):
+        shards.split(stratify="a")
+
+
+def test_iteration_ends(tmp_path):
+    groups = ragged()
+    shards = written(tmp_path, groups)
+    assert [len(each) for each in shards] == [1] * 9
+    np.testing.assert_array_equal(shards[-1].load().x[0, 0], groups.x[-1, 0])
+    with pytest.raises(IndexError):
+        shards[9]
+
+
+def test_gather_equals_that_in_memory(tmp_path):
+    groups = ragged()
+    shards = written(tmp_path, groups)
+    group = np.array([7, 0, 3])
+    place = np.array([[3, 0], [1, 2], [0, 3]])
+    for one, other in zip(
+        shards.gather(group, place), groups.gather(group, place), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_sample_is_as_large_as_asked(tmp_path):
+    shards = written(tmp_path, ragged(30))
+    a_group = 4 * 3 * (4 + 1 + 4)
+    assert len(shards.sample(a_group * 5)) == 5
+    assert len(shards.sample(1)) == 2  # below, nothing could be compared
+    equal(shards.sample(), ragged(30))
+    one, other = shards.sample(a_group * 5, seed=1), shards.sample(a_group * 5, seed=2)
+    assert one.x.shape != other.x.shape or (one.x != other.x).any()
+
+
+# === Files ===
+
+
+def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("symae_keras.data.shards._OPEN_FILES", 2)
+    groups = ragged(12)
+    shards = written(tmp_path, groups, shard_bytes=1)
+
+    def open_files():
+        links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+        targets = [os.readlink(link) for link in links if os.path.exists(link)]
+        return sum(target.startswith(str(tmp_path)) for target in targets)
+
+    part = shards[np.random.default_rng(0).permutation(12)]
+    equal(part.load(), groups[np.random.default_rng(0).permutation(12)])
+    equal(shards.load(), groups)
+    if os.path.isdir("/proc/self/fd"):
+        assert open_files() == 2
+        del part, shards
+        gc.collect()
+        assert open_files() == 0
+
+
+def test_copies_read_on_their_own(tmp_path):
+    groups = ragged()
+    shards = written(tmp_path, groups)
+    equal(shards.load(), groups)
+    for twin in (pickle.loads(pickle.dumps(shards)), copy.deepcopy(shards)):
+        equal(twin.load(), groups)
+        del twin
+        gc.collect()
+        equal(shards.load(), groups)
+
+
+def refusal(function, *words):
+    """The one sentence with which something is refused."""
+    with pytest.raises(InputError) as error:
+        function()
+    sentence = str(error.value)
+    assert "\n" not in sentence and sentence.endswith(".")
+    for word in words:
+        assert str(word) in sentence
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    shards = written(tmp_path, ragged(), shard_bytes=200)
+    path = tmp_path / "shard-00001.bin"
+    content = bytearray(path.read_bytes())
+    content[5] ^= 1
+    path.write_bytes(content)
+    first = int((shards._shard == 0).sum())
+    for function in (
+        shards.verify,
+        shards.load,
+        lambda: shards.gather(np.array([first]), np.array([[0]])),
+    ):
+        refusal(function, path, f"damaged at group {first}", "convert")
+    assert len(shards[:first].load()) == first
+
+
+@pytest.mark.parametrize("change", ["cut", "longer", "gone"])
+def test_files_of_another_size_are_refused_at_once(tmp_path, change):
+    written(tmp_path, ragged())
+    path = tmp_path / "shard-00001.bin"
+    content = path.read_bytes()
+    if change == "gone":
+        path.unlink()
+        refusal(lambda: Shards(tmp_path), path, "No such file")
+        return
+    changed = content[:-1] if change == "cut" else content + b"0"
+    path.write_bytes(changed)
+    refusal(lambda: Shards(tmp_path), path, f"{len(changed)} bytes", len(content))
+
+
+def test_files_cut_while_in_use(tmp_path):
+    shards = written(tmp_path, ragged())
+    path = tmp_path / "shard-00000.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    refusal(shards.load, path, "damaged")
+    fresh = shards[:]
+    fresh._files = type(shards._files)()
+    path.unlink()
+    refusal(fresh.load, path, "No such file")
+
+
+@pytest.mark.parametrize("change", ["bit", "cut", "gone"])
+def test_a_damaged_index_is_named(tmp_path, change):
+    written(tmp_path, ragged())
+    path = tmp_path / "shard-00001.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    if change == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-10] if change == "cut" else content)
+    refusal(lambda: Shards(tmp_path), tmp_path, "shard-00001.npz", "convert")
+    refusal(lambda: load(tmp_path), "shard-00001.npz")
+
+
+def test_manifests_that_cannot_be_used(tmp_path):
+    written(tmp_path, ragged())
+    path = tmp_path / "manifest.json"
+    good = json.loads(path.read_text())
+
+    def refuses(content, *words):
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        refusal(lambda: Shards(tmp_path), path, *words)
+
+    refuses({**good, "version": 2}, "symae-shards 2", "expected symae-shards 1")
+    refuses({**good, "format": "zarr"}, "zarr 1")
+    refuses({**good, "shards": []}, "lists no shards")
+    refuses(path.read_text()[:-20], "cannot be read")
+    refuses("[]", "cannot be read")
+    for key in ("format", "shards", "instance_shape", "weights", "axis_label"):
+        refuses({k: v for k, v in good.items() if k != key}, "cannot be read", key)
+    for key in ("file", "index_crc32"):
+        shards = [
+            {k: v for k, v in each.items() if k != key} for each in good["shards"]
+        ]
+        refuses({**good, "shards": shards}, "cannot be read", key)
+    path.unlink()
+    refusal(lambda: Shards(tmp_path), tmp_path, "no manifest.json", "data convert")
+    refusal(lambda: Shards(tmp_path / "none"), "none", "no manifest.json")
+
+
+# === Writing ===
+
+
+class _Stop(Exception):
+    pass
+
+
+@given(stop=st.integers(1, 11), part=st.integers(1, 5))
+def test_an_interrupted_writer_goes_on_to_the_same_files(tmp_path_factory, stop, part):
+    groups = ragged(12)
+    folder, whole = (tmp_path_factory.mktemp(name) for name in ("partial", "whole"))
+    written(whole, groups, shard_bytes=150)
+
+    with pytest.raises(_Stop), ShardWriter(folder, 150) as writer:
+        for start in range(0, stop, part):
+            writer.add(groups[start : min(start + part, stop)])
+        raise _Stop
+    assert not (folder / "manifest.json").exists()
+    complete = len(list(folder.glob("*.npz")))
+    # Killed between a file and its index, too.
+    (folder / f"shard-{complete:05d}.bin").write_bytes(b"half a sh")
+
+    with ShardWriter(folder, 150) as writer:
+        begin = writer.resume()
+        assert begin <= stop and (begin > 0) == (complete > 0)
+        for start in range(begin, 12, part):
+            writer.add(groups[start : start + part])
+    assert contents(folder) == contents(whole)
+    equal(Shards(folder).load(), groups)
+
+
+def test_a_writer_that_resumes_knows_what_fits(tmp_path):
+    groups = ragged()
+    with pytest.raises(_Stop), ShardWriter(tmp_path, 1) as writer:
+        writer.add(groups[:2])
+        raise _Stop
+    for misfit in (ragged(axis=None), ragged(ids=None), ragged(weights=None)):
+        writer = ShardWriter(tmp_path, 1)
+        assert writer.resume() == 2
+        with pytest.raises(InputError, match="the groups before"):
+            writer.add(misfit)
+
+
+@pytest.mark.parametrize(
+    ("misfit", "words"),
+    [
+        (GroupedData(np.zeros((2, 2, 4))), "instance_shape=(4,)"),
+        (ragged(pixel_mask=None), "pixel_mask=False"),
+        (ragged(weights=None), "weights=False"),
+        (ragged(axis=None), "another axis"),
+        (ragged(axis=np.linspace(400, 501, 3)), "another axis"),
+        (ragged(ids=None), "but the groups before have ids, group/kind"),
+        (ragged(group_metadata={}), "has ids, instance/air, instance/site, but"),
+        (
+            ragged(group_metadata={"kind": np.zeros(9), "colour": np.zeros((9, 3))}),
+            "group/colour (3,)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("shard_bytes", [1, 1 << 20])
+def test_parts_that_do_not_fit_are_refused(tmp_path, misfit, words, shard_bytes):
+    with pytest.raises(InputError, match=re.escape(words)) as error:
+        with ShardWriter(tmp_path, shard_bytes) as writer:
+            writer.add(ragged())
+            writer.add(misfit, source="b.npz")
+    assert str(error.value).startswith("b.npz ")
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_nothing_a_file_cannot_hold(tmp_path):
+    with pytest.raises(InputError, match="at least one group"):
+        written(tmp_path)
+    with pytest.raises(InputError, match="Group 1 has no present instance"):
+        mask = np.array([[True, True], [False, False]])
+        written(tmp_path, GroupedData(np.zeros((2, 2, 3)), mask=mask))
+    with pytest.raises(InputError, match="group/a holds Python objects"):
+        a = np.array([None, {}])
+        written(tmp_path, GroupedData(np.zeros((2, 2, 3)), group_metadata={"a": a}))
+    with pytest.raises(InputError, match="shard_bytes must be at least 1; received 0"):
+        ShardWriter(tmp_path, 0)
+
+
+def test_an_index_can_be_read_without_this_package(tmp_path):
+    """The format is plain: float32 records, one behind the other, and an .npz."""
+    groups = ragged(pixel_mask=None, weights=None)
+    written(tmp_path, groups, shard_bytes=1 << 20)
+    content = (tmp_path / "shard-00000.npz").read_bytes()
+    with np.load(io.BytesIO(content)) as index:
+        np.testing.assert_array_equal(index["counts"], groups.mask.sum(axis=1))
+        np.testing.assert_array_equal(index["ids"], groups.ids)
+    flat = np.fromfile(tmp_path / "shard-00000.bin", "<f4").reshape(-1, 3)
+    np.testing.assert_array_equal(flat, groups.x[groups.mask])
