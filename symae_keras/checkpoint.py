@@ -29,11 +29,14 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         path: The file, `.npz`.
+        writes: Whether to write it. Of several workers, which all go on from it, one
+            does.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writes: bool = True) -> None:
         super().__init__()
         self.path = path
+        self.writes = writes
 
     def restore(self, model: keras.Model) -> int:
         """Give a compiled model the state of the file.
@@ -76,11 +79,13 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write the file."""
+        if not self.writes:
+            return
         # On JAX, `fit` holds the variables itself; syncing hands them to us.
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
         arrays: dict[str, Any] = {
-            f"{n:06d}": keras.ops.convert_to_numpy(each)
+            f"{n:06d}": each.numpy()
             for n, each in enumerate(_variables(self.model))
         }
         arrays[_EPOCHS] = np.array(epoch + 1)

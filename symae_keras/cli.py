@@ -140,6 +140,13 @@ def train(
     ] = None,
     group: Group = None,
     seed: Seed = 0,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="none, mirrored (the GPUs of this machine), multiworker (machines "
+            "named by TF_CONFIG or srun) or auto."
+        ),
+    ] = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
@@ -150,7 +157,9 @@ def train(
     from symae_keras.jobs.train import train_run
     from symae_keras.tables import print_metrics
 
-    folder, metrics = train_run(recipe, data, out, epochs, seed, resume, force, group)
+    folder, metrics = train_run(
+        recipe, data, out, epochs, seed, resume, force, group, strategy
+    )
     if metrics is None:
         print(f"{folder} is complete already.")
         return

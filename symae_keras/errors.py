@@ -1,4 +1,4 @@
-"""The one exception that means: the input, not the program, is at fault."""
+"""The exceptions that mean: the input, not the program, is at fault."""
 
 from __future__ import annotations
 
@@ -8,4 +8,11 @@ class InputError(ValueError):
 
     The command line prints the sentence and exits with code 2; in Python it is an
     ordinary `ValueError`.
+    """
+
+
+class NonFiniteError(InputError, ArithmeticError):
+    """Training came to NaN or infinity, told in one sentence: when, where, what to do.
+
+    It is an `InputError` too, since data or settings have to change.
     """

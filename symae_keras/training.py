@@ -8,9 +8,11 @@ from typing import Any
 
 import keras
 
+from symae_keras.callbacks.non_finite_guard import NonFiniteGuard
 from symae_keras.checkpoint import Checkpoint
 from symae_keras.data import Shards, batches
 from symae_keras.data.groups import Array, GroupedData
+from symae_keras.distribute import even_batch_size
 from symae_keras.layers.standardization import Standardization, pixel_moments
 from symae_keras.losses import RelativeMeanSquaredError
 
@@ -25,12 +27,15 @@ class Training:
         instances: Instances drawn from each group, at most as many as there are;
             `None` takes all.
         learning_rate: Of Adam, at first; it falls to 1 % along a cosine.
+        clip_norm: Largest norm of the gradient of all weights together; a longer one is
+            scaled down to it. `None` leaves gradients as they are.
     """
 
     epochs: int = 32
     batch_size: int = 16
     instances: int | None = 8
     learning_rate: float = 2e-3
+    clip_norm: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,7 @@ class Recipe(Training):
         batch_size: See `epochs`.
         instances: See `epochs`.
         learning_rate: See `epochs`.
+        clip_norm: See `epochs`.
     """
 
     model: Callable[[GroupedData, int], keras.Model]
@@ -97,40 +103,50 @@ def train(
     seed: int = 0,
     validation: GroupedData | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    strategy: Any = None,
 ) -> keras.callbacks.History:
     """Compile a model and fit it to groups.
 
     The loss is the mean squared error over the variance of the training data, so that
-    it reads as a relative error.
+    it reads as a relative error. A `NonFiniteGuard` watches over it.
 
     Args:
         model: An uncompiled model, such as `recipe.model(groups, seed)`.
         groups: Training data.
-        training: Epochs, batch size, instances and learning rate; a `Recipe` is one.
+        training: Epochs, batch size, instances, learning rate and clipping; a `Recipe`
+            is one.
         seed: Seed of the sampler.
         validation: Groups to evaluate after each epoch, all instances of them.
         callbacks: More Keras callbacks. Where a `Checkpoint` among them has a state,
             training goes on from there, as if it had not been interrupted.
+        strategy: From `symae_keras.distribute.make_strategy`, to be called inside of
+            `running(strategy)`, where the model was made.
 
     Returns:
         The Keras history.
+
+    Raises:
+        NonFiniteError: A loss became NaN or infinite; the model is again as it last was
+            good.
     """
     instances = training.instances
     if instances is not None:
         instances = min(instances, groups.n_instances)
     epoch = _EpochNumber()
-    dataset = batches(groups, training.batch_size, instances, seed, first_epoch=epoch)
+    size = even_batch_size(len(groups), training.batch_size, strategy)
+    dataset = batches(groups, size, instances, seed, first_epoch=epoch)
     steps = training.epochs * int(dataset.cardinality())
     schedule = keras.optimizers.schedules.CosineDecay(
         training.learning_rate, max(steps, 1), alpha=0.01
     )
     model.compile(
-        optimizer=keras.optimizers.Adam(schedule),
+        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=training.clip_norm),
         loss=RelativeMeanSquaredError(data_variance(groups)),
     )
     held_out: Any = None
     if validation is not None:
-        held_out = batches(validation, training.batch_size, None, shuffle=False)
+        size = even_batch_size(len(validation), training.batch_size, strategy)
+        held_out = batches(validation, size, None, shuffle=False)
     kept = [each for each in callbacks if isinstance(each, Checkpoint)]
     done = kept[0].restore(model) if kept else 0
     return model.fit(
@@ -138,7 +154,8 @@ def train(
         initial_epoch=done,
         epochs=training.epochs,
         validation_data=held_out,
-        callbacks=[epoch, *callbacks],
+        # First, so that none of the others keeps what is no longer good.
+        callbacks=[NonFiniteGuard(batch_at=dataset.batch_at), epoch, *callbacks],
         shuffle=False,  # the data set shuffles itself
         verbose=0,
     )

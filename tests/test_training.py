@@ -196,3 +196,32 @@ def test_every_preset_makes_a_model_for_its_data(name):
     other = GroupedData(np.random.default_rng(0).normal(size=(4, 3, *shape)))
     model = load_recipe(name).recipe.model(other, 0)
     assert tuple(model(other.x).shape) == other.x.shape
+
+
+# === Clipping ===
+
+
+def _moments(model) -> float:
+    """Norm of Adam's first moments, a tenth of that of the first gradient."""
+    slots = [v for v in model.optimizer.variables if "momentum" in v.path]
+    return float(np.sqrt(sum(np.square(np.asarray(v.value)).sum() for v in slots)))
+
+
+def test_clipping_bounds_what_a_step_can_do(eager):
+    groups = simulate_exposures(n_states=4, n_instances=3, seed=0)
+    norms, weights = {}, {}
+    for clip_norm in (None, 1e6, 1e-3):
+        model = tiny(groups, 0)
+        train(model, groups, dataclasses.replace(ONCE, clip_norm=clip_norm))
+        norms[clip_norm], weights[clip_norm] = _moments(model), model.get_weights()
+    assert norms[1e-3] == pytest.approx(0.1 * 1e-3, rel=1e-4)
+    assert norms[None] > 10.0 * norms[1e-3]
+    # A bound that is out of reach changes nothing, nor does none.
+    model = tiny(groups, 0)
+    train(model, groups, ONCE)
+    assert model.optimizer.global_clipnorm is None
+    for plain, none, wide in zip(
+        model.get_weights(), weights[None], weights[1e6], strict=True
+    ):
+        np.testing.assert_array_equal(none, plain)
+        np.testing.assert_allclose(wide, plain, rtol=1e-6)

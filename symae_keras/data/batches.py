@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -94,7 +94,8 @@ def batches(
         nothing is masked, else `{"instances": x, "mask": m}` with
         `m (batch, instances)` bool, or of the shape of `x` where pixels are masked.
         Weights are of the shape of `x`, divided by their mean over good pixels of all
-        groups, so that losses keep their size.
+        groups, so that losses keep their size. Its attribute `batch_at(epoch, step)`
+        gives any batch by itself, in NumPy arrays.
 
     Raises:
         InputError: There are no groups, or a number is out of range.
@@ -134,14 +135,21 @@ def batches(
         arrays = tf.numpy_function(make, [epoch, step], given[:count])
         for array, shape in zip(arrays, shapes, strict=False):
             array.set_shape(shape)
-        x, *more = arrays
-        inputs = {"instances": x, "mask": more[0]} if more else x
-        return (inputs, x, *more[1:])
+        return _batch(arrays)
 
     numbers = first_epoch
     if isinstance(numbers, int):
         numbers = itertools.count(numbers)
-    return numbered_epochs(len(sampler), load, numbers)
+    dataset = numbered_epochs(len(sampler), load, numbers)
+    dataset.batch_at = lambda epoch, step: _batch(make(epoch, step))
+    return dataset
+
+
+def _batch(arrays: Sequence[Any]) -> tuple[Any, ...]:
+    """Inputs, targets and, if there are any, weights."""
+    x, *more = arrays
+    inputs = {"instances": x, "mask": more[0]} if more else x
+    return (inputs, x, *more[1:])
 
 
 def numbered_epochs(

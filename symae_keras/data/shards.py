@@ -318,7 +318,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             manifest[key]
         for shard in manifest["shards"]:
             shard["file"], shard["index_crc32"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{folder} has no {MANIFEST}, so it is no complete set of shards; make "
             "one with symae data convert."

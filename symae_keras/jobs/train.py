@@ -14,6 +14,13 @@ import keras
 import symae_keras
 from symae_keras.checkpoint import Checkpoint
 from symae_keras.data import GroupedData, Shards, check
+from symae_keras.distribute import (
+    WorkerLost,
+    is_chief,
+    make_strategy,
+    meet,
+    running,
+)
 from symae_keras.errors import InputError
 from symae_keras.folders import CHECKPOINT, Draft, Interrupted, write_json
 from symae_keras.jobs.figures import write_figures
@@ -25,6 +32,8 @@ from symae_keras.runs import RUN_CONTENTS, environment, file_hash, read_config
 from symae_keras.training import Recipe, data_variance, train
 
 _TRAIN_FRACTION: Final = 0.8
+#: Where the state of an interrupted run is.
+_STATE: Final = f"{CHECKPOINT}/state.npz"
 #: What must be the same for a run to be gone on with.
 _IDENTITY: Final = ("recipe", "data", "seed", "epochs")
 
@@ -175,12 +184,13 @@ def _call(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any
         ) from error
 
 
-def fill_run(folder: Path, plan: Plan) -> dict[str, Any]:
+def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     """Train as planned and write all of a run folder, going on from a checkpoint.
 
     Args:
         folder: The run folder, made by the caller.
         plan: From `make_plan`.
+        strategy: From `make_strategy`, under which the model was made.
 
     Returns:
         The metrics.
@@ -198,9 +208,10 @@ def fill_run(folder: Path, plan: Plan) -> dict[str, Any]:
             # What the history tells is there before the state that follows from it.
             callbacks=[
                 HistoryFile(history),
-                Checkpoint(folder / CHECKPOINT / "state.npz"),
+                Checkpoint(folder / _STATE),
                 progress,
             ],
+            strategy=strategy,
         )
     plan.model.save(folder / "model.keras")
     metrics = measure(plan.model, plan.held_out, "held-out part")
@@ -208,6 +219,30 @@ def fill_run(folder: Path, plan: Plan) -> dict[str, Any]:
     write_figures(folder / "figures", plan.model, plan.held_out, history)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     return metrics
+
+
+def take_part(plan: Plan, aside: Path | None, strategy: Any) -> dict[str, Any]:
+    """What the workers do that are not the chief: all but writing.
+
+    Args:
+        plan: From `make_plan`.
+        aside: The folder of an interrupted run to go on with, or `None`.
+        strategy: From `make_strategy`.
+
+    Returns:
+        The metrics, which are those of the chief.
+    """
+    state = [] if aside is None else [Checkpoint(aside / _STATE, writes=False)]
+    train(
+        plan.model,
+        plan.train,
+        plan.recipe,
+        plan.config["seed"],
+        validation=plan.held_out,
+        callbacks=state,
+        strategy=strategy,
+    )
+    return measure(plan.model, plan.held_out, "held-out part")
 
 
 def train_run(
@@ -219,6 +254,7 @@ def train_run(
     resume: bool = False,
     force: bool = False,
     group: str | None = None,
+    strategy_name: str = "none",
 ) -> tuple[Path, dict[str, Any] | None]:
     """Train a recipe into a run folder.
 
@@ -231,6 +267,8 @@ def train_run(
         resume: Go on with an interrupted run.
         force: Replace a finished run, or discard an interrupted one.
         group: What tells the group in the user's data, see `symae_keras.data.load`.
+        strategy_name: See `symae_keras.distribute.make_strategy`. Of several workers
+            the chief writes the run folder, which all must be able to read.
 
     Returns:
         The run folder and the metrics, `None` if the run was complete already.
@@ -248,10 +286,21 @@ def train_run(
         return out, None
     if draft.resumes:
         _refuse_other(draft.aside, config)
-    plan = make_plan(recipe, config, find_groups(recipe, config))
+    # All workers have looked at the folder before any goes on, and the chief writes.
+    strategy = make_strategy(strategy_name)
     try:
-        with draft as folder:
-            return out, fill_run(folder, plan)
+        with running(strategy):
+            plan = make_plan(recipe, config, find_groups(recipe, config))
+            if not is_chief(strategy):
+                aside = draft.aside if draft.resumes else None
+                metrics = take_part(plan, aside, strategy)
+            else:
+                with draft as folder:
+                    metrics = fill_run(folder, plan, strategy)
+            meet(strategy)
+        return out, metrics
+    except WorkerLost as error:
+        raise Interrupted(str(error)) from error
     except KeyboardInterrupt:
         if not draft.resumable:
             raise

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.layers.seed import SeedGenerator
 from symae_keras.typing import Shape, Tensor
 
 
@@ -63,7 +64,7 @@ class GaussianCorruption(keras.Layer):
         self.stddev = float(stddev)
         self.clip = None if clip is None else (float(clip[0]), float(clip[1]))
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = SeedGenerator(seed)
         self.supports_masking = True
         self.built = True
 
@@ -71,8 +72,9 @@ class GaussianCorruption(keras.Layer):
         """Add noise when training."""
         if not training:
             return inputs
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
         noise = keras.random.normal(
-            ops.shape(inputs), dtype=self.compute_dtype, seed=self.seed_generator
+            ops.shape(inputs), dtype=dtype, seed=self.seed_generator
         )
         corrupted = inputs + self.stddev * noise
         return corrupted if self.clip is None else ops.clip(corrupted, *self.clip)

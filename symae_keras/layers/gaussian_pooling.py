@@ -57,6 +57,7 @@ class GaussianPooling(keras.Layer):
                 f"Expected one of {_MODES}. Received: mode={mode!r}"
             )
         self.mode = mode
+        self.autocast = False  # all is computed in float32
         self.supports_masking = True
         self.built = True
 

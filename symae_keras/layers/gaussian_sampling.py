@@ -8,10 +8,13 @@ import keras
 from keras import ops
 
 from symae_keras.layers.loss_term import LossTerm
+from symae_keras.layers.seed import SeedGenerator
 from symae_keras.typing import Shape, Tensor
 
 # exp(20) and exp(-20) are far from any useful variance and far from overflow.
 _LOG_VARIANCE_LIMIT = 20.0
+# The largest number in half precision, which a sample of such a variance may exceed.
+_LARGEST_HALF = 65504.0
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -27,7 +30,8 @@ class GaussianSampling(LossTerm):
     but the code axis (masked instances left out), raised to at least `free_bits`,
     summed over the code, multiplied by the variable `kl_weight`, and given to
     `add_loss`. It is computed in float32, and log variances are clipped to [-20, 20].
-    Outside of training the mean is returned.
+    Outside of training the mean is returned. Samples that float16 cannot hold are
+    clipped to its largest number.
 
     Args:
         kl_weight: Initial weight of the divergence (the beta of a beta-VAE), a
@@ -78,7 +82,8 @@ class GaussianSampling(LossTerm):
         self.initial_kl_weight = self._not_negative("kl_weight", kl_weight)
         self.free_bits = self._not_negative("free_bits", free_bits)
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.autocast = False  # all is computed in float32
+        self.seed_generator = SeedGenerator(seed)
         self.supports_masking = True
         self.kl_weight = self.add_weight(
             name="kl_weight",
@@ -135,10 +140,15 @@ class GaussianSampling(LossTerm):
             total = total * count / ops.cast(per, "float32")
         self.add_term(self.kl_weight * total)
         if not training:
-            return ops.cast(mean, self.compute_dtype)
+            return self._in_compute_dtype(mean)
         noise = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
         sample = mean + ops.exp(0.5 * log_variance) * noise
-        return ops.cast(sample, self.compute_dtype)
+        return self._in_compute_dtype(sample)
+
+    def _in_compute_dtype(self, code: Tensor) -> Tensor:
+        if self.compute_dtype == "float16":
+            code = ops.clip(code, -_LARGEST_HALF, _LARGEST_HALF)
+        return ops.cast(code, self.compute_dtype)
 
     def compute_mask(
         self, inputs: tuple[Tensor, Tensor], previous_mask: Any

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from symae_keras.layers.loss_term import LossTerm, blank_absent, mean_of_present
+from symae_keras.layers.seed import SeedGenerator
 from symae_keras.typing import Shape, Tensor
 
 # Spacing of the numbers just above 1.
@@ -91,7 +92,7 @@ class JacobianPenalty(LossTerm):
         self.weight = float(weight)
         self.n_directions = None if n_directions is None else int(n_directions)
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = SeedGenerator(seed)
         self.built = True
 
     def call(

@@ -14,6 +14,7 @@ from symae_keras.layers.loss_term import (
     mean_of_present,
     over_axes,
 )
+from symae_keras.layers.seed import SeedGenerator
 from symae_keras.typing import Shape, Tensor
 
 
@@ -94,7 +95,7 @@ class MMDPenalty(LossTerm):
         self.weight = float(weight)
         self.scales = tuple(float(s) for s in scales)
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = SeedGenerator(seed)
         self.built = True
 
     def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.layers.seed import SeedGenerator
 from symae_keras.typing import Shape, Tensor
 
 _KINDS = ("gaussian", "bernoulli", "additive")
@@ -72,7 +73,7 @@ class NuisanceDropout(keras.Layer):
         self.kind = kind
         self.initial_strength = self._checked(strength)
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = SeedGenerator(seed)
         self.supports_masking = True
         self.strength = self.add_weight(
             name="strength",

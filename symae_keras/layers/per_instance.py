@@ -40,6 +40,7 @@ class PerInstance(keras.layers.Wrapper):
 
     def __init__(self, layer: keras.Layer, **kwargs: Any) -> None:
         super().__init__(layer, **kwargs)
+        self.autocast = False  # the layer casts for itself
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:

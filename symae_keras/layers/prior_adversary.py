@@ -10,6 +10,7 @@ from keras import ops
 
 from symae_keras.layers.gradient_reversal import GradientReversal
 from symae_keras.layers.loss_term import LossTerm, blank_absent, mean_of_present
+from symae_keras.layers.seed import SeedGenerator
 from symae_keras.layers.stack import build_chain, call_chain
 from symae_keras.typing import Shape, Tensor
 
@@ -85,7 +86,7 @@ class PriorAdversary(LossTerm):
         self.reversal = GradientReversal(strength, dtype=dtype)
         self.strength = self.reversal.strength
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = SeedGenerator(seed)
         self.discriminator = [
             *(
                 keras.layers.Dense(n, activation="gelu", dtype=dtype)

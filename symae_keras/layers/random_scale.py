@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.layers.seed import SeedGenerator
 from symae_keras.typing import Shape, Tensor
 
 
@@ -59,7 +60,7 @@ class RandomScale(keras.Layer):
         self.strength = float(strength)
         self.seed = seed
         self.pixel_axes = int(pixel_axes)
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = SeedGenerator(seed)
         self.supports_masking = True
         self.built = True
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.layers.seed import SeedGenerator
 from symae_keras.typing import Shape, Tensor
 
 
@@ -61,7 +62,7 @@ class RandomShift(keras.Layer):
         self.max_shift = float(max_shift)
         self.seed = seed
         self.pixel_axis = int(pixel_axis)
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = SeedGenerator(seed)
         self.supports_masking = True
         self.built = True
 

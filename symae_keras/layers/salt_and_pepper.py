@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.layers.seed import SeedGenerator
 from symae_keras.typing import Shape, Tensor
 
 
@@ -65,7 +66,7 @@ class SaltAndPepper(keras.Layer):
         self.low = float(low)
         self.high = float(high)
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = SeedGenerator(seed)
         self.supports_masking = True
         self.built = True
 

@@ -46,6 +46,9 @@ class AutoencoderBase(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        # Half precision may not hold the units of the data, so that inputs are only
+        # cast to it once they are normalised.
+        self.autocast = False
         self.instance_shape = tuple(int(n) for n in instance_shape)
         self.encoder = one_of("encoder", encoder, tuple(_ENCODERS))
         self.decoder = decoder
@@ -98,21 +101,41 @@ class AutoencoderBase(keras.Model):
 
     # === Scaling ===
 
+    @property
+    def _data_dtype(self) -> str:
+        """Float dtype of what is in data units, never half precision."""
+        return str(keras.backend.result_type(self.compute_dtype, "float32"))
+
     def _build_normalization(self, shape: Shape) -> None:
         if self.normalization is not None and not self.normalization.built:
             self.normalization.build(shape)
 
     def _normalize(self, x: Tensor) -> Tensor:
-        return x if self.normalization is None else self.normalization(x)
+        """Data in the units of the networks, and in their dtype."""
+        if isinstance(self.normalization, Standardization):
+            x = self.normalization(x)
+        elif self.normalization is not None:
+            # By hand: in half precision, Keras's layer casts before it divides.
+            mean, scale = self._mean_and_scale()
+            x = (ops.cast(x, self._data_dtype) - mean) / scale
+        return ops.cast(x, self.compute_dtype)
 
     def _denormalize(self, x: Tensor) -> Tensor:
+        """Back to data units; in half precision only without a normalisation."""
         if self.normalization is None:
             return x
         if isinstance(self.normalization, Standardization):
             return self.normalization.inverse(x)
-        scale = ops.sqrt(ops.maximum(self.normalization.variance, 1e-14))
-        x = x * ops.cast(scale, x.dtype)
-        return x + ops.cast(self.normalization.mean, x.dtype)
+        mean, scale = self._mean_and_scale()
+        return ops.cast(x, self._data_dtype) * scale + mean
+
+    def _mean_and_scale(self) -> tuple[Tensor, Tensor]:
+        """What a `keras.layers.Normalization` takes off and divides by."""
+        layer: Any = self.normalization
+        mean, variance = (
+            ops.cast(each, self._data_dtype) for each in (layer.mean, layer.variance)
+        )
+        return mean, ops.sqrt(ops.maximum(variance, 1e-14))
 
     # === Loss terms ===
 

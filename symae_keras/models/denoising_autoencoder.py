@@ -97,7 +97,9 @@ class DenoisingAutoencoder(InstanceAutoencoder):
         images = self.encoder == "conv2d" or isinstance(self.encoder, Conv2DEncoder)
         if self.corruption == "block" and images:
             options["spatial_axes"] = 2  # also where images have no channel axis
-        return _CORRUPTIONS[self.corruption](**options)
+        corrupt = _CORRUPTIONS[self.corruption](**options)
+        corrupt.autocast = False  # half precision may not hold data units
+        return corrupt
 
     def _corrupt(self, x: Tensor, training: bool | None) -> Tensor:
         return self.corrupt(x, training=training)

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from symae_keras.layers.seed import SeedGenerator
 from symae_keras.models.instance_autoencoder import InstanceAutoencoder
 from symae_keras.typing import Tensor
 
@@ -38,7 +39,7 @@ class GenerativeAutoencoder(InstanceAutoencoder):
         super().__init__(
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
-        self.sample_generator = keras.random.SeedGenerator(seed)
+        self.sample_generator = SeedGenerator(seed)
 
     def sample(self, n_samples: int) -> Tensor:
         """New instances, decoded from codes that are drawn from the prior.

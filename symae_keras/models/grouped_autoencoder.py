@@ -131,7 +131,7 @@ class GroupedAutoencoder(AutoencoderBase):
 
     def _clean(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Check shapes, blank what is masked, normalise; the mask of instances."""
-        x = ops.convert_to_tensor(x, dtype=self.compute_dtype)
+        x = ops.convert_to_tensor(x, dtype=self._data_dtype)
         if len(x.shape) < 3 or tuple(x.shape[2:]) != self.instance_shape:
             raise ValueError(
                 f"This model takes instances of shape {self.instance_shape}, in arrays "
@@ -236,8 +236,8 @@ class GroupedAutoencoder(AutoencoderBase):
         Returns:
             Tensor `(batch, instances_b, *instance_shape)`.
         """
-        coherent_from = ops.convert_to_tensor(coherent_from, dtype=self.compute_dtype)
-        nuisance_from = ops.convert_to_tensor(nuisance_from, dtype=self.compute_dtype)
+        coherent_from = ops.convert_to_tensor(coherent_from, dtype=self._data_dtype)
+        nuisance_from = ops.convert_to_tensor(nuisance_from, dtype=self._data_dtype)
         if not may_equal(coherent_from.shape[:1], nuisance_from.shape[:1]):
             raise ValueError(
                 "`coherent_from` and `nuisance_from` must hold the same number of "
@@ -278,6 +278,7 @@ class _CarryMask(keras.Layer):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.autocast = False  # a tensor keeps its dtype
         self.supports_masking = True
         self.built = True
 

@@ -93,7 +93,7 @@ class InstanceAutoencoder(AutoencoderBase):
 
     def _checked(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Instances of the right shape, with bad pixels filled."""
-        x = ops.convert_to_tensor(x, dtype=self.compute_dtype)
+        x = ops.convert_to_tensor(x, dtype=self._data_dtype)
         if not may_equal(tuple(x.shape[1:]), self.instance_shape):
             raise ValueError(
                 f"This model takes instances of shape {self.instance_shape}, in arrays "

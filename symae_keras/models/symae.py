@@ -12,6 +12,7 @@ from symae_keras.layers.attention_pooling import AttentionPooling
 from symae_keras.layers.deep_sets_pooling import DeepSetsPooling
 from symae_keras.layers.gaussian_sampling import GaussianSampling
 from symae_keras.layers.nuisance_dropout import NuisanceDropout
+from symae_keras.layers.seed import SeedGenerator
 from symae_keras.layers.stack import call_chain
 from symae_keras.models.base import one_of
 from symae_keras.models.grouped_autoencoder import (
@@ -169,7 +170,7 @@ class SymAE(GroupedAutoencoder):
             self.coherent_sampling = self._sampling("coherent_kl_loss", seed)
             if self.conditional_nuisance:
                 self.prior_head = self._head(2 * self.nuisance_dim, "prior")
-        self.dropout_generator = keras.random.SeedGenerator(seed)
+        self.dropout_generator = SeedGenerator(seed)
         self.build()
 
     def _make_pooling(self) -> keras.Layer:
@@ -252,6 +253,8 @@ class SymAE(GroupedAutoencoder):
         if self.prior_head is None:
             return None
         parameters = call_chain(self.prior_head, coherent)[:, None, :]
+        # What is divided by exp(-10) may be more than half precision can hold.
+        parameters = ops.cast(parameters, self._data_dtype)
         mean, log_variance = ops.split(parameters, 2, axis=-1)
         return mean, ops.clip(log_variance, -20.0, 20.0)
 
@@ -264,7 +267,8 @@ class SymAE(GroupedAutoencoder):
         prior = self._prior(coherent)
         if prior is None:
             return latent
-        return (latent - prior[0]) * ops.exp(-0.5 * prior[1])
+        distance = ops.cast(latent, self._data_dtype) - prior[0]
+        return distance * ops.exp(-0.5 * prior[1])
 
     def _latent_of(self, nuisance: Tensor, coherent: Tensor) -> Tensor:
         """The inverse of `_code_of`."""
@@ -284,7 +288,7 @@ class SymAE(GroupedAutoencoder):
             Instances in data units, `(batch, instances, *instance_shape)`.
         """
         coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
-        nuisance = ops.convert_to_tensor(nuisance, dtype=self.compute_dtype)
+        nuisance = ops.convert_to_tensor(nuisance, dtype=self._data_dtype)
         return super().decode(coherent, self._latent_of(nuisance, coherent))
 
     def _hide_instances(self, x: Tensor, mask: Tensor | None) -> Tensor:

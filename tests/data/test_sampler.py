@@ -122,6 +122,13 @@ def test_which_groups_of_a_frequent_class_come_changes():
     assert len(set(seen)) > 1 and frozenset().union(*seen) == set(range(10))
 
 
+def test_each_class_is_in_turn_the_one_that_has_more():
+    classes = np.array([0, 0, 0, 1, 1, 1, 1])
+    sampler = Sampler(np.ones((7, 1), bool), 7, 1, classes=classes)
+    shares = [np.bincount(classes[groups_of(sampler, n)]).tolist() for n in range(12)]
+    assert {tuple(each) for each in shares} == {(3, 4), (4, 3)}
+
+
 def test_missing_labels_are_a_class_of_their_own():
     classes = np.array([0.0, 0.0, 0.0, 0.0, np.nan, np.nan])
     sampler = Sampler(np.ones((6, 1), bool), 6, 1, classes=classes)

@@ -127,6 +127,13 @@ def test_absent_instances_are_left_out(tmp_path):
     assert (tmp_path / "shard-00000.bin").stat().st_size == 3 * 3 * 4
 
 
+def test_a_file_is_closed_when_it_is_full(tmp_path):
+    groups = GroupedData(np.zeros((7, 4, 3), "float32"))  # 48 bytes each
+    written(tmp_path, groups[:3], groups[3:], shard_bytes=96)
+    sizes = [path.stat().st_size for path in sorted(tmp_path.glob("*.bin"))]
+    assert sizes == [96, 96, 96, 48]
+
+
 def test_true_parameters_become_metadata(tmp_path):
     state, nuisance = {"depth": np.arange(5.0)}, {"air": np.ones((5, 2))}
     groups = GroupedData(np.zeros((5, 2, 3)), state=state, nuisance=nuisance)

@@ -77,6 +77,25 @@ def test_more_instances_make_the_product_surer_but_not_the_average() -> None:
     assert variance("average", 8) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("log_variance", [-1e4, 1e4])
+@pytest.mark.parametrize("mode", ["product", "average"])
+def test_extreme_outputs_of_an_encoder_are_harmless(
+    tf, mode, log_variance, policy
+) -> None:
+    layer = GaussianPooling(mode, dtype=policy)
+    ones = tf.ones((2, 4, 3), layer.compute_dtype)
+    pair = ones * 1e4, ones * log_variance
+    with tf.GradientTape() as tape:
+        tape.watch(pair)
+        pooled = layer(pair)
+        total = tf.reduce_sum(pooled)
+    np.testing.assert_allclose(pooled[0], 1e4 * np.ones((2, 3)), rtol=2e-3)
+    assert np.isfinite(pooled[1]).all()
+    for gradient in tape.gradient(total, pair):
+        assert np.isfinite(tf.cast(gradient, "float32")).all()
+
+
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="Expected one of .*Received: mode='sum'"):
         GaussianPooling("sum")

@@ -95,15 +95,48 @@ def test_masked_instances_do_not_count(rng) -> None:
     assert _loss(layer) == 0.0
 
 
+POLICIES = ["float32", "mixed_bfloat16", "mixed_float16"]
+
+
 @pytest.mark.jax
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("mean", [-1e4, 1e4])
 @pytest.mark.parametrize("log_variance", [-1e4, 1e4])
-def test_extreme_log_variance_is_finite(policy, log_variance) -> None:
+def test_extreme_outputs_of_an_encoder_are_harmless(policy, mean, log_variance) -> None:
     layer = GaussianSampling(seed=0, dtype=policy)
-    ones = ops.ones((4, 3), layer.compute_dtype)
-    sample = layer((ones, ones * log_variance), training=True)
-    assert bool(ops.all(ops.isfinite(ops.cast(sample, "float32"))))
+    # Many enough that noise times exp(10) leaves float16.
+    ones = ops.ones((400, 3), layer.compute_dtype)
+    for training in (False, True):
+        sample = layer((ones * mean, ones * log_variance), training=training)
+        assert sample.dtype == ones.dtype
+        assert bool(ops.all(ops.isfinite(ops.cast(sample, "float32"))))
+        assert math.isfinite(_loss(layer))
+    other = ops.cast(-mean * ones, "float32"), ops.cast(-log_variance * ones, "float32")
+    layer((ones * mean, ones * log_variance), prior=other, training=True)
     assert math.isfinite(_loss(layer))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("log_variance", [-1e4, 1e4])
+def test_extreme_outputs_have_finite_gradients(tf, policy, log_variance) -> None:
+    layer = GaussianSampling(seed=0, dtype=policy)
+    ones = tf.ones((400, 3), layer.compute_dtype)
+    pair = ones * 1e4, ones * log_variance
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(pair)
+        sample = tf.reduce_mean(tf.cast(layer(pair, training=True), "float32"))
+        divergence = layer.losses[0]
+    for value in (sample, divergence):
+        for gradient in tape.gradient(value, pair):
+            assert np.isfinite(tf.cast(gradient, "float32")).all()
+
+
+@pytest.mark.jax
+def test_a_count_is_not_rounded_to_half_precision() -> None:
+    layer = GaussianSampling(dtype="mixed_float16")
+    ones = ops.ones((1, 1), "float16")
+    layer((ones, 0.0 * ones), per=ops.convert_to_tensor(70000.0, "float32"))
+    assert _loss(layer) == pytest.approx(0.5 / 70000.0, rel=1e-5)
 
 
 @pytest.mark.jax

@@ -1,0 +1,23 @@
+"""Callbacks for `fit`: schedules, a guard against NaN, logs, errors on the way.
+
+They go together with those of Keras. For TensorBoard, with all loss terms as scalars:
+
+    tensorboard = keras.callbacks.TensorBoard("logs")
+    model.fit(dataset, epochs=32, callbacks=[monitor, tensorboard])
+
+A `RedatumMonitor` comes first in the list, so that the others see what it adds.
+"""
+
+from symae_keras.callbacks.json_lines import JSONLines
+from symae_keras.callbacks.kl_schedule import KLSchedule
+from symae_keras.callbacks.noise_schedule import NoiseSchedule
+from symae_keras.callbacks.non_finite_guard import NonFiniteGuard
+from symae_keras.callbacks.redatum_monitor import RedatumMonitor
+
+__all__ = [
+    "JSONLines",
+    "KLSchedule",
+    "NoiseSchedule",
+    "NonFiniteGuard",
+    "RedatumMonitor",
+]

@@ -1,0 +1,88 @@
+"""Logs as a file with one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from symae_keras.callbacks.state import sync_state
+from symae_keras.errors import InputError
+from symae_keras.folders import written_aside
+
+
+class JSONLines(keras.callbacks.Callback):
+    """Appends a line with a JSON object to a file after each epoch.
+
+    An object has the number `epoch`, from 0 as in Keras's `CSVLogger`, the `step` of
+    the optimiser, the `time` in seconds since 1970, and all logs; `null` stands for
+    what is not finite. Each line is on disk before the next epoch begins, to be
+    followed with `tail -f` or read with `pandas.read_json(path, lines=True)`.
+
+    Where the file is there already, it is gone on with: lines of epochs that are done
+    again, and a line that was cut off, are dropped.
+
+    Args:
+        path: The file; its folder is made if missing.
+
+    Example:
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "history.jsonl"
+    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> x = keras.ops.ones((8, 3))
+    >>> _ = model.fit(x, x[:, :1], epochs=2, verbose=0, callbacks=[JSONLines(path)])
+    >>> [json.loads(line)["step"] for line in path.read_text().splitlines()]
+    [1, 2]
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self._begun = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Look at what is there once the first epoch has been done."""
+        self._begun = False
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Append the line of an epoch."""
+        sync_state(self.model)
+        steps = keras.ops.convert_to_numpy(self.model.optimizer.iterations)
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        line = {
+            "epoch": epoch,
+            "step": int(steps),
+            "time": round(time.time(), 3),
+            **{k: v if math.isfinite(v) else None for k, v in values.items()},
+        }
+        if not self._begun:
+            self._drop_from(epoch)
+            self._begun = True
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be written: {error.strerror or error}; choose "
+                "another path."
+            ) from None
+
+    def _drop_from(self, epoch: int) -> None:
+        """Keep only the lines of earlier epochs."""
+        kept = []
+        if self.path.is_file():
+            for line in self.path.read_text().splitlines():
+                try:
+                    if json.loads(line)["epoch"] < epoch:
+                        kept.append(line + "\n")
+                except (ValueError, KeyError, TypeError):
+                    continue  # cut off
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(self.path) as aside:
+            aside.write_text("".join(kept))

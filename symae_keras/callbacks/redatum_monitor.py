@@ -1,0 +1,135 @@
+"""Errors of virtual instances among the logs of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from symae_keras.callbacks.state import sync_state
+from symae_keras.data.groups import GroupedData
+from symae_keras.errors import InputError
+
+
+class RedatumMonitor(keras.callbacks.Callback):
+    """Adds what matters to the logs: the redatuming error, and leakage if asked.
+
+    A low reconstruction loss says nothing about whether the codes are disentangled. In
+    simulated groups, which know the truth, this measures `val_redatuming_error`, and
+    with `leakage` the means over all parameters of `val_leakage_state` (of the state
+    from a nuisance code) and `val_leakage_nuisance` (of the nuisance from the coherent
+    code), none below 0. In measured groups there is only `val_reconstruction_error`.
+
+    It comes first in the list of callbacks, so that `EarlyStopping`, `ModelCheckpoint`
+    and files of logs see what it adds; Keras has to be told `mode="min"`. Between two measurements the last values are
+    repeated; the first and the last epoch are measured too.
+
+    Args:
+        groups: Groups to judge by, `GroupedData` that the model is not trained on.
+        every: Epochs between two measurements. Defaults to 1.
+        leakage: Whether to probe the codes, which takes some seconds and needs
+            scikit-learn and groups of known state. Defaults to False.
+        figures: Folder for a redatuming figure at each measurement, such as
+            `epoch-0010.png` after ten epochs, or `None` (default).
+
+    Example:
+    >>> from symae_keras.data import simulate_exposures
+    >>> from symae_keras.models import SymAE
+    >>> groups = simulate_exposures(n_states=8, n_instances=2, seed=0)
+    >>> model = SymAE(groups.instance_shape, seed=0)
+    >>> model.compile("adam", "mse")
+    >>> monitor = RedatumMonitor(groups)
+    >>> stop = keras.callbacks.EarlyStopping(
+    ...     "val_redatuming_error", mode="min", patience=3
+    ... )
+    >>> x = groups.x
+    >>> history = model.fit(x, x, verbose=0, callbacks=[monitor, stop])
+    >>> sorted(history.history)
+    ['loss', 'val_redatuming_error']
+    """
+
+    def __init__(
+        self,
+        groups: GroupedData,
+        every: int = 1,
+        leakage: bool = False,
+        figures: str | PathLike[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError(
+                "Invalid value received for argument `every`. "
+                f"Expected a positive integer. Received: every={every}"
+            )
+        self._simulated = groups.render is not None
+        if (self._simulated or figures is not None) and len(groups) < 2:
+            raise InputError(
+                f"Redatuming needs at least two groups to swap; received {len(groups)}."
+            )
+        if leakage and not groups.state:
+            raise InputError(
+                "Leakage is measured against true parameters of the state, and these "
+                "groups carry none: give them a state or leave out leakage."
+            )
+        self.groups = groups
+        self.every = every
+        self.leakage = leakage
+        self.figures = None if figures is None else Path(figures)
+        self._values: dict[str, float] = {}
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Forget what another training came to."""
+        self._values = {}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add the values to the logs."""
+        done = epoch + 1
+        last = done == (self.params or {}).get("epochs")
+        if not self._values or last or done % self.every == 0:
+            sync_state(self.model)
+            self._values = self._measure()
+            if self.figures is not None:
+                self._draw(self.figures / f"epoch-{done:04d}.png")
+        if logs is not None:
+            logs.update(self._values)
+
+    # Evaluation and plotting are imported where they are used: the comparison of models
+    # imports the training, which imports callbacks.
+
+    def _measure(self) -> dict[str, float]:
+        from symae_keras.evaluation.redatuming import (
+            reconstruction_error,
+            redatuming_error,
+        )
+
+        judge: Callable[[Any, GroupedData], float]
+        if self._simulated:
+            name, judge = "val_redatuming_error", redatuming_error
+        else:
+            name, judge = "val_reconstruction_error", reconstruction_error
+        values = {name: float(judge(self.model, self.groups))}
+        return values | self._leakages() if self.leakage else values
+
+    def _leakages(self) -> dict[str, float]:
+        from symae_keras.evaluation.leakage import leakage
+
+        scores = leakage(self.model, self.groups)
+        parts = {
+            "val_leakage_state": scores.state_from_nuisance,
+            "val_leakage_nuisance": scores.nuisance_from_coherent,
+        }
+        return {
+            name: float(np.mean([max(score, 0.0) for score in part.values()]))
+            for name, part in parts.items()
+            if part
+        }
+
+    def _draw(self, path: Path) -> None:
+        from symae_keras.plotting.model_redatuming import plot_model_redatuming
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plot_model_redatuming(self.model, self.groups).savefig(path, dpi=150)

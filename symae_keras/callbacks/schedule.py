@@ -1,0 +1,45 @@
+"""What schedules of a strength or a weight share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from symae_keras.callbacks.state import sync_state
+
+
+class Schedule(keras.callbacks.Callback):
+    """Sets one variable of every layer of one kind before each training step.
+
+    Args:
+        schedule: Function from the number of training steps taken to the value.
+    """
+
+    layer_class: type[keras.Layer]
+    setter: str
+
+    def __init__(self, schedule: Callable[[int], Any]) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self._layers: list[keras.Layer] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Find the layers to steer."""
+        layers = self.model._flatten_layers()
+        self._layers = [each for each in layers if isinstance(each, self.layer_class)]
+        if not self._layers:
+            raise ValueError(
+                f"`{type(self).__name__}` found no `{self.layer_class.__name__}` in "
+                f"the model {self.model.name!r}."
+            )
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Set the value for the step about to be taken."""
+        sync_state(self.model)
+        # The optimiser's counter is saved with it, so a resumed run goes on in step.
+        step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        value = float(self.schedule(step))
+        for layer in self._layers:
+            getattr(layer, self.setter)(value)

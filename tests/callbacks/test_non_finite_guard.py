@@ -1,0 +1,261 @@
+"""Training that comes to NaN: the stop, what it says, and the model that is left."""
+
+from __future__ import annotations
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from symae_keras.callbacks import NonFiniteGuard
+from symae_keras.data import GroupedData
+from symae_keras.data.sampler import Sampler
+from symae_keras.errors import InputError, NonFiniteError
+from symae_keras.layers import DenseEncoder
+from symae_keras.models import SymAE
+from symae_keras.training import Training, train
+
+PLAIN = {"batch_size": 4, "shuffle": False, "verbose": 0}
+
+
+def _groups(n: int = 12, masked: bool = False) -> GroupedData:
+    x = np.random.default_rng(0).normal(size=(n, 4, 12)).astype("float32")
+    mask = None
+    if masked:
+        mask = np.ones((n, 4), bool)
+        mask[:, 3] = False
+        x[:, 3] = np.nan
+    return GroupedData(x, mask=mask)
+
+
+def _model(noise: str = "variational") -> SymAE:
+    encoder = DenseEncoder(8, units=(16,))
+    return SymAE((12,), 3, 2, encoder=encoder, nuisance_noise=noise, seed=0)
+
+
+def _weights(model) -> list[np.ndarray]:
+    return [np.array(each) for each in model.get_weights()]
+
+
+class _Record(keras.callbacks.Callback):
+    """The weights and the optimiser after each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[list[np.ndarray]] = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        self.steps.append(_everything(self.model))
+
+
+def _everything(model) -> list[np.ndarray]:
+    variables = [*model.trainable_variables, *model.optimizer.variables]
+    return [np.array(keras.ops.convert_to_numpy(each.value)) for each in variables]
+
+
+def _same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+# === One poisoned batch ===
+
+
+def _fit_poisoned(model, **options) -> tuple[NonFiniteError, _Record]:
+    """Twelve groups in three steps, the second of which is poisoned in epoch 2."""
+    clean, bad = _groups().x, _groups().x.copy()
+    bad[6, 1, 5] = np.nan
+    record, seen = _Record(), [clean, bad]
+
+    def batch_at(epoch: int, step: int):
+        x = seen[epoch][4 * step : 4 * step + 4]
+        return x, x
+
+    model.compile(keras.optimizers.Adam(1e-2), "mse")
+    guard = NonFiniteGuard(batch_at=batch_at, **options)
+    model.fit(clean, clean, callbacks=[record], **PLAIN)
+    with pytest.raises(NonFiniteError) as caught:
+        model.fit(
+            bad, bad, initial_epoch=1, epochs=3, callbacks=[guard, record], **PLAIN
+        )
+    return caught.value, record
+
+
+@pytest.mark.jax
+def test_a_poisoned_batch_stops_training_within_its_step(tmp_path) -> None:
+    model = _model()
+    error, record = _fit_poisoned(model)
+    # The guard comes first, so that the step that failed is not recorded.
+    assert len(record.steps) == 4
+    assert str(error) == (
+        "coherent_kl_loss and nuisance_kl_loss became nan in epoch 2, step 2: "
+        "inputs[2, 1, 5] is nan, in group 2 of the batch, instance 1, pixel 5; mend or "
+        "mask the data; the model is again as it last was good."
+    )
+    assert isinstance(error, ArithmeticError) and isinstance(error, InputError)
+    # As epoch 2 began, the optimiser included.
+    assert _same(_everything(model), record.steps[2])
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    x = _groups().x
+    output = np.asarray(again.reconstruct(x))
+    assert np.isfinite(output).all()
+    np.testing.assert_allclose(output, np.asarray(model.reconstruct(x)), atol=1e-6)
+    # And it can be trained on from there.
+    assert np.isfinite(again.fit(x, x, **PLAIN).history["loss"]).all()
+
+
+@pytest.mark.jax
+def test_a_backup_after_every_step() -> None:
+    model = _model("gaussian")
+    _, record = _fit_poisoned(model, backup_every=1)
+    assert _same(_everything(model), record.steps[3])
+
+
+def test_the_first_step_of_all_leaves_the_initial_model() -> None:
+    """Moments of the optimiser that the step itself would have made included."""
+    x = _groups().x.copy()
+    x[0, 0, 0] = np.inf
+    model = _model("gaussian")
+    before = _weights(model)
+    model.compile("adam", "mse")
+    with pytest.raises(
+        NonFiniteError, match="loss became (nan|inf) in epoch 1, step 1"
+    ):
+        model.fit(x, x, callbacks=[NonFiniteGuard()], **PLAIN)
+    assert _same(_weights(model), before)
+    slots = [np.array(each.value) for each in model.optimizer.variables]
+    assert all(np.isfinite(each).all() for each in slots)
+    assert int(model.optimizer.iterations) == 0
+
+
+@pytest.mark.jax
+def test_steps_that_are_executed_at_once() -> None:
+    x = _groups(24).x.copy()
+    x[9, 3, 7] = np.nan  # in step 3 of 6, of which 4 are taken at once
+    model = _model("gaussian")
+    model.compile("sgd", "mse", steps_per_execution=4)
+    guard = NonFiniteGuard(batch_at=lambda epoch, step: (x[4 * step :][:4],) * 2)
+    with pytest.raises(NonFiniteError) as caught:
+        model.fit(x, x, callbacks=[guard], **PLAIN)
+    assert "in epoch 1, steps 1 to 4: inputs[1, 3, 7]" in str(caught.value)
+    assert np.isfinite(np.concatenate([w.ravel() for w in _weights(model)])).all()
+
+
+# === Other causes ===
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class _Root(keras.layers.Layer):
+    """NaN for what is negative."""
+
+    def call(self, inputs):
+        return keras.ops.log(keras.ops.maximum(inputs, -1e-3))
+
+
+@pytest.mark.jax
+def test_the_first_layer_whose_output_is_not_finite_is_named() -> None:
+    inner = keras.Sequential([keras.layers.Dense(3), _Root(name="root")], name="inner")
+    model = keras.Sequential([keras.Input((3,)), inner, keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    guard = NonFiniteGuard(batch_at=lambda epoch, step: (x, x[:, :1]))
+    with pytest.raises(NonFiniteError) as caught:
+        model.fit(x, x[:, :1], callbacks=[guard], batch_size=8, verbose=0)
+    assert re.match(
+        "loss became nan in epoch 1, step 1: the _Root '.*root' is the first layer "
+        "whose output is not finite; normalise the data, lower the learning rate",
+        str(caught.value),
+    )
+    # Nothing is left of the watch.
+    assert "call" not in vars(model.layers[0])
+
+
+def test_an_infinite_loss_term_is_named() -> None:
+    model = _model()
+    model.coherent_sampling.set_kl_weight(3e38)
+    model.coherent_head[-1].bias.assign(np.full(6, 100.0))
+    model.compile("sgd", "mse")
+    x = _groups(4).x
+    guard = NonFiniteGuard(batch_at=lambda epoch, step: (x, x))
+    found = r"^coherent_kl_loss became inf.*GaussianSampling 'gaussian_.*whose loss is"
+    with pytest.raises(NonFiniteError, match=found):
+        model.fit(x, x, callbacks=[guard], **PLAIN)
+
+
+def test_targets_that_no_loss_can_square() -> None:
+    model = _model("gaussian")
+    model.compile("sgd", "mse")
+    x = _groups(4).x
+    guard = NonFiniteGuard(batch_at=lambda epoch, step: (x, x * np.float32(1e30)))
+    with pytest.raises(NonFiniteError, match="it is the loss of a finite recons"):
+        model.fit(x, x * np.float32(1e30), callbacks=[guard], **PLAIN)
+
+
+@pytest.mark.jax
+def test_gradients_that_overflow_while_the_loss_is_finite() -> None:
+    """No loss tells of the last step, so that the weights are looked at too."""
+    x = np.full((4, 3), 1e10, "float32")
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e30), "mae")
+    before = _weights(model)
+    guard = NonFiniteGuard(batch_at=lambda epoch, step: (x, x[:, :1]))
+    with pytest.raises(NonFiniteError) as caught:
+        model.fit(x, x[:, :1], callbacks=[guard], **PLAIN)
+    assert str(caught.value).startswith(
+        "the weights or the optimiser became nan or inf in epoch 1, step 1: the batch "
+        "is finite, and so are the outputs of the last good model on it, so the "
+        "gradients have overflowed since; lower the learning rate or clip gradients"
+    )
+    assert _same(_weights(model), before)
+
+
+def test_without_the_batch_or_with_a_wrong_one() -> None:
+    x = _groups(4).x * np.float32(np.nan)
+    for batch_at, cause in (
+        (None, "the cause is unknown without the batch"),
+        (lambda epoch, step: 1 / 0, "so the gradients have overflowed"),
+    ):
+        model = _model("gaussian")
+        model.compile("sgd", "mse", run_eagerly=True)
+        with pytest.raises(NonFiniteError, match=cause):
+            model.fit(x, x, callbacks=[NonFiniteGuard(batch_at=batch_at)], **PLAIN)
+
+
+def test_refuses_a_bad_number() -> None:
+    with pytest.raises(ValueError, match="`backup_every`.*backup_every=0"):
+        NonFiniteGuard(backup_every=0)
+
+
+# === In `train` ===
+
+TRAINING = Training(epochs=2, batch_size=4, instances=3, learning_rate=1e-3)
+
+
+@pytest.mark.jax
+def test_train_names_the_place_in_the_draw(monkeypatch) -> None:
+    # Of shards, only a sample is looked at before training.
+    monkeypatch.setattr("symae_keras.training.data_variance", lambda groups: 1.0)
+    groups, model = _groups(masked=True), _model("gaussian")
+    groups.x[7, 1, 4] = np.nan
+    with pytest.raises(NonFiniteError) as caught:
+        train(model, groups, TRAINING, seed=3)
+    expected = (
+        r"loss became nan in epoch (\d), step (\d): inputs\[(\d), (\d), 4\] is nan"
+    )
+    found = re.match(expected, str(caught.value))
+    assert found, caught.value
+    # The very draw that training saw.
+    epoch, step, row, column = map(int, found.groups())
+    draw = Sampler(groups.present, 4, 3, seed=3).draw(epoch - 1, step - 1)
+    assert (draw.group[row], draw.place[row, column]) == (7, 1)
+    assert np.isfinite(model.reconstruct(_groups().x)).all()
+
+
+@pytest.mark.jax
+def test_nan_behind_a_mask_is_no_reason() -> None:
+    groups = _groups(masked=True)
+    history = train(_model("gaussian"), groups, TRAINING, seed=3)
+    assert np.isfinite(history.history["loss"]).all() and len(history.epoch) == 2

@@ -1,0 +1,109 @@
+"""Redatuming errors among the logs, and callbacks that act on them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from symae_keras.callbacks import RedatumMonitor
+from symae_keras.data import GroupedData, simulate_exposures
+from symae_keras.errors import InputError
+from symae_keras.evaluation import leakage, reconstruction_error, redatuming_error
+from symae_keras.layers import DenseEncoder
+from symae_keras.models import SymAE
+
+
+@pytest.fixture(scope="module")
+def groups() -> GroupedData:
+    return simulate_exposures(n_states=6, n_instances=3, seed=0)
+
+
+def _model(groups: GroupedData, rate: float = 0.01, **options) -> SymAE:
+    encoder = DenseEncoder(8, units=(16,))
+    model = SymAE(groups.instance_shape, 2, 2, encoder=encoder, seed=0)
+    model.compile(keras.optimizers.Adam(rate), "mse", **options)
+    return model
+
+
+def _fit(model, groups, *callbacks, **options):
+    x = groups.x
+    return model.fit(x, x, batch_size=3, verbose=0, callbacks=callbacks, **options)
+
+
+@pytest.mark.jax
+def test_the_error_is_that_of_the_model_of_the_epoch(groups) -> None:
+    model, expected = _model(groups), []
+
+    class Judge(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            expected.append(float(redatuming_error(self.model, groups)))
+
+    history = _fit(model, groups, RedatumMonitor(groups), Judge(), epochs=3).history
+    assert set(history) == {"loss", "val_redatuming_error"}
+    assert history["val_redatuming_error"] == pytest.approx(expected, rel=1e-6)
+    assert len(set(expected)) == 3
+
+
+@pytest.mark.jax
+def test_stopping_early_and_keeping_the_best(groups, tmp_path) -> None:
+    best = tmp_path / "best.keras"
+    monitor = RedatumMonitor(groups)
+    judged_by = {"monitor": "val_redatuming_error", "mode": "min"}
+    # So fast that it soon gets worse.
+    model = _model(groups, rate=0.3)
+    history = _fit(
+        model,
+        groups,
+        monitor,
+        keras.callbacks.EarlyStopping(**judged_by, patience=2),
+        keras.callbacks.ModelCheckpoint(best, **judged_by, save_best_only=True),
+        epochs=20,
+    ).history
+    errors = history["val_redatuming_error"]
+    assert np.argmin(errors) == len(errors) - 3 < 17
+    kept = keras.saving.load_model(best)
+    assert float(redatuming_error(kept, groups)) == pytest.approx(min(errors), rel=1e-4)
+
+
+def test_values_are_repeated_between_measurements(groups, tmp_path) -> None:
+    """The first and the last epoch are measured, each with a figure."""
+    monitor = RedatumMonitor(groups, every=2, figures=tmp_path / "figures")
+    model = _model(groups, run_eagerly=True)
+    errors = _fit(model, groups, monitor, epochs=5).history["val_redatuming_error"]
+    assert errors[1] != errors[0] and errors[2] == errors[1] != errors[3] != errors[4]
+    names = sorted(file.name for file in (tmp_path / "figures").iterdir())
+    assert names == [f"epoch-000{n}.png" for n in (1, 2, 4, 5)]
+
+
+def test_measured_groups_have_no_redatuming_error(groups) -> None:
+    measured = dataclasses.replace(groups, render=None, state={}, nuisance={})
+    model = _model(groups, run_eagerly=True)
+    history = _fit(model, groups, RedatumMonitor(measured)).history
+    assert set(history) == {"loss", "val_reconstruction_error"}
+    expected = reconstruction_error(model, groups)
+    assert history["val_reconstruction_error"] == pytest.approx([expected])
+    with pytest.raises(InputError, match="give them a state or leave out leakage"):
+        RedatumMonitor(measured, leakage=True)
+
+
+def test_leakage_is_measured_if_asked() -> None:
+    groups = simulate_exposures(n_states=30, n_instances=2, seed=0)
+    model = _model(groups, run_eagerly=True)
+    history = _fit(model, groups, RedatumMonitor(groups, leakage=True)).history
+    scores = leakage(model, groups)
+    for name, part in (
+        ("val_leakage_state", scores.state_from_nuisance),
+        ("val_leakage_nuisance", scores.nuisance_from_coherent),
+    ):
+        expected = np.mean([max(score, 0.0) for score in part.values()])
+        assert history[name] == pytest.approx([expected], abs=1e-6)
+
+
+def test_what_cannot_be_measured_is_refused(groups) -> None:
+    with pytest.raises(ValueError, match="`every`.*every=0"):
+        RedatumMonitor(groups, every=0)
+    with pytest.raises(InputError, match="at least two groups to swap; received 1"):
+        RedatumMonitor(simulate_exposures(n_states=1, n_instances=2, seed=0))

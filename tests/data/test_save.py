@@ -1,0 +1,199 @@
+import csv
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from symae_keras.data import GroupedData, load, save, simulate_exposures
+from symae_keras.errors import InputError
+
+
+def ragged(dtype="float32", **more):
+    """Groups of 1 to 4 instances of which everything is known."""
+    rng = np.random.default_rng(0)
+    mask = np.arange(4) < np.array([2, 4, 1, 3, 4])[:, None]
+    good = rng.random((5, 4, 3)) < 0.7
+    good[..., 0] = True  # no instance is blank
+    good &= mask[..., None]
+    arguments = {
+        "x": np.where(good, rng.normal(size=(5, 4, 3)), 0).astype(dtype),
+        "mask": mask,
+        "pixel_mask": good,
+        "ids": np.array(["a", "b,c", 'd"e', "007", "é"]),
+        "instance_metadata": {
+            "air": np.where(mask, rng.normal(size=(5, 4)), 0),
+            "site": np.where(mask, rng.choice(["north", "south"], (5, 4)), ""),
+        },
+        "axis": np.array([0.1, 1 / 3, 1e3]),
+    }
+    return GroupedData(**arguments | more)
+
+
+def by_name(groups):
+    """Names of groups in the order of a table that was read, and their places."""
+    return np.argsort(groups.ids), np.sort(groups.ids)
+
+
+def test_npz_holds_everything(tmp_path):
+    groups = ragged(
+        weights=np.arange(60.0).reshape(5, 4, 3),
+        group_metadata={"depth": np.arange(5), "colour": np.ones((5, 2))},
+        axis_label="wavelength (nm)",
+    )
+    save(groups, tmp_path / "new" / "my.npz")
+    found = load(tmp_path / "new" / "my.npz")
+    for name in ("x", "mask", "pixel_mask", "ids", "axis"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(groups, name))
+        assert getattr(found, name).dtype == getattr(groups, name).dtype
+    good = groups.good_pixels
+    np.testing.assert_array_equal(found.weights[good], groups.weights[good])
+    for name in ("group_metadata", "instance_metadata"):
+        assert set(getattr(found, name)) == set(getattr(groups, name))
+        for key, values in getattr(groups, name).items():
+            np.testing.assert_array_equal(getattr(found, name)[key], values)
+    assert found.axis_label == "wavelength (nm)"
+    assert os.listdir(tmp_path / "new") == ["my.npz"]
+
+
+def test_npz_of_images_and_of_simulations(tmp_path):
+    x = np.random.default_rng(0).normal(size=(3, 2, 4, 5, 1))
+    save(GroupedData(x), tmp_path / "images.npz")
+    found = load(tmp_path / "images.npz")
+    np.testing.assert_array_equal(found.x, x)
+    assert found.mask is None and found.axis is None and found.ids is None
+    stars = simulate_exposures(3, 2)
+    save(stars, tmp_path / "stars.npz")
+    found = load(tmp_path / "stars.npz")
+    np.testing.assert_array_equal(found.x, stars.x)
+    assert not found.group_metadata and found.axis_label == stars.axis_label
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_csv_holds_a_row_an_instance(tmp_path, dtype):
+    groups = ragged(dtype)
+    save(groups, tmp_path / "my.csv")
+    found = load(tmp_path / "my.csv")
+    order, names = by_name(groups)
+    np.testing.assert_array_equal(found.ids, names)
+    there = groups.present[order]
+    np.testing.assert_array_equal(found.present, there)
+    # To the last bit: numbers are written in full.
+    np.testing.assert_array_equal(found.x, groups.x[order].astype("float64"))
+    np.testing.assert_array_equal(found.pixel_mask, groups.pixel_mask[order])
+    np.testing.assert_array_equal(found.axis, groups.axis)
+    for key, values in groups.instance_metadata.items():
+        np.testing.assert_array_equal(
+            found.instance_metadata[key][there], values[order][there]
+        )
+    places = np.broadcast_to(np.arange(4), (5, 4))
+    np.testing.assert_array_equal(
+        found.instance_metadata["instance"][there], places[there]
+    )
+
+
+def test_csv_is_what_a_table_program_expects(tmp_path):
+    x = np.array([[[1.5, 2.0], [3.0, 4.0]]])
+    good = np.array([[[True, False], [True, True]]])
+    save(GroupedData(x, pixel_mask=good), tmp_path / "my.csv")
+    with (tmp_path / "my.csv").open(newline="", encoding="utf-8") as text:
+        assert list(csv.reader(text)) == [
+            ["group", "instance", "0", "1"],
+            ["0", "0", "1.5", ""],
+            ["0", "1", "3.0", "4.0"],
+        ]
+
+
+def test_pixels_of_weight_0_are_empty_cells(tmp_path):
+    weights = np.array([2.0, 0.0, 1.0])
+    save(GroupedData(np.ones((2, 2, 3)), weights=weights), tmp_path / "my.csv")
+    found = load(tmp_path / "my.csv")
+    np.testing.assert_array_equal(found.pixel_mask[1, 1], weights > 0)
+
+
+def test_absent_instances_in_the_middle_are_left_out(tmp_path):
+    x = np.arange(6.0).reshape(1, 3, 2)
+    mask = np.array([[True, False, True]])
+    save(GroupedData(x, mask=mask), tmp_path / "my.csv")
+    found = load(tmp_path / "my.csv")
+    np.testing.assert_array_equal(found.x, x[:, [0, 2]])
+    np.testing.assert_array_equal(found.instance_metadata["instance"], [[0, 2]])
+
+
+@pytest.mark.parametrize("names", [["x", "y"], [10, 7], ["7.5", "8"]])
+def test_a_table_that_was_read_can_be_written_again(tmp_path, names):
+    """Names of instances included."""
+    x = np.arange(12.0).reshape(2, 2, 3)
+    instance = np.array([names, names])
+    groups = GroupedData(
+        x,
+        ids=np.array([3, 5]),
+        instance_metadata={"instance": instance},
+        axis=np.arange(3.0),
+    )
+    for turn in range(2):
+        path = tmp_path / f"{turn}.csv"
+        save(groups, path)
+        groups = load(path)
+    np.testing.assert_array_equal(groups.x, x)
+    np.testing.assert_array_equal(groups.ids, [3, 5])
+    np.testing.assert_array_equal(groups.instance_metadata["instance"], instance)
+    assert (tmp_path / "0.csv").read_bytes() == (tmp_path / "1.csv").read_bytes()
+
+
+@given(
+    value=st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False),
+    step=st.floats(1e-3, 1e6),
+    suffix=st.sampled_from([".csv", ".npz"]),
+)
+def test_any_float_comes_back(tmp_path_factory, value, step, suffix):
+    x = np.full((1, 1, 2), value, "float32")
+    path = tmp_path_factory.mktemp("save") / f"my{suffix}"
+    save(GroupedData(x, axis=np.array([-step, step])), path)
+    found = load(path)
+    np.testing.assert_array_equal(found.x, x)
+    np.testing.assert_array_equal(found.axis, [-step, step])
+
+
+def spectra(**more):
+    return GroupedData(np.ones((2, 2, 3)), **more)
+
+
+@pytest.mark.parametrize(
+    ("groups", "name", "sentence"),
+    [
+        (spectra(), "my.txt", r"suffix .txt; give one of .npz, .csv"),
+        (spectra(), "my", r"suffix \(none\)"),
+        (GroupedData(np.ones((2, 2, 4, 4))), "my.csv", r"\(4, 4\).*give an .npz"),
+        (spectra(ids=np.array(["a", "a"])), "my.csv", "2 groups are called a"),
+        *(
+            (spectra(instance_metadata={key: np.ones((2, 2))}), f"my{suffix}", key)
+            for key, suffix in [
+                *(("group", ".csv"), ("500.5", ".csv")),
+                *(("Group", ".npz"), ("x", ".npz"), ("weights", ".npz")),
+            ]
+        ),
+    ],
+)
+def test_what_could_not_be_read_again_is_refused(tmp_path, groups, name, sentence):
+    with pytest.raises(InputError, match=sentence):
+        save(groups, tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
+    path = tmp_path / "my.csv"
+    path.write_text("old")
+    bad = spectra(instance_metadata={"a": np.array([["\ud800", ""], ["", ""]])})
+    with pytest.raises(UnicodeEncodeError):
+        save(bad, path)
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["my.csv"]
+    save(spectra(), path)
+    assert load(path).x.shape == (2, 2, 3)
+
+
+def test_folders_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="my.npz cannot be written"):
+        save(spectra(), tmp_path / "file" / "my.npz")

@@ -1,0 +1,172 @@
+"""What two workers train at once; `test_distribute.py` starts them and looks at it.
+
+Every number drawn in training is made the same for all rows, since rows stand on other
+replicas, or on none, in what the workers are compared with.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from symae_keras import distribute
+from symae_keras.data import GroupedData, batches
+from symae_keras.layers import DenseEncoder
+from symae_keras.models import SymAE
+
+sys.path.insert(0, str(Path(__file__).parent / "models"))
+from conformance import CASES  # noqa: E402
+
+Result = dict[str, Any]
+GROUPS, STEPS = 36, 10
+
+
+def equal_noise() -> None:
+    def same(shape: Any, dtype: Any = "float32", seed: Any = None) -> Any:
+        return ops.full(shape, 0.3, dtype)
+
+    keras.random.normal = keras.random.uniform = same
+    keras.random.randint = lambda shape, low, high, seed=None: ops.full(
+        shape, low, "int32"
+    )
+
+
+def groups() -> GroupedData:
+    """Groups that tell their numbers, of which one instance in four is missing."""
+    x = np.random.default_rng(0).normal(size=(GROUPS, 4, 6))
+    x[:, :, 0] = np.arange(GROUPS)[:, None]
+    mask = np.ones((GROUPS, 4), bool)
+    mask[np.arange(GROUPS), np.arange(GROUPS) % 4] = False
+    return GroupedData(x.astype("float32"), mask=mask)
+
+
+def weights(model: keras.Model) -> list[Any]:
+    found = [each for each in model.get_weights() if each.dtype == "float32"]
+    return np.concatenate([each.ravel() for each in found]).tolist()
+
+
+def train_symae() -> Result:
+    data = groups()
+    keras.utils.set_random_seed(0)
+    encoder = DenseEncoder(4, units=(8,))
+    model = SymAE((6,), 2, 2, encoder=encoder, instance_dropout=0.2, seed=0)
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    train, steps = distribute.per_worker(
+        lambda shard: batches(data, 8, instances=3, seed=0, shard=shard)
+    )
+    held_out = batches(data, 8, instances=None, shuffle=False)
+    history = model.fit(
+        train,
+        steps_per_epoch=steps,
+        epochs=STEPS // steps,
+        validation_data=held_out,
+        shuffle=False,
+        verbose=0,
+    ).history
+    logs = model.evaluate(held_out, verbose=0, return_dict=True)
+    return {"logs": {**history, **logs}, "weights": weights(model)}
+
+
+class Witness(keras.layers.Layer):
+    """Writes down which groups come by."""
+
+    def __init__(self, seen: list[list[int]]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def call(self, x: Any) -> Any:
+        tf.numpy_function(
+            lambda numbers: self.seen.append(numbers.astype(int).tolist()),
+            [x[:, 0, 0]],
+            [],
+        )
+        return x
+
+
+def train_users_model() -> Result:
+    data = groups()
+    data = GroupedData(data.x)
+    seen: list[list[int]] = []
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((3, 6))
+    hidden = keras.layers.Rescaling(1 / GROUPS)(Witness(seen)(inputs))
+    hidden = keras.layers.Dense(4, activation="tanh")(hidden)
+    model = keras.Model(inputs, keras.layers.Dense(6)(hidden))
+    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "mse", metrics=["mae"])
+    dataset = batches(data, 8, instances=3, seed=0)
+    history = model.fit(dataset, epochs=2, shuffle=False, verbose=0).history
+    trained_on = list(seen)
+    logs = model.evaluate(dataset, verbose=0, return_dict=True)
+    logs = {**history, **{f"evaluated_{key}": value for key, value in logs.items()}}
+    return {"logs": logs, "weights": weights(model), "seen": trained_on}
+
+
+def train_case(name: str) -> Result:
+    case = CASES[name]
+    keras.utils.set_random_seed(0)
+    model, x = case.build(), np.concatenate([case.even_data()] * STEPS)
+    case.compile(model)
+    history = model.fit(x, x, batch_size=8, shuffle=False, verbose=0).history
+    return {"logs": history, "weights": weights(model)}
+
+
+def stock_keras(strategy: tf.distribute.Strategy) -> Result:
+    """What `fit` does without help."""
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+    try:
+        model.fit(np.ones((8, 3)), np.ones((8, 1)), batch_size=8, verbose=0)
+    except Exception as error:
+        return {"error": type(error).__name__}
+    return {"error": None}
+
+
+def main(folder: Path, names: list[str]) -> None:
+    strategy = distribute.make_strategy("auto")
+    assert strategy is not None
+    worker = distribute.worker_number(strategy)
+    jobs: dict[str, Callable[[], Result]] = {
+        "symae": train_symae,
+        "user": train_users_model,
+        **{f"case {name}": lambda name=name: train_case(name) for name in names},
+    }
+    results: Result = {
+        "worker": [worker, distribute.n_workers(strategy)],
+        "chief": distribute.is_chief(strategy),
+        "names": distribute.worker_names(strategy),
+        "stock": stock_keras(strategy),
+    }
+    equal_noise()
+    for job, train in jobs.items():
+        with distribute.running(strategy):
+            results[job] = train()
+    for job, train in list(jobs.items())[worker::2]:
+        results[f"alone {job}"] = train()
+    # Under another name first: the test waits for the file.
+    path = folder / f"{worker}.json"
+    path.with_suffix(".part").write_text(json.dumps(results))
+    path.with_suffix(".part").rename(path)
+
+    with distribute.running(strategy):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        while True:  # until the other one is gone
+            model.fit(np.ones((8, 3)), np.ones((8, 1)), batch_size=8, verbose=0)
+            time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), sys.argv[2:])
+    except distribute.WorkerLost as lost:
+        sys.exit(f"{type(lost).__name__}: {lost}")
