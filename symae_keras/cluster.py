@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from symae_keras.errors import InputError
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 #: Kinds of workers, in the order in which they are numbered.
-JOBS = ("chief", "worker")
+_JOBS = ("chief", "worker")
 
 
 class Cluster(NamedTuple):
@@ -25,7 +28,7 @@ class Cluster(NamedTuple):
     @property
     def addresses(self) -> list[str]:
         """Those of all workers, the chief's first."""
-        return [address for job in JOBS for address in self.jobs.get(job, ())]
+        return [address for job in _JOBS for address in self.jobs.get(job, ())]
 
 
 def find_cluster() -> Cluster | None:
@@ -57,7 +60,7 @@ def _cluster_of(text: str) -> Cluster | None:
         problem = "it cannot be read"
     else:
         problem = ""
-        if set(jobs) - set(JOBS):
+        if set(jobs) - set(_JOBS):
             problem = f"it has the jobs {', '.join(jobs)}"
         elif not 0 <= task[1] < len(jobs.get(task[0], ())):
             problem = f"its cluster has no {task[0]} of index {task[1]}"
@@ -91,3 +94,57 @@ def _slurm_cluster(tasks: str) -> Cluster:
             f"({error}); start the command with srun, or set TF_CONFIG."
         ) from error
     return Cluster(jobs, resolver.task_type, resolver.task_id)
+
+
+# === Of a strategy ===
+
+
+def worker_names(strategy: tf.distribute.Strategy | None) -> list[str]:
+    """Job, number and address of each worker, the chief first.
+
+    Args:
+        strategy: From `make_strategy`.
+
+    Example:
+    >>> worker_names(None)
+    ['worker 0']
+    """
+    resolver = getattr(strategy, "cluster_resolver", None)
+    jobs = resolver.cluster_spec().as_dict() if resolver is not None else {}
+    names = [
+        f"{job} {task} ({address})"
+        for job in _JOBS
+        for task, address in enumerate(jobs.get(job, ()))
+    ]
+    return names or ["worker 0"]
+
+
+def worker_number(strategy: tf.distribute.Strategy | None) -> int:
+    """Place of this process in `worker_names`; the chief's is 0.
+
+    Args:
+        strategy: From `make_strategy`.
+    """
+    resolver = getattr(strategy, "cluster_resolver", None)
+    if resolver is None or not resolver.cluster_spec().jobs:
+        return 0
+    chiefs = len(resolver.cluster_spec().as_dict().get("chief", ()))
+    return int(resolver.task_id) + (chiefs if resolver.task_type == "worker" else 0)
+
+
+def n_workers(strategy: tf.distribute.Strategy | None) -> int:
+    """How many processes train together.
+
+    Args:
+        strategy: From `make_strategy`.
+    """
+    return len(worker_names(strategy))
+
+
+def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
+    """Whether this process is the one that writes results.
+
+    Args:
+        strategy: From `make_strategy`.
+    """
+    return worker_number(strategy) == 0

@@ -13,17 +13,44 @@ each of which runs them; see docs/scaling.md. Works for every Keras model.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from symae_keras.cluster import JOBS, Cluster, find_cluster
+from symae_keras.cluster import (
+    Cluster,
+    find_cluster,
+    is_chief,
+    n_workers,
+    worker_names,
+    worker_number,
+)
 from symae_keras.errors import InputError
+from symae_keras.mended_keras import mended_keras, split
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+__all__ = [
+    "STRATEGIES",
+    "WorkerLost",
+    "check_same",
+    "even_batch_size",
+    "is_chief",
+    "make_strategy",
+    "n_workers",
+    "own_folder",
+    "per_worker",
+    "running",
+    "worker_names",
+    "worker_number",
+]
 
 STRATEGIES = ("auto", "none", "mirrored", "multiworker")
 
@@ -116,60 +143,6 @@ def _multiworker(cluster: Cluster) -> tf.distribute.MultiWorkerMirroredStrategy:
         ) from error
 
 
-# === Workers ===
-
-
-def worker_names(strategy: tf.distribute.Strategy | None) -> list[str]:
-    """Job, number and address of each worker, the chief first.
-
-    Args:
-        strategy: From `make_strategy`.
-
-    Example:
-    >>> worker_names(None)
-    ['worker 0']
-    """
-    resolver = getattr(strategy, "cluster_resolver", None)
-    jobs = resolver.cluster_spec().as_dict() if resolver is not None else {}
-    names = [
-        f"{job} {task} ({address})"
-        for job in JOBS
-        for task, address in enumerate(jobs.get(job, ()))
-    ]
-    return names or ["worker 0"]
-
-
-def worker_number(strategy: tf.distribute.Strategy | None) -> int:
-    """Place of this process in `worker_names`; the chief's is 0.
-
-    Args:
-        strategy: From `make_strategy`.
-    """
-    resolver = getattr(strategy, "cluster_resolver", None)
-    if resolver is None or not resolver.cluster_spec().jobs:
-        return 0
-    chiefs = len(resolver.cluster_spec().as_dict().get("chief", ()))
-    return int(resolver.task_id) + (chiefs if resolver.task_type == "worker" else 0)
-
-
-def n_workers(strategy: tf.distribute.Strategy | None) -> int:
-    """How many processes train together.
-
-    Args:
-        strategy: From `make_strategy`.
-    """
-    return len(worker_names(strategy))
-
-
-def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
-    """Whether this process is the one that writes results.
-
-    Args:
-        strategy: From `make_strategy`.
-    """
-    return worker_number(strategy) == 0
-
-
 # === Training ===
 
 
@@ -180,7 +153,7 @@ def running(strategy: tf.distribute.Strategy | None) -> Iterator[None]:
     Beyond `strategy.scope()`:
 
     - Keras's `fit` and `evaluate` work on several workers and with masks, see
-      `_mended_keras`.
+      `mended_keras`.
     - Every batch is split over all replicas, into parts that differ by one row at most;
       the numbers of rows in a batch and of replicas need not divide. Each worker draws
       whole batches and keeps its part, unless they come from `per_worker`.
@@ -198,7 +171,7 @@ def running(strategy: tf.distribute.Strategy | None) -> Iterator[None]:
         return
     import tensorflow as tf
 
-    with strategy.scope(), _mended_keras():
+    with strategy.scope(), mended_keras():
         try:
             yield
         except tf.errors.OpError as error:
@@ -220,8 +193,12 @@ def meet(strategy: tf.distribute.Strategy | None) -> None:
         return
     import tensorflow as tf
 
-    ones = strategy.run(lambda: tf.constant(1.0))
-    strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)
+    @tf.function
+    def sum_of_ones(strategy: Any) -> Any:
+        ones = strategy.run(lambda: tf.constant(1.0))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)
+
+    sum_of_ones(strategy)
 
 
 def per_worker(make: Callable[[tuple[int, int]], Any]) -> tuple[Any, int]:
@@ -251,7 +228,7 @@ def per_worker(make: Callable[[tuple[int, int]], Any]) -> tuple[Any, int]:
         return dataset, steps
     replicas = strategy.num_replicas_in_sync // n_workers(strategy)
     # Without end: Keras would take the number of parts for that of steps.
-    parts = _split(dataset.repeat(), replicas, 0, replicas)
+    parts = split(dataset.repeat(), replicas, 0, replicas)
     return strategy.distribute_datasets_from_function(lambda _: parts), steps
 
 
@@ -282,102 +259,53 @@ def even_batch_size(
     )
 
 
-def _split(dataset: Any, parts: int, first: int, count: int) -> Any:
-    """Some of the parts of every batch, each a batch of the result.
-
-    `tf.distribute` itself rounds the rows of a part up, which leaves the last replicas
-    without any: 13 rows on 8 replicas are six times 2, 1, and 0. The mean of no rows is
-    no number, and training would end in NaN.
-    """
-    import tensorflow as tf
-
-    one_argument = not isinstance(dataset.element_spec, tuple)
-
-    def parts_of(*arguments: Any) -> Any:
-        batch = arguments[0] if one_argument else arguments
-        rows = tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
-        message = f"A batch has fewer rows than the {parts} parts it is to be split in"
-        tf.debugging.assert_greater_equal(rows, tf.constant(parts, tf.int64), message)
-
-        def part(number: Any) -> Any:
-            start, stop = number * rows // parts, (number + 1) * rows // parts
-            return tf.nest.map_structure(lambda each: each[start:stop], batch)
-
-        return tf.data.Dataset.range(first, first + count).map(part)
-
-    return dataset.flat_map(parts_of).prefetch(2 * count)
-
-
-def _spread(dataset: Any, strategy: tf.distribute.Strategy) -> Any:
-    """Batches of a plain dataset, split over all replicas of all workers."""
-    replicas = strategy.num_replicas_in_sync
-
-    def local_parts(context: Any) -> Any:
-        count = replicas // context.num_input_pipelines
-        return _split(dataset, replicas, context.input_pipeline_id * count, count)
-
-    return strategy.distribute_datasets_from_function(local_parts)
-
-
 @contextlib.contextmanager
-def _mended_keras() -> Iterator[None]:
-    """Replace two functions of Keras's TensorFlow trainer while models are fitted.
+def own_folder(folder: Path, strategy: tf.distribute.Strategy | None) -> Iterator[Path]:
+    """A folder for this worker to write to: the real one for the chief alone.
 
-    Before the first step Keras 3 reduces one batch over all replicas, only to learn
-    its shapes. That fails under MultiWorkerMirroredStrategy, where it also reduces
-    scalar logs along an axis that they do not have
-    (https://github.com/keras-team/keras/issues/20585), and it fails under any strategy
-    where a batch holds bools, such as masks. It also takes a batch out of the first
-    epoch, so that data which know their epoch start at the second.
+    Saving sums metrics over all workers, so that all of them have to save at once. The
+    others get a copy of the folder, to resume from, which is removed in the end.
 
-    Here shapes come from the specification of the dataset, and the log of a step is
-    that of this worker's replicas, as it is of one machine's under MirroredStrategy.
-    Logs of epochs come from metrics, which are summed over all workers as ever.
-
-    `tests/test_distribute.py` fails once Keras works without this.
+    Args:
+        folder: Where results go.
+        strategy: From `make_strategy`.
     """
+    if is_chief(strategy):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / folder.name
+        if folder.exists():
+            shutil.copytree(folder, copy)
+        yield copy
+
+
+def check_same(value: str, what: str, strategy: tf.distribute.Strategy | None) -> None:
+    """Stop all workers unless they were started alike; called by all at once.
+
+    Args:
+        value: What has to be the same, such as the text of a config.
+        what: What it is called.
+        strategy: From `make_strategy`.
+
+    Raises:
+        InputError: Some workers have another value.
+    """
+    if n_workers(strategy) == 1:
+        return
     import tensorflow as tf
-    from keras.src.backend.tensorflow import trainer
 
-    stock_build = trainer.TensorFlowTrainer._maybe_symbolic_build
-    stock_reduce = trainer.reduce_per_replica
-
-    def build(self: Any, iterator: Any = None, data_batch: Any = None) -> None:
-        strategy = self._distribute_strategy
-        if strategy is None:
-            return
-        if iterator is not None:
-            dataset = iterator.data_adapter.get_tf_dataset()
-            specs = keras.tree.map_structure(_of_a_replica, dataset.element_spec)
-            data_batch = specs
-            if all(isinstance(e, tf.TensorSpec) for e in keras.tree.flatten(specs)):
-                if isinstance(dataset, tf.data.Dataset):
-                    iterator._distributed_dataset = _spread(dataset, strategy)
-        with strategy.scope():
-            self._symbolic_build(data_batch=data_batch)
-
-    def reduce(values: Any, strategy: Any, reduction: str) -> Any:
-        if reduction != "auto" or n_workers(strategy) == 1:
-            return stock_reduce(values, strategy, reduction)
-        return keras.tree.map_structure(
-            lambda v: tf.reduce_mean(strategy.experimental_local_results(v), axis=0),
-            values,
+    digest = hashlib.sha256(value.encode()).digest()
+    number = int.from_bytes(digest[:7], "big")
+    with running(strategy):
+        assert strategy is not None
+        mine = strategy.run(lambda: tf.constant([number], tf.int64))
+        numbers = strategy.gather(mine, axis=0).numpy()
+    if len(set(numbers.tolist())) > 1:
+        raise InputError(
+            f"The workers do not have the same {what}; start all of them with the same "
+            "command on the same files, in folders that all of them see."
         )
-
-    trainer.TensorFlowTrainer._maybe_symbolic_build = build
-    trainer.reduce_per_replica = reduce
-    try:
-        yield
-    finally:
-        trainer.TensorFlowTrainer._maybe_symbolic_build = stock_build
-        trainer.reduce_per_replica = stock_reduce
-
-
-def _of_a_replica(spec: Any) -> Any:
-    """The specification of what one replica gets of a distributed value."""
-    import tensorflow as tf
-
-    return tf.nest.flatten(spec, expand_composites=True)[0]
 
 
 def _told(error: tf.errors.OpError, strategy: tf.distribute.Strategy) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +12,6 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from symae_keras.errors import InputError
 from symae_keras.folders import written_aside
 
 
@@ -98,11 +96,6 @@ class HistoryFile(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Add the row of an epoch, or put it in the place of what was there."""
         row = {"epoch": epoch, **{k: float(v) for k, v in (logs or {}).items()}}
-        if not math.isfinite(row.get("loss", 0.0)):
-            raise InputError(
-                f"The loss became {row['loss']} in epoch {epoch + 1}; a lower "
-                "learning_rate in the recipe may help."
-            )
         self._rows = [each for each in self._rows if int(each["epoch"]) < epoch]
         self._rows.append({name: str(value) for name, value in row.items()})
         with written_aside(self.path) as aside, aside.open("w", newline="") as file:

@@ -73,22 +73,22 @@ def train_symae() -> Result:
         verbose=0,
     ).history
     logs = model.evaluate(held_out, verbose=0, return_dict=True)
-    return {"logs": {**history, **logs}, "weights": weights(model)}
+    logs = {**history, **{f"evaluated_{key}": value for key, value in logs.items()}}
+    return {"logs": logs, "weights": weights(model)}
 
 
 class Witness(keras.layers.Layer):
     """Writes down which groups come by."""
 
-    def __init__(self, seen: list[list[int]]) -> None:
+    def __init__(self, note: Callable[[list[int]], None]) -> None:
         super().__init__()
-        self.seen = seen
+        self.note = note
 
     def call(self, x: Any) -> Any:
-        tf.numpy_function(
-            lambda numbers: self.seen.append(numbers.astype(int).tolist()),
-            [x[:, 0, 0]],
-            [],
-        )
+        def note(numbers: np.ndarray) -> None:
+            self.note(numbers.astype(int).tolist())
+
+        tf.numpy_function(note, [x[:, 0, 0]], [])
         return x
 
 
@@ -98,7 +98,7 @@ def train_users_model() -> Result:
     seen: list[list[int]] = []
     keras.utils.set_random_seed(0)
     inputs = keras.Input((3, 6))
-    hidden = keras.layers.Rescaling(1 / GROUPS)(Witness(seen)(inputs))
+    hidden = keras.layers.Rescaling(1 / GROUPS)(Witness(seen.append)(inputs))
     hidden = keras.layers.Dense(4, activation="tanh")(hidden)
     model = keras.Model(inputs, keras.layers.Dense(6)(hidden))
     model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "mse", metrics=["mae"])

@@ -25,8 +25,9 @@ class RedatumMonitor(keras.callbacks.Callback):
     code), none below 0. In measured groups there is only `val_reconstruction_error`.
 
     It comes first in the list of callbacks, so that `EarlyStopping`, `ModelCheckpoint`
-    and files of logs see what it adds; Keras has to be told `mode="min"`. Between two measurements the last values are
-    repeated; the first and the last epoch are measured too.
+    and files of logs see what it adds; the former two have to be told `mode="min"`.
+    Between two measurements the last values are repeated; the first and the last epoch
+    are measured too.
 
     Args:
         groups: Groups to judge by, `GroupedData` that the model is not trained on.

@@ -29,7 +29,7 @@ class Snapshot:
         sync_state(model)
         trained = [*model.trainable_variables, *model.optimizer.variables]
         variables = [*trained, *model.non_trainable_variables]
-        self._copies = [(each, np.array(each.numpy())) for each in variables]
+        self._copies = [(each, each.numpy()) for each in variables]
         self.finite = all(
             np.isfinite(copy).all()
             for each, copy in self._copies[: len(trained)]

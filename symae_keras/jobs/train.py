@@ -199,20 +199,9 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     write_json(folder / "environment.json", environment())
     history = folder / "history.csv"
     with EpochProgress(plan.title) as progress:
-        train(
-            plan.model,
-            plan.train,
-            plan.recipe,
-            plan.config["seed"],
-            validation=plan.held_out,
-            # What the history tells is there before the state that follows from it.
-            callbacks=[
-                HistoryFile(history),
-                Checkpoint(folder / _STATE),
-                progress,
-            ],
-            strategy=strategy,
-        )
+        # What the history tells is there before the state that follows from it.
+        kept = [HistoryFile(history), Checkpoint(folder / _STATE), progress]
+        _fit(plan, kept, strategy)
     plan.model.save(folder / "model.keras")
     metrics = measure(plan.model, plan.held_out, "held-out part")
     write_json(folder / "metrics.json", metrics)
@@ -233,16 +222,23 @@ def take_part(plan: Plan, aside: Path | None, strategy: Any) -> dict[str, Any]:
         The metrics, which are those of the chief.
     """
     state = [] if aside is None else [Checkpoint(aside / _STATE, writes=False)]
-    train(
-        plan.model,
-        plan.train,
-        plan.recipe,
-        plan.config["seed"],
-        validation=plan.held_out,
-        callbacks=state,
-        strategy=strategy,
-    )
+    _fit(plan, state, strategy)
     return measure(plan.model, plan.held_out, "held-out part")
+
+
+def _fit(plan: Plan, callbacks: list[Any], strategy: Any) -> None:
+    # Nothing but this is in the scope of the strategy: each variable made there is sent
+    # to all workers, which then have to make it, too.
+    with running(strategy):
+        train(
+            plan.model,
+            plan.train,
+            plan.recipe,
+            plan.config["seed"],
+            validation=plan.held_out,
+            callbacks=callbacks,
+            strategy=strategy,
+        )
 
 
 def train_run(
@@ -291,12 +287,12 @@ def train_run(
     try:
         with running(strategy):
             plan = make_plan(recipe, config, find_groups(recipe, config))
-            if not is_chief(strategy):
-                aside = draft.aside if draft.resumes else None
-                metrics = take_part(plan, aside, strategy)
-            else:
-                with draft as folder:
-                    metrics = fill_run(folder, plan, strategy)
+        if is_chief(strategy):
+            with draft as folder:
+                metrics = fill_run(folder, plan, strategy)
+        else:
+            metrics = take_part(plan, draft.aside if draft.resumes else None, strategy)
+        with running(strategy):
             meet(strategy)
         return out, metrics
     except WorkerLost as error:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from symae_keras.callbacks import NonFiniteGuard
-from symae_keras.data import GroupedData
+from symae_keras.data import GroupedData, batches
 from symae_keras.data.sampler import Sampler
 from symae_keras.errors import InputError, NonFiniteError
 from symae_keras.layers import DenseEncoder
@@ -232,6 +232,16 @@ def test_refuses_a_bad_number() -> None:
 # === In `train` ===
 
 TRAINING = Training(epochs=2, batch_size=4, instances=3, learning_rate=1e-3)
+
+
+def test_any_batch_of_a_dataset_by_itself() -> None:
+    groups = _groups(masked=True)
+    dataset = batches(groups, 4, 3, seed=3, first_epoch=2)
+    for step, batch in enumerate(dataset):
+        keras.tree.map_structure(
+            np.testing.assert_array_equal, dataset.batch_at(2, step), batch
+        )
+    assert step == 2
 
 
 @pytest.mark.jax

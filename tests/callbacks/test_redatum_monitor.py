@@ -14,6 +14,7 @@ from symae_keras.errors import InputError
 from symae_keras.evaluation import leakage, reconstruction_error, redatuming_error
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
+from symae_keras.plotting.model_redatuming import plot_model_redatuming
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +69,31 @@ def test_stopping_early_and_keeping_the_best(groups, tmp_path) -> None:
     assert float(redatuming_error(kept, groups)) == pytest.approx(min(errors), rel=1e-4)
 
 
-def test_values_are_repeated_between_measurements(groups, tmp_path) -> None:
-    """The first and the last epoch are measured, each with a figure."""
-    monitor = RedatumMonitor(groups, every=2, figures=tmp_path / "figures")
+def test_values_are_repeated_between_measurements(groups) -> None:
+    """The first and the last epoch are measured."""
+    monitor = RedatumMonitor(groups, every=2)
     model = _model(groups, run_eagerly=True)
     errors = _fit(model, groups, monitor, epochs=5).history["val_redatuming_error"]
     assert errors[1] != errors[0] and errors[2] == errors[1] != errors[3] != errors[4]
-    names = sorted(file.name for file in (tmp_path / "figures").iterdir())
-    assert names == [f"epoch-000{n}.png" for n in (1, 2, 4, 5)]
+
+
+def test_a_figure_of_each_measurement(groups, tmp_path) -> None:
+    monitor = RedatumMonitor(groups, every=10, figures=tmp_path / "figures")
+    model = _model(groups, run_eagerly=True)
+    _fit(model, groups, monitor, initial_epoch=9, epochs=10)
+    (figure,) = (tmp_path / "figures").iterdir()
+    assert figure.name == "epoch-0010.png" and figure.stat().st_size > 10_000
+
+
+def test_figures_of_images_and_of_pixels_that_are_masked(rng) -> None:
+    x = rng.normal(size=(3, 2, 6, 7, 1)).astype("float32")
+    model = SymAE((6, 7, 1), 2, 2, encoder=DenseEncoder(8, units=()), seed=0)
+    assert len(plot_model_redatuming(model, GroupedData(x)).axes) >= 6
+    x, good = x[..., :2, :, 0].reshape(3, 2, 14), rng.random((3, 2, 14)) < 0.8
+    model = SymAE((14,), 2, 2, encoder=DenseEncoder(8, units=()), seed=0)
+    figure = plot_model_redatuming(model, GroupedData(x, pixel_mask=good))
+    lines = [line.get_ydata() for axes in figure.axes for line in axes.get_lines()]
+    assert any(np.isnan(np.asarray(line, "float64")).any() for line in lines)
 
 
 def test_measured_groups_have_no_redatuming_error(groups) -> None:

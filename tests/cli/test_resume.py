@@ -129,5 +129,6 @@ def test_a_loss_that_is_not_a_number_ends_the_run(symae, recipe, tmp_path):
         recipe.read_text().replace("epochs=2", "epochs=2, learning_rate=1e30")
     )
     code, _, err = symae("train", wild, "--out", tmp_path / "run")
-    assert code == 2 and "The loss became" in err and "learning_rate" in err
+    assert code == 2 and "loss became nan in epoch 1" in err and "learning rate" in err
+    assert err.count("\n") == 1
     assert os.listdir(tmp_path) == ["wild.py"]

@@ -1,0 +1,150 @@
+"""The same training by one process and by several workers, some of which are killed.
+
+`symae train PRESET` in one process, then in two and in three on this machine, each with
+its part of the same batches; every worker must end with the same metrics. Then one of
+two workers, drawn by chance, is killed at a random moment (SIGKILL): the other must end
+within a minute with one sentence, and both, started again with `--resume`, must reach
+the same quality.
+
+    python benchmarks/workers.py --epochs 16
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from common import print_table, write_json
+
+_NUMBER = re.compile(r"(reconstruction|redatuming) error\s+([0-9.]+)")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
+    """One process, or as many workers as asked for."""
+    command = [sys.executable, "-m", "symae_keras.cli", "train", *arguments]
+    environments = [dict(os.environ)]
+    if count > 1:
+        workers = [f"localhost:{port}" for port in free_ports(count)]
+        environments = [
+            {
+                **os.environ,
+                "TF_CONFIG": json.dumps(
+                    {
+                        "cluster": {"worker": workers},
+                        "task": {"type": "worker", "index": index},
+                    }
+                ),
+            }
+            for index in range(count)
+        ]
+    pipe = subprocess.PIPE
+    return [
+        subprocess.Popen(command, env=each, stdout=pipe, stderr=pipe, text=True)
+        for each in environments
+    ]
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> list[dict[str, float]]:
+    """Wait for processes that must succeed; the errors that each printed."""
+    found = []
+    for process in processes:
+        out, error = process.communicate()
+        if process.returncode:
+            raise RuntimeError(error)
+        found.append({name: float(value) for name, value in _NUMBER.findall(out)})
+    return found
+
+
+def kill_one(processes: list[subprocess.Popen[str]], after: float, which: int) -> Any:
+    """Kill a worker; how long the other takes to end, and what it says."""
+    time.sleep(after)
+    processes[which].kill()
+    killed = time.perf_counter()
+    _, error = processes[1 - which].communicate(timeout=300)
+    seconds = time.perf_counter() - killed
+    processes[which].communicate()
+    sentences = [line for line in error.splitlines() if line.startswith("symae:")]
+    return seconds, processes[1 - which].returncode, sentences
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", default="symae_exposures", help="or a recipe")
+    parser.add_argument("--epochs", type=int, default=16, help="default 16")
+    parser.add_argument(
+        "--workers", type=int, nargs="*", default=[1, 2, 3], help="default 1 2 3"
+    )
+    parser.add_argument("--kills", type=int, default=2, help="default 2")
+    parser.add_argument("--seed", type=int, default=0, help="of the times, default 0")
+    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+
+        def arguments(name: str, *more: str) -> list[str]:
+            epochs = ["--epochs", str(options.epochs)]
+            return [options.preset, "--out", str(folder / name), *epochs, *more]
+
+        length = 0.0
+        for count in options.workers:
+            begin = time.perf_counter()
+            metrics = finish(start(count, arguments(f"of{count}")))
+            length = time.perf_counter() - begin
+            rows.append(
+                {
+                    "processes": count,
+                    **metrics[0],
+                    "all the same": all(each == metrics[0] for each in metrics),
+                    "seconds": length,
+                }
+            )
+            print(rows[-1], flush=True)
+        for n in range(options.kills):
+            which, after = draw.randrange(2), draw.uniform(0.2, 0.7) * length
+            killed = start(2, arguments(f"killed{n}"))
+            seconds, code, sentences = kill_one(killed, after, which)
+            metrics = finish(start(2, arguments(f"killed{n}", "--resume")))
+            rows.append(
+                {
+                    "processes": f"2, worker {which} killed after {after:.0f} s",
+                    **metrics[0],
+                    "all the same": metrics[0] == metrics[1],
+                    "other ended after s": seconds,
+                    "exit code": code,
+                }
+            )
+            print(rows[-1], sentences, flush=True)
+    columns = [*rows[0], "other ended after s", "exit code"]
+    print_table(rows, columns)
+    if options.out:
+        write_json(options.out, rows)
+
+
+if __name__ == "__main__":
+    main()
