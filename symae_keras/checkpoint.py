@@ -85,8 +85,7 @@ class Checkpoint(keras.callbacks.Callback):
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
         arrays: dict[str, Any] = {
-            f"{n:06d}": each.numpy()
-            for n, each in enumerate(_variables(self.model))
+            f"{n:06d}": each.numpy() for n, each in enumerate(_variables(self.model))
         }
         arrays[_EPOCHS] = np.array(epoch + 1)
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -44,8 +41,8 @@ __all__ = [
     "even_batch_size",
     "is_chief",
     "make_strategy",
+    "meet",
     "n_workers",
-    "own_folder",
     "per_worker",
     "running",
     "worker_names",
@@ -159,6 +156,9 @@ def running(strategy: tf.distribute.Strategy | None) -> Iterator[None]:
       whole batches and keeps its part, unless they come from `per_worker`.
     - A worker that stops ends training on all others by one clear error.
 
+    Leave it to save: inside, metrics are summed over all workers whenever they are
+    read, so that a chief that saves alone waits for the others.
+
     Args:
         strategy: From `make_strategy`; with `None` nothing is done.
 
@@ -257,27 +257,6 @@ def even_batch_size(
         f"{n_rows} groups in batches of {batch_size} cannot be split over {replicas} "
         "replicas; give more of them or use fewer replicas."
     )
-
-
-@contextlib.contextmanager
-def own_folder(folder: Path, strategy: tf.distribute.Strategy | None) -> Iterator[Path]:
-    """A folder for this worker to write to: the real one for the chief alone.
-
-    Saving sums metrics over all workers, so that all of them have to save at once. The
-    others get a copy of the folder, to resume from, which is removed in the end.
-
-    Args:
-        folder: Where results go.
-        strategy: From `make_strategy`.
-    """
-    if is_chief(strategy):
-        yield folder
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / folder.name
-        if folder.exists():
-            shutil.copytree(folder, copy)
-        yield copy
 
 
 def check_same(value: str, what: str, strategy: tf.distribute.Strategy | None) -> None:

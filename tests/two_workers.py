@@ -20,6 +20,7 @@ from keras import ops
 
 from symae_keras import distribute
 from symae_keras.data import GroupedData, batches
+from symae_keras.errors import InputError
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
 
@@ -114,7 +115,8 @@ def train_case(name: str) -> Result:
     case = CASES[name]
     keras.utils.set_random_seed(0)
     model, x = case.build(), np.concatenate([case.even_data()] * STEPS)
-    case.compile(model)
+    # Alone, steps one by one take less time than a graph of them.
+    case.compile(model, run_eagerly=not tf.distribute.has_strategy())
     history = model.fit(x, x, batch_size=8, shuffle=False, verbose=0).history
     return {"logs": history, "weights": weights(model)}
 
@@ -140,7 +142,13 @@ def main(folder: Path, names: list[str]) -> None:
         "user": train_users_model,
         **{f"case {name}": lambda name=name: train_case(name) for name in names},
     }
+    distribute.check_same("one", "test", strategy)
+    try:
+        distribute.check_same(str(worker), "data", strategy)
+    except InputError as error:
+        refused = str(error)
     results: Result = {
+        "refused": refused,
         "worker": [worker, distribute.n_workers(strategy)],
         "chief": distribute.is_chief(strategy),
         "names": distribute.worker_names(strategy),

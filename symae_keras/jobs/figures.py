@@ -7,17 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from symae_keras.data.groups import Array, GroupedData
+from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
-from symae_keras.evaluation.batching import in_batches, to_numpy
-from symae_keras.plotting import plot_codes, plot_history, plot_redatuming
+from symae_keras.evaluation.batching import in_batches
+from symae_keras.plotting import plot_codes, plot_history, plot_model_redatuming
 
 _log = logging.getLogger("symae_keras")
-
-_EXAMPLES = 3
 
 
 def write_figures(
@@ -57,53 +54,9 @@ def write_figures(
 
 
 def _redatuming(model: Any, groups: GroupedData) -> Figure | None:
-    """The states of the first groups under the nuisances of the next ones."""
-    shape = groups.instance_shape
-    if len(groups) < 2 or len(shape) > 3:
+    if len(groups) < 2 or len(groups.instance_shape) > 3:
         return None
-    state = np.arange(min(_EXAMPLES, len(groups) - 1))
-    group = state + 1
-    first = groups.present.argmax(axis=1)
-    mask = groups.model_mask
-    # Whole groups, of which one instance is drawn: a conditional nuisance encoder reads
-    # an instance with the others of its group.
-    virtual = to_numpy(
-        model.redatum(
-            coherent_from=groups.x[state],
-            nuisance_from=groups.x[group],
-            coherent_mask=None if mask is None else mask[state],
-            nuisance_mask=None if mask is None else mask[group],
-        )
-    )[np.arange(len(state)), first[group]]
-    truth = None
-    if groups.render is not None:
-        truth = groups.virtual(state, group, first[group])
-    seen_at, under_at = (state, first[state]), (group, first[group])
-    x = groups.x
-    if groups.masks == 2:
-        x = np.where(groups.good_pixels, x, np.nan)  # gaps in the lines
-    arrays = [x[seen_at], x[under_at], virtual, truth]
-    seen, under, made, exact = (None if a is None else _drawable(a) for a in arrays)
-    images = len(shape) == 3
-    label = "intensity" if images else "value of channel 0"
-    return plot_redatuming(
-        seen,
-        under,
-        made,
-        exact,
-        axis=None if images else groups.axis,
-        axis_label=groups.axis_label,
-        value_label="value" if len(shape) == 1 else label,
-    )
-
-
-def _drawable(instances: Array) -> Array:
-    """Spectra without channels, images with one or three of them."""
-    if instances.ndim == 3:
-        return instances[..., 0]
-    if instances.ndim == 4 and instances.shape[-1] not in (1, 3):
-        return instances[..., :1]
-    return instances
+    return plot_model_redatuming(model, groups)
 
 
 def _codes(model: Any, groups: GroupedData) -> Figure | None:

@@ -99,6 +99,7 @@ def run_config(
         "batch_size": recipe.batch_size,
         "instances": recipe.instances,
         "learning_rate": recipe.learning_rate,
+        "clip_norm": recipe.clip_norm,
         "train_fraction": _TRAIN_FRACTION,
     }
 

@@ -41,8 +41,7 @@ class AdversarialAutoencoder(PriorMatchingAutoencoder):
         discriminator_units: Sizes of the hidden layers of the discriminator. Defaults
             to `(64, 64)`.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance.
-            Defaults to `None`.
+            its mean and variance. Defaults to `None`.
         seed: Integer seed of the draws from the prior, or `None`.
 
     Call arguments:

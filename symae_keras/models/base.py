@@ -130,8 +130,13 @@ class AutoencoderBase(keras.Model):
         return ops.cast(x, self._data_dtype) * scale + mean
 
     def _mean_and_scale(self) -> tuple[Tensor, Tensor]:
-        """What a `keras.layers.Normalization` takes off and divides by."""
+        """What the normalisation takes off and divides by."""
         layer: Any = self.normalization
+        if isinstance(layer, Standardization):
+            return tuple(
+                ops.convert_to_tensor(each, self._data_dtype)
+                for each in (layer.mean, layer.scale)
+            )
         mean, variance = (
             ops.cast(each, self._data_dtype) for each in (layer.mean, layer.variance)
         )

@@ -47,8 +47,7 @@ class DenoisingAutoencoder(InstanceAutoencoder):
             `symae_keras.layers.GaussianCorruption(stddev=0.4)`. It acts on data units,
             before any normalisation.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance.
-            Defaults to `None`.
+            its mean and variance. Defaults to `None`.
         seed: Integer seed of a corruption given by name, or `None`.
 
     Call arguments:

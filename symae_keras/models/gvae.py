@@ -28,8 +28,7 @@ class GVAE(MLVAE):
             instance. `None` (default) mirrors the encoder.
         kl_weight: Weight of both divergences. Defaults to 0.001.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance.
-            Defaults to `None`.
+            its mean and variance. Defaults to `None`.
         seed: Integer seed of the sampled codes, or `None`.
 
     Reference:

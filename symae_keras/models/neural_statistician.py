@@ -44,8 +44,7 @@ class NeuralStatistician(SymAE):
             anneal it. Defaults to 0.001; chosen for losses that are relative to the
             variance of the data and averaged over pixels.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance.
-            Defaults to `None`.
+            its mean and variance. Defaults to `None`.
         seed: Integer seed of the sampled codes, or `None`.
 
     Call arguments:

@@ -49,8 +49,7 @@ class SparseAutoencoder(InstanceAutoencoder):
         target_rate: Mean of a number of the code under `"kl"`. Defaults to 0.05.
         n_active: How many numbers of the code `"top_k"` keeps. Defaults to 8.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance.
-            Defaults to `None`.
+            its mean and variance. Defaults to `None`.
         seed: Integer or `None`, as all models take it; nothing here is random.
 
     Call arguments:

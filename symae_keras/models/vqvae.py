@@ -44,8 +44,7 @@ class VQVAE(InstanceAutoencoder):
             other in one axis, or as they are where `n_latents` is `None`. `None`
             (default) mirrors the encoder.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance.
-            Defaults to `None`.
+            its mean and variance. Defaults to `None`.
         seed: Integer or `None`, as all models take it; nothing here is random.
 
     Call arguments:

@@ -34,8 +34,7 @@ class WassersteinAutoencoder(PriorMatchingAutoencoder):
         mmd_weight: Weight of the discrepancy. Defaults to 0.1; chosen for losses that
             are a mean over pixels, such as `"mse"`, and data with a variance near 1.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance.
-            Defaults to `None`.
+            its mean and variance. Defaults to `None`.
         seed: Integer seed of the draws from the prior, or `None`.
 
     Call arguments:

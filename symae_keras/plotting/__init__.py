@@ -9,6 +9,7 @@ from symae_keras.plotting.codes import plot_codes
 from symae_keras.plotting.dictionary import plot_dictionary
 from symae_keras.plotting.history import plot_history
 from symae_keras.plotting.instances import plot_error_over_instances
+from symae_keras.plotting.model_redatuming import plot_model_redatuming
 from symae_keras.plotting.redatuming import plot_redatuming
 from symae_keras.plotting.redatuming_grid import plot_redatuming_grid
 from symae_keras.plotting.trade_off import plot_trade_off
@@ -18,6 +19,7 @@ __all__ = [
     "plot_dictionary",
     "plot_error_over_instances",
     "plot_history",
+    "plot_model_redatuming",
     "plot_redatuming",
     "plot_redatuming_grid",
     "plot_trade_off",

@@ -8,6 +8,7 @@ import pytest
 from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
 
+from symae_keras.layers import Standardization
 from symae_keras.models import LinearAutoencoder
 
 PIXELS, COMPONENTS = 30, 4
@@ -29,9 +30,7 @@ def test_finds_the_principal_components(rng, tied, mean, normalized) -> None:
     x = _data(rng, mean)
     normalization = None
     if normalized:  # as the class proposes
-        normalization = keras.layers.Normalization(
-            mean=x.mean(axis=0), variance=np.full(x.shape[1], x.var())
-        )
+        normalization = Standardization.of(x)
     model = LinearAutoencoder((PIXELS,), COMPONENTS, tied, normalization)
     rate = keras.optimizers.schedules.CosineDecay(3e-2, decay_steps=2000)
     model.compile(keras.optimizers.Adam(rate), "mse", steps_per_execution=500)
