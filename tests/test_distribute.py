@@ -280,10 +280,11 @@ with distribute.running(strategy):
     parts, steps = distribute.per_worker(dataset)
     model.fit(parts, steps_per_epoch=steps, epochs=2, shuffle=False, verbose=0)
     results["per worker"] = list(seen)
-    try:
+try:
+    with distribute.running(strategy):
         model.evaluate(batches(groups(31), 10, 2), verbose=0)
-    except InputError as error:
-        results["short"] = str(error)
+except InputError as error:
+    results["short"] = str(error)
 with strategy.scope():
     model = witness()
     try:
@@ -349,27 +350,27 @@ def _free_ports(count: int) -> list[int]:
 class Pair:
     """What two workers found, and how one of them ended when the other was killed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def run(self, folder: Path) -> None:
         self.addresses = [f"127.0.0.1:{port}" for port in _free_ports(2)]
         script = Path(__file__).with_name("two_workers.py")
-        self.processes = [
-            subprocess.Popen(
-                [sys.executable, script, folder, *CASES],
-                env={
-                    **os.environ,
-                    "PYTHONPATH": str(Path(symae_keras.__file__).parents[1]),
-                    "TF_CONFIG": json.dumps(
-                        {
-                            "cluster": {"worker": self.addresses},
-                            "task": {"type": "worker", "index": index},
-                        }
-                    ),
-                },
-                stdout=subprocess.DEVNULL,
-                stderr=(folder / f"{index}.txt").open("w"),
-            )
-            for index in range(2)
-        ]
+        for index in range(2):
+            task = {"type": "worker", "index": index}
+            config = {"cluster": {"worker": self.addresses}, "task": task}
+            with (folder / f"{index}.txt").open("w") as said:
+                process = subprocess.Popen(
+                    [sys.executable, script, folder, *CASES],
+                    env={
+                        **os.environ,
+                        "PYTHONPATH": str(Path(symae_keras.__file__).parents[1]),
+                        "TF_CONFIG": json.dumps(config),
+                    },
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                )
+            self.processes.append(process)
         files = [folder / f"{index}.json" for index in range(2)]
         patience = time.monotonic() + 600
         while not all(file.exists() for file in files):
@@ -387,9 +388,9 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair(tf, tmp_path_factory) -> Iterator[Pair]:
-    made = Pair.__new__(Pair)
+    made = Pair()
     try:
-        made.__init__(tmp_path_factory.mktemp("workers"))
+        made.run(tmp_path_factory.mktemp("workers"))
         yield made
     finally:
         for process in made.processes:

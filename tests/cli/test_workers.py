@@ -1,0 +1,54 @@
+"""Training by two workers on this machine, from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def test_two_workers_make_one_run(recipe, tmp_path, tf):
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    out = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "symae_keras.cli", "train", str(recipe)),
+        *("--out", str(out), "--strategy", "multiworker"),
+    ]
+    workers = [
+        subprocess.Popen(
+            command,
+            env={
+                **os.environ,
+                "TF_CONFIG": json.dumps(
+                    {
+                        "cluster": {"worker": addresses},
+                        "task": {"type": "worker", "index": index},
+                    }
+                ),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    ends = [each.communicate(timeout=300) for each in workers]
+    assert [each.returncode for each in workers] == [0, 0], ends
+    # Both print the same metrics, and the chief alone has told how it was getting on.
+    assert ends[0][0] == ends[1][0] and "redatuming error" in ends[0][0]
+    assert "epoch 2/2" in ends[0][1] and "epoch" not in ends[1][1]
+    assert [each.name for each in tmp_path.iterdir()] == ["run"]
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["groups"] == 22
