@@ -7,13 +7,14 @@ Two tables:
   machine. A ratio is steps a second over those without a strategy, timed in turn in the
   same process: the median over the turns, beside the lowest and the highest. With one
   replica it tells what the strategy itself costs, with two the speed-up, whose best is
-  2. A replica is a GPU, or on a machine without any a core: each process gets one thread
-  for an operation.
+  2. A replica is a GPU, or a core on a machine without any: each process then gets one
+  thread for an operation.
 - on paper, for every preset: the bytes that replicas sum in a step (4 for each
-  parameter) beside the floating-point operations of a replica, counted from the shapes
-  that go through its layers. A ring sends nearly twice those bytes, whatever the number
-  of replicas. Where a network moves as many bytes a second as the bytes of a row, at a
-  device's rate of operations, sending takes as long as computing.
+  parameter) beside the floating-point operations of the step, counted from the shapes
+  that go through its layers. Two replicas that compute 1 TFLOP/s each spend as much
+  time on sending as on computing in a network of as many GB/s as the last column says,
+  and n replicas in one n - 1 times as fast, since a ring sends the bytes of each nearly
+  twice and every replica computes an n-th.
 
     python benchmarks/scaling.py --out scaling.json
 """
@@ -87,7 +88,7 @@ def forward_operations(model: keras.Model, x: Any) -> int:
     return counted
 
 
-def on_paper(preset: str, replicas: int) -> dict[str, Any]:
+def on_paper(preset: str) -> dict[str, Any]:
     """What one step of a preset computes and sends, at its own batch size."""
     recipe = load_recipe(preset).recipe
     if recipe.data is None:
@@ -104,7 +105,7 @@ def on_paper(preset: str, replicas: int) -> dict[str, Any]:
         "parameters": parameters,
         "MB a step": 4 * parameters / 1e6,
         "GFLOP a step": step / 1e9,
-        f"bytes a kFLOP of {replicas} replicas": 4e3 * parameters * replicas / step,
+        "GB/s a TFLOP/s": 4e3 * parameters / (step / 2),
     }
 
 
@@ -129,13 +130,13 @@ def training(arguments: argparse.Namespace, strategy: Any) -> Timed:
     with running(strategy):
         model, x = model_and_batch(arguments.preset, arguments.batch)
     data = tf.data.Dataset.from_tensors((x, x)).repeat()
-    steps = arguments.steps
+    steps: int = arguments.steps
 
     def take() -> float:
         with running(strategy):
             start = time.perf_counter()
             model.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0)
-            return (time.perf_counter() - start) / steps
+        return (time.perf_counter() - start) / steps
 
     return take
 
@@ -211,6 +212,7 @@ def run_child(kind: str, arguments: argparse.Namespace, count: int) -> list[Any]
             task = {"type": "worker", "index": index}
             config = {"cluster": {"worker": workers}, "task": task}
             environment["TF_CONFIG"] = json.dumps(config)
+            environment["CUDA_VISIBLE_DEVICES"] = str(index)  # one GPU each, if any
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, text=True
         )
@@ -244,7 +246,7 @@ def main() -> None:
         print(json.dumps(children[arguments.child](arguments)))
         return
 
-    paper = [on_paper(preset, replicas=2) for preset in preset_names()]
+    paper = [on_paper(preset) for preset in preset_names()]
     print_table(paper, list(paper[0]))
     rows = run_child("devices", arguments, 1) + run_child("workers", arguments, 2)
     print_table(rows, COLUMNS)

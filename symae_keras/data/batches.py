@@ -110,15 +110,15 @@ def batches(
     classes = None if balance is None else groups.classes(balance)
     sampler = Sampler(groups.present, batch_size, instances, seed, shuffle, classes)
     _check_shard(sampler, *shard)
-    mean_weight = groups.mean_weight
+    masks, mean_weight = groups.masks, groups.mean_weight
 
     def make(epoch: Any, step: Any) -> list[Array]:
         draw = _part(sampler.draw(int(epoch), int(step)), *shard)
         x, good, weights = groups.gather(draw.group, draw.place)
-        if groups.masks == 0:
+        if masks == 0:
             return [x]
         x = np.where(good, x, np.float32(0))
-        mask = draw.present if groups.masks == 1 else np.broadcast_to(good, x.shape)
+        mask = draw.present if masks == 1 else np.broadcast_to(good, x.shape)
         if mean_weight is None or weights is None:
             return [x, mask]
         return [x, mask, np.where(good, weights, 0) / np.float32(mean_weight)]
@@ -127,9 +127,9 @@ def batches(
 
     least, most = sampler.bounds or (groups.present.shape[1],) * 2
     pixels = (None, least if least == most else None, *groups.instance_shape)
-    shapes = [pixels, pixels[:2] if groups.masks == 1 else pixels, pixels]
+    shapes = [pixels, pixels[:2] if masks == 1 else pixels, pixels]
     given = [tf.float32, tf.bool, tf.float32]
-    count = 1 + (groups.masks > 0) + (mean_weight is not None)
+    count = 1 + (masks > 0) + (mean_weight is not None)
 
     def load(epoch: Any, step: Any) -> Any:
         arrays = tf.numpy_function(make, [epoch, step], given[:count])

@@ -72,13 +72,25 @@ class Shards:
         }
         self._counts = join.pop("counts")
         self._crc = join.pop("crc32")
-        self.ids: Array | None = join.pop("ids", None)
+        self._ids: Array | None = join.pop("ids", None)
         self._metadata = join
         self._shard = np.repeat(np.arange(len(parts)), [len(p["crc32"]) for p in parts])
         starts = [self.layout.offsets(each["counts"])[:-1] for each in parts]
         self._start = np.concatenate(starts)
-        self._chosen = np.arange(len(self._counts))
         self._files = _OpenFiles()
+        self._choose(np.arange(len(self._counts)))
+
+    def _choose(self, chosen: Array) -> None:
+        """Select groups; what batches ask for again and again is computed once."""
+        self._chosen = chosen
+        #: Instances of each group, `(groups,)`.
+        self.counts: Array = self._counts[chosen]
+        #: Instances of the largest group.
+        self.n_instances = int(self.counts.max(initial=0))
+        #: 0 where nothing is masked, 1 where instances are, 2 where pixels are.
+        self.masks = 2
+        if not (self.layout.pixel_mask or self.layout.weights):
+            self.masks = int((self.counts < self.n_instances).any())
 
     def __repr__(self) -> str:
         least, most = self.counts.min(initial=self.n_instances), self.n_instances
@@ -100,14 +112,9 @@ class Shards:
         return len(self)
 
     @property
-    def counts(self) -> Array:
-        """Instances of each group, `(groups,)`."""
-        return self._counts[self._chosen]
-
-    @property
-    def n_instances(self) -> int:
-        """Instances of the largest group."""
-        return int(self.counts.max(initial=0))
+    def ids(self) -> Array | None:
+        """The name of each group, `(groups,)`, if they have names."""
+        return None if self._ids is None else self._ids[self._chosen]
 
     @property
     def instance_shape(self) -> tuple[int, ...]:
@@ -118,13 +125,6 @@ class Shards:
     def present(self) -> Array:
         """True = present, `(groups, instances)`; padding comes last."""
         return np.arange(self.n_instances) < self.counts[:, None]
-
-    @property
-    def masks(self) -> int:
-        """0 where nothing is masked, 1 where instances are, 2 where pixels are."""
-        if self.layout.pixel_mask or self.layout.weights:
-            return 2
-        return 0 if (self.counts == self.n_instances).all() else 1
 
     @property
     def mean_weight(self) -> float | None:
@@ -164,7 +164,7 @@ class Shards:
             index = [range(len(self))[index]]
         part = object.__new__(type(self))
         part.__dict__ |= self.__dict__
-        part._chosen = self._chosen[index]
+        part._choose(self._chosen[index])
         return part
 
     def split(
@@ -176,7 +176,7 @@ class Shards:
         """Split by state as `GroupedData.split` does; nothing is read."""
         if stratify is not None:
             stratify = self.classes(stratify)
-        names = np.arange(len(self)) if self.ids is None else self.ids[self._chosen]
+        names = np.arange(len(self)) if self.ids is None else self.ids
         first = split_names(names, train, seed, stratify)
         return self[first], self[~first]
 
@@ -222,7 +222,7 @@ class Shards:
         return GroupedData(
             padded["x"],
             mask=mask,
-            ids=None if self.ids is None else self.ids[self._chosen],
+            ids=self.ids,
             pixel_mask=padded.get("pixel_mask"),
             weights=padded.get("weights"),
             group_metadata=self.group_metadata,
