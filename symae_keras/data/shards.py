@@ -60,7 +60,7 @@ class Shards:
             manifest["weights"],
         )
         self.axis_label: str = manifest["axis_label"]
-        self._names = [each["file"] for each in manifest["shards"]]
+        self._paths = [str(self.folder / each["file"]) for each in manifest["shards"]]
         parts = [
             _read_index(self.folder, shard, self.layout) for shard in manifest["shards"]
         ]
@@ -95,7 +95,7 @@ class Shards:
     def __repr__(self) -> str:
         least, most = self.counts.min(initial=self.n_instances), self.n_instances
         sizes = f"{most}" if least == most else f"{least} to {most}"
-        files = len(self._names)
+        files = len(self._paths)
         return (
             f"{len(self)} groups of {sizes} instances of shape {self.instance_shape} "
             f"in {files} file{'s' * (files != 1)}"
@@ -254,22 +254,19 @@ class Shards:
 
     def _read(self, group: int) -> dict[str, Array]:
         """The record of a group, all of its instances."""
-        shard = int(self._shard[group])
+        path = self._paths[self._shard[group]]
         count = int(self._counts[group])
         size = count * self.layout.instance_bytes
         try:
-            record = self._files.read(
-                self.folder / self._names[shard], size, int(self._start[group])
-            )
+            record = self._files.read(path, size, int(self._start[group]))
         except OSError as error:
             raise InputError(
-                f"{self.folder / self._names[shard]} cannot be read: "
-                f"{error.strerror or error}."
+                f"{path} cannot be read: {error.strerror or error}."
             ) from None
         if len(record) != size or zlib.crc32(record) != self._crc[group]:
             raise InputError(
-                f"{self.folder / self._names[shard]} is damaged at group {group}: its "
-                "checksum does not fit; convert the data again."
+                f"{path} is damaged at group {group}: its checksum does not fit; "
+                "convert the data again."
             )
         return self.layout.unpack(record, count)
 
@@ -281,10 +278,10 @@ class _OpenFiles:
     """
 
     def __init__(self) -> None:
-        self._open: OrderedDict[Path, int] = OrderedDict()
+        self._open: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, path: Path, size: int, start: int) -> bytes:
+    def read(self, path: str, size: int, start: int) -> bytes:
         """Some bytes of a file."""
         # Or another thread could close the file before it is read.
         with self._lock:

@@ -16,6 +16,7 @@ from symae_keras.checkpoint import Checkpoint
 from symae_keras.data import GroupedData, Shards, check
 from symae_keras.distribute import (
     WorkerLost,
+    check_same,
     is_chief,
     make_strategy,
     meet,
@@ -34,8 +35,6 @@ from symae_keras.training import Recipe, data_variance, train
 _TRAIN_FRACTION: Final = 0.8
 #: Where the state of an interrupted run is.
 _STATE: Final = f"{CHECKPOINT}/state.npz"
-#: What must be the same for a run to be gone on with.
-_IDENTITY: Final = ("recipe", "data", "seed", "epochs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,7 +284,10 @@ def train_run(
         _refuse_other(draft.aside, config)
     # All workers have looked at the folder before any goes on, and the chief writes.
     strategy = make_strategy(strategy_name)
+    state = draft.aside / _STATE
+    kept = file_hash(state) if draft.resumes and state.is_file() else None
     try:
+        check_same(f"{_identity(config)} {kept}", "settings or checkpoint", strategy)
         with running(strategy):
             plan = make_plan(recipe, config, find_groups(recipe, config))
         if is_chief(strategy):
@@ -312,16 +314,23 @@ def _refuse_other(folder: Path, config: dict[str, Any]) -> None:
     """Refuse to go on with a run that was started otherwise."""
     if not (folder / "config.json").exists():
         return  # killed before it began
-    there = read_config(folder)
-    for name in _IDENTITY:
-        old, new = there.get(name), config[name]
-        if name in ("recipe", "data"):
-            # The same file in another place, or under another name, is the same.
-            both = ([each["sha256"], each.get("group")] for each in (there[name], new))
-            old, new = both
+    there, here = _identity(read_config(folder)), _identity(config)
+    for name, new in here.items():
+        old = there[name]
         if old != new:
             how = f"{old}, not {new}" if name in ("seed", "epochs") else "another"
             raise InputError(
                 f"{folder} was started with other settings ({name}: {how}), so it "
                 "cannot be resumed with these; choose another --out."
             )
+
+
+def _identity(config: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same for a run to be gone on with, and for all workers."""
+    return {
+        # The same file in another place, or under another name, is the same.
+        "recipe": config["recipe"]["sha256"],
+        "data": [config["data"]["sha256"], config["data"].get("group")],
+        "seed": config["seed"],
+        "epochs": config.get("epochs"),
+    }
