@@ -2,8 +2,8 @@
 
 Each run trains a small SymAE with noise on its nuisance codes on simulated exposures
 through the command line, is killed (SIGKILL) at a random moment, from before the first
-epoch to the writing of figures, and goes on with `--resume`. Its weights at the end are
-compared with those of a run that nobody touched.
+epoch to the writing of figures after the last, and goes on with `--resume`. Its weights
+at the end are compared with those of a run that nobody touched.
 
     python benchmarks/kills.py --runs 20
 """
@@ -24,6 +24,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from common import print_table, write_json
+
+EPOCHS = 40
 
 RECIPE = '''"""A small SymAE.
 
@@ -54,8 +56,8 @@ def model(groups, seed):
     )
 
 
-RECIPE = Recipe(model=model, data=data, epochs=40, instances=4)
-'''
+RECIPE = Recipe(model=model, data=data, epochs=EPOCHS, instances=4)
+'''.replace("EPOCHS", str(EPOCHS))
 
 
 def start(recipe: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
@@ -85,18 +87,27 @@ def weights(out: Path) -> list[Any]:
     return list(model.get_weights())
 
 
-def one_run(recipe: Path, out: Path, after: float) -> dict[str, Any]:
-    """Kill a run after some seconds, go on with it, and tell how far it was."""
+def epochs_done(aside: Path) -> int:
+    """Epochs in the history of an unfinished run."""
+    history = aside / "history.csv"
+    try:
+        return max(len(history.read_text().splitlines()) - 1, 0)
+    except FileNotFoundError:
+        return 0
+
+
+def one_run(recipe: Path, out: Path, epoch: int, more: float) -> dict[str, Any]:
+    """Kill a run some time after an epoch, go on with it, and tell how far it was."""
     process = start(recipe, out)
-    time.sleep(after)
+    aside = out.with_name(out.name + ".partial")
+    while process.poll() is None and epochs_done(aside) < epoch:
+        time.sleep(0.005)
+    time.sleep(more)
     process.kill()
     process.communicate()
-    aside = out.with_name(out.name + ".partial")
-    history = aside / "history.csv"
-    done = max(len(history.read_text().splitlines()) - 1, 0) if history.exists() else 0
-    state = "finished" if out.exists() else f"{done} epochs"
+    state = "finished" if out.exists() else f"{epochs_done(aside)} epochs"
     finish(start(recipe, out, "--resume"))
-    return {"killed after s": after, "state then": state}
+    return {"killed after epoch": epoch, "and s": more, "state then": state}
 
 
 def main() -> None:
@@ -114,13 +125,12 @@ def main() -> None:
         folder = Path(temporary)
         recipe = folder / "recipe.py"
         recipe.write_text(RECIPE)
-        begin = time.perf_counter()
         finish(start(recipe, folder / "alone"))
-        length = time.perf_counter() - begin
         expected = weights(folder / "alone")
         for n in range(options.runs):
             out = folder / f"run{n}"
-            row = one_run(recipe, out, draw.uniform(0.0, length))
+            epoch, more = draw.randint(0, EPOCHS), draw.uniform(0.0, 0.3)
+            row = one_run(recipe, out, epoch, more)
             differences = [
                 float(np.abs(one - other).max())
                 for one, other in zip(weights(out), expected, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ class Checkpoint(keras.callbacks.Callback):
             does.
     """
 
-    def __init__(self, path: Path, writes: bool = True) -> None:
+    def __init__(self, path: str | PathLike[str], writes: bool = True) -> None:
         super().__init__()
-        self.path = path
+        self.path = Path(path)
         self.writes = writes
 
     def restore(self, model: keras.Model) -> int:

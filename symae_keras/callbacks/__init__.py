@@ -1,6 +1,7 @@
 """Callbacks for `fit`: schedules, a guard against NaN, logs, errors on the way.
 
-They go together with those of Keras. For TensorBoard, with all loss terms as scalars:
+They go together with those of Keras. For TensorBoard, with all loss terms as scalars
+(`pip install "symae_keras[tensorboard]"`):
 
     tensorboard = keras.callbacks.TensorBoard("logs")
     model.fit(dataset, epochs=32, callbacks=[monitor, tensorboard])
