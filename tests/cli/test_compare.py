@@ -16,9 +16,9 @@ def _small(monkeypatch):
     """Few stars and one epoch."""
     of_a_file = compare._data
 
-    def data(file, quick):
+    def data(file, group, quick):
         if file is not None:
-            return of_a_file(file, quick)
+            return of_a_file(file, group, quick)
         groups = simulate_exposures(n_states=60, n_instances=3, seed=0)
         return groups[:40], groups[40:]
 
