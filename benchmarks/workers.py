@@ -1,22 +1,26 @@
 """The same training by one process and by several workers, some of which are killed.
 
 `symae train PRESET` in one process, then in two and in three on this machine, each with
-its part of the same batches; every worker must end with the same metrics. Then one of
-two workers, drawn by chance, is killed at a random moment (SIGKILL): the other must end
+its part of the same batches; every worker must end with the same metrics. Workers draw
+other noise than one process does, so that their errors are compared over several seeds,
+each of which is a set of stars, first weights and noise of its own. Then one of two
+workers, drawn by chance, is killed at a random moment (SIGKILL): the other must end
 within a minute with one sentence, and both, started again with `--resume`, must reach
 the same quality.
 
-    python benchmarks/workers.py --epochs 16
+    python benchmarks/workers.py --epochs 6 --seeds 5
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -88,6 +92,29 @@ def kill_one(processes: list[subprocess.Popen[str]], after: float, which: int) -
     return seconds, processes[1 - which].returncode, sentences
 
 
+def over_one_process(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Redatuming errors of workers as ratios to one process with the same seed."""
+    errors = {(row["processes"], row["seed"]): row["redatuming"] for row in rows}
+    found = []
+    for count in dict.fromkeys(count for count, _ in errors if count > 1):
+        ratios = [
+            error / errors[1, seed]
+            for (workers, seed), error in errors.items()
+            if workers == count and (1, seed) in errors
+        ]
+        if ratios:
+            found.append(
+                {
+                    "processes": count,
+                    "seeds": len(ratios),
+                    "error over one process": statistics.median(ratios),
+                    "lowest": min(ratios),
+                    "highest": max(ratios),
+                }
+            )
+    return found
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(
@@ -98,6 +125,7 @@ def main() -> None:
     parser.add_argument(
         "--workers", type=int, nargs="*", default=[1, 2, 3], help="default 1 2 3"
     )
+    parser.add_argument("--seeds", type=int, default=1, help="trainings, default 1")
     parser.add_argument("--kills", type=int, default=2, help="default 2")
     parser.add_argument("--seed", type=int, default=0, help="of the times, default 0")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
@@ -112,19 +140,22 @@ def main() -> None:
             return [options.preset, "--out", str(folder / name), *epochs, *more]
 
         length = 0.0
-        for count in options.workers:
+        for seed, count in itertools.product(range(options.seeds), options.workers):
             begin = time.perf_counter()
-            metrics = finish(start(count, arguments(f"of{count}")))
+            more = arguments(f"of{count}-seed{seed}", "--seed", str(seed))
+            metrics = finish(start(count, more))
             length = time.perf_counter() - begin
             rows.append(
                 {
                     "processes": count,
+                    "seed": seed,
                     **metrics[0],
                     "all the same": all(each == metrics[0] for each in metrics),
                     "seconds": length,
                 }
             )
             print(rows[-1], flush=True)
+        ratios = over_one_process(rows)
         for n in range(options.kills):
             which, after = draw.randrange(2), draw.uniform(0.2, 0.7) * length
             killed = start(2, arguments(f"killed{n}"))
@@ -142,8 +173,10 @@ def main() -> None:
             print(rows[-1], sentences, flush=True)
     columns = [*rows[0], "other ended after s", "exit code"]
     print_table(rows, columns)
+    if ratios:
+        print_table(ratios, list(ratios[0]))
     if options.out:
-        write_json(options.out, rows)
+        write_json(options.out, {"runs": rows, "over one process": ratios})
 
 
 if __name__ == "__main__":
