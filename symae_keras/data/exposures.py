@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData, Parameters, check_counts
+from symae_keras.errors import InputError
 
 N_PIXELS: Final = 256
 SNR: Final = 100.0
@@ -16,7 +17,8 @@ ENTANGLED_SLOPE: Final = 0.4
 #: Standard deviation of the blaze's slope, which mimics the star's.
 BLAZE_SLOPE: Final = 0.15
 TELLURIC_WIDTH: Final = 0.006
-_ROWS_AT_ONCE: Final = 2048
+# Bounds the memory that rendering takes, whatever the number of pixels.
+_PIXELS_AT_ONCE: Final = 2048 * N_PIXELS
 
 # The line lists are part of the benchmark, so their seed is not an argument.
 _lines = np.random.default_rng(210802537)
@@ -26,9 +28,16 @@ _STAR_STRENGTH: Final = _lines.uniform(0.2, 1.0, 30)
 _TELLURIC_CENTRE: Final = _lines.uniform(-0.95, 0.95, 20)
 _TELLURIC_SPECIES: Final = _lines.integers(0, 2, 20)
 _TELLURIC_STRENGTH: Final = _lines.uniform(0.2, 1.0, 20)
+_STAR_EXCITATION: Final = _lines.uniform(-1.0, 1.0, 30)
 del _lines
 
-AXIS: Final = np.linspace(-1.0, 1.0, N_PIXELS)
+
+def exposures_axis(n_pixels: int = N_PIXELS) -> Array:
+    """The normalised wavelength x of every pixel."""
+    return np.linspace(-1.0, 1.0, n_pixels)
+
+
+AXIS: Final = exposures_axis()
 
 
 def _gaussians(x: Array, centre: Array, width: Array) -> Array:
@@ -36,43 +45,63 @@ def _gaussians(x: Array, centre: Array, width: Array) -> Array:
     return np.exp(-0.5 * ((x[:, None, :] - centre[:, None]) / width) ** 2)
 
 
-def _render_rows(slope: float, state: Parameters, nuisance: Parameters) -> Array:
+def _render_rows(
+    slope: float,
+    excitation: float,
+    axis: Array,
+    state: Parameters,
+    nuisance: Parameters,
+) -> Array:
     velocity = nuisance["velocity"][:, None]
-    rest = AXIS - velocity
+    temperature = state["temperature"][:, None]
+    rest = axis - velocity
     depth = state["abundance"][:, _STAR_SPECIES] * _STAR_STRENGTH
+    depth = depth * np.exp(excitation * temperature * _STAR_EXCITATION)
     width = state["line_width"][:, None, None]
     stellar = np.einsum("rl,rlp->rp", depth, _gaussians(rest, _STAR_CENTRE, width))
-    star = np.exp(slope * state["temperature"][:, None] * rest - stellar)
+    star = np.exp(slope * temperature * rest - stellar)
 
-    bands = np.exp(-0.5 * ((AXIS - _TELLURIC_CENTRE[:, None]) / TELLURIC_WIDTH) ** 2)
+    bands = np.exp(-0.5 * ((axis - _TELLURIC_CENTRE[:, None]) / TELLURIC_WIDTH) ** 2)
     amounts = np.stack([nuisance["water"], nuisance["oxygen"]], axis=-1)
     telluric = np.exp(-(amounts[:, _TELLURIC_SPECIES] * _TELLURIC_STRENGTH) @ bands)
 
     blaze = (
         1.0
-        + nuisance["slope"][:, None] * AXIS
-        + nuisance["curvature"][:, None] * (AXIS**2 - 1.0 / 3.0)
+        + nuisance["slope"][:, None] * axis
+        + nuisance["curvature"][:, None] * (axis**2 - 1.0 / 3.0)
     )
     return np.asarray(star * telluric * blaze)
 
 
-def render_exposures(slope: float, state: Parameters, nuisance: Parameters) -> Array:
+def render_exposures(
+    slope: float,
+    state: Parameters,
+    nuisance: Parameters,
+    excitation: float = 0.0,
+    n_pixels: int = N_PIXELS,
+) -> Array:
     """Noiseless spectra from parameters; rows are rendered in chunks to bound memory.
 
     Args:
         slope: Continuum slope of a star per unit of temperature.
         state: `temperature (n,)`, `abundance (n, 4)`, `line_width (n,)`.
         nuisance: `water`, `oxygen`, `slope`, `curvature`, `velocity`, each `(n,)`.
+        excitation: See `simulate_exposures`.
+        n_pixels: Pixels of a spectrum.
 
     Returns:
-        float32 array `(n, 256)`.
+        float32 array `(n, n_pixels)`.
     """
+    axis = exposures_axis(n_pixels)
     rows = len(state["temperature"])
-    out = np.empty((rows, N_PIXELS), "float32")
-    for start in range(0, rows, _ROWS_AT_ONCE):
-        part = slice(start, start + _ROWS_AT_ONCE)
+    out = np.empty((rows, n_pixels), "float32")
+    step = max(1, _PIXELS_AT_ONCE // n_pixels)
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
         out[part] = _render_rows(
             slope,
+            excitation,
+            axis,
             {k: v[part] for k, v in state.items()},
             {k: v[part] for k, v in nuisance.items()},
         )
@@ -84,6 +113,8 @@ def simulate_exposures(
     n_instances: int = 16,
     seed: int = 0,
     entangled: bool = True,
+    n_pixels: int = N_PIXELS,
+    excitation: float = 0.0,
 ) -> GroupedData:
     """Simulate repeated exposures of stars: the project's benchmark for spectra.
 
@@ -101,18 +132,26 @@ def simulate_exposures(
     benchmark is *entangled*. With `entangled=False` the factor 0.4 is 0 and every
     exposure identifies its own nuisance.
 
+    The benchmark itself has 256 pixels and lines that do not know the temperature, the
+    defaults. As in real stars, some lines can grow with the temperature while others
+    fade: the depth of line `l` is multiplied by `exp(excitation * e_l * T)`, with
+    `e_l ~ U(-1, 1)`, always the same. Then one exposure tells the temperature.
+
     Args:
         n_states: Number of stars (groups), at least 1.
         n_instances: Exposures of each star, at least 1.
         seed: Seed of states, nuisances and noise. The line lists are always the same.
         entangled: Whether a star has a continuum slope of its own.
+        n_pixels: Pixels of a spectrum, at least 2; lines and noise of a pixel stay the
+            same.
+        excitation: How the temperature changes the depths of lines, see above.
 
     Returns:
-        `GroupedData` with `x (n_states, n_instances, 256)` float32, the true `state`
-        and `nuisance` parameters, and exact `virtual` instances.
+        `GroupedData` with `x (n_states, n_instances, n_pixels)` float32, the true
+        `state` and `nuisance` parameters, and exact `virtual` instances.
 
     Raises:
-        InputError: `n_states` or `n_instances` is below 1.
+        InputError: `n_states` or `n_instances` is below 1, or `n_pixels` below 2.
 
     Example:
     >>> groups = simulate_exposures(n_states=4, n_instances=3, seed=0)
@@ -122,6 +161,8 @@ def simulate_exposures(
     (256,)
     """
     check_counts(n_states, n_instances)
+    if n_pixels < 2:
+        raise InputError(f"n_pixels must be at least 2; received {n_pixels}.")
     rng = np.random.default_rng(seed)
     state = {
         "temperature": rng.uniform(-1.0, 1.0, n_states),
@@ -136,16 +177,21 @@ def simulate_exposures(
         "curvature": rng.normal(0.0, 0.1, shape),
         "velocity": rng.uniform(-0.02, 0.02, shape),
     }
-    render = partial(render_exposures, ENTANGLED_SLOPE if entangled else 0.0)
+    render = partial(
+        render_exposures,
+        ENTANGLED_SLOPE if entangled else 0.0,
+        excitation=excitation,
+        n_pixels=n_pixels,
+    )
     group, instance = np.indices(shape)
     clean = GroupedData(
-        x=np.empty((*shape, N_PIXELS), "float32"),
+        x=np.empty((*shape, n_pixels), "float32"),
         state=state,
         nuisance=nuisance,
-        axis=AXIS,
+        axis=exposures_axis(n_pixels),
         axis_label="normalised wavelength x",
         render=render,
     )
-    noise = rng.standard_normal((*shape, N_PIXELS), dtype="float32") / SNR
+    noise = rng.standard_normal((*shape, n_pixels), dtype="float32") / SNR
     clean.x[:] = clean.virtual(group, group, instance) + noise
     return clean

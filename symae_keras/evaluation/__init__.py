@@ -4,6 +4,7 @@ from symae_keras.evaluation.compare import compare
 from symae_keras.evaluation.comparison import Comparison, Row
 from symae_keras.evaluation.contenders import CONTENDERS, Sizes
 from symae_keras.evaluation.exposures_limit import exposures_limit
+from symae_keras.evaluation.label_probes import probe_labels
 from symae_keras.evaluation.leakage import Leakage, leakage, probe
 from symae_keras.evaluation.redatuming import (
     RedatumingError,
@@ -25,6 +26,7 @@ __all__ = [
     "leakage",
     "linear_mean_swap",
     "probe",
+    "probe_labels",
     "reconstruction_error",
     "redatuming_error",
     "relative_error",

@@ -41,19 +41,25 @@ class Leakage:
 
 
 def probe(
-    codes: tuple[Array, Array], targets: tuple[Array, Array], seed: int = 0
+    codes: tuple[Array, Array],
+    targets: tuple[Array, Array],
+    seed: int = 0,
+    linear: bool = False,
 ) -> float:
     """Train a probe on one part and score it on the other.
 
     The probe is scikit-learn's multilayer perceptron with 128 hidden units on
     standardised codes: a linear probe would miss what a decoder can use. It stops early
-    where a tenth of the rows are enough to tell when.
+    where a tenth of the rows are enough to tell when. A linear probe tells what lies
+    open: ridge regression whose penalty is found by leaving one out, or logistic
+    regression for labels.
 
     Args:
         codes: Train and test codes, `(rows, dim)` each.
         targets: Train and test targets, `(rows,)` labels (integers, booleans or text)
             or `(rows,)` or `(rows, components)` numbers.
         seed: Seed of the probe.
+        linear: Whether the probe is linear. Defaults to False.
 
     Returns:
         Accuracy for labels, R^2 for numbers, on the test part.
@@ -66,7 +72,6 @@ def probe(
     """
     try:
         from sklearn.exceptions import ConvergenceWarning
-        from sklearn.neural_network import MLPClassifier, MLPRegressor
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
     except ImportError as error:
@@ -80,19 +85,33 @@ def probe(
         mean, scale = train.mean(axis=0), train.std(axis=0)
         scale = np.where(scale > 0.0, scale, 1.0)
         train, test = (train - mean) / scale, (test - mean) / scale
-    estimator = (MLPClassifier if labels else MLPRegressor)(
-        hidden_layer_sizes=(128,),
-        early_stopping=len(train) >= _ENOUGH_TO_STOP_EARLY,
-        n_iter_no_change=15,
-        max_iter=500,
-        random_state=seed,
-    )
+    estimator = _linear(labels) if linear else _perceptron(labels, len(train), seed)
     model = make_pipeline(StandardScaler(), estimator)
     with warnings.catch_warnings():
         # A probe that is still getting better after `max_iter` tells enough.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(codes[0], train)
     return float(model.score(codes[1], test))
+
+
+def _linear(labels: bool) -> Any:
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+
+    if labels:
+        return LogisticRegression(max_iter=1000)
+    return RidgeCV(alphas=np.logspace(-3.0, 3.0, 13))
+
+
+def _perceptron(labels: bool, rows: int, seed: int) -> Any:
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    return (MLPClassifier if labels else MLPRegressor)(
+        hidden_layer_sizes=(128,),
+        early_stopping=rows >= _ENOUGH_TO_STOP_EARLY,
+        n_iter_no_change=15,
+        max_iter=500,
+        random_state=seed,
+    )
 
 
 def is_label(target: Array) -> bool:

@@ -139,3 +139,21 @@ def test_a_constant_target_does_not_break_the_probe() -> None:
     ones = np.ones(100)
     score = probe((code[:80], code[80:]), (ones[:80], ones[80:]))
     assert np.isfinite(score)
+
+
+def test_a_linear_probe_sees_what_lies_open_alone() -> None:
+    rng = np.random.default_rng(0)
+    code = rng.normal(size=(600, 3))
+    parts = code[:400], code[400:]
+    weights = np.array([[1.0, 0.0], [2.0, 1.0], [0.0, -3.0]])
+    scores = [
+        probe(parts, tuple(function(part) for part in parts), linear=True)
+        for function in (
+            lambda part: 1e3 * part @ weights + 7.0,
+            lambda part: np.abs(part[:, 0]),
+            lambda part: part[:, 1] > 0.0,
+        )
+    ]
+    assert scores[0] > 0.999
+    assert scores[1] < 0.1
+    assert scores[2] > 0.95
