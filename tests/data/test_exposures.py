@@ -151,3 +151,42 @@ def test_parameter_ranges(groups):
 def test_sizes_below_one_are_refused(sizes):
     with pytest.raises(InputError, match="must be at least 1; received"):
         simulate_exposures(*sizes)
+
+
+def test_more_pixels_show_the_same_stars():
+    """Every eighth pixel of 2041 is one of 256; the parameters are drawn alike."""
+    coarse = simulate_exposures(3, 2, seed=4)
+    fine = simulate_exposures(3, 2, seed=4, n_pixels=8 * 255 + 1)
+    assert fine.x.shape == (3, 2, 2041) and fine.axis.shape == (2041,)
+    np.testing.assert_allclose(fine.axis[::8], coarse.axis, atol=1e-12)
+    np.testing.assert_allclose(own(fine)[..., ::8], own(coarse), rtol=1e-5)
+    assert (fine.x - own(fine)).std() == pytest.approx(0.01, rel=0.02)
+
+
+def test_excitation_changes_lines_with_the_temperature():
+    """Their depths by `exp(excitation * e_l * T)`, and nothing else."""
+    from symae_keras.data import exposures as e
+
+    plain = simulate_exposures(1, 1, seed=0, entangled=False)
+    excited = simulate_exposures(1, 1, seed=0, entangled=False, excitation=0.7)
+    state, nuisance = plain.state, {k: v[0] for k, v in plain.nuisance.items()}
+    rest = plain.axis - nuisance["velocity"]
+    change = 0.0
+    for centre, species, strength, energy in zip(
+        e._STAR_CENTRE,
+        e._STAR_SPECIES,
+        e._STAR_STRENGTH,
+        e._STAR_EXCITATION,
+        strict=True,
+    ):
+        line = np.exp(-0.5 * ((rest - centre) / state["line_width"]) ** 2)
+        depth = state["abundance"][0, species] * strength
+        change += depth * (np.exp(0.7 * energy * state["temperature"]) - 1.0) * line
+    ratio = own(plain)[0, 0] / own(excited)[0, 0]
+    np.testing.assert_allclose(np.log(ratio), change, atol=1e-5)
+    assert np.abs(change).max() > 0.05
+
+
+def test_fewer_than_two_pixels_are_refused():
+    with pytest.raises(InputError, match="n_pixels must be at least 2; received 1"):
+        simulate_exposures(2, 2, n_pixels=1)
