@@ -22,6 +22,10 @@ from symae_keras.layers.kl_sparsity import KLSparsity
 from symae_keras.layers.l1_sparsity import L1Sparsity
 from symae_keras.layers.loss_term import LossTerm
 from symae_keras.layers.masking_corruption import MaskingCorruption
+from symae_keras.layers.max_pooling_with_indices1d import MaxPoolingWithIndices1D
+from symae_keras.layers.max_pooling_with_indices2d import MaxPoolingWithIndices2D
+from symae_keras.layers.max_unpooling1d import MaxUnpooling1D
+from symae_keras.layers.max_unpooling2d import MaxUnpooling2D
 from symae_keras.layers.median_normalization import MedianNormalization
 from symae_keras.layers.mmd_penalty import MMDPenalty
 from symae_keras.layers.nuisance_dropout import NuisanceDropout
@@ -56,6 +60,10 @@ __all__ = [
     "LossTerm",
     "MMDPenalty",
     "MaskingCorruption",
+    "MaxPoolingWithIndices1D",
+    "MaxPoolingWithIndices2D",
+    "MaxUnpooling1D",
+    "MaxUnpooling2D",
     "MedianNormalization",
     "NuisanceDropout",
     "PerInstance",
