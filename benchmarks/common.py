@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -42,6 +43,22 @@ def environment() -> dict[str, Any]:
         "backend": keras.backend.backend(),
         "versions": versions,
     }
+
+
+def worker_environments(count: int) -> list[dict[str, str]]:
+    """Environment variables of some workers on this machine; of one process for 1."""
+    if count == 1:
+        return [dict(os.environ)]
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    workers = [f"localhost:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    cluster = {"worker": workers}
+    tasks = [{"type": "worker", "index": index} for index in range(count)]
+    return [
+        {**os.environ, "TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+        for task in tasks
+    ]
 
 
 def write_json(path: str | Path, results: Any) -> None:

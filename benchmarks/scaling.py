@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
 import numpy as np
-from common import print_table, write_json
+from common import print_table, worker_environments, write_json
 
 from symae_keras.data import GroupedData
 from symae_keras.distribute import is_chief, make_strategy, meet, running
@@ -201,17 +200,9 @@ def run_child(kind: str, arguments: argparse.Namespace, count: int) -> list[Any]
     command = [sys.executable, __file__, "--child", kind]
     for name in ("preset", "batch", "steps", "turns"):
         command += [f"--{name}", str(getattr(arguments, name))]
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    workers = [f"localhost:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
     processes = []
-    for index in range(count):
-        environment = dict(os.environ)
+    for index, environment in enumerate(worker_environments(count)):
         if count > 1:
-            task = {"type": "worker", "index": index}
-            config = {"cluster": {"worker": workers}, "task": task}
-            environment["TF_CONFIG"] = json.dumps(config)
             environment["CUDA_VISIBLE_DEVICES"] = str(index)  # one GPU each, if any
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, text=True

@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import os
 import random
 import re
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,44 +25,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import print_table, write_json
+from common import print_table, worker_environments, write_json
 
 _NUMBER = re.compile(r"(reconstruction|redatuming) error\s+([0-9.]+)")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
     """One process, or as many workers as asked for."""
     command = [sys.executable, "-m", "symae_keras.cli", "train", *arguments]
-    environments = [dict(os.environ)]
-    if count > 1:
-        workers = [f"localhost:{port}" for port in free_ports(count)]
-        environments = [
-            {
-                **os.environ,
-                "TF_CONFIG": json.dumps(
-                    {
-                        "cluster": {"worker": workers},
-                        "task": {"type": "worker", "index": index},
-                    }
-                ),
-            }
-            for index in range(count)
-        ]
     pipe = subprocess.PIPE
     return [
         subprocess.Popen(command, env=each, stdout=pipe, stderr=pipe, text=True)
-        for each in environments
+        for each in worker_environments(count)
     ]
 
 

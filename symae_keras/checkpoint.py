@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from symae_keras.callbacks.state import sync_state
 from symae_keras.errors import InputError
 from symae_keras.folders import written_aside
 
@@ -82,9 +83,7 @@ class Checkpoint(keras.callbacks.Callback):
         """Write the file."""
         if not self.writes:
             return
-        # On JAX, `fit` holds the variables itself; syncing hands them to us.
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
+        sync_state(self.model)
         arrays: dict[str, Any] = {
             f"{n:06d}": each.numpy() for n, each in enumerate(_variables(self.model))
         }

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import positive_finite
 from symae_keras.typing import Tensor
 
 
@@ -56,12 +57,7 @@ class RelativeMeanSquaredError(PixelwiseLoss):
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
-        if not 0.0 < variance < float("inf"):
-            raise ValueError(
-                "Invalid value received for argument `variance`. "
-                f"Expected a positive finite number. Received: variance={variance}"
-            )
-        self.variance = float(variance)
+        self.variance = positive_finite("variance", variance)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Squared difference of every pixel, divided by the variance."""
@@ -128,12 +124,7 @@ class GaussianNegativeLogLikelihood(_NegativeLogLikelihood):
         **kwargs: Any,
     ) -> None:
         super().__init__(instance_shape, name, reduction, **kwargs)
-        if not 0.0 < scale < float("inf"):
-            raise ValueError(
-                "Invalid value received for argument `scale`. "
-                f"Expected a positive finite number. Received: scale={scale}"
-            )
-        self.scale = float(scale)
+        self.scale = positive_finite("scale", scale)
 
     def _nats(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         difference = (y_pred - y_true) / self.scale

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,6 +70,30 @@ def run_python() -> Callable[..., str]:
         return finished.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Callable[[int], list[str]]:
+    """A function that gives each of some workers on this machine its TF_CONFIG."""
+
+    def make(count: int) -> list[str]:
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+            for each in sockets:
+                each.bind(("127.0.0.1", 0))
+            ports = [each.getsockname()[1] for each in sockets]
+        workers = [f"127.0.0.1:{port}" for port in ports]
+        return [
+            json.dumps(
+                {
+                    "cluster": {"worker": workers},
+                    "task": {"type": "worker", "index": index},
+                }
+            )
+            for index in range(count)
+        ]
+
+    return make
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -339,33 +338,23 @@ def test_stock_keras_still_fails_on_masks(three_devices):
 # === Two workers ===
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 class Pair:
     """What two workers found, and how one of them ended when the other was killed."""
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def run(self, folder: Path) -> None:
-        self.addresses = [f"127.0.0.1:{port}" for port in _free_ports(2)]
+    def run(self, folder: Path, configs: list[str]) -> None:
+        self.addresses = json.loads(configs[0])["cluster"]["worker"]
         script = Path(__file__).with_name("two_workers.py")
-        for index in range(2):
-            task = {"type": "worker", "index": index}
-            config = {"cluster": {"worker": self.addresses}, "task": task}
+        for index, config in enumerate(configs):
             with (folder / f"{index}.txt").open("w") as said:
                 process = subprocess.Popen(
                     [sys.executable, script, folder, *CASES],
                     env={
                         **os.environ,
                         "PYTHONPATH": str(Path(symae_keras.__file__).parents[1]),
-                        "TF_CONFIG": json.dumps(config),
+                        "TF_CONFIG": config,
                     },
                     stdout=subprocess.DEVNULL,
                     stderr=said,
@@ -387,10 +376,10 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tf, tmp_path_factory) -> Iterator[Pair]:
+def pair(tf, tmp_path_factory, cluster) -> Iterator[Pair]:
     made = Pair()
     try:
-        made.run(tmp_path_factory.mktemp("workers"))
+        made.run(tmp_path_factory.mktemp("workers"), cluster(2))
         yield made
     finally:
         for process in made.processes:

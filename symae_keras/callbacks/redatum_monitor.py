@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from symae_keras.arguments import positive
 from symae_keras.callbacks.state import sync_state
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
@@ -61,11 +62,6 @@ class RedatumMonitor(keras.callbacks.Callback):
         figures: str | PathLike[str] | None = None,
     ) -> None:
         super().__init__()
-        if every < 1:
-            raise ValueError(
-                "Invalid value received for argument `every`. "
-                f"Expected a positive integer. Received: every={every}"
-            )
         self._simulated = groups.render is not None
         if (self._simulated or figures is not None) and len(groups) < 2:
             raise InputError(
@@ -77,7 +73,7 @@ class RedatumMonitor(keras.callbacks.Callback):
                 "groups carry none: give them a state or leave out leakage."
             )
         self.groups = groups
-        self.every = every
+        self.every = positive("every", every)
         self.leakage = leakage
         self.figures = None if figures is None else Path(figures)
         self._values: dict[str, float] = {}

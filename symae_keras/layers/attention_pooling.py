@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import positive
 from symae_keras.typing import Shape, Tensor
 
 _LOWEST = -1e30
@@ -54,19 +55,9 @@ class AttentionPooling(keras.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value in (
-            ("num_heads", num_heads),
-            ("num_seeds", num_seeds),
-            ("key_dim", key_dim),
-        ):
-            if value < 1:
-                raise ValueError(
-                    f"Invalid value received for argument `{name}`. "
-                    f"Expected a positive integer. Received: {name}={value}"
-                )
-        self.num_heads = num_heads
-        self.num_seeds = num_seeds
-        self.key_dim = key_dim
+        self.num_heads = positive("num_heads", num_heads)
+        self.num_seeds = positive("num_seeds", num_seeds)
+        self.key_dim = positive("key_dim", key_dim)
         self.output_dim = output_dim
 
     def build(self, input_shape: Shape) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.seed import SeedGenerator
+from symae_keras.layers.training_noise import TrainingNoise
 from symae_keras.typing import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class BlockCorruption(keras.Layer):
+class BlockCorruption(TrainingNoise):
     """Blanks one block of each instance during training, so that a model inpaints it.
 
     The block is an interval of a spectrum or a rectangle of an image. Its side along
@@ -57,7 +57,7 @@ class BlockCorruption(keras.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         if not 0.0 < fraction <= 1.0:
             raise ValueError(
                 "Invalid value received for argument `fraction`. "
@@ -71,10 +71,6 @@ class BlockCorruption(keras.Layer):
         self.fraction = float(fraction)
         self.value = float(value)
         self.spatial_axes = spatial_axes
-        self.seed = seed
-        self.seed_generator = SeedGenerator(seed)
-        self.supports_masking = True
-        self.built = True
 
     def _lengths(self, shape: Shape) -> list[int]:
         """Numbers of pixels along each spatial axis."""
@@ -95,10 +91,7 @@ class BlockCorruption(keras.Layer):
             )
         return lengths
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Blank a block of each instance when training."""
-        if not training:
-            return inputs
+    def _alter(self, inputs: Tensor) -> Tensor:
         shape = tuple(inputs.shape)
         inside = None
         for axis, n in enumerate(self._lengths(shape), start=1):
@@ -114,10 +107,6 @@ class BlockCorruption(keras.Layer):
             inside = along if inside is None else ops.logical_and(inside, along)
         return ops.where(inside, ops.cast(self.value, inputs.dtype), inputs)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
         return {
@@ -125,5 +114,4 @@ class BlockCorruption(keras.Layer):
             "fraction": self.fraction,
             "value": self.value,
             "spatial_axes": self.spatial_axes,
-            "seed": self.seed,
         }

@@ -8,12 +8,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.seed import SeedGenerator
-from symae_keras.typing import Shape, Tensor
+from symae_keras.arguments import not_negative
+from symae_keras.layers.training_noise import TrainingNoise
+from symae_keras.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class GaussianCorruption(keras.Layer):
+class GaussianCorruption(TrainingNoise):
     """Adds white Gaussian noise during training, for denoising autoencoders.
 
     Keras's `GaussianNoise` refuses standard deviations above 1 and does not clip.
@@ -50,28 +51,16 @@ class GaussianCorruption(keras.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not 0.0 <= stddev < float("inf"):
-            raise ValueError(
-                "Invalid value received for argument `stddev`. "
-                f"Expected a finite number >= 0. Received: stddev={stddev}"
-            )
+        super().__init__(seed, **kwargs)
         if clip is not None and not (len(clip) == 2 and clip[0] < clip[1]):
             raise ValueError(
                 "Invalid value received for argument `clip`. Expected a pair (lowest, "
                 f"highest) or None. Received: clip={clip}"
             )
-        self.stddev = float(stddev)
+        self.stddev = not_negative("stddev", stddev)
         self.clip = None if clip is None else (float(clip[0]), float(clip[1]))
-        self.seed = seed
-        self.seed_generator = SeedGenerator(seed)
-        self.supports_masking = True
-        self.built = True
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Add noise when training."""
-        if not training:
-            return inputs
+    def _alter(self, inputs: Tensor) -> Tensor:
         dtype = keras.backend.standardize_dtype(inputs.dtype)
         noise = keras.random.normal(
             ops.shape(inputs), dtype=dtype, seed=self.seed_generator
@@ -79,15 +68,10 @@ class GaussianCorruption(keras.Layer):
         corrupted = inputs + self.stddev * noise
         return corrupted if self.clip is None else ops.clip(corrupted, *self.clip)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "stddev": self.stddev,
             "clip": self.clip,
-            "seed": self.seed,
         }

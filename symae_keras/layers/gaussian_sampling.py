@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import not_negative
 from symae_keras.layers.loss_term import LossTerm
 from symae_keras.layers.seed import SeedGenerator
 from symae_keras.typing import Shape, Tensor
@@ -79,8 +80,8 @@ class GaussianSampling(LossTerm):
         **kwargs: Any,
     ) -> None:
         super().__init__(term_name, **kwargs)
-        self.initial_kl_weight = self._not_negative("kl_weight", kl_weight)
-        self.free_bits = self._not_negative("free_bits", free_bits)
+        self.initial_kl_weight = not_negative("kl_weight", kl_weight)
+        self.free_bits = not_negative("free_bits", free_bits)
         self.seed = seed
         self.autocast = False  # all is computed in float32
         self.seed_generator = SeedGenerator(seed)
@@ -95,23 +96,13 @@ class GaussianSampling(LossTerm):
         )
         self.built = True
 
-    @staticmethod
-    def _not_negative(name: str, value: float) -> float:
-        value = float(value)
-        if not 0.0 <= value < float("inf"):
-            raise ValueError(
-                f"Invalid value received for argument `{name}`. "
-                f"Expected a finite number >= 0. Received: {name}={value}"
-            )
-        return value
-
     def set_kl_weight(self, kl_weight: float) -> None:
         """Set the weight of the divergence from now on.
 
         Args:
             kl_weight: New weight, finite and not negative.
         """
-        self.kl_weight.assign(self._not_negative("kl_weight", kl_weight))
+        self.kl_weight.assign(not_negative("kl_weight", kl_weight))
 
     def call(
         self,

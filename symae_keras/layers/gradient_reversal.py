@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import not_negative
 from symae_keras.typing import Shape, Tensor
 
 
@@ -41,12 +42,7 @@ class GradientReversal(keras.Layer):
 
     def __init__(self, strength: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 0.0 <= strength < float("inf"):
-            raise ValueError(
-                "Invalid value received for argument `strength`. "
-                f"Expected a finite number >= 0. Received: strength={strength}"
-            )
-        self.strength = float(strength)
+        self.strength = not_negative("strength", strength)
         self.supports_masking = True
         self.built = True
 

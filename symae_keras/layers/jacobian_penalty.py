@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import not_negative
 from symae_keras.layers.loss_term import LossTerm, blank_absent, mean_of_present
 from symae_keras.layers.seed import SeedGenerator
 from symae_keras.typing import Shape, Tensor
@@ -77,11 +78,6 @@ class JacobianPenalty(LossTerm):
         **kwargs: Any,
     ) -> None:
         super().__init__("contractive_loss", **kwargs)
-        if not 0.0 <= weight < float("inf"):
-            raise ValueError(
-                "Invalid value received for argument `weight`. "
-                f"Expected a finite number >= 0. Received: weight={weight}"
-            )
         if n_directions is not None and (
             int(n_directions) != n_directions or n_directions < 1
         ):
@@ -89,7 +85,7 @@ class JacobianPenalty(LossTerm):
                 "Invalid value received for argument `n_directions`. Expected a "
                 f"positive integer or None. Received: n_directions={n_directions}"
             )
-        self.weight = float(weight)
+        self.weight = not_negative("weight", weight)
         self.n_directions = None if n_directions is None else int(n_directions)
         self.seed = seed
         self.seed_generator = SeedGenerator(seed)

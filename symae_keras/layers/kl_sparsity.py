@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import not_negative
 from symae_keras.layers.loss_term import LossTerm, blank_absent, mean_of_present
 from symae_keras.typing import Shape, Tensor
 
@@ -59,17 +60,12 @@ class KLSparsity(LossTerm):
         self, weight: float = 1e-3, target_rate: float = 0.05, **kwargs: Any
     ) -> None:
         super().__init__("kl_sparsity_loss", **kwargs)
-        if not 0.0 <= weight < float("inf"):
-            raise ValueError(
-                "Invalid value received for argument `weight`. "
-                f"Expected a finite number >= 0. Received: weight={weight}"
-            )
         if not 0.0 < target_rate < 1.0:
             raise ValueError(
                 "Invalid value received for argument `target_rate`. Expected "
                 f"0 < target_rate < 1. Received: target_rate={target_rate}"
             )
-        self.weight = float(weight)
+        self.weight = not_negative("weight", weight)
         self.target_rate = float(target_rate)
         self.supports_masking = True
         self.built = True

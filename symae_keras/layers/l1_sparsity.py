@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import not_negative
 from symae_keras.layers.loss_term import LossTerm, blank_absent, mean_of_present
 from symae_keras.typing import Shape, Tensor
 
@@ -44,12 +45,7 @@ class L1Sparsity(LossTerm):
 
     def __init__(self, weight: float = 1e-3, **kwargs: Any) -> None:
         super().__init__("l1_loss", **kwargs)
-        if not 0.0 <= weight < float("inf"):
-            raise ValueError(
-                "Invalid value received for argument `weight`. "
-                f"Expected a finite number >= 0. Received: weight={weight}"
-            )
-        self.weight = float(weight)
+        self.weight = not_negative("weight", weight)
         self.supports_masking = True
         self.built = True
 

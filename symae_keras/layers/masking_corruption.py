@@ -7,12 +7,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.seed import SeedGenerator
-from symae_keras.typing import Shape, Tensor
+from symae_keras.arguments import share
+from symae_keras.layers.training_noise import TrainingNoise
+from symae_keras.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class MaskingCorruption(keras.Layer):
+class MaskingCorruption(TrainingNoise):
     """Blanks numbers at random during training, for denoising autoencoders.
 
     Each number is replaced by `value` with probability `rate`, independently of all
@@ -50,23 +51,11 @@ class MaskingCorruption(keras.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not 0.0 <= rate <= 1.0:
-            raise ValueError(
-                "Invalid value received for argument `rate`. "
-                f"Expected 0 <= rate <= 1. Received: rate={rate}"
-            )
-        self.rate = float(rate)
+        super().__init__(seed, **kwargs)
+        self.rate = share("rate", rate)
         self.value = float(value)
-        self.seed = seed
-        self.seed_generator = SeedGenerator(seed)
-        self.supports_masking = True
-        self.built = True
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Blank numbers when training."""
-        if not training:
-            return inputs
+    def _alter(self, inputs: Tensor) -> Tensor:
         # Drawn in float32: a coarse uniform would miss small rates.
         draw = keras.random.uniform(
             ops.shape(inputs), dtype="float32", seed=self.seed_generator
@@ -74,15 +63,10 @@ class MaskingCorruption(keras.Layer):
         value = ops.cast(self.value, inputs.dtype)
         return ops.where(draw < self.rate, value, inputs)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "rate": self.rate,
             "value": self.value,
-            "seed": self.seed,
         }

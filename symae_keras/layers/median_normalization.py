@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import positive
 from symae_keras.typing import Shape, Tensor
 
 # Medians below it count as zero: far below any flux, far above float32's underflow.
@@ -50,12 +51,7 @@ class MedianNormalization(keras.Layer):
 
     def __init__(self, pixel_axes: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if int(pixel_axes) != pixel_axes or pixel_axes < 1:
-            raise ValueError(
-                "Invalid value received for argument `pixel_axes`. "
-                f"Expected a positive integer. Received: pixel_axes={pixel_axes}"
-            )
-        self.pixel_axes = int(pixel_axes)
+        self.pixel_axes = positive("pixel_axes", pixel_axes)
         # Fluxes of 1e-17 would be zeros in half precision.
         self.autocast = False
         self.supports_masking = True

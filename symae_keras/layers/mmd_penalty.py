@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import not_negative
 from symae_keras.layers.loss_term import (
     LossTerm,
     blank_absent,
@@ -82,17 +83,12 @@ class MMDPenalty(LossTerm):
         **kwargs: Any,
     ) -> None:
         super().__init__(term_name, **kwargs)
-        if not 0.0 <= weight < float("inf"):
-            raise ValueError(
-                "Invalid value received for argument `weight`. "
-                f"Expected a finite number >= 0. Received: weight={weight}"
-            )
         if not scales or not all(0.0 < s < float("inf") for s in scales):
             raise ValueError(
                 "Invalid value received for argument `scales`. Expected at least one "
                 f"number, all positive and finite. Received: scales={scales}"
             )
-        self.weight = float(weight)
+        self.weight = not_negative("weight", weight)
         self.scales = tuple(float(s) for s in scales)
         self.seed = seed
         self.seed_generator = SeedGenerator(seed)

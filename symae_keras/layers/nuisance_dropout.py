@@ -8,14 +8,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.seed import SeedGenerator
-from symae_keras.typing import Shape, Tensor
+from symae_keras.layers.training_noise import TrainingNoise
+from symae_keras.typing import Tensor
 
 _KINDS = ("gaussian", "bernoulli", "additive")
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class NuisanceDropout(keras.Layer):
+class NuisanceDropout(TrainingNoise):
     """Makes a code an expensive channel by adding noise to it during training.
 
     With `s` the strength and `e ~ N(0, 1)` drawn afresh for every element:
@@ -64,7 +64,7 @@ class NuisanceDropout(keras.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         if kind not in _KINDS:
             raise ValueError(
                 "Invalid value received for argument `kind`. "
@@ -72,9 +72,6 @@ class NuisanceDropout(keras.Layer):
             )
         self.kind = kind
         self.initial_strength = self._checked(strength)
-        self.seed = seed
-        self.seed_generator = SeedGenerator(seed)
-        self.supports_masking = True
         self.strength = self.add_weight(
             name="strength",
             shape=(),
@@ -83,7 +80,6 @@ class NuisanceDropout(keras.Layer):
             trainable=False,
             autocast=False,
         )
-        self.built = True
 
     def _checked(self, strength: float) -> float:
         strength = float(strength)
@@ -104,10 +100,7 @@ class NuisanceDropout(keras.Layer):
         """
         self.strength.assign(self._checked(strength))
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Add noise when training."""
-        if not training:
-            return inputs
+    def _alter(self, inputs: Tensor) -> Tensor:
         shape, dtype = ops.shape(inputs), self.compute_dtype
         if self.kind == "bernoulli":
             # Drawn in float32: a coarse uniform would miss small rates.
@@ -123,15 +116,10 @@ class NuisanceDropout(keras.Layer):
             return inputs + strength * noise
         return inputs * (1.0 + strength * noise)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "kind": self.kind,
             "strength": self.initial_strength,
-            "seed": self.seed,
         }

@@ -7,12 +7,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.seed import SeedGenerator
-from symae_keras.typing import Shape, Tensor
+from symae_keras.arguments import not_negative, positive
+from symae_keras.layers.training_noise import TrainingNoise
+from symae_keras.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class RandomScale(keras.Layer):
+class RandomScale(TrainingNoise):
     """Multiplies each instance by a random number during training.
 
     The number is `exp(strength * e)` with `e` from a standard normal distribution, one
@@ -46,28 +47,11 @@ class RandomScale(keras.Layer):
         pixel_axes: int = 1,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not 0.0 <= strength < float("inf"):
-            raise ValueError(
-                "Invalid value received for argument `strength`. "
-                f"Expected a finite number >= 0. Received: strength={strength}"
-            )
-        if int(pixel_axes) != pixel_axes or pixel_axes < 1:
-            raise ValueError(
-                "Invalid value received for argument `pixel_axes`. "
-                f"Expected a positive integer. Received: pixel_axes={pixel_axes}"
-            )
-        self.strength = float(strength)
-        self.seed = seed
-        self.pixel_axes = int(pixel_axes)
-        self.seed_generator = SeedGenerator(seed)
-        self.supports_masking = True
-        self.built = True
+        super().__init__(seed, **kwargs)
+        self.strength = not_negative("strength", strength)
+        self.pixel_axes = positive("pixel_axes", pixel_axes)
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Scale when training."""
-        if not training:
-            return inputs
+    def _alter(self, inputs: Tensor) -> Tensor:
         n_leading = len(inputs.shape) - self.pixel_axes
         if n_leading < 0:
             raise ValueError(
@@ -78,15 +62,10 @@ class RandomScale(keras.Layer):
         noise = keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
         return inputs * ops.cast(ops.exp(self.strength * noise), inputs.dtype)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "strength": self.strength,
-            "seed": self.seed,
             "pixel_axes": self.pixel_axes,
         }

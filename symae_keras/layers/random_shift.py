@@ -7,12 +7,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.seed import SeedGenerator
-from symae_keras.typing import Shape, Tensor
+from symae_keras.arguments import not_negative
+from symae_keras.layers.training_noise import TrainingNoise
+from symae_keras.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class RandomShift(keras.Layer):
+class RandomShift(TrainingNoise):
     """Shifts each spectrum by a random fraction of pixels during training.
 
     Pixel `i` becomes `x(i - s)` with one shift `s` for each instance, uniform from
@@ -48,28 +49,16 @@ class RandomShift(keras.Layer):
         pixel_axis: int = -1,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not 0.0 <= max_shift < float("inf"):
-            raise ValueError(
-                "Invalid value received for argument `max_shift`. "
-                f"Expected a finite number >= 0. Received: max_shift={max_shift}"
-            )
+        super().__init__(seed, **kwargs)
         if pixel_axis not in (-1, -2):
             raise ValueError(
                 "Invalid value received for argument `pixel_axis`. "
                 f"Expected -1 or -2. Received: pixel_axis={pixel_axis}"
             )
-        self.max_shift = float(max_shift)
-        self.seed = seed
+        self.max_shift = not_negative("max_shift", max_shift)
         self.pixel_axis = int(pixel_axis)
-        self.seed_generator = SeedGenerator(seed)
-        self.supports_masking = True
-        self.built = True
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Shift when training."""
-        if not training:
-            return inputs
+    def _alter(self, inputs: Tensor) -> Tensor:
         n_leading = len(inputs.shape) + self.pixel_axis
         if n_leading < 0:
             raise ValueError(
@@ -97,15 +86,10 @@ class RandomShift(keras.Layer):
             inputs, left, axis=self.pixel_axis
         ) + part * ops.take_along_axis(inputs, right, axis=self.pixel_axis)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "max_shift": self.max_shift,
-            "seed": self.seed,
             "pixel_axis": self.pixel_axis,
         }

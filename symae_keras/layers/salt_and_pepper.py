@@ -7,12 +7,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.seed import SeedGenerator
-from symae_keras.typing import Shape, Tensor
+from symae_keras.arguments import share
+from symae_keras.layers.training_noise import TrainingNoise
+from symae_keras.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class SaltAndPepper(keras.Layer):
+class SaltAndPepper(TrainingNoise):
     """Sets numbers to one end of their range during training, as dead pixels are.
 
     Each number is replaced with probability `rate`, independently of all others: by
@@ -51,29 +52,17 @@ class SaltAndPepper(keras.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not 0.0 <= rate <= 1.0:
-            raise ValueError(
-                "Invalid value received for argument `rate`. "
-                f"Expected 0 <= rate <= 1. Received: rate={rate}"
-            )
+        super().__init__(seed, **kwargs)
         if not low < high:
             raise ValueError(
                 "Invalid value received for arguments `low` and `high`. "
                 f"Expected low < high. Received: low={low}, high={high}"
             )
-        self.rate = float(rate)
+        self.rate = share("rate", rate)
         self.low = float(low)
         self.high = float(high)
-        self.seed = seed
-        self.seed_generator = SeedGenerator(seed)
-        self.supports_masking = True
-        self.built = True
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Replace numbers when training."""
-        if not training:
-            return inputs
+    def _alter(self, inputs: Tensor) -> Tensor:
         # Drawn in float32: a coarse uniform would miss small rates.
         draw = keras.random.uniform(
             ops.shape(inputs), dtype="float32", seed=self.seed_generator
@@ -82,10 +71,6 @@ class SaltAndPepper(keras.Layer):
         noise = ops.where(draw < 0.5 * self.rate, low, high)
         return ops.where(draw < self.rate, noise, inputs)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
         return {
@@ -93,5 +78,4 @@ class SaltAndPepper(keras.Layer):
             "rate": self.rate,
             "low": self.low,
             "high": self.high,
-            "seed": self.seed,
         }

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import positive
 from symae_keras.typing import Shape, Tensor
 
 
@@ -39,12 +40,7 @@ class TopK(keras.Layer):
 
     def __init__(self, n_active: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if int(n_active) != n_active or n_active < 1:
-            raise ValueError(
-                "Invalid value received for argument `n_active`. "
-                f"Expected a positive integer. Received: n_active={n_active}"
-            )
-        self.n_active = int(n_active)
+        self.n_active = positive("n_active", n_active)
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:

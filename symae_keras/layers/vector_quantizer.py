@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import not_negative, positive
 from symae_keras.layers.loss_term import LossTerm, blank_absent, mean_of_present
 from symae_keras.typing import Shape, Tensor
 
@@ -72,24 +73,9 @@ class VectorQuantizer(LossTerm):
         **kwargs: Any,
     ) -> None:
         super().__init__(term_name, measured=("perplexity",), **kwargs)
-        for name, value in (
-            ("n_embeddings", n_embeddings),
-            ("embedding_dim", embedding_dim),
-        ):
-            if int(value) != value or value < 1:
-                raise ValueError(
-                    f"Invalid value received for argument `{name}`. "
-                    f"Expected a positive integer. Received: {name}={value}"
-                )
-        if not 0.0 <= commitment_weight < float("inf"):
-            raise ValueError(
-                "Invalid value received for argument `commitment_weight`. Expected a "
-                "finite number >= 0. "
-                f"Received: commitment_weight={commitment_weight}"
-            )
-        self.n_embeddings = int(n_embeddings)
-        self.embedding_dim = int(embedding_dim)
-        self.commitment_weight = float(commitment_weight)
+        self.n_embeddings = positive("n_embeddings", n_embeddings)
+        self.embedding_dim = positive("embedding_dim", embedding_dim)
+        self.commitment_weight = not_negative("commitment_weight", commitment_weight)
         # Close together at first, so that it is the direction of a vector that chooses,
         # and none of the codebook is far from all vectors.
         limit = 1.0 / self.n_embeddings

@@ -36,6 +36,9 @@ class AutoencoderBase(keras.Model):
         seed: Integer seed of everything random in the model, or `None`.
     """
 
+    #: Name in the history of the loss given to `compile`, beside the terms of layers.
+    compiled_loss_name = "reconstruction_loss"
+
     def __init__(
         self,
         instance_shape: Sequence[int],
@@ -90,6 +93,24 @@ class AutoencoderBase(keras.Model):
                 f"Received: keys {sorted(inputs)}"
             )
         return inputs["instances"], inputs.get("mask")
+
+    def _checked(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Instances of the right shape, with bad pixels filled."""
+        x = ops.convert_to_tensor(x, dtype=self._data_dtype)
+        if not may_equal(tuple(x.shape[1:]), self.instance_shape):
+            raise ValueError(
+                f"This model takes instances of shape {self.instance_shape}, in arrays "
+                f"(batch, *instance_shape). Received: shape {tuple(x.shape)}"
+            )
+        if mask is None:
+            return x
+        mask = ops.cast(ops.convert_to_tensor(mask), "bool")
+        if not may_equal(mask.shape, x.shape):
+            raise ValueError(
+                "`mask` must have the shape of the instances, True = good pixel, here "
+                f"{tuple(x.shape)}. Received: mask of shape {tuple(mask.shape)}"
+            )
+        return self._fill(x, mask)
 
     def _fill(self, x: Tensor, mask: Tensor) -> Tensor:
         """Put the mean instance, or 0, where the mask is False.
@@ -148,7 +169,7 @@ class AutoencoderBase(keras.Model):
         """Make one metric for each logged value; the last thing that `build` does."""
         terms = [each for each in self._flatten_layers() if isinstance(each, LossTerm)]
         names = [
-            "reconstruction_loss",
+            self.compiled_loss_name,
             *(n for each in terms for n in each.logged_names),
         ]
         if terms and not self._trackers:
@@ -174,7 +195,7 @@ class AutoencoderBase(keras.Model):
             # Each replica's share of the loss, undone as Keras does in its own log.
             share = self._aggregate_additional_loss(ops.ones(()))
             added = sum(ops.cast(each, "float32") for each in self.losses)
-            values = {"reconstruction_loss": loss / share - added}
+            values = {self.compiled_loss_name: loss / share - added}
             for layer in self._flatten_layers():
                 if isinstance(layer, LossTerm):
                     values |= layer.take_logged()
@@ -246,16 +267,6 @@ class AutoencoderBase(keras.Model):
                 for name, value in config.items()
             }
         )
-
-
-def positive(name: str, value: int) -> int:
-    """A size, or an error that names it."""
-    if int(value) != value or value < 1:
-        raise ValueError(
-            f"Invalid value received for argument `{name}`. "
-            f"Expected a positive integer. Received: {name}={value}"
-        )
-    return int(value)
 
 
 def one_of(

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from symae_keras.arguments import positive
 from symae_keras.layers.per_instance import PerInstance
-from symae_keras.models.base import AutoencoderBase, may_equal, positive
+from symae_keras.models.base import AutoencoderBase, may_equal
 from symae_keras.typing import Shape, Tensor
 
 # Size of the features that the named encoders hand to pooling and heads, and of the

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.models.base import AutoencoderBase, may_equal, positive
+from symae_keras.arguments import positive
+from symae_keras.models.base import AutoencoderBase, may_equal
 from symae_keras.typing import Shape, Tensor
 
 
@@ -90,24 +91,6 @@ class InstanceAutoencoder(AutoencoderBase):
         x, mask = self._unpack(inputs)
         x = self._normalize(self._corrupt(self._checked(x, mask), training))
         return self.decode(self._training_code(x, training, self._present(mask)))
-
-    def _checked(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Instances of the right shape, with bad pixels filled."""
-        x = ops.convert_to_tensor(x, dtype=self._data_dtype)
-        if not may_equal(tuple(x.shape[1:]), self.instance_shape):
-            raise ValueError(
-                f"This model takes instances of shape {self.instance_shape}, in arrays "
-                f"(batch, *instance_shape). Received: shape {tuple(x.shape)}"
-            )
-        if mask is None:
-            return x
-        mask = ops.cast(ops.convert_to_tensor(mask), "bool")
-        if not may_equal(mask.shape, x.shape):
-            raise ValueError(
-                "`mask` must have the shape of the instances, True = good pixel, here "
-                f"{tuple(x.shape)}. Received: mask of shape {tuple(mask.shape)}"
-            )
-        return self._fill(x, mask)
 
     @staticmethod
     def _present(mask: Tensor | None) -> Tensor | None:

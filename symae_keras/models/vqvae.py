@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import positive
 from symae_keras.layers.vector_quantizer import VectorQuantizer
-from symae_keras.models.base import positive
 from symae_keras.models.instance_autoencoder import InstanceAutoencoder
 from symae_keras.typing import Tensor
 

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def test_two_workers_make_one_run(recipe, tmp_path, tf):
-    addresses = [f"localhost:{port}" for port in free_ports(2)]
+def test_two_workers_make_one_run(recipe, tmp_path, tf, cluster):
     out = tmp_path / "run"
     command = [
         *(sys.executable, "-m", "symae_keras.cli", "train", str(recipe)),
@@ -29,20 +17,12 @@ def test_two_workers_make_one_run(recipe, tmp_path, tf):
     workers = [
         subprocess.Popen(
             command,
-            env={
-                **os.environ,
-                "TF_CONFIG": json.dumps(
-                    {
-                        "cluster": {"worker": addresses},
-                        "task": {"type": "worker", "index": index},
-                    }
-                ),
-            },
+            env={**os.environ, "TF_CONFIG": config},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for index in range(2)
+        for config in cluster(2)
     ]
     ends = [each.communicate(timeout=300) for each in workers]
     assert [each.returncode for each in workers] == [0, 0], ends

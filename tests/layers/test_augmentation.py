@@ -28,26 +28,6 @@ def _shifts(shifted) -> np.ndarray:
 
 
 @pytest.mark.jax
-@pytest.mark.parametrize("name", ALL)
-def test_active_in_training_only(name, rng) -> None:
-    x = rng.normal(size=(4, 12)).astype("float32")
-    layer = ALL[name]()
-    np.testing.assert_array_equal(layer(x), x)
-    np.testing.assert_array_equal(layer(x, training=False), x)
-    assert np.any(_augment(layer, x) != x)
-
-
-@pytest.mark.jax
-@pytest.mark.parametrize("name", ALL)
-def test_every_call_draws_afresh_and_a_seed_repeats_them(name, rng) -> None:
-    x = rng.normal(size=(5, 12)).astype("float32")
-    one, other = ALL[name](), ALL[name]()
-    first = _augment(one, x)
-    np.testing.assert_array_equal(first, _augment(other, x))
-    assert np.all(np.any(first != _augment(one, x), axis=1))
-
-
-@pytest.mark.jax
 @pytest.mark.parametrize("shape", [(40,), (6, 40), (3, 2, 40)])
 def test_one_shift_for_each_instance(shape) -> None:
     ramp = np.broadcast_to(np.arange(40, dtype="float32"), shape)

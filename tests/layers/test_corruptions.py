@@ -25,26 +25,6 @@ def _corrupt(layer, x) -> np.ndarray:
     return ops.convert_to_numpy(layer(x, training=True))
 
 
-@pytest.mark.jax
-@pytest.mark.parametrize("name", ALL)
-def test_active_in_training_only(name, rng) -> None:
-    x = rng.normal(size=(4, 12)).astype("float32")
-    layer = ALL[name]()
-    np.testing.assert_array_equal(layer(x), x)
-    np.testing.assert_array_equal(layer(x, training=False), x)
-    assert np.any(_corrupt(layer, x) != x)
-
-
-@pytest.mark.jax
-@pytest.mark.parametrize("name", ALL)
-def test_every_call_draws_afresh_and_a_seed_repeats_them(name) -> None:
-    x = np.ones((50, 12), "float32")
-    one, other = ALL[name](), ALL[name]()
-    first = _corrupt(one, x)
-    np.testing.assert_array_equal(first, _corrupt(other, x))
-    assert np.any(first != _corrupt(one, x))
-
-
 @pytest.mark.parametrize("name", ALL)
 def test_batches_of_unknown_size(name, tf) -> None:
     layer = ALL[name]()

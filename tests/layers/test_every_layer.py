@@ -7,6 +7,14 @@ import pytest
 
 from symae_keras import layers
 
+
+def _of_one_kind(layers_and_arguments, **expected):
+    """Cases of layers that keep the shape and hand on masks."""
+    shape = (3, 5, 6)
+    expected |= {"input_shape": shape, "output_shape": shape, "supports_masking": True}
+    return {name: (each, expected) for name, each in layers_and_arguments.items()}
+
+
 # class, arguments, what is expected; 3 groups of 5 instances of 17 pixels.
 CASES = {
     "DeepSetsPooling": (
@@ -85,78 +93,44 @@ CASES = {
         {"instance_shape": (7, 6, 2), "filters": (8, 4), "normalization": None},
         dict(input_shape=(3, 4), output_shape=(3, 7, 6, 2), trainable=6),
     ),
-    **{
-        name: (
-            {**arguments, "seed": 1},
-            dict(
-                input_shape=(3, 8, 6),
-                output_shape=(3, 8, 6),
-                seed_generators=1,
-                supports_masking=True,
-            ),
-        )
-        for name, arguments in {
-            "GaussianCorruption": {"stddev": 0.3, "clip": (-2.0, 2.0)},
-            "MaskingCorruption": {"rate": 0.3, "value": -1.0},
-            "SaltAndPepper": {"rate": 0.3, "low": -1.0, "high": 2.0},
-            "BlockCorruption": {"fraction": 0.3, "value": -1.0, "spatial_axes": 2},
-        }.items()
-    },
-    **{
-        name: (
-            {**arguments, "seed": 1},
-            dict(
-                input_shape=(3, 8, 6),
-                output_shape=(3, 8, 6),
-                seed_generators=1,
-                supports_masking=True,
-                unknown_axes=2,
-            ),
-        )
-        for name, arguments in {
-            "RandomScale": {"strength": 0.3},
-            "RandomShift": {"max_shift": 1.7, "pixel_axis": -2},
-        }.items()
-    },
-    **{
-        name: (
-            arguments,
-            dict(
-                input_shape=(3, 5, 6),
-                output_shape=(3, 5, 6),
-                supports_masking=True,
-                unknown_axes=2,
-            ),
-        )
-        for name, arguments in {
+    **_of_one_kind(
+        {
+            "GaussianCorruption": {"stddev": 0.3, "clip": (-2.0, 2.0), "seed": 1},
+            "MaskingCorruption": {"rate": 0.3, "value": -1.0, "seed": 1},
+            "SaltAndPepper": {"rate": 0.3, "low": -1.0, "high": 2.0, "seed": 1},
+            "RandomScale": {"strength": 0.3, "seed": 1},
+            "RandomShift": {"max_shift": 1.7, "pixel_axis": -2, "seed": 1},
+        },
+        seed_generators=1,
+        unknown_axes=2,
+    ),
+    **_of_one_kind(
+        {
+            "BlockCorruption": {
+                "fraction": 0.3,
+                "value": -1.0,
+                "spatial_axes": 2,
+                "seed": 1,
+            }
+        },
+        seed_generators=1,
+    ),
+    **_of_one_kind(
+        {
             "MedianNormalization": {},
             "Standardization": {"mean": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "scale": 0.3},
-        }.items()
-    },
-    **{
-        name: (
-            arguments,
-            dict(
-                input_shape=(3, 5, 6),
-                output_shape=(3, 5, 6),
-                losses=1,
-                supports_masking=True,
-                unknown_axes=2,
-            ),
-        )
-        for name, arguments in {
+            "TopK": {"n_active": 2},
+            "GradientReversal": {"strength": 0.3},
+        },
+        unknown_axes=2,
+    ),
+    **_of_one_kind(
+        {
             "L1Sparsity": {"weight": 0.3},
             "KLSparsity": {"weight": 0.3, "target_rate": 0.1},
-        }.items()
-    },
-    "TopK": (
-        {"n_active": 2},
-        dict(
-            input_shape=(3, 5, 6),
-            output_shape=(3, 5, 6),
-            supports_masking=True,
-            unknown_axes=2,
-        ),
+        },
+        losses=1,
+        unknown_axes=2,
     ),
     "TiedDense": (
         lambda dtype: {
@@ -172,15 +146,6 @@ CASES = {
             output_shape=(3, 5, 6),
             trainable=1,
             losses=1,
-            unknown_axes=2,
-        ),
-    ),
-    "GradientReversal": (
-        {"strength": 0.3},
-        dict(
-            input_shape=(3, 5, 6),
-            output_shape=(3, 5, 6),
-            supports_masking=True,
             unknown_axes=2,
         ),
     ),
@@ -209,7 +174,16 @@ CASES = {
 
 # They take more than tensors, or are no layers by themselves, and have tests of their
 # own.
-ELSEWHERE = {"GaussianPooling", "JacobianPenalty", "LossTerm", "WeightPenalty"}
+ELSEWHERE = {
+    "GaussianPooling",
+    "JacobianPenalty",
+    "LossTerm",
+    "MaxPoolingWithIndices1D",
+    "MaxPoolingWithIndices2D",
+    "MaxUnpooling1D",
+    "MaxUnpooling2D",
+    "WeightPenalty",
+}
 
 
 def test_no_layer_is_left_out() -> None:
