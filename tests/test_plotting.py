@@ -15,10 +15,12 @@ from matplotlib.text import Text
 
 from symae_keras.errors import InputError
 from symae_keras.plotting import (
+    plot_bottleneck_sweep,
     plot_codes,
     plot_dictionary,
     plot_error_over_instances,
     plot_history,
+    plot_latent_traversal,
     plot_redatuming,
     plot_redatuming_grid,
     plot_trade_off,
@@ -508,6 +510,90 @@ class TestErrorOverInstances:
             plot_error_over_instances([1, 2], {"a": [1.0, 0.0]})
         with pytest.raises(InputError, match="holds no method"):
             plot_error_over_instances([1, 2], {})
+
+
+class TestBottleneckSweep:
+    def test_curves_over_the_size_of_the_code(self):
+        errors = {"network": np.array([[0.3, 0.2], [0.1, 0.2]]), "PCA": [0.5, 0.4]}
+        figure = rendered(plot_bottleneck_sweep([4, 16], errors, {"PCA": "linear"}))
+        (ax,) = figure.axes
+        assert [line.get_label() for line in ax.lines] == ["network", "linear"]
+        np.testing.assert_allclose(curve(ax), [0.25, 0.15])
+        np.testing.assert_array_equal(ax.lines[0].get_xdata(), [4, 16])
+        assert ax.get_xlabel() == "numbers in the code"
+        assert "variance of the data" in ax.get_ylabel()
+
+    def test_bad_input(self):
+        with pytest.raises(InputError, match=r"to fit code_dims; received \(3, 1\)"):
+            plot_bottleneck_sweep([4, 16], {"a": [1.0, 2.0, 3.0]})
+        with pytest.raises(InputError, match="code_dims must be positive"):
+            plot_bottleneck_sweep([0, 16], {"a": [1.0, 2.0]})
+
+
+class _Linear:
+    """Decodes a code to its product with a matrix."""
+
+    def __init__(self, matrix):
+        self.matrix = matrix
+
+    def decode(self, code):
+        return keras.ops.matmul(keras.ops.convert_to_tensor(code), self.matrix)
+
+
+class TestLatentTraversal:
+    matrix = random(1).normal(size=(5, 30)).astype("float32")
+    codes = random(2).normal(size=(50, 5)) * [1.0, 2.0, 0.5, 1.0, 1.0] + 3.0
+
+    @pytest.mark.parametrize("latents", [None, [3], [1, 2]])
+    def test_one_number_is_swept_at_a_time(self, latents):
+        axis = np.linspace(400.0, 700.0, 30)
+        figure = rendered(
+            plot_latent_traversal(
+                _Linear(self.matrix),
+                self.codes,
+                latents,
+                sigmas=2.0,
+                n_steps=5,
+                axis=axis,
+                axis_label="wavelength (nm)",
+                value_label="flux",
+            )
+        )
+        *panels, bar = figure.axes
+        centre = np.median(self.codes, axis=0) @ self.matrix
+        rows = range(5) if latents is None else latents
+        for ax, latent in zip(panels, rows, strict=True):
+            assert ax.get_title("left") == f"latent {latent}"
+            assert len(ax.lines) == 5
+            for line, step in zip(ax.lines, (-2, -1, 0, 1, 2), strict=True):
+                change = step * self.codes[:, latent].std() * self.matrix[latent]
+                np.testing.assert_allclose(line.get_ydata(), centre + change, atol=1e-4)
+                np.testing.assert_array_equal(line.get_xdata(), axis)
+        colours = {line.get_color() for line in panels[0].lines}
+        assert len(colours) == 5
+        assert bar.get_ylim() == (-2.0, 2.0)
+        assert figure.get_supxlabel() == "wavelength (nm)"
+        assert figure.get_supylabel() == "flux"
+
+    def test_rows_can_be_named(self):
+        names = ["velocity", "temperature"]
+        figure = plot_latent_traversal(_Linear(self.matrix), self.codes, [0, 4], names)
+        titles = [ax.get_title("left") for ax in rendered(figure).axes[:-1]]
+        assert titles == names
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"latents": [5]}, r"some of the 5 numbers .* received \[5\]"),
+            ({"latents": []}, r"received \[\]"),
+            ({"names": ["a"]}, "title each of the 5 latents; received 1"),
+            ({"n_steps": 1}, "n_steps must be at least 2; received 1"),
+            ({"axis": np.arange(29)}, r"^axis .*\(30,\).*received \(29,\)"),
+        ],
+    )
+    def test_bad_input(self, arguments, message):
+        with pytest.raises(InputError, match=message):
+            plot_latent_traversal(_Linear(self.matrix), self.codes, **arguments)
 
 
 class TestTradeOff:

@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from symae_keras.data.groups import Array
-from symae_keras.errors import InputError
-from symae_keras.plotting.style import (
-    PAGE,
-    check_shape,
-    finish,
-    new_figure,
-    open_frame,
-    series_style,
-    to_array,
-)
+from symae_keras.plotting.curves import plot_curves
 
 
 def plot_error_over_instances(
@@ -47,6 +35,7 @@ def plot_error_over_instances(
         InputError: The arrays do not fit `n_instances`, or are not positive.
 
     Example:
+    >>> import numpy as np
     >>> n_instances = np.array([4, 16, 64])
     >>> figure = plot_error_over_instances(
     ...     n_instances,
@@ -56,67 +45,12 @@ def plot_error_over_instances(
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['SymAE', 'limit']
     """
-    count = _positive("n_instances", to_array("n_instances", n_instances, (1,)))
-    if not errors:
-        raise InputError("errors holds no method: give one array a method.")
-    order = np.argsort(count)
-    figure = new_figure(0.75 * PAGE, 3.6)
-    ax = figure.add_subplot()
-    open_frame(ax)
-    ax.set(xscale="log", yscale="log")
-    for n, (name, values) in enumerate(errors.items()):
-        argument = f"errors[{name!r}]"
-        array = _positive(argument, to_array(argument, values, (1, 2)))
-        array = array.reshape(len(array), -1)
-        check_shape(argument, array, (len(count), array.shape[1]), "n_instances")
-        array = array[order]
-        colour, marker = series_style(n)
-        ax.plot(
-            count[order],
-            np.median(array, axis=1),
-            color=colour,
-            marker=marker,
-            markersize=5,
-            label=(labels or {}).get(name, name),
-        )
-        if array.shape[1] > 1:
-            ax.fill_between(
-                count[order],
-                array.min(axis=1),
-                array.max(axis=1),
-                color=colour,
-                alpha=0.2,
-                linewidth=0,
-            )
-    if limit is not None:
-        least = _positive("limit", to_array("limit", limit, (1,)))
-        check_shape("limit", least, count.shape, "n_instances")
-        ax.plot(count[order], least[order], color="black", ls="--", label="limit")
-    ax.set_xlabel("instances in a group")
-    ax.set_ylabel("redatuming error (MSE / variance of truth)")
-    ax.set_xticks(_apart(count[order]))
-    ax.set_xticks([], minor=True)
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ax.yaxis.set_minor_formatter(NullFormatter())
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.legend(frameon=False)
-    return finish(figure)
-
-
-def _apart(values: Array) -> list[float]:
-    """Those of the ascending values whose ticks do not touch on a logarithmic axis."""
-    chosen = [float(values[0])]
-    for value in values[1:]:
-        if np.log(value / chosen[-1]) > 0.06 * np.log(values[-1] / values[0]):
-            chosen.append(float(value))
-    return chosen
-
-
-def _positive(name: str, array: Array) -> Array:
-    if not (np.isfinite(array) & (array > 0)).all():
-        raise InputError(
-            f"{name} must be positive, since the axes are logarithmic; received values "
-            f"from {np.min(array)} to {np.max(array)}."
-        )
-    return array
+    return plot_curves(
+        "n_instances",
+        n_instances,
+        errors,
+        x_label="instances in a group",
+        y_label="redatuming error (MSE / variance of truth)",
+        limit=limit,
+        labels=labels,
+    )
