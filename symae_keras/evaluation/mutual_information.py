@@ -9,6 +9,7 @@ import numpy as np
 
 from symae_keras.data.groups import Array, Parameters
 from symae_keras.errors import InputError
+from symae_keras.evaluation.columns import label_columns
 from symae_keras.evaluation.leakage import is_label
 
 
@@ -118,7 +119,7 @@ def mutual_information(
         )
 
     found = MutualInformation({}, {}, {})
-    for name, label in _columns(labels, len(codes)).items():
+    for name, label in label_columns(labels, len(codes)).items():
         rng = np.random.default_rng(seed)
         by_chance = np.array(
             [estimate(rng.permutation(label)) for _ in range(n_permutations)]
@@ -127,20 +128,3 @@ def mutual_information(
         found.chance[name] = by_chance.mean(axis=0)
         found.spread[name] = by_chance.std(axis=0)
     return found
-
-
-def _columns(labels: Parameters, rows: int) -> dict[str, Array]:
-    """Every component of every label under a name of its own."""
-    columns: dict[str, Array] = {}
-    for name, values in labels.items():
-        values = np.asarray(values)
-        if values.ndim not in (1, 2) or len(values) != rows:
-            raise InputError(
-                f"labels[{name!r}] must have one row for each of the {rows} codes, and "
-                f"one or two axes; received shape {values.shape}."
-            )
-        if values.ndim == 1:
-            columns[name] = values
-        else:
-            columns |= {f"{name}[{i}]": each for i, each in enumerate(values.T)}
-    return columns

@@ -1,0 +1,211 @@
+"""Disentanglement: whether each number of a code tells of one factor alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from symae_keras.data.groups import Array, Parameters
+from symae_keras.errors import InputError
+from symae_keras.evaluation.columns import label_columns
+from symae_keras.evaluation.leakage import is_label
+
+_BINS = 20
+#: With fewer rows, cells of the histograms are empty by chance.
+_MIN_ROWS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Disentanglement:
+    """Scores from 0, nothing, to 1, each factor in one number and each number of one.
+
+    Attributes:
+        mig: Mutual information gap.
+        sap: Separated attribute predictability.
+        disentanglement: Of Eastwood and Williams: whether each number of the code
+            matters to one factor alone.
+        completeness: Of the same: whether each factor needs one number alone.
+        informativeness: Of the same: R^2, or accuracy for classes, of the factors
+            predicted from the whole code, on rows held out.
+    """
+
+    mig: float
+    sap: float
+    disentanglement: float
+    completeness: float
+    informativeness: float
+
+
+def disentanglement(
+    codes: Array, factors: Parameters, train: float = 0.7, seed: int = 0
+) -> Disentanglement:
+    """Score a code against the factors that the data were made from.
+
+    What each of the scores is:
+
+    - Mutual information gap: of the two numbers that tell most of a factor, the
+      difference of what they tell, over the entropy of the factor. Codes and factors
+      that are no classes are put into 20 bins of equal counts, so that it does not
+      depend on units. What independent columns share by chance in so many bins,
+      estimated from rows in random order, is taken off both.
+    - Separated attribute predictability: the same gap of R^2 of a straight line, or of
+      the accuracy of a linear classifier over that of always guessing the commonest
+      class.
+    - Disentanglement, completeness and informativeness, from the importances of a
+      random forest for each factor: one minus the entropy of the share that a number
+      has in the factors, weighted by importance; one minus that of the shares of a
+      factor in the numbers; and the quality of the prediction itself.
+
+    A code that is the factors in another order or other units scores 1 in all of them,
+    one that is a rotation of the factors much less: it tells as much, but no number of
+    it means anything. That no label is needed to train does not make it likely that a
+    code is disentangled number by number: without knowledge of groups there is no
+    reason for it (Locatello et al.).
+
+    Args:
+        codes: `(rows, code_dim)`; two numbers or more.
+        factors: True factors by name, as `GroupedData.state`: `(rows,)` or
+            `(rows, components)`, each component a factor.
+        train: Share of rows that predictors are trained on. Defaults to 0.7.
+        seed: Seed of the split, the forests and the random order.
+
+    Returns:
+        A `Disentanglement`.
+
+    Raises:
+        InputError: There are fewer than 200 rows, or fewer than two numbers.
+
+    Reference:
+        - [Chen et al., 2018](https://arxiv.org/abs/1802.04942): MIG
+        - [Kumar et al., 2018](https://arxiv.org/abs/1711.00848): SAP
+        - [Eastwood & Williams, 2018](https://openreview.net/forum?id=By-7dz-AZ): DCI
+        - [Locatello et al., 2019](https://arxiv.org/abs/1811.12359)
+
+    Example:
+    >>> rng = np.random.default_rng(0)
+    >>> factors = rng.uniform(size=(500, 2))
+    >>> named = {"temperature": factors[:, 0], "velocity": factors[:, 1]}
+    >>> scores = disentanglement(factors[:, ::-1] ** 3, named)
+    >>> round(scores.mig, 1), round(scores.disentanglement, 1)
+    (1.0, 1.0)
+    """
+    codes = np.asarray(codes, "float64")
+    if codes.ndim != 2 or len(codes) < _MIN_ROWS or codes.shape[1] < 2:
+        raise InputError(
+            f"`codes` must be of shape (rows, numbers) with {_MIN_ROWS} rows and two "
+            f"numbers at least; received shape {codes.shape}."
+        )
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(codes))
+    fit, test = np.split(order, [round(train * len(order))])
+    rows = [
+        _Factor(codes, factor, fit, test, rng.permutation(len(codes)), seed)
+        for factor in label_columns(factors, len(codes)).values()
+    ]
+    importance = np.array([each.importance for each in rows])
+    return Disentanglement(
+        mig=float(np.mean([_gap(each.information) for each in rows])),
+        sap=float(np.mean([_gap(each.predictability) for each in rows])),
+        disentanglement=_concentration(importance),
+        completeness=_concentration(importance.T),
+        informativeness=float(np.mean([each.informativeness for each in rows])),
+    )
+
+
+class _Factor:
+    """What each number of a code tells of one factor, in three ways."""
+
+    def __init__(
+        self,
+        codes: Array,
+        factor: Array,
+        fit: Array,
+        test: Array,
+        shuffled: Array,
+        seed: int,
+    ) -> None:
+        from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+        classes = is_label(factor)
+        binned = np.unique(factor, return_inverse=True)[1] if classes else _bins(factor)
+        entropy = _mutual_information(binned, binned)
+        self.information = np.array(
+            [
+                _over_chance(
+                    _mutual_information(code, binned),
+                    _mutual_information(code, binned[shuffled]),
+                    entropy,
+                )
+                for code in map(_bins, codes.T)
+            ]
+        )
+        measure = _accuracy_over_chance if classes else _squared_correlation
+        self.predictability = np.array(
+            [measure(code, factor, fit, test) for code in codes.T]
+        )
+        forest: Any = RandomForestClassifier if classes else RandomForestRegressor
+        # Each split may take any number: one that tells nothing is then not taken.
+        forest = forest(50, max_depth=10, max_features=1.0, random_state=seed)
+        forest.fit(codes[fit], factor[fit])
+        self.importance = forest.feature_importances_
+        self.informativeness = float(forest.score(codes[test], factor[test]))
+
+
+def _bins(values: Array) -> Array:
+    """Numbers of 20 bins of equal counts."""
+    edges = np.quantile(values, np.linspace(0.0, 1.0, _BINS + 1)[1:-1])
+    return np.searchsorted(edges, values, side="right")
+
+
+def _mutual_information(one: Array, other: Array) -> float:
+    """Of two columns of whole numbers, in nats."""
+    counts = np.zeros((one.max() + 1, other.max() + 1))
+    np.add.at(counts, (one, other), 1.0)
+    joint = counts / counts.sum()
+    product = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)
+    some = joint > 0.0
+    return float(np.sum(joint[some] * np.log(joint[some] / product[some])))
+
+
+def _squared_correlation(code: Array, factor: Array, fit: Array, test: Array) -> float:
+    if np.ptp(code) == 0.0 or np.ptp(factor) == 0.0:
+        return 0.0
+    return float(np.corrcoef(code, factor)[0, 1] ** 2)
+
+
+def _accuracy_over_chance(code: Array, factor: Array, fit: Array, test: Array) -> float:
+    """Of a linear classifier; 0 for the commonest class, 1 for no mistake."""
+    from sklearn.linear_model import LogisticRegression
+
+    scale = np.std(code[fit]) or 1.0
+    column = (code[:, None] - np.mean(code[fit])) / scale
+    model = LogisticRegression(max_iter=1000).fit(column[fit], factor[fit])
+    found = float(model.score(column[test], factor[test]))
+    chance = float(np.unique(factor[test], return_counts=True)[1].max() / len(test))
+    return _over_chance(found, chance, 1.0)
+
+
+def _over_chance(found: float, chance: float, most: float) -> float:
+    """0 for what chance finds, 1 for all there is to find."""
+    return max(found - chance, 0.0) / max(most - chance, 1e-12)
+
+
+def _gap(values: Array) -> float:
+    second, first = np.sort(values)[-2:]
+    return float(first - second)
+
+
+def _concentration(importance: Array) -> float:
+    """One minus the entropy of each column's shares, weighted by its sum.
+
+    With one factor alone there is nothing that a number could mix it with.
+    """
+    if len(importance) == 1:
+        return 1.0
+    total = importance.sum(axis=0)
+    shares = importance / np.where(total > 0.0, total, 1.0)
+    logs = np.log(np.where(shares > 0.0, shares, 1.0))
+    entropy = -np.sum(shares * logs, axis=0) / np.log(len(importance))
+    return float(np.sum((1.0 - entropy) * total) / max(total.sum(), 1e-12))
