@@ -14,8 +14,11 @@ from symae_keras.models.linear_autoencoder import LinearAutoencoder
 from symae_keras.models.mlvae import MLVAE
 from symae_keras.models.neural_statistician import NeuralStatistician
 from symae_keras.models.registry import MODELS
+from symae_keras.models.segnet import SegNet
 from symae_keras.models.sparse_autoencoder import SparseAutoencoder
+from symae_keras.models.stellar_autoencoder import StellarAutoencoder
 from symae_keras.models.symae import SymAE
+from symae_keras.models.unet import UNet
 from symae_keras.models.vae import VAE
 from symae_keras.models.vqvae import VQVAE
 from symae_keras.models.wasserstein_autoencoder import WassersteinAutoencoder
@@ -32,8 +35,11 @@ __all__ = [
     "MODELS",
     "MLVAE",
     "NeuralStatistician",
+    "SegNet",
     "SparseAutoencoder",
+    "StellarAutoencoder",
     "SymAE",
+    "UNet",
     "VAE",
     "VQVAE",
     "WassersteinAutoencoder",

@@ -7,21 +7,11 @@ from typing import Any
 
 import keras
 
-from symae_keras.layers.block_corruption import BlockCorruption
 from symae_keras.layers.conv2d_encoder import Conv2DEncoder
-from symae_keras.layers.gaussian_corruption import GaussianCorruption
-from symae_keras.layers.masking_corruption import MaskingCorruption
-from symae_keras.layers.salt_and_pepper import SaltAndPepper
 from symae_keras.models.base import one_of
+from symae_keras.models.corruptions import CORRUPTIONS, make_corruption
 from symae_keras.models.instance_autoencoder import InstanceAutoencoder
 from symae_keras.typing import Tensor
-
-_CORRUPTIONS = {
-    "gaussian": GaussianCorruption,
-    "masking": MaskingCorruption,
-    "salt_and_pepper": SaltAndPepper,
-    "block": BlockCorruption,
-}
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -85,20 +75,13 @@ class DenoisingAutoencoder(InstanceAutoencoder):
         super().__init__(
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
-        self.corruption = one_of("corruption", corruption, tuple(_CORRUPTIONS))
-        self.corrupt = self._make_corruption()
-        self._assemble()
-
-    def _make_corruption(self) -> keras.Layer:
-        if not isinstance(self.corruption, str):
-            return self.corruption
-        options: dict[str, Any] = {"seed": self.seed, "dtype": self.dtype_policy}
+        self.corruption = one_of("corruption", corruption, tuple(CORRUPTIONS))
+        # Images may have no channel axis; the encoder tells.
         images = self.encoder == "conv2d" or isinstance(self.encoder, Conv2DEncoder)
-        if self.corruption == "block" and images:
-            options["spatial_axes"] = 2  # also where images have no channel axis
-        corrupt = _CORRUPTIONS[self.corruption](**options)
-        corrupt.autocast = False  # half precision may not hold data units
-        return corrupt
+        self.corrupt = make_corruption(
+            self.corruption, 2 if images else None, seed, self.dtype_policy
+        )
+        self._assemble()
 
     def _corrupt(self, x: Tensor, training: bool | None) -> Tensor:
         return self.corrupt(x, training=training)

@@ -14,8 +14,11 @@ from symae_keras.models.latent_mean_swap import LatentMeanSwap
 from symae_keras.models.linear_autoencoder import LinearAutoencoder
 from symae_keras.models.mlvae import MLVAE
 from symae_keras.models.neural_statistician import NeuralStatistician
+from symae_keras.models.segnet import SegNet
 from symae_keras.models.sparse_autoencoder import SparseAutoencoder
+from symae_keras.models.stellar_autoencoder import StellarAutoencoder
 from symae_keras.models.symae import SymAE
+from symae_keras.models.unet import UNet
 from symae_keras.models.vae import VAE
 from symae_keras.models.vqvae import VQVAE
 from symae_keras.models.wasserstein_autoencoder import WassersteinAutoencoder
@@ -32,7 +35,10 @@ MODELS: Final[dict[str, type[AutoencoderBase]]] = {
     "vqvae": VQVAE,
     "adversarial": AdversarialAutoencoder,
     "wasserstein": WassersteinAutoencoder,
+    "stellar": StellarAutoencoder,
     "latent_mean_swap": LatentMeanSwap,
+    "unet": UNet,
+    "segnet": SegNet,
     "symae": SymAE,
     "mlvae": MLVAE,
     "gvae": GVAE,

@@ -64,6 +64,7 @@ _SMALL = {
     "coherent_dim": 3,
     "nuisance_dim": 2,
     "encoder": dense,
+    "filters": (4, 6),
     "seed": 0,
 }
 
@@ -78,11 +79,15 @@ class Case:
             called with a dtype policy, since each model needs layers of its own; one
             function gives all arguments where these share a layer.
         shape: Of an instance.
+        n_classes: How many classes the model tells apart, pixel by pixel; `None` where
+            its targets are the instances themselves.
         binary: Whether data are 0 and 1.
+        mean: Of all other data.
         loss: For `compile`; `None` stands for the likelihood of the model.
         learning_rate: For stochastic gradient descent.
         error: What may be left of the variance of ten instances, or groups, once the
-            model has been fitted to them.
+            model has been fitted to them; of the wrong pixels where the commonest label
+            is given to all, if there are labels.
         couples_rows: Whether the loss of a batch is no mean over its rows.
         noisy: Whether training draws random numbers.
         noisy_evaluation: Whether `evaluate` does, too.
@@ -95,7 +100,9 @@ class Case:
         default_factory=dict
     )
     shape: tuple[int, ...] = (12,)
+    n_classes: int | None = None
     binary: bool = False
+    mean: float = 0.3
     loss: str | None = "mse"
     learning_rate: float = 0.2
     error: float = 0.15
@@ -124,6 +131,8 @@ class Case:
         policy = None if dtype is None else keras.DTypePolicy(dtype)
         given = {"instance_shape": self.shape, **_SMALL}
         given = {name: given[name] for name in self.parameters if name in given}
+        if self.n_classes is not None:
+            given["n_classes"] = self.n_classes
         arguments = self.arguments
         given |= arguments(policy) if callable(arguments) else arguments
         given |= changed
@@ -149,10 +158,29 @@ class Case:
         rng = np.random.default_rng(seed)
         own, shared = rng.normal(size=(*groups, 2)), rng.normal(size=(rows, 1, 2))
         numbers = np.concatenate([own, shared + 0.0 * own], axis=-1)
-        x = 0.3 + np.tensordot(numbers, _waves(self.shape), 1)
+        x = self.mean + np.tensordot(numbers, _waves(self.shape), 1)
         if self.binary:
             x = x > 0.0
         return (x if self.grouped else x[:, 0]).astype("float32")
+
+    def targets(self, x: np.ndarray) -> np.ndarray:
+        """What the model is fitted to: the instances, or a label for each pixel."""
+        if self.n_classes is None:
+            return x
+        limits = np.linspace(-1.0, 1.6, self.n_classes + 1)[1:-1]
+        return np.digitize(x[..., 0], limits)
+
+    def output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Shape of what the model gives for data of some shape."""
+        return shape if self.n_classes is None else (*shape[:-1], self.n_classes)
+
+    def misfit(self, output: np.ndarray, x: np.ndarray) -> float:
+        """What is left to be explained; see `error`."""
+        y = self.targets(x)
+        if self.n_classes is None:
+            return float(np.mean((output - y) ** 2) / np.var(y))
+        commonest = np.bincount(y.ravel()).max() / y.size
+        return float(np.mean(output.argmax(axis=-1) != y) / (1.0 - commonest))
 
     def even_data(self) -> np.ndarray:
         """Eight rows, whose loss is the mean of those of both halves."""
@@ -182,6 +210,12 @@ def _tied(dtype: Any = None) -> dict[str, Any]:
 
 _VAE = {"arguments": {"kl_weight": 1e-3}, "noisy": True}
 _IMAGE = {"arguments": {"encoder": conv2d}, "shape": (9, 7, 1), "error": 0.5}
+_LABELS: dict[str, Any] = {
+    "shape": (9, 7, 1),
+    "n_classes": 3,
+    "loss": "sparse_categorical_crossentropy",
+    "error": 0.5,
+}
 
 CASES: dict[str, Case] = {
     # === Single instances ===
@@ -306,6 +340,32 @@ CASES: dict[str, Case] = {
         couples_rows=True,
         noisy=True,
         noisy_evaluation=True,
+    ),
+    # === Pixels of single instances ===
+    "unet": Case(model="unet", shape=(13,), noisy=True),
+    "unet-inpainting": Case(
+        model="unet",
+        arguments={"head": "inpainting", "normalization": known},
+        shape=(9, 7, 2),
+        noisy=True,
+    ),
+    "unet-segmentation": Case(
+        model="unet",
+        arguments={"head": "segmentation", "upsampling": "nearest"},
+        **_LABELS,
+    ),
+    "segnet": Case(model="segnet", **_LABELS),
+    "segnet-spectra": Case(model="segnet", **{**_LABELS, "shape": (13, 1)}),
+    "stellar": Case(
+        model="stellar", mean=6.0, learning_rate=1.0, error=0.2
+    ),
+    "stellar-disentangled": Case(
+        model="stellar",
+        arguments={"kl_weight": 1e-4, "normalization": known},
+        shape=(13, 2),
+        noisy=True,
+        learning_rate=0.1,
+        error=0.3,
     ),
     # === Groups ===
     "latent_mean_swap": Case(

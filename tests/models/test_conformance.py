@@ -36,11 +36,6 @@ def _numpy(tensor: Any) -> np.ndarray:
     return ops.convert_to_numpy(ops.cast(tensor, "float32"))
 
 
-def _error(model: Any, x: np.ndarray) -> float:
-    """Mean squared error of the reconstruction over the variance of the data."""
-    return float(np.mean((_numpy(model.reconstruct(x)) - x) ** 2) / np.var(x))
-
-
 def _loss_terms(model: Any) -> list[LossTerm]:
     return [each for each in model._flatten_layers() if isinstance(each, LossTerm)]
 
@@ -88,9 +83,9 @@ assert keras.config.backend() == "jax"
 logs = {}
 for path in Path(sys.argv[1]).glob("*.keras"):
     model = keras.saving.load_model(path)
-    x = np.load(path.with_suffix(".npy"))
+    x, y = (np.load(path.with_suffix(end)) for end in (".npy", ".targets.npy"))
     np.save(path.with_suffix(".jax.npy"), np.asarray(model.reconstruct(x)))
-    logs[path.stem] = model.evaluate(x, x, batch_size=8, verbose=0, return_dict=True)
+    logs[path.stem] = model.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)
 print(json.dumps(logs))
 """
 
@@ -118,12 +113,13 @@ keras.random.randint = lambda shape, low, high, seed=None: ops.full(shape, low, 
 
 def train(path, eagerly):
     keras.utils.set_random_seed(0)
-    model, x = keras.saving.load_model(path), np.load(path.with_suffix(".npy"))
+    model = keras.saving.load_model(path)
     model.run_eagerly = eagerly
     # Ten steps, so short that rounding is not blown up on the way.
     model.optimizer.learning_rate = 0.5 * float(model.optimizer.learning_rate.numpy())
-    x = np.concatenate([x] * 10)
-    history = model.fit(x, x, batch_size=8, shuffle=False, verbose=0).history
+    ends = (".npy", ".targets.npy")
+    x, y = (np.concatenate([np.load(path.with_suffix(end))] * 10) for end in ends)
+    history = model.fit(x, y, batch_size=8, shuffle=False, verbose=0).history
     return history, model.get_weights()
 
 
@@ -166,9 +162,11 @@ def saved(tf, tmp_path_factory) -> Saved:
             weight.assign_add(0.1 * rng.normal(size=weight.shape))
         case.compile(model, run_eagerly=True)
         model.save(folder / f"{name}.keras")
+        y = case.targets(x)
         np.save(folder / f"{name}.npy", x)
+        np.save(folder / f"{name}.targets.npy", y)
         outputs[name] = _numpy(model.reconstruct(x))
-        logs[name] = model.evaluate(x, x, batch_size=8, verbose=0, return_dict=True)
+        logs[name] = model.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)
         used |= {type(layer).__name__ for layer in model._flatten_layers()}
     return Saved(folder, outputs, logs, used)
 
@@ -186,6 +184,7 @@ def elsewhere(saved, run_python) -> dict[str, Future[str]]:
 
 def test_every_layer_is_in_some_file(saved, elsewhere) -> None:
     for_users = {
+        "BedOfNails",
         "MaxPoolingWithIndices1D",
         "MaxPoolingWithIndices2D",
         "MaxUnpooling1D",
@@ -193,6 +192,7 @@ def test_every_layer_is_in_some_file(saved, elsewhere) -> None:
         "MedianNormalization",
         "RandomScale",
         "RandomShift",
+        "SubPixel",
     }
     assert set(layers.__all__) - {"LossTerm"} - for_users <= saved.layers
 
@@ -225,21 +225,22 @@ def test_shapes(name) -> None:
     model, x = case.build(), case.data(5)
     unknown = (None,) * (x.ndim - len(case.shape)) + case.shape
     symbol = keras.KerasTensor(unknown)
-    assert model.compute_output_shape(x.shape) == x.shape
-    assert model.compute_output_shape(unknown) == unknown
+    shape, open_shape = case.output_shape(x.shape), case.output_shape(unknown)
+    assert model.compute_output_shape(x.shape) == shape
+    assert model.compute_output_shape(unknown) == open_shape
     for training in (False, True):
-        assert model(x, training=training).shape == x.shape
-        assert model(symbol, training=training).shape == unknown
-    assert model.reconstruct(x).shape == x.shape
-    assert model.reconstruct(symbol).shape == unknown
+        assert model(x, training=training).shape == shape
+        assert model(symbol, training=training).shape == open_shape
+    assert model.reconstruct(x).shape == shape
+    assert model.reconstruct(symbol).shape == open_shape
 
     codes, symbols = model.encode(x), model.encode(symbol)
     for code, told in zip(_flat(codes), _flat(symbols), strict=True):
         axes = 2 if case.grouped and len(code.shape) == 3 else 1
         assert told.shape == (None,) * axes + code.shape[axes:]
     if not case.grouped:
-        assert model.decode(codes).shape == x.shape
-        assert model.decode(symbols).shape == unknown
+        assert model.decode(codes).shape == shape
+        assert model.decode(symbols).shape == open_shape
         return
     assert model.decode(*codes).shape == x.shape
     assert model.decode(*symbols).shape == unknown
@@ -272,18 +273,19 @@ def test_logged_terms_add_up(name) -> None:
     """In training and validation, with a last batch of another size."""
     case = CASES[name]
     model, x = case.build(), case.data(6)
+    y = case.targets(x)
     case.compile(model, run_eagerly=True)
     history = model.fit(
         x,
-        x,
+        y,
         batch_size=4,
         epochs=2,
-        validation_data=(x, x),
+        validation_data=(x, y),
         validation_batch_size=4,
         verbose=0,
     ).history
     terms = [layer.term_name for layer in _loss_terms(model)]
-    logged = ["reconstruction_loss", *terms] if terms else []
+    logged = [model.compiled_loss_name, *terms] if terms else []
     names = {key for key in history if key.endswith("loss")}
     assert names == {p + each for p in ("", "val_") for each in ("loss", *logged)}
     for prefix in ("", "val_"):
@@ -301,8 +303,9 @@ def test_a_seed_repeats_training(name) -> None:
     def train(**changed: Any) -> list[Any]:
         keras.utils.set_random_seed(0)
         model, x = case.build(**changed), case.data(4)
+        y = case.targets(x)
         case.compile(model, run_eagerly=True)
-        logs = [model.train_on_batch(x, x, return_dict=True) for _ in range(2)]
+        logs = [model.train_on_batch(x, y, return_dict=True) for _ in range(2)]
         weights = [_numpy(weight) for weight in model.trainable_weights]
         return [*logs, *(weight.tolist() for weight in weights)]
 
@@ -318,20 +321,21 @@ def test_fits_ten_instances(name) -> None:
     """Compiled by XLA, which Keras leaves off on CPU unless asked."""
     case = CASES[name]
     model, x = case.build(), case.data(10)
-    assert _error(model, x) > 0.5
+    y = case.targets(x)
+    assert case.misfit(_numpy(model.reconstruct(x)), x) > 0.5
     case.compile(model, run_eagerly=True)
-    expected = model.test_on_batch(x, x, return_dict=True)["loss"]
+    expected = model.test_on_batch(x, y, return_dict=True)["loss"]
     case.compile(model, jit_compile=True)
     losses: list[float] = []
     record = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: losses.append(logs["loss"])
     )
-    many = np.concatenate([x] * 300)
+    many, targets = (np.concatenate([each] * 300) for each in (x, y))
     options = {"batch_size": 10, "shuffle": False, "verbose": 0}
-    model.fit(many, many, callbacks=[record], **options)
+    model.fit(many, targets, callbacks=[record], **options)
     if not case.noisy:
         assert losses[0] == pytest.approx(expected, rel=1e-5)
-    assert _error(model, x) < case.error
+    assert case.misfit(_numpy(model.reconstruct(x)), x) < case.error
 
 
 @each_case
@@ -344,7 +348,7 @@ def test_every_term_has_a_gradient(name, tf) -> None:
         decoded = model(x, training=True)
         added = list(model.losses)
         terms = {layer.term_name: sum(layer.losses) for layer in _loss_terms(model)}
-        total = model.compute_loss(x, x, decoded)
+        total = model.compute_loss(x, case.targets(x), decoded)
         reconstruction = total - sum(added)
     assert len(added) == len(terms)
 
@@ -380,7 +384,7 @@ def test_mixed_precision(name, half) -> None:
     assert scaled == (half == "float16")
     steps, optimizer = 0, getattr(model.optimizer, "inner_optimizer", model.optimizer)
     while int(optimizer.iterations) < 2:
-        assert np.isfinite(model.train_on_batch(x, x)).all()
+        assert np.isfinite(model.train_on_batch(x, case.targets(x))).all()
         steps += 1
         assert steps < 16  # the scale, 2^15 at first, is halved for each step left
     assert all(np.isfinite(_numpy(each)).all() for each in model.trainable_weights)
@@ -392,13 +396,15 @@ def test_mixed_precision(name, half) -> None:
             part, (keras.Model, keras.layers.InputLayer)
         ):
             assert part.compute_dtype == half, part.name
-    # Half precision may not hold the units that a normalisation leads back to.
+    # Half precision may not hold the units that a normalisation leads back to, nor the
+    # probability of a class that is almost certain.
     scales = [
         each.normalization
         for each in model._flatten_layers()
         if isinstance(each, AutoencoderBase)
     ]
-    expected = half if scales == [None] * len(scales) else "float32"
+    in_units = case.n_classes is not None or scales != [None] * len(scales)
+    expected = "float32" if in_units else half
     output = model(x, training=True)
     assert keras.backend.standardize_dtype(output.dtype) == expected
     for loss in model.losses:
@@ -416,7 +422,7 @@ def test_bad_pixels_never_count(name) -> None:
         model = case.build()
         x = np.where(good, case.data(3), np.float32(content))
         case.compile(model, run_eagerly=True)
-        logs = model.train_on_batch({"instances": x, "mask": good}, x)
+        logs = model.train_on_batch({"instances": x, "mask": good}, case.targets(x))
         return [logs, model.encode(x, good), model.reconstruct(x, good)]
 
     zeros = keras.tree.map_structure(_numpy, train(0.0))

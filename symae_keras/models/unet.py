@@ -1,0 +1,199 @@
+"""The U-Net."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras.arguments import invalid, positive
+from symae_keras.layers.stack import call_chain
+from symae_keras.models.base import one_of
+from symae_keras.models.corruptions import CORRUPTIONS, make_corruption
+from symae_keras.models.pixelwise import PixelwiseModel
+from symae_keras.typing import Tensor
+
+#: What each head is trained on unless the user says otherwise, and what it may be.
+_CORRUPTIONS: dict[str, tuple[str, ...]] = {
+    "denoising": ("gaussian", *sorted(set(CORRUPTIONS) - {"gaussian"})),
+    "inpainting": ("block", "masking"),
+}
+_HEADS = (*_CORRUPTIONS, "segmentation")
+_UPSAMPLINGS = ("transposed", "nearest")
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class UNet(PixelwiseModel):
+    """U-Net: an encoder and a decoder whose maps of the same size are joined.
+
+    At each depth two convolutions; between depths, max pooling halves the maps on the
+    way down, and an upsampling doubles them on the way up, where they are joined with
+    those of the way down. Any size will do: maps are halved upwards, and cropped where
+    doubling overshoots. What the network gives is for one of three tasks, its head:
+
+    - `"denoising"`: instances are corrupted in training only, and the loss compares
+      the output with the clean ones: `fit(x, x)`.
+    - `"inpainting"`: in training, `corruption` tells which pixels are blanked, and
+      the loss compares the output with what was there: `fit(x, x)`. In use, the pixels
+      to fill are those where the user's `mask` is False. The network is shown which
+      pixels are given by one more channel for each channel.
+    - `"segmentation"`: probabilities of classes for every pixel. Fit it to integer
+      labels `(batch, *sizes)` with the loss `"sparse_categorical_crossentropy"`.
+
+    The first two see their own input again before the last convolution, so that what is
+    right already need not pass through the network. They have no normalisation inside
+    of it, which would take the scale off each instance; segmentation networks have
+    group normalisation, per instance.
+
+    Args:
+        instance_shape: Shape of one instance, channels last.
+        head: `"denoising"` (default), `"inpainting"` or `"segmentation"`.
+        n_classes: Number of classes, for the head `"segmentation"` alone. Defaults to
+            `None`.
+        filters: Channels at each depth. Defaults to `(16, 32, 64)`.
+        kernel_size: Size of the kernels. Defaults to 3.
+        upsampling: `"transposed"` (default), a transposed convolution, or `"nearest"`,
+            repeated pixels and a convolution, which leaves no checkerboard.
+        corruption: For the head `"denoising"`: `"gaussian"`, `"masking"`,
+            `"salt_and_pepper"`, `"block"`, each with its default strength, or a layer
+            called as `corruption(x, training=training)`, on data units. For the head
+            `"inpainting"`: `"block"`, `"masking"`, or a layer, which is called on ones;
+            what it changes is blanked. `None` (default) stands for the first of these.
+        spatial_axes: How many axes of an instance are axes of pixels. `None` (default)
+            takes instances as `(pixels,)`, `(pixels, channels)`,
+            `(height, width, channels)` and `(depth, height, width, channels)`; images
+            without a channel axis need a 2.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance. Defaults to `None`.
+        seed: Integer seed of a corruption given by name, or `None`.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`, or a dict with `"instances"` and
+            `"mask"`, boolean of the same shape, True = good pixel. A pixel without a
+            good channel counts in no loss.
+        training: Whether to corrupt the input.
+
+    Output shape:
+        `(batch, *instance_shape)`, or `(batch, *sizes, n_classes)` with the head
+        `"segmentation"`.
+
+    Reference:
+        - [Ronneberger, Fischer & Brox, U-Net: convolutional networks for biomedical
+          image segmentation, 2015](https://arxiv.org/abs/1505.04597)
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(8, 16, 15, 1)).astype("float32")
+    >>> model = UNet((16, 15, 1), "segmentation", n_classes=2, filters=(4, 8))
+    >>> model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+    >>> history = model.fit(x, x[..., 0] > 0, verbose=0)
+    >>> tuple(model(x).shape), tuple(model.segment(x).shape)
+    ((8, 16, 15, 2), (8, 16, 15))
+    """
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        head: str = "denoising",
+        n_classes: int | None = None,
+        filters: Sequence[int] = (16, 32, 64),
+        kernel_size: int = 3,
+        upsampling: str = "transposed",
+        corruption: str | keras.Layer | None = None,
+        spatial_axes: int | None = None,
+        normalization: keras.Layer | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if head not in _HEADS:
+            raise invalid("head", f"one of {_HEADS}", repr(head))
+        if (head == "segmentation") != (n_classes is not None):
+            raise ValueError(
+                "`n_classes` is for the head 'segmentation', which needs it. "
+                f"Received: head={head!r}, n_classes={n_classes}"
+            )
+        super().__init__(
+            instance_shape,
+            n_classes,
+            filters,
+            spatial_axes,
+            normalization,
+            seed,
+            **kwargs,
+        )
+        if upsampling not in _UPSAMPLINGS:
+            raise invalid("upsampling", f"one of {_UPSAMPLINGS}", repr(upsampling))
+        self.head = head
+        self.kernel_size = positive("kernel_size", kernel_size)
+        self.upsampling = upsampling
+        self.corruption = corruption
+        self.corrupt = self._make_corruption()
+        self.down = [self._block(n) for n in self.filters]
+        self.pool = self._layer("MaxPooling{}D", 2, padding="same")
+        # From the second to last depth upwards.
+        self.up = [self._upsampling(n) for n in self.filters[-2::-1]]
+        self.joined = [self._block(n) for n in self.filters[-2::-1]]
+        self.last = self._layer("Conv{}D", self.output_channels, 1)
+        self._assemble()
+
+    def _make_corruption(self) -> keras.Layer | None:
+        if self.head == "segmentation":
+            if self.corruption is not None:
+                raise ValueError(
+                    "`corruption` is for the heads 'denoising' and 'inpainting'. "
+                    f"Received: head='segmentation', corruption={self.corruption!r}"
+                )
+            return None
+        names = _CORRUPTIONS[self.head]
+        chosen = names[0] if self.corruption is None else self.corruption
+        chosen = one_of("corruption", chosen, names)
+        return make_corruption(chosen, self.rank, self.seed, self.dtype_policy)
+
+    def _block(self, filters: int) -> list[keras.Layer]:
+        normalization = "group" if self.head == "segmentation" else None
+        step = (filters, self.kernel_size, normalization)
+        return [*self._step(*step), *self._step(*step)]
+
+    def _upsampling(self, filters: int) -> list[keras.Layer]:
+        if self.upsampling == "transposed":
+            return [self._layer("Conv{}DTranspose", filters, 2, strides=2)]
+        return [
+            self._layer("UpSampling{}D", 2),
+            self._layer("Conv{}D", filters, self.kernel_size, padding="same"),
+        ]
+
+    # === Forward pass ===
+
+    def _input_maps(
+        self, x: Tensor, mask: Tensor | None = None, training: bool | None = None
+    ) -> Tensor:
+        if self.corrupt is None:
+            return super()._input_maps(x, mask, training)
+        x = self._checked(x, mask)
+        if self.head == "denoising":
+            x = self.corrupt(x, training=training)
+            return self._with_channels(self._normalize(x))
+        given = ops.equal(self.corrupt(ops.ones_like(x), training=training), 1.0)
+        if mask is not None:
+            given = ops.logical_and(given, ops.cast(mask, "bool"))
+        x = self._normalize(self._fill(x, given))
+        maps = [x, ops.cast(given, x.dtype)]
+        return ops.concatenate([self._with_channels(each) for each in maps], axis=-1)
+
+    def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The input, where it is seen again, and the maps of every depth."""
+        code = [] if self.head == "segmentation" else [x]
+        for depth, block in enumerate(self.down):
+            x = call_chain(block, self.pool(x) if depth else x)
+            code.append(x)
+        return tuple(code)
+
+    def _outputs(self, code: tuple[Tensor, ...]) -> Tensor:
+        *maps, x = code
+        depths = reversed(range(len(self.up)))
+        for depth, up, joined in zip(depths, self.up, self.joined, strict=True):
+            x = self._crop(call_chain(up, x), depth)
+            x = call_chain(joined, ops.concatenate([maps.pop(), x], axis=-1))
+        return self.last(ops.concatenate([*maps, x], axis=-1) if maps else x)
