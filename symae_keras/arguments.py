@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -18,6 +19,16 @@ def positive(name: str, value: int) -> int:
     if int(value) != value or value < 1:
         raise invalid(name, "a positive integer", value)
     return int(value)
+
+
+def positive_each(
+    name: str, value: int | Sequence[int], count: int, of: str
+) -> tuple[int, ...]:
+    """Sizes, given by one for all or by one for each of so many."""
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * count
+    if len(values) != count or any(int(n) != n or n < 1 for n in values):
+        raise invalid(name, f"a positive integer, or {count}, one {of}", value)
+    return tuple(int(n) for n in values)
 
 
 def positive_finite(name: str, value: float) -> float:

@@ -5,6 +5,7 @@
 import keras  # noqa: F401  isort: skip
 
 from symae_keras.layers.attention_pooling import AttentionPooling
+from symae_keras.layers.bed_of_nails import BedOfNails
 from symae_keras.layers.block_corruption import BlockCorruption
 from symae_keras.layers.conv1d_decoder import Conv1DDecoder
 from symae_keras.layers.conv1d_encoder import Conv1DEncoder
@@ -33,8 +34,10 @@ from symae_keras.layers.per_instance import PerInstance
 from symae_keras.layers.prior_adversary import PriorAdversary
 from symae_keras.layers.random_scale import RandomScale
 from symae_keras.layers.random_shift import RandomShift
+from symae_keras.layers.reconstruction_penalty import ReconstructionPenalty
 from symae_keras.layers.salt_and_pepper import SaltAndPepper
 from symae_keras.layers.standardization import Standardization
+from symae_keras.layers.sub_pixel import SubPixel
 from symae_keras.layers.tied_dense import TiedDense
 from symae_keras.layers.top_k import TopK
 from symae_keras.layers.vector_quantizer import VectorQuantizer
@@ -42,6 +45,7 @@ from symae_keras.layers.weight_penalty import WeightPenalty
 
 __all__ = [
     "AttentionPooling",
+    "BedOfNails",
     "BlockCorruption",
     "Conv1DDecoder",
     "Conv1DEncoder",
@@ -70,8 +74,10 @@ __all__ = [
     "PriorAdversary",
     "RandomScale",
     "RandomShift",
+    "ReconstructionPenalty",
     "SaltAndPepper",
     "Standardization",
+    "SubPixel",
     "TiedDense",
     "TopK",
     "VectorQuantizer",

@@ -12,14 +12,24 @@ import keras
 import numpy as np
 from keras import ops
 
+from symae_keras.arguments import invalid, positive_each
+from symae_keras.layers.bed_of_nails import BedOfNails
 from symae_keras.layers.stack import (
     activation_config,
+    activation_layer,
     build_chain,
     call_chain,
-    halved,
     normalization_layer,
+    strided,
 )
+from symae_keras.layers.sub_pixel import SubPixel
 from symae_keras.typing import Shape, Tensor
+
+#: One number for all convolutions, or one for each.
+PerConvolution = int | Sequence[int]
+
+_EACH = "a convolution"
+_UPSAMPLINGS = ("transposed", "nearest", "bed_of_nails", "subpixel")
 
 
 class _ConvStack(keras.Layer):
@@ -30,30 +40,34 @@ class _ConvStack(keras.Layer):
     def __init__(
         self,
         filters: Sequence[int],
-        kernel_size: int,
+        kernel_size: PerConvolution,
         normalization: str | None,
         activation: Any,
+        strides: PerConvolution,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.filters = tuple(filters)
         if not self.filters:
-            raise ValueError(
-                "Invalid value received for argument `filters`. Expected one size per "
-                "convolution, at least one. Received: filters=()"
-            )
-        self.kernel_size = kernel_size
+            raise invalid("filters", "one size per convolution, at least one", ())
+        count = len(self.filters)
+        self._kernels = positive_each("kernel_size", kernel_size, count, _EACH)
+        self._strides = positive_each("strides", strides, count, _EACH)
+        self.kernel_size = _as_given(kernel_size)
+        self.strides = _as_given(strides)
         self.normalization = normalization
         self.activation = keras.activations.get(activation)
 
-    def _step(self, layer: str, filters: int) -> list[keras.Layer]:
-        """A convolution of stride 2, normalised and activated."""
-        dtype = self.dtype_policy
-        conv = getattr(keras.layers, layer.format(self.rank))
+    def _layer(self, name: str, *arguments: Any, **options: Any) -> keras.Layer:
+        """A layer of Keras, whose name has braces for the rank."""
+        layer = getattr(keras.layers, name.format(self.rank))
+        return layer(*arguments, **options, dtype=self.dtype_policy)
+
+    def _after(self, filters: int) -> list[keras.Layer]:
+        """What follows a convolution that is not the last."""
         return [
-            conv(filters, self.kernel_size, strides=2, padding="same", dtype=dtype),
-            normalization_layer(self.normalization, filters, dtype),
-            keras.layers.Activation(self.activation, dtype=dtype),
+            normalization_layer(self.normalization, filters, self.dtype_policy),
+            activation_layer(self.activation, self.dtype_policy),
         ]
 
     def get_config(self) -> dict[str, Any]:
@@ -64,28 +78,40 @@ class _ConvStack(keras.Layer):
             "kernel_size": self.kernel_size,
             "normalization": self.normalization,
             "activation": activation_config(self.activation),
+            "strides": self.strides,
         }
 
 
 class ConvEncoder(_ConvStack):
-    """Encoder of any rank: convolutions of stride 2, then one linear dense layer."""
+    """Encoder of any rank: strided convolutions, then one linear dense layer."""
 
     decoder: ClassVar[type[ConvDecoder]]
 
     def __init__(
         self,
-        output_dim: int,
+        output_dim: int | None,
         filters: Sequence[int],
-        kernel_size: int,
+        kernel_size: PerConvolution,
         normalization: str | None,
         activation: Any,
+        strides: PerConvolution,
         **kwargs: Any,
     ) -> None:
-        super().__init__(filters, kernel_size, normalization, activation, **kwargs)
+        super().__init__(
+            filters, kernel_size, normalization, activation, strides, **kwargs
+        )
         self.output_dim = output_dim
-        self.chain = [layer for n in self.filters for layer in self._step("Conv{}D", n)]
-        self.flatten = keras.layers.Flatten(dtype=self.dtype_policy)
-        self.head = keras.layers.Dense(output_dim, dtype=self.dtype_policy)
+        chain: list[keras.Layer] = []
+        for arguments in zip(self.filters, self._kernels, self._strides, strict=True):
+            chain.append(self._layer("Conv{}D", *arguments, padding="same"))
+            chain += self._after(arguments[0])
+        if output_dim is None:
+            # The last convolution gives the code, which is as linear as a dense one.
+            del chain[-2:]
+        self.chain = chain
+        self.flatten = self._layer("Flatten")
+        head = ("Identity",) if output_dim is None else ("Dense", output_dim)
+        self.head = self._layer(*head)
 
     def _with_channels(self, shape: Shape) -> Shape:
         if len(shape) not in (self.rank + 1, self.rank + 2):
@@ -109,13 +135,23 @@ class ConvEncoder(_ConvStack):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`(batch, output_dim)`."""
-        return (input_shape[0], self.output_dim)
+        if self.output_dim is not None:
+            return (input_shape[0], self.output_dim)
+        sizes = self._with_channels(tuple(input_shape))[1:-1]
+        if None in sizes:
+            return (input_shape[0], None)
+        smallest = [strided(int(n or 0), self._strides)[-1] for n in sizes]
+        return (input_shape[0], int(np.prod(smallest)) * self.filters[-1])
 
-    def mirror(self, instance_shape: Sequence[int]) -> ConvDecoder:
+    def mirror(
+        self, instance_shape: Sequence[int], upsampling: str = "transposed"
+    ) -> ConvDecoder:
         """The decoder with the same convolutions in reverse order.
 
         Args:
             instance_shape: Shape of one instance.
+            upsampling: How the decoder makes maps larger, see there. Defaults to
+                `"transposed"`.
 
         Returns:
             An unbuilt decoder of the same rank.
@@ -123,9 +159,12 @@ class ConvEncoder(_ConvStack):
         return self.decoder(
             instance_shape,
             filters=self.filters[::-1],
-            kernel_size=self.kernel_size,
+            kernel_size=_reversed(self.kernel_size),
             normalization=self.normalization,
             activation=self.activation,
+            strides=_reversed(self.strides),
+            upsampling=upsampling,
+            dense=self.output_dim is not None,
             dtype=self.dtype_policy,
         )
 
@@ -135,22 +174,31 @@ class ConvEncoder(_ConvStack):
 
 
 class ConvDecoder(_ConvStack):
-    """Decoder of any rank: a dense layer, then transposed convolutions of stride 2.
+    """Decoder of any rank: a dense layer, then convolutions that make maps larger.
 
-    A transposed convolution of stride 2 doubles a length; the result is cropped to the
-    length that the mirrored encoder had there, so that every length comes out exact.
+    Each multiplies a length by its stride; the result is cropped to the length that the
+    mirrored encoder had there, so that every length comes out exact.
     """
 
     def __init__(
         self,
         instance_shape: Sequence[int],
         filters: Sequence[int],
-        kernel_size: int,
+        kernel_size: PerConvolution,
         normalization: str | None,
         activation: Any,
+        strides: PerConvolution,
+        upsampling: str,
+        dense: bool,
         **kwargs: Any,
     ) -> None:
-        super().__init__(filters, kernel_size, normalization, activation, **kwargs)
+        super().__init__(
+            filters, kernel_size, normalization, activation, strides, **kwargs
+        )
+        if upsampling not in _UPSAMPLINGS:
+            raise invalid("upsampling", f"one of {_UPSAMPLINGS}", repr(upsampling))
+        self.upsampling = upsampling
+        self.dense = dense
         self.instance_shape = tuple(instance_shape)
         if len(self.instance_shape) not in (self.rank, self.rank + 1):
             raise ValueError(
@@ -158,25 +206,39 @@ class ConvDecoder(_ConvStack):
                 f"{self.rank + 1} with channels last. "
                 f"Received: instance_shape={self.instance_shape}"
             )
-        dtype = self.dtype_policy
         lengths = [
-            halved(n, len(self.filters)) for n in self.instance_shape[: self.rank]
+            strided(n, self._strides[::-1]) for n in self.instance_shape[: self.rank]
         ]
         # From the smallest map to the instance: sizes[0] is what the dense layer gives.
         self._sizes = list(zip(*lengths, strict=True))[::-1]
         smallest = (*self._sizes[0], self.filters[0])
-        self.stem = [
-            keras.layers.Dense(int(np.prod(smallest)), dtype=dtype),
-            keras.layers.Reshape(smallest, dtype=dtype),
-            keras.layers.Activation(self.activation, dtype=dtype),
-        ]
-        self.steps = [self._step("Conv{}DTranspose", n) for n in self.filters[1:]]
+        stem = [self._layer("Reshape", smallest)]
+        if dense:
+            stem.insert(0, self._layer("Dense", int(np.prod(smallest))))
+            stem.append(activation_layer(self.activation, self.dtype_policy))
         channels = self.instance_shape[self.rank :] or (1,)
-        conv = getattr(keras.layers, f"Conv{self.rank}DTranspose")
-        head = conv(
-            channels[0], self.kernel_size, strides=2, padding="same", dtype=dtype
+        each = zip(
+            (*self.filters[1:], channels[0]), self._kernels, self._strides, strict=True
         )
-        self.steps.append([head])
+        steps = [[*self._larger(*one), *self._after(one[0])] for one in each]
+        del steps[-1][-2:]
+        self.stem, self.steps = stem, steps
+
+    def _larger(self, filters: int, kernel: int, stride: int) -> list[keras.Layer]:
+        """A convolution that multiplies every axis of pixels by a stride."""
+        convolution: dict[str, Any] = {"kernel_size": kernel, "padding": "same"}
+        if self.upsampling == "transposed":
+            name = "Conv{}DTranspose"
+            return [self._layer(name, filters, strides=stride, **convolution)]
+        if self.upsampling == "subpixel":
+            filters *= stride**self.rank
+            larger = SubPixel(stride, dtype=self.dtype_policy)
+            return [self._layer("Conv{}D", filters, **convolution), larger]
+        if self.upsampling == "nearest":
+            larger = self._layer("UpSampling{}D", stride)
+        else:
+            larger = BedOfNails(stride, dtype=self.dtype_policy)
+        return [larger, self._layer("Conv{}D", filters, **convolution)]
 
     def build(self, input_shape: Shape) -> None:
         """Build the stack, each step on the cropped output of the one before."""
@@ -201,4 +263,18 @@ class ConvDecoder(_ConvStack):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        return {**super().get_config(), "instance_shape": self.instance_shape}
+        return {
+            **super().get_config(),
+            "instance_shape": self.instance_shape,
+            "upsampling": self.upsampling,
+            "dense": self.dense,
+        }
+
+
+def _as_given(value: PerConvolution) -> int | tuple[int, ...]:
+    """As an attribute: a tuple, unless it is one number for all."""
+    return tuple(value) if isinstance(value, Sequence) else value
+
+
+def _reversed(value: PerConvolution) -> PerConvolution:
+    return value[::-1] if isinstance(value, Sequence) else value

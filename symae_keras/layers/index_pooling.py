@@ -14,20 +14,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from symae_keras.arguments import invalid, positive_each
 from symae_keras.typing import Shape, Tensor
 
 Sizes = int | Sequence[int]
-
-
-def per_axis(name: str, value: Sizes, rank: int) -> tuple[int, ...]:
-    """A positive integer for each axis, from one for all or one for each."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * rank
-    if len(values) != rank or any(int(n) != n or n < 1 for n in values):
-        raise ValueError(
-            f"Invalid value received for argument `{name}`. Expected a positive "
-            f"integer, or {rank} of them, one an axis. Received: {name}={value}"
-        )
-    return tuple(int(n) for n in values)
 
 
 class _Windows(keras.Layer):
@@ -39,15 +29,12 @@ class _Windows(keras.Layer):
         self, pool_size: Sizes, strides: Sizes | None, padding: str, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.pool_size = per_axis("pool_size", pool_size, self.rank)
+        self.pool_size = positive_each("pool_size", pool_size, self.rank, "an axis")
         self.strides = self.pool_size
         if strides is not None:
-            self.strides = per_axis("strides", strides, self.rank)
+            self.strides = positive_each("strides", strides, self.rank, "an axis")
         if padding not in ("valid", "same"):
-            raise ValueError(
-                "Invalid value received for argument `padding`. "
-                f"Expected 'valid' or 'same'. Received: padding={padding!r}"
-            )
+            raise invalid("padding", "'valid' or 'same'", repr(padding))
         self.padding = padding
 
     def _checked(self, shape: Shape, name: str) -> tuple[int, ...]:
@@ -220,7 +207,7 @@ class MaxUnpooling(_Windows):
             if self.padding == "same":
                 return tuple(w * s for w, _, s in each)
             return tuple((w - 1) * s + k for w, k, s in each)
-        sizes = per_axis("output_size", output_size, self.rank)
+        sizes = positive_each("output_size", output_size, self.rank, "an axis")
         if self._n_windows(sizes) != windows:
             raise ValueError(
                 "Invalid value received for argument `output_size`. Expected a size "

@@ -31,6 +31,19 @@ def activation_config(activation: Any) -> Any:
     return keras.activations.serialize(activation)
 
 
+def activation_layer(activation: Any, dtype: Any) -> keras.Layer:
+    """An activation as a layer of its own.
+
+    One that is a layer is copied, since its weights, if it has any, belong to one place
+    in a network.
+    """
+    if not isinstance(activation, keras.Layer):
+        return keras.layers.Activation(activation, dtype=dtype)
+    config = activation.get_config()
+    del config["name"]
+    return type(activation).from_config({**config, "dtype": dtype})
+
+
 def normalization_layer(kind: str | None, filters: int, dtype: Any) -> keras.Layer:
     """Normalisation after a convolution; per instance, never over the batch.
 
@@ -56,13 +69,22 @@ def normalization_layer(kind: str | None, filters: int, dtype: Any) -> keras.Lay
     )
 
 
+def strided(size: int, strides: Sequence[int]) -> list[int]:
+    """Lengths of an axis before and after each convolution, all "same" padded.
+
+    >>> strided(13, (2, 1, 3))
+    [13, 7, 7, 3]
+    """
+    sizes = [size]
+    for stride in strides:
+        sizes.append(-(-sizes[-1] // stride))
+    return sizes
+
+
 def halved(size: int, times: int) -> list[int]:
     """Lengths of an axis before and after each convolution of stride 2, "same" padded.
 
     >>> halved(13, 3)
     [13, 7, 4, 2]
     """
-    sizes = [size]
-    for _ in range(times):
-        sizes.append(-(-sizes[-1] // 2))
-    return sizes
+    return strided(size, (2,) * times)

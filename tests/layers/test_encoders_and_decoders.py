@@ -14,14 +14,19 @@ from symae_keras import layers
 SIZES = st.integers(1, 67)
 
 
-def _check_mirror(encoder, instance_shape):
+UPSAMPLINGS = ["transposed", "nearest", "bed_of_nails", "subpixel"]
+
+
+def _check_mirror(encoder, instance_shape, **told):
     """Trace encoder and mirrored decoder, and compare with what they promise."""
     # The base class asks `call`; the layers would ask `compute_output_shape`.
     trace = keras.Operation.compute_output_spec
     instances = keras.KerasTensor((2, *instance_shape))
     code = encoder(instances)
-    assert trace(encoder, instances).shape == code.shape == (2, encoder.output_dim)
-    decoder = encoder.mirror(instance_shape)
+    assert trace(encoder, instances).shape == code.shape
+    if encoder.output_dim is not None:
+        assert code.shape == (2, encoder.output_dim)
+    decoder = encoder.mirror(instance_shape, **told)
     decoded = decoder(code)
     assert trace(decoder, code).shape == decoded.shape == (2, *instance_shape)
 
@@ -42,6 +47,23 @@ def test_any_height_and_width(height, width, channels, kernel) -> None:
     shape = (height, width) if channels is None else (height, width, channels)
     encoder = layers.Conv2DEncoder(4, filters=(2, 3), kernel_size=kernel)
     _check_mirror(encoder, shape)
+
+
+@given(
+    sizes=st.lists(SIZES, min_size=1, max_size=2),
+    convolutions=st.lists(
+        st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 3)),
+        min_size=1,
+        max_size=3,
+    ),
+    output_dim=st.sampled_from([None, 4]),
+    upsampling=st.sampled_from(UPSAMPLINGS),
+)
+def test_any_kernels_and_strides(sizes, convolutions, output_dim, upsampling) -> None:
+    filters, kernels, strides = zip(*convolutions, strict=True)
+    make = layers.Conv1DEncoder if len(sizes) == 1 else layers.Conv2DEncoder
+    encoder = make(output_dim, filters, kernel_size=kernels, strides=strides)
+    _check_mirror(encoder, tuple(sizes), upsampling=upsampling)
 
 
 @pytest.mark.jax
@@ -99,6 +121,162 @@ def test_the_mirror_inherits_the_arguments(name) -> None:
     assert decoder.dtype_policy.name == "mixed_bfloat16"
     if name != "DenseEncoder":
         assert (decoder.kernel_size, decoder.filters) == (4, (7, 3))
+        assert (decoder.strides, decoder.upsampling) == (2, "transposed")
+
+
+@pytest.mark.jax
+def test_the_mirror_of_many_convolutions() -> None:
+    """Fourteen convolutions of stride 2 and one of stride 1, as for long spectra."""
+    kernels, strides = (7, 5, 5, *(3,) * 12), (*(2,) * 14, 1)
+    encoder = layers.Conv1DEncoder(
+        None, (1, 2) * 7 + (3,), kernel_size=kernels, strides=strides
+    )
+    shape = (2**15 + 3, 1)
+    assert encoder.compute_output_shape((None, *shape)) == (None, 3 * 3)
+    decoder = encoder.mirror(shape)
+    assert decoder.kernel_size == kernels[::-1]
+    assert decoder.strides == strides[::-1]
+    decoder.build((None, 9))
+    made = [step[0] for step in decoder.steps]
+    assert [each.kernel_size for each in made] == [(n,) for n in kernels[::-1]]
+    assert [each.strides for each in made] == [(n,) for n in strides[::-1]]
+    assert [each.filters for each in made] == [2, 1] * 7 + [1]
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("rank", [1, 2])
+def test_without_dense_layers_the_last_convolution_gives_the_code(rank, rng) -> None:
+    x = rng.normal(size=(2, *(7, 6)[:rank])).astype("float32")
+    name = f"Conv{rank}DEncoder"
+    encoder = getattr(layers, name)(None, (4, 3), activation="relu")
+    code = np.asarray(encoder(x))
+    assert code.shape == (2, 3 * 2**rank)
+    assert code.min() < 0.0  # neither activated
+    pixels = code.reshape(2, 2**rank, 3)
+    assert np.abs(pixels.mean(axis=-1)).max() > 1e-3  # nor normalised
+    assert not any(isinstance(each, keras.layers.Dense) for each in encoder._layers)
+    decoder = encoder.mirror(x.shape[1:])
+    assert not decoder.dense
+    assert decoder(code).shape == x.shape
+    unknown = (None, *(None,) * rank, 1)
+    assert encoder.compute_output_shape(unknown) == (None, None)
+
+
+# === Upsampling ===
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
+def test_upsampling_by_a_kernel_of_one_pixel(upsampling, rank, rng) -> None:
+    """One step of a linear decoder, which does nothing but upsample."""
+    size = (5, 3)[:rank]
+    decoder = getattr(layers, f"Conv{rank}DDecoder")(
+        size,
+        filters=(1,),
+        kernel_size=1,
+        normalization=None,
+        strides=2,
+        upsampling=upsampling,
+        dense=False,
+    )
+    smallest = (3, 2)[:rank]
+    code = rng.normal(size=(2, int(np.prod(smallest)))).astype("float32")
+    y = decoder(code)
+    kernel, bias = decoder.trainable_weights
+    weights = rng.normal(size=kernel.shape).astype("float32")
+    kernel.assign(weights)
+    bias.assign(np.full(bias.shape, 7.0))
+    cell = np.zeros((2,) * rank, "float32")  # what becomes of one pixel
+    if upsampling == "subpixel":
+        cell[:] = weights.reshape(cell.shape)
+    elif upsampling == "nearest":
+        cell[:] = weights.item()
+    else:
+        cell.flat[0] = weights.item()
+    images = code.reshape(2, *smallest)
+    expected = np.stack([np.kron(image, cell) for image in images]) + 7.0
+    expected = expected[(slice(None), *map(slice, size))]
+    y = decoder(code)
+    assert y.shape == (2, *size)
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
+def test_upsampling_learns(upsampling, tmp_path, rng) -> None:
+    """Through every step comes a gradient; saved models give the same."""
+    encoder = layers.Conv2DEncoder(4, filters=(3, 5))
+    decoder = encoder.mirror((7, 6), upsampling=upsampling)
+    model = keras.Sequential([keras.Input((7, 6)), encoder, decoder])
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    x = rng.normal(size=(4, 7, 6)).astype("float32")
+    before = model.get_weights()
+    model.fit(x, x, verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        assert np.abs(old - new).max() > 0.0
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.layers[-1].upsampling == upsampling
+    np.testing.assert_array_equal(again(x), model(x))
+
+
+# === Activations that are layers ===
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("form", ["layer", "config"])
+def test_slope_of_a_leaky_relu(form, tmp_path, rng) -> None:
+    activation = keras.layers.LeakyReLU(0.1)
+    if form == "config":
+        activation = keras.saving.serialize_keras_object(activation)
+    encoder = layers.Conv1DEncoder(
+        2, (2,), kernel_size=1, strides=1, normalization=None, activation=activation
+    )
+    decoder = encoder.mirror((3,))
+    model = keras.Sequential([keras.Input((3,)), encoder, decoder])
+    x = rng.normal(size=(4, 3)).astype("float32")
+    kernel, bias, dense, offset = encoder.get_weights()
+    maps = x[..., None] * kernel[0] + bias
+    maps = np.where(maps > 0.0, maps, 0.1 * maps)
+    np.testing.assert_allclose(
+        encoder(x), maps.reshape(4, -1) @ dense + offset, rtol=1e-5, atol=1e-6
+    )
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again(x), model(x))
+    assert [each.activation.negative_slope for each in again.layers] == [0.1, 0.1]
+
+
+@pytest.mark.jax
+def test_each_place_has_its_own_learned_slopes(tmp_path, rng) -> None:
+    encoder = layers.Conv1DEncoder(2, (3, 4), activation=keras.layers.PReLU())
+    decoder = encoder.mirror((9,))
+    model = keras.Sequential([keras.Input((9,)), encoder, decoder])
+    weights = model.trainable_weights
+    slopes = [tuple(w.shape) for w in weights if w.path.endswith("alpha")]
+    assert slopes == [(5, 3), (3, 4), (3, 4), (6, 3)]  # the last is not yet cropped
+    for weight in weights:
+        weight.assign(rng.normal(size=weight.shape))
+    x = rng.normal(size=(4, 9)).astype("float32")
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again(x), model(x))
+
+
+@pytest.mark.parametrize("name", ["Conv1DEncoder", "Conv2DDecoder"])
+def test_configs_of_older_files(name) -> None:
+    """Those of version 0.1 have neither strides nor a kind of upsampling."""
+    cls = getattr(layers, name)
+    made = cls(4) if name == "Conv1DEncoder" else cls((7, 6))
+    config = made.get_config()
+    older = {
+        key: value
+        for key, value in config.items()
+        if key not in ("strides", "upsampling", "dense")
+    }
+    assert len(older) < len(config)
+    assert cls.from_config(older).get_config() == config
 
 
 @pytest.mark.jax

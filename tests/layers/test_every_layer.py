@@ -132,6 +132,23 @@ CASES = {
         losses=1,
         unknown_axes=2,
     ),
+    "ReconstructionPenalty": (
+        {"weight": 0.3},
+        dict(
+            input_shape=((3, 5, 6), (3, 5, 6)),
+            output_shape=(3, 5, 6),
+            losses=1,
+            unknown_axes=2,
+        ),
+    ),
+    "BedOfNails": (
+        {"size": 3},
+        dict(input_shape=(3, 5, 4, 6), output_shape=(3, 15, 12, 6), unknown_axes=3),
+    ),
+    "SubPixel": (
+        {"size": 3},
+        dict(input_shape=(3, 5, 4, 18), output_shape=(3, 15, 12, 2), unknown_axes=3),
+    ),
     "TiedDense": (
         lambda dtype: {
             "dense": keras.layers.Dense(6, use_bias=False, dtype=dtype),
@@ -222,6 +239,23 @@ def test_precision(name, policy, check_precision) -> None:
         ("Conv1DEncoder", {"output_dim": 2, "filters": ()}, r"`filters`.*at least one"),
         ("Conv2DDecoder", {"instance_shape": (5,)}, r"2 axes.*instance_shape=\(5,\)"),
         ("Conv1DDecoder", {"instance_shape": (5, 2, 2)}, r"1 axes.*\(5, 2, 2\)"),
+        (
+            "Conv1DEncoder",
+            {"output_dim": 2, "filters": (3, 4), "kernel_size": (3, 5, 7)},
+            r"`kernel_size`.*2, one a convolution.*kernel_size=\(3, 5, 7\)",
+        ),
+        (
+            "Conv2DEncoder",
+            {"output_dim": 2, "filters": (3, 4), "strides": (2, 0)},
+            r"`strides`.*2, one a convolution.*strides=\(2, 0\)",
+        ),
+        (
+            "Conv2DDecoder",
+            {"instance_shape": (5, 4), "upsampling": "bilinear"},
+            r"`upsampling`.*'nearest'.*upsampling='bilinear'",
+        ),
+        ("BedOfNails", {"size": 0}, r"`size`.*size=0"),
+        ("SubPixel", {"size": 1.5}, r"`size`.*size=1.5"),
     ],
 )
 def test_bad_argument(name, arguments, message) -> None:

@@ -336,7 +336,7 @@ def test_in_a_model_of_any_batch(rank, tmp_path, rng) -> None:
     ("arguments", "message"),
     [
         ({"pool_size": 0}, r"`pool_size`.*pool_size=0"),
-        ({"pool_size": (2, 2, 2)}, r"`pool_size`.* 2 of them.*\(2, 2, 2\)"),
+        ({"pool_size": (2, 2, 2)}, r"`pool_size`.* or 2, one an axis.*\(2, 2, 2\)"),
         ({"strides": (2, -1)}, r"`strides`.*strides=\(2, -1\)"),
         ({"padding": "full"}, r"`padding`.*'valid' or 'same'.*padding='full'"),
     ],
