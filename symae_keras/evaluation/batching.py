@@ -1,4 +1,4 @@
-"""Models applied to many groups, a few at a time."""
+"""Models applied to many groups or instances, a few at a time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ import numpy as np
 from symae_keras.data.groups import Array
 
 _GROUPS_AT_ONCE = 64
+#: For `in_batches` over single instances.
+INSTANCES_AT_ONCE = 1024
 
 
-def in_batches(function: Any, *arrays: Array | None) -> Any:
+def in_batches(
+    function: Any, *arrays: Array | None, rows: int = _GROUPS_AT_ONCE
+) -> Any:
     """Apply a function of whole arrays a few groups at a time, to bound memory.
 
     Args:
         function: Function of the arrays that returns a tensor, or a tuple of them such
             as `SymAE.encode` does, with one row a group.
         arrays: Arrays with one row a group; `None` is handed on.
+        rows: How many at a time; `INSTANCES_AT_ONCE` where a row is no group.
 
     Returns:
         What the function returns, in float32 NumPy arrays.
@@ -26,8 +31,8 @@ def in_batches(function: Any, *arrays: Array | None) -> Any:
 
     first = next(a for a in arrays if a is not None)
     parts = []
-    for start in range(0, len(first), _GROUPS_AT_ONCE):
-        part = slice(start, start + _GROUPS_AT_ONCE)
+    for start in range(0, len(first), rows):
+        part = slice(start, start + rows)
         result = function(*(None if a is None else a[part] for a in arrays))
         parts.append(keras.tree.map_structure(to_numpy, result))
     return keras.tree.map_structure(lambda *each: np.concatenate(each), *parts)

@@ -1,0 +1,204 @@
+"""Compression: codes as bytes, and the error that they cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import struct
+import zlib
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from symae_keras.data.groups import Array
+from symae_keras.errors import InputError
+from symae_keras.evaluation.batching import INSTANCES_AT_ONCE, in_batches
+from symae_keras.evaluation.redatuming import relative_error
+
+#: Step and length of the packed table that follows.
+_HEAD = struct.Struct("<dI")
+
+
+def compress_codes(codes: Array, step: float) -> bytes:
+    """Round codes to multiples of a step and pack them into bytes.
+
+    Each number of the code has a histogram of its levels over all rows, and a range
+    coder (asymmetric numeral systems, of the library constriction) spends on every
+    number what its histogram asks for. The bytes hold these histograms too: nothing
+    else is needed to get the rounded codes back.
+
+    Args:
+        codes: `(rows, *code_shape)`, finite; what `model.encode(x)` returns, or indices
+            of a `VQVAE` with `step=1`.
+        step: Distance between two levels, in units of the code.
+
+    Returns:
+        The bytes, for `decompress_codes`.
+
+    Raises:
+        InputError: The codes are not finite, or the step is not positive.
+
+    Reference:
+        - [Duda, Asymmetric numeral systems, 2013](https://arxiv.org/abs/1311.2540)
+        - [Bamler, Understanding entropy coding with asymmetric numeral systems,
+          2022](https://arxiv.org/abs/2201.01741)
+
+    Example:
+    >>> codes = np.random.default_rng(0).normal(size=(4000, 3))
+    >>> packed = compress_codes(codes, step=0.5)
+    >>> round(8 * len(packed) / codes.size, 1)  # bits a number
+    3.1
+    >>> bool(np.abs(decompress_codes(packed) - codes).max() <= 0.25 + 1e-6)
+    True
+    """
+    codes = np.asarray(codes, "float64")
+    if not (math.isfinite(step) and step > 0.0):
+        raise InputError(f"step must be a positive number; received {step}.")
+    if codes.ndim < 2 or not len(codes):
+        raise InputError(
+            "codes must have the axes (rows, *code_shape) and at least one row; "
+            f"received shape {codes.shape}."
+        )
+    if not np.isfinite(codes).all():
+        raise InputError("codes must be finite; some are NaN or infinite.")
+    levels = np.rint(codes.reshape(len(codes), -1) / step)
+    if np.abs(levels).max() >= 2.0**53:
+        raise InputError(f"step={step} is too small for codes of this size.")
+    stream = _constriction().stream
+    coder = stream.stack.AnsCoder()
+    tables = []
+    # What is coded last is decoded first.
+    for column in levels.T.astype("int64")[::-1]:
+        values, symbols, counts = np.unique(
+            column, return_inverse=True, return_counts=True
+        )
+        coder.encode_reverse(symbols.astype("int32"), _model(stream, counts))
+        # Levels as differences, which are mostly 1.
+        tables += [counts, np.diff(values, prepend=0), [len(values)]]
+    table = _pack([codes.ndim, *codes.shape], *tables[::-1])
+    words = coder.get_compressed().astype("<u4").tobytes()
+    return _HEAD.pack(step, len(table)) + table + words
+
+
+def decompress_codes(packed: bytes) -> Array:
+    """The rounded codes, from their bytes alone.
+
+    Args:
+        packed: What `compress_codes` returned.
+
+    Returns:
+        float32 array `(rows, *code_shape)` of multiples of the step.
+    """
+    step, size = _HEAD.unpack_from(packed)
+    start = _HEAD.size + size
+    numbers = _unpack(packed[_HEAD.size : start])
+    shape = tuple(numbers[1 : 1 + numbers[0]])
+    place = 1 + len(shape)
+    stream = _constriction().stream
+    coder = stream.stack.AnsCoder(np.frombuffer(packed[start:], "<u4").astype("uint32"))
+    levels = np.empty((math.prod(shape[1:]), shape[0]))
+    for column in levels:
+        n_values = numbers[place]
+        values, counts = numbers[place + 1 :][: 2 * n_values].reshape(2, -1)
+        symbols = coder.decode(_model(stream, counts), shape[0])
+        column[:] = np.cumsum(values)[symbols]
+        place += 1 + 2 * n_values
+    return (levels.T * step).astype("float32").reshape(shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class RateDistortion:
+    """Bits against error, a point for each step.
+
+    Attributes:
+        steps: Steps of the rounding.
+        bits: Bits an instance, histograms included.
+        errors: Mean squared errors over the variance of the instances.
+    """
+
+    steps: Array
+    bits: Array
+    errors: Array
+
+    def bits_at(self, error: float) -> float:
+        """Bits an instance at an error, between the points; infinite if never reached.
+
+        Args:
+            error: Mean squared error over the variance.
+        """
+        order = np.argsort(self.bits)
+        bits, errors = self.bits[order], np.minimum.accumulate(self.errors[order])
+        if errors[-1] > error:
+            return math.inf
+        # The decibel of an error falls nearly linearly with the bits.
+        return float(np.interp(-np.log(error), -np.log(errors), bits))
+
+
+def rate_distortion(
+    encode: Callable[[Array], Any],
+    decode: Callable[[Array], Any],
+    x: Array,
+    steps: Iterable[float],
+) -> RateDistortion:
+    """Real bytes and the error of what is decoded from them, for several steps.
+
+    The decoder itself, like the components of a principal component analysis, is taken
+    to be known to both sides.
+
+    Args:
+        encode: From instances to codes, such as `model.encode`.
+        decode: From codes to instances, such as `model.decode`.
+        x: Instances `(rows, *instance_shape)` that neither was trained on.
+        steps: Steps of the rounding, see `compress_codes`.
+
+    Returns:
+        A `RateDistortion`.
+
+    Example:
+    >>> x = np.random.default_rng(0).normal(size=(4000, 3))
+    >>> curve = rate_distortion(lambda x: x, lambda code: code, x, [1.0, 0.5])
+    >>> curve.errors.round(3)
+    array([0.083, 0.021])
+    """
+    codes = in_batches(encode, x, rows=INSTANCES_AT_ONCE)
+    steps = np.array(list(steps), "float64")
+    bits, errors = [], []
+    for step in steps:
+        packed = compress_codes(codes, step)
+        rounded = decompress_codes(packed)
+        restored = in_batches(decode, rounded, rows=INSTANCES_AT_ONCE)
+        bits.append(8.0 * len(packed) / len(x))
+        errors.append(relative_error(restored, x))
+    return RateDistortion(steps, np.array(bits), np.array(errors))
+
+
+def _model(stream: Any, counts: Array) -> Any:
+    """How likely each symbol is; one more that never occurs, since one alone may not.
+
+    Counts are integers, so that both sides compute the same probabilities.
+    """
+    weights = np.append(counts, 0).astype("float64")
+    return stream.model.Categorical(weights / weights.sum(), perfect=False)
+
+
+def _pack(*numbers: Any) -> bytes:
+    """Integers, byte by byte of their significance, which are mostly 0."""
+    joined = np.concatenate([np.asarray(each, "<i8") for each in numbers])
+    return zlib.compress(joined.view("u1").reshape(-1, 8).T.tobytes(), 9)
+
+
+def _unpack(packed: bytes) -> Array:
+    planes = np.frombuffer(zlib.decompress(packed), "u1").reshape(8, -1)
+    return np.ascontiguousarray(planes.T).view("<i8")[:, 0].astype("int64")
+
+
+def _constriction() -> ModuleType:
+    try:
+        import constriction
+    except ImportError as error:
+        raise ImportError(
+            'Compression needs constriction: pip install "symae_keras[uses]".'
+        ) from error
+    return constriction
