@@ -9,6 +9,7 @@ import numpy as np
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation.batching import in_batches
+from symae_keras.evaluation.gauge import Gauge
 
 
 class RedatumingError(float):
@@ -128,14 +129,25 @@ def reconstruction_error(model: Any, groups: GroupedData) -> float:
     return relative_error(reconstruction[present], groups.x[present], good)
 
 
-def redatuming_error(model: Any, groups: GroupedData) -> RedatumingError:
+def redatuming_error(
+    model: Any, groups: GroupedData, gauge: Gauge = ()
+) -> RedatumingError:
     """Error of virtual instances against the exact truth, over a fixed pairing.
 
     Every instance of every group is shown in the state of the next group.
 
+    Where the origin of a state is arbitrary, a model may be right about everything but
+    that: nothing in the data says which way up a shape is that is seen at all angles,
+    or where a spectrum stands that is seen at all velocities. One shift or rotation of
+    all virtual instances of a pair of groups then counts as no error; one that differs
+    from instance to instance does.
+
     Args:
         model: Anything with `redatum` and `reconstruct`, such as `SymAE`.
         groups: Simulated groups, which know their `virtual` instances.
+        gauge: Transformations of instances that the origin of a state is arbitrary up
+            to, such as `shifts(3)` or `rotations(12)`; the best for each pair is taken,
+            of the linear mean swap too. Defaults to none.
 
     Returns:
         A float with the attributes `mean_swap` and `reconstruction`.
@@ -156,8 +168,26 @@ def redatuming_error(model: Any, groups: GroupedData) -> RedatumingError:
         None if mask is None else mask[source],
         mask,
     )
+    swapped = linear_mean_swap(groups, source)
+    pair = own[present]
     return RedatumingError(
-        relative_error(virtual[present], truth),
-        relative_error(linear_mean_swap(groups, source)[present], truth),
+        relative_error(_best_gauge(virtual[present], truth, pair, gauge), truth),
+        relative_error(_best_gauge(swapped[present], truth, pair, gauge), truth),
         reconstruction_error(model, groups),
     )
+
+
+def _best_gauge(x: Array, truth: Array, pair: Array, gauge: Gauge) -> Array:
+    """Instances after the transformation that is best for all of their pair."""
+    best, least = x, _errors_of_pairs(x, truth, pair)
+    for function in gauge:
+        other = function(x)
+        errors = _errors_of_pairs(other, truth, pair)
+        better = (errors < least)[pair].reshape(-1, *(1,) * (x.ndim - 1))
+        best, least = np.where(better, other, best), np.minimum(errors, least)
+    return best
+
+
+def _errors_of_pairs(x: Array, truth: Array, pair: Array) -> Array:
+    squares = np.mean((x - truth).reshape(len(x), -1).astype("float64") ** 2, axis=1)
+    return np.bincount(pair, squares)
