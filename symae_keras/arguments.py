@@ -21,13 +21,13 @@ def positive(name: str, value: int) -> int:
     return int(value)
 
 
-def positive_each(
-    name: str, value: int | Sequence[int], count: int, of: str
+def one_each(
+    name: str, value: int | Sequence[int], count: int, of: str, least: int = 1
 ) -> tuple[int, ...]:
     """Sizes, given by one for all or by one for each of so many."""
     values = tuple(value) if isinstance(value, Sequence) else (value,) * count
-    if len(values) != count or any(int(n) != n or n < 1 for n in values):
-        raise invalid(name, f"a positive integer, or {count}, one {of}", value)
+    if len(values) != count or any(int(n) != n or n < least for n in values):
+        raise invalid(name, f"an integer >= {least}, or {count}, one {of}", value)
     return tuple(int(n) for n in values)
 
 

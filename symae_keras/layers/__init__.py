@@ -40,6 +40,8 @@ from symae_keras.layers.standardization import Standardization
 from symae_keras.layers.sub_pixel import SubPixel
 from symae_keras.layers.tied_dense import TiedDense
 from symae_keras.layers.top_k import TopK
+from symae_keras.layers.transposed_conv1d import TransposedConv1D
+from symae_keras.layers.transposed_conv2d import TransposedConv2D
 from symae_keras.layers.vector_quantizer import VectorQuantizer
 from symae_keras.layers.weight_penalty import WeightPenalty
 
@@ -80,6 +82,8 @@ __all__ = [
     "SubPixel",
     "TiedDense",
     "TopK",
+    "TransposedConv1D",
+    "TransposedConv2D",
     "VectorQuantizer",
     "WeightPenalty",
 ]

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from symae_keras.arguments import positive
+from symae_keras.layers.sub_pixel import shuffled
 from symae_keras.typing import Shape, Tensor
 
 
@@ -45,12 +46,11 @@ class BedOfNails(keras.layers.Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         """Put zeros behind each value, on every axis of pixels."""
-        batch, *sizes, channels = ops.shape(inputs)
-        apart = [length for n in sizes for length in (n, 1)]
-        cells = ops.reshape(inputs, (batch, *apart, channels))
-        behind = ((0, 0), (0, self.size - 1)) * len(sizes)
-        cells = ops.pad(cells, ((0, 0), *behind, (0, 0)))
-        return ops.reshape(cells, (batch, *(n * self.size for n in sizes), channels))
+        # Channels of zeros become the pixels between the values.
+        rank, channels = len(inputs.shape) - 2, inputs.shape[-1]
+        zeros = channels * (self.size**rank - 1)
+        cells = ops.pad(inputs, ((0, 0),) * (rank + 1) + ((0, zeros),))
+        return shuffled(cells, self.size)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Every axis of pixels times `size`."""

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from symae_keras.arguments import invalid, positive_each
+from symae_keras.arguments import invalid, one_each
 from symae_keras.layers.bed_of_nails import BedOfNails
 from symae_keras.layers.stack import (
     activation_config,
@@ -51,8 +51,8 @@ class _ConvStack(keras.Layer):
         if not self.filters:
             raise invalid("filters", "one size per convolution, at least one", ())
         count = len(self.filters)
-        self._kernels = positive_each("kernel_size", kernel_size, count, _EACH)
-        self._strides = positive_each("strides", strides, count, _EACH)
+        self._kernels = one_each("kernel_size", kernel_size, count, _EACH)
+        self._strides = one_each("strides", strides, count, _EACH)
         self.kernel_size = _as_given(kernel_size)
         self.strides = _as_given(strides)
         self.normalization = normalization

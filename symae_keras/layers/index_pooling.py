@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from symae_keras.arguments import invalid, positive_each
+from symae_keras.arguments import invalid, one_each
 from symae_keras.typing import Shape, Tensor
 
 Sizes = int | Sequence[int]
@@ -29,10 +29,10 @@ class _Windows(keras.Layer):
         self, pool_size: Sizes, strides: Sizes | None, padding: str, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.pool_size = positive_each("pool_size", pool_size, self.rank, "an axis")
+        self.pool_size = one_each("pool_size", pool_size, self.rank, "an axis")
         self.strides = self.pool_size
         if strides is not None:
-            self.strides = positive_each("strides", strides, self.rank, "an axis")
+            self.strides = one_each("strides", strides, self.rank, "an axis")
         if padding not in ("valid", "same"):
             raise invalid("padding", "'valid' or 'same'", repr(padding))
         self.padding = padding
@@ -207,7 +207,7 @@ class MaxUnpooling(_Windows):
             if self.padding == "same":
                 return tuple(w * s for w, _, s in each)
             return tuple((w - 1) * s + k for w, k, s in each)
-        sizes = positive_each("output_size", output_size, self.rank, "an axis")
+        sizes = one_each("output_size", output_size, self.rank, "an axis")
         if self._n_windows(sizes) != windows:
             raise ValueError(
                 "Invalid value received for argument `output_size`. Expected a size "

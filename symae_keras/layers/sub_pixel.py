@@ -59,15 +59,7 @@ class SubPixel(keras.layers.Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         """Move channels to pixels."""
-        batch, *sizes, _ = ops.shape(inputs)
-        rank = len(sizes)
-        cells = ops.reshape(inputs, (batch, *sizes, *[self.size] * rank, -1))
-        # From (batch, *sizes, *cell, channels) to axes of which each is beside its own.
-        beside = [axis for n in range(1, rank + 1) for axis in (n, n + rank)]
-        cells = ops.transpose(cells, (0, *beside, 2 * rank + 1))
-        longer = (n * self.size for n in sizes)
-        channels = inputs.shape[-1] // self.size**rank
-        return ops.reshape(cells, (batch, *longer, channels))
+        return shuffled(inputs, self.size)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Every axis of pixels times `size`, and channels to match."""
@@ -79,3 +71,15 @@ class SubPixel(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
         return {**super().get_config(), "size": self.size}
+
+
+def shuffled(x: Tensor, size: int) -> Tensor:
+    """Move channels to pixels, `size` along every axis of pixels."""
+    batch, *sizes, _ = ops.shape(x)
+    rank = len(sizes)
+    channels = x.shape[-1] // size**rank
+    cells = ops.reshape(x, (batch, *sizes, *[size] * rank, channels))
+    # From (batch, *sizes, *cell, channels) to axes of which each is beside its own.
+    beside = [axis for n in range(1, rank + 1) for axis in (n, n + rank)]
+    cells = ops.transpose(cells, (0, *beside, 2 * rank + 1))
+    return ops.reshape(cells, (batch, *(n * size for n in sizes), channels))

@@ -149,6 +149,14 @@ CASES = {
         {"size": 3},
         dict(input_shape=(3, 5, 4, 18), output_shape=(3, 15, 12, 2), unknown_axes=3),
     ),
+    "TransposedConv1D": (
+        {"filters": 2, "kernel_size": 3, "strides": 2, "padding": 1},
+        dict(input_shape=(3, 5, 6), output_shape=(3, 9, 2), trainable=2),
+    ),
+    "TransposedConv2D": (
+        {"filters": 2, "kernel_size": (3, 2), "strides": 2, "output_padding": (1, 0)},
+        dict(input_shape=(3, 5, 4, 6), output_shape=(3, 12, 8, 2), trainable=2),
+    ),
     "TiedDense": (
         lambda dtype: {
             "dense": keras.layers.Dense(6, use_bias=False, dtype=dtype),

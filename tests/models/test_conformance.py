@@ -193,6 +193,8 @@ def test_every_layer_is_in_some_file(saved, elsewhere) -> None:
         "RandomScale",
         "RandomShift",
         "SubPixel",
+        "TransposedConv1D",
+        "TransposedConv2D",
     }
     assert set(layers.__all__) - {"LossTerm"} - for_users <= saved.layers
 

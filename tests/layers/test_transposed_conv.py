@@ -1,0 +1,125 @@
+"""Transposed convolutions against a slow scatter and the textbooks' worked example."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+
+from symae_keras import layers
+
+LAYERS = {1: layers.TransposedConv1D, 2: layers.TransposedConv2D}
+
+
+def _scatter(x, kernel, strides, padding, output_padding):
+    """Add the kernel at every pixel, then cut."""
+    rank, n_out = len(strides), kernel.shape[-2]
+    sizes, kernel_size = x.shape[1:-1], kernel.shape[:rank]
+    each = list(zip(sizes, strides, kernel_size, output_padding, strict=True))
+    full = [(n - 1) * s + k + more for n, s, k, more in each]
+    y = np.zeros((len(x), *full, n_out))
+    for pixel in np.ndindex(*sizes):
+        for offset in np.ndindex(*kernel_size):
+            starts = zip(pixel, strides, offset, strict=True)
+            place = tuple(p * s + o for p, s, o in starts)
+            y[(slice(None), *place)] += x[(slice(None), *pixel)] @ kernel[offset].T
+    cut = zip(padding, full, strict=True)
+    return y[(slice(None), *(slice(p, n - p) for p, n in cut))]
+
+
+@pytest.mark.jax
+def test_worked_example() -> None:
+    """Stride 2 and padding 1 take a 2 x 2 image and a 3 x 3 kernel to 3 x 3.
+
+    The four kernels start at rows and columns 0 and 2 of a 5 x 5 image, whose border
+    is cut off: of each there is a quarter, and they add up in the middle.
+    """
+    image = np.array([[1.0, 2.0], [3.0, 4.0]], "float32")
+    kernel = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]], "float32")
+    layer = layers.TransposedConv2D(1, 3, strides=2, padding=1, use_bias=False)
+    layer.build((None, 2, 2, 1))
+    layer.kernel.assign(kernel[:, :, None, None])
+    y = layer(image[None, :, :, None])
+    expected = [
+        [1 * 5, 1 * 6 + 2 * 4, 2 * 5],
+        [1 * 8 + 3 * 2, 1 * 9 + 2 * 7 + 3 * 3 + 4 * 1, 2 * 8 + 4 * 2],
+        [3 * 5, 3 * 6 + 4 * 4, 4 * 5],
+    ]
+    np.testing.assert_allclose(np.asarray(y)[0, :, :, 0], expected)
+    assert np.array_equal(expected, [[5, 14, 10], [14, 36, 24], [15, 34, 20]])
+
+
+CASES = [
+    # sizes, kernel, strides, padding, output padding
+    ((5,), (3,), (2,), (1,), (0,)),
+    ((5,), (4,), (3,), (2,), (2,)),
+    ((4,), (2,), (3,), (0,), (0,)),  # a kernel shorter than the stride leaves gaps
+    ((4,), (1,), (3,), (0,), (2,)),
+    ((1,), (5,), (1,), (2,), (0,)),
+    ((2, 2), (3, 3), (2, 2), (1, 1), (0, 0)),
+    ((2, 2), (3, 3), (2, 2), (1, 1), (1, 1)),
+    ((3, 4), (2, 5), (3, 2), (0, 3), (1, 0)),
+    ((3, 2), (4, 4), (2, 2), (1, 1), (0, 0)),
+]
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(
+    ("sizes", "kernel_size", "strides", "padding", "output_padding"), CASES
+)
+def test_numbers(sizes, kernel_size, strides, padding, output_padding, rng) -> None:
+    layer = LAYERS[len(sizes)](
+        3,
+        kernel_size,
+        strides=strides,
+        padding=padding,
+        output_padding=output_padding,
+    )
+    x = rng.normal(size=(2, *sizes, 4)).astype("float32")
+    layer.build(x.shape)
+    kernel = rng.normal(size=(*kernel_size, 3, 4)).astype("float32")
+    bias = np.array([1.0, -2.0, 3.0], "float32")
+    layer.set_weights([kernel, bias])
+    expected = _scatter(x, kernel, strides, padding, output_padding) + bias
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@given(
+    size=st.integers(1, 6),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 4),
+    padding=st.integers(0, 3),
+    output_padding=st.integers(0, 3),
+)
+def test_size_is_what_pytorch_documents(
+    size, kernel, stride, padding, output_padding
+) -> None:
+    output_padding = min(output_padding, stride - 1)
+    expected = (size - 1) * stride - 2 * padding + (kernel - 1) + output_padding + 1
+    layer = layers.TransposedConv1D(
+        1, kernel, strides=stride, padding=padding, output_padding=output_padding
+    )
+    if expected < 1:
+        with pytest.raises(ValueError, match=rf"padding=\({padding},\) leaves nothing"):
+            layer(np.ones((2, size, 1)))
+        return
+    assert tuple(layer.compute_output_shape((2, size, 1))) == (2, expected, 1)
+    assert tuple(layer(np.ones((2, size, 1))).shape) == (2, expected, 1)
+
+
+@pytest.mark.jax
+def test_it_undoes_the_shape_of_a_convolution_with_that_padding() -> None:
+    """Eight pixels, kernel 3, stride 2, padding 1: a convolution gives four."""
+    layer = layers.TransposedConv2D(1, 3, strides=2, padding=1, output_padding=1)
+    assert tuple(layer(ops.ones((1, 4, 4, 1))).shape) == (1, 8, 8, 1)
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(
+    ("name", "value"), [("padding", -1), ("padding", (1, 2, 3)), ("padding", 0.5)]
+)
+def test_invalid_argument(name, value) -> None:
+    with pytest.raises(ValueError, match=rf"`{name}`.*integer >= 0, or 2, one an axis"):
+        layers.TransposedConv2D(1, 3, **{name: value})
