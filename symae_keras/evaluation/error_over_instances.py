@@ -73,7 +73,7 @@ def error_over_instances(
     errors = []
     for count in counts:
         first = present & (place <= count)
-        width = int(first.any(axis=0).nonzero()[0][-1]) + 1
+        width = int(np.flatnonzero(first.any(axis=0))[-1]) + 1
         cut = groups.take_instances(slice(width))
         if groups.mask is not None:
             cut = dataclasses.replace(cut, mask=first[:, :width])

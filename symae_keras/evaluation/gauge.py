@@ -69,7 +69,7 @@ def rotations(n_angles: int, axes: tuple[int, int] = (-3, -2)) -> Gauge:
     if len(axes) != 2 or axes[0] == axes[1]:
         raise invalid("axes", "two different axes", axes)
     turns = np.arange(positive("n_angles", n_angles)) / n_angles
-    return [partial(_rotate, turn=float(each), axes=tuple(axes)) for each in turns]
+    return [partial(_rotate, turn=float(each), axes=axes) for each in turns]
 
 
 def _rotate(x: Array, turn: float, axes: tuple[int, int]) -> Array:

@@ -183,7 +183,7 @@ def _best_gauge(x: Array, truth: Array, pair: Array, gauge: Gauge) -> Array:
     for function in gauge:
         other = function(x)
         errors = _errors_of_pairs(other, truth, pair)
-        better = (errors < least)[pair].reshape(-1, *(1,) * (x.ndim - 1))
+        better = np.take(errors < least, pair).reshape(-1, *(1,) * (x.ndim - 1))
         best, least = np.where(better, other, best), np.minimum(errors, least)
     return best
 
