@@ -169,7 +169,7 @@ def redatuming_error(
         mask,
     )
     swapped = linear_mean_swap(groups, source)
-    pair = own[present]
+    pair = np.nonzero(present)[0]
     return RedatumingError(
         relative_error(_best_gauge(virtual[present], truth, pair, gauge), truth),
         relative_error(_best_gauge(swapped[present], truth, pair, gauge), truth),
