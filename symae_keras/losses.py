@@ -70,6 +70,45 @@ class RelativeMeanSquaredError(PixelwiseLoss):
         return {**super().get_config(), "variance": self.variance}
 
 
+@keras.saving.register_keras_serializable(package="symae_keras")
+class RelativeMeanAbsoluteError(PixelwiseLoss):
+    """Mean absolute error over the deviation of the data, weighted pixel by pixel.
+
+    A few pixels that are far off, such as cosmic rays, pull less than they do in the
+    squared error.
+
+    Args:
+        deviation: Standard deviation of the data, a positive number. Defaults to 1, the
+            mean absolute error in data units.
+        reduction: As in every `keras.losses.Loss`. Defaults to
+            `"sum_over_batch_size"`.
+
+    Example:
+    >>> from keras import ops
+    >>> loss = RelativeMeanAbsoluteError(deviation=2.0)
+    >>> float(loss(ops.zeros((1, 2)), ops.convert_to_tensor([[2.0, -6.0]])))
+    2.0
+    """
+
+    def __init__(
+        self,
+        deviation: float = 1.0,
+        reduction: str = "sum_over_batch_size",
+        name: str = "relative_mean_absolute_error",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        self.deviation = positive_finite("deviation", deviation)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Absolute difference of every pixel, divided by the deviation."""
+        return ops.abs((y_pred - y_true) / self.deviation)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the loss."""
+        return {**super().get_config(), "deviation": self.deviation}
+
+
 class _NegativeLogLikelihood(PixelwiseLoss):
     """Mean over instances of a sum over the numbers of each.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -17,6 +18,7 @@ ENTANGLED_SLOPE: Final = 0.4
 #: Standard deviation of the blaze's slope, which mimics the star's.
 BLAZE_SLOPE: Final = 0.15
 TELLURIC_WIDTH: Final = 0.006
+NUISANCES: Final = ("water", "oxygen", "slope", "curvature", "velocity")
 # Bounds the memory that rendering takes, whatever the number of pixels.
 _PIXELS_AT_ONCE: Final = 2048 * N_PIXELS
 
@@ -115,6 +117,7 @@ def simulate_exposures(
     entangled: bool = True,
     n_pixels: int = N_PIXELS,
     excitation: float = 0.0,
+    nuisances: Sequence[str] = NUISANCES,
 ) -> GroupedData:
     """Simulate repeated exposures of stars: the project's benchmark for spectra.
 
@@ -145,13 +148,18 @@ def simulate_exposures(
         n_pixels: Pixels of a spectrum, at least 2; lines and noise of a pixel stay the
             same.
         excitation: How the temperature changes the depths of lines, see above.
+        nuisances: Which nuisances there are; all others are 0. Reduced spectra, from
+            which Earth's atmosphere and the blaze have been taken off, have a
+            `"velocity"`, and a `"slope"` where fluxes are not calibrated. Defaults to
+            all five.
 
     Returns:
         `GroupedData` with `x (n_states, n_instances, n_pixels)` float32, the true
         `state` and `nuisance` parameters, and exact `virtual` instances.
 
     Raises:
-        InputError: `n_states` or `n_instances` is below 1, or `n_pixels` below 2.
+        InputError: `n_states` or `n_instances` is below 1, or `n_pixels` below 2, or a
+            nuisance is unknown.
 
     Example:
     >>> groups = simulate_exposures(n_states=4, n_instances=3, seed=0)
@@ -163,6 +171,10 @@ def simulate_exposures(
     check_counts(n_states, n_instances)
     if n_pixels < 2:
         raise InputError(f"n_pixels must be at least 2; received {n_pixels}.")
+    if not set(nuisances) <= set(NUISANCES):
+        raise InputError(
+            f"nuisances must be some of {NUISANCES}; received {tuple(nuisances)}."
+        )
     rng = np.random.default_rng(seed)
     state = {
         "temperature": rng.uniform(-1.0, 1.0, n_states),
@@ -177,6 +189,8 @@ def simulate_exposures(
         "curvature": rng.normal(0.0, 0.1, shape),
         "velocity": rng.uniform(-0.02, 0.02, shape),
     }
+    for name in set(NUISANCES).difference(nuisances):
+        nuisance[name] = np.zeros(shape)
     render = partial(
         render_exposures,
         ENTANGLED_SLOPE if entangled else 0.0,

@@ -72,7 +72,14 @@ class MedianNormalization(keras.Layer):
         Returns:
             Medians, with pixel axes of length 1; 1 where an instance is not divided.
         """
+        if isinstance(inputs, keras.KerasTensor):
+            leading = tuple(inputs.shape)[: len(inputs.shape) - self.pixel_axes]
+            return keras.KerasTensor((*leading, *(1,) * self.pixel_axes), self._dtype)
         return self._median(*self._prepare(inputs, pixel_mask))
+
+    @property
+    def _dtype(self) -> str:
+        return str(keras.backend.result_type(self.compute_dtype, "float32"))
 
     def _prepare(
         self, inputs: Tensor, pixel_mask: Tensor | None
@@ -84,7 +91,7 @@ class MedianNormalization(keras.Layer):
                 f"`MedianNormalization` expects inputs of rank {self.pixel_axes} or "
                 f"more. Received: inputs of shape {tuple(x.shape)}"
             )
-        x = ops.cast(x, keras.backend.result_type(self.compute_dtype, "float32"))
+        x = ops.cast(x, self._dtype)
         good = ops.ones_like(x, dtype="bool")
         if pixel_mask is None:
             return x, good

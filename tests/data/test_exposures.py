@@ -190,3 +190,19 @@ def test_excitation_changes_lines_with_the_temperature():
 def test_fewer_than_two_pixels_are_refused():
     with pytest.raises(InputError, match="n_pixels must be at least 2; received 1"):
         simulate_exposures(2, 2, n_pixels=1)
+
+
+def test_nuisances_can_be_left_out():
+    """The others are drawn alike, and so is all that is not left out."""
+    every = simulate_exposures(3, 2, seed=4)
+    reduced = simulate_exposures(3, 2, seed=4, nuisances=("velocity", "slope"))
+    for name, values in reduced.nuisance.items():
+        expected = every.nuisance[name]
+        if name not in ("velocity", "slope"):
+            expected = np.zeros_like(expected)
+        np.testing.assert_array_equal(values, expected)
+    np.testing.assert_allclose(
+        reduced.x - own(reduced), every.x - own(every), atol=1e-6
+    )
+    with pytest.raises(InputError, match=r"some of .*received \('wind',\)"):
+        simulate_exposures(2, 2, nuisances=("wind",))

@@ -113,3 +113,11 @@ def test_bad_argument() -> None:
             MedianNormalization(value)
     with pytest.raises(ValueError, match=r"rank 2 or more.*shape \(5,\)"):
         MedianNormalization(2)(np.ones(5))
+
+
+@pytest.mark.parametrize("pixel_axes", [1, 2])
+def test_scale_of_symbols(pixel_axes) -> None:
+    layer = MedianNormalization(pixel_axes)
+    shape = (None, 7, 5, 3)
+    expected = (*shape[:-pixel_axes], *(1,) * pixel_axes)
+    assert layer.scale(keras.KerasTensor(shape)).shape == expected

@@ -1,0 +1,280 @@
+"""The deep autoencoder of stellar spectra."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from symae_keras.arguments import invalid
+from symae_keras.layers.conv1d_encoder import Conv1DEncoder
+from symae_keras.layers.gaussian_sampling import GaussianSampling
+from symae_keras.layers.median_normalization import MedianNormalization
+from symae_keras.layers.stack import strided
+from symae_keras.models.instance_autoencoder import InstanceAutoencoder
+from symae_keras.typing import Tensor
+
+#: The convolutions for 327,680 pixels; the kernels after the third have the size 3.
+_CHANNELS = (16, 16, 16, 32, 32, 32, 64, 64, 64, 128, 128, 128, 256, 512, 512)
+_KERNELS = (7, 5, 5)
+#: Pixels of the last map, as near as halving comes.
+_LAST = 20
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class StellarAutoencoder(InstanceAutoencoder):
+    """Deep convolutional autoencoder of stellar spectra, deterministic or variational.
+
+    The network of Sedaghat et al.: for 327,680 pixels, 15 convolutions with kernels of
+    7, 5, 5, then 3 pixels and 16, 16, 16, 32, 32, 32, 64, 64, 64, 128, 128, 128, 256,
+    512 and 512 channels, each followed by a leaky ReLU of slope 0.1. All but the last
+    have stride 2, so that a map of 20 pixels and 512 channels is left, of which a dense
+    layer makes the code. The decoder is its mirror image.
+
+    Depth follows the length. A spectrum is halved as often as leaves about 20 pixels,
+    and the channels are drawn evenly from the list above, first and last included:
+
+    - 4,096 pixels get 9 convolutions with 16, 16, 32, 32, 64, 128, 128, 256 and 512
+      channels, and a last map of 16 pixels;
+    - 2,048 pixels get 8 with 16, 16, 32, 64, 64, 128, 256 and 512, and 16 pixels.
+
+    Two forms:
+
+    - *deterministic*, with `kl_weight=None`: a code of the size that one asks for;
+    - *disentangled*, with a weight: each number of the code has a mean and a variance,
+      and the divergence from N(0, 1) switches off those that do not pay for themselves;
+      see `symae_keras.evaluation.informative_latents`. Begin with a small weight and
+      let it grow, by `symae_keras.callbacks.KLSchedule`; too large a one at the start
+      switches all of them off.
+
+    Every spectrum is divided by the median of its good pixels on the way in, and
+    multiplied by it on the way out: `call` and `reconstruct` give data units. The code
+    knows nothing of brightness, so that `decode` gives spectra of median 1. The loss is
+    taken of spectra over their medians too, in which bright stars count no more than
+    faint ones. It may be any, such as `"mae"` or `"mse"`; bad pixels do not count.
+
+    Args:
+        instance_shape: Shape of one spectrum, `(pixels,)` or `(pixels, channels)`.
+        code_dim: Size of the code. Defaults to 128.
+        kl_weight: Weight of the divergence beside a loss that is a mean over pixels.
+            `None` (default) is the deterministic form.
+        normalization: `"median"` (default), or a `MedianNormalization`; or a
+            `Standardization`, or a `keras.layers.Normalization` that knows its mean and
+            variance, where brightness is to be in the code; or `None`.
+        seed: Integer seed of the noise, or `None`.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`, or a dict with `"instances"` and
+            `"mask"` (boolean, of the same shape, True = good pixel).
+        training: Whether to sample the code of the disentangled form; else its mean is
+            decoded.
+
+    Output shape:
+        `(batch, *instance_shape)`.
+
+    Reference:
+        - [Sedaghat, Romaniello, Carrick & Pineau, Machines learn to infer stellar
+          parameters just by looking at a large number of spectra,
+          2021](https://arxiv.org/abs/2009.12872)
+
+    Example:
+    >>> x = np.random.default_rng(0).uniform(1.0, 2.0, (32, 80)).astype("float32")
+    >>> model = StellarAutoencoder((80,), code_dim=3, kl_weight=1e-4, seed=0)
+    >>> model.maps
+    ((40, 16), (20, 64), (20, 512))
+    >>> model.compile(optimizer="adam", loss="mae")
+    >>> sorted(model.fit(x, x, verbose=0).history)
+    ['kl_loss', 'loss', 'reconstruction_loss']
+    >>> tuple(model.encode(x).shape), tuple(model.reconstruct(x).shape)
+    ((32, 3), (32, 80))
+    """
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        code_dim: int = 128,
+        kl_weight: float | None = None,
+        normalization: str | keras.Layer | None = "median",
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(normalization, str):
+            if normalization != "median":
+                expected = "'median', a normalisation layer or None"
+                raise invalid("normalization", expected, repr(normalization))
+            normalization = MedianNormalization(
+                len(instance_shape), dtype=kwargs.get("dtype")
+            )
+        super().__init__(
+            instance_shape, code_dim, "conv1d", None, normalization, seed, **kwargs
+        )
+        self.kl_weight = None if kl_weight is None else float(kl_weight)
+        self.sampling: GaussianSampling | None = None
+        if self.kl_weight is not None:
+            self._parameters = 2
+            self.sampling = GaussianSampling(
+                self.kl_weight, seed, dtype=self.dtype_policy
+            )
+        self._assemble()
+
+    # === Networks ===
+
+    def _make_encoder(self, output_dim: int) -> keras.Layer:
+        stack = _convolutions(self.instance_shape[0])
+        return Conv1DEncoder(
+            output_dim,
+            **stack._asdict(),
+            normalization=None,
+            activation=keras.layers.LeakyReLU(0.1, dtype=self.dtype_policy),
+            dtype=self.dtype_policy,
+        )
+
+    @property
+    def maps(self) -> tuple[tuple[int, int], ...]:
+        """Pixels and channels after each convolution of the encoder."""
+        stack = _convolutions(self.instance_shape[0])
+        pixels = strided(self.instance_shape[0], stack.strides)[1:]
+        return tuple(zip(pixels, stack.filters, strict=True))
+
+    # === Scaling ===
+
+    def _brightness(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """Median of each spectrum, or `None` where brightness is left in."""
+        if not isinstance(self.normalization, MedianNormalization):
+            return None
+        return self.normalization.scale(x, mask)
+
+    def _fill(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Put the median of the good pixels, which stays the median of all."""
+        brightness = self._brightness(x, mask)
+        if brightness is None:
+            return super()._fill(x, mask)
+        return ops.where(mask, x, brightness)
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        brightness = self._brightness(x)
+        if brightness is None:
+            return super()._normalize(x)
+        # Around 0, where the network starts.
+        return ops.cast(x / brightness - 1.0, self.compute_dtype)
+
+    def _denormalize(self, x: Tensor) -> Tensor:
+        if not isinstance(self.normalization, MedianNormalization):
+            return super()._denormalize(x)
+        return ops.cast(x, self._data_dtype) + 1.0
+
+    def _in_data_units(self, decoded: Tensor, x: Tensor) -> Tensor:
+        """Decoded spectra as bright as those that they were encoded from."""
+        brightness = self._brightness(x)
+        return decoded if brightness is None else decoded * brightness
+
+    # === Forward pass ===
+
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
+        """Reconstruct every spectrum, in data units."""
+        x, mask = self._unpack(inputs)
+        x = self._checked(x, mask)
+        present = self._present(mask)
+        code = self._training_code(self._normalize(x), training, present)
+        return self._in_data_units(self.decode(code), x)
+
+    def _code(self, x: Tensor) -> Tensor:
+        return self._mean_and_log_variance(x)[0]
+
+    def _mean_and_log_variance(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The posterior, or the code alone in the deterministic form."""
+        return tuple(ops.split(self._features(x), self._parameters, axis=-1))
+
+    def _training_code(
+        self,
+        x: Tensor,
+        training: bool | None = None,
+        instance_mask: Tensor | None = None,
+    ) -> Tensor:
+        if self.sampling is None:
+            return self._code(x)
+        return self.sampling(
+            self._mean_and_log_variance(x),
+            instance_mask=instance_mask,
+            training=training,
+        )
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """The loss of spectra over their medians; see `AutoencoderBase`."""
+        brightness = self._brightness(self._checked(*self._unpack(x)))
+        if brightness is not None:
+            y, y_pred = ops.divide(y, brightness), ops.divide(y_pred, brightness)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    # === Use ===
+
+    def posterior(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the code, in the disentangled form.
+
+        Args:
+            x: `(batch, *instance_shape)`.
+            mask: See `encode`.
+
+        Returns:
+            Two tensors `(batch, code_dim)`; the mean is what `encode` gives.
+        """
+        if self.sampling is None:
+            raise ValueError(
+                "The deterministic form has no posterior; give the model a `kl_weight`."
+            )
+        parts = self._mean_and_log_variance(self._normalize(self._checked(x, mask)))
+        return parts[0], parts[1]
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Decode codes.
+
+        Args:
+            code: `(batch, code_dim)`.
+
+        Returns:
+            Spectra `(batch, *instance_shape)` of median 1, which are data units where
+            the normalisation is another.
+        """
+        return super().decode(code)
+
+    def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Encode and decode, without noise.
+
+        Args:
+            x: `(batch, *instance_shape)`.
+            mask: See `encode`. Bad pixels are reconstructed from the good ones.
+
+        Returns:
+            Tensor of the shape of `x`, in data units.
+        """
+        x = self._checked(x, mask)
+        return self._in_data_units(self.decode(self._code(self._normalize(x))), x)
+
+
+class _Convolutions(NamedTuple):
+    filters: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _convolutions(n_pixels: int) -> _Convolutions:
+    """The stack for a length: so many of stride 2, and one of stride 1."""
+    halvings = max(1, round(math.log2(n_pixels / _LAST)))
+    count = halvings + 1
+    drawn = np.linspace(0, len(_CHANNELS) - 1, count).round().astype(int)
+    return _Convolutions(
+        tuple(_CHANNELS[n] for n in drawn),
+        (*_KERNELS, *(3,) * count)[:count],
+        (*(2,) * halvings, 1),
+    )
