@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from symae_keras.data.epochs import blanked, epochs
 from symae_keras.data.sampler import Draw, Sampler
 from symae_keras.errors import InputError
 
@@ -112,74 +113,22 @@ def batches(
     _check_shard(sampler, *shard)
     masks, mean_weight = groups.masks, groups.mean_weight
 
-    def make(epoch: Any, step: Any) -> list[Array]:
-        draw = _part(sampler.draw(int(epoch), int(step)), *shard)
+    def make(epoch: int, step: int) -> list[Array]:
+        draw = _part(sampler.draw(epoch, step), *shard)
         x, good, weights = groups.gather(draw.group, draw.place)
         if masks == 0:
             return [x]
-        x = np.where(good, x, np.float32(0))
-        mask = draw.present if masks == 1 else np.broadcast_to(good, x.shape)
-        if mean_weight is None or weights is None:
-            return [x, mask]
-        return [x, mask, np.where(good, weights, 0) / np.float32(mean_weight)]
-
-    import tensorflow as tf
+        mask = draw.present if masks == 1 else None
+        return blanked(x, good, weights, mean_weight, mask)
 
     least, most = sampler.bounds or (groups.present.shape[1],) * 2
     pixels = (None, least if least == most else None, *groups.instance_shape)
     shapes = [pixels, pixels[:2] if masks == 1 else pixels, pixels]
-    given = [tf.float32, tf.bool, tf.float32]
     count = 1 + (masks > 0) + (mean_weight is not None)
-
-    def load(epoch: Any, step: Any) -> Any:
-        arrays = tf.numpy_function(make, [epoch, step], given[:count])
-        for array, shape in zip(arrays, shapes, strict=False):
-            array.set_shape(shape)
-        return _batch(arrays)
-
     numbers = first_epoch
     if isinstance(numbers, int):
         numbers = itertools.count(numbers)
-    dataset = numbered_epochs(len(sampler), load, numbers)
-    dataset.batch_at = lambda epoch, step: _batch(make(epoch, step))
-    return dataset
-
-
-def _batch(arrays: Sequence[Any]) -> tuple[Any, ...]:
-    """Inputs, targets and, if there are any, weights."""
-    x, *more = arrays
-    inputs = {"instances": x, "mask": more[0]} if more else x
-    return (inputs, x, *more[1:])
-
-
-def numbered_epochs(
-    steps: int, load: Callable[[Any, Any], Any], numbers: Iterator[int]
-) -> tf.data.Dataset:
-    """A dataset each of whose iterations is an epoch with a number of its own.
-
-    Args:
-        steps: Batches in an epoch.
-        load: Function of the tensors of epoch and step that returns a batch.
-        numbers: The numbers of the epochs.
-    """
-    import tensorflow as tf
-
-    # Every iteration asks for its number, once.
-    epoch = tf.data.Dataset.from_generator(
-        lambda: iter([next(numbers)]), output_signature=tf.TensorSpec((), tf.int64)
-    )
-    each_step = tf.data.Dataset.range(steps)
-    dataset = (
-        epoch.flat_map(lambda number: each_step.map(lambda step: (number, step)))
-        .map(load)
-        .apply(tf.data.experimental.assert_cardinality(steps))
-    )
-    # Workers take turns at the batches of one common draw; there are no files to share.
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.DATA
-    )
-    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+    return epochs(make, len(sampler), shapes[:count], numbers)
 
 
 def _part(draw: Draw, index: int, count: int) -> Draw:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from symae_keras.data.describe import Description, describe
-from symae_keras.data.split import split_names
+from symae_keras.data.split import KnownGroups
 from symae_keras.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -26,7 +26,7 @@ _GROUPS_AT_ONCE = 1024
 
 # eq=False: comparing arrays field by field has no single truth value.
 @dataclasses.dataclass(frozen=True, eq=False)
-class GroupedData:
+class GroupedData(KnownGroups):
     """Instances gathered in groups; the instances of a group share one hidden state.
 
     Arrays are kept as they come, memory-mapped ones included, and slices of groups are
@@ -181,6 +181,11 @@ class GroupedData:
         return 2
 
     @property
+    def known(self) -> Parameters:
+        """What is known of each group: state and metadata."""
+        return {**self.state, **self.group_metadata}
+
+    @property
     def mean_weight(self) -> float | None:
         """Mean weight of good pixels, `None` where there are no weights."""
         if self.weights is None:
@@ -215,25 +220,6 @@ class GroupedData:
             weights = self.weights[chosen]
             good = good & (weights > 0)
         return x, good, weights
-
-    def classes(self, key: str | npt.ArrayLike) -> Array:
-        """A class for each group, to balance or to stratify by.
-
-        Args:
-            key: A name in `state` or `group_metadata`, or an array `(groups,)`.
-
-        Raises:
-            InputError: Nothing of that name is known of each group.
-        """
-        if not isinstance(key, str):
-            return np.asarray(key)
-        known = {**self.state, **self.group_metadata}
-        if key not in known:
-            raise InputError(
-                f"Nothing called {key!r} is known of each group; there is "
-                f"{', '.join(sorted(known)) or 'nothing at all'}."
-            )
-        return known[key]
 
     def __len__(self) -> int:
         return self.n_groups
@@ -284,36 +270,6 @@ class GroupedData:
         for name in mappings:
             chosen[name] = {k: v[index] for k, v in getattr(self, name).items()}
         return dataclasses.replace(self, **chosen)
-
-    def split(
-        self,
-        train: float = 0.8,
-        seed: int = 0,
-        stratify: str | npt.ArrayLike | None = None,
-    ) -> tuple[Self, Self]:
-        """Split by state, never by row: a group is on one side as a whole.
-
-        Groups that carry the same id stay together.
-
-        Args:
-            train: Fraction of the states in the first part, between 0 and 1.
-            seed: Seed of the permutation.
-            stratify: A class for each group, of which both parts get the same shares:
-                a key of `group_metadata` or `state`, or an array `(groups,)`. Defaults
-                to `None`, one draw for all.
-
-        Returns:
-            Two `GroupedData`, neither of them empty.
-
-        Raises:
-            InputError: `train` is not inside (0, 1), there are fewer than two states,
-                or `stratify` does not give one class to each state.
-        """
-        if stratify is not None:
-            stratify = self.classes(stratify)
-        names = np.arange(self.n_groups) if self.ids is None else np.asarray(self.ids)
-        first = split_names(names, train, seed, stratify)
-        return self[first], self[~first]
 
     def map_instances(self, function: Callable[..., Any]) -> Self:
         """Apply a layer or function to all instances, such as a `MedianNormalization`.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symae_keras.data.batches import Source, numbered_epochs
+from symae_keras.data.batches import Source
+from symae_keras.data.epochs import blanked, epochs
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def instance_batches(
     Returns:
         `tf.data.Dataset` of known cardinality that yields `(inputs, targets)`, or
         `(inputs, targets, weights)`, as `batches` does, `x (batch, *instance_shape)`;
-        inputs are `{"instances": x, "mask": m}` where pixels are masked.
+        inputs are `{"instances": x, "mask": m}` where pixels are masked. Its attribute
+        `batch_at(epoch, step)` gives any batch by itself, in NumPy arrays.
 
     Raises:
         InputError: There are no instances, or a number is below 1.
@@ -81,34 +83,19 @@ def instance_batches(
 
     kept: tuple[int, Any] | None = None
 
-    def make(epoch: Any, step: Any) -> list[Any]:
+    def make(epoch: int, step: int) -> list[Any]:
         nonlocal kept
-        number, start = int(epoch), int(step) * batch_size
         # Read once: threads of two iterators may be in different epochs.
         found = kept
-        if found is None or found[0] != number:
-            found = kept = number, order(number)
-        rows = found[1][start : start + batch_size]
+        if found is None or found[0] != epoch:
+            found = kept = epoch, order(epoch)
+        rows = found[1][step * batch_size : (step + 1) * batch_size]
         x, good, weights = groups.gather(rows[:, 0], rows[:, 1:])
-        x, good = x[:, 0], good[:, 0]
         if not pixels:
-            return [x]
-        good = np.broadcast_to(good, x.shape)
-        x = np.where(good, x, np.float32(0))
-        if mean_weight is None or weights is None:
-            return [x, good]
-        return [x, good, np.where(good, weights[:, 0], 0) / np.float32(mean_weight)]
+            return [x[:, 0]]
+        weights = None if weights is None else weights[:, 0]
+        return blanked(x[:, 0], good[:, 0], weights, mean_weight)
 
-    import tensorflow as tf
-
-    given = [tf.float32, tf.bool, tf.float32][: 1 + pixels + (mean_weight is not None)]
-
-    def load(epoch: Any, step: Any) -> Any:
-        arrays = tf.numpy_function(make, [epoch, step], given)
-        for array in arrays:
-            array.set_shape((None, *groups.instance_shape))
-        x, *more = arrays
-        inputs = {"instances": x, "mask": more[0]} if more else x
-        return (inputs, x, *more[1:])
-
-    return numbered_epochs(-(-total // batch_size), load, itertools.count())
+    shape = (None, *groups.instance_shape)
+    shapes = [shape] * (1 + pixels + (mean_weight is not None))
+    return epochs(make, -(-total // batch_size), shapes, itertools.count())

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from symae_keras.data.grouping import padding
 from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.data.shard_files import FORMAT, MANIFEST, VERSION, Layout
-from symae_keras.data.split import split_names
+from symae_keras.data.split import KnownGroups
 from symae_keras.errors import InputError
 
 _OPEN_FILES: Final = 64
@@ -27,7 +26,7 @@ _MANIFEST_KEYS: Final = ("instance_shape", "pixel_mask", "weights", "axis_label"
 SAMPLE_BYTES: Final = 256 << 20
 
 
-class Shards:
+class Shards(KnownGroups):
     """Groups in the files that `ShardWriter` or `symae data convert` wrote.
 
     It stands where `GroupedData` does in `batches` and training, but only what a batch
@@ -140,21 +139,10 @@ class Shards:
             if key.startswith("group/")
         }
 
-    def classes(self, key: str | npt.ArrayLike) -> Array:
-        """A class for each group, to balance or to stratify by.
-
-        Args:
-            key: A name in `group_metadata`, or an array `(groups,)`.
-        """
-        if not isinstance(key, str):
-            return np.asarray(key)
-        known = self.group_metadata
-        if key not in known:
-            raise InputError(
-                f"Nothing called {key!r} is known of each group; there is "
-                f"{', '.join(sorted(known)) or 'nothing at all'}."
-            )
-        return known[key]
+    @property
+    def known(self) -> Parameters:
+        """What is known of each group."""
+        return self.group_metadata
 
     # === Selection ===
 
@@ -166,19 +154,6 @@ class Shards:
         part.__dict__ |= self.__dict__
         part._choose(self._chosen[index])
         return part
-
-    def split(
-        self,
-        train: float = 0.8,
-        seed: int = 0,
-        stratify: str | npt.ArrayLike | None = None,
-    ) -> tuple[Self, Self]:
-        """Split by state as `GroupedData.split` does; nothing is read."""
-        if stratify is not None:
-            stratify = self.classes(stratify)
-        names = np.arange(len(self)) if self.ids is None else self.ids
-        first = split_names(names, train, seed, stratify)
-        return self[first], self[~first]
 
     # === Reading ===
 

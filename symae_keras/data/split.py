@@ -2,12 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from symae_keras.errors import InputError
+
+
+class KnownGroups:
+    """Base of what holds groups by number, of each of which something is known.
+
+    A subclass has a length, takes an array of bools as an index, and has `ids`, the
+    names of states, or `None`.
+    """
+
+    ids: Any
+
+    @property
+    def known(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What is known of each group, by name."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: Any) -> Self:
+        raise NotImplementedError
+
+    def classes(self, key: str | npt.ArrayLike) -> npt.NDArray[Any]:
+        """A class for each group, to balance or to stratify by.
+
+        Args:
+            key: A name in `known`, or an array `(groups,)`.
+
+        Raises:
+            InputError: Nothing of that name is known of each group.
+        """
+        if not isinstance(key, str):
+            return np.asarray(key)
+        known = self.known
+        if key not in known:
+            raise InputError(
+                f"Nothing called {key!r} is known of each group; there is "
+                f"{', '.join(sorted(known)) or 'nothing at all'}."
+            )
+        return known[key]
+
+    def split(
+        self,
+        train: float = 0.8,
+        seed: int = 0,
+        stratify: str | npt.ArrayLike | None = None,
+    ) -> tuple[Self, Self]:
+        """Split by state, never by row: a group is on one side as a whole.
+
+        Groups that carry the same id stay together.
+
+        Args:
+            train: Fraction of the states in the first part, between 0 and 1.
+            seed: Seed of the permutation.
+            stratify: A class for each group, of which both parts get the same shares:
+                a name in `known`, or an array `(groups,)`. Defaults to `None`, one draw
+                for all.
+
+        Returns:
+            Two of the same kind, neither of them empty.
+
+        Raises:
+            InputError: `train` is not inside (0, 1), there are fewer than two states,
+                or `stratify` does not give one class to each state.
+        """
+        if stratify is not None:
+            stratify = self.classes(stratify)
+        names = np.arange(len(self)) if self.ids is None else np.asarray(self.ids)
+        first = split_names(names, train, seed, stratify)
+        return self[first], self[~first]
 
 
 def split_names(
