@@ -23,6 +23,7 @@ from symae_keras.plotting import (
     plot_latent_traversal,
     plot_redatuming,
     plot_redatuming_grid,
+    plot_residuals,
     plot_trade_off,
 )
 
@@ -650,6 +651,65 @@ class TestTradeOff:
             plot_trade_off([1.0, 2.0], [1.0, 2.0], ["a", "b"], "x", "y", ["g"])
         with pytest.raises(InputError, match="must be finite"):
             plot_trade_off([1.0, np.nan], [1.0, 2.0], ["a", "b"], "x", "y")
+
+
+class TestResiduals:
+    def arrays(self, shape=(5, 8, 6)):
+        truth = random(0).normal(size=shape)
+        noise = random(1).normal(size=(2, *shape))
+        return truth, {"nearest": truth + noise[0], "bed of nails": truth + noise[1]}
+
+    @pytest.mark.parametrize("shape", [(5, 8, 6), (1, 8, 6, 1)])
+    def test_rows_hold_images_residuals_and_spectra(self, shape):
+        truth, made = self.arrays(shape)
+        figure = rendered(plot_residuals(truth, made, {"nearest": "error 0.1"}))
+        assert len(figure.axes) == 3 + 2 + 2 + 3
+        shown = [np.asarray(ax.images[0].get_array()) for ax in figure.axes[:7]]
+        pixels = {name: each.reshape(shape[:3]) for name, each in made.items()}
+        flat = truth.reshape(shape[:3])
+        np.testing.assert_array_equal(shown[0], flat[0])
+        for n, each in enumerate(pixels.values()):
+            np.testing.assert_array_equal(shown[1 + n], each[0])
+            np.testing.assert_allclose(shown[3 + n], (each - flat)[0])
+            # Parseval: the mean power is the mean square.
+            square = np.mean((each - flat) ** 2)
+            assert shown[5 + n].mean() == pytest.approx(square)
+        titles = [ax.get_title() for ax in figure.axes[:3]]
+        assert titles == ["truth", "nearest\nerror 0.1", "bed of nails"]
+        labels = [ax.get_ylabel() for ax in figure.axes[-3:]]
+        assert labels == ["intensity", "residual", "power"]
+
+    def test_a_checkerboard_is_a_bright_corner(self):
+        truth = np.zeros((3, 8, 6))
+        board = (-1.0) ** np.indices((8, 6)).sum(axis=0)
+        figure = plot_residuals(truth, {"board": truth + board})
+        power = np.asarray(figure.axes[3].images[0].get_array())
+        assert np.unravel_index(power.argmax(), power.shape) == (0, 0)
+        assert power[0, 0] == pytest.approx(48.0)
+        assert np.sort(power.ravel())[-2] == pytest.approx(0.0)
+
+    def test_methods_share_their_scales(self):
+        truth, made = self.arrays()
+        made["nearest"] = truth + 9.0 * (made["nearest"] - truth)
+        figure = plot_residuals(truth, made)
+        limits = [ax.images[0].get_clim() for ax in figure.axes[:7]]
+        for row in (limits[:3], limits[3:5], limits[5:]):
+            assert len(set(row)) == 1
+        assert limits[3][0] == -limits[3][1]
+
+    def test_perfect_reconstructions(self):
+        truth, _ = self.arrays()
+        rendered(plot_residuals(truth, {"perfect": truth}))
+
+    def test_bad_input(self):
+        truth, made = self.arrays()
+        with pytest.raises(InputError, match="holds no method"):
+            plot_residuals(truth, {})
+        message = r"reconstructions\['one'\] must have the shape \(5, 8, 6\)"
+        with pytest.raises(InputError, match=message):
+            plot_residuals(truth, {"one": truth[:, 1:]})
+        with pytest.raises(InputError, match=r"grey images; received 3 channels"):
+            plot_residuals(np.ones((2, 4, 4, 3)), {"one": np.ones((2, 4, 4, 3))})
 
 
 def test_no_global_state_is_touched(run_python):

@@ -1,5 +1,6 @@
 """How well codes and virtual instances do what they are for."""
 
+from symae_keras.evaluation.checkerboard import checkerboard
 from symae_keras.evaluation.compare import compare
 from symae_keras.evaluation.comparison import Comparison, Row
 from symae_keras.evaluation.contenders import CONTENDERS, Sizes
@@ -31,6 +32,7 @@ __all__ = [
     "RedatumingError",
     "Row",
     "Sizes",
+    "checkerboard",
     "compare",
     "exposures_limit",
     "informative_latents",

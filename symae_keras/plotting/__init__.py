@@ -14,6 +14,7 @@ from symae_keras.plotting.latent_traversal import plot_latent_traversal
 from symae_keras.plotting.model_redatuming import plot_model_redatuming
 from symae_keras.plotting.redatuming import plot_redatuming
 from symae_keras.plotting.redatuming_grid import plot_redatuming_grid
+from symae_keras.plotting.residuals import plot_residuals
 from symae_keras.plotting.trade_off import plot_trade_off
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "plot_model_redatuming",
     "plot_redatuming",
     "plot_redatuming_grid",
+    "plot_residuals",
     "plot_trade_off",
 ]
