@@ -35,8 +35,9 @@ class Conv2DDecoder(ConvDecoder):
             `"bed_of_nails"`: zeros between the pixels, then a convolution.
             `"subpixel"`: a convolution to `stride**2` times the channels, which are
             then moved to pixels.
-        dense: Whether there is a dense layer (default). Without it the code itself is
-            the smallest map, as an encoder with `output_dim=None` gives it.
+        dense: Whether there is a dense layer. Without it the code itself is the
+            smallest map, as an encoder with `output_dim=None` gives it. Defaults to
+            True.
 
     Call arguments:
         inputs: Tensor `(batch, code)`.
