@@ -8,6 +8,7 @@ from symae_keras.data.groups import GroupedData
 from symae_keras.data.idx import load_idx
 from symae_keras.data.images import load_images
 from symae_keras.data.instance_batches import instance_batches
+from symae_keras.data.labelled_shapes import LabelledImages, simulate_labelled_shapes
 from symae_keras.data.load import load
 from symae_keras.data.sampler import Sampler
 from symae_keras.data.save import save
@@ -17,6 +18,7 @@ from symae_keras.data.shards import Shards
 
 __all__ = [
     "GroupedData",
+    "LabelledImages",
     "Sampler",
     "ShardWriter",
     "Shards",
@@ -30,5 +32,6 @@ __all__ = [
     "load_images",
     "save",
     "simulate_exposures",
+    "simulate_labelled_shapes",
     "simulate_shapes",
 ]

@@ -15,6 +15,7 @@ from symae_keras.models.mlvae import MLVAE
 from symae_keras.models.neural_statistician import NeuralStatistician
 from symae_keras.models.registry import MODELS
 from symae_keras.models.segnet import SegNet
+from symae_keras.models.segresnet_vae import SegResNetVAE
 from symae_keras.models.sparse_autoencoder import SparseAutoencoder
 from symae_keras.models.stellar_autoencoder import StellarAutoencoder
 from symae_keras.models.symae import SymAE
@@ -36,6 +37,7 @@ __all__ = [
     "MLVAE",
     "NeuralStatistician",
     "SegNet",
+    "SegResNetVAE",
     "SparseAutoencoder",
     "StellarAutoencoder",
     "SymAE",

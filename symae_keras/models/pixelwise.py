@@ -177,6 +177,10 @@ class PixelwiseModel(AutoencoderBase):
         x = self._outputs(tuple(map(ops.convert_to_tensor, code, self._code_dtypes)))
         if self.n_classes is not None:
             return ops.softmax(ops.cast(x, self._data_dtype))
+        return self._as_instances(x)
+
+    def _as_instances(self, x: Tensor) -> Tensor:
+        """Normalised maps in data units, in the shape of instances."""
         if len(self.instance_shape) == self.rank:
             x = ops.squeeze(x, -1)
         return self._denormalize(x)

@@ -15,6 +15,7 @@ from symae_keras.models.linear_autoencoder import LinearAutoencoder
 from symae_keras.models.mlvae import MLVAE
 from symae_keras.models.neural_statistician import NeuralStatistician
 from symae_keras.models.segnet import SegNet
+from symae_keras.models.segresnet_vae import SegResNetVAE
 from symae_keras.models.sparse_autoencoder import SparseAutoencoder
 from symae_keras.models.stellar_autoencoder import StellarAutoencoder
 from symae_keras.models.symae import SymAE
@@ -39,6 +40,7 @@ MODELS: Final[dict[str, type[AutoencoderBase]]] = {
     "latent_mean_swap": LatentMeanSwap,
     "unet": UNet,
     "segnet": SegNet,
+    "segresnet_vae": SegResNetVAE,
     "symae": SymAE,
     "mlvae": MLVAE,
     "gvae": GVAE,

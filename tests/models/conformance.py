@@ -214,6 +214,7 @@ _LABELS: dict[str, Any] = {
     "shape": (9, 7, 1),
     "n_classes": 3,
     "loss": "sparse_categorical_crossentropy",
+    "learning_rate": 0.05,
     "error": 0.5,
 }
 
@@ -363,6 +364,14 @@ CASES: dict[str, Case] = {
         arguments={"kl_weight": 1e-4, "normalization": known},
         shape=(13, 2),
         noisy=True,
+    ),
+    "segresnet_vae": Case(
+        model="segresnet_vae", **_LABELS, noisy=True, not_decoded=("vae_branch",)
+    ),
+    "segresnet_vae-plain": Case(
+        model="segresnet_vae",
+        arguments={"vae_branch": False},
+        **{**_LABELS, "shape": (5, 4, 3, 1)},
     ),
     # === Groups ===
     "latent_mean_swap": Case(

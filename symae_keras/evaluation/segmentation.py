@@ -1,0 +1,109 @@
+"""How well predicted labels of pixels agree with the true ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from symae_keras.data.groups import Array
+from symae_keras.errors import InputError
+
+
+def intersection_over_union(labels: Any, predicted: Any, n_classes: int) -> Array:
+    """Intersection over union of each class, the Jaccard index.
+
+    Of the pixels that have the class in either, the share that has it in both. Pixels
+    are counted over all images together.
+
+    Args:
+        labels: True labels, integers of any shape. Those below 0, such as the -1 of
+            pixels that nobody labelled, do not count.
+        predicted: Predicted labels of the same shape, from 0 to `n_classes - 1`.
+        n_classes: Number of classes.
+
+    Returns:
+        Array `(n_classes,)`, NaN for a class that is in neither.
+
+    Raises:
+        InputError: Shapes differ, or labels are no integers, or out of range.
+
+    Example:
+    >>> intersection_over_union([0, 0, 1, 1], [0, 1, 1, 1], n_classes=3).round(3)
+    array([0.5  , 0.667,   nan])
+    """
+    both, either = _overlaps(labels, predicted, n_classes)
+    return _ratio(both, either - both)
+
+
+def mean_iou(labels: Any, predicted: Any, n_classes: int) -> float:
+    """Mean of `intersection_over_union` over the classes that there are.
+
+    Args:
+        labels: See `intersection_over_union`.
+        predicted: See `intersection_over_union`.
+        n_classes: Number of classes.
+
+    Returns:
+        A number from 0 to 1.
+
+    Example:
+    >>> round(mean_iou([0, 0, 1, 1], [0, 1, 1, 1], n_classes=2), 3)
+    0.583
+    """
+    return float(np.nanmean(intersection_over_union(labels, predicted, n_classes)))
+
+
+def dice(labels: Any, predicted: Any, n_classes: int) -> Array:
+    """Dice coefficient of each class, its F1 score.
+
+    Twice the pixels that have the class in both, over the sum of those in each.
+
+    Args:
+        labels: See `intersection_over_union`.
+        predicted: See `intersection_over_union`.
+        n_classes: Number of classes.
+
+    Returns:
+        Array `(n_classes,)`, NaN for a class that is in neither.
+
+    Example:
+    >>> dice([0, 0, 1, 1], [0, 1, 1, 1], n_classes=2).round(3)
+    array([0.667, 0.8  ])
+    """
+    both, either = _overlaps(labels, predicted, n_classes)
+    return _ratio(2 * both, either)
+
+
+def _overlaps(labels: Any, predicted: Any, n_classes: int) -> tuple[Array, Array]:
+    """Pixels of each class in both, and the sum of those in each."""
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    if labels.shape != predicted.shape:
+        raise InputError(
+            "labels and predicted must have one shape; received "
+            f"{labels.shape} and {predicted.shape}."
+        )
+    for name, each in (("labels", labels), ("predicted", predicted)):
+        if each.dtype.kind not in "iu":
+            raise InputError(
+                f"{name} must be integers; received {each.dtype}: take the argmax of "
+                "probabilities."
+            )
+    labelled = labels >= 0
+    labels, predicted = (each[labelled].astype("int64") for each in (labels, predicted))
+    if labels.size == 0:
+        raise InputError("labels holds no label of 0 or more.")
+    for name, each in (("labels", labels), ("predicted", predicted)):
+        if each.min() < 0 or each.max() >= n_classes:
+            raise InputError(
+                f"{name} must be below n_classes={n_classes} and not negative; "
+                f"received labels from {each.min()} to {each.max()}."
+            )
+    pairs = np.bincount(n_classes * labels + predicted, minlength=n_classes**2)
+    counts = pairs.reshape(n_classes, n_classes)
+    return np.diag(counts), counts.sum(axis=0) + counts.sum(axis=1)
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """Their quotient, NaN where there is nothing."""
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)

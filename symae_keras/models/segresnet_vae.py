@@ -1,0 +1,255 @@
+"""A residual segmentation network that a variational autoencoder regularises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras.arguments import positive
+from symae_keras.layers.gaussian_sampling import GaussianSampling
+from symae_keras.layers.reconstruction_penalty import ReconstructionPenalty
+from symae_keras.layers.stack import call_chain, normalization_layer
+from symae_keras.models.pixelwise import PixelwiseModel
+from symae_keras.typing import Tensor
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class SegResNetVAE(PixelwiseModel):
+    """Segmentation network whose encoder also feeds a variational autoencoder.
+
+    An encoder of residual blocks, halved by strided convolutions, has two decoders. One
+    gives the classes; its maps are added to those of the encoder. The other one, the
+    branch, reconstructs the input from a sampled code of the smallest maps alone, so
+    that few labelled images already give the encoder much to learn. The loss is
+
+        segmentation + reconstruction_weight * squared error
+                     + kl_weight * KL(q(z | x) || N(0, 1)) / numbers of an instance,
+
+    where the squared error is the mean over the normalised instance. All three parts
+    are logged. Nothing of the branch is needed to segment.
+
+    Fit it to integer labels `(batch, *sizes)` with the loss
+    `"sparse_categorical_crossentropy"`. Blocks are normalised in groups of channels,
+    per instance. Any size will do.
+
+    Args:
+        instance_shape: Shape of one instance, channels last.
+        n_classes: Number of classes, at least 2.
+        filters: Channels at each depth. Defaults to `(16, 32, 64)`.
+        vae_branch: Whether there is a branch; the rest is the same network without it.
+            Defaults to `True`.
+        code_dim: Size of the code of the branch. Defaults to 128.
+        reconstruction_weight: Weight of the squared error. Defaults to 0.1.
+        kl_weight: Weight of the divergence in nats. Defaults to 0.2, which the paper
+            calls 0.1, since its divergence lacks the factor 1/2.
+        spatial_axes: How many axes of an instance are axes of pixels. `None` (default)
+            takes instances as `(pixels,)`, `(pixels, channels)`,
+            `(height, width, channels)` and `(depth, height, width, channels)`; images
+            and volumes without a channel axis need a 2 or a 3.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
+            its mean and variance. Defaults to `None`.
+        seed: Integer seed of the noise of the branch, or `None`.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`, or a dict with `"instances"` and
+            `"mask"`, boolean of the same shape, True = good pixel. A pixel without a
+            good channel counts in no loss.
+        training: Whether the code of the branch is sampled; else it is its mean.
+
+    Output shape:
+        `(batch, *sizes, n_classes)`, probabilities.
+
+    Reference:
+        - [Myronenko, 3D MRI brain tumor segmentation using autoencoder regularization,
+          2018](https://arxiv.org/abs/1810.11654)
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(4, 8, 9, 7, 1)).astype("float32")
+    >>> model = SegResNetVAE((8, 9, 7, 1), n_classes=2, filters=(4, 8), seed=0)
+    >>> model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+    >>> sorted(model.fit(x, x[..., 0] > 0, verbose=0).history)
+    ['kl_loss', 'loss', 'reconstruction_loss', 'segmentation_loss']
+    >>> tuple(model.segment(x).shape), tuple(model.reconstruct_instances(x).shape)
+    ((4, 8, 9, 7), (4, 8, 9, 7, 1))
+    """
+
+    compiled_loss_name = "segmentation_loss"
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        n_classes: int,
+        filters: Sequence[int] = (16, 32, 64),
+        vae_branch: bool = True,
+        code_dim: int = 128,
+        reconstruction_weight: float = 0.1,
+        kl_weight: float = 0.2,
+        spatial_axes: int | None = None,
+        normalization: keras.Layer | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            instance_shape,
+            n_classes,
+            filters,
+            spatial_axes,
+            normalization,
+            seed,
+            **kwargs,
+        )
+        self.vae_branch = bool(vae_branch)
+        self.code_dim = positive("code_dim", code_dim)
+        self.reconstruction_weight = float(reconstruction_weight)
+        self.kl_weight = float(kl_weight)
+        self.first = self._conv(self.filters[0])
+        self.halvings = [self._conv(n, strides=2) for n in self.filters[1:]]
+        # As in the paper, the largest maps have one block only.
+        counts = [1, *[2] * len(self.halvings)]
+        self.down = [
+            [self._block(n) for _ in range(count)]
+            for n, count in zip(self.filters, counts, strict=True)
+        ]
+        self.up = self._decoder()
+        self.last = [*self._activated(self.filters[0]), self._conv(self.n_classes, 1)]
+        if self.vae_branch:
+            self._make_branch()
+        self._assemble()
+
+    # === Layers ===
+
+    def _conv(self, filters: int | None, size: int = 3, strides: int = 1) -> Any:
+        return self._layer("Conv{}D", filters, size, strides=strides, padding="same")
+
+    def _activated(self, filters: int) -> list[keras.Layer]:
+        return [
+            normalization_layer("group", filters, self.dtype_policy),
+            self._layer("Activation", "relu"),
+        ]
+
+    def _block(self, filters: int) -> list[keras.Layer]:
+        """What a residual block adds to its input."""
+        step = [*self._activated(filters), self._conv(filters)]
+        return [*step, *self._activated(filters), self._conv(filters)]
+
+    def _decoder(self) -> list[tuple[list[keras.Layer], list[keras.Layer]]]:
+        """From the second to last depth upwards: an upsampling and a block."""
+        return [
+            ([self._conv(n, 1), self._layer("UpSampling{}D", 2)], self._block(n))
+            for n in self.filters[-2::-1]
+        ]
+
+    def _make_branch(self) -> None:
+        deepest = self.filters[-1]
+        size = tuple(-(-n // 2) for n in self.sizes[-1])
+        channels = max(deepest // 4, 1)
+        smallest = (*size, channels)
+        self.to_code = [
+            *self._activated(deepest),
+            self._conv(channels, strides=2),
+            self._layer("Flatten"),
+            self._layer("Dense", 2 * self.code_dim),
+        ]
+        self.from_code = [
+            self._layer("Dense", math.prod(smallest), activation="relu"),
+            self._layer("Reshape", smallest),
+            self._conv(deepest, 1),
+            self._layer("UpSampling{}D", 2),
+        ]
+        self.branch = self._decoder()
+        self.branch_last = [
+            *self._activated(self.filters[0]),
+            self._conv(self.channels, 1),
+        ]
+        per_number = 1.0 / math.prod(self.instance_shape)
+        self.sampling = GaussianSampling(
+            self.kl_weight * per_number, self.seed, dtype=self.dtype_policy
+        )
+        self.penalty = ReconstructionPenalty(
+            self.reconstruction_weight, dtype=self.dtype_policy
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build everything from the shape of one instance, by symbolic calls."""
+        if self.vae_branch and not self.built:
+            smallest = (None, *self.sizes[-1], self.filters[-1])
+            maps = keras.KerasTensor(smallest, dtype=self.compute_dtype)
+            with keras.name_scope("vae_branch"):
+                self._regenerated(self._posterior(maps)[0])
+        super().build(input_shape)
+
+    # === Forward pass ===
+
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
+        """Probabilities; the losses of the branch are added."""
+        x, mask = self._unpack(inputs)
+        x = self._input_maps(x, mask, training)
+        code = self._maps(x)
+        if self.vae_branch:
+            present = None
+            if mask is not None:
+                mask = self._with_channels(ops.cast(mask, "bool"))
+                present = ops.any(mask, axis=tuple(range(1, self.rank + 2)))
+            sample = self.sampling(
+                self._posterior(code[-1]), instance_mask=present, training=training
+            )
+            self.penalty((x, self._regenerated(sample)), pixel_mask=mask)
+        return self.decode(code)
+
+    def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The maps of every depth."""
+        code: list[Tensor] = []
+        for halve, blocks in zip([self.first, *self.halvings], self.down, strict=True):
+            x = halve(x)
+            for block in blocks:
+                x = x + call_chain(block, x)
+            code.append(x)
+        return tuple(code)
+
+    def _outputs(self, code: tuple[Tensor, ...]) -> Tensor:
+        *skips, x = code
+        return call_chain(self.last, self._enlarged(self.up, x, skips))
+
+    def _enlarged(self, decoder: Any, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
+        """Up to the first depth, adding the maps of the encoder where given."""
+        depths = reversed(range(len(decoder)))
+        for depth, (up, block) in zip(depths, decoder, strict=True):
+            x = self._crop(call_chain(up, x), depth)
+            if skips:
+                x = x + skips[depth]
+            x = x + call_chain(block, x)
+        return x
+
+    def _posterior(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the code of the branch."""
+        return tuple(ops.split(call_chain(self.to_code, maps), 2, axis=-1))
+
+    def _regenerated(self, code: Tensor) -> Tensor:
+        """What the branch makes of its code, normalised and with a channel axis."""
+        x = self._crop(call_chain(self.from_code, code), len(self.filters) - 1)
+        return call_chain(self.branch_last, self._enlarged(self.branch, x, ()))
+
+    # === Use ===
+
+    def reconstruct_instances(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The instances as the branch reconstructs them, without noise.
+
+        Args:
+            x: `(batch, *instance_shape)`.
+            mask: See `encode`.
+
+        Returns:
+            Tensor of the shape of `x`, in data units.
+        """
+        if not self.vae_branch:
+            raise ValueError(
+                "This model has no branch that reconstructs instances: "
+                "make it with `vae_branch=True`."
+            )
+        mean, _ = self._posterior(self.encode(x, mask)[-1])
+        return self._as_instances(self._regenerated(mean))
