@@ -254,7 +254,7 @@ def even_batch_size(
         if (n_rows % size or size) >= replicas:
             return size
     raise InputError(
-        f"{n_rows} groups in batches of {batch_size} cannot be split over {replicas} "
+        f"{n_rows} rows in batches of {batch_size} cannot be split over {replicas} "
         "replicas; give more of them or use fewer replicas."
     )
 

@@ -54,7 +54,9 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         ("", "error / variance"),
         [(label, metrics[name]) for name, label in rows.items() if name in metrics],
     )
-    if "redatuming_error" not in metrics:
+    if not metrics["swaps_codes"]:
+        print("No redatuming error: this is a model of single instances.")
+    elif "redatuming_error" not in metrics:
         print("No redatuming error, because the truth is known of simulations only.")
 
 

@@ -10,7 +10,7 @@ import keras
 
 from symae_keras.callbacks.non_finite_guard import NonFiniteGuard
 from symae_keras.checkpoint import Checkpoint
-from symae_keras.data import Shards, batches
+from symae_keras.data import Shards, batches, instance_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.distribute import even_batch_size
 from symae_keras.layers.standardization import Standardization, pixel_moments
@@ -23,9 +23,9 @@ class Training:
 
     Args:
         epochs: Passes over the groups.
-        batch_size: Groups in a batch.
-        instances: Instances drawn from each group, at most as many as there are;
-            `None` takes all.
+        batch_size: Groups in a batch; instances, for a model of single instances.
+        instances: Instances drawn from each group in an epoch, at most as many as there
+            are; `None` takes all.
         learning_rate: Of Adam, at first; it falls to 1 % along a cosine.
         clip_norm: Largest norm of the gradient of all weights together; a longer one is
             scaled down to it. `None` leaves gradients as they are.
@@ -47,7 +47,8 @@ class Recipe(Training):
 
     Args:
         model: Function of the training data and a seed that returns an uncompiled
-            model; the instance shape comes from the data.
+            model, of groups or of single instances; the instance shape comes from the
+            data.
         data: Function of a seed that returns the groups to train on when the user
             brings none; `None` where the recipe only works on the user's data.
         epochs: As in `Training`, like the arguments below.
@@ -105,13 +106,14 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     strategy: Any = None,
 ) -> keras.callbacks.History:
-    """Compile a model and fit it to groups.
+    """Compile a model and fit it to groups, or to the instances of groups.
 
     The loss is the mean squared error over the variance of the training data, so that
     it reads as a relative error. A `NonFiniteGuard` watches over it.
 
     Args:
-        model: An uncompiled model, such as `recipe.model(groups, seed)`.
+        model: An uncompiled model, such as `recipe.model(groups, seed)`. One without a
+            method `redatum` is a model of single instances.
         groups: Training data.
         training: Epochs, batch size, instances, learning rate and clipping; a `Recipe`
             is one.
@@ -129,12 +131,9 @@ def train(
         NonFiniteError: A loss became NaN or infinite; the model is again as it last was
             good.
     """
-    instances = training.instances
-    if instances is not None:
-        instances = min(instances, groups.n_instances)
     epoch = _EpochNumber()
-    size = even_batch_size(len(groups), training.batch_size, strategy)
-    dataset = batches(groups, size, instances, seed, first_epoch=epoch)
+    make = _of_groups if hasattr(model, "redatum") else _of_instances
+    dataset = make(groups, training, seed, strategy, first_epoch=epoch)
     steps = training.epochs * int(dataset.cardinality())
     schedule = keras.optimizers.schedules.CosineDecay(
         training.learning_rate, max(steps, 1), alpha=0.01
@@ -145,8 +144,8 @@ def train(
     )
     held_out: Any = None
     if validation is not None:
-        size = even_batch_size(len(validation), training.batch_size, strategy)
-        held_out = batches(validation, size, None, shuffle=False)
+        all_of_them = dataclasses.replace(training, instances=None)
+        held_out = make(validation, all_of_them, 0, strategy, shuffle=False)
     kept = [each for each in callbacks if isinstance(each, Checkpoint)]
     done = kept[0].restore(model) if kept else 0
     return model.fit(
@@ -159,6 +158,27 @@ def train(
         shuffle=False,  # the data set shuffles itself
         verbose=0,
     )
+
+
+def _of_groups(
+    groups: Groups, training: Training, seed: int, strategy: Any, **options: Any
+) -> Any:
+    instances = training.instances
+    if instances is not None:
+        instances = min(instances, groups.n_instances)
+    size = even_batch_size(len(groups), training.batch_size, strategy)
+    return batches(groups, size, instances, seed, **options)
+
+
+def _of_instances(
+    groups: Groups, training: Training, seed: int, strategy: Any, **options: Any
+) -> Any:
+    counts, each = groups.present.sum(axis=1), training.instances
+    if each is not None:
+        each = min(each, int(counts.max()))
+    rows = int(counts.sum() if each is None else (counts > 0).sum() * each)
+    size = even_batch_size(rows, training.batch_size, strategy)
+    return instance_batches(groups, size, each, seed, **options)
 
 
 class _EpochNumber(keras.callbacks.Callback):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -125,10 +124,7 @@ def batches(
     pixels = (None, least if least == most else None, *groups.instance_shape)
     shapes = [pixels, pixels[:2] if masks == 1 else pixels, pixels]
     count = 1 + (masks > 0) + (mean_weight is not None)
-    numbers = first_epoch
-    if isinstance(numbers, int):
-        numbers = itertools.count(numbers)
-    return epochs(make, len(sampler), shapes[:count], numbers)
+    return epochs(make, len(sampler), shapes[:count], first_epoch)
 
 
 def _part(draw: Draw, index: int, count: int) -> Draw:

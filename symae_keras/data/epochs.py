@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def epochs(
     make: Callable[[int, int], list[Array]],
     steps: int,
     shapes: Sequence[tuple[int | None, ...]],
-    numbers: Iterator[int],
+    first_epoch: int | Iterator[int],
 ) -> tf.data.Dataset:
     """A dataset each of whose iterations is an epoch with a number of its own.
 
@@ -50,7 +51,7 @@ def epochs(
             then a mask and weights where there are any.
         steps: Batches in an epoch.
         shapes: Of these arrays, as far as they are the same for all batches.
-        numbers: The numbers of the epochs.
+        first_epoch: Number of the first epoch, or what gives the number of each.
 
     Returns:
         Dataset of `(inputs, targets)` or `(inputs, targets, weights)`, whose attribute
@@ -68,6 +69,9 @@ def epochs(
             array.set_shape(shape)
         return _batch(arrays)
 
+    numbers = first_epoch
+    if isinstance(numbers, int):
+        numbers = itertools.count(numbers)
     # Every iteration asks for its number, once.
     epoch = tf.data.Dataset.from_generator(
         lambda: iter([next(numbers)]), output_signature=tf.TensorSpec((), tf.int64)

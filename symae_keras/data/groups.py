@@ -221,6 +221,19 @@ class GroupedData(KnownGroups):
             good = good & (weights > 0)
         return x, good, weights
 
+    def first_instances(self) -> tuple[Array, Array | None]:
+        """One instance of each group, for models of single instances.
+
+        Returns:
+            `x (groups, *instance_shape)`, the first present instance of each group, and
+            its mask of the same shape where pixels are masked, else `None`.
+        """
+        first = np.arange(len(self)), self.present.argmax(axis=1)
+        x = self.x[first]
+        if self.masks < 2:
+            return x, None
+        return x, np.broadcast_to(self.good_pixels, self.x.shape)[first]
+
     def __len__(self) -> int:
         return self.n_groups
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ def instance_batches(
     per_group: int | None = None,
     seed: int = 0,
     shuffle: bool = True,
+    first_epoch: int | Iterator[int] = 0,
 ) -> tf.data.Dataset:
     """Batch single instances, for models that know no groups.
 
@@ -33,6 +34,8 @@ def instance_batches(
             Defaults to `None`, every instance once.
         seed: Seed of all draws, which depend on nothing else.
         shuffle: Whether instances come in a new order in every epoch.
+        first_epoch: Number of the first epoch, to go on where a run stopped; or what
+            gives the number of each iteration.
 
     Returns:
         `tf.data.Dataset` of known cardinality that yields `(inputs, targets)`, or
@@ -98,4 +101,4 @@ def instance_batches(
 
     shape = (None, *groups.instance_shape)
     shapes = [shape] * (1 + pixels + (mean_weight is not None))
-    return epochs(make, -(-total // batch_size), shapes, itertools.count())
+    return epochs(make, -(-total // batch_size), shapes, first_epoch)

@@ -8,7 +8,7 @@ import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
-from symae_keras.evaluation.batching import in_batches
+from symae_keras.evaluation.batching import INSTANCES_AT_ONCE, in_batches
 from symae_keras.evaluation.gauge import Gauge
 
 
@@ -117,16 +117,23 @@ def reconstruction_error(model: Any, groups: GroupedData) -> float:
     """Error of the reconstruction of groups, simulated or measured.
 
     Args:
-        model: Anything with `reconstruct`, such as `SymAE`.
+        model: Anything with `reconstruct`: of groups where it has `redatum` too, as
+            `SymAE` has, else of single instances, such as `Autoencoder`.
         groups: Groups to reconstruct; absent instances and bad pixels do not count.
 
     Returns:
         Mean squared error over the variance of the instances.
     """
     present = groups.present
-    reconstruction = in_batches(model.reconstruct, groups.x, groups.model_mask)
+    x = groups.x[present]
     good = groups.good_pixels[present] if groups.masks == 2 else None
-    return relative_error(reconstruction[present], groups.x[present], good)
+    if hasattr(model, "redatum"):
+        groups_at_once = in_batches(model.reconstruct, groups.x, groups.model_mask)
+        reconstruction = groups_at_once[present]
+    else:
+        mask = None if good is None else np.broadcast_to(good, x.shape)
+        reconstruction = in_batches(model.reconstruct, x, mask, rows=INSTANCES_AT_ONCE)
+    return relative_error(reconstruction, x, good)
 
 
 def redatuming_error(

@@ -48,12 +48,13 @@ def evaluate_run(
     """
     run = load_run(path)
     if data_file is None:
-        groups, what, name = _held_out(run), "held-out part", "metrics.json"
+        groups, what, name = held_out(run), "held-out part", "metrics.json"
     else:
         groups = groups_for(run, data_file, group)
         what, name = str(data_file), f"metrics-{data_file.stem}.json"
     metrics = measure(run.model, groups, what)
-    leaks = _leakage(run.model, groups) if probes and groups.state else None
+    probes = probes and bool(groups.state) and metrics["swaps_codes"]
+    leaks = _leakage(run.model, groups) if probes else None
     if leaks is not None:
         metrics["leakage"] = dataclasses.asdict(leaks)
     file = run.folder / name
@@ -77,7 +78,7 @@ def _leakage(model: Any, groups: GroupedData) -> Leakage | None:
         return None
 
 
-def _held_out(run: Run) -> GroupedData:
+def held_out(run: Run) -> GroupedData:
     """What the run was not trained on, found again."""
     config = run.config
     file, source = config["data"]["file"], config["recipe"]["source"]

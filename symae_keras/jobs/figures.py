@@ -7,12 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation.batching import in_batches
-from symae_keras.plotting import plot_codes, plot_history, plot_model_redatuming
+from symae_keras.plotting import (
+    plot_codes,
+    plot_history,
+    plot_model_reconstruction,
+    plot_model_redatuming,
+)
 
 _log = logging.getLogger("symae_keras")
 
@@ -20,14 +26,16 @@ _log = logging.getLogger("symae_keras")
 def write_figures(
     folder: Path, model: Any, groups: GroupedData, history: Path
 ) -> list[Path]:
-    """Write learning curves, a redatuming figure and, for known states, a code map.
+    """Write learning curves, what the model makes of data, and a map of known states.
+
+    Grouped models are shown by virtual instances, others by reconstructions.
 
     What cannot be drawn is left out, with a warning of the logger `"symae_keras"`: a
     trained model is not lost for a figure.
 
     Args:
         folder: Folder to write to; made if missing.
-        model: A `SymAE`.
+        model: A `SymAE`, or a model of single instances.
         groups: Groups that the model was not trained on.
         history: The history.csv of the training.
 
@@ -37,7 +45,11 @@ def write_figures(
     folder.mkdir(exist_ok=True)
     drawings: dict[str, Callable[[], Figure | None]] = {
         "history": lambda: plot_history(history),
-        "redatuming": lambda: _redatuming(model, groups),
+        **(
+            {"redatuming": lambda: _redatuming(model, groups)}
+            if hasattr(model, "redatum")
+            else {"reconstruction": lambda: _reconstruction(model, groups)}
+        ),
         "codes": lambda: _codes(model, groups),
     }
     written = []
@@ -59,12 +71,24 @@ def _redatuming(model: Any, groups: GroupedData) -> Figure | None:
     return plot_model_redatuming(model, groups)
 
 
+def _reconstruction(model: Any, groups: GroupedData) -> Figure | None:
+    if len(groups.instance_shape) > 3:
+        return None
+    return plot_model_reconstruction(model, groups)
+
+
 def _codes(model: Any, groups: GroupedData) -> Figure | None:
-    """Coherent codes coloured by the first true parameter of the state."""
+    """Codes of the state coloured by its first true parameter."""
     if not groups.state:
         return None
     scalars = [name for name, value in groups.state.items() if value.ndim == 1]
     name = scalars[0] if scalars else next(iter(groups.state))
     value = groups.state[name].reshape(len(groups), -1)[:, 0]
-    coherent, _ = in_batches(model.encode, groups.x, groups.model_mask)
-    return plot_codes(coherent, value, name if scalars else f"{name}[0]")
+    label = name if scalars else f"{name}[0]"
+    if hasattr(model, "redatum"):
+        coherent, _ = in_batches(model.encode, groups.x, groups.model_mask)
+        return plot_codes(coherent, value, label)
+    codes = in_batches(model.encode, *groups.first_instances())
+    if not isinstance(codes, np.ndarray) or codes.ndim != 2:
+        return None  # maps, such as those of a U-Net, are no points
+    return plot_codes(codes, value, label, code_name="code")

@@ -52,6 +52,11 @@ def redatum_files(
         if out.exists() and file.exists() and out.samefile(file):
             raise InputError(f"--out is {file}, which is read; choose another --out.")
     run = load_run(path)
+    if not hasattr(run.model, "redatum"):
+        raise InputError(
+            f"The model of {path} is a {type(run.model).__name__}, a model of single "
+            "instances, which has no codes of groups to swap; train a grouped one."
+        )
     if out.suffix.lower() == ".csv" and len(run.config["instance_shape"]) != 1:
         raise InputError(
             f"{out}: a table holds spectra, but this model makes instances of shape "

@@ -145,11 +145,12 @@ def make_plan(recipe: Recipe, config: dict[str, Any], groups: Groups) -> Plan:
     shape = groups.instance_shape
     what = f"model() on instances of shape {shape}"
     model = _call(name, what, recipe.model, fit, seed)
-    for method in ("encode", "reconstruct", "redatum"):
+    for method in ("encode", "reconstruct"):
         if not hasattr(model, method):
             raise InputError(
                 f"model() of the recipe {name} must return a model with the methods "
-                f"of SymAE; received a {type(model).__name__} without {method}."
+                "encode and reconstruct, and redatum for groups; received a "
+                f"{type(model).__name__} without {method}."
             )
     config = {
         **config,

@@ -50,3 +50,10 @@ def bare_frame(ax: Axes) -> None:
     """No ticks; the frame stays."""
     ax.set_xticks([])
     ax.set_yticks([])
+
+
+def drawable(instances: Array) -> Array:
+    """The first channel, unless there are the three of a colour image."""
+    if instances.ndim < 3 or instances.shape[1:][2:] == (3,):
+        return instances
+    return instances[..., 0]

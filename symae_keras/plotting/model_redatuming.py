@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from symae_keras.data.groups import Array, GroupedData
+from symae_keras.data.groups import GroupedData
+from symae_keras.plotting.images import drawable
 from symae_keras.plotting.redatuming import plot_redatuming
 
 
@@ -41,24 +42,17 @@ def plot_model_redatuming(model: Any, groups: GroupedData, examples: int = 3) ->
     )[np.arange(len(state)), first[group]]
     truth = None
     if groups.render is not None:
-        truth = _drawable(groups.virtual(state, group, first[group]))
+        truth = drawable(groups.virtual(state, group, first[group]))
     x = groups.x
     if groups.masks == 2:
         x = np.where(groups.good_pixels, x, np.nan)  # gaps in the lines
     images = len(groups.instance_shape) == 3
     return plot_redatuming(
-        _drawable(x[state, first[state]]),
-        _drawable(x[group, first[group]]),
-        _drawable(virtual),
+        drawable(x[state, first[state]]),
+        drawable(x[group, first[group]]),
+        drawable(virtual),
         truth,
         axis=None if images else groups.axis,
         axis_label=groups.axis_label,
         value_label="intensity" if images else "value",
     )
-
-
-def _drawable(instances: Array) -> Array:
-    """The first channel, unless there are the three of a colour image."""
-    if instances.ndim < 3 or instances.shape[1:][2:] == (3,):
-        return instances
-    return instances[..., 0]
