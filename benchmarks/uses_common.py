@@ -1,0 +1,108 @@
+"""What the uses on spectra and on images share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+from sklearn.decomposition import PCA
+
+from symae_keras.data import GroupedData
+from symae_keras.data.groups import Array
+from symae_keras.evaluation.batching import INSTANCES_AT_ONCE, in_batches
+from symae_keras.losses import RelativeMeanSquaredError
+
+Setting = TypeVar("Setting")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One line of the table.
+
+    Attributes:
+        use: What for.
+        measure: What the numbers are, and whether more is better.
+        ours: The figure of each of our models.
+        classical: The figure of each classical method.
+        higher_is_better: Which way the numbers point.
+        drawn: What the figure shows of it.
+    """
+
+    use: str
+    measure: str
+    ours: dict[str, float]
+    classical: dict[str, float]
+    higher_is_better: bool
+    drawn: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def flat(groups: GroupedData) -> Array:
+    """All instances, one a row."""
+    return groups.x.reshape(-1, *groups.instance_shape)
+
+
+def fit(model: Any, x: Array, epochs: int, batch_size: int = 128) -> Any:
+    """Train on the instances as they were measured."""
+    steps = epochs * -(-len(x) // batch_size)
+    schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps, alpha=0.01)
+    variance = float(x.var(axis=0).mean())
+    model.compile(keras.optimizers.Adam(schedule), RelativeMeanSquaredError(variance))
+    model.fit(x, x, batch_size=batch_size, epochs=epochs, verbose=0)
+    return model
+
+
+def apply(function: Callable[..., Any], *arrays: Array) -> Array:
+    """A method of a model on many instances."""
+    return np.asarray(in_batches(function, *arrays, rows=INSTANCES_AT_ONCE))
+
+
+def best(
+    settings: Iterable[Setting], score: Callable[[Setting], float]
+) -> tuple[Setting, float]:
+    """The setting of the highest score, and the score."""
+    scored = [(setting, score(setting)) for setting in settings]
+    return max(scored, key=lambda each: each[1])
+
+
+class Components:
+    """Principal components of instances of any shape."""
+
+    def __init__(self, x: Array, n_components: int) -> None:
+        self.shape = x.shape[1:]
+        self.pca = PCA(n_components, random_state=0).fit(x.reshape(len(x), -1))
+
+    def encode(self, x: Array) -> Array:
+        """Codes of instances."""
+        return np.asarray(self.pca.transform(x.reshape(len(x), -1)))
+
+    def decode(self, codes: Array) -> Array:
+        """Instances of codes."""
+        return np.asarray(self.pca.inverse_transform(codes)).reshape(-1, *self.shape)
+
+    def reconstruct(self, x: Array) -> Array:
+        """Both."""
+        return self.decode(self.encode(x))
+
+
+class LinearFilter:
+    """The best linear estimate of instances under white noise (Wiener, 1949).
+
+    It knows the mean `m` and the covariance `C` of the training data and the variance
+    `s^2` of the noise: `m + C (C + s^2)^-1 (x - m)`.
+    """
+
+    def __init__(self, x: Array, noise: float) -> None:
+        rows = x.reshape(len(x), -1)
+        self.mean = rows.mean(axis=0)
+        covariance = np.cov(rows.T)
+        noisy = covariance + noise**2 * np.eye(len(covariance))
+        self.matrix = np.linalg.solve(noisy, covariance)
+
+    def denoise(self, x: Array) -> Array:
+        """The estimate."""
+        rows = x.reshape(len(x), -1)
+        denoised = self.mean + (rows - self.mean) @ self.matrix
+        return np.asarray(denoised.reshape(x.shape))
