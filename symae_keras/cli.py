@@ -224,6 +224,32 @@ def redatum(
     print(f"{out}: x {virtual.x.shape}")
 
 
+@app.command()
+def anomalies(
+    run: RunFolder,
+    data: Annotated[
+        Path, typer.Option(metavar="FILE", help="Groups to look for anomalies in.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="CSV", help="The table to write, strangest first.")
+    ],
+    group: Group = None,
+    force: Force = False,
+) -> None:
+    """Find instances that a run reconstructs worse than those it held out."""
+    _import_backend()
+    from symae_keras.jobs.anomalies import find_anomalies
+
+    found = find_anomalies(run, data, out, force, group)
+    rare = int((found.p_value <= 0.01).sum())
+    print(
+        f"{rare} of {len(found.p_value)} instances have p <= 0.01, where chance would "
+        f"make it {0.01 * len(found.p_value):.1f}; {found.n_normal} held-out instances "
+        "tell what is normal."
+    )
+    print(f"{out}: group, instance, score and p_value, strangest first")
+
+
 @app.command("compare")
 def compare_models(
     data: Annotated[

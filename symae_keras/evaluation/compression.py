@@ -7,7 +7,6 @@ import math
 import struct
 import zlib
 from collections.abc import Callable, Iterable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -78,7 +77,7 @@ def compress_codes(codes: Array, step: float) -> bytes:
         # Levels as differences, which are mostly 1.
         tables += [counts, np.diff(values, prepend=0), [len(values)]]
     table = _pack([codes.ndim, *codes.shape], *tables[::-1])
-    words = coder.get_compressed().astype("<u4").tobytes()
+    words: bytes = coder.get_compressed().astype("<u4").tobytes()
     return _HEAD.pack(step, len(table)) + table + words
 
 
@@ -105,7 +104,7 @@ def decompress_codes(packed: bytes) -> Array:
         symbols = coder.decode(_model(stream, counts), shape[0])
         column[:] = np.cumsum(values)[symbols]
         place += 1 + 2 * n_values
-    return (levels.T * step).astype("float32").reshape(shape)
+    return np.asarray(levels.T * step, "float32").reshape(shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +193,7 @@ def _unpack(packed: bytes) -> Array:
     return np.ascontiguousarray(planes.T).view("<i8")[:, 0].astype("int64")
 
 
-def _constriction() -> ModuleType:
+def _constriction() -> Any:
     try:
         import constriction
     except ImportError as error:

@@ -1,0 +1,81 @@
+"""Score instances of a file by how badly a run reconstructs them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from symae_keras.data.groups import Array
+from symae_keras.errors import InputError
+from symae_keras.evaluation import AnomalyDetector
+from symae_keras.folders import check_writable, written_aside
+from symae_keras.jobs.evaluate import groups_for, held_out
+from symae_keras.runs import load_run
+
+
+class Anomalies(NamedTuple):
+    """What was written, a row an instance, and the number of those calibrated on."""
+
+    group: Array
+    instance: Array
+    score: Array
+    p_value: Array
+    n_normal: int
+
+
+def find_anomalies(
+    path: Path,
+    data_file: Path,
+    out: Path,
+    force: bool = False,
+    group: str | None = None,
+) -> Anomalies:
+    """Write a score and a p-value for every instance of a file.
+
+    The normal instances are those that the run held out from its own data.
+
+    Args:
+        path: The run folder.
+        data_file: Groups to look for anomalies in.
+        out: The .csv file to write.
+        force: Replace `out`.
+        group: What tells the group, see `symae_keras.data.load`; by default as the run
+            was trained.
+
+    Returns:
+        The rows, strangest first.
+
+    Raises:
+        InputError: The run, the data or `out` cannot be used.
+    """
+    if out.suffix.lower() != ".csv":
+        raise InputError(f"--out must end in .csv; received {out}.")
+    if out.exists() and (out.is_dir() or not force):
+        hint = "it is a folder" if out.is_dir() else "give --force to replace it"
+        raise InputError(f"{out} exists; choose another --out, or {hint}.")
+    check_writable(out)
+    if out.exists() and data_file.exists() and out.samefile(data_file):
+        raise InputError(f"--out is {data_file}, which is read; choose another --out.")
+    run = load_run(path)
+    groups = groups_for(run, data_file, group)
+    detector = AnomalyDetector(run.model.reconstruct, held_out(run))
+    scores = detector.score(groups)
+    rows, places = np.nonzero(np.isfinite(scores))
+    order = np.argsort(-scores[rows, places], kind="stable")
+    rows, places = rows[order], places[order]
+    names = np.arange(len(groups)) if groups.ids is None else np.asarray(groups.ids)
+    found = Anomalies(
+        names[rows],
+        places,
+        scores[rows, places],
+        detector.p_values(groups)[rows, places],
+        len(detector.normal_scores_),
+    )
+    with written_aside(out) as aside, aside.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(found._fields[:4])
+        table.writerows(zip(*found[:4], strict=True))
+    return found
