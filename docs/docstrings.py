@@ -1,0 +1,33 @@
+"""Sections of our docstrings, which are written as Keras writes them, for the site."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+_CALL_ARGUMENTS = re.compile(r"^Call arguments:\n((?:(?: {4}.*)?\n)+)", re.MULTILINE)
+_NAME = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
+
+
+class KerasSections(griffe.Extension):
+    """Makes examples and call arguments what griffe takes them for."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Rewrite the docstring, before it is parsed."""
+        if obj.docstring is not None:
+            obj.docstring.value = rewritten(obj.docstring.value)
+
+
+def rewritten(text: str) -> str:
+    """A docstring with an indented section of examples and a list of call arguments."""
+    text, mark, examples = text.partition("\nExample:\n")
+    call = _CALL_ARGUMENTS.search(f"{text}\n")
+    if call:
+        arguments = _NAME.sub(r"    - `\1`: ", call[1])
+        text = f"{text}\n".replace(call[1], arguments)
+    if not mark:
+        return text
+    indented = "\n".join(f"    {line}".rstrip() for line in examples.splitlines())
+    return f"{text}\nExamples:\n{indented}\n"
