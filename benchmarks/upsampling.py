@@ -20,7 +20,7 @@ worth; it is no way to decode a code alone.
 
     python benchmarks/upsampling.py --out results.json --figures docs/images
 
-`--quick` runs everything through within a minute, to check the script.
+takes about seven minutes of processor time; `--quick` runs everything through in one.
 """
 
 from __future__ import annotations
