@@ -10,6 +10,7 @@ from keras import ops
 
 from symae_keras.layers.deep_sets_pooling import DeepSetsPooling
 from symae_keras.layers.loss_term import over_axes
+from symae_keras.layers.median_normalization import MedianNormalization
 from symae_keras.layers.per_instance import PerInstance
 from symae_keras.models.grouped_autoencoder import Codes, GroupedAutoencoder
 from symae_keras.models.instance_autoencoder import InstanceAutoencoder
@@ -56,6 +57,12 @@ class LatentMeanSwap(GroupedAutoencoder):
                 "Invalid value received for argument `autoencoder`. Expected a model "
                 "of single instances such as `symae_keras.models.VAE`. Received: "
                 f"{autoencoder!r}"
+            )
+        if isinstance(autoencoder.normalization, MedianNormalization):
+            raise ValueError(
+                "The codes of this autoencoder know no brightness, which swapped codes "
+                "would lose. Divide the groups by their medians before, and give it "
+                "`normalization=None`."
             )
         size = math.prod(autoencoder.code_shape)
         super().__init__(autoencoder.instance_shape, size, size, **kwargs)

@@ -88,6 +88,8 @@ class Case:
         error: What may be left of the variance of ten instances, or groups, once the
             model has been fitted to them; of the wrong pixels where the commonest label
             is given to all, if there are labels.
+        moved: How far its weights are moved before it is saved; by little where layers
+            are so wide that they would blow up.
         couples_rows: Whether the loss of a batch is no mean over its rows.
         noisy: Whether training draws random numbers.
         noisy_evaluation: Whether `evaluate` does, too.
@@ -106,6 +108,7 @@ class Case:
     loss: str | None = "mse"
     learning_rate: float = 0.2
     error: float = 0.15
+    moved: float = 0.1
     couples_rows: bool = False
     noisy: bool = False
     noisy_evaluation: bool = False
@@ -363,6 +366,7 @@ CASES: dict[str, Case] = {
         model="stellar",
         arguments={"kl_weight": 1e-4, "normalization": known},
         shape=(13, 2),
+        moved=0.01,
         noisy=True,
     ),
     "segresnet_vae": Case(

@@ -159,7 +159,7 @@ def saved(tf, tmp_path_factory) -> Saved:
         model, x = case.build(), case.even_data()
         # As training would: nothing is left at its initial value, biases included.
         for weight in model.trainable_weights:
-            weight.assign_add(0.1 * rng.normal(size=weight.shape))
+            weight.assign_add(case.moved * rng.normal(size=weight.shape))
         case.compile(model, run_eagerly=True)
         model.save(folder / f"{name}.keras")
         y = case.targets(x)
