@@ -95,7 +95,7 @@ class SegNet(PixelwiseModel):
         # the positions are.
         deeper = zip(self.filters[1:], self.filters, strict=False)
         self.up = [self._block(n, above) for n, above in deeper]
-        self.top = self._step(self.filters[0], self.kernel_size, "group")
+        self.top = self._block(self.filters[0], self.filters[0])
         self.last = self._layer("Conv{}D", self.n_classes, 1)
         self._assemble()
 
