@@ -8,7 +8,7 @@ training stars then train probes, linear ones and perceptrons, that are scored o
 that nothing was trained on.
 
     python benchmarks/stellar.py --full-size
-    python benchmarks/stellar.py --seeds 3 --out probe.json
+    python benchmarks/stellar.py --out probe.json
     python benchmarks/stellar.py --disentangled --figures docs/images
     python benchmarks/stellar.py --sweep --figures docs/images
 
@@ -281,7 +281,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of the probed model")
     parser.add_argument("--stars", type=int, default=6000)
     parser.add_argument("--test-stars", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=1000, help=f"batches of {BATCH}")
+    parser.add_argument("--steps", type=int, default=4000, help=f"batches of {BATCH}")
     parser.add_argument("--pixels", type=int, default=2048)
     parser.add_argument("--beta", type=float, default=10.0, help="of the KL form")
     parser.add_argument("--code-dims", type=int, nargs="+", default=[2, 4, 8, 16])
