@@ -9,7 +9,7 @@
 
     python benchmarks/segmentation.py --out results.json --figures docs/images
 
-takes about REPLACED minutes on two cores; `--quick` runs everything through in one.
+takes about 24 minutes of processor time; `--quick` only sees that all of it runs.
 """
 
 from __future__ import annotations
