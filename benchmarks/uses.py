@@ -28,34 +28,33 @@ from common import print_table, write_json
 from uses_common import Result
 from uses_figure import draw
 
-COLUMNS = ("use", "measure", "ours", "classical", "seconds")
+COLUMNS = ("use", "measure", "ours", "classical", "floor", "seconds")
 
 
 def rows(results: list[Result], seconds: float) -> list[dict[str, Any]]:
-    """Lines of the table; the better side is marked."""
+    """Lines of the table; a star is at the best figure of a line."""
     lines = []
     for result in results:
-        choose = max if result.higher_is_better else min
-        floor = {k: v for k, v in result.classical.items() if k.startswith("floor")}
-        methods = {k: v for k, v in result.classical.items() if k not in floor}
-        ours, classical = (choose(each.values()) for each in (result.ours, methods))
-        won = ours != classical and choose(ours, classical) == ours
+        methods = [*result.ours.values(), *result.classical.values()]
+        best = (max if result.higher_is_better else min)(methods)
+
+        def shown(figures: dict[str, float], best: float = best) -> str:
+            return ", ".join(
+                f"{name} {value:.3g}{'*' if value == best else ''}"
+                for name, value in figures.items()
+            )
+
         lines.append(
             {
                 "use": result.use,
                 "measure": result.measure,
-                "ours": _shown(result.ours) + (" *" if won else ""),
-                "classical": _shown(methods)
-                + ("" if won else " *")
-                + (f"; {_shown(floor)}" if floor else ""),
+                "ours": shown(result.ours),
+                "classical": shown(result.classical),
+                "floor": result.floor,
                 "seconds": seconds,
             }
         )
     return lines
-
-
-def _shown(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ class Result:
         ours: The figure of each of our models.
         classical: The figure of each classical method.
         higher_is_better: Which way the numbers point.
+        floor: What no method can be expected to beat, where it is known.
         drawn: What the figure shows of it.
     """
 
@@ -36,6 +37,7 @@ class Result:
     ours: dict[str, float]
     classical: dict[str, float]
     higher_is_better: bool
+    floor: float | None = None
     drawn: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 

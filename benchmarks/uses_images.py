@@ -23,7 +23,7 @@ from symae_keras.evaluation import (
     snr_gain,
 )
 from symae_keras.layers import BlockCorruption, GaussianCorruption
-from symae_keras.models import VAE, UNet
+from symae_keras.models import VAE, DenoisingAutoencoder, UNet
 from symae_keras.training import normalization
 
 #: A multiple of the 8 pixels that JPEG takes together.
@@ -36,7 +36,7 @@ NOISE = 0.15
 #: Side of the hole to fill.
 HOLE = 8
 #: Relative error at which bits are compared, and the mosaic that JPEG is given.
-ERROR, MOSAIC = 0.05, 32
+ERROR, MOSAIC = 0.1, 32
 #: Colours of tall and of wide shapes, equally bright.
 BRIGHTNESS = np.array([0.2989, 0.587, 0.114])
 TALL, WIDE = np.array([0.4, 1.1312, 1.9]), np.array([1.6, 0.85, 0.2003])
@@ -214,42 +214,44 @@ def _linear_inpainting(train: Array, x: Array, hole: Array) -> Array:
 
 def inpainting(images: Images) -> list[Result]:
     """A square hole of a third of the side."""
-    model = UNet(
+    train = flat(images.more)
+    model = DenoisingAutoencoder(
         (SIZE, SIZE, 1),
-        "inpainting",
-        filters=FILTERS,
+        4 * CODE_DIM,
         corruption=BlockCorruption(HOLE / SIZE, seed=0),
-        normalization=normalization(images.groups),
+        normalization=normalization(images.more),
         seed=0,
     )
-    fit(model, images.x, images.epochs(4), batch_size=32)
+    fit(model, train, images.epochs(16))
     x, clean = _test()
     hole = np.zeros(x.shape, bool)
     places = np.random.default_rng(0).integers(4, SIZE - HOLE - 3, (len(x), 2))
     for each, (row, column) in zip(hole, places, strict=True):
         each[row : row + HOLE, column : column + HOLE] = True
+    ours = "denoising autoencoder"
     filled = {
-        "U-Net": apply(model.reconstruct, x, ~hole),
+        # Corruption blanks by 0, so what is to be filled is 0 here too.
+        ours: apply(model.reconstruct, np.where(hole, np.float32(0), x)),
         "biharmonic": np.stack(
             [
                 restoration.inpaint_biharmonic(image, missing)
                 for image, missing in zip(x[..., 0], hole[..., 0], strict=True)
             ]
         )[..., None],
-        "trained linear prediction": _linear_inpainting(images.x, x, hole),
+        "trained linear prediction": _linear_inpainting(train, x, hole),
     }
     errors = {name: relative_error(each, clean, hole) for name, each in filled.items()}
     return [
         Result(
             "inpainting",
             "error in the hole over the variance",
-            {"U-Net": errors.pop("U-Net")},
+            {ours: errors.pop(ours)},
             errors,
             higher_is_better=False,
             drawn={
                 "rows": {
                     "hole": np.where(hole, np.nan, x),
-                    "U-Net": np.where(hole, filled["U-Net"], x),
+                    "autoencoder": np.where(hole, filled[ours], x),
                     "biharmonic": np.where(hole, filled["biharmonic"], x),
                     "truth": clean,
                 }
@@ -360,12 +362,12 @@ def generation(images: Images) -> list[Result]:
         pca = Components(train, n_components)
         codes = pca.encode(train[:4000]).astype("float64")
         gaussians = GaussianMixture(
-            n_gaussians, reg_covar=1e-5, random_state=0, max_iter=50
+            n_gaussians, reg_covar=1e-5, random_state=0, max_iter=30, tol=1e-2
         ).fit(codes)
         samples = gaussians.sample(n)[0][rng.permutation(n)]
         return with_noise(pca.decode(samples), pca.reconstruct(train[:n]))
 
-    settings = [(k, g) for k in (16, 32) for g in (1, 10, 30)]
+    settings = [(k, g) for k in (16, 32) for g in (1, 10)]
     tried = {setting: mixture(setting) for setting in settings}
     chosen, _ = best(settings, lambda each: -energy_distance(tried[each], train[:n]))
     return [
@@ -376,10 +378,10 @@ def generation(images: Images) -> list[Result]:
             {
                 f"mixture of {chosen[1]} Gaussians on {chosen[0]} components": (
                     energy_distance(tried[chosen], real)
-                ),
-                "floor, two sets of new images": energy_distance(other, real),
+                )
             },
             higher_is_better=False,
+            floor=energy_distance(other, real),
             drawn={
                 "rows": {"VAE": made, "mixture": tried[chosen], "real": real},
             },

@@ -57,7 +57,7 @@ class Spectra:
         """The plain autoencoder."""
         if self._autoencoder is None:
             model = Autoencoder((256,), CODE_DIM, **self.arguments())
-            self._autoencoder = fit(model, self.x, self.epochs(12))
+            self._autoencoder = fit(model, self.x, self.epochs(12), batch_size=64)
         return self._autoencoder
 
 
@@ -93,7 +93,7 @@ def dimension_reduction(spectra: Spectra) -> list[Result]:
 def compression(spectra: Spectra) -> list[Result]:
     """Bytes of rounded codes against the error."""
     vae = VAE((256,), CODE_DIM, kl_weight=1e-3, **spectra.arguments())
-    fit(vae, spectra.x, spectra.epochs(12))
+    fit(vae, spectra.x, spectra.epochs(12), batch_size=64)
     x = flat(simulate_exposures(500, 8, seed=1))
     ours = rate_distortion(vae.encode, vae.decode, x, np.geomspace(3.0, 0.1, 12))
     curves = {"VAE": ours}
@@ -195,7 +195,7 @@ def denoising(spectra: Spectra) -> list[Result]:
     model = DenoisingAutoencoder(
         (256,), CODE_DIM, corruption=GaussianCorruption(NOISE), **spectra.arguments()
     )
-    fit(model, spectra.x, spectra.epochs(12))
+    fit(model, spectra.x, spectra.epochs(8))
     stars = simulate_exposures(500, 1, seed=1)
     i = np.arange(len(stars))
     clean = stars.virtual(i, i, 0)

@@ -15,6 +15,7 @@ def _nothing(x, mask=None):
     return np.zeros_like(x)
 
 
+@pytest.mark.jax
 def test_score_is_the_mean_squared_error(rng) -> None:
     x = rng.normal(size=(150, 4, 5, 1)).astype("float32")
     detector = AnomalyDetector(lambda x: 0.5 * x, x)

@@ -63,6 +63,7 @@ def test_gaussian_codes_follow_the_theory_of_fine_rounding(rng) -> None:
     np.testing.assert_allclose(curve.errors, curve.steps**2 / 12, rtol=0.02)
 
 
+@pytest.mark.jax
 def test_decoders_see_rounded_codes_only(rng) -> None:
     seen = []
 
