@@ -96,9 +96,10 @@ class NonFiniteGuard(keras.callbacks.Callback):
         bad = {name: v for name, v in losses.items() if not math.isfinite(v)}
         if bad:
             terms = [name for name in bad if name != "loss"] or ["loss"]
-            if len(terms) > 1 and "reconstruction_loss" in terms:
-                # What the other terms leave of the loss, hence bad where they are.
-                terms.remove("reconstruction_loss")
+            # What the other terms leave of the loss, hence bad where they are.
+            rest = getattr(self.model, "compiled_loss_name", None)
+            if len(terms) > 1 and rest in terms:
+                terms.remove(rest)
             self._stop(f"{' and '.join(terms)} became {bad[terms[0]]}")
         self._since += batch - self._first + 1
         if self._since >= self.backup_every:

@@ -13,7 +13,7 @@ from symae_keras.data import GroupedData, batches
 from symae_keras.data.sampler import Sampler
 from symae_keras.errors import InputError, NonFiniteError
 from symae_keras.layers import DenseEncoder
-from symae_keras.models import SymAE
+from symae_keras.models import SegResNetVAE, SymAE
 from symae_keras.training import Training, train
 
 PLAIN = {"batch_size": 4, "shuffle": False, "verbose": 0}
@@ -183,6 +183,18 @@ def test_an_infinite_loss_term_is_named() -> None:
     found = r"^coherent_kl_loss became inf.*GaussianSampling 'gaussian_.*whose loss is"
     with pytest.raises(NonFiniteError, match=found):
         model.fit(x, x, callbacks=[guard], **PLAIN)
+
+
+def test_terms_beside_the_loss_of_a_segmentation() -> None:
+    """What is left of the loss, which has another name there, is not blamed."""
+    model = SegResNetVAE((8, 8, 1), 2, filters=(2, 4), code_dim=2, seed=0)
+    x = np.zeros((2, 8, 8, 1), "float32")
+    x[1, 3, 3] = np.nan
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(NonFiniteError) as caught:
+        model.fit(x, x[..., 0] > 0, callbacks=[NonFiniteGuard()], **PLAIN)
+    said = str(caught.value).partition(" became")[0]
+    assert sorted(said.split(" and ")) == ["kl_loss", "reconstruction_loss"]
 
 
 def test_targets_that_no_loss_can_square() -> None:
