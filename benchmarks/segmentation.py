@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument(
         "--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS], help="these"
     )
+    parser.add_argument("--images", type=int, default=6000, help="to train on")
     parser.add_argument("--steps", type=int, default=2000, help="on all images")
     parser.add_argument("--few-steps", type=int, default=400, help="on few images")
     parser.add_argument("--seeds", type=int, default=5, help="of the part on few")
@@ -162,14 +163,15 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, help="folder for the figure")
     options = parser.parse_args()
 
-    n_train, n_test = (40, 16) if options.quick else (2000, 200)
+    n_test = 16 if options.quick else 200
     if options.quick:
+        options.images = 40
         options.steps, options.few_steps, options.seeds = 10, 10, 2
     test = simulate_labelled_shapes(n_test, seed=10_000)
     results: dict[str, Any] = {}
     if options.only != "few":
         results["all"], figure = all_images(
-            options.networks, options.steps, n_train, test
+            options.networks, options.steps, options.images, test
         )
         print_table(results["all"], list(results["all"][0]))
         if options.figures:
