@@ -179,7 +179,8 @@ def disentangled(options: argparse.Namespace) -> dict[str, Any]:
         f"informative by divergence: {used.by_kl}, by dispersion "
         f"{used.by_dispersion}, of {mean.shape[1]}"
     )
-    chosen = used.by_kl
+    # No more than a figure can show, those that tell most.
+    chosen = used.by_kl[np.argsort(-used.kl[used.by_kl])][:CODE_DIM]
     information = mutual_information(mean[:, chosen], labels(groups[1]))
     table = []
     for place, latent in enumerate(chosen):

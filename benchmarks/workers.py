@@ -97,6 +97,7 @@ def main() -> None:
         "--workers", type=int, nargs="*", default=[1, 2, 3], help="default 1 2 3"
     )
     parser.add_argument("--seeds", type=int, default=1, help="trainings, default 1")
+    parser.add_argument("--first-seed", type=int, default=0, help="default 0")
     parser.add_argument("--kills", type=int, default=2, help="default 2")
     parser.add_argument("--seed", type=int, default=0, help="of the times, default 0")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
@@ -111,7 +112,8 @@ def main() -> None:
             return [options.preset, "--out", str(folder / name), *epochs, *more]
 
         length = 0.0
-        for seed, count in itertools.product(range(options.seeds), options.workers):
+        seeds = range(options.first_seed, options.first_seed + options.seeds)
+        for seed, count in itertools.product(seeds, options.workers):
             begin = time.perf_counter()
             more = arguments(f"of{count}-seed{seed}", "--seed", str(seed))
             metrics = finish(start(count, more))

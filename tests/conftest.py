@@ -64,7 +64,7 @@ def run_python() -> Callable[..., str]:
             },
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1200,
         )
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
