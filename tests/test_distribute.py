@@ -361,7 +361,7 @@ class Pair:
                 )
             self.processes.append(process)
         files = [folder / f"{index}.json" for index in range(2)]
-        patience = time.monotonic() + 600
+        patience = time.monotonic() + 1200
         while not all(file.exists() for file in files):
             for index, process in enumerate(self.processes):
                 assert process.poll() is None, (folder / f"{index}.txt").read_text()

@@ -44,8 +44,8 @@ class SegResNetVAE(PixelwiseModel):
             Defaults to `True`.
         code_dim: Size of the code of the branch. Defaults to 128.
         reconstruction_weight: Weight of the squared error. Defaults to 0.1.
-        kl_weight: Weight of the divergence in nats. Defaults to 0.2, which the paper
-            calls 0.1, since its divergence lacks the factor 1/2.
+        kl_weight: Weight of the divergence in nats, twice that of the paper, whose
+            divergence lacks the factor 1/2. Defaults to 0.2.
         spatial_axes: How many axes of an instance are axes of pixels. `None` (default)
             takes instances as `(pixels,)`, `(pixels, channels)`,
             `(height, width, channels)` and `(depth, height, width, channels)`; images
