@@ -41,6 +41,29 @@ class Result:
     drawn: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+class Data:
+    """Base of the data that several uses share.
+
+    Args:
+        scale: Share of the data and of the training; 1 for all of it.
+    """
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def epochs(self, number: int) -> int:
+        """Epochs of a training, of which the quick form has a quarter."""
+        return max(1, number if self.scale == 1.0 else number // 4)
+
+
+def with_white_noise(noise: float, *clean: Array) -> list[Array]:
+    """Arrays with white noise, drawn one after the other."""
+    rng = np.random.default_rng(0)
+    return [
+        (each + noise * rng.normal(size=each.shape)).astype("float32") for each in clean
+    ]
+
+
 def flat(groups: GroupedData) -> Array:
     """All instances, one a row."""
     return groups.x.reshape(-1, *groups.instance_shape)

@@ -11,7 +11,17 @@ from PIL import Image
 from skimage import restoration
 from sklearn.linear_model import Ridge
 from sklearn.mixture import GaussianMixture
-from uses_common import Components, LinearFilter, Result, apply, best, fit, flat
+from uses_common import (
+    Components,
+    Data,
+    LinearFilter,
+    Result,
+    apply,
+    best,
+    fit,
+    flat,
+    with_white_noise,
+)
 
 from symae_keras.data import GroupedData, simulate_shapes
 from symae_keras.data.groups import Array
@@ -46,20 +56,16 @@ TALL, WIDE = np.array([0.4, 1.1312, 1.9]), np.array([1.6, 0.85, 0.2003])
 FILTERS = (8, 16, 32)
 
 
-class Images:
+class Images(Data):
     """Data and the model that several uses share, made when they are needed."""
 
     def __init__(self, scale: float) -> None:
-        self.scale = scale
+        super().__init__(scale)
         # Many shapes for codes, fewer for networks that see neighbourhoods.
         self.groups = simulate_shapes(int(N_TRAIN * scale), N_INSTANCES, 0, SIZE)
         self.x = flat(self.groups)
         self.more = simulate_shapes(int(4 * N_TRAIN * scale), N_INSTANCES, 1, SIZE)
         self._vae: VAE | None = None
-
-    def epochs(self, number: int) -> int:
-        """Epochs of a training, of which the quick form has a quarter."""
-        return max(1, number if self.scale == 1.0 else number // 4)
 
     @property
     def vae(self) -> VAE:
@@ -140,11 +146,7 @@ def denoising(images: Images) -> list[Result]:
     )
     fit(model, images.x, images.epochs(4), batch_size=32)
     _, clean = _test()
-    rng = np.random.default_rng(0)
-    noisy, tried_noisy = (
-        (each + NOISE * rng.normal(size=each.shape)).astype("float32")
-        for each in (clean, images.x[:100])
-    )
+    noisy, tried_noisy = with_white_noise(NOISE, clean, images.x[:100])
 
     def means(x: Array, h: float) -> Array:
         return _each(

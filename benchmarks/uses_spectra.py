@@ -9,7 +9,17 @@ import pywt
 import scipy.signal
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_curve
-from uses_common import Components, LinearFilter, Result, apply, best, fit, flat
+from uses_common import (
+    Components,
+    Data,
+    LinearFilter,
+    Result,
+    apply,
+    best,
+    fit,
+    flat,
+    with_white_noise,
+)
 
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.data.exposures import AXIS
@@ -35,18 +45,14 @@ DEPTH, WIDTH = 0.1, 0.01
 ERROR = 0.01
 
 
-class Spectra:
+class Spectra(Data):
     """Data and the models that several uses share, made when they are needed."""
 
     def __init__(self, scale: float) -> None:
-        self.scale = scale
+        super().__init__(scale)
         self.groups = simulate_exposures(int(N_TRAIN * scale), N_INSTANCES, seed=0)
         self.x = flat(self.groups)
         self._autoencoder: Autoencoder | None = None
-
-    def epochs(self, number: int) -> int:
-        """Epochs of a training, of which the quick form has a quarter."""
-        return max(1, number if self.scale == 1.0 else number // 4)
 
     def arguments(self) -> dict[str, Any]:
         """What all models are made with."""
@@ -199,11 +205,7 @@ def denoising(spectra: Spectra) -> list[Result]:
     stars = simulate_exposures(500, 1, seed=1)
     i = np.arange(len(stars))
     clean = stars.virtual(i, i, 0)
-    rng = np.random.default_rng(0)
-    noisy, tried_noisy = (
-        (each + NOISE * rng.normal(size=each.shape)).astype("float32")
-        for each in (clean, spectra.x[:500])
-    )
+    noisy, tried_noisy = with_white_noise(NOISE, clean, spectra.x[:500])
 
     def tried(denoised: Array) -> float:
         return snr_gain(spectra.x[:500], tried_noisy, denoised)

@@ -7,7 +7,7 @@ import fnmatch
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -83,6 +83,26 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path} cannot be made, because {parent} is not a folder.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"{path} cannot be made, because {parent} is not writable.")
+
+
+def check_output(out: Path, force: bool, read: Iterable[Path]) -> None:
+    """Refuse a file to write that is there already, cannot be made, or is read.
+
+    Args:
+        out: The file.
+        force: Whether one that is there may be replaced.
+        read: Files that are read before it is written.
+
+    Raises:
+        InputError: It is one of these.
+    """
+    if out.exists() and (out.is_dir() or not force):
+        hint = "it is a folder" if out.is_dir() else "give --force to replace it"
+        raise InputError(f"{out} exists; choose another --out, or {hint}.")
+    check_writable(out)
+    for file in read:
+        if out.exists() and file.exists() and out.samefile(file):
+            raise InputError(f"--out is {file}, which is read; choose another --out.")
 
 
 class Draft:

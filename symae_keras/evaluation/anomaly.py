@@ -86,7 +86,14 @@ class AnomalyDetector:
         Returns:
             Array of the shape of the scores, between `1 / (1 + n_normal)` and 1.
         """
-        scores = self.score(x)
+        return self.p_values_of(self.score(x))
+
+    def p_values_of(self, scores: Array) -> Array:
+        """The same, of scores that are known already.
+
+        Args:
+            scores: What `score` returned.
+        """
         n = len(self.normal_scores_)
         at_least = n - np.searchsorted(self.normal_scores_, scores, side="left")
         return np.where(np.isfinite(scores), (1.0 + at_least) / (1.0 + n), np.nan)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from symae_keras.data.groups import Array
+from symae_keras.kinds import swaps_codes
 
 _GROUPS_AT_ONCE = 64
 #: For `in_batches` over single instances.
@@ -36,6 +38,25 @@ def in_batches(
         result = function(*(None if a is None else a[part] for a in arrays))
         parts.append(keras.tree.map_structure(to_numpy, result))
     return keras.tree.map_structure(lambda *each: np.concatenate(each), *parts)
+
+
+def reconstruct_groups(model: Any) -> Callable[[Array, Array | None], Any]:
+    """`model.reconstruct` as a function of groups and their mask.
+
+    Args:
+        model: Anything with `reconstruct`, of groups or of single instances.
+    """
+    if swaps_codes(model):
+        return lambda x, mask: model.reconstruct(x, mask)
+
+    def reconstruct(x: Array, mask: Array | None) -> Array:
+        rows = x.reshape(-1, *x.shape[2:])
+        # An instance that is absent is reconstructed by itself, and harms no other.
+        if mask is not None:
+            mask = mask.reshape(rows.shape) if mask.ndim == x.ndim else None
+        return to_numpy(model.reconstruct(rows, mask)).reshape(x.shape)
+
+    return reconstruct
 
 
 def to_numpy(tensor: Any) -> Array:

@@ -180,14 +180,15 @@ def leakage(
     for name in groups.state:
         result.state_from_nuisance[name] = score("nuisance", "state_of_each", name)
         result.state_from_coherent[name] = score("coherent", "state", name)
-        result.chance[name] = _chance(held_out.state(name))
+        result.chance[name] = chance_score(held_out.state(name))
     for name in groups.nuisance:
         result.nuisance_from_coherent[name] = score("coherent", "mean_nuisance", name)
         result.chance[name] = 0.0
     return result
 
 
-def _chance(target: Array) -> float:
+def chance_score(target: Array) -> float:
+    """Score of a guess that sees no code: the commonest class, or the mean."""
     if not is_label(target):
         return 0.0
     return float(np.unique(target, return_counts=True)[1].max() / len(target))

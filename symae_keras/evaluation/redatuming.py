@@ -8,7 +8,7 @@ import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
-from symae_keras.evaluation.batching import INSTANCES_AT_ONCE, in_batches
+from symae_keras.evaluation.batching import in_batches, reconstruct_groups
 from symae_keras.evaluation.gauge import Gauge
 
 
@@ -125,15 +125,10 @@ def reconstruction_error(model: Any, groups: GroupedData) -> float:
         Mean squared error over the variance of the instances.
     """
     present = groups.present
-    x = groups.x[present]
     good = groups.good_pixels[present] if groups.masks == 2 else None
-    if hasattr(model, "redatum"):
-        groups_at_once = in_batches(model.reconstruct, groups.x, groups.model_mask)
-        reconstruction = groups_at_once[present]
-    else:
-        mask = None if good is None else np.broadcast_to(good, x.shape)
-        reconstruction = in_batches(model.reconstruct, x, mask, rows=INSTANCES_AT_ONCE)
-    return relative_error(reconstruction, x, good)
+    reconstruct = reconstruct_groups(model)
+    reconstruction = in_batches(reconstruct, groups.x, groups.model_mask)
+    return relative_error(reconstruction[present], groups.x[present], good)
 
 
 def redatuming_error(

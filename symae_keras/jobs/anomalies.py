@@ -11,7 +11,8 @@ import numpy as np
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
 from symae_keras.evaluation import AnomalyDetector
-from symae_keras.folders import check_writable, written_aside
+from symae_keras.evaluation.batching import reconstruct_groups
+from symae_keras.folders import check_output, written_aside
 from symae_keras.jobs.evaluate import groups_for, held_out
 from symae_keras.runs import load_run
 
@@ -53,15 +54,10 @@ def find_anomalies(
     """
     if out.suffix.lower() != ".csv":
         raise InputError(f"--out must end in .csv; received {out}.")
-    if out.exists() and (out.is_dir() or not force):
-        hint = "it is a folder" if out.is_dir() else "give --force to replace it"
-        raise InputError(f"{out} exists; choose another --out, or {hint}.")
-    check_writable(out)
-    if out.exists() and data_file.exists() and out.samefile(data_file):
-        raise InputError(f"--out is {data_file}, which is read; choose another --out.")
+    check_output(out, force, [data_file])
     run = load_run(path)
     groups = groups_for(run, data_file, group)
-    detector = AnomalyDetector(run.model.reconstruct, held_out(run))
+    detector = AnomalyDetector(reconstruct_groups(run.model), held_out(run))
     scores = detector.score(groups)
     rows, places = np.nonzero(np.isfinite(scores))
     order = np.argsort(-scores[rows, places], kind="stable")
@@ -71,7 +67,7 @@ def find_anomalies(
         names[rows],
         places,
         scores[rows, places],
-        detector.p_values(groups)[rows, places],
+        detector.p_values_of(scores)[rows, places],
         len(detector.normal_scores_),
     )
     with written_aside(out) as aside, aside.open("w", newline="") as file:

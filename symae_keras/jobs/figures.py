@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation.batching import in_batches
+from symae_keras.kinds import swaps_codes
 from symae_keras.plotting import (
     plot_codes,
     plot_history,
@@ -43,13 +44,12 @@ def write_figures(
         The files written.
     """
     folder.mkdir(exist_ok=True)
+    shown, show = "reconstruction", _reconstruction
+    if swaps_codes(model):
+        shown, show = "redatuming", _redatuming
     drawings: dict[str, Callable[[], Figure | None]] = {
         "history": lambda: plot_history(history),
-        **(
-            {"redatuming": lambda: _redatuming(model, groups)}
-            if hasattr(model, "redatum")
-            else {"reconstruction": lambda: _reconstruction(model, groups)}
-        ),
+        shown: lambda: show(model, groups),
         "codes": lambda: _codes(model, groups),
     }
     written = []
@@ -85,7 +85,7 @@ def _codes(model: Any, groups: GroupedData) -> Figure | None:
     name = scalars[0] if scalars else next(iter(groups.state))
     value = groups.state[name].reshape(len(groups), -1)[:, 0]
     label = name if scalars else f"{name}[0]"
-    if hasattr(model, "redatum"):
+    if swaps_codes(model):
         coherent, _ = in_batches(model.encode, groups.x, groups.model_mask)
         return plot_codes(coherent, value, label)
     codes = in_batches(model.encode, *groups.first_instances())

@@ -11,8 +11,9 @@ from symae_keras.data import GroupedData, save
 from symae_keras.data.save import SUFFIXES
 from symae_keras.errors import InputError
 from symae_keras.evaluation.batching import in_batches
-from symae_keras.folders import check_writable
+from symae_keras.folders import check_output
 from symae_keras.jobs.evaluate import groups_for
+from symae_keras.kinds import swaps_codes
 from symae_keras.runs import load_run
 
 
@@ -44,15 +45,9 @@ def redatum_files(
     """
     if out.suffix.lower() not in SUFFIXES:
         raise InputError(f"--out must end in {' or '.join(SUFFIXES)}; received {out}.")
-    if out.exists() and (out.is_dir() or not force):
-        hint = "it is a folder" if out.is_dir() else "give --force to replace it"
-        raise InputError(f"{out} exists; choose another --out, or {hint}.")
-    check_writable(out)
-    for file in (coherent_file, nuisance_file):
-        if out.exists() and file.exists() and out.samefile(file):
-            raise InputError(f"--out is {file}, which is read; choose another --out.")
+    check_output(out, force, [coherent_file, nuisance_file])
     run = load_run(path)
-    if not hasattr(run.model, "redatum"):
+    if not swaps_codes(run.model):
         raise InputError(
             f"The model of {path} is a {type(run.model).__name__}, a model of single "
             "instances, which has no codes of groups to swap; train a grouped one."

@@ -95,3 +95,11 @@ def test_nothing_to_swap(run, symae, data_file, tmp_path) -> None:
     assert done.code == 2
     assert "a model of single instances" in done.err
     assert not (tmp_path / "virtual.npz").exists()
+
+
+def test_anomalies(run, symae, data_file, tmp_path, read_rows) -> None:
+    out = tmp_path / "found.csv"
+    done = symae("anomalies", run, "--data", data_file, "--out", out)
+    assert done.code == 0, done.err
+    assert len(read_rows(out)) == 38  # two of forty are absent
+    assert "24 held-out" in done.out
