@@ -24,6 +24,7 @@ _MODULES = (
     "models",
     "plotting",
     "training",
+    "zoo",
 )
 
 __all__ = ["__version__", *_MODULES]

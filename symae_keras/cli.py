@@ -14,7 +14,8 @@ from typing import Annotated, Final
 import typer
 
 import symae_keras
-from symae_keras.commands import data, runs
+from symae_keras.commands import data, runs, zoo
+from symae_keras.commands.export import export
 from symae_keras.errors import InputError
 from symae_keras.folders import Interrupted
 from symae_keras.presets import one_line
@@ -32,11 +33,13 @@ app = typer.Typer(
 for command in (runs.demo, runs.train, runs.evaluate, runs.redatum, runs.anomalies):
     app.command()(command)
 app.command("compare")(runs.compare_models)
+app.command()(export)
 
 data_app = typer.Typer(help="Look at data and convert them.")
 for look in (data.describe, data.convert, data.verify):
     data_app.command()(look)
 app.add_typer(data_app, name="data")
+app.add_typer(zoo.app, name="zoo")
 
 
 def _version(asked: bool) -> None:

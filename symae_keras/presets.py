@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import hashlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from symae_keras.cards import About, read_about
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +25,11 @@ class LoadedRecipe(NamedTuple):
     recipe: Recipe
     docstring: str
     name: str
+
+
+def preset_folder(name: str) -> Path:
+    """The folder of a preset that comes with the package."""
+    return _folder() / name
 
 
 def _folder() -> Path:
@@ -37,6 +46,35 @@ def preset_names() -> list[str]:
     True
     """
     return sorted(path.parent.name for path in _folder().glob("*/recipe.py"))
+
+
+def trained_presets() -> list[str]:
+    """Names of those that come with weights, sorted."""
+    return [n for n in preset_names() if (preset_folder(n) / "config.json").exists()]
+
+
+def about(name: str) -> About:
+    """What the docstring of a preset's recipe says, without running the recipe.
+
+    Example:
+    >>> about("symae_exposures").fields["Command"]
+    'symae train symae_exposures'
+    """
+    source = (preset_folder(name) / "recipe.py").read_text()
+    return read_about(ast.get_docstring(ast.parse(source)) or "")
+
+
+def unknown_preset(name: str, names: Sequence[str], what: str = "preset") -> InputError:
+    """The error for a name that is none of those.
+
+    Args:
+        name: The name.
+        names: Those that there are.
+        what: What the name could have been.
+    """
+    close = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {close[0]}? The presets" if close else "the presets"
+    return InputError(f"There is no {what} {name}; {hint} are {', '.join(names)}.")
 
 
 def recipe_file(name_or_path: str | PathLike[str]) -> Path:
@@ -58,7 +96,7 @@ def recipe_file(name_or_path: str | PathLike[str]) -> Path:
     text = str(name_or_path)
     names = preset_names()
     if text in names:
-        return (_folder() / text / "recipe.py").resolve()
+        return (preset_folder(text) / "recipe.py").resolve()
     path = Path(text)
     if path.is_file():
         return path.resolve()
@@ -66,11 +104,28 @@ def recipe_file(name_or_path: str | PathLike[str]) -> Path:
         raise InputError(f"The recipe file {text} does not exist.")
     if path.is_dir():
         raise InputError(f"{text} is a folder; name the recipe file in it.")
-    close = difflib.get_close_matches(text, names, 1)
-    hint = f"did you mean {close[0]}? The presets" if close else "the presets"
-    raise InputError(
-        f"There is no preset and no file {text}; {hint} are {', '.join(names)}."
-    )
+    raise unknown_preset(text, names, "preset and no file")
+
+
+def recipe_hash(name_or_path: str | PathLike[str]) -> str:
+    """SHA-256 of a recipe but for its docstring, which tells nothing to a run.
+
+    Args:
+        name_or_path: As in `recipe_file`.
+
+    Raises:
+        InputError: There is no such recipe, or it cannot be read.
+    """
+    path = recipe_file(name_or_path)
+    try:
+        source = path.read_bytes()
+        lines = source.splitlines(keepends=True)
+        first = ast.parse(source).body[:1]
+        if ast.get_docstring(ast.Module(first, [])) is not None:
+            del lines[first[0].lineno - 1 : first[0].end_lineno]
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {one_line(error)}.") from None
+    return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
 def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:

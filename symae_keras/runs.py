@@ -20,7 +20,7 @@ from typing import Any, Final
 import symae_keras
 from symae_keras.errors import InputError
 from symae_keras.folders import CHECKPOINT
-from symae_keras.presets import load_recipe, one_line
+from symae_keras.presets import load_recipe, one_line, recipe_hash
 
 #: All that a run ever writes, as patterns of names.
 RUN_CONTENTS: Final = (
@@ -128,7 +128,7 @@ def _load_model(file: Path, config: dict[str, Any]) -> Any:
 
     source = Path(config["recipe"]["source"])
     # A recipe may have classes of its own, which Keras knows once it has been run.
-    if source.is_file() and file_hash(source) == config["recipe"]["sha256"]:
+    if source.is_file() and recipe_hash(source) == config["recipe"]["sha256"]:
         load_recipe(source)
     try:
         return keras.saving.load_model(file, compile=False)

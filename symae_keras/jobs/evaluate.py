@@ -15,11 +15,11 @@ from symae_keras.errors import InputError
 from symae_keras.evaluation import Leakage, leakage
 from symae_keras.evaluation.leakage import MIN_GROUPS
 from symae_keras.folders import write_json
-from symae_keras.jobs.measure import measure
-from symae_keras.jobs.sources import data_hash, in_memory, read_groups
+from symae_keras.jobs.measure import measure, measure_run
+from symae_keras.jobs.sources import Groups, data_hash, in_memory, read_groups
 from symae_keras.jobs.train import find_groups
-from symae_keras.presets import load_recipe, one_line, recipe_file
-from symae_keras.runs import Run, file_hash, load_run
+from symae_keras.presets import load_recipe, one_line, recipe_hash
+from symae_keras.runs import Run, load_run
 
 _log = logging.getLogger("symae_keras")
 
@@ -48,11 +48,13 @@ def evaluate_run(
     """
     run = load_run(path)
     if data_file is None:
-        groups, what, name = held_out(run), "held-out part", "metrics.json"
+        train, groups = both_parts(run)
+        recipe = load_recipe(run.config["recipe"]["source"]).recipe
+        metrics, name = measure_run(run.model, recipe, train, groups), "metrics.json"
     else:
         groups = groups_for(run, data_file, group)
-        what, name = str(data_file), f"metrics-{data_file.stem}.json"
-    metrics = measure(run.model, groups, what)
+        metrics = measure(run.model, groups, str(data_file))
+        name = f"metrics-{data_file.stem}.json"
     probes = probes and bool(groups.state) and metrics["swaps_codes"]
     leaks = _leakage(run.model, groups) if probes else None
     if leaks is not None:
@@ -80,6 +82,11 @@ def _leakage(model: Any, groups: GroupedData) -> Leakage | None:
 
 def held_out(run: Run) -> GroupedData:
     """What the run was not trained on, found again."""
+    return both_parts(run)[1]
+
+
+def both_parts(run: Run) -> tuple[Groups, GroupedData]:
+    """What the run was trained on, and what it was not, found again."""
     config = run.config
     file, source = config["data"]["file"], config["recipe"]["source"]
     if file is not None and data_hash(Path(file)) != config["data"]["sha256"]:
@@ -88,11 +95,11 @@ def held_out(run: Run) -> GroupedData:
             "evaluate with --data."
         )
     if file is None:
-        if file_hash(recipe_file(source)) != config["recipe"]["sha256"]:
+        if recipe_hash(source) != config["recipe"]["sha256"]:
             _log.warning("the recipe %s has changed since the run was made", source)
     groups = find_groups(load_recipe(source).recipe, config)
-    held_out = groups.split(config["train_fraction"], config["seed"])[1]
-    return held_out.sample() if isinstance(held_out, Shards) else held_out
+    train, held_out = groups.split(config["train_fraction"], config["seed"])
+    return train, held_out.sample() if isinstance(held_out, Shards) else held_out
 
 
 def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:

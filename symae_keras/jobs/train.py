@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -25,9 +26,15 @@ from symae_keras.distribute import (
 from symae_keras.errors import InputError
 from symae_keras.folders import CHECKPOINT, Draft, Interrupted, write_json
 from symae_keras.jobs.figures import write_figures
-from symae_keras.jobs.measure import measure
+from symae_keras.jobs.measure import measure_run
 from symae_keras.jobs.sources import Groups, data_hash, read_groups, split_groups
-from symae_keras.presets import load_recipe, one_line, preset_names, recipe_file
+from symae_keras.presets import (
+    load_recipe,
+    one_line,
+    preset_names,
+    recipe_file,
+    recipe_hash,
+)
 from symae_keras.progress import EpochProgress, HistoryFile
 from symae_keras.runs import RUN_CONTENTS, environment, file_hash, read_config
 from symae_keras.training import Recipe, data_variance, train
@@ -90,7 +97,7 @@ def run_config(
         "recipe": {
             "name": name,
             "source": source if source in preset_names() else str(file),
-            "sha256": file_hash(file),
+            "sha256": recipe_hash(source),
         },
         "data": data,
         "seed": seed,
@@ -202,9 +209,12 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     with EpochProgress(plan.title) as progress:
         # What the history tells is there before the state that follows from it.
         kept = [HistoryFile(history), Checkpoint(folder / _STATE), progress]
+        start = time.perf_counter()
         _fit(plan, kept, strategy)
+        seconds = time.perf_counter() - start
     plan.model.save(folder / "model.keras")
-    metrics = measure(plan.model, plan.held_out, "held-out part")
+    metrics = measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
+    metrics["seconds"] = seconds  # of a run that was resumed, since then
     write_json(folder / "metrics.json", metrics)
     write_figures(folder / "figures", plan.model, plan.held_out, history)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
@@ -224,7 +234,7 @@ def take_part(plan: Plan, aside: Path | None, strategy: Any) -> dict[str, Any]:
     """
     state = [] if aside is None else [Checkpoint(aside / _STATE, writes=False)]
     _fit(plan, state, strategy)
-    return measure(plan.model, plan.held_out, "held-out part")
+    return measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
 
 
 def _fit(plan: Plan, callbacks: list[Any], strategy: Any) -> None:

@@ -1,9 +1,14 @@
 """SymAE with the conditional nuisance encoder on the entangled exposures benchmark.
 
 Command: symae train symae_exposures
-Cost:    about 1 minute on 2 CPU cores (4000 steps of 16 groups x 8 instances)
-Expect:  redatuming error 0.03 to 0.04 on new stars of 16 exposures (linear mean swap
-         0.13, limit 0.02)
+Cost:    about ? minutes on 2 CPU cores
+Expect:  TODO
+Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
+         exposures a star, 1 % noise
+Use:     redatuming of such spectra; a start for one's own recipe
+Limits:  knows stars, bands and instrument of the simulator alone; a slope that all
+         exposures of a star share counts as the star's
+Cite:    Bharadwaj, Li & Demanet, arXiv 2108.02537
 """
 
 from __future__ import annotations

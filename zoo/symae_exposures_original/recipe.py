@@ -1,9 +1,15 @@
 """SymAE with the original nuisance encoder on the entangled exposures benchmark.
 
 Command: symae train symae_exposures_original
-Cost:    about 1 minute on 2 CPU cores (4000 steps of 16 groups x 8 instances)
-Expect:  redatuming error 0.6 to 0.8 on new stars, which is failure: one exposure does
-         not tell the star's slope from the instrument's
+Cost:    about ? minutes on 2 CPU cores
+Expect:  TODO
+Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
+         exposures a star, 1 % noise
+Use:     redatuming of such spectra; the measure of what conditioning the nuisance
+         encoder gains
+Limits:  the nuisance encoder sees one instance and no group: where that does not
+         identify its nuisance, redatuming fails
+Cite:    Bharadwaj, Li & Demanet, arXiv 2108.02537
 """
 
 from __future__ import annotations

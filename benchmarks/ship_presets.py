@@ -1,0 +1,110 @@
+"""Train the recipes of zoo/ and write what they give into their folders.
+
+For each preset it trains the recipe with several seeds and once in the quick form, into
+run folders that are kept, so that a second call goes on where the first one stopped.
+The weights of seed 0 are stored in half precision, loaded again and judged anew; then
+config.json, model.weights.h5, metrics.json and the card are written into the folder of
+the preset. Nothing in them is typed.
+
+    python benchmarks/ship_presets.py symae_exposures vae_exposures --seeds 3
+    python benchmarks/ship_presets.py symae_tablets --data tablets_nir.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import shutil
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from symae_keras import zoo
+from symae_keras.cards import Measured, write_card
+from symae_keras.jobs.evaluate import both_parts
+from symae_keras.jobs.measure import measure_run
+from symae_keras.jobs.reproduce import metrics_of, run_preset
+from symae_keras.presets import about, load_recipe, preset_folder, preset_names
+from symae_keras.runs import Run, load_run
+
+#: Limits of what is shipped, in bytes.
+MOST_EACH, MOST_TOGETHER = 3_000_000, 25_000_000
+#: What metrics.json holds beside what is compared.
+NOT_COMPARED = ("seconds",)
+
+
+def compared(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics that a reproduction is judged by."""
+    return {k: v for k, v in metrics.items() if k not in NOT_COMPARED}
+
+
+def ship(name: str, seeds: int, out: Path, data_file: Path | None) -> None:
+    """Train one preset and fill its folder."""
+    file = data_file if load_recipe(name).recipe.data is None else None
+    folders = [run_preset(name, seed, False, out, file) for seed in range(seeds)]
+    runs = [metrics_of(folder) for folder in folders]
+    quick = metrics_of(run_preset(name, 0, True, out, file))
+    run = load_run(folders[0])
+    target = preset_folder(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        saved = zoo.save_preset(run.model, Path(scratch) / name, half=True)
+        shipped = judge(run, saved)
+        for each in zoo.SAVED[:3]:
+            shutil.copyfile(saved / each, target / each)
+    measured = Measured(
+        reference={k: [each[k] for each in runs] for k in compared(runs[0])},
+        quick=compared(quick),
+        shipped=shipped,
+        seconds=median(each["seconds"] for each in runs),
+        parameters=sum(math.prod(v.shape) for v in run.model.trainable_variables),
+        epochs=run.config["epochs"],
+        environment=json.loads((folders[0] / "environment.json").read_text()),
+    )
+    # Where it was trained is of no use to others.
+    kept = ("symae_keras", "keras", "tensorflow", "numpy", "backend", "python")
+    environment = {k: measured.environment[k] for k in kept}
+    measured = dataclasses.replace(measured, environment=environment)
+    text = json.dumps(dataclasses.asdict(measured), indent=2) + "\n"
+    (target / "metrics.json").write_text(text)
+    (target / "README.md").write_text(write_card(name, about(name), measured))
+    print(f"{name}: {text}", flush=True)
+
+
+def judge(run: Run, saved: Path) -> dict[str, float]:
+    """Metrics of the weights as they are shipped."""
+    train, held_out = both_parts(run)
+    recipe = load_recipe(run.config["recipe"]["name"]).recipe
+    metrics = measure_run(zoo.load(saved), recipe, train, held_out)
+    return {k: v for k, v in metrics.items() if isinstance(v, float)}
+
+
+def check_sizes() -> None:
+    """Refuse weights that are too large to be shipped."""
+    sizes = {
+        name: (preset_folder(name) / "model.weights.h5").stat().st_size
+        for name in zoo.list()
+    }
+    print(f"{sum(sizes.values()) / 1e6:.1f} MB in {len(sizes)} presets")
+    assert max(sizes.values()) <= MOST_EACH, sizes
+    assert sum(sizes.values()) <= MOST_TOGETHER, sizes
+
+
+def main() -> None:
+    """Train and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="default: all")
+    parser.add_argument("--seeds", type=int, default=3, help="default 3")
+    parser.add_argument("--out", type=Path, default=Path("runs/zoo"))
+    parser.add_argument("--data", type=Path, help="tablets_nir.npz")
+    options = parser.parse_args()
+    for name in options.names or preset_names():
+        ship(name, options.seeds, options.out, options.data)
+    check_sizes()
+
+
+if __name__ == "__main__":
+    main()

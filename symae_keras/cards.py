@@ -1,0 +1,175 @@
+"""What a recipe says of itself, and the card of a preset."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from symae_keras.errors import InputError
+
+#: What the docstring of a preset's recipe tells, in this order.
+FIELDS: Final = ("Command", "Cost", "Expect", "Data", "Use", "Limits", "Cite")
+LICENCE: Final = "Apache-2.0, code and weights"
+_FIELD: Final = re.compile(r"^([A-Z][a-z]+):[ \t]+(.*)$")
+_RANGE: Final = re.compile(r"(\w+) ([-\d.]+) to ([-\d.]+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """The docstring of a recipe, read.
+
+    Attributes:
+        title: Its first line.
+        fields: What stands behind `Command:`, `Cost:` and so on, by name.
+    """
+
+    title: str
+    fields: Mapping[str, str]
+
+    @property
+    def expected(self) -> dict[str, tuple[float, float]]:
+        """Lowest and highest value of each metric that `Expect:` names."""
+        ranges = _RANGE.findall(self.fields.get("Expect", ""))
+        return {name: (float(low), float(high)) for name, low, high in ranges}
+
+
+def read_about(docstring: str) -> About:
+    """Read the docstring of a recipe.
+
+    A field starts at the margin with its name and a colon; further lines of it are
+    indented.
+
+    Example:
+    >>> about = read_about('''Stars.
+    ...
+    ... Command: symae train stars
+    ... Expect:  redatuming_error 0.02 to 0.04,
+    ...          on new stars
+    ... ''')
+    >>> about.title, about.fields["Command"], about.expected
+    ('Stars.', 'symae train stars', {'redatuming_error': (0.02, 0.04)})
+    """
+    title, _, rest = docstring.strip().partition("\n")
+    fields: dict[str, str] = {}
+    name = None
+    for line in rest.splitlines():
+        found = _FIELD.match(line)
+        if found:
+            name, fields[found[1]] = found[1], found[2].strip()
+        elif not line.startswith(" "):
+            name = None
+        elif name is not None:
+            fields[name] += " " + line.strip()
+    return About(title.strip(), fields)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Content of a preset's metrics.json, which a run made.
+
+    Attributes:
+        reference: Metrics of runs of the recipe, one a seed, by name.
+        quick: Metrics of the quick form, of the first seed.
+        shipped: Metrics of the weights that are shipped, on what their run held out.
+        seconds: Median time that training took.
+        parameters: Trainable numbers of the model.
+        epochs: Passes over the data.
+        environment: Versions and platform.
+    """
+
+    reference: Mapping[str, list[float]]
+    quick: Mapping[str, float]
+    shipped: Mapping[str, float]
+    seconds: float
+    parameters: int
+    epochs: int
+    environment: Mapping[str, str]
+
+    @classmethod
+    def read(cls, folder: Path) -> Measured:
+        """Read it from the folder of a preset.
+
+        Raises:
+            InputError: There is none, or it cannot be used.
+        """
+        path = folder / "metrics.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+            names = [field.name for field in dataclasses.fields(cls)]
+            return cls(**{name: content[name] for name in names})
+        except FileNotFoundError:
+            raise InputError(f"{folder} has no metrics.json to compare with.") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} cannot be read: {error}.") from None
+
+    @property
+    def n_seeds(self) -> int:
+        """Runs that the spread is of."""
+        return len(next(iter(self.reference.values())))
+
+
+def spread(values: list[float]) -> str:
+    """Median, with lowest and highest where there are several.
+
+    Example:
+    >>> spread([0.0311, 0.0298, 0.0302]), spread([0.5])
+    ('0.0302 [0.0298, 0.0311]', '0.5')
+    """
+    middle = sorted(values)[(len(values) - 1) // 2]
+    if len(values) == 1:
+        return f"{middle:.3g}"
+    return f"{middle:.3g} [{min(values):.3g}, {max(values):.3g}]"
+
+
+def write_card(name: str, about: About, measured: Measured) -> str:
+    """The model card of a preset, in Markdown.
+
+    Args:
+        name: Of the preset.
+        about: From its recipe.
+        measured: From its metrics.json.
+    """
+    rows = [
+        f"| {metric} | {measured.shipped[metric]:.3g} | {spread(values)} |"
+        for metric, values in measured.reference.items()
+    ]
+    fields = about.fields
+    runs = "one run" if measured.n_seeds == 1 else f"{measured.n_seeds} runs"
+    versions = ", ".join(
+        f"{package} {measured.environment[package]}"
+        for package in ("keras", "tensorflow", "symae_keras")
+    )
+    return f"""---
+library_name: keras
+license: apache-2.0
+tags: [symae_keras, autoencoder, disentanglement]
+---
+
+# {name}
+
+{about.title}
+
+```python
+import symae_keras as sk
+
+model = sk.zoo.load("{name}")
+```
+
+- **Data.** {fields["Data"]}
+- **Intended use.** {fields["Use"]}
+- **Limits.** {fields["Limits"]}
+- **Licence.** {LICENCE}.
+- **Cite.** {fields["Cite"]}
+
+| metric, on data held out | these weights | {runs} of the recipe |
+| --- | ---: | ---: |
+{chr(10).join(rows)}
+
+{measured.parameters:,} parameters, {measured.epochs} epochs,
+{measured.seconds / 60:.1f} minutes on a CPU that others used too ({versions}).
+`symae train {name}` trains it anew; `symae zoo reproduce {name}` compares.
+"""

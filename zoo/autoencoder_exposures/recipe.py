@@ -1,0 +1,39 @@
+"""A plain autoencoder, on simulated spectra of stars.
+
+Command: symae train autoencoder_exposures
+Cost:    about ? minutes on 2 CPU cores
+Expect:  TODO
+Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
+         exposures a star, 1 % noise
+Use:     a baseline of dimension reduction without regularisation
+Limits:  its one code mixes state and nuisance
+Cite:    Hinton & Salakhutdinov, 2006, doi:10.1126/science.1127647
+"""
+
+from __future__ import annotations
+
+import keras
+
+from symae_keras.data import GroupedData, simulate_exposures
+from symae_keras.layers import DenseEncoder
+from symae_keras.models import Autoencoder
+from symae_keras.training import Recipe, normalization
+
+
+def data(seed: int) -> GroupedData:
+    """2500 stars; four in five are trained on."""
+    return simulate_exposures(n_states=2500, n_instances=16, seed=seed)
+
+
+def model(groups: GroupedData, seed: int) -> keras.Model:
+    """Dense networks."""
+    return Autoencoder(
+        groups.instance_shape,
+        code_dim=16,
+        encoder=DenseEncoder(64, units=(256, 128)),
+        normalization=normalization(groups),
+        seed=seed,
+    )
+
+
+RECIPE = Recipe(model=model, data=data, epochs=16, batch_size=128)

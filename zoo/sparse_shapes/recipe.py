@@ -1,0 +1,40 @@
+"""A sparse autoencoder, 16 numbers of 128 active, on simulated images of shapes.
+
+Command: symae train sparse_shapes
+Cost:    about ? minutes on 2 CPU cores
+Expect:  TODO
+Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
+         shape
+Use:     a baseline of overcomplete codes
+Limits:  which numbers are active says little by itself
+Cite:    Makhzani & Frey, k-sparse autoencoders, arXiv 1312.5663
+"""
+
+from __future__ import annotations
+
+import keras
+
+from symae_keras.data import GroupedData, simulate_shapes
+from symae_keras.models import SparseAutoencoder
+from symae_keras.training import Recipe, normalization
+
+
+def data(seed: int) -> GroupedData:
+    """1000 shapes; four in five are trained on."""
+    return simulate_shapes(n_states=1000, n_instances=16, seed=seed)
+
+
+def model(groups: GroupedData, seed: int) -> keras.Model:
+    """Two strided convolutions each way."""
+    return SparseAutoencoder(
+        groups.instance_shape,
+        code_dim=128,
+        sparsity="top_k",
+        n_active=16,
+        encoder="conv2d",
+        normalization=normalization(groups),
+        seed=seed,
+    )
+
+
+RECIPE = Recipe(model=model, data=data, epochs=20, batch_size=64)

@@ -1,0 +1,41 @@
+"""SymAE with convolutions and the original nuisance encoder on images of shapes.
+
+Command: symae train symae_shapes_original
+Cost:    about ? minutes on 2 CPU cores
+Expect:  TODO
+Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
+         shape
+Use:     redatuming of such images
+Limits:  the nuisance encoder sees one instance and no group: where that does not
+         identify its nuisance, redatuming fails
+Cite:    Bharadwaj, Li & Demanet, arXiv 2108.02537
+"""
+
+from __future__ import annotations
+
+import keras
+
+from symae_keras.data import GroupedData, simulate_shapes
+from symae_keras.models import SymAE
+from symae_keras.training import Recipe, normalization
+
+
+def data(seed: int) -> GroupedData:
+    """1000 shapes; four in five are trained on."""
+    return simulate_shapes(n_states=1000, n_instances=16, seed=seed)
+
+
+def model(groups: GroupedData, seed: int) -> keras.Model:
+    """Two strided convolutions each way."""
+    return SymAE(
+        groups.instance_shape,
+        coherent_dim=16,
+        nuisance_dim=8,
+        encoder="conv2d",
+        conditional_nuisance=False,
+        normalization=normalization(groups),
+        seed=seed,
+    )
+
+
+RECIPE = Recipe(model=model, data=data, epochs=20)

@@ -1,0 +1,40 @@
+"""A vector-quantised autoencoder, 16 symbols out of 128, on simulated images of shapes.
+
+Command: symae train vqvae_shapes
+Cost:    about ? minutes on 2 CPU cores
+Expect:  TODO
+Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
+         shape
+Use:     a baseline of discrete codes, and compression
+Limits:  a code of few bits cannot hold what varies continuously
+Cite:    van den Oord et al., arXiv 1711.00937
+"""
+
+from __future__ import annotations
+
+import keras
+
+from symae_keras.data import GroupedData, simulate_shapes
+from symae_keras.models import VQVAE
+from symae_keras.training import Recipe, normalization
+
+
+def data(seed: int) -> GroupedData:
+    """1000 shapes; four in five are trained on."""
+    return simulate_shapes(n_states=1000, n_instances=16, seed=seed)
+
+
+def model(groups: GroupedData, seed: int) -> keras.Model:
+    """Two strided convolutions each way."""
+    return VQVAE(
+        groups.instance_shape,
+        n_latents=16,
+        embedding_dim=8,
+        n_embeddings=128,
+        encoder="conv2d",
+        normalization=normalization(groups),
+        seed=seed,
+    )
+
+
+RECIPE = Recipe(model=model, data=data, epochs=20, batch_size=64)
