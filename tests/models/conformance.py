@@ -361,7 +361,9 @@ CASES: dict[str, Case] = {
     "segnet": Case(model="segnet", **_LABELS),
     "segnet-spectra": Case(model="segnet", **{**_LABELS, "shape": (13, 1)}),
     # Brightness is no part of the code, so that data must not be around 0.
-    "stellar": Case(model="stellar", mean=3.0, learning_rate=0.4, error=0.2),
+    "stellar": Case(
+        model="stellar", mean=3.0, learning_rate=0.4, error=0.2, moved=0.01
+    ),
     "stellar-disentangled": Case(
         model="stellar",
         arguments={"kl_weight": 1e-4, "normalization": known},
