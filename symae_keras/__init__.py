@@ -19,6 +19,7 @@ _MODULES = (
     "classical",
     "data",
     "evaluation",
+    "export",
     "layers",
     "losses",
     "models",

@@ -18,12 +18,12 @@ def import_backend() -> None:
         import keras  # noqa: F401  # with the notices that the user asked for
 
         return
-    with _stderr_aside():
+    with stderr_aside():
         import keras  # noqa: F401
 
 
 @contextlib.contextmanager
-def _stderr_aside() -> Iterator[None]:
+def stderr_aside() -> Iterator[None]:
     """Hide what is written to file descriptor 2, unless the body fails."""
     sys.stderr.flush()
     there = os.dup(2)

@@ -86,13 +86,13 @@ class AttentionPooling(keras.Layer):
         if mask is not None:
             # Padding may hold NaN, which no weight of 0 would stop.
             mask = ops.cast(mask, "bool")
-            inputs = ops.where(mask[:, :, None], inputs, 0.0)
+            inputs = ops.where(ops.expand_dims(mask, -1), inputs, 0.0)
         keys = ops.reshape(self.key_projection(inputs), heads)
         values = ops.reshape(self.value_projection(inputs), heads)
         scores = ops.einsum("shd,bthd->bsht", self.seeds, keys)
         scores = ops.cast(scores, "float32") / self.key_dim**0.5
         if mask is not None:
-            present = mask[:, None, None, :]
+            present = ops.expand_dims(mask, (1, 2))
             scores = ops.where(present, scores, _LOWEST)
         # By hand: `ops.softmax` warns where a group has one instance.
         weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))

@@ -1,0 +1,52 @@
+"""Write a model of a run into a file that is served without this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from symae_keras.errors import InputError
+from symae_keras.export import (
+    FORMATS,
+    Exported,
+    check_endpoint,
+    check_target,
+    export_model,
+)
+from symae_keras.runs import load_run
+
+
+def export_run(
+    path: Path,
+    format: str = "saved_model",
+    endpoint: str | None = None,
+    out: Path | None = None,
+    force: bool = False,
+) -> Exported:
+    """Export a method of the model of a run.
+
+    Args:
+        path: The run folder.
+        format: See `symae_keras.export.export_model`.
+        endpoint: See there.
+        out: What to make. `None` names it after run and endpoint, in the current
+            folder, such as `run-redatum.onnx`.
+        force: Replace `out`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: The run, an argument or `out` cannot be used, or a package is
+            missing; nothing has been written.
+    """
+    # Looked at first: reading the run takes seconds.
+    if out is not None:
+        check_target(out, format, force)
+    model = load_run(path).model
+    try:
+        endpoint = check_endpoint(model, endpoint)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if out is None:
+        out = Path(f"{path.resolve().name}-{endpoint}{FORMATS.get(format, '')}")
+    return export_model(model, out, format, endpoint, force)
