@@ -196,5 +196,5 @@ def _named(name: str) -> Path:
 def _need_hub() -> None:
     if importlib.util.find_spec("huggingface_hub") is None:
         raise InputError(
-            "The Hugging Face Hub needs huggingface_hub: pip install huggingface_hub"
+            'The Hugging Face Hub needs huggingface_hub: pip install "symae_keras[hub]"'
         )

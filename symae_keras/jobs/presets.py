@@ -69,11 +69,14 @@ def reproduce_presets(
     for path in (out, results):
         check_writable(path)
     done, skipped = reproduce(names, out, seeds, quick, data_file)
-    text = results_table(done, skipped)
     results.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(results) as aside:
-        aside.write_text(text)
-    Console(markup=False).print(Markdown(text.partition("\n\n")[2]))
-    agreed = [each.name for each in done if each.agreed]
-    print(f"{len(agreed)} of {len(done)} presets agree; {results}")
-    return len(agreed) == len(done)
+        aside.write_text(results_table(done, skipped))
+    if done:
+        table = results_table(done, {}).partition("\n\n")[2]
+        Console(markup=False).print(Markdown(table))
+    for name, reason in skipped.items():
+        print(f"{name} was not trained: {reason}")
+    agreed = sum(each.agreed for each in done)
+    print(f"{agreed} of {len(done)} presets agree; {results}")
+    return agreed == len(done)

@@ -197,6 +197,7 @@ def results_table(done: Sequence[Reproduced], skipped: Mapping[str, str]) -> str
                 f"| {minutes if first else ''} "
                 f"| {f'`{each.command}`' if first else ''} |"
             )
-    for name, reason in skipped.items():
-        lines.append(f"| {name} | not trained: {reason} | | | | | |")
+    if skipped:
+        lines += ["", "Not trained:", ""]
+        lines += [f"- {name}: {reason}" for name, reason in skipped.items()]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,254 @@
+"""Presets: that they load anywhere, and are what their cards say."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from symae_keras import zoo
+from symae_keras.cards import FIELDS, Measured, read_about, write_card
+from symae_keras.compact import compact_weights
+from symae_keras.data import simulate_exposures
+from symae_keras.errors import InputError
+from symae_keras.evaluation import redatuming_error
+from symae_keras.models import SymAE
+from symae_keras.presets import about, preset_folder, preset_names
+
+each_preset = pytest.mark.parametrize("name", preset_names())
+
+_EVERYWHERE = """
+import json
+import socket
+import sys
+import time
+
+
+def no_network(*_):
+    raise OSError("there is no network")
+
+
+socket.socket.connect = no_network
+import numpy as np
+import symae_keras as sk
+
+start = time.perf_counter()
+outputs = {}
+for name in sk.zoo.list():
+    model = sk.zoo.load(name)
+    x = np.random.default_rng(0).uniform(0.5, 1.0, (2, 3, *model.instance_shape))
+    x = x.astype("float32")
+    if hasattr(model, "redatum"):
+        made = model.redatum(coherent_from=x, nuisance_from=x[::-1])
+    else:
+        made = model.reconstruct(x.reshape(-1, *model.instance_shape))
+    made = np.asarray(made, "float64")
+    assert np.isfinite(made).all(), name
+    outputs[name] = [made.size, float(made.mean()), float(made.std())]
+print(json.dumps([outputs, time.perf_counter() - start]))
+"""
+
+
+# === What is shipped ===
+
+
+def test_every_recipe_has_weights() -> None:
+    assert zoo.list() == preset_names()
+    assert len(zoo.list()) == 24
+
+
+def test_all_load_and_redatum_in_fresh_processes(run_python, tmp_path, monkeypatch):
+    """Offline, in an empty folder, and with the same numbers on JAX."""
+    monkeypatch.chdir(tmp_path)
+    here, seconds = json.loads(run_python(_EVERYWHERE).splitlines()[-1])
+    assert sorted(here) == zoo.list()
+    assert seconds < 240.0  # they take seconds each where nothing else runs
+    pytest.importorskip("jax")
+    there, _ = json.loads(run_python(_EVERYWHERE, backend="jax").splitlines()[-1])
+    for name, expected in here.items():
+        assert there[name] == pytest.approx(expected, rel=1e-3, abs=1e-4), name
+
+
+@each_preset
+def test_recipe_tells_all_that_a_card_needs(name) -> None:
+    fields = about(name).fields
+    assert tuple(fields) == FIELDS
+    assert fields["Command"].startswith(f"symae train {name}")
+    assert "?" not in fields["Cost"]
+
+
+@each_preset
+def test_metrics_are_as_the_recipe_expects(name) -> None:
+    measured = Measured.read(preset_folder(name))
+    expected = about(name).expected
+    assert expected
+    for metric, (low, high) in expected.items():
+        for value in (*measured.reference[metric], measured.shipped[metric]):
+            assert low <= value <= high, metric
+
+
+@each_preset
+def test_card_is_what_the_recipe_and_the_metrics_make(name) -> None:
+    folder = preset_folder(name)
+    text = write_card(name, about(name), Measured.read(folder))
+    assert (folder / "README.md").read_text() == text, "run benchmarks/ship_presets.py"
+
+
+def test_weights_are_small() -> None:
+    sizes = [
+        (preset_folder(name) / "model.weights.h5").stat().st_size for name in zoo.list()
+    ]
+    assert max(sizes) <= 3_000_000
+    assert sum(sizes) <= 25_000_000
+
+
+def test_shipped_weights_are_as_good_as_told() -> None:
+    """On stars of another seed than any run."""
+    told = Measured.read(preset_folder("symae_exposures")).shipped["redatuming_error"]
+    stars = simulate_exposures(n_states=200, n_instances=16, seed=77)
+    error = redatuming_error(zoo.load("symae_exposures"), stars)
+    assert float(error) < 1.3 * told
+    assert float(error) < 0.4 * error.mean_swap
+
+
+def test_help_prints_the_card(capsys) -> None:
+    zoo.help("symae_exposures")
+    out = capsys.readouterr().out
+    assert out.startswith("# symae_exposures")
+    assert "redatuming_error" in out and "Licence" in out
+
+
+def test_docstrings_of_recipes_are_read() -> None:
+    about = read_about("Title.\n\nData: a\n  b\nnone\n  of it\nUse: c\n")
+    assert about.title == "Title."
+    assert about.fields == {"Data": "a b", "Use": "c"}
+
+
+# === Saving, loading ===
+
+
+@pytest.fixture
+def model() -> SymAE:
+    return SymAE((24,), coherent_dim=3, nuisance_dim=2, seed=0)
+
+
+@pytest.fixture
+def x() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(2, 3, 24)).astype("float32")
+
+
+def test_a_saved_preset_gives_the_same_digits(model, x, tmp_path) -> None:
+    folder = zoo.save_preset(model, tmp_path / "mine")
+    for again in (zoo.load(folder), keras.saving.load_model(folder)):
+        np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
+
+
+def test_half_precision_is_small_and_near(model, x, tmp_path) -> None:
+    whole = zoo.save_preset(model, tmp_path / "whole") / "model.weights.h5"
+    half = zoo.save_preset(model, tmp_path / "half", half=True)
+    assert (half / "model.weights.h5").stat().st_size < 0.6 * whole.stat().st_size
+    again = zoo.load(half)
+    assert again.dtype_policy == model.dtype_policy
+    np.testing.assert_allclose(again.reconstruct(x), model.reconstruct(x), atol=5e-3)
+
+
+def test_what_float16_cannot_hold_stays(tmp_path) -> None:
+    path = tmp_path / "w.h5"
+    values = np.array([[1e9, 2.0]], "float32")
+    with h5py.File(path, "w") as file:
+        file.create_group("layer").attrs["kept"] = "yes"
+        file["layer"]["0"] = values
+        file["layer"]["1"] = values[0]
+        file["layer"]["2"] = np.arange(6).reshape(2, 3)
+    compact_weights(path)
+    with h5py.File(path) as file:
+        assert file["layer"].attrs["kept"] == "yes"
+        np.testing.assert_array_equal(file["layer"]["0"], values)
+        np.testing.assert_array_equal(file["layer"]["1"], values[0])
+        assert file["layer"]["2"].dtype == np.arange(2).dtype
+    assert [each.name for each in tmp_path.iterdir()] == ["w.h5"]
+
+
+def test_save_preset_overwrites_nothing(model, tmp_path) -> None:
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(InputError, match="is not empty"):
+        zoo.save_preset(model, tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_save_preset_needs_weights(tmp_path) -> None:
+    unbuilt = keras.Sequential([keras.layers.Dense(2)])
+    with pytest.raises(InputError, match="not built"):
+        zoo.save_preset(unbuilt, tmp_path / "mine")
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_names_and_folders(tmp_path, model) -> None:
+    with pytest.raises(InputError, match="did you mean symae_exposures"):
+        zoo.load("symae_exposure")
+    with pytest.raises(InputError, match="no config.json and no metadata.json"):
+        zoo.load(tmp_path)
+    folder = zoo.save_preset(model, tmp_path / "mine")
+    weights = folder / "model.weights.h5"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot be loaded"):
+        zoo.load(folder)
+
+
+# === The hub ===
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A stand-in for huggingface_hub that keeps repositories in a folder."""
+    import shutil
+
+    module = types.ModuleType("huggingface_hub")
+    module.__spec__ = types.SimpleNamespace(name="huggingface_hub")
+
+    class Url(str):
+        repo_id = "someone/stars"
+
+    class HfApi:
+        def __init__(self, **_):
+            pass
+
+        def create_repo(self, repo_id, exist_ok):
+            assert repo_id == "someone/stars" and exist_ok
+            return Url("somewhere/someone/stars")
+
+        def upload_folder(self, repo_id, folder_path, **_):
+            shutil.copytree(folder_path, tmp_path / "hub" / repo_id)
+
+    module.HfApi = HfApi
+    module.snapshot_download = lambda repo_id, **_: str(tmp_path / "hub" / repo_id)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+    monkeypatch.setattr("keras.src.saving.saving_lib.huggingface_hub", module)
+    return tmp_path / "hub" / "someone" / "stars"
+
+
+def test_push_and_load_from_the_hub(hub, model, x, tmp_path) -> None:
+    folder = zoo.save_preset(model, tmp_path / "mine")
+    (folder / "README.md").write_text("# Stars\n")
+    assert zoo.push(folder, "hf://someone/stars") == "somewhere/someone/stars"
+    assert (hub / "README.md").read_text() == "# Stars\n"
+    again = zoo.load("hf://someone/stars")
+    np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
+
+
+def test_push_checks_first(model, tmp_path, monkeypatch) -> None:
+    with pytest.raises(InputError, match="must be like"):
+        zoo.push(tmp_path, "someone/stars")
+    with pytest.raises(InputError, match="not a preset"):
+        zoo.push(tmp_path, "hf://someone/stars")
+    folder = zoo.save_preset(model, tmp_path / "mine")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="needs huggingface_hub: pip install"):
+        zoo.push(folder, "hf://someone/stars")
+    with pytest.raises(InputError, match="needs huggingface_hub: pip install"):
+        zoo.load("hf://someone/stars")
