@@ -4,7 +4,8 @@ Every row is a dense SymAE (p = q = 8) trained on the same number of steps of 16
 x 8 instances and judged on 1000 new stars of 16 exposures: the median over seeds of the
 reconstruction error and of the redatuming error, mean squared errors over the variance
 of the truth. The rows "longer" train three times as long on twice the stars in groups
-of 12; their errors over the number of exposures T are drawn beside the limit's.
+of 12. Of rows with `over_t`, errors over the number of exposures T are drawn beside the
+limit's and the law of 1 / T, with their slopes.
 
     python benchmarks/exposures.py --seeds 3 --out results.json --figure curve.png
 """
@@ -30,7 +31,7 @@ from symae_keras.evaluation import (
     redatuming_error,
 )
 from symae_keras.models import SymAE
-from symae_keras.plotting import plot_error_over_instances
+from symae_keras.plotting import plot_one_over_t
 from symae_keras.training import Training, normalization, train
 
 TEST_SEED = 1
@@ -49,6 +50,7 @@ class Row:
     steps: int = 4000
     instances: int = 8
     callback: Callable[[int], keras.callbacks.Callback] | None = None
+    over_t: bool = False
 
 
 def _linear(first: float, last: float, steps: int) -> Any:
@@ -59,16 +61,21 @@ ROWS = (
     Row("identifiable, original", False, {"conditional_nuisance": False}),
     Row("identifiable, conditional", False),
     Row("entangled, original", arguments={"conditional_nuisance": False}),
-    Row("entangled, conditional"),
+    Row("entangled, conditional", over_t=True),
     Row("entangled, no noise", arguments={"noise_strength": 0.0}),
     Row("entangled, Bernoulli 0.5", arguments={"nuisance_noise": "bernoulli"}),
-    Row("entangled, variational", arguments={"nuisance_noise": "variational"}),
+    Row(
+        "entangled, variational",
+        arguments={"nuisance_noise": "variational"},
+        over_t=True,
+    ),
     Row(
         "entangled, longer variational",
         arguments={"nuisance_noise": "variational"},
         states=4000,
         steps=12000,
         instances=12,
+        over_t=True,
     ),
     Row(
         "entangled, longer",
@@ -76,6 +83,7 @@ ROWS = (
         steps=12000,
         instances=12,
         callback=lambda steps: NoiseSchedule(_linear(0.5, 0.2, steps)),
+        over_t=True,
     ),
 )
 
@@ -130,7 +138,7 @@ def main() -> None:
             seconds.append(time.perf_counter() - start)
             errors.append(redatuming_error(model, test))
             print(f"{row.name}, seed {seed}: {errors[-1]!r}", flush=True)
-            if row.entangled and "conditional" in row.name or "longer" in row.name:
+            if row.over_t:
                 curves.setdefault(row.name, []).append(
                     [redatuming_error(model, test_groups(True, t)) for t in N_INSTANCES]
                 )
@@ -152,15 +160,15 @@ def main() -> None:
     )
 
     print_table(table, list(table[0]))
-    for name, values in curves.items():
-        medians = np.median(values, axis=0)
-        print(f"{name}: error at T = {N_INSTANCES}: {np.round(medians, 4)}")
-    print(f"limit at T = {N_INSTANCES}: {np.round(limit, 4)}")
+    medians = {name: np.median(values, axis=0) for name, values in curves.items()}
+    for name, each in {**medians, "limit": np.array(limit)}.items():
+        slope = np.polyfit(np.log(N_INSTANCES), np.log(each), 1)[0]
+        print(f"{name} at T = {N_INSTANCES}: {np.round(each, 4)}, slope {slope:.2f}")
     if options.out:
         over_t = {"T": N_INSTANCES, "limit": limit, "models": curves}
         write_json(options.out, {"table": table, "over_t": over_t})
     if options.figure and curves:
-        figure = plot_error_over_instances(
+        figure = plot_one_over_t(
             N_INSTANCES, {k: np.transpose(v) for k, v in curves.items()}, limit
         )
         figure.savefig(options.figure, dpi=150)

@@ -13,7 +13,13 @@ from symae_keras.evaluation.compression import (
 )
 from symae_keras.evaluation.contenders import CONTENDERS, Sizes
 from symae_keras.evaluation.denoising import snr_gain
-from symae_keras.evaluation.disentanglement import Disentanglement, disentanglement
+from symae_keras.evaluation.disentanglement import (
+    Disentanglement,
+    DisentanglementSpread,
+    disentanglement,
+    disentanglement_spread,
+)
+from symae_keras.evaluation.downstream import Downstream, downstream, virtual_under
 from symae_keras.evaluation.error_over_instances import (
     ErrorOverInstances,
     error_over_instances,
@@ -52,6 +58,8 @@ __all__ = [
     "Comparison",
     "Detection",
     "Disentanglement",
+    "DisentanglementSpread",
+    "Downstream",
     "ErrorOverInstances",
     "InformativeLatents",
     "Leakage",
@@ -69,6 +77,8 @@ __all__ = [
     "detection",
     "dice",
     "disentanglement",
+    "disentanglement_spread",
+    "downstream",
     "energy_distance",
     "error_over_instances",
     "exposures_limit",
@@ -88,4 +98,5 @@ __all__ = [
     "rotations",
     "shifts",
     "snr_gain",
+    "virtual_under",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,8 @@ class ErrorOverInstances:
         n_instances: Instances a group.
         errors: Redatuming error with so many.
         slope: Of the logarithm of the error over that of the number, by least squares:
-            -1 for a law of 1 / T, 0 where more instances do not help.
+            -1 for a law of 1 / T, 0 where more instances do not help, NaN where an
+            error is 0.
     """
 
     n_instances: tuple[int, ...]
@@ -78,5 +80,7 @@ def error_over_instances(
         if groups.mask is not None:
             cut = dataclasses.replace(cut, mask=first[:, :width])
         errors.append(float(redatuming_error(model, cut)))
-    slope = np.polyfit(np.log(counts), np.log(errors), 1)[0]
+    slope = math.nan
+    if min(errors) > 0.0:
+        slope = np.polyfit(np.log(counts), np.log(errors), 1)[0]
     return ErrorOverInstances(tuple(counts), tuple(errors), float(slope))

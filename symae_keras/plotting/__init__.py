@@ -13,6 +13,7 @@ from symae_keras.plotting.instances import plot_error_over_instances
 from symae_keras.plotting.latent_traversal import plot_latent_traversal
 from symae_keras.plotting.model_reconstruction import plot_model_reconstruction
 from symae_keras.plotting.model_redatuming import plot_model_redatuming
+from symae_keras.plotting.one_over_t import plot_one_over_t
 from symae_keras.plotting.reconstruction import plot_reconstruction
 from symae_keras.plotting.redatuming import plot_redatuming
 from symae_keras.plotting.redatuming_grid import plot_redatuming_grid
@@ -29,6 +30,7 @@ __all__ = [
     "plot_latent_traversal",
     "plot_model_reconstruction",
     "plot_model_redatuming",
+    "plot_one_over_t",
     "plot_reconstruction",
     "plot_redatuming",
     "plot_redatuming_grid",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from symae_keras.errors import InputError
-from symae_keras.evaluation import disentanglement
+from symae_keras.evaluation import disentanglement, disentanglement_spread
 
 SCORES = ["mig", "sap", "disentanglement", "completeness", "informativeness"]
 
@@ -73,6 +73,42 @@ def test_classes(rng) -> None:
 def test_a_dead_number_changes_little(factors) -> None:
     scores = _scores(np.c_[factors, np.zeros(600)], factors)
     assert min(scores.values()) > 0.9
+
+
+def test_spread_over_five_seeds(factors, rng) -> None:
+    """The measure itself leaves little open, of a perfect and of a random code."""
+    few = factors[:220, :2]
+    named = {"temperature": few[:, 0], "velocity": few[:, 1]}
+    perfect = disentanglement_spread(few, named)
+    random = disentanglement_spread(rng.random(few.shape), named, n_seeds=3)
+    assert perfect.scores[3] == disentanglement(few, named, seed=3)
+    for found, n_seeds in ((perfect, 5), (random, 3)):
+        table = np.array([dataclasses.astuple(each) for each in found.scores])
+        assert table.shape == (n_seeds, 5)
+        mean, spread = map(dataclasses.astuple, (found.mean, found.spread))
+        np.testing.assert_allclose(mean, table.mean(axis=0))
+        np.testing.assert_allclose(spread, table.std(axis=0, ddof=1))
+        assert max(spread) < 0.2 and found.spread.informativeness > 0.0
+    assert min(dataclasses.astuple(perfect.mean)) > 0.85
+    assert max(dataclasses.astuple(random.mean)) < 0.15
+
+
+def test_spread_over_trained_models(factors) -> None:
+    """A model that finds the factors and one that finds them rotated."""
+    few = factors[:300, :2]
+    turned = (few - 0.5) @ (np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2.0))
+    found = disentanglement_spread([few, turned], {"a": few[:, 0], "b": few[:, 1]})
+    assert len(found.scores) == 2
+    assert found.scores[1] == disentanglement(
+        turned, {"a": few[:, 0], "b": few[:, 1]}, seed=1
+    )
+    assert found.spread.mig > 0.3 > found.spread.informativeness
+
+
+def test_one_score_has_no_spread(factors) -> None:
+    for codes, n_seeds in ((factors, 1), ([factors], 5)):
+        with pytest.raises(InputError, match="two scores or more.*received 1"):
+            disentanglement_spread(codes, {"a": factors[:, 0]}, n_seeds=n_seeds)
 
 
 @pytest.mark.parametrize("shape", [(600,), (100, 3), (600, 1)])

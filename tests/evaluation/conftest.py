@@ -1,0 +1,75 @@
+"""Codes whose answer to every measure is known: perfect, leaking and random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from symae_keras.data import GroupedData
+
+N_GROUPS, N_INSTANCES = 300, 4
+
+
+class KnownModel:
+    """Codes of instances whose first two pixels are the state, the others the nuisance.
+
+    - `"perfect"`: each code holds what it should and nothing else.
+    - `"leaking"`: each holds all there is, and the decoder reads the nuisance code
+      alone, so that reconstructions are as good as the perfect ones.
+    - `"random"`: codes that know nothing.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.rng = np.random.default_rng(7)
+
+    def encode(self, x, mask=None):
+        if self.kind == "random":
+            coherent = self.rng.normal(size=(len(x), 2))
+            return coherent, self.rng.normal(size=(*x.shape[:2], 2))
+        weight = np.ones(x.shape[:2]) if mask is None else mask.astype(float)
+        mean = (x * weight[..., None]).sum(axis=1) / weight.sum(axis=1)[:, None]
+        if self.kind == "leaking":
+            return mean, x
+        return mean[:, :2], x[..., 2:]
+
+    def decode(self, coherent, nuisance):
+        if self.kind == "leaking":
+            return nuisance
+        instances = nuisance.shape[1]
+        return np.concatenate([coherent[:, None].repeat(instances, 1), nuisance], -1)
+
+    def redatum(
+        self, coherent_from, nuisance_from, coherent_mask=None, nuisance_mask=None
+    ):
+        coherent, _ = self.encode(coherent_from, coherent_mask)
+        return self.decode(coherent, self.encode(nuisance_from, nuisance_mask)[1])
+
+    def reconstruct(self, x, mask=None):
+        return self.decode(*self.encode(x, mask))
+
+
+@pytest.fixture(scope="session")
+def known_model() -> Callable[[str], KnownModel]:
+    """A function of the kind that makes a model."""
+    return KnownModel
+
+
+@pytest.fixture(scope="session")
+def known_groups() -> GroupedData:
+    """Instances of four pixels of unit variance."""
+    rng = np.random.default_rng(0)
+    state = {name: rng.normal(size=N_GROUPS) for name in ("level", "tilt")}
+    shape = N_GROUPS, N_INSTANCES
+    nuisance = {name: rng.normal(size=shape) for name in ("gain", "offset")}
+
+    def render(state, nuisance):
+        columns = [*state.values(), *nuisance.values()]
+        return np.stack(columns, axis=-1).astype("float32")
+
+    each = {name: np.repeat(v[:, None], N_INSTANCES, 1) for name, v in state.items()}
+    return GroupedData(
+        render(each, nuisance), state=state, nuisance=nuisance, render=render
+    )

@@ -1,0 +1,140 @@
+"""Every measure of codes on a perfect, a leaking and a random one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from symae_keras.evaluation import (
+    coherent_agreement,
+    disentanglement,
+    downstream,
+    energy_distance,
+    error_over_instances,
+    leakage,
+    mutual_information,
+    nuisance_dependence,
+    reconstruction_error,
+    redatuming_error,
+    shifts,
+)
+
+pytest.importorskip("sklearn", reason="probes need scikit-learn")
+
+KINDS = ("perfect", "leaking", "random")
+
+
+def _state_of_nuisance_code(measure: Callable[[Any, Any], float]) -> Any:
+    """A measure of codes and labels, applied to one nuisance code of each group."""
+
+    def of_model(model: Any, groups: Any) -> float:
+        return measure(model.encode(groups.x)[1][:, 0], groups.state)
+
+    return of_model
+
+
+def _energy_of_the_first_groups(model: Any, groups: Any) -> float:
+    nuisance = model.encode(groups.x)[1]
+    every = nuisance[:60].reshape(-1, nuisance.shape[-1])
+    return float(np.mean([energy_distance(own, every) ** 2 for own in nuisance[:30]]))
+
+
+# Instances of four pixels of unit variance, two of them the state: the leaking code
+# shows the wrong state in two pixels of four, with twice their variance, and the random
+# one makes up all of them.
+MEASURES = {
+    "reconstruction_error": (reconstruction_error, 0.0, 0.0, 2.0),
+    "redatuming_error": (redatuming_error, 0.0, 1.0, 2.0),
+    # Half of the variance of what leaks into the coherent code is due to the group.
+    "coherent_agreement": (coherent_agreement, 1.0, 0.5, 0.0),
+    # Of 4 numbers, 2 are shared: mean distances of 2 and of 4 normal numbers.
+    "nuisance_dependence": (
+        nuisance_dependence,
+        0.0,
+        1.0 - math.sqrt(math.pi / 2) / (3 * math.sqrt(2 * math.pi) / 4),
+        0.0,
+    ),
+    "informativeness": (
+        _state_of_nuisance_code(
+            lambda codes, state: max(0.0, disentanglement(codes, state).informativeness)
+        ),
+        0.0,
+        1.0,
+        0.0,
+    ),
+    "downstream": (
+        lambda *given: min(downstream(*given).virtual.values()),
+        1.0,
+        0.0,
+        0.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", MEASURES)
+def test_measure(name, kind, known_model, known_groups) -> None:
+    measure, *expected = MEASURES[name]
+    answer = expected[KINDS.index(kind)]
+    found = measure(known_model(kind), known_groups)
+    # Probes of 210 rows make what they can of noise.
+    noise = 0.2 if answer == 0.0 and kind != "perfect" else 0.12
+    assert found == pytest.approx(answer, abs=noise)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("perfect", (0.0, 0.0, 1.0)), ("leaking", (1.0,) * 3), ("random", (0.0,) * 3)],
+)
+def test_leakage(kind, expected, known_model, known_groups) -> None:
+    found = leakage(known_model(kind), known_groups)
+    scores = (
+        found.state_from_nuisance,
+        found.nuisance_from_coherent,
+        found.state_from_coherent,
+    )
+    for each, answer in zip(scores, expected, strict=True):
+        # Below 0 where a probe is worse than the mean, as with noise.
+        worst, best = max(0.0, min(each.values())), max(0.0, max(each.values()))
+        assert (worst, best) == pytest.approx((answer, answer), abs=0.12)
+
+
+def test_a_gauge_forgives_no_leak(known_model, known_groups) -> None:
+    errors = [redatuming_error(known_model(k), known_groups, shifts(1)) for k in KINDS]
+    assert errors[0] == 0.0
+    assert 0.5 < errors[1] <= 1.0 and 1.0 < errors[2] <= 2.2
+
+
+@pytest.mark.parametrize("kind", ["leaking", "random"])
+def test_more_instances_help_neither(kind, known_model, known_groups) -> None:
+    found = error_over_instances(known_model(kind), known_groups)
+    assert found.slope == pytest.approx(0.0, abs=0.05)
+
+
+def test_the_perfect_code_has_no_slope(known_model, known_groups) -> None:
+    found = error_over_instances(known_model("perfect"), known_groups, [2, 4])
+    assert found.errors == (0.0, 0.0) and math.isnan(found.slope)
+
+
+def test_mutual_information_of_the_nuisance_code(known_model, known_groups) -> None:
+    def excess(kind: str) -> float:
+        code = known_model(kind).encode(known_groups.x)[1][:, 0]
+        found = mutual_information(code, known_groups.state, n_permutations=5)
+        gains = [found.nats[k] - found.chance[k] for k in found.nats]
+        return float(np.max(gains))
+
+    assert excess("perfect") < 0.15 and excess("random") < 0.15
+    assert excess("leaking") > 1.5
+
+
+def test_energy_of_a_groups_codes_against_all(known_model, known_groups) -> None:
+    """Four instances are few: what chance gives is that of the perfect code."""
+    perfect, leaking, random = (
+        _energy_of_the_first_groups(known_model(kind), known_groups) for kind in KINDS
+    )
+    assert random == pytest.approx(perfect, rel=0.15)
+    assert leaking > 1.8 * perfect
