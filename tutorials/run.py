@@ -1,0 +1,375 @@
+"""Execute the tutorials, or write the notebooks that pair with them.
+
+Each tutorial is a script in jupytext's percent format, `NN_name.py`. Usage:
+
+    python tutorials/run.py                     execute all into docs/tutorials
+    python tutorials/run.py --quick --jobs 2    small sizes, two at a time
+    python tutorials/run.py --only 01 04        these alone
+    python tutorials/run.py --times docs/tutorials_times.json
+                                                and keep the seconds of the runs
+    python tutorials/run.py --solutions         execute the solutions of exercises, too;
+                                                nothing is written
+    python tutorials/run.py --pair              write NN_name.ipynb, without outputs,
+                                                and the list of the overview page
+    python tutorials/run.py --check             fail where --pair would change a file
+
+A tutorial runs in a fresh kernel and in an empty folder that is deleted afterwards.
+Exit codes: 0 done, 1 a tutorial failed or a pair is stale, 2 unusable arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+TUTORIALS = Path(__file__).resolve().parent
+DOCS = TUTORIALS.parent / "docs"
+LIST = DOCS / "tutorials_list.md"
+CELL_LIMIT = 900  # seconds; a cell that takes longer hangs
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+PYTHON = {"name": "python", "pygments_lexer": "ipython3"}
+# What TensorFlow says of itself when it starts, with times and process numbers.
+CHATTER = re.compile(r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:\d")
+FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
+
+
+def sources(only: Sequence[str] = ()) -> list[Path]:
+    """The tutorials in order, or those whose names begin with one of `only`."""
+    found = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
+    for start in only:
+        if not any(path.stem.startswith(start) for path in found):
+            names = ", ".join(path.stem for path in found) or "none"
+            _unusable(f"No tutorial begins with '{start}'. There are: {names}.")
+    return [p for p in found if not only or p.stem.startswith(tuple(only))]
+
+
+def notebook(source: Path) -> NotebookNode:
+    """The tutorial as a notebook without outputs, the same on every machine.
+
+    The id of a cell is the hash of its text, so that an edit changes one id. What
+    depends on the versions of Jupyter's tools is left out.
+    """
+    read = jupytext.read(source, fmt="py:percent")
+    seen: dict[str, int] = {}
+    cells = []
+    for cell in read.cells:
+        digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell["id"] = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+        cells.append(cell)
+    python = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    result: NotebookNode = nbformat.v4.new_notebook(
+        cells=cells,
+        metadata={
+            "jupytext": {"formats": "ipynb,py:percent"},
+            "kernelspec": python,
+            "language_info": dict(PYTHON),
+        },
+    )
+    result["nbformat_minor"] = 5
+    nbformat.validate(result)
+    return result
+
+
+def as_text(book: NotebookNode) -> str:
+    """The notebook as the text of its file."""
+    text: str = nbformat.writes(book, indent=1, sort_keys=True, ensure_ascii=False)
+    return text.rstrip("\n") + "\n"
+
+
+def title_of(source: Path) -> str:
+    """The title, "NN What it is", from the first cell."""
+    head = _head(source)
+    match = re.match(r"#\s+(.+)", head)
+    if match is None:
+        _unusable(f"{source.name}: the first cell has no title, '# NN Title'.")
+    return match[1].strip()
+
+
+def said(source: Path, what: str) -> str:
+    """The paragraph of the first cell that begins with **what**, without links."""
+    match = re.search(
+        rf"\*\*{what}[.:]?\*\*[.:]?\s*(.+?)(?=\n\s*\n|\n[-*\s]*\*\*|\Z)",
+        _head(source),
+        re.DOTALL,
+    )
+    if match is None:
+        _unusable(f"{source.name}: the first cell does not tell its **{what}**.")
+    text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", match[1])
+    return " ".join(text.split())
+
+
+def _unusable(sentence: str) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _head(source: Path) -> str:
+    cells = jupytext.read(source, fmt="py:percent").cells
+    markdown = (c.source for c in cells if c.cell_type == "markdown")
+    return next(markdown, "")
+
+
+def overview(paths: Sequence[Path]) -> str:
+    """The table of all tutorials, with the first sentence of each aim."""
+    rows = ["| | Aim | Prerequisites |", "|---|---|---|"]
+    for path in paths:
+        number, _, title = title_of(path).partition(" ")
+        link = f"[{number}&nbsp;{title}](tutorials/{path.stem}.ipynb)"
+        aim = re.split(r"(?<=[.:;])\s(?=[A-Z])", said(path, "Aim"), maxsplit=1)[0]
+        cells = (link, aim, said(path, "Prerequisites"))
+        rows.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def pairs() -> Iterator[tuple[Path, str]]:
+    """All files that are made from the tutorials, each with its right text."""
+    for source in sources():
+        yield source.with_suffix(".ipynb"), as_text(notebook(source))
+    yield LIST, overview(sources())
+
+
+def stale() -> list[Path]:
+    """The files that differ from what the tutorials say, and left-over notebooks."""
+    wanted = dict(pairs())
+    changed = [
+        path
+        for path, text in wanted.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    return changed + [p for p in TUTORIALS.glob("*.ipynb") if p not in wanted]
+
+
+def solutions(book: NotebookNode) -> list[str]:
+    """The Python code in the folded solutions of a notebook's exercises."""
+    folded = re.compile(r"<details>.*?</details>", re.DOTALL)
+    fenced = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    markdown = (c.source for c in book.cells if c.cell_type == "markdown")
+    return [
+        code
+        for source in markdown
+        for block in folded.findall(source)
+        for code in fenced.findall(block)
+    ]
+
+
+def execute(
+    source: Path, out: Path | None, quick: bool, threads: int
+) -> tuple[float, str]:
+    """Run one tutorial and write it, with outputs, to `out`.
+
+    With `None` the solutions of its exercises run after it, and nothing is written.
+
+    Returns:
+        The seconds that it took, kernel start included, and what went wrong: an
+        empty string where nothing did.
+    """
+    book = notebook(source)
+    if out is None:
+        book.cells += [nbformat.v4.new_code_cell(code) for code in solutions(book)]
+    start = time.perf_counter()
+    error = ""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        work = Path(scratch, "work")
+        work.mkdir()
+        client = NotebookClient(
+            book,
+            timeout=CELL_LIMIT,
+            kernel_name="python3",
+            record_timing=False,
+            resources={"metadata": {"path": str(work)}},
+        )
+        try:
+            environment = _environment(quick, threads, Path(scratch, "ipython"))
+            client.execute(env=environment, stderr=subprocess.DEVNULL)
+        except FAILURES as problem:
+            error = _told(source, book, problem)
+    seconds = time.perf_counter() - start
+    if not error and any(map(_is_hidden_figure, _outputs(book))):
+        error = (
+            f"{source.name}: a figure was not drawn. Put %matplotlib inline after the "
+            "imports, or the figure at the end of its cell."
+        )
+    if out is not None and not error:
+        out.mkdir(parents=True, exist_ok=True)
+        # What the kernel tells about itself differs from machine to machine.
+        book.metadata["language_info"] = dict(PYTHON)
+        _silence(book)
+        (out / f"{source.stem}.ipynb").write_text(as_text(book), encoding="utf-8")
+    return seconds, error
+
+
+def _outputs(book: NotebookNode) -> Iterator[NotebookNode]:
+    for cell in book.cells:
+        yield from cell.get("outputs", ())
+
+
+def _is_hidden_figure(output: NotebookNode) -> bool:
+    data = output.get("data", {})
+    return "<Figure size" in data.get("text/plain", "") and "image/png" not in data
+
+
+def _silence(book: NotebookNode) -> None:
+    """Take TensorFlow's chatter out of the outputs; warnings of Python stay."""
+    for cell in book.cells:
+        for output in cell.get("outputs", ()):
+            if output.get("name") == "stderr":
+                lines = output.text.splitlines(keepends=True)
+                output.text = "".join(x for x in lines if not CHATTER.match(x))
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("text") != ""]
+
+
+def _environment(quick: bool, threads: int, ipython: Path) -> dict[str, str]:
+    """The kernel's environment: no user's settings, a fair share of the cores."""
+    environment = {
+        **os.environ,
+        "IPYTHONDIR": str(ipython),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "PYTHONHASHSEED": "0",
+        "SYMAE_QUICK": "1" if quick else "0",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
+        environment.setdefault(name, str(threads))
+    return environment
+
+
+def _told(source: Path, book: NotebookNode, problem: Exception) -> str:
+    """The error of a tutorial: which cell, its text, and the traceback."""
+    failed = 0
+    for number, cell in enumerate(book.cells, start=1):
+        if cell.cell_type == "code" and cell.execution_count is not None:
+            failed = number
+        if any(o.output_type == "error" for o in cell.get("outputs", ())):
+            failed = number
+            break
+    where = f"{source.name}, cell {failed} of {len(book.cells)}"
+    lines = ANSI.sub("", str(problem)).strip().splitlines()
+    return "\n".join([f"{where}:", *(x for x in lines if not CHATTER.match(x))])
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run(
+    paths: Sequence[Path], out: Path | None, quick: bool, jobs: int
+) -> dict[str, float]:
+    """Execute tutorials, `jobs` at a time; seconds of those that passed.
+
+    Failures are printed as they come.
+    """
+    threads = max(1, cores() // jobs)
+    seconds: dict[str, float] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        running = {p: pool.submit(execute, p, out, quick, threads) for p in paths}
+        for path, future in running.items():
+            took, error = future.result()
+            if error:
+                print(f"FAILED {error}\n", file=sys.stderr, flush=True)
+            else:
+                seconds[path.stem] = took
+            print(
+                f"{path.stem:<44} {took:7.1f} s{'  FAILED' * bool(error)}", flush=True
+            )
+    return seconds
+
+
+def keep_times(file: Path, seconds: dict[str, float], quick: bool, jobs: int) -> None:
+    """Add the seconds of a run to `file`, and write a table of all beside it."""
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    mode = kept.setdefault("quick" if quick else "full", {"seconds": {}})
+    mode["cores"], mode["jobs"] = cores(), jobs
+    mode["seconds"].update({name: round(s, 1) for name, s in seconds.items()})
+    existing = {path.stem: path for path in sources()}
+    for each in kept.values():
+        each["seconds"] = {
+            name: each["seconds"][name] for name in existing if name in each["seconds"]
+        }
+    file.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    heads = [m for m in ("full", "quick") if m in kept]
+    rows = [
+        "| |" + "".join(f" {m}, s |" for m in heads),
+        "|---|" + "---:|" * len(heads),
+    ]
+    for name, path in existing.items():
+        cells = (f"{kept[m]['seconds'].get(name, '–')}" for m in heads)
+        rows.append(f"| {title_of(path)} | " + " | ".join(cells) + " |")
+    machine = "; ".join(
+        f"{m}: {kept[m]['cores']} cores, {kept[m]['jobs']} at a time" for m in heads
+    )
+    table = "\n".join(rows) + f"\n\nSeconds with the start of the kernel. {machine}.\n"
+    file.with_suffix(".md").write_text(table, encoding="utf-8")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NN")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="at a time")
+    parser.add_argument("--out", type=Path, default=DOCS / "tutorials", metavar="DIR")
+    parser.add_argument("--times", type=Path, metavar="FILE.json")
+    parser.add_argument("--solutions", action="store_true", help="run these, too")
+    parser.add_argument("--pair", action="store_true", help="write the pairs alone")
+    parser.add_argument("--check", action="store_true", help="fail on a stale pair")
+    given = parser.parse_args()
+    if given.jobs < 1:
+        parser.error(f"--jobs must be at least 1. Received: {given.jobs}.")
+    if given.times and given.times.suffix != ".json":
+        parser.error(f"--times must name a .json file. Received: {given.times}.")
+    return given
+
+
+def main() -> int:
+    """Do what the arguments ask."""
+    given = _arguments()
+    if given.pair:
+        wanted = dict(pairs())
+        for path in stale():
+            if path in wanted:
+                path.write_text(wanted[path], encoding="utf-8")
+            else:
+                path.unlink()
+            print(f"{'wrote' if path in wanted else 'removed'} {path.name}")
+        return 0
+    if given.check:
+        names = ", ".join(path.name for path in stale())
+        if names:
+            print(f"Stale: {names}. Run: python tutorials/run.py --pair")
+        return int(bool(names))
+    paths = sources(given.only)
+    out = None if given.solutions else given.out
+    seconds = run(paths, out, given.quick, given.jobs)
+    if given.times and not given.solutions:
+        keep_times(given.times, seconds, given.quick, given.jobs)
+    failed = [path.stem for path in paths if path.stem not in seconds]
+    print(f"{len(seconds)} passed, {sum(seconds.values()):.0f} s in all", end="")
+    print(f"; failed: {', '.join(failed)}" if failed else "")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
