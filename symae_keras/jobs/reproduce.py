@@ -183,6 +183,8 @@ def results_table(done: Sequence[Reproduced], skipped: Mapping[str, str]) -> str
         "minutes are of one run on the machine that made this table. All fields are "
         "generated.",
         "",
+        "<!-- --8<-- [start:table] -->",
+        "",
         "| preset | metric | obtained | reference | agrees | minutes | command |",
         "| --- | --- | ---: | ---: | --- | ---: | --- |",
     ]
@@ -197,6 +199,7 @@ def results_table(done: Sequence[Reproduced], skipped: Mapping[str, str]) -> str
                 f"| {minutes if first else ''} "
                 f"| {f'`{each.command}`' if first else ''} |"
             )
+    lines += ["", "<!-- --8<-- [end:table] -->"]
     if skipped:
         lines += ["", "Not trained:", ""]
         lines += [f"- {name}: {reason}" for name, reason in skipped.items()]
