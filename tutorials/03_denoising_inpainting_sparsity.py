@@ -45,7 +45,7 @@ keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
 N_STARS = 1000 if QUICK else 4000
-STEPS = 300 if QUICK else 2500  # training steps of a network for spectra
+STEPS = 250 if QUICK else 2500  # training steps of a network for spectra
 SPARSE_EPOCHS = 15 if QUICK else 100  # for the networks of digits, which are small
 
 # %% [markdown]

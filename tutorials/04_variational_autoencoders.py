@@ -46,7 +46,7 @@ plt.rcParams.update({"figure.dpi": 110, "figure.constrained_layout.use": True})
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-EPOCHS = 25 if QUICK else 100
+EPOCHS = 20 if QUICK else 100
 BETAS = (0.25, 2.0) if QUICK else (0.25, 0.5, 1.0, 2.0, 4.0)
 DRAWS = 20 if QUICK else 200  # for the mean over the posterior
 

@@ -45,6 +45,7 @@ from sklearn.linear_model import RidgeCV
 
 import symae_keras as sk
 
+# %matplotlib inline
 plt.style.use("tableau-colorblind10")
 keras.utils.set_random_seed(0)
 

@@ -44,6 +44,7 @@ from IPython.display import Markdown, display
 import symae_keras as sk
 from symae_keras.evaluation import CONTENDERS, Sizes, compare
 
+# %matplotlib inline
 plt.style.use("tableau-colorblind10")
 keras.utils.set_random_seed(0)
 

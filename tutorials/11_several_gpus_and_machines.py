@@ -65,6 +65,7 @@ half = tf.config.LogicalDeviceConfiguration()
 tf.config.set_logical_device_configuration(cpu, [half, half])
 
 # %%
+# %matplotlib inline
 plt.style.use("tableau-colorblind10")
 tf.get_logger().setLevel("ERROR")  # strategies tell of each thing that they send
 keras.utils.set_random_seed(0)
