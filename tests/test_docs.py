@@ -1,21 +1,267 @@
-"""The recipes of the documentation run as they stand."""
+"""What the documentation shows runs as it stands, and tells the truth of the code."""
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import re
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import keras
+import numpy as np
 import pytest
+import typer
 
-PAGE = Path(__file__).parents[1] / "docs" / "uses.md"
+import symae_keras
+from symae_keras import cli
+from symae_keras.data import datasets, simulate_exposures
+from symae_keras.presets import preset_names
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path
+    for path in (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+    if path.exists()
+}
+pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="docs are not in the sdist")
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="docs are not in the sdist")
-def test_recipes_run_one_after_the_other() -> None:
-    pytest.importorskip("constriction", reason="compression needs constriction")
+def blocks(page: Path, language: str = "python") -> list[str]:
+    return [text for kind, text in _FENCE.findall(page.read_text()) if kind == language]
+
+
+# === Python ===
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path, tf) -> None:
+    """Two epochs at most, untraced, and an empty folder to write to."""
+    fit_as_ever, compile_as_ever = keras.Model.fit, keras.Model.compile
+
+    def fit(self, *args, epochs=1, **kwargs):
+        kwargs["verbose"] = 0
+        return fit_as_ever(self, *args, epochs=min(epochs, 2), **kwargs)
+
+    def compile(self, *args, **kwargs):
+        # Tracing takes longer than the few steps.
+        return compile_as_ever(self, *args, **{"run_eagerly": True, **kwargs})
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    monkeypatch.setattr(keras.Model, "compile", compile)
+    monkeypatch.setattr(datasets, "simulate_exposures", _few_stars)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.chdir(tmp_path)
+
+
+def _few_stars(n_states: int, *args: Any, **kwargs: Any) -> Any:
+    return simulate_exposures(min(n_states, 110), *args, **kwargs)
+
+
+def _groups() -> dict[str, Any]:
+    return {"groups": simulate_exposures(n_states=70, n_instances=8)}
+
+
+def _file() -> dict[str, Any]:
+    symae_keras.data.save(**_groups(), path="spectra.npz")
+    return {}
+
+
+def _labelled() -> dict[str, Any]:
+    x, labels = symae_keras.data.simulate_labelled_shapes(24, size=(16, 16))
+    parts = {"x": x[:16], "labels": labels[:16]}
+    return {**parts, "new": x[16:], "new_labels": labels[16:]}
+
+
+def _instances() -> dict[str, Any]:
+    return {
+        "your_encoder": keras.layers.Dense(8),
+        "instances": np.ones((2, 5, 64), "float32"),
+        "mask": np.ones((2, 5), bool),
+    }
+
+
+#: What readers bring themselves.
+GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
+    "README.md": _instances,
+    "docs/results.md": lambda: {"sk": symae_keras},
+    "docs/scaling.md": _groups,
+    "docs/segmentation.md": _labelled,
+    "docs/stellar.md": _file,
+}
+#: Sizes that take long, and what the test takes in their place.
+SMALLER = {
+    "327_680": "2_048",
+    "n_states=1000, n_instances=16": "n_states=60, n_instances=8",
+    "n_states=200": "n_states=60",
+}
+#: Needs JAX and several devices; `tests/test_jax_parallel.py` runs the like.
+NOT_HERE = "keras.distribution.set_distribution"
+#: Packages that pages need beside the probes' scikit-learn.
+NEEDED = {"docs/uses.md": "constriction"}
+#: Pages with a test of their own; the last needs files and runtimes of `symae export`.
+APART = {"docs/start.md", "docs/serving.md"}
+
+
+# A reader who leaves out `shuffle=False` gets a warning; pages may.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
+@pytest.mark.parametrize(
+    "name", [name for name in PAGES if name not in APART and blocks(PAGES[name])]
+)
+def test_blocks_run_one_after_the_other(name, quick) -> None:
     pytest.importorskip("sklearn", reason="probes need scikit-learn")
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.S | re.M)
-    assert len(blocks) == 9
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), names)
+    pytest.importorskip(NEEDED.get(name, "sklearn"), reason=f"{name} needs it")
+    # Classes that are registered by their module's name, such as data sets.
+    names: dict[str, Any] = {"__name__": f"page_{PAGES[name].stem}"}
+    names |= GIVEN[name]() if name in GIVEN else {}
+    run = [block for block in blocks(PAGES[name]) if NOT_HERE not in block]
+    for block in run:
+        for size, smaller in SMALLER.items():
+            block = block.replace(size, smaller)
+        exec(compile(block, name, "exec"), names)
+
+
+def test_one_block_alone_is_left_out() -> None:
+    left = [name for name in PAGES for b in blocks(PAGES[name]) if NOT_HERE in b]
+    assert left == ["docs/scaling.md"]
+
+
+def test_start_leads_from_a_table_to_virtual_spectra(quick, capsys) -> None:
+    """Python and commands of the page in order, as a new user would."""
+    names: dict[str, Any] = {}
+    done = []
+    for kind, text in _FENCE.findall(PAGES["docs/start.md"].read_text()):
+        if kind == "python":
+            exec(compile(text, "start.md", "exec"), names)
+        for line in text.splitlines():
+            if kind == "bash" and line.startswith("symae "):
+                assert cli.main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
+                done.append(line.split()[1])
+    assert done == ["data", "train", "redatum"]
+    printed = capsys.readouterr().out
+    # What the page shows of it.
+    assert "400 groups of 8 instances of shape (256,), 3200 instances in all" in printed
+    assert "variance between groups 0.019, within groups 0.014 (of 0.032)" in printed
+    assert "held-out part, 80 groups with 640 instances:" in printed
+    figures = {path.name for path in Path("run/figures").iterdir()}
+    assert figures >= {"redatuming.png", "history.png"}
+    assert names["virtual"].shape == names["truth"].shape == (8, 256)
+
+
+# === Commands ===
+
+
+def commands(page: Path) -> Iterator[tuple[str, bool]]:
+    """Commands of a page, and whether they stand alone as a line of code."""
+    text = page.read_text()
+    fenced = "\n".join(b for kind, b in _FENCE.findall(text) if kind == "bash")
+    rest = _FENCE.sub("", text)
+    indented = "\n".join(re.findall(r"^    (.*)$", rest, re.M))
+    for line in f"{fenced}\n{indented}".replace("\\\n", " ").splitlines():
+        for part in line.split("&&"):
+            # What starts a command for several machines may stand before it.
+            found = re.match(r"\s*(?:srun )?(symae|python) (.*)", part)
+            if found:
+                yield f"{found[1]} {found[2]}", True
+    for span in re.findall(r"`((?:symae\s|python\sbenchmarks/)[^`]*)`", rest):
+        yield " ".join(span.split()), False
+
+
+COMMANDS = [
+    pytest.param(line, whole, id=f"{name}: {line}")
+    for name, page in PAGES.items()
+    for line, whole in commands(page)
+]
+
+
+def test_commands_are_found() -> None:
+    lines = [param.values[0] for param in COMMANDS]
+    assert "symae demo" in lines
+    assert len([line for line in lines if line.startswith("symae ")]) > 30
+
+
+@pytest.mark.parametrize(("line", "whole"), COMMANDS)
+def test_command_line_takes_it(line, whole) -> None:
+    words = shlex.split(line, comments=True)
+    if words[0] == "python":
+        if words[1].startswith(("benchmarks/", "tutorials/")):
+            source = (ROOT / words[1]).read_text()
+            # Options are spelt out, or named in a table without their dashes.
+            for name in (word[2:] for word in words[2:] if word.startswith("--")):
+                assert re.search(rf'"(--)?{name}"', source), name
+        return
+    command: Any = typer.main.get_command(cli.app)
+    words = words[1:]
+    while words and hasattr(command, "commands") and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    if command.name == "train" and words and not words[0].startswith("-"):
+        assert words[0] in preset_names() or words[0].endswith(".py"), words[0]
+    options = {name for each in command.params for name in each.opts} | {"--help"}
+    given = {word for word in words if word.startswith("--")}
+    assert given <= options, given - options
+    # A group of commands alone, or a command that is only mentioned.
+    if whole and "--help" not in given and not hasattr(command, "commands"):
+        command.make_context(command.name, words)
+
+
+# === Docstrings ===
+
+MODULES = (
+    *("callbacks", "classical", "data", "distribute", "evaluation"),
+    *("losses", "plotting", "training"),
+)
+
+
+_CLAIM = re.compile(r"`([^`]+)` \(default\)|Defaults\s+to\s+(.+?)[.;](?:\s|$)")
+
+
+def _public() -> Iterator[Any]:
+    """Public classes and functions; layers and models have a test of their own."""
+    for module in MODULES:
+        names = vars(importlib.import_module(f"symae_keras.{module}"))
+        for name in names.get("__all__", sorted(names)):
+            thing = names[name]
+            ours = getattr(thing, "__module__", "").startswith("symae_keras")
+            if callable(thing) and ours and not name.startswith("_"):
+                yield pytest.param(thing, id=f"{module}.{name}")
+
+
+def _claims(thing: Any) -> dict[str, Any]:
+    """Defaults that a docstring states as values, by argument."""
+    doc = inspect.getdoc(thing) or ""
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, re.MULTILINE | re.DOTALL)
+    if section is None:
+        return {}
+    entries = re.split(r"^    (\w+): ", section[1], flags=re.MULTILINE)
+    found = {}
+    for name, text in zip(entries[1::2], entries[2::2], strict=True):
+        claim = _CLAIM.search(text)
+        if claim is None:
+            continue
+        try:
+            found[name] = ast.literal_eval((claim[1] or claim[2]).strip("`"))
+        except (SyntaxError, ValueError):
+            continue  # told in words
+    return found
+
+
+@pytest.mark.parametrize("thing", list(_public()))
+def test_defaults_that_are_told_are_the_defaults(thing) -> None:
+    claims = _claims(thing)
+    # An exception has no signature, and claims nothing.
+    parameters = inspect.signature(thing).parameters if claims else {}
+    for name, value in claims.items():
+        assert parameters[name].default == value, name
+
+
+def test_claims_are_read() -> None:
+    """Else the test above could pass on nothing."""
+    claims = _claims(symae_keras.evaluation.leakage)
+    assert claims == {"train": 0.7}
+    assert sum(bool(_claims(param.values[0])) for param in _public()) > 20

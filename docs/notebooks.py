@@ -1,0 +1,76 @@
+"""The tutorials on the site: in the navigation, with their outputs, without scripts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files
+
+log = logging.getLogger("mkdocs.hooks.notebooks")
+
+TUTORIALS = Path(__file__).resolve().parent.parent / "tutorials"
+_SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
+_LINK = re.compile(r'href="((?!\w+:)[^"#]*?)\.(ipynb|md)(#[^"]*)?"')
+_NOTE = (
+    '<div class="admonition note"><p class="admonition-title">Without outputs</p>'
+    "<p>This copy was not executed. <code>python tutorials/run.py</code> does so.</p>"
+    "</div>"
+)
+
+
+def on_config(config: Any) -> Any:
+    """Put all tutorials behind the overview, in order."""
+    for entry in config.nav:
+        if "Tutorials" in entry:
+            entry["Tutorials"] += [f"tutorials/{pair.name}" for pair in _pairs()]
+    return config
+
+
+@event_priority(100)  # before the plugin that takes the notebooks for pages
+def on_files(files: Files, config: Any) -> Files:
+    """Show a tutorial without outputs where it was not executed since it changed."""
+    for pair in _pairs():
+        uri = f"tutorials/{pair.name}"
+        executed = files.get_file_from_path(uri)
+        if executed is not None and executed.abs_src_path is not None:
+            if _cells(Path(executed.abs_src_path)) == _cells(pair):
+                continue
+            files.remove(executed)
+        log.info(f"{uri} is shown without outputs")
+        where = str(TUTORIALS.parent), config.site_dir, config.use_directory_urls
+        files.append(File(uri, *where))
+    return files
+
+
+def on_page_content(content: str, page: Any, files: Files, **kwargs: Any) -> str:
+    """Make a notebook a page among others: no scripts from elsewhere, right links."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return content
+    if Path(page.file.abs_src_path).parent == TUTORIALS:
+        content = _NOTE + content
+
+    def link(found: re.Match[str]) -> str:
+        # Notebooks link to each other, and to pages as seen from their own folder.
+        path = found[1].removeprefix("../docs/")
+        uri = f"tutorials/{path}.ipynb" if found[2] == "ipynb" else f"{path}.md"
+        target = files.get_file_from_path(uri)
+        if target is None:
+            log.warning(f"{page.file.src_uri} links to '{uri}', which is not there")
+            return found[0]
+        return f'href="{target.url_relative_to(page.file)}{found[3] or ""}"'
+
+    return _LINK.sub(link, _SCRIPT.sub("", content))
+
+
+def _pairs() -> list[Path]:
+    return sorted(TUTORIALS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def _cells(notebook: Path) -> list[str]:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells]
