@@ -18,6 +18,7 @@ _MODULES = (
     "callbacks",
     "classical",
     "data",
+    "distribute",
     "evaluation",
     "export",
     "layers",

@@ -310,7 +310,7 @@ ax.axhline(error(x_test, truth), color="black", lw=1.0, label="noise of the inpu
 ax.set(xscale="log", yscale="log", xlabel="numbers in the code", ylabel="error")
 ax.set_xticks(sizes, sizes)
 ax.minorticks_off()
-ax.legend(frameon=False, loc="lower left")
+ax.legend(frameon=False, fontsize=9, loc="center right")
 ax.spines[["top", "right"]].set_visible(False)
 fig
 

@@ -240,8 +240,9 @@ points = {
 }
 ordered = np.array(list(points.values()))
 left.plot(ordered[:, 1], ordered[:, 0], "o-")
-for beta, (lost, price) in points.items():
-    left.annotate(f"β = {beta:g}", (price, lost), (5, 5), textcoords="offset points")
+for n, (beta, (lost, price)) in enumerate(points.items()):
+    above = (5, 5) if n % 2 == 0 else (-8, -14)  # in turn, so that none meet
+    left.annotate(f"β = {beta:g}", (price, lost), above, textcoords="offset points")
 left.set(xlabel="price of the code (nats)", ylabel="reconstruction (nats)")
 left.margins(x=0.25, y=0.12)
 for beta, marker in zip((BETAS[0], BETAS[-1]), "os", strict=True):

@@ -523,7 +523,7 @@ sk.data.save(both, FOLDER / "pairs.csv")
 # ```
 #
 # Trained on complete pairs alone it has never met a group of one, and its coherent code
-# of one spectrum is not that of two: the errors are far larger.
+# of one spectrum is not that of two: the errors are larger.
 #
 # </details>
 #
