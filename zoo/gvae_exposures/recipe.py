@@ -1,8 +1,8 @@
 """A group variational autoencoder, on simulated spectra of stars.
 
 Command: symae train gvae_exposures
-Cost:    about ? minutes on 2 CPU cores
-Expect:  TODO
+Cost:    1 minute or less on 2 CPU cores
+Expect:  reconstruction_error 0.0051 to 0.0077, redatuming_error 0.69 to 1.1
 Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
          exposures a star, 1 % noise
 Use:     a baseline of grouped models; the posterior of a group is the average of those

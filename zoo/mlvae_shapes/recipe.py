@@ -1,8 +1,8 @@
 """A multi-level variational autoencoder, on simulated images of shapes.
 
 Command: symae train mlvae_shapes
-Cost:    about ? minutes on 2 CPU cores
-Expect:  TODO
+Cost:    6 minutes or less on 2 CPU cores
+Expect:  reconstruction_error 0.12 to 0.19, redatuming_error 0.23 to 0.35
 Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
          shape
 Use:     a baseline of grouped models; the posterior of a group is the product of those

@@ -1,8 +1,8 @@
 """A sparse autoencoder, 16 numbers of 128 active, on simulated images of shapes.
 
 Command: symae train sparse_shapes
-Cost:    about ? minutes on 2 CPU cores
-Expect:  TODO
+Cost:    7 minutes or less on 2 CPU cores
+Expect:  reconstruction_error 0.04 to 0.061
 Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
          shape
 Use:     a baseline of overcomplete codes

@@ -1,8 +1,8 @@
 """SymAE with the conditional nuisance encoder on the entangled exposures benchmark.
 
 Command: symae train symae_exposures
-Cost:    about ? minutes on 2 CPU cores
-Expect:  TODO
+Cost:    5 minutes or less on 2 CPU cores
+Expect:  reconstruction_error 0.0058 to 0.0096, redatuming_error 0.024 to 0.04
 Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
          exposures a star, 1 % noise
 Use:     redatuming of such spectra; a start for one's own recipe

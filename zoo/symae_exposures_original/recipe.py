@@ -1,8 +1,8 @@
 """SymAE with the original nuisance encoder on the entangled exposures benchmark.
 
 Command: symae train symae_exposures_original
-Cost:    about ? minutes on 2 CPU cores
-Expect:  TODO
+Cost:    4 minutes or less on 2 CPU cores
+Expect:  reconstruction_error 0.0069 to 0.012, redatuming_error 0.6 to 0.98
 Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
          exposures a star, 1 % noise
 Use:     redatuming of such spectra; the measure of what conditioning the nuisance

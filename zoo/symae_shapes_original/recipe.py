@@ -1,8 +1,8 @@
 """SymAE with convolutions and the original nuisance encoder on images of shapes.
 
 Command: symae train symae_shapes_original
-Cost:    about ? minutes on 2 CPU cores
-Expect:  TODO
+Cost:    10 minutes or less on 2 CPU cores
+Expect:  reconstruction_error 0.11 to 0.18, redatuming_error 0.16 to 0.26
 Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
          shape
 Use:     redatuming of such images

@@ -1,8 +1,8 @@
 """A variational autoencoder, on simulated spectra of stars.
 
 Command: symae train vae_exposures
-Cost:    about ? minutes on 2 CPU cores
-Expect:  TODO
+Cost:    under a minute on 2 CPU cores
+Expect:  reconstruction_error 0.0048 to 0.0074
 Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
          exposures a star, 1 % noise
 Use:     a baseline of codes with a prior; generation

