@@ -25,19 +25,12 @@ from symae_keras import zoo
 from symae_keras.cards import Measured, write_card
 from symae_keras.jobs.evaluate import both_parts
 from symae_keras.jobs.measure import measure_run
-from symae_keras.jobs.reproduce import metrics_of, run_preset
+from symae_keras.jobs.reproduce import metrics_of, run_preset, seconds_of
 from symae_keras.presets import about, load_recipe, preset_folder, preset_names
 from symae_keras.runs import Run, load_run
 
 #: Limits of what is shipped, in bytes.
 MOST_EACH, MOST_TOGETHER = 3_000_000, 25_000_000
-#: What metrics.json holds beside what is compared.
-NOT_COMPARED = ("seconds",)
-
-
-def compared(metrics: dict[str, float]) -> dict[str, float]:
-    """Metrics that a reproduction is judged by."""
-    return {k: v for k, v in metrics.items() if k not in NOT_COMPARED}
 
 
 def ship(name: str, seeds: int, out: Path, data_file: Path | None) -> None:
@@ -54,10 +47,10 @@ def ship(name: str, seeds: int, out: Path, data_file: Path | None) -> None:
         for each in zoo.SAVED[:3]:
             shutil.copyfile(saved / each, target / each)
     measured = Measured(
-        reference={k: [each[k] for each in runs] for k in compared(runs[0])},
-        quick=compared(quick),
+        reference={k: [each[k] for each in runs] for k in runs[0]},
+        quick=quick,
         shipped=shipped,
-        seconds=median(each["seconds"] for each in runs),
+        seconds=median(seconds_of(folder) for folder in folders),
         parameters=sum(math.prod(v.shape) for v in run.model.trainable_variables),
         epochs=run.config["epochs"],
         environment=json.loads((folders[0] / "environment.json").read_text()),

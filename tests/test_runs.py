@@ -31,7 +31,9 @@ CONTENTS = ("a*.txt", CHECKPOINT)
 def test_every_preset_is_a_recipe_with_a_docstring(name):
     recipe, docstring, found = load_recipe(name)
     assert isinstance(recipe, Recipe) and found == name
-    assert recipe.data is not None and recipe.epochs >= 1
+    # The tablets are measured data of others, which are not shipped.
+    assert (recipe.data is None) == name.startswith("symae_tablets")
+    assert recipe.epochs >= 1
     for word in (f"Command: symae train {name}", "Cost:", "Expect:"):
         assert word in docstring
 

@@ -154,7 +154,7 @@ def test_half_precision_is_small_and_near(model, x, tmp_path) -> None:
     assert (half / "model.weights.h5").stat().st_size < 0.6 * whole.stat().st_size
     again = zoo.load(half)
     assert again.dtype_policy == model.dtype_policy
-    np.testing.assert_allclose(again.reconstruct(x), model.reconstruct(x), atol=5e-3)
+    np.testing.assert_allclose(again.reconstruct(x), model.reconstruct(x), atol=2e-2)
 
 
 def test_what_float16_cannot_hold_stays(tmp_path) -> None:

@@ -79,9 +79,15 @@ def tolerance(metric: str, reference: float) -> float:
 
 
 def metrics_of(run: Path) -> dict[str, float]:
-    """The numbers in the metrics.json of a run: errors, scores and seconds."""
+    """The numbers in the metrics.json of a run: errors and scores."""
     content: dict[str, Any] = json.loads((run / "metrics.json").read_text())
     return {name: value for name, value in content.items() if isinstance(value, float)}
+
+
+def seconds_of(run: Path) -> float:
+    """Seconds that the training of a run took."""
+    environment = json.loads((run / "environment.json").read_text())
+    return float(environment["training_seconds"])
 
 
 def quick_epochs(recipe: Recipe) -> int:
@@ -150,8 +156,9 @@ def reproduce(
         obtained: dict[str, list[float]] = {}
         seconds = []
         for seed in range(1 if quick else seeds):
-            found = metrics_of(run_preset(name, seed, quick, out, file))
-            seconds.append(found["seconds"])
+            folder = run_preset(name, seed, quick, out, file)
+            found = metrics_of(folder)
+            seconds.append(seconds_of(folder))
             for metric in measured[name].reference:
                 if metric in found:
                     obtained.setdefault(metric, []).append(found[metric])

@@ -211,10 +211,11 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
         kept = [HistoryFile(history), Checkpoint(folder / _STATE), progress]
         start = time.perf_counter()
         _fit(plan, kept, strategy)
-        seconds = time.perf_counter() - start
+        # Of a run that was resumed, since then.
+        took = {"training_seconds": f"{time.perf_counter() - start:.1f}"}
+    write_json(folder / "environment.json", environment() | took)
     plan.model.save(folder / "model.keras")
     metrics = measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
-    metrics["seconds"] = seconds  # of a run that was resumed, since then
     write_json(folder / "metrics.json", metrics)
     write_figures(folder / "figures", plan.model, plan.held_out, history)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)

@@ -2,8 +2,8 @@
 
 Command: symae train symae_tablets_original --data tablets_nir.npz
 Cost:    2 minutes or less on 2 CPU cores
-Expect:  reconstruction_error 0.0048 to 0.0074, transfer_error 0.01 to 0.016,
-         baseline_free_error 0.018 to 0.029
+Expect:  reconstruction_error 0.0048 to 0.0097, transfer_error 0.01 to 0.023,
+         baseline_free_error 0.018 to 0.033
 Data:    NIR spectra of 642 pharmaceutical tablets on two instruments, the shootout
          set of 2002, not shipped: `tablets_nir.npz` with `x` (642, 2, 597)
 Use:     transfer of such spectra from the second instrument to the first
