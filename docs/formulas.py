@@ -40,10 +40,9 @@ def on_page_content(content: str, page: Any, **kwargs: Any) -> str:
         except Exception as problem:
             log.warning(f"{page.file.src_uri}: cannot read ${tex}$: {problem!r}")
             return f"<code>{html.escape(tex)}</code>"
-        if unknown := re.search(r">\\\w+<", result):
-            log.warning(
-                f"{page.file.src_uri}: {unknown[0][1:-1]} in ${tex}$ is unknown"
-            )
+        # An ampersand is left of tables that are unknown, such as `aligned`.
+        if unknown := re.search(r">(\\\w+|&)<", result):
+            log.warning(f"{page.file.src_uri}: {unknown[1]} in ${tex}$ is unknown")
         return _FUNCTION.sub(r'\1<mspace width="0.17em" />', result)
 
     if page.file.src_uri.endswith(".ipynb"):

@@ -110,11 +110,12 @@ display(
 # code:
 #
 # $$
-# \begin{aligned} \text{coherent code} \quad & C = g\big(\operatorname{mean}_t
-# f(x[t])\big) && \text{one for the group} \\ \text{nuisance code} \quad & N[t] =
-# h\big(x[t], C\big) && \text{one for each instance} \\ \text{reconstruction} \quad &
-# \hat x[t] = D\big(C, \tilde N[t]\big) && \text{in training } \tilde N = N \odot (1 +
-# \sigma\varepsilon) \end{aligned}
+# \begin{array}{lll}
+# \text{coherent code} & C = g(\operatorname{mean}_t f(x[t])) & \text{one for the
+# group} \\ \text{nuisance code} & N[t] = h(x[t], C) & \text{one for each instance} \\
+# \text{reconstruction} & \hat x[t] = D(C, \tilde N[t]) & \text{in training } \tilde N
+# = N \odot (1 + \sigma\varepsilon)
+# \end{array}
 # $$
 #
 # Two forces separate state from nuisance:
