@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,14 +23,19 @@ from symae_keras.models.registry import MODELS
 each_case = pytest.mark.parametrize("name", CASES)
 
 _FIRST = {case.model: name for name, case in reversed(CASES.items())}
-# The same, of which JAX, which compiles every operation, runs one for each model.
-each_case_and_few_on_jax = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.jax] * (name in _FIRST.values()))
-        for name in CASES
-    ],
-)
+#: One for each way in which models are built.
+_FEW = {_FIRST[model] for model in ("autoencoder", "vae", "symae", "mlvae", "unet")}
+
+
+def _some_on_jax(names: Iterable[str]) -> pytest.MarkDecorator:
+    """Each case, and on JAX, which compiles every operation, these alone.
+
+    What all models compute there is compared in `test_jax_agrees`.
+    """
+    marks = {name: [pytest.mark.jax] for name in names}
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=marks.get(name, [])) for name in CASES]
+    )
 
 
 def _numpy(tensor: Any) -> np.ndarray:
@@ -220,7 +226,7 @@ def test_config(name) -> None:
     assert json.dumps(keras.saving.serialize_keras_object(again)) == text
 
 
-@each_case_and_few_on_jax
+@_some_on_jax(_FIRST.values())
 def test_shapes(name) -> None:
     """Those told without data, of groups and instances unknown, are those of data."""
     case = CASES[name]
@@ -318,7 +324,7 @@ def test_a_seed_repeats_training(name) -> None:
         assert (train(seed=1) != first) == case.noisy
 
 
-@each_case_and_few_on_jax
+@_some_on_jax(_FEW)
 def test_fits_ten_instances(name) -> None:
     """Compiled by XLA, which Keras leaves off on CPU unless asked."""
     case = CASES[name]
@@ -413,7 +419,7 @@ def test_mixed_precision(name, half) -> None:
         assert keras.backend.standardize_dtype(loss.dtype) == "float32"
 
 
-@each_case_and_few_on_jax
+@_some_on_jax(_FEW)
 def test_bad_pixels_never_count(name) -> None:
     """Neither in codes nor in training, whatever they hold."""
     case = CASES[name]
