@@ -48,7 +48,7 @@ class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
     - `SPLITS`: names of the splits. Defaults to train and test.
 
     Example:
-    >>> class RepeatedStars(GroupedBuilder):
+    >>> class SeenTwice(GroupedBuilder):
     ...     '''Two stars to train on and one to test, seen two or three times.'''
     ...
     ...     INSTANCE_SHAPE = (64,)
@@ -62,8 +62,8 @@ class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
     ...             mask=[[True, True, False], [True, True, True]][:n],
     ...             state={"temperature": rng.uniform(4e3, 6e3, n)},
     ...         )
-    >>> RepeatedStars.name
-    'repeated_stars'
+    >>> SeenTwice.name
+    'seen_twice'
     """
 
     VERSION = tfds.core.Version("1.0.0")
