@@ -5,6 +5,8 @@ Nothing heavy is imported here, so that help and errors of usage come at once.
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import sys
 import traceback
@@ -22,6 +24,19 @@ from symae_keras.presets import one_line
 
 #: The exit code that typer makes of an interruption.
 _TYPER_INTERRUPTED: Final = 130
+
+#: Errors of the names that the user gave, not of the machine.
+_OF_NAMES: Final = (
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.EINVAL,
+    errno.EROFS,
+)
 
 app = typer.Typer(
     name="symae",
@@ -85,6 +100,10 @@ def main(args: Sequence[str] | None = None) -> int:
     # Taken out here, so that it can be added behind a command that failed.
     debug = "--debug" in args
     args = [each for each in args if each != "--debug"] or ["--help"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A group called "Šárka" must not end a run where the locale is ASCII.
+            stream.reconfigure(errors="backslashreplace")
     log, notes = logging.getLogger("symae_keras"), _Notes(logging.WARNING)
     log.addHandler(notes)
     try:
@@ -110,8 +129,16 @@ def _report(error: Exception) -> int:
     if hasattr(error, "format_message"):
         _say(f"{error.format_message().rstrip('.')}; see symae --help.")
         return 2
+    if isinstance(error, OSError) and error.filename is not None:
+        _say(f"{error.filename}: {error.strerror}; name another file or folder.")
+        return 2 if error.errno in _OF_NAMES else 1
     if isinstance(error, Interrupted):
         _say(str(error))
+    elif isinstance(error, MemoryError):
+        _say(
+            "there is not enough memory for these data; give fewer groups or pixels, "
+            "or write them into shards with symae data convert"
+        )
     else:
         _say(f"internal error: {one_line(error)}; see where with --debug")
     return 1

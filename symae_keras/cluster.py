@@ -62,6 +62,8 @@ def _cluster_of(text: str) -> Cluster | None:
         problem = ""
         if set(jobs) - set(_JOBS):
             problem = f"it has the jobs {', '.join(jobs)}"
+        elif wrong := [a for each in jobs.values() for a in each if not _is_address(a)]:
+            problem = f"{wrong[0]!r} is no host:port"
         elif not 0 <= task[1] < len(jobs.get(task[0], ())):
             problem = f"its cluster has no {task[0]} of index {task[1]}"
     if problem:
@@ -71,6 +73,11 @@ def _cluster_of(text: str) -> Cluster | None:
             f"{problem}."
         )
     return Cluster(jobs, *task)
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdecimal() and 0 < int(port) < 65536
 
 
 def _slurm_cluster(tasks: str) -> Cluster:

@@ -55,6 +55,16 @@ class EpochProgress(keras.callbacks.Callback):
         if self._console.is_terminal:
             self._bar.stop()
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Say how long the training is."""
+        epochs, steps = self.params["epochs"], self.params["steps"]
+        print(
+            f"{self.title}: {epochs:,} epochs of {steps:,} updates, "
+            f"{epochs * steps:,} updates in all",
+            file=sys.stderr,
+            flush=True,
+        )
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Show the bar, which starts where a resumed run does."""
         if not self._bar.tasks:

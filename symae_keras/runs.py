@@ -1,7 +1,7 @@
 """Run folders: what is in them, and how they are read back.
 
 A run folder holds model.keras, config.json, history.csv, metrics.json,
-environment.json and figures/*.png.
+environment.json, figures/*.png and, for data with an axis, axis.json.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import symae_keras
+from symae_keras.data.axis import AXIS_FILE, Axis
 from symae_keras.errors import InputError
 from symae_keras.folders import CHECKPOINT
 from symae_keras.presets import load_recipe, one_line, recipe_hash
@@ -25,6 +26,7 @@ from symae_keras.presets import load_recipe, one_line, recipe_hash
 #: All that a run ever writes, as patterns of names.
 RUN_CONTENTS: Final = (
     "model.keras",
+    AXIS_FILE,
     "config.json",
     "history.csv",
     "metrics*.json",
@@ -72,6 +74,7 @@ class Run:
     folder: Path
     config: dict[str, Any]
     model: Any
+    axis: Axis | None = None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -104,7 +107,8 @@ def load_run(path: str | PathLike[str]) -> Run:
         path: The folder, such as `symae train` makes.
 
     Returns:
-        Its `config`, a dict, and its `model`, not compiled.
+        Its `config`, a dict, its `model`, not compiled, and the `axis` of the data that
+        it was trained on, `None` where they had none.
 
     Raises:
         InputError: The folder is missing, is not a run folder, holds an unfinished
@@ -120,7 +124,7 @@ def load_run(path: str | PathLike[str]) -> Run:
             f"{folder} has no model.keras: the run was interrupted, so finish it with "
             "symae train --resume."
         )
-    return Run(folder, config, _load_model(file, config))
+    return Run(folder, config, _load_model(file, config), Axis.read(folder))
 
 
 def _load_model(file: Path, config: dict[str, Any]) -> Any:

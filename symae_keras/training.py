@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import keras
 
@@ -17,13 +18,20 @@ from symae_keras.kinds import swaps_codes
 from symae_keras.layers.standardization import Standardization, pixel_moments
 from symae_keras.losses import RelativeMeanSquaredError
 
+#: Passes over the groups that a training has, if nothing else is said.
+EPOCHS: Final = 32
+#: Updates of the weights that small data get, if nothing else is said.
+MIN_UPDATES: Final = 2000
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
     """How a model is trained.
 
     Args:
-        epochs: Passes over the groups.
+        epochs: Passes over the groups. `None` (default) stands for 32, or for as many
+            as give 2000 updates of the weights where the data are small: 24 groups in
+            batches of 16 make 2 updates per epoch, and 32 epochs train next to nothing.
         batch_size: Groups in a batch; instances, for a model of single instances.
         instances: Instances drawn from each group in an epoch, at most as many as there
             are; `None` takes all.
@@ -32,7 +40,7 @@ class Training:
             scaled down to it. `None` leaves gradients as they are.
     """
 
-    epochs: int = 32
+    epochs: int | None = None
     batch_size: int = 16
     instances: int | None = 8
     learning_rate: float = 2e-3
@@ -140,9 +148,10 @@ def train(
     epoch = _EpochNumber()
     make = _of_groups if swaps_codes(model) else _of_instances
     dataset = make(groups, training, seed, strategy, first_epoch=epoch)
-    steps = training.epochs * int(dataset.cardinality())
+    steps = int(dataset.cardinality())
+    epochs = training.epochs or enough_epochs(steps)
     schedule = keras.optimizers.schedules.CosineDecay(
-        training.learning_rate, max(steps, 1), alpha=0.01
+        training.learning_rate, max(epochs * steps, 1), alpha=0.01
     )
     model.compile(
         optimizer=keras.optimizers.Adam(schedule, global_clipnorm=training.clip_norm),
@@ -157,13 +166,41 @@ def train(
     return model.fit(
         dataset,
         initial_epoch=done,
-        epochs=training.epochs,
+        epochs=epochs,
         validation_data=held_out,
         # First, so that none of the others keeps what is no longer good.
         callbacks=[NonFiniteGuard(batch_at=dataset.batch_at), epoch, *callbacks],
         shuffle=False,  # the data set shuffles itself
         verbose=0,
     )
+
+
+def enough_epochs(
+    steps: int, epochs: int = EPOCHS, min_updates: int = MIN_UPDATES
+) -> int:
+    """Return how many epochs a training needs.
+
+    Args:
+        steps: Updates per epoch, see `steps_per_epoch`.
+        epochs: Epochs at least.
+        min_updates: Updates at least.
+
+    Example:
+    >>> enough_epochs(steps=125), enough_epochs(steps=2)
+    (32, 1000)
+    """
+    return max(epochs, math.ceil(min_updates / max(steps, 1)))
+
+
+def steps_per_epoch(
+    model: keras.Model, groups: Groups, training: Training, strategy: Any = None
+) -> int:
+    """Return how many updates `train` makes in one epoch; arguments as there."""
+    if swaps_codes(model):
+        size = even_batch_size(len(groups), training.batch_size, strategy)
+        return math.ceil(len(groups) / size)
+    rows, _ = _rows_of_instances(groups, training)
+    return math.ceil(rows / even_batch_size(rows, training.batch_size, strategy))
 
 
 def _of_groups(
@@ -179,12 +216,17 @@ def _of_groups(
 def _of_instances(
     groups: Groups, training: Training, seed: int, strategy: Any, **options: Any
 ) -> Any:
+    rows, each = _rows_of_instances(groups, training)
+    size = even_batch_size(rows, training.batch_size, strategy)
+    return instance_batches(groups, size, each, seed, **options)
+
+
+def _rows_of_instances(groups: Groups, training: Training) -> tuple[int, int | None]:
+    """Instances in an epoch, and those drawn from each group."""
     counts, each = groups.present.sum(axis=1), training.instances
     if each is not None:
         each = min(each, int(counts.max()))
-    rows = int(counts.sum() if each is None else (counts > 0).sum() * each)
-    size = even_batch_size(rows, training.batch_size, strategy)
-    return instance_batches(groups, size, each, seed, **options)
+    return int(counts.sum() if each is None else (counts > 0).sum() * each), each
 
 
 class _EpochNumber(keras.callbacks.Callback):

@@ -72,6 +72,10 @@ class RedatumMonitor(keras.callbacks.Callback):
                 "Leakage is measured against true parameters of the state, and these "
                 "groups carry none: give them a state or leave out leakage."
             )
+        if leakage:
+            from symae_keras.evaluation.leakage import check_enough_groups
+
+            check_enough_groups(groups)
         self.groups = groups
         self.every = positive("every", every)
         self.leakage = leakage

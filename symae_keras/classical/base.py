@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
-
 import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
@@ -51,13 +48,3 @@ def check_finite(instances: Array) -> None:
             "Some present instances hold NaN or infinite values; mark them as absent "
             "in the mask of the groups, or repair them."
         )
-
-
-def import_sklearn(module: str) -> ModuleType:
-    """A module of scikit-learn, which only the extra `data` installs."""
-    try:
-        return importlib.import_module(f"sklearn.{module}")
-    except ImportError as error:
-        raise ImportError(
-            'Classical references need scikit-learn: pip install "symae_keras[data]".'
-        ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from symae_keras.classical.base import import_sklearn
 from symae_keras.classical.standardization import RIDGES, Standardization
 from symae_keras.data.groups import Array
 
@@ -52,9 +51,10 @@ class DirectStandardization(Standardization):
     """
 
     def _regress(self, source: Array, target: Array) -> tuple[Array, Array, Any]:
-        linear = import_sklearn("linear_model")
+        from sklearn.linear_model import Ridge, RidgeCV
+
         if self.ridge is not None:
-            model = linear.Ridge(self.ridge).fit(source, target)
+            model = Ridge(self.ridge).fit(source, target)
             return model.coef_, model.intercept_, self.ridge
-        model = linear.RidgeCV(RIDGES).fit(source, target)
+        model = RidgeCV(RIDGES).fit(source, target)
         return model.coef_, model.intercept_, float(model.alpha_)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Self
 
-from symae_keras.classical.base import import_sklearn
 from symae_keras.classical.mean_codes import MeanCodes
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
@@ -76,7 +75,8 @@ class GroupedPCA(MeanCodes):
             InputError: A code is larger than the rank that the groups can have, or a
                 present instance is not finite.
         """
-        pca = import_sklearn("decomposition").PCA
+        from sklearn.decomposition import PCA
+
         present = groups.present
         means, deviations = self._fit_means(groups)
         means, deviations = means[present.any(axis=1)], deviations[present]
@@ -92,8 +92,8 @@ class GroupedPCA(MeanCodes):
                     f"{rank}; lower it or bring more data."
                 )
         # Large data are decomposed from random projections, so the seed is fixed.
-        between = pca(self.coherent_dim, random_state=0).fit(means)
-        within = pca(self.nuisance_dim, random_state=0).fit(deviations)
+        between = PCA(self.coherent_dim, random_state=0).fit(means)
+        within = PCA(self.nuisance_dim, random_state=0).fit(deviations)
         self.mean_ = between.mean_
         self.coherent_components_ = between.components_
         self.nuisance_components_ = within.components_

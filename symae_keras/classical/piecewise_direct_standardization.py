@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from symae_keras.classical.base import import_sklearn
 from symae_keras.classical.standardization import RIDGES, Standardization
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
@@ -83,16 +82,17 @@ class PiecewiseDirectStandardization(Standardization):
         return super().fit(groups)
 
     def _regress(self, source: Array, target: Array) -> tuple[Array, Array, Any]:
-        linear = import_sklearn("linear_model")
+        from sklearn.linear_model import Ridge, RidgeCV
+
         pixels, half = source.shape[1], self.window // 2
         coef, intercept = np.zeros((pixels, pixels)), np.empty(pixels)
         ridge = np.full(pixels, np.nan if self.ridge is None else self.ridge)
         for pixel in range(pixels):
             seen = slice(max(pixel - half, 0), pixel + half + 1)
             if self.ridge is None:
-                model = linear.RidgeCV(RIDGES).fit(source[:, seen], target[:, pixel])
+                model = RidgeCV(RIDGES).fit(source[:, seen], target[:, pixel])
                 ridge[pixel] = model.alpha_
             else:
-                model = linear.Ridge(self.ridge).fit(source[:, seen], target[:, pixel])
+                model = Ridge(self.ridge).fit(source[:, seen], target[:, pixel])
             coef[pixel, seen], intercept[pixel] = model.coef_, model.intercept_
         return coef, intercept, ridge

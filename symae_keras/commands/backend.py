@@ -1,4 +1,4 @@
-"""Keras, imported without the noise that backends make."""
+"""Keras, imported without the notices that backends print."""
 
 from __future__ import annotations
 
@@ -8,29 +8,61 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import Final
+
+from symae_keras.errors import InputError
+
+#: Backends that can train.
+_BACKENDS: Final = ("tensorflow", "jax", "torch")
 
 
 def import_backend() -> None:
-    """Import Keras without the notices that TensorFlow prints whatever the level."""
+    """Import Keras without the notices that TensorFlow prints whatever the level.
+
+    Raises:
+        InputError: The backend that the user chose is not installed or cannot train.
+    """
     if "keras" in sys.modules:
         return
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3":
-        import keras  # noqa: F401  # with the notices that the user asked for
-
-        return
-    with stderr_aside():
-        import keras  # noqa: F401
+    chosen = os.environ.get("KERAS_BACKEND", "")
+    remedy = (
+        f"set it to one of {', '.join(_BACKENDS)}, or unset it to use TensorFlow"
+        if chosen
+        else 'correct "backend" in keras.json, or set KERAS_BACKEND=tensorflow'
+    )
+    if chosen and chosen not in _BACKENDS:
+        raise InputError(f"KERAS_BACKEND is {chosen}, which cannot train; {remedy}.")
+    verbose = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3"
+    try:
+        with contextlib.nullcontext() if verbose else stderr_aside():
+            import keras
+    except (ImportError, ValueError) as error:
+        which = f"KERAS_BACKEND is {chosen}, which" if chosen else "The Keras backend"
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(
+            f"{which} cannot be imported ({reason}); install it, or {remedy}."
+        ) from error
+    if keras.config.backend() not in _BACKENDS:
+        raise InputError(
+            f"The Keras backend is {keras.config.backend()}, which cannot train; "
+            f"{remedy}."
+        )
 
 
 @contextlib.contextmanager
 def stderr_aside() -> Iterator[None]:
-    """Hide what is written to file descriptor 2, unless the body fails."""
+    """Hide what is written to file descriptor 2, unless the body fails.
+
+    An `InputError` speaks for itself.
+    """
     sys.stderr.flush()
     there = os.dup(2)
     with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
         try:
             yield
+        except InputError:
+            raise
         except BaseException:
             os.dup2(there, 2)
             hidden.seek(0)

@@ -62,7 +62,11 @@ def train(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Passes over the data.", show_default="the recipe's"),
+        typer.Option(
+            min=1,
+            help="Passes over the data.",
+            show_default="the recipe's; with --data and a preset at least 2000 updates",
+        ),
     ] = None,
     group: Group = None,
     seed: Seed = 0,
@@ -105,7 +109,9 @@ def evaluate(
     ] = None,
     leakage: Annotated[
         bool,
-        typer.Option(help="Probe the codes, where true parameters are known."),
+        typer.Option(
+            help="Probe the codes for true parameters, where these are known."
+        ),
     ] = True,
     group: Group = None,
 ) -> None:

@@ -1,5 +1,6 @@
 """Grouped data: the container, simulators, readers and batching."""
 
+from symae_keras.data.axis import Axis
 from symae_keras.data.batches import batches
 from symae_keras.data.check import check
 from symae_keras.data.exposures import simulate_exposures
@@ -17,6 +18,7 @@ from symae_keras.data.shard_files import ShardWriter
 from symae_keras.data.shards import Shards
 
 __all__ = [
+    "Axis",
     "GroupedData",
     "LabelledImages",
     "Sampler",

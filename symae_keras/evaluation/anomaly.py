@@ -127,12 +127,8 @@ def detection(scores: Array, anomalous: Array) -> Detection:
     >>> detection(np.array([0.1, 0.2, 0.9]), np.array([False, False, True]))
     Detection(roc_auc=1.0, average_precision=1.0)
     """
-    try:
-        from sklearn.metrics import average_precision_score, roc_auc_score
-    except ImportError as error:
-        raise ImportError(
-            'Curves of detection need scikit-learn: pip install "symae_keras[data]".'
-        ) from error
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     return Detection(
         float(roc_auc_score(anomalous, scores)),
         float(average_precision_score(anomalous, scores)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import difflib
 import hashlib
-import importlib.util
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 
+from symae_keras.data.axis import Axis
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation.comparison import Comparison, Row
@@ -53,7 +53,7 @@ def compare(
     Args:
         groups: Groups to train on.
         test: Other groups to judge by. Redatuming errors need simulated ones, leakage
-            needs a known `state` and scikit-learn; what cannot be measured is `None`.
+            needs a known `state` and 20 groups; what cannot be measured is `None`.
         models: Names out of `symae_keras.evaluation.CONTENDERS`. Defaults to all
             grouped models, two of single instances and the classical references.
         seeds: How many times each neural model is trained, with the seeds 0, 1, ...
@@ -87,6 +87,12 @@ def compare(
         raise InputError(
             f"The test groups have instances of shape {test.instance_shape}, those to "
             f"train on {groups.instance_shape}; give both one shape."
+        )
+    axis, other = Axis.of(groups), Axis.of(test)
+    if axis is not None and other is not None and not axis.equals(other):
+        raise InputError(
+            f"The test groups are on the axis {other}, those to train on on {axis}; "
+            "resample one of them to the axis of the other."
         )
     record = _Record(out, _settings(groups, test, training, sizes))
     wanted = [
@@ -196,8 +202,7 @@ def _errors(model: Any, test: GroupedData) -> tuple[float, float | None]:
 
 def _leakages(model: Any, test: GroupedData) -> tuple[float | None, ...]:
     """Means over parameters of what the codes tell, none below 0."""
-    known = test.state and len(test) >= MIN_GROUPS
-    if not known or importlib.util.find_spec("sklearn") is None:
+    if not test.state or len(test) < MIN_GROUPS:
         return None, None, None
     scores = leakage(model, test)
     return tuple(

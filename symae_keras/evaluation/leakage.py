@@ -70,14 +70,9 @@ def probe(
     >>> probe((code[:300], code[300:]), (code[:300, 0], code[300:, 0])) > 0.9
     True
     """
-    try:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise ImportError(
-            'Probes need scikit-learn: pip install "symae_keras[data]".'
-        ) from error
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     train, test = targets
     labels = is_label(train)
@@ -161,20 +156,27 @@ def leakage(
         A `Leakage`, whose fields are dicts by parameter.
 
     Raises:
-        InputError: The groups carry no true parameters.
+        InputError: The groups carry no true parameters, are fewer than 20, so that
+            scores would be chance, or hold a parameter that no probe can be trained on.
     """
     if not groups.state:
         raise InputError(
             "Leakage is measured against true parameters of the state, and these "
             "groups carry none: give `GroupedData` a `state`."
         )
+    check_enough_groups(groups)
     fit, held_out = (_Encoded(model, part) for part in groups.split(train, seed))
 
     def score(code: str, target: str, name: str) -> float:
         codes = getattr(fit, code), getattr(held_out, code)
-        return probe(
-            codes, (getattr(fit, target)(name), getattr(held_out, target)(name)), seed
-        )
+        targets = getattr(fit, target)(name), getattr(held_out, target)(name)
+        try:
+            return probe(codes, targets, seed)
+        except ValueError as error:  # of scikit-learn, on NaN or a class of one group
+            raise InputError(
+                f"No probe can be trained on {name}: "
+                f"{' '.join(str(error).split()).rstrip('.')}."
+            ) from error
 
     result = Leakage({}, {}, {}, {})
     for name in groups.state:
@@ -185,6 +187,19 @@ def leakage(
         result.nuisance_from_coherent[name] = score("coherent", "mean_nuisance", name)
         result.chance[name] = 0.0
     return result
+
+
+def check_enough_groups(groups: GroupedData) -> None:
+    """Refuse groups too few for probes.
+
+    Raises:
+        InputError: There are fewer than 20.
+    """
+    if len(groups) < MIN_GROUPS:
+        raise InputError(
+            f"Leakage needs at least {MIN_GROUPS} groups, because scores of probes on "
+            f"fewer are chance; received {len(groups)}."
+        )
 
 
 def chance_score(target: Array) -> float:

@@ -87,15 +87,7 @@ def mutual_information(
     >>> (found.nats["temperature"] > 1.0).tolist()
     [True, False]
     """
-    try:
-        from sklearn.feature_selection import (
-            mutual_info_classif,
-            mutual_info_regression,
-        )
-    except ImportError as error:
-        raise ImportError(
-            'Mutual information needs scikit-learn: pip install "symae_keras[data]".'
-        ) from error
+    from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
     codes = np.asarray(codes)
     if codes.ndim != 2 or len(codes) <= n_neighbors:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT
 from symae_keras.folders import Interrupted, check_writable, write_json
 from symae_keras.jobs.sources import in_memory, read_groups, split_groups
 from symae_keras.runs import environment
-from symae_keras.training import Training
+from symae_keras.training import EPOCHS, MIN_UPDATES, Training, enough_epochs
 
 #: Of 125 steps, in the quick form; the full form has 32.
 QUICK_EPOCHS: Final = 8
@@ -68,7 +70,7 @@ def compare_run(
         )
     check_writable(out)
     groups, test = _data(data_file, group, quick)
-    training = Training(epochs=QUICK_EPOCHS) if quick else Training()
+    training = _training(groups, quick)
     with _Bar() as bar:
         try:
             result = compare(
@@ -87,6 +89,21 @@ def compare_run(
             ) from None
     write_json(out / "environment.json", environment())
     return result
+
+
+def _training(groups: GroupedData, quick: bool) -> Training:
+    """The same epochs for all models, and enough of them where data are small."""
+    training = Training()
+    steps = math.ceil(len(groups) / training.batch_size)
+    least = MIN_UPDATES * QUICK_EPOCHS // EPOCHS if quick else MIN_UPDATES
+    epochs = enough_epochs(steps, QUICK_EPOCHS if quick else EPOCHS, least)
+    print(
+        f"{len(groups)} groups to train on, {epochs} epochs of {steps} updates for "
+        f"grouped models: {epochs * steps} updates",
+        file=sys.stderr,
+        flush=True,
+    )
+    return dataclasses.replace(training, epochs=epochs)
 
 
 def _data(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ from rich.console import Console
 from symae_keras.data import GroupedData, Shards
 from symae_keras.errors import InputError
 from symae_keras.evaluation import Leakage, leakage
-from symae_keras.evaluation.leakage import MIN_GROUPS
 from symae_keras.folders import write_json
 from symae_keras.jobs.measure import measure, measure_run
 from symae_keras.jobs.sources import Groups, data_hash, in_memory, read_groups
 from symae_keras.jobs.train import find_groups
-from symae_keras.presets import load_recipe, one_line, recipe_hash
+from symae_keras.presets import load_recipe, recipe_hash
 from symae_keras.runs import Run, load_run
 
 _log = logging.getLogger("symae_keras")
@@ -36,7 +34,8 @@ def evaluate_run(
         path: The run folder.
         data_file: Groups to judge by; `None` for the held-out part of the data that it
             was trained on.
-        probes: Probe the codes for leakage, where true parameters are known.
+        probes: Probe the codes for leakage; where that is impossible, such as for want
+            of true parameters, a warning of the logger `"symae_keras"` says why.
         group: What tells the group in `data_file`, see `symae_keras.data.load`.
 
     Returns:
@@ -55,8 +54,9 @@ def evaluate_run(
         groups = groups_for(run, data_file, group)
         metrics = measure(run.model, groups, str(data_file))
         name = f"metrics-{data_file.stem}.json"
-    probes = probes and bool(groups.state) and metrics["swaps_codes"]
-    leaks = _leakage(run.model, groups) if probes else None
+    leaks = None
+    if probes and metrics["swaps_codes"]:
+        leaks = _leakage(run.model, groups)
     if leaks is not None:
         metrics["leakage"] = dataclasses.asdict(leaks)
     file = run.folder / name
@@ -65,18 +65,12 @@ def evaluate_run(
 
 
 def _leakage(model: Any, groups: GroupedData) -> Leakage | None:
-    """Leakage, or `None` and a note where it cannot be had."""
-    if importlib.util.find_spec("sklearn") is None:
-        _log.warning('leakage needs scikit-learn: pip install "symae_keras[data]"')
-        return None
-    if len(groups) < MIN_GROUPS:
-        _log.warning("leakage needs %d groups, not %d", MIN_GROUPS, len(groups))
-        return None
+    """Return the leakage, or `None` and a note where it cannot be measured."""
     try:
         with Console(stderr=True).status("Probing the codes"):
             return leakage(model, groups)
-    except ValueError as error:  # scikit-learn on a label with too few groups
-        _log.warning("no leakage: %s", one_line(error))
+    except InputError as error:
+        _log.warning("no leakage scores: %s", error)
         return None
 
 
@@ -103,7 +97,7 @@ def both_parts(run: Run) -> tuple[Groups, GroupedData]:
 
 
 def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:
-    """Groups from a file, of the shape that the model takes.
+    """Read groups from a file, of the shape and on the axis that the model takes.
 
     Args:
         run: Of the model.
@@ -111,7 +105,8 @@ def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:
         group: See there; by default as the run was trained.
 
     Raises:
-        InputError: The file cannot be used, or holds instances of another shape.
+        InputError: The file cannot be used, or holds instances of another shape or on
+            another axis.
     """
     group = group or run.config["data"].get("group")
     groups = in_memory(read_groups(file, group))
@@ -121,4 +116,6 @@ def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:
             f"{file} holds instances of shape {groups.instance_shape}, but the model "
             f"of {run.folder} takes {expected}."
         )
+    if run.axis is not None:
+        run.axis.check(groups, str(file), str(run.folder))
     return groups

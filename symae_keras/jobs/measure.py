@@ -9,6 +9,7 @@ from symae_keras.data import GroupedData, Shards
 from symae_keras.evaluation import reconstruction_error, redatuming_error
 from symae_keras.jobs.sources import Groups
 from symae_keras.kinds import swaps_codes
+from symae_keras.presets import one_line
 from symae_keras.training import Recipe
 
 _log = logging.getLogger("symae_keras")
@@ -62,10 +63,7 @@ def measure_run(
         known = train.sample() if isinstance(train, Shards) else train
         try:
             metrics |= recipe.score(model, known, held_out)
-        except ImportError as error:
-            # The model is trained, and must not be lost for want of a probe.
-            _log.warning(
-                'no scores of the recipe, for %s: pip install "symae_keras[data]"',
-                str(error).rstrip("."),
-            )
+        except Exception as error:
+            # The model is trained, and must not be lost for want of a score.
+            _log.warning("no scores of the recipe: %s", one_line(error))
     return metrics

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from symae_keras.data import GroupedData, save
+from symae_keras.data import Axis, GroupedData, save
 from symae_keras.data.save import SUFFIXES
 from symae_keras.errors import InputError
 from symae_keras.evaluation.batching import in_batches
@@ -60,6 +61,10 @@ def redatum_files(
     states = groups_for(run, coherent_file, group)
     nuisances = groups_for(run, nuisance_file, group)
     virtual = _redatum(run.model, states, nuisances, (coherent_file, nuisance_file))
+    if virtual.axis is None and run.axis is not None:
+        virtual = dataclasses.replace(
+            virtual, axis=run.axis.values, axis_label=run.axis.label
+        )
     save(virtual, out)
     return virtual
 
@@ -73,10 +78,12 @@ def _redatum(
             f"{files[0]} holds {counts[0]} groups and {files[1]} {counts[1]}; they "
             "must hold as many, or one of them a single group, which is used for all."
         )
-    axes = [each.axis for each in (states, nuisances) if each.axis is not None]
-    if len(axes) == 2 and np.abs(axes[0] - axes[1]).max() > 1e-5 * np.ptp(axes[0]):
+    axes = [axis for each in (states, nuisances) if (axis := Axis.of(each))]
+    # A run made before version 0.2 has no axis that both were compared with.
+    if len(axes) == 2 and not axes[0].equals(axes[1]):
         raise InputError(
-            f"{files[0]} and {files[1]} have different axes; resample one of them."
+            f"{files[0]} is on the axis {axes[0]} and {files[1]} on {axes[1]}; "
+            "resample one of them to the axis of the other."
         )
     coherent, _ = in_batches(model.encode, states.x, states.model_mask)
     _, nuisance = in_batches(model.encode, nuisances.x, nuisances.model_mask)
@@ -89,8 +96,10 @@ def _redatum(
         mask = np.broadcast_to(mask, (total, mask.shape[1]))
         there = mask.reshape(mask.shape + (1,) * (x.ndim - 2))
         x = np.where(there, x, np.float32(0))
-    label = states.axis_label if nuisances.axis is None else nuisances.axis_label
     ids = states.ids if len(states) == total else None
-    return GroupedData(
-        x, mask=mask, ids=ids, axis=axes[-1] if axes else None, axis_label=label
-    )
+    virtual = GroupedData(x, mask=mask, ids=ids)
+    if axes:
+        # The label is the one that has a unit, if only one of them does.
+        label = next((axis.label for axis in axes[::-1] if axis.unit), axes[-1].label)
+        virtual = dataclasses.replace(virtual, axis=axes[-1].values, axis_label=label)
+    return virtual

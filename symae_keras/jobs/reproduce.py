@@ -14,7 +14,7 @@ from symae_keras.cards import Measured, spread
 from symae_keras.errors import InputError
 from symae_keras.jobs.train import train_run
 from symae_keras.presets import load_recipe, preset_folder
-from symae_keras.training import Recipe
+from symae_keras.training import EPOCHS, Recipe
 
 _log = logging.getLogger("symae_keras")
 
@@ -92,7 +92,7 @@ def seconds_of(run: Path) -> float:
 
 def quick_epochs(recipe: Recipe) -> int:
     """Epochs of the quick form of a recipe."""
-    return max(1, round(QUICK * recipe.epochs))
+    return max(1, round(QUICK * (recipe.epochs or EPOCHS)))
 
 
 def run_preset(

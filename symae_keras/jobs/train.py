@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import shutil
 import time
@@ -14,7 +15,7 @@ import keras
 
 import symae_keras
 from symae_keras.checkpoint import Checkpoint
-from symae_keras.data import GroupedData, Shards, check
+from symae_keras.data import Axis, GroupedData, Shards, check
 from symae_keras.distribute import (
     WorkerLost,
     check_same,
@@ -37,8 +38,17 @@ from symae_keras.presets import (
 )
 from symae_keras.progress import EpochProgress, HistoryFile
 from symae_keras.runs import RUN_CONTENTS, environment, file_hash, read_config
-from symae_keras.training import Recipe, data_variance, train
+from symae_keras.training import (
+    EPOCHS,
+    MIN_UPDATES,
+    Recipe,
+    data_variance,
+    enough_epochs,
+    steps_per_epoch,
+    train,
+)
 
+_log = logging.getLogger("symae_keras")
 _TRAIN_FRACTION: Final = 0.8
 #: Where the state of an interrupted run is.
 _STATE: Final = f"{CHECKPOINT}/state.npz"
@@ -87,6 +97,11 @@ def run_config(
     recipe, _, name = load_recipe(source)
     if epochs is not None:
         recipe = dataclasses.replace(recipe, epochs=epochs)
+    preset = source in preset_names()
+    # Presets have the epochs that their own data need; other data may be a hundredth of
+    # these. The author of a recipe knows their data.
+    enough = recipe.epochs is None or (epochs is None and preset and data_file)
+    recipe = dataclasses.replace(recipe, epochs=recipe.epochs or EPOCHS)
     file = recipe_file(source)
     data: dict[str, Any] = {"file": None, "sha256": None, "group": group}
     if data_file is not None:
@@ -96,12 +111,13 @@ def run_config(
         "symae_keras": symae_keras.__version__,
         "recipe": {
             "name": name,
-            "source": source if source in preset_names() else str(file),
+            "source": source if preset else str(file),
             "sha256": recipe_hash(source),
         },
         "data": data,
         "seed": seed,
         "epochs": recipe.epochs,
+        "min_updates": MIN_UPDATES if enough else 0,
         "batch_size": recipe.batch_size,
         "instances": recipe.instances,
         "learning_rate": recipe.learning_rate,
@@ -130,13 +146,16 @@ def find_groups(recipe: Recipe, config: dict[str, Any]) -> Groups:
     return check(groups, min_instances=2, source=f"the data of the recipe {name}")
 
 
-def make_plan(recipe: Recipe, config: dict[str, Any], groups: Groups) -> Plan:
-    """Split the groups and build the model.
+def make_plan(
+    recipe: Recipe, config: dict[str, Any], groups: Groups, strategy: Any = None
+) -> Plan:
+    """Split the groups, build the model, and settle the number of epochs.
 
     Args:
         recipe: From `run_config`.
         config: From `run_config`.
         groups: From `find_groups`.
+        strategy: From `make_strategy`.
 
     Raises:
         InputError: The groups cannot be split or do not suit the recipe.
@@ -159,12 +178,30 @@ def make_plan(recipe: Recipe, config: dict[str, Any], groups: Groups) -> Plan:
                 "encode and reconstruct, and redatum for groups; received a "
                 f"{type(model).__name__} without {method}."
             )
+    steps = steps_per_epoch(model, fit, recipe, strategy)
+    epochs = enough_epochs(steps, recipe.epochs or EPOCHS, config["min_updates"])
+    if config["data"]["file"] and recipe.epochs == epochs and not config["min_updates"]:
+        _note_few_updates(steps, epochs)
+    recipe = dataclasses.replace(recipe, epochs=epochs)
     config = {
         **config,
+        "updates": epochs * steps,
         "instance_shape": list(shape),
         "groups": {"train": len(fit), "held_out": len(held_out)},
     }
     return Plan(name, recipe, config, fit, held_out, model)
+
+
+def _note_few_updates(steps: int, epochs: int) -> None:
+    if epochs * steps < MIN_UPDATES:
+        _log.warning(
+            "%d epochs of %d updates are %d updates in all, where small data need "
+            "about %d; raise --epochs, or leave epochs out of the recipe.",
+            epochs,
+            steps,
+            epochs * steps,
+            MIN_UPDATES,
+        )
 
 
 def _refuse_range(variance: float, what: str) -> None:
@@ -204,6 +241,9 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
         The metrics.
     """
     write_json(folder / "config.json", plan.config)
+    axis = Axis.of(plan.train)
+    if axis is not None:
+        axis.write(folder)
     write_json(folder / "environment.json", environment())
     history = folder / "history.csv"
     with EpochProgress(plan.title) as progress:
@@ -301,7 +341,10 @@ def train_run(
     try:
         check_same(f"{_identity(config)} {kept}", "settings or checkpoint", strategy)
         with running(strategy):
-            plan = make_plan(recipe, config, find_groups(recipe, config))
+            groups = find_groups(recipe, config)
+            plan = make_plan(recipe, config, groups, strategy)
+        if draft.resumes:
+            _refuse_other(draft.aside, plan.config)
         if is_chief(strategy):
             with draft as folder:
                 metrics = fill_run(folder, plan, strategy)
@@ -329,8 +372,12 @@ def _refuse_other(folder: Path, config: dict[str, Any]) -> None:
     there, here = _identity(read_config(folder)), _identity(config)
     for name, new in here.items():
         old = there[name]
+        if name == "updates" and None in (old, new):
+            continue  # not known before the data are read
         if old != new:
-            how = f"{old}, not {new}" if name in ("seed", "epochs") else "another"
+            how = "another"
+            if name in ("seed", "epochs", "updates"):
+                how = f"{old}, not {new}"
             raise InputError(
                 f"{folder} was started with other settings ({name}: {how}), so it "
                 "cannot be resumed with these; choose another --out."
@@ -345,4 +392,5 @@ def _identity(config: dict[str, Any]) -> dict[str, Any]:
         "data": [config["data"]["sha256"], config["data"].get("group")],
         "seed": config["seed"],
         "epochs": config.get("epochs"),
+        "updates": config.get("updates"),
     }

@@ -1,0 +1,177 @@
+"""The axis of spectra: its record in a file, and its comparison with another axis."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+
+import numpy as np
+
+from symae_keras.data.groups import Array, GroupedData
+from symae_keras.errors import InputError
+from symae_keras.folders import written_aside
+
+_log = logging.getLogger("symae_keras")
+
+#: The file in a run folder or preset that holds the axis of the training data.
+AXIS_FILE: Final = "axis.json"
+#: Largest difference of two equal axes, as a fraction of the distance of two pixels.
+_TOLERANCE: Final = 0.05
+_MAX_BYTES: Final = 256 << 20
+_UNIT: Final = re.compile(r"\(([^()]*)\)\s*$|\[([^\[\]]*)\]\s*$")
+#: Spellings of the units that spectra come in.
+_SPELLINGS: Final = {
+    "nm": ("nanometer", "nanometre"),
+    "um": ("µm", "μm", "micron", "micrometer", "micrometre"),  # both Greek letters
+    "angstrom": ("å", "\u212b", "aa", "ang"),
+    "1/cm": ("cm-1", "cm^-1", "cm**-1", "cm⁻¹", "wavenumber"),
+    "m": ("meter", "metre"),
+    "s": ("sec", "second"),
+    "hz": ("hertz",),
+}
+
+
+class HasAxis(Protocol):
+    """Data with an axis: `GroupedData` or `Shards`."""
+
+    @property
+    def axis(self) -> Any:
+        """Physical value of each pixel, shape `(pixels,)`, or `None`."""
+
+    @property
+    def axis_label(self) -> str:
+        """Name and unit of the axis."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Axis:
+    """The physical value of each pixel, in order.
+
+    Args:
+        values: Shape `(pixels,)`, strictly increasing or decreasing.
+        label: Name and unit, such as "wavelength (nm)".
+
+    Example:
+    >>> axis = Axis(np.array([500.0, 501.0]), "wavelength (nm)")
+    >>> print(axis, "in", axis.unit)
+    500 to 501, 2 pixels, wavelength (nm) in nm
+    """
+
+    values: Array
+    label: str = GroupedData.axis_label
+
+    @classmethod
+    def of(cls, data: HasAxis) -> Self | None:
+        """Return the axis of data, or `None` where they have none."""
+        if data.axis is None:
+            return None
+        return cls(np.asarray(data.axis, "float64"), data.axis_label)
+
+    @property
+    def unit(self) -> str:
+        """The unit in the label, in one spelling; empty where there is none."""
+        found = _UNIT.search(self.label)
+        unit = (found[1] or found[2] or "").strip().casefold() if found else ""
+        for usual, others in _SPELLINGS.items():
+            if unit in others or unit.removesuffix("s") in (usual, *others):
+                return usual
+        return unit
+
+    def __str__(self) -> str:
+        first, last = self.values[0], self.values[-1]
+        return f"{first:g} to {last:g}, {len(self.values)} pixels, {self.label}"
+
+    def reversed(self) -> Self:
+        """Return the same axis in reverse order."""
+        return dataclasses.replace(self, values=self.values[::-1])
+
+    def equals(self, other: Axis) -> bool:
+        """Return whether values and units agree.
+
+        Values agree within 5 % of the distance of neighbouring pixels. A missing unit
+        agrees with any.
+
+        Args:
+            other: Another axis.
+        """
+        if self.values.shape != other.values.shape:
+            return False
+        if self.unit and other.unit and self.unit != other.unit:
+            return False
+        steps = np.abs(np.diff(self.values))
+        step = float(steps.min()) if len(steps) else float(np.abs(self.values).max())
+        return bool(np.abs(self.values - other.values).max() <= _TOLERANCE * step)
+
+    def check(self, groups: GroupedData, source: str, owner: str) -> None:
+        """Refuse groups on another axis than this one.
+
+        Groups without an axis are accepted, with a warning of the logger
+        `"symae_keras"`.
+
+        Args:
+            groups: The groups.
+            source: What to call the groups in messages, such as a file name.
+            owner: What to call the owner of this axis, such as a run folder.
+
+        Raises:
+            InputError: Values, order or unit differ.
+        """
+        theirs = Axis.of(groups)
+        if theirs is None:
+            _log.warning(
+                "%s has no axis, so its pixels are assumed to be on that of %s (%s).",
+                source,
+                owner,
+                self,
+            )
+        elif self.equals(theirs.reversed()):
+            raise InputError(
+                f"{source} has the axis of {owner} in reverse order, {theirs}; put its "
+                f"pixels in the order {self}."
+            )
+        elif not self.equals(theirs):
+            raise InputError(
+                f"{source} is on the axis {theirs}, but {owner} was trained on {self}; "
+                "resample the data to that axis, or train on these data."
+            )
+
+    def write(self, folder: Path) -> None:
+        """Write the axis into a folder, as `axis.json`."""
+        content = {"label": self.label, "values": self.values.tolist()}
+        with written_aside(folder / AXIS_FILE) as aside:
+            aside.write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Read the axis of a folder, `None` where it has no `axis.json`.
+
+        Raises:
+            InputError: The file cannot be used.
+        """
+        path = folder / AXIS_FILE
+        if not path.exists():
+            return None
+        try:
+            if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+                raise ValueError("it is not a file of sensible size")
+            content = json.loads(path.read_text(encoding="utf-8"))
+            values = np.asarray(content["values"], "float64")
+            label = content["label"]
+            steps = np.diff(values)
+            if not (
+                isinstance(label, str)
+                and values.ndim == 1
+                and values.size
+                and np.isfinite(values).all()
+                and ((steps > 0).all() or (steps < 0).all())
+            ):
+                raise ValueError("expected a label, and values in order")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"{path} cannot be read: {' '.join(str(error).split())}."
+            ) from None
+        return cls(values, label)
