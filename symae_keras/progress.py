@@ -59,8 +59,8 @@ class EpochProgress(keras.callbacks.Callback):
         """Say how long the training is."""
         epochs, steps = self.params["epochs"], self.params["steps"]
         print(
-            f"{self.title}: {epochs:,} epochs of {steps:,} updates, "
-            f"{epochs * steps:,} updates in all",
+            f"{self.title}: epochs x updates per epoch: {epochs:,} x {steps:,} = "
+            f"{epochs * steps:,} updates",
             file=sys.stderr,
             flush=True,
         )

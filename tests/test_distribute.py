@@ -105,6 +105,18 @@ def test_multiworker_comes_first(tf, monkeypatch):
             json.dumps({"cluster": _TWO, "task": {"type": "chief", "index": 0}}),
             "no chief of index 0",
         ),
+        *(
+            (
+                json.dumps(
+                    {
+                        "cluster": {"worker": ["one:1", address]},
+                        "task": {"type": "worker", "index": 0},
+                    }
+                ),
+                f"'{address}' is no host:port",
+            )
+            for address in ("two", "two:", ":2222", "two:http", "two:70000", "two:0")
+        ),
         (
             json.dumps(
                 {"cluster": {"ps": ["one:1"]}, "task": {"type": "ps", "index": 0}}

@@ -103,7 +103,7 @@ SMALLER = {
 }
 #: Needs JAX and several devices; `tests/test_jax_parallel.py` runs the like.
 NOT_HERE = "keras.distribution.set_distribution"
-#: Packages that pages need beside the probes' scikit-learn.
+#: Packages that pages need.
 NEEDED = {"docs/uses.md": "constriction"}
 #: Pages with a test of their own; the last needs files and runtimes of `symae export`.
 APART = {"docs/start.md", "docs/serving.md"}
@@ -115,8 +115,8 @@ APART = {"docs/start.md", "docs/serving.md"}
     "name", [name for name in PAGES if name not in APART and blocks(PAGES[name])]
 )
 def test_blocks_run_one_after_the_other(name, quick) -> None:
-    pytest.importorskip("sklearn", reason="probes need scikit-learn")
-    pytest.importorskip(NEEDED.get(name, "sklearn"), reason=f"{name} needs it")
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name], reason=f"{name} needs it")
     # Classes that are registered by their module's name, such as data sets.
     names: dict[str, Any] = {"__name__": f"page_{PAGES[name].stem}"}
     names |= GIVEN[name]() if name in GIVEN else {}

@@ -14,9 +14,16 @@ from symae_keras.data import GroupedData, simulate_exposures, simulate_shapes
 from symae_keras.kinds import swaps_codes
 from symae_keras.layers import DenseEncoder
 from symae_keras.losses import RelativeMeanSquaredError
-from symae_keras.models import SymAE
+from symae_keras.models import Autoencoder, SymAE
 from symae_keras.presets import load_recipe, preset_names
-from symae_keras.training import Training, data_variance, normalization, train
+from symae_keras.training import (
+    Training,
+    data_variance,
+    enough_epochs,
+    normalization,
+    steps_per_epoch,
+    train,
+)
 
 # === Loss ===
 
@@ -171,6 +178,30 @@ def test_train_takes_as_many_instances_as_there_are(eager):
     training = Training(epochs=1, batch_size=4, instances=8)
     history = train(tiny(groups, 0), groups, training).history
     assert np.isfinite(history["loss"]).all() and "val_loss" not in history
+
+
+def test_small_data_get_enough_updates():
+    assert enough_epochs(steps=125) == 32
+    assert enough_epochs(steps=2) == 1000
+    assert enough_epochs(steps=3) == 667  # 2001 updates
+    assert enough_epochs(steps=2, epochs=8, min_updates=0) == 8
+
+
+def test_train_counts_its_updates(eager, monkeypatch):
+    monkeypatch.setattr(enough_epochs, "__defaults__", (1, 7))
+    groups = simulate_exposures(n_states=5, n_instances=3, seed=0)
+    model = tiny(groups, 0)
+    training = Training(batch_size=4, instances=2)
+    assert steps_per_epoch(model, groups, training) == 2
+    history = train(model, groups, training)
+    assert len(history.epoch) == 4 and int(model.optimizer.iterations) == 8
+
+
+def test_steps_of_models_of_single_instances():
+    groups = simulate_exposures(n_states=5, n_instances=3, seed=0)
+    model = Autoencoder(groups.instance_shape, 2)
+    training = Training(batch_size=4, instances=2)
+    assert steps_per_epoch(model, groups, training) == 3  # ten instances
 
 
 # === Presets ===

@@ -162,7 +162,7 @@ def leakage(
     if not groups.state:
         raise InputError(
             "Leakage is measured against true parameters of the state, and these "
-            "groups carry none: give `GroupedData` a `state`."
+            "groups carry none; in Python, give `GroupedData` a `state`."
         )
     check_enough_groups(groups)
     fit, held_out = (_Encoded(model, part) for part in groups.split(train, seed))

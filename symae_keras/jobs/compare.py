@@ -98,8 +98,8 @@ def _training(groups: GroupedData, quick: bool) -> Training:
     least = MIN_UPDATES * QUICK_EPOCHS // EPOCHS if quick else MIN_UPDATES
     epochs = enough_epochs(steps, QUICK_EPOCHS if quick else EPOCHS, least)
     print(
-        f"{len(groups)} groups to train on, {epochs} epochs of {steps} updates for "
-        f"grouped models: {epochs * steps} updates",
+        f"training groups: {len(groups)}; epochs x updates per epoch of grouped "
+        f"models: {epochs:,} x {steps:,} = {epochs * steps:,} updates",
         file=sys.stderr,
         flush=True,
     )

@@ -180,8 +180,6 @@ def make_plan(
             )
     steps = steps_per_epoch(model, fit, recipe, strategy)
     epochs = enough_epochs(steps, recipe.epochs or EPOCHS, config["min_updates"])
-    if config["data"]["file"] and recipe.epochs == epochs and not config["min_updates"]:
-        _note_few_updates(steps, epochs)
     recipe = dataclasses.replace(recipe, epochs=epochs)
     config = {
         **config,
@@ -192,15 +190,16 @@ def make_plan(
     return Plan(name, recipe, config, fit, held_out, model)
 
 
-def _note_few_updates(steps: int, epochs: int) -> None:
-    if epochs * steps < MIN_UPDATES:
+def _note_few_updates(plan: Plan) -> None:
+    updates, epochs = plan.config["updates"], plan.recipe.epochs or EPOCHS
+    if updates < MIN_UPDATES:
         _log.warning(
-            "%d epochs of %d updates are %d updates in all, where small data need "
-            "about %d; raise --epochs, or leave epochs out of the recipe.",
+            "the %d epochs of the recipe are only %d updates of the weights, and small "
+            "data need about %d; give --epochs %d, or leave epochs out of the recipe.",
             epochs,
-            steps,
-            epochs * steps,
+            updates,
             MIN_UPDATES,
+            math.ceil(MIN_UPDATES * epochs / updates),
         )
 
 
@@ -345,6 +344,8 @@ def train_run(
             plan = make_plan(recipe, config, groups, strategy)
         if draft.resumes:
             _refuse_other(draft.aside, plan.config)
+        if epochs is None and data_file is not None:
+            _note_few_updates(plan)
         if is_chief(strategy):
             with draft as folder:
                 metrics = fill_run(folder, plan, strategy)

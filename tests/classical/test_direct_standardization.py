@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn import linear_model
 
 from symae_keras.classical import (
     DirectStandardization,
@@ -11,10 +12,6 @@ from symae_keras.classical import (
 )
 from symae_keras.data import GroupedData
 from symae_keras.errors import InputError
-
-linear_model = pytest.importorskip(
-    "sklearn.linear_model", reason="the references need scikit-learn"
-)
 
 BOTH = pytest.mark.parametrize(
     "kind", [DirectStandardization, PiecewiseDirectStandardization]

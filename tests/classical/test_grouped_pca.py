@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn import decomposition
 
 from symae_keras.classical import GroupedPCA, MeanSwap
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
 from symae_keras.evaluation import redatuming_error, relative_error
-
-decomposition = pytest.importorskip(
-    "sklearn.decomposition", reason="the references need scikit-learn"
-)
 
 
 def _linear(n_groups=40, n_instances=5, pixels=12, p=3, q=2, centred=True, seed=0):

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 X = np.random.default_rng(0).normal(size=(6, 4, 256)).astype("float32")
+#: The axis of the runs.
+AXIS = np.linspace(-1.0, 1.0, 256)
 
 
 def listing(folder: Path) -> list[tuple[str, int]]:
@@ -92,7 +94,7 @@ def test_train_refuses_a_file(refuses, recipe, tmp_path, name):
 def test_evaluate_and_redatum_refuse_a_file(refuses, run_folder, tmp_path, name):
     arrays, words = BAD_FILES[name]
     np.savez(tmp_path / "my.npz", **arrays)
-    np.savez(tmp_path / "good.npz", x=X)
+    np.savez(tmp_path / "good.npz", x=X, axis=AXIS)
     before = listing(run_folder)
     evaluated = refuses("evaluate", run_folder, "--data", "my.npz")
     coherent = refuses(
@@ -127,7 +129,7 @@ def test_missing_and_truncated_files(refuses, recipe, run_folder, tmp_path):
 
 def test_instances_unlike_the_models(refuses, run_folder, tmp_path):
     np.savez(tmp_path / "short.npz", x=X[..., :100])
-    np.savez(tmp_path / "good.npz", x=X)
+    np.savez(tmp_path / "good.npz", x=X, axis=AXIS)
     err = refuses("evaluate", run_folder, "--data", "short.npz")
     assert "short.npz" in err and "(100,)" in err and "(256,)" in err
     err = refuses(
@@ -168,9 +170,9 @@ def test_demo_refuses_a_folder_in_use(symae, tmp_path, monkeypatch):
 
 
 def test_redatum_output_and_groups(refuses, run_folder, tmp_path):
-    np.savez(tmp_path / "three.npz", x=X[:3])
-    np.savez(tmp_path / "two.npz", x=X[:2], axis=np.arange(256.0))
-    np.savez(tmp_path / "other.npz", x=X[:2], axis=np.arange(256.0) + 0.5)
+    np.savez(tmp_path / "three.npz", x=X[:3], axis=AXIS)
+    np.savez(tmp_path / "two.npz", x=X[:2], axis=AXIS)
+    np.savez(tmp_path / "other.npz", x=X[:2], axis=AXIS + 0.5)
     (tmp_path / "file").write_text("mine")
     (tmp_path / "old.npz").write_text("mine")
     (tmp_path / "folder.npz").mkdir()
@@ -186,7 +188,7 @@ def test_redatum_output_and_groups(refuses, run_folder, tmp_path):
     assert "two.npz holds 2 groups" in err and "three.npz 3" in err
     axes = ("--coherent-from", "two.npz", "--nuisance-from", "other.npz")
     err = refuses("redatum", run_folder, *axes, "--out", "virtual.npz")
-    assert "different axes" in err
+    assert "other.npz is on the axis -0.5 to 1.5" in err
 
 
 def test_recipes_that_cannot_be_used(refuses, tmp_path):

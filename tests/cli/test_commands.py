@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 
 import symae_keras
-from symae_keras.data import load, simulate_exposures
+from symae_keras.data import GroupedData, load, save, simulate_exposures
 from symae_keras.evaluation import relative_error
 
 
@@ -25,7 +28,7 @@ def test_what_is_in_a_run_folder(simulated, run_folder, measured_run, read_rows)
         ["codes", "history", "redatuming"] if simulated else ["history", "redatuming"]
     )
     assert sorted(os.listdir(folder)) == [
-        *("config.json", "environment.json", "figures", "history.csv"),
+        *("axis.json", "config.json", "environment.json", "figures", "history.csv"),
         *("metrics.json", "model.keras"),
     ]
     # Nothing is left beside it.
@@ -59,7 +62,9 @@ def test_train_prints_what_it_writes(symae, recipe, data_file, tmp_path, monkeyp
     metrics = json.loads(Path("runs/tiny/metrics.json").read_text())
     assert "redatuming_error" not in metrics and "No redatuming error" in out
     assert "runs/tiny" in out and f"{metrics['reconstruction_error']:.4f}" in out
-    assert err.startswith("tiny: epoch 1/1: loss") and err.count("\n") == 1
+    assert err.startswith("tiny: epochs x updates per epoch: 1 x 1 = 1 updates\n")
+    assert "\ntiny: epoch 1/1: loss" in err
+    assert err.count("\n") == 2
 
 
 def test_evaluate_finds_the_held_out_part_again(symae, own_run):
@@ -76,16 +81,13 @@ def test_evaluate_finds_the_held_out_part_again(symae, own_run):
     assert json.loads((own_run / "metrics.json").read_text()) == metrics
 
 
-def test_leakage_that_cannot_be_had_is_a_note(symae, own_run, monkeypatch):
+def test_leakage_that_cannot_be_had_is_a_note(symae, own_run):
     config = json.loads((own_run / "config.json").read_text())
     config["train_fraction"] = 0.9
     (own_run / "config.json").write_text(json.dumps(config))
     code, out, err = symae("evaluate", own_run)
-    assert (code, err) == (0, "symae: note: leakage needs 20 groups, not 11\n")
-    assert "11 groups" in out
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    code, out, err = symae("evaluate", own_run)
-    assert code == 0 and 'pip install "symae_keras[data]"' in err
+    assert code == 0 and "11 groups" in out
+    assert err.startswith("symae: note: no leakage scores: Leakage needs at least 20")
 
 
 def test_a_changed_recipe_is_told(symae, own_run):
@@ -98,7 +100,7 @@ def test_a_changed_recipe_is_told(symae, own_run):
 
 def test_evaluate_a_run_on_a_file(symae, measured_run, data_file, tmp_path):
     before = (measured_run / "metrics.json").read_text()
-    code, _, err = symae("evaluate", measured_run)
+    code, _, err = symae("evaluate", measured_run, "--no-leakage")
     assert (code, err) == (0, "")
     again = json.loads((measured_run / "metrics.json").read_text())
     assert again == pytest.approx(json.loads(before))
@@ -107,7 +109,9 @@ def test_evaluate_a_run_on_a_file(symae, measured_run, data_file, tmp_path):
     mine = tmp_path / "my.npz"
     mine.write_bytes(data_file.read_bytes())
     code, out, err = symae("evaluate", measured_run, "--data", mine)
-    assert (code, err) == (0, "") and "metrics-my.json" in out
+    assert code == 0 and "metrics-my.json" in out
+    assert err.startswith("symae: note: no leakage scores: Leakage is measured against")
+    assert err.count("\n") == 1
     metrics = json.loads((measured_run / "metrics-my.json").read_text())
     (measured_run / "metrics-my.json").unlink()
     assert metrics["groups"] == 10 and metrics["instances"] == 38
@@ -152,8 +156,8 @@ def test_one_group_serves_all(symae, run_folder, tmp_path):
     groups = simulate_exposures(5, 3, seed=9)
     model = keras.saving.load_model(run_folder / "model.keras", compile=False)
     many, one, out = (tmp_path / f"{n}.npz" for n in ("many", "one", "virtual"))
-    np.savez(many, x=groups.x)
-    np.savez(one, x=groups.x[:1, :2])
+    np.savez(many, x=groups.x, axis=groups.axis)
+    np.savez(one, x=groups.x[:1, :2], axis=groups.axis)
 
     files = ("--coherent-from", one, "--nuisance-from", many, "--out", out)
     code, printed, err = symae("redatum", run_folder, *files)
@@ -161,7 +165,8 @@ def test_one_group_serves_all(symae, run_folder, tmp_path):
     first = np.repeat(groups.x[:1, :2], 5, axis=0)
     expected = np.asarray(model.redatum(first, groups.x))
     with np.load(out) as written:
-        assert written.files == ["x"] and written["x"].dtype == np.float32
+        assert written.files == ["x", "axis", "axis_label"]
+        assert written["x"].dtype == np.float32
         np.testing.assert_allclose(written["x"], expected, atol=1e-5)
 
     files = ("--coherent-from", many, "--nuisance-from", one, "--out", out)
@@ -171,9 +176,10 @@ def test_one_group_serves_all(symae, run_folder, tmp_path):
 
 
 def test_integer_data_are_converted_and_said_so(symae, run_folder, tmp_path):
-    x = (100 * simulate_exposures(3, 2, seed=9).x).astype("int16")
-    np.savez(tmp_path / "counts.npz", x=x)
-    np.savez(tmp_path / "floats.npz", x=x.astype("float32"))
+    groups = simulate_exposures(3, 2, seed=9)
+    x = (100 * groups.x).astype("int16")
+    np.savez(tmp_path / "counts.npz", x=x, axis=groups.axis)
+    np.savez(tmp_path / "floats.npz", x=x.astype("float32"), axis=groups.axis)
     results = []
     for name in ("counts.npz", "floats.npz"):
         file, out = tmp_path / name, tmp_path / f"virtual-{name}"
@@ -190,7 +196,7 @@ def test_integer_data_are_converted_and_said_so(symae, run_folder, tmp_path):
 def test_a_fresh_process_loads_the_run_and_stays_quiet(run_folder, tmp_path):
     """No notices of TensorFlow, and nothing to import by hand."""
     groups = simulate_exposures(2, 3, seed=9)
-    np.savez(tmp_path / "a.npz", x=groups.x)
+    np.savez(tmp_path / "a.npz", x=groups.x, axis=groups.axis)
     root = Path(symae_keras.__file__).parents[1]
     env = {**os.environ, "PYTHONPATH": str(root)}
     del env["TF_CPP_MIN_LOG_LEVEL"]
@@ -204,3 +210,100 @@ def test_a_fresh_process_loads_the_run_and_stays_quiet(run_folder, tmp_path):
     model = keras.saving.load_model(run_folder / "model.keras", compile=False)
     expected = np.asarray(model.redatum(groups.x, groups.x))
     np.testing.assert_allclose(load(tmp_path / "b.npz").x, expected, atol=1e-5)
+
+
+# === Axes ===
+
+
+def _write(path: Path, groups: GroupedData, **changes: object) -> Path:
+    save(dataclasses.replace(groups, render=None, **changes), path)
+    return path
+
+
+@pytest.fixture
+def on_axis(tmp_path, measured_run) -> Callable[..., Path]:
+    """A function that writes groups on the axis of a run, or on another one."""
+    assert (measured_run / "axis.json").is_file()
+    groups = simulate_exposures(n_states=2, n_instances=3, seed=7)
+
+    def write(name: str, axis: np.ndarray) -> Path:
+        return _write(tmp_path / name, groups, axis=axis)
+
+    return write
+
+
+def test_other_axes_are_refused(symae, measured_run, on_axis, tmp_path):
+    axis = np.linspace(-1.0, 1.0, 256)
+    same, back = on_axis("same.csv", axis), on_axis("back.csv", axis[::-1])
+    other = on_axis("other.csv", axis + 300.0)
+    out = tmp_path / "v.csv"
+    give = ("--nuisance-from", same, "--out", out)
+    code, _, err = symae("redatum", measured_run, "--coherent-from", same, *give)
+    assert (code, err) == (0, "")
+    np.testing.assert_allclose(load(out).axis, axis, atol=1e-6)
+    out.unlink()
+    for file, words in ((back, "in reverse order"), (other, "299 to 301")):
+        for command in (
+            ("redatum", measured_run, "--coherent-from", file, *give),
+            ("redatum", measured_run, "--coherent-from", same)
+            + ("--nuisance-from", file, "--out", out),
+            ("evaluate", measured_run, "--data", file),
+            ("anomalies", measured_run, "--data", file, "--out", out),
+        ):
+            code, _, err = symae(*command)
+            assert code == 2 and words in err and str(file) in err
+    assert not out.exists()
+    assert not list(measured_run.glob("metrics-back*"))
+
+
+def test_data_without_an_axis_are_a_note(symae, measured_run, tmp_path):
+    groups = simulate_exposures(n_states=2, n_instances=3, seed=7)
+    file = _write(tmp_path / "plain.npz", groups, axis=None)
+    out = tmp_path / "v.npz"
+    code, _, err = symae(
+        *("redatum", measured_run, "--out", out),
+        *("--coherent-from", file, "--nuisance-from", file),
+    )
+    assert code == 0 and "plain.npz has no axis" in err
+    # They come out on the axis of the run.
+    np.testing.assert_allclose(load(out).axis, np.linspace(-1.0, 1.0, 256), atol=1e-6)
+
+
+def test_a_run_without_an_axis_compares_the_two_files(
+    symae, measured_run, on_axis, tmp_path
+):
+    old = Path(shutil.copytree(measured_run, tmp_path / "old"))
+    (old / "axis.json").unlink()
+    axis = np.linspace(-1.0, 1.0, 256)
+    one, other = on_axis("one.csv", axis), on_axis("other.csv", axis + 300.0)
+    code, _, err = symae(
+        *("redatum", old, "--out", tmp_path / "v.npz"),
+        *("--coherent-from", one, "--nuisance-from", other),
+    )
+    assert code == 2 and "resample one of them" in err
+
+
+# === Updates ===
+
+
+def test_a_preset_trains_small_data_for_enough_updates(
+    symae, data_file, tmp_path, monkeypatch
+):
+    """Eight groups are one batch, so that 32 epochs would be 32 updates."""
+    monkeypatch.setattr("symae_keras.jobs.train.MIN_UPDATES", 40)
+    out = tmp_path / "run"
+    command = ("train", "symae_exposures", "--data", data_file, "--out", out)
+    code, _, err = symae(*command)
+    assert code == 0
+    assert "symae_exposures: epochs x updates per epoch: 40 x 1 = 40" in err
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    assert (config["min_updates"], config["updates"]) == (40, 40)
+    # Who asks for epochs gets these.
+    code, _, err = symae(*command, "--epochs", 2, "--force")
+    assert code == 0 and "2 x 1 = 2 updates" in err and "small data" not in err
+
+
+def test_a_recipe_with_few_updates_is_a_note(symae, recipe, data_file, tmp_path):
+    code, _, err = symae("train", recipe, "--data", data_file, "--out", tmp_path / "r")
+    assert code == 0 and "the 2 epochs of the recipe are only 2 updates" in err
+    assert "give --epochs 2000, or leave epochs out" in err

@@ -281,11 +281,11 @@ def test_train_on_shards_and_evaluate(symae, recipe, tmp_path):
     error = "reconstruction_error"
     assert before == {**twin, error: pytest.approx(twin[error], rel=1e-5)}
 
-    code, _, err = symae("evaluate", "run")
+    code, _, err = symae("evaluate", "run", "--no-leakage")
     assert (code, err) == (0, "")
     again = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert again == pytest.approx(before)
-    code, _, err = symae("evaluate", "run", "--data", "shards")
+    code, _, err = symae("evaluate", "run", "--data", "shards", "--no-leakage")
     assert (code, err) == (0, "")
     metrics = json.loads((tmp_path / "run" / "metrics-shards.json").read_text())
     assert metrics["groups"] == 60 and metrics["instances"] == counts.sum()

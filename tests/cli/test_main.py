@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -92,6 +93,71 @@ def test_an_interruption_is_one_line(symae, failing_demo):
     failing_demo(Interrupted("interrupted; go on with --resume"))
     code, _, err = symae("demo")
     assert (code, err) == (1, "symae: interrupted; go on with --resume\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (MemoryError(), 1, "not enough memory for these data; give fewer groups"),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9),
+            2,
+            "xxxxxxxxx: File name too long; name another file or folder.",
+        ),
+        (OSError(errno.EIO, "Input/output error", "d.npz"), 1, "d.npz: Input/output"),
+    ],
+)
+def test_errors_of_the_machine_are_sentences(symae, failing_demo, error, code, words):
+    failing_demo(error)
+    found, _, err = symae("demo")
+    assert found == code and words in err and "internal error" not in err
+
+
+def test_a_name_that_is_too_long(symae):
+    code, _, err = symae("data", "describe", 300 * "x" + ".csv")
+    assert code == 2 and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("backend", "words"),
+    [
+        ("numpy", "KERAS_BACKEND is numpy, which cannot train; set it to one of"),
+        ("bogus", "KERAS_BACKEND is bogus, which cannot train; set it to one of"),
+        ("jax", "KERAS_BACKEND is jax, which cannot be imported (import of jax halted"),
+    ],
+)
+def test_a_backend_that_cannot_be_used(run_python, tmp_path, backend, words):
+    code = """
+import sys
+from symae_keras import cli
+sys.modules["jax"] = None
+sys.stderr = sys.stdout
+print(cli.main(["train", "symae_exposures", "--out", sys.argv[1]]))
+"""
+    out = tmp_path / "run"
+    sentence, code = run_python(code, out, backend=backend).strip().splitlines()
+    assert sentence.startswith(f"symae: {words}") and code == "2"
+    assert "unset it to use TensorFlow" in sentence and not out.exists()
+
+
+def test_an_ascii_locale(run_python, tmp_path, monkeypatch):
+    """Names of any language are read and shown, whatever the locale."""
+    for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONCOERCECLOCALE", "0")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    table = tmp_path / "t.csv"
+    rows = ["group,500,501", "Šárka,1,2", "Šárka,2,", "Ülo,3,x"]
+    table.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    code = """
+import sys
+from symae_keras import cli, zoo
+sys.stderr = sys.stdout
+print(cli.main(["data", "describe", sys.argv[1]]))
+print(len(zoo.card("symae_exposures")) > 100)
+"""
+    lines = run_python(code, table).splitlines()
+    assert "line 4, column 501" in lines[0] and lines[1:] == ["2", "True"]
 
 
 def test_the_log_is_left_as_it_was(symae):

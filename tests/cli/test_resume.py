@@ -84,7 +84,7 @@ def test_a_run_stopped_before_its_first_epoch_leaves_nothing(
 
     monkeypatch.setattr(EpochProgress, "on_epoch_begin", stop)
     code, _, err = symae("train", recipe, "--out", tmp_path / "run")
-    assert (code, err) == (1, "symae: interrupted\n")
+    assert code == 1 and err.splitlines()[1:] == ["symae: interrupted"]
     assert os.listdir(tmp_path) == []
 
 
@@ -130,5 +130,5 @@ def test_a_loss_that_is_not_a_number_ends_the_run(symae, recipe, tmp_path):
     )
     code, _, err = symae("train", wild, "--out", tmp_path / "run")
     assert code == 2 and "loss became nan in epoch 1" in err and "learning rate" in err
-    assert err.count("\n") == 1
+    assert err.count("\n") == 2  # the first one says how long the training is
     assert os.listdir(tmp_path) == ["wild.py"]

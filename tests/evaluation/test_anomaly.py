@@ -76,7 +76,6 @@ def test_needs_normal_instances() -> None:
 
 
 def test_detection_of_perfect_random_and_reversed_scores(rng) -> None:
-    pytest.importorskip("sklearn")
     anomalous = rng.random(20_000) < 0.1
     share = anomalous.mean()
     assert detection(anomalous + 0.1 * rng.random(20_000), anomalous) == (1.0, 1.0)
@@ -88,7 +87,6 @@ def test_detection_of_perfect_random_and_reversed_scores(rng) -> None:
 
 def test_detection_of_shifted_gaussians(rng) -> None:
     """The area is the probability that N(1, 1) exceeds N(0, 1), Phi(1 / sqrt(2))."""
-    pytest.importorskip("sklearn")
     scores = np.concatenate([rng.normal(size=40_000), rng.normal(1.0, size=40_000)])
     area = detection(scores, np.arange(80_000) >= 40_000).roc_auc
     assert area == pytest.approx(0.7602, abs=0.005)

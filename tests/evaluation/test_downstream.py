@@ -12,8 +12,6 @@ from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
 from symae_keras.evaluation import downstream, virtual_under
 
-pytest.importorskip("sklearn", reason="estimators need scikit-learn")
-
 KINDS = ("real", "means", "virtual")
 
 

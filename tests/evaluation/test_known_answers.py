@@ -23,8 +23,6 @@ from symae_keras.evaluation import (
     shifts,
 )
 
-pytest.importorskip("sklearn", reason="probes need scikit-learn")
-
 KINDS = ("perfect", "leaking", "random")
 
 

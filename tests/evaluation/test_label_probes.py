@@ -8,8 +8,6 @@ import pytest
 from symae_keras.errors import InputError
 from symae_keras.evaluation import probe, probe_labels
 
-pytest.importorskip("sklearn", reason="probes need scikit-learn")
-
 
 def _parts(*arrays: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     return tuple((each[:300], each[300:]) for each in arrays)

@@ -9,8 +9,6 @@ from symae_keras.data import GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation import Leakage, leakage, probe
 
-pytest.importorskip("sklearn", reason="probes need scikit-learn")
-
 N_GROUPS, N_INSTANCES = 300, 4
 
 
@@ -117,6 +115,18 @@ def test_the_probe_is_not_linear() -> None:
     target = 1e3 * np.abs(code[:, 0])
     train, test = slice(0, 900), slice(900, None)
     assert probe((code[train], code[test]), (target[train], target[test])) > 0.9
+
+
+def test_too_few_groups_are_refused(groups) -> None:
+    with pytest.raises(InputError, match="at least 20 groups.* received 19"):
+        leakage(_Codes([0], [0]), groups[:19])
+
+
+def test_a_parameter_that_is_nan_is_refused() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 3, 4))
+    groups = GroupedData(x, state={"depth": np.full(30, np.nan)})
+    with pytest.raises(InputError, match="No probe can be trained on depth"):
+        leakage(_Codes([0], [0]), groups)
 
 
 @pytest.mark.parametrize("kind", ["int", "bool", "text"])

@@ -8,8 +8,6 @@ import pytest
 from symae_keras.errors import InputError
 from symae_keras.evaluation import mutual_information
 
-pytest.importorskip("sklearn", reason="mutual information needs scikit-learn")
-
 
 def _gaussians(rho: float, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Two numbers of correlation rho, whose information is -log(1 - rho^2) / 2."""

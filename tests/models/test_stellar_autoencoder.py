@@ -212,7 +212,6 @@ def test_unknown_normalization() -> None:
 
 def test_its_code_tells_more_than_as_many_principal_components() -> None:
     """Of held-out stars of 256 pixels; the velocity bends what PCA takes for planes."""
-    pytest.importorskip("sklearn", reason="probes need scikit-learn")
     from sklearn.decomposition import PCA
 
     from symae_keras.evaluation import probe_labels
