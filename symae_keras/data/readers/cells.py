@@ -28,14 +28,14 @@ _DOUBTFUL: Final = re.compile(f"{_SIGN}[1-9][0-9]{{0,2}},[0-9]{{3}}")
 _LEADING_ZERO: Final = re.compile("[+-]?0[0-9]")
 _MISSING: Final = re.compile("(?:[+-]?nan)?", re.IGNORECASE)
 #: Of these characters `float` takes nothing for a number that is none by the above.
-_PLAIN: Final = re.compile(r"[0-9.+\-eE ]*")
+_PLAIN: Final = re.compile(r"[0-9.,+\-eE \n]*")
+_OPEN_COMMA: Final = re.compile(r",(?![0-9])")
 
 #: What stands in a header cell whose number got lost, if nothing numeric does.
 _LOST: Final = re.compile(
     r"[\W_]*|[+-]?(nan|NaN|NAN|NA|N/A|null|NULL|None|[iI]nf(inity)?|INF)|#[A-Z/0]+[!?]?"
 )
 _ORDINAL: Final = re.compile(r"[0-9]*(1st|2nd|3rd|[0-9]th)\b", re.IGNORECASE)
-_LETTERS: Final = str.maketrans("OoIl|", "00111")
 
 
 def is_number(cell: str) -> bool:
@@ -52,17 +52,13 @@ def is_nearly_number(header: str) -> bool:
     """Return whether a header is no number, but may well be meant as one.
 
     The first letter or digit of such a header is a digit ("5O1.0", "500 nm",
-    "1,000.5"), or it is if O and l are read as 0 and 1 ("l00.5"), or it holds what
-    programs write for a number that they lost ("NaN", "#REF!"). "2nd run", "H2O" and
-    "temp_1" are names.
+    "1,000.5"), or it holds what programs write for a number that they lost ("NaN",
+    "#REF!"). "2nd run", "H2O" and "temp_1" are names.
     """
     text = unicodedata.normalize("NFKC", header).strip()
     if is_number(header) or _ORDINAL.match(text):
         return False
-    if _LOST.fullmatch(text) or re.match(r"[\W_]*\d", text):
-        return True
-    letter = re.match(r"[OoIl|][\dOoIl|]*[.,]\d|[Il|]\d\d", text)
-    return letter is not None and is_number(text.translate(_LETTERS))
+    return _LOST.fullmatch(text) is not None or re.match(r"[\W_]*\d", text) is not None
 
 
 def _number(cell: str) -> float:
@@ -105,7 +101,8 @@ class NumberReader:
         Raises:
             InputError: A cell is not a finite number.
         """
-        values = _plain(cells)
+        text = "\n".join(cells)
+        values = _plain(cells, text)
         if values is None:
             values = np.array([_number(cell) for cell in cells])
         wrong = np.flatnonzero(np.isinf(values))
@@ -114,7 +111,6 @@ class NumberReader:
                 f"{place(int(wrong[0]))} holds {quoted(cells[wrong[0]])}; expected a "
                 "finite number such as 1234.5 or 1e-3, or nothing for a missing pixel."
             )
-        text = "".join(cells)
         if "." in text:
             self._note("point", cells, place, lambda cell: "." in cell)
         if "," in text:
@@ -162,10 +158,15 @@ def _has_decimal_comma(cell: str) -> bool:
     return "," in cell and not _DOUBTFUL.fullmatch(cell.strip())
 
 
-def _plain(cells: Sequence[str]) -> Array | None:
-    """The numbers of cells that hold only the usual characters, quickly."""
-    if not _PLAIN.fullmatch("".join(cells)):
+def _plain(cells: Sequence[str], text: str) -> Array | None:
+    """The numbers of cells, quickly, if they hold only the usual characters."""
+    if not _PLAIN.fullmatch(text):
         return None
+    if "," in text:
+        # "5," and "1,000.5" are no numbers.
+        if "." in text or _OPEN_COMMA.search(text):
+            return None
+        cells = [cell.replace(",", ".") for cell in cells]
     try:
         return np.array([cell or "nan" for cell in cells], "float64")
     except ValueError:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from symae_keras.data.cell_text import unescaped
+from symae_keras.data.groups import Array
 from symae_keras.data.readers.cells import is_missing, is_nearly_number, is_number
 from symae_keras.data.readers.sentences import find_name, quoted
 from symae_keras.errors import InputError
 
+#: Letters that are typed, or read from paper, for digits.
+_LETTERS: Final = str.maketrans("OoIl|", "00111")
 _AXIS: Final = re.compile(r"axis(\s*\(.*\))?", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def in_header(line: int) -> Iterator[None]:
+    """Say of an error that it is in the line of headers."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"line {line}, the header: {error}") from None
 
 
 def header_of(cells: Sequence[str]) -> list[str]:
@@ -54,6 +67,7 @@ def refuse_lost_pixels(
     line: int,
     header: Sequence[str],
     pixels: Sequence[int],
+    axis: Array,
     others: Mapping[int, Sequence[str]],
     lines: Sequence[int],
 ) -> None:
@@ -63,6 +77,7 @@ def refuse_lost_pixels(
         line: The number of the line of headers.
         header: The names of all columns.
         pixels: Which columns are pixels.
+        axis: The axis value of each pixel.
         others: The cells of each column that is to be metadata, or that has no name.
         lines: The numbers of the rows.
 
@@ -91,14 +106,28 @@ def refuse_lost_pixels(
                 "1234.5, without unit or thousands separators; if not, start its name "
                 "with a letter."
             )
-        elif pixels[0] < k < pixels[-1] and _may_be_values(cells):
-            before = max(p for p in pixels if p < k)
-            after = min(p for p in pixels if p > k)
+        elif _may_be_values(cells) and (
+            pixels[0] < k < pixels[-1] or _continues(name, k, pixels, axis)
+        ):
+            beside = header[max((p for p in pixels if p < k), default=pixels[0])]
             raise InputError(
-                f"{place} has the header {quoted(name)} between the pixels "
-                f"{header[before]} and {header[after]}, and {what}; if it is a pixel, "
-                "write its axis value as the header; if not, move it before the pixels."
+                f"{place} has the header {quoted(name)} beside the pixel {beside}, and "
+                f"{what}; if it is a pixel, write its axis value as the header; if "
+                "not, move it away from the pixels."
             )
+
+
+def _continues(name: str, k: int, pixels: Sequence[int], axis: Array) -> bool:
+    """Whether a name holds the axis value that would come next at its place.
+
+    Such as "nm501" or "5O1" behind 500, or "l00.5" before 101.0 and 101.5.
+    """
+    if len(axis) < 2 or k not in (pixels[0] - 1, pixels[-1] + 1):
+        return False
+    inner, edge = axis[[1, 0]] if k < pixels[0] else axis[-2:]
+    step = edge - inner
+    numbers = re.findall(r"\d+\.?\d*|\.\d+", f"{name} {name.translate(_LETTERS)}")
+    return any(2 * abs(float(n) - edge - step) <= abs(step) for n in numbers)
 
 
 def _may_be_values(cells: Sequence[str]) -> bool:

@@ -17,8 +17,8 @@ _MARKS: Final = {"\t": "tab", ";": "semicolon", " ": "space", ",": "comma"}
 #: The first line that Excel writes, or needs, where the mark is not that of its locale.
 _SEP: Final = re.compile(r'"?sep=(.)"?\1*', re.IGNORECASE)
 _COMMENT: Final = re.compile(r'\s*"?\s*#')
-#: A unit in brackets behind the name that it belongs to.
-_UNIT: Final = re.compile(r"\s+([(\[][^)\]]*[)\]])")
+#: A name with its unit in brackets, where spaces stand between cells.
+_UNIT: Final = re.compile(r"([^\s\"]+\s+(?:\([^)]*\)|\[[^\]]*\]))")
 
 Numbered = tuple[int, str]
 #: Whether the cells of the first line, and of the second one, are those of a file.
@@ -31,7 +31,7 @@ class Lines:
     Attributes:
         rows: Lines with their numbers, from the first one that is neither blank nor a
             "#" line; each has as many cells as the first.
-        comment: Number and cells of the last "#" line above them, if there is one.
+        comments: Numbers and cells of the "#" lines above them, the last one first.
     """
 
     def __init__(self, file: TextIO, fits: Fits, *, numeric: bool) -> None:
@@ -48,12 +48,13 @@ class Lines:
         """
         self._number = 0
         lines = _numbered(file)
-        mark, comment = "", (0, "")
+        mark = ""
+        comments: list[Numbered] = []
         for number, line in lines:
             if not mark and (given := _SEP.fullmatch(line.rstrip("\r\n"))):
                 mark = given[1]
             elif _COMMENT.match(line):
-                comment = number, re.sub(r'^[\s"#]+', "", line)
+                comments.insert(0, (number, re.sub(r'^[\s"#]+', "", line)))
             elif line.strip("".join(_MARKS) + '"\r\n'):
                 break
         else:
@@ -68,13 +69,14 @@ class Lines:
         marks = list(_MARKS) if numeric else [m for m in _MARKS if m != " "]
         self._mark = mark or _find_mark([line for _, line in ahead], marks, fits)
         self.rows = self._rows(itertools.chain(ahead, lines))
-        self.comment: tuple[int, list[str]] = comment[0], []
-        with contextlib.suppress(csv.Error):  # it may be any text
-            self.comment = comment[0], next(self._cut([comment[1]]), [])
+        self.comments: list[tuple[int, list[str]]] = []
+        for number, text in comments:
+            with contextlib.suppress(csv.Error):  # it may be any text
+                self.comments += ((number, cells) for cells in self._cut([text]))
 
     def _cut(self, lines: Iterable[str]) -> Iterator[list[str]]:
         if self._mark == " ":
-            lines = (" ".join(_UNIT.sub(r"\1", line).split()) for line in lines)
+            lines = (" ".join(_UNIT.sub(r'"\1"', line).split()) for line in lines)
         return csv.reader(
             lines, delimiter=self._mark, skipinitialspace=True, strict=True
         )
@@ -111,9 +113,10 @@ class Lines:
             longer, number = first, first_number
         if not "".join(longer[min(len(first), len(cells)) :]).strip():
             return f"{came}; remove the {mark} at the end of line {number}."
+        such = ", such as a number with a decimal comma" if self._mark == "," else ""
         return (
             f"{came}; give each line a cell for each column, and quotes to a cell that "
-            f"holds a {mark}."
+            f"holds a {mark}{such}."
         )
 
 

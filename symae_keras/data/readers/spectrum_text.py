@@ -12,7 +12,7 @@ import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.readers.cells import NumberReader, is_missing, is_number
-from symae_keras.data.readers.headers import header_of, refuse_double
+from symae_keras.data.readers.headers import header_of, in_header, refuse_double
 from symae_keras.data.readers.lines import lines_of
 from symae_keras.data.readers.sentences import listed
 from symae_keras.errors import InputError
@@ -80,18 +80,17 @@ def read_text(file: Path) -> Spectrum:
     header, header_line = header_of(first), number
     if is_number(first[0]):
         rows.insert(0, (number, first))
-        header_line, header = lines.comment[0], header_of(lines.comment[1])
-        # Other comments are text.
-        if len(header) != len(first) or not _names_columns(header):
-            header = []
+        header = []
+        for above, cells in lines.comments:
+            if len(cells) == len(first) and _names_columns(header_of(cells)):
+                header_line, header = above, header_of(cells)
+                break
     if not rows:
         raise InputError("the file has a header but no rows; expected rows of numbers.")
     if header:
-        try:
+        with in_header(header_line):
             refuse_double(header)
             used = _by_name(header)
-        except InputError as error:
-            raise InputError(f"line {header_line}, the header: {error}") from None
         unused = [k for k in range(len(header)) if k not in used[:3]]
     else:
         used, unused = _by_place(rows)
@@ -160,9 +159,10 @@ def _inverse_variance(noise: Array, role: _Role, place: Callable[[int], str]) ->
         )
     with np.errstate(over="ignore"):
         weights = np.where(good, np.where(good, noise, 1.0) ** _POWERS[role], 0.0)
-    if np.isinf(weights).any():
+    large = weights > np.finfo("float32").max
+    if large.any():
         raise InputError(
-            f"{place(int(np.isinf(weights).argmax()))} is too small for an inverse "
+            f"{place(int(large.argmax()))} is too small for an inverse "
             "variance; rescale the values."
         )
     return weights
@@ -219,11 +219,11 @@ def _by_name(header: Sequence[str]) -> _Columns:
     elif axis is not None and value is None and len(unknown) == 1:
         value = unknown[0]
     if axis is None or value is None:
-        missing = "axis (wavelength, wavenumber, frequency, energy or axis)"
+        missing = "an axis, such as wavelength, wavenumber, frequency, energy or axis"
         if axis is not None:
-            missing = "values (flux, intensity, absorbance, counts or value)"
+            missing = "values, such as flux, intensity, absorbance, counts or value"
         raise InputError(
-            f"no column is called as the {missing}; found "
+            f"no column has a name of {missing}; found "
             f"{listed(name or '(no name)' for name in header)}; correct the names, or "
             "delete the header and all columns but axis and value."
         )
@@ -263,9 +263,10 @@ def _role(name: str) -> tuple[_Role, bool]:
     return "unknown", True
 
 
-def _names_columns(header: Sequence[str]) -> bool:
-    """Whether a comment holds names of columns."""
-    return any(_role(name)[0] not in ("index", "unknown") for name in header)
+def _names_columns(comment: Sequence[str]) -> bool:
+    """Whether a comment holds names of columns; "flux, calibrated" may be any text."""
+    roles = [role for role, exact in map(_role, comment) if exact]
+    return "axis" in roles or any(role in _POWERS for role in roles)
 
 
 def _refuse_row_numbers(
@@ -280,6 +281,13 @@ def _refuse_row_numbers(
     steps = np.sign(np.diff(values))
     # Without a header, numbers of rows are followed by the axis, then the values.
     shifted = not header and used.weights is not None and abs(steps.sum()) == len(steps)
+    if not header and len(axis) > 2 and axis[0] == 0 and values[0] == 1:
+        jump, step = np.abs(np.diff(axis[:3]))
+        if jump > 10 * step:
+            raise InputError(
+                "the first line, 0 and 1, may hold numbers of columns instead of a "
+                "pixel; delete it, or write a header with names such as axis and value."
+            )
     if len(axis) > 1 and counts and (used.guessed or shifted):
         name = header[used.axis] if header else "1"
         raise InputError(

@@ -20,6 +20,7 @@ from symae_keras.data.readers.cells import NumberReader, column, filled, is_numb
 from symae_keras.data.readers.cells import names as names_of
 from symae_keras.data.readers.headers import (
     header_of,
+    in_header,
     long_columns,
     refuse_double,
     refuse_lost_pixels,
@@ -44,15 +45,16 @@ def read_table(path: Path, group: str | None) -> GroupedData:
     with lines_of(path, lambda first, _: has_group(first)) as lines:
         number, cells = next(lines.rows)
         rows = lines.rows
-        if not has_group(cells) and has_group(lines.comment[1]):
-            rows = itertools.chain([(number, cells)], rows)
-            number, cells = lines.comment
+        if not has_group(cells):
+            for above, names in lines.comments:
+                if len(names) == len(cells) and has_group(names):
+                    rows = itertools.chain([(number, cells)], rows)
+                    number, cells = above, names
+                    break
         header = header_of(cells)
-        refuse_double(header)
-        try:
+        with in_header(number):
+            refuse_double(header)
             name = find_group(header, group, "column", "group")
-        except InputError as error:
-            raise InputError(f"line {number}, the header: {error}") from None
         rest = [each for each in header if each != name]
         long = long_columns(rest)
         if long is None:
@@ -104,9 +106,10 @@ def _read_wide(
     if instance is not None:
         given = filled(columns.pop(header.index(instance)), lines, instance)
         _refuse_double_rows(lines, ids, given)
-    refuse_lost_pixels(header_line, header, pixels, columns, lines)
+    refuse_lost_pixels(header_line, header, pixels, axis, columns, lines)
     numbers.settle()
-    axis = checked_axis(axis, heads, "sort the columns")
+    with in_header(header_line):
+        axis = checked_axis(axis, heads, "sort the columns")
 
     note_unused(
         path, "columns", [f"{k + 1} (no name)" for k in columns if not header[k]]
