@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Callable, Sequence
+from typing import Final, Literal
 
 import numpy as np
 
@@ -11,48 +14,167 @@ from symae_keras.data.groups import Array
 from symae_keras.data.readers.sentences import quoted
 from symae_keras.errors import InputError
 
+# What is a number in headers and cells of all text files: ASCII digits with a decimal
+# point, or in a file of decimal commas a comma, and an exponent. The minus may be the
+# one of typesetters. Nothing else is one: no "1_5", "inf", "0x1F", "1,000.5" or "5d2",
+# which `float` or other programs would take.
+_SIGN: Final = "[+\\-\N{MINUS SIGN}]?"
+_EXPONENT: Final = f"(?:[eE]{_SIGN}[0-9]+)?"
+_POINT: Final = re.compile(f"{_SIGN}(?:[0-9]+\\.?[0-9]*|\\.[0-9]+){_EXPONENT}")
+_COMMA: Final = re.compile(f"{_SIGN}[0-9]*,[0-9]+{_EXPONENT}")
+#: A comma that may stand between thousands as well.
+_DOUBTFUL: Final = re.compile(f"{_SIGN}[1-9][0-9]{{0,2}},[0-9]{{3}}")
+#: A number that is a name, such as "007".
+_LEADING_ZERO: Final = re.compile("[+-]?0[0-9]")
+_MISSING: Final = re.compile("(?:[+-]?nan)?", re.IGNORECASE)
+#: Of these characters `float` takes nothing for a number that is none by the above.
+_PLAIN: Final = re.compile(r"[0-9.,+\-eE \n]*")
+_OPEN_COMMA: Final = re.compile(r",(?![0-9])")
+
+#: What stands in a header cell whose number got lost, if nothing numeric does.
+_LOST: Final = re.compile(
+    r"[\W_]*|[+-]?(nan|NaN|NAN|NA|N/A|null|NULL|None|[iI]nf(inity)?|INF)|#[A-Z/0]+[!?]?"
+)
+_ORDINAL: Final = re.compile(r"[0-9]*(1st|2nd|3rd|[0-9]th)\b", re.IGNORECASE)
+
 
 def is_number(cell: str) -> bool:
-    """Whether a cell reads as a finite number."""
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return False
+    """Return whether a cell holds a finite number, with a decimal point or comma."""
+    return math.isfinite(_number(cell))
 
 
-def numbers(cells: Sequence[str], place: Callable[[int], str]) -> Array:
-    """Cells as float64, NaN where a cell is empty or says so.
+def is_missing(cell: str) -> bool:
+    """Return whether a cell is empty or NaN."""
+    return _MISSING.fullmatch(cell.strip()) is not None
 
-    Args:
-        cells: The text.
-        place: Where a cell is in the file, by its index, for errors.
 
-    Raises:
-        InputError: A cell is not a number, or infinite.
+def is_nearly_number(header: str) -> bool:
+    """Return whether a header is no number, but may well be meant as one.
+
+    The first letter or digit of such a header is a digit ("5O1.0", "500 nm",
+    "1,000.5"), or it holds what programs write for a number that they lost ("NaN",
+    "#REF!"). "2nd run", "H2O" and "temp_1" are names.
     """
-    try:
-        values = np.array(cells, "float64")
-    except ValueError:
-        values = np.array([_number(cell) for cell in cells])
-    wrong = np.flatnonzero(np.isinf(values))
-    if len(wrong):
-        raise InputError(
-            f"{place(int(wrong[0]))} holds {quoted(cells[wrong[0]])}; expected a "
-            "finite number with a decimal point, or nothing for a missing pixel."
-        )
-    return values
+    text = unicodedata.normalize("NFKC", header).strip()
+    if is_number(header) or _ORDINAL.match(text):
+        return False
+    return _LOST.fullmatch(text) is not None or re.match(r"[\W_]*\d", text) is not None
 
 
 def _number(cell: str) -> float:
-    """The number, NaN for an empty cell, infinity for any other text."""
+    """The number, NaN for a cell without one, infinity for any other text."""
+    cell = cell.strip()
+    if _POINT.fullmatch(cell) or _COMMA.fullmatch(cell):
+        return float(cell.replace("\N{MINUS SIGN}", "-").replace(",", "."))
+    return math.nan if _MISSING.fullmatch(cell) else math.inf
+
+
+class NumberReader:
+    """Reader of the numbers of one file, all with decimal points or all with commas.
+
+    Example:
+    >>> numbers = NumberReader()
+    >>> numbers.read(["1,5", "", "1,234"], "line 2, column {}".format)
+    array([1.5  ,   nan, 1.234])
+    >>> numbers.settle()
+    >>> numbers.decimal_comma
+    True
+    """
+
+    def __init__(self) -> None:
+        """Start without a number."""
+        # The first of each kind, as a sentence says it.
+        self._seen: dict[Literal["point", "comma", "doubtful"], str] = {}
+
+    @property
+    def decimal_comma(self) -> bool:
+        """Whether the numbers have decimal commas."""
+        return "comma" in self._seen
+
+    def read(self, cells: Sequence[str], place: Callable[[int], str]) -> Array:
+        """Return cells as float64, NaN where a cell is empty or NaN.
+
+        Args:
+            cells: The text.
+            place: Where a cell is in the file, by its index, for errors.
+
+        Raises:
+            InputError: A cell is not a finite number.
+        """
+        text = "\n".join(cells)
+        values = _plain(cells, text)
+        if values is None:
+            values = np.array([_number(cell) for cell in cells])
+        wrong = np.flatnonzero(np.isinf(values))
+        if len(wrong):
+            raise InputError(
+                f"{place(int(wrong[0]))} holds {quoted(cells[wrong[0]])}; expected a "
+                "finite number such as 1234.5 or 1e-3, or nothing for a missing pixel."
+            )
+        if "." in text:
+            self._note("point", cells, place, lambda cell: "." in cell)
+        if "," in text:
+            self._note("doubtful", cells, place, lambda cell: "," in cell)
+            self._note("comma", cells, place, _has_decimal_comma)
+        return values
+
+    def settle(self) -> None:
+        """Check, after the last number, that all are of one kind.
+
+        Raises:
+            InputError: Some numbers have points and others have commas, or commas may
+                stand between thousands.
+        """
+        point, comma = self._seen.get("point"), self._seen.get("comma")
+        doubtful = self._seen.get("doubtful")
+        if point and (comma or doubtful):
+            raise InputError(
+                f"{comma or doubtful} with a comma, but {point} with a decimal point; "
+                "write all numbers with decimal points and nothing between thousands."
+            )
+        if doubtful and not comma:
+            raise InputError(
+                f"{doubtful}, whose comma may be a decimal comma or stand between "
+                "thousands; write all numbers with decimal points and nothing between "
+                "thousands."
+            )
+
+    def _note(
+        self,
+        kind: Literal["point", "comma", "doubtful"],
+        cells: Sequence[str],
+        place: Callable[[int], str],
+        is_kind: Callable[[str], bool],
+    ) -> None:
+        """Remember where the first number of a kind is."""
+        if kind not in self._seen:
+            k = next((k for k, cell in enumerate(cells) if is_kind(cell)), None)
+            if k is not None:
+                self._seen[kind] = f"{place(k)} holds {quoted(cells[k].strip())}"
+
+
+def _has_decimal_comma(cell: str) -> bool:
+    """Whether a number has a comma that cannot stand between thousands."""
+    return "," in cell and not _DOUBTFUL.fullmatch(cell.strip())
+
+
+def _plain(cells: Sequence[str], text: str) -> Array | None:
+    """The numbers of cells, quickly, if they hold only the usual characters."""
+    if not _PLAIN.fullmatch(text):
+        return None
+    if "," in text:
+        # "5," and "1,000.5" are no numbers.
+        if "." in text or _OPEN_COMMA.search(text):
+            return None
+        cells = [cell.replace(",", ".") for cell in cells]
     try:
-        return float(cell) if cell.strip() else math.nan
+        return np.array([cell or "nan" for cell in cells], "float64")
     except ValueError:
-        return math.inf
+        return None
 
 
 def names(cells: Sequence[str]) -> Array:
-    """Cells as int64 if that loses nothing, else as text; "007" is a text."""
+    """Return cells as int64 if that loses nothing, else as text; "007" is a text."""
     text = np.array(cells, dtype=str)
     try:
         whole = np.array(cells, dtype="int64")
@@ -61,27 +183,36 @@ def names(cells: Sequence[str]) -> Array:
     return whole if (whole.astype(str) == text).all() else text
 
 
-def column(cells: Sequence[str]) -> Array:
-    """Cells as numbers, NaN where empty, if all that are not empty are numbers."""
+def column(cells: Sequence[str], decimal_comma: bool) -> Array:
+    """Return cells as numbers, NaN where empty, if that loses nothing, else as text.
+
+    Args:
+        cells: The text.
+        decimal_comma: Whether numbers of the file have decimal commas. If not, "1,5"
+            is text, and if so, "1.5" is.
+    """
     values = names(cells)
     if values.dtype.kind == "i" or not any(cells):
         return values
-    try:
-        return np.array([cell or "nan" for cell in cells], "float64")
-    except ValueError:
+    other_mark = "." if decimal_comma else ","
+    numbers = np.array([_number(cell) for cell in cells])
+    if np.isinf(numbers).any() or any(
+        other_mark in cell or _LEADING_ZERO.match(cell) for cell in cells
+    ):
         return values
+    return numbers
 
 
 def filled(cells: Sequence[str], lines: Sequence[int], name: str) -> Sequence[str]:
-    """The cells of a column that has to say something in every row.
+    """Return the cells of a column that must not be missing in any row.
 
     Raises:
-        InputError: There are no rows, or a cell is empty.
+        InputError: There are no rows, or a cell is empty or NaN.
     """
     if not cells:
         raise InputError("the file has a header but no rows.")
-    if not all(cells):
-        raise InputError(
-            f"line {lines[list(cells).index('')]}, column {name}, is empty; fill it."
-        )
+    for line, cell in zip(lines, cells, strict=True):
+        if is_missing(cell):
+            what = f"holds {quoted(cell)}" if cell else "is empty"
+            raise InputError(f"line {line}, column {name}, {what}; fill it.")
     return cells

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from symae_keras.data.groups import GroupedData
+from symae_keras.data.cell_text import unescaped
+from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.readers.assemble import from_rows, mask_missing, note_unused
-from symae_keras.data.readers.cells import filled, names, numbers
+from symae_keras.data.readers.cells import NumberReader, filled, names
 from symae_keras.errors import InputError
 
 
@@ -19,7 +20,7 @@ def read_long(
     lines: Iterator[tuple[int, list[str]]],
     used: tuple[str, str, str, str],
 ) -> GroupedData:
-    """Groups from rows of group, instance, axis value and value, in any order.
+    """Read groups from rows of group, instance, axis value and value, in any order.
 
     Args:
         path: The file, for notes in the log.
@@ -31,7 +32,8 @@ def read_long(
         InputError: A cell is empty or no number, a pixel is given twice, or an instance
             lacks rows. Only the value may be empty: that is a missing pixel.
     """
-    note_unused(path, "columns", [name for name in header if name not in used])
+    unused = [name or "(no name)" for name in header if name not in used]
+    note_unused(path, "columns", unused)
     places = [header.index(name) for name in used]
     numbered: list[int] = []
     columns: tuple[list[str], ...] = ([], [], [], [])
@@ -39,16 +41,21 @@ def read_long(
         numbered.append(line)
         for column, k in zip(columns, places, strict=True):
             column.append(cells[k])
-    for column, name in zip(columns[:3], used[:3], strict=True):
-        filled(column, numbered, name)
-    positions = numbers(columns[2], lambda k: f"line {numbered[k]}, column {used[2]},")
-    if np.isnan(positions).any():
-        line = numbered[int(np.isnan(positions).argmax())]
-        raise InputError(f"line {line} has no {used[2]}; every value needs one.")
-    values = numbers(columns[3], lambda k: f"line {numbered[k]}, column {used[3]},")
+    text = [[unescaped(cell) for cell in column] for column in columns[:3]]
+    for cells, name in zip(text, used, strict=False):
+        filled(cells, numbered, name)
+    numbers = NumberReader()
 
-    groups, group = np.unique(names(columns[0]), return_inverse=True)
-    instances, instance = np.unique(names(columns[1]), return_inverse=True)
+    def read(c: int) -> Array:
+        return numbers.read(
+            columns[c], lambda k: f"line {numbered[k]}, column {used[c]},"
+        )
+
+    positions, values = read(2), read(3)
+    numbers.settle()
+
+    groups, group = np.unique(names(text[0]), return_inverse=True)
+    instances, instance = np.unique(names(text[1]), return_inverse=True)
     axis, pixel = np.unique(positions, return_inverse=True)
     pairs, row = np.unique(group * len(instances) + instance, return_inverse=True)
     of_group, of_instance = np.divmod(pairs, len(instances))
@@ -59,8 +66,8 @@ def read_long(
     if len(again):
         k = again.min()
         raise InputError(
-            f"line {numbered[k]} gives {used[2]} {columns[2][k]} of group "
-            f"{columns[0][k]}, instance {columns[1][k]} again; keep one row of them."
+            f"line {numbered[k]} gives {used[2]} {text[2][k]} of group "
+            f"{text[0][k]}, instance {text[1][k]} again; keep one row of them."
         )
     counts = np.bincount(row)
     short = np.flatnonzero(counts < len(axis))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Sequence
 
 from symae_keras.errors import InputError
@@ -13,7 +14,10 @@ def unreadable(name: object, error: Exception) -> InputError:
     """What a parser raised, as one sentence."""
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnicodeDecodeError):
-        reason = f"byte {error.start} is no UTF-8 text; save it as UTF-8"
+        looks = ""
+        if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            looks = ", it looks like UTF-16"
+        reason = f"byte {error.start} is no UTF-8 text{looks}; save it as UTF-8"
     return InputError(f"{name} cannot be read: {reason.rstrip('.')}.")
 
 

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
-from symae_keras.data.readers.assemble import checked_axis, from_rows, mask_missing
-from symae_keras.data.readers.cells import is_number, numbers
+from symae_keras.data.readers.assemble import (
+    checked_axis,
+    from_rows,
+    mask_missing,
+    note_unused,
+)
 from symae_keras.data.readers.fits import read_spectrum
 from symae_keras.data.readers.sentences import unreadable
+from symae_keras.data.readers.spectrum_text import Spectrum, read_text
 from symae_keras.errors import InputError
+
+_log = logging.getLogger("symae_keras")
 
 #: Everything before the last "_" or "-" of a file's name.
 _GROUP: Final = r"^(.+)[_-][^_-]*$"
-
-
-class _Spectrum(NamedTuple):
-    values: Array
-    axis: Array | None = None
-    axis_label: str = GroupedData.axis_label
-    weights: Array | None = None
 
 
 def read_spectra(path: Path, group: str | None) -> GroupedData:
@@ -43,7 +44,7 @@ def read_spectra(path: Path, group: str | None) -> GroupedData:
     files = sorted(f for f in path.iterdir() if not f.name.startswith("."))
     kinds = [_kind(file) for file in files]
     ids = []
-    spectra: list[_Spectrum] = []
+    spectra: list[Spectrum] = []
     for file, (suffix, read) in zip(files, kinds, strict=True):
         if read is not kinds[0][1]:
             raise InputError(
@@ -59,6 +60,7 @@ def read_spectra(path: Path, group: str | None) -> GroupedData:
         ids.append(match[1])
         spectra.append(_read(file, read))
         _compare(files[0].name, spectra[0], file.name, spectra[-1])
+    _note(path, spectra)
     first = spectra[0]
     stacked = None
     if first.weights is not None:
@@ -78,6 +80,21 @@ def read_spectra(path: Path, group: str | None) -> GroupedData:
     )
 
 
+def _note(path: Path, spectra: Sequence[Spectrum]) -> None:
+    """Say in the log what the files hold that is not read, or read with a choice."""
+    unused = dict.fromkeys(name for spectrum in spectra for name in spectrum.unused)
+    note_unused(path, "columns", list(unused))
+    for note in dict.fromkeys(s.weights_note for s in spectra if s.weights_note):
+        _log.warning("%s: %s.", path, note)
+    n_unweighted = sum(spectrum.n_unweighted for spectrum in spectra)
+    if n_unweighted:
+        _log.warning(
+            "%s: %d values without a positive uncertainty get the weight 0.",
+            path,
+            n_unweighted,
+        )
+
+
 def _pattern(expression: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(expression)
@@ -94,7 +111,7 @@ def _pattern(expression: str) -> re.Pattern[str]:
     return pattern
 
 
-def _read(file: Path, read: Callable[[Path], _Spectrum]) -> _Spectrum:
+def _read(file: Path, read: Callable[[Path], Spectrum]) -> Spectrum:
     """One spectrum, as real numbers on a good axis."""
     try:
         spectrum = read(file)
@@ -113,7 +130,7 @@ def _read(file: Path, read: Callable[[Path], _Spectrum]) -> _Spectrum:
         raise unreadable(file.name, error) from error
 
 
-def _compare(first: str, one: _Spectrum, second: str, other: _Spectrum) -> None:
+def _compare(first: str, one: Spectrum, second: str, other: Spectrum) -> None:
     if len(one.values) != len(other.values):
         raise InputError(
             f"mixed lengths: {second} has {len(other.values)} pixels, but {first} has "
@@ -121,8 +138,13 @@ def _compare(first: str, one: _Spectrum, second: str, other: _Spectrum) -> None:
         )
     if (one.weights is None) != (other.weights is None):
         raise InputError(
-            f"only one of {first} and {second} has a third column, the weights; give "
-            "it to all files or to none."
+            f"only one of {first} and {second} has a third column, an uncertainty, or "
+            "weights; give it to all files or to none."
+        )
+    if one.axis_label.casefold() != other.axis_label.casefold():
+        raise InputError(
+            f"the axis of {second} is called {other.axis_label}, but that of {first} "
+            f"is called {one.axis_label}; write the same name and unit into all files."
         )
     if not np.array_equal(_axis(one), _axis(other)):
         raise InputError(
@@ -131,55 +153,23 @@ def _compare(first: str, one: _Spectrum, second: str, other: _Spectrum) -> None:
         )
 
 
-def _axis(spectrum: _Spectrum) -> Array:
+def _axis(spectrum: Spectrum) -> Array:
     return np.zeros(0) if spectrum.axis is None else spectrum.axis
 
 
-def _read_text(file: Path) -> _Spectrum:
-    """Columns of axis, value and, if there is a third one, inverse variance."""
-    lines = [
-        (number, line)
-        for number, line in enumerate(
-            file.read_text(encoding="utf-8-sig").splitlines(), start=1
-        )
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-    # Without a delimiter, `split` cuts at any white space.
-    delimiter = next((d for d in ",;\t" if lines and d in lines[0][1]), None)
-    rows = [[c.strip() for c in line.split(delimiter)] for _, line in lines]
-    label = "axis"
-    if rows and not any(map(is_number, rows[0])):
-        label = rows[0][0]
-        lines, rows = lines[1:], rows[1:]
-    if not rows:
-        raise InputError("it is empty; expected rows of an axis value and a value.")
-    width = len(rows[0])
-    for (line, _), row in zip(lines, rows, strict=True):
-        if len(row) != width or width not in (2, 3):
-            raise InputError(
-                f"line {line} has {len(row)} cells; expected 2 in every row, axis and "
-                "value, or 3 with the inverse variance."
-            )
-    axis, values, *weights = (
-        numbers([row[k] for row in rows], lambda i: f"line {lines[i][0]}")
-        for k in range(width)
-    )
-    return _Spectrum(values, axis, label, weights[0] if weights else None)
+def _read_npy(file: Path) -> Spectrum:
+    return Spectrum(np.load(file, allow_pickle=False))
 
 
-def _read_npy(file: Path) -> _Spectrum:
-    return _Spectrum(np.load(file, allow_pickle=False))
-
-
-def _read_fits(file: Path) -> _Spectrum:
-    return _Spectrum(*read_spectrum(file))
+def _read_fits(file: Path) -> Spectrum:
+    return Spectrum(*read_spectrum(file))
 
 
 _KINDS: Final = {
-    ".csv": _read_text,
-    ".txt": _read_text,
-    ".dat": _read_text,
-    ".tsv": _read_text,
+    ".csv": read_text,
+    ".txt": read_text,
+    ".dat": read_text,
+    ".tsv": read_text,
     ".npy": _read_npy,
     ".fits": _read_fits,
     ".fit": _read_fits,
@@ -188,7 +178,7 @@ _KINDS: Final = {
 }
 
 
-def _kind(file: Path) -> tuple[str, Callable[[Path], _Spectrum]]:
+def _kind(file: Path) -> tuple[str, Callable[[Path], Spectrum]]:
     """The suffix of a file and the function that reads it."""
     for suffix, read in _KINDS.items():
         if file.name.lower().endswith(suffix):

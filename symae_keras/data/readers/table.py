@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import re
-from collections import Counter
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
+from symae_keras.data.cell_text import unescaped
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.readers.assemble import (
     checked_axis,
@@ -18,72 +16,65 @@ from symae_keras.data.readers.assemble import (
     mask_missing,
     note_unused,
 )
-from symae_keras.data.readers.cells import column, filled, is_number, names, numbers
+from symae_keras.data.readers.cells import NumberReader, column, filled, is_number
+from symae_keras.data.readers.cells import names as names_of
+from symae_keras.data.readers.headers import (
+    header_of,
+    in_header,
+    long_columns,
+    refuse_double,
+    refuse_lost_pixels,
+)
+from symae_keras.data.readers.lines import lines_of
 from symae_keras.data.readers.long_table import read_long
 from symae_keras.data.readers.sentences import find_group, find_name, listed
 from symae_keras.errors import InputError
 
-_DELIMITERS: Final = ",;\t"
-_AXIS: Final = re.compile(r"axis(\s*\(.*\))?", re.IGNORECASE)
-
 
 def read_table(path: Path, group: str | None) -> GroupedData:
-    """Groups from a table with the columns of the wide or of the long form.
+    """Read groups from a table with the columns of the wide or of the long form.
 
     Raises:
         InputError: A column is missing, a cell is no number, rows do not fit each other
             or name the same thing twice.
     """
-    lines = _lines(path)
-    header = next(lines)[1]
-    for name, count in Counter(header).items():
-        if name and count > 1:
-            raise InputError(f"{count} columns are called {name}; give each its name.")
-    group = find_group(header, group, "column", "group")
-    rest = [name for name in header if name != group]
-    instance, value = find_name(rest, "instance"), find_name(rest, "value")
-    axis = next((name for name in rest if _AXIS.fullmatch(name)), None)
-    if axis is not None and instance is not None and value is not None:
-        return read_long(path, header, lines, (group, instance, axis, value))
-    return _read_wide(path, header, lines, group, instance)
 
+    def has_group(cells: list[str]) -> bool:
+        return find_name(header_of(cells), group or "group") is not None
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Lines with their numbers, the header first; each has as many cells."""
-    width = 0
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = next((line for line in file if line.strip()), "")
-        file.seek(0)
-        cuts = {
-            mark: len(next(csv.reader([first], delimiter=mark), []))
-            for mark in _DELIMITERS
-        }
-        reader = csv.reader(
-            file, delimiter=max(cuts, key=cuts.__getitem__), strict=True
-        )
-        try:
-            for cells in reader:
-                if not cells:
-                    continue
-                width = width or len(cells)
-                if len(cells) != width:
-                    raise InputError(
-                        f"line {reader.line_num} has {len(cells)} cells, but the "
-                        f"header has {width}; give each row a cell for each column."
-                    )
-                yield reader.line_num, [cell.strip() for cell in cells]
-        except csv.Error as error:
+    with lines_of(path, lambda first, _: has_group(first)) as lines:
+        number, cells = next(lines.rows)
+        rows = lines.rows
+        if not has_group(cells):
+            for above, names in lines.comments:
+                if len(names) == len(cells) and has_group(names):
+                    rows = itertools.chain([(number, cells)], rows)
+                    number, cells = above, names
+                    break
+        header = header_of(cells)
+        with in_header(number):
+            refuse_double(header)
+            name = find_group(header, group, "column", "group")
+        rest = [each for each in header if each != name]
+        long = long_columns(rest)
+        if long is None:
+            instance = find_name(rest, "instance")
+            return _read_wide(path, number, header, rows, name, instance)
+        pixels = [each for each in rest if is_number(each)]
+        if pixels:
             raise InputError(
-                f"line {reader.line_num} cannot be read: {error}; correct its quotes."
-            ) from None
-    if not width:
-        raise InputError("the file is empty; expected a header and rows.")
+                f"line {number}, the header: {', '.join(long)} are the columns of a "
+                f"long table, and {listed(pixels)} the pixels of a wide one; keep one "
+                "form, or rename what is metadata."
+            )
+        return read_long(path, header, rows, (name, *long))
 
 
 def _read_wide(
     path: Path,
+    header_line: int,
     header: list[str],
-    lines: Iterator[tuple[int, list[str]]],
+    rows: Iterator[tuple[int, list[str]]],
     group: str,
     instance: str | None,
 ) -> GroupedData:
@@ -92,51 +83,63 @@ def _read_wide(
     heads = [header[k] for k in pixels]
     if not heads:
         raise InputError(
-            "no column is a pixel; expected headers that are numbers, the axis values, "
-            "or the columns group, instance, axis and value; found "
-            f"{listed(header)}."
+            f"line {header_line}, the header: no column is a pixel; expected headers "
+            "that are numbers, the axis values, or the columns group, instance, axis "
+            f"and value; found {listed(header)}."
         )
-    for k in others:
-        if is_number(header[k].replace(",", ".")) and header[k] != group:
-            raise InputError(
-                f"the header {header[k]} has a decimal comma; write decimal points."
-            )
-    axis = checked_axis(np.array(heads, "float64"), heads, "sort the columns")
-
+    numbers = NumberReader()
+    axis = numbers.read(heads, lambda k: f"line {header_line}, column {pixels[k] + 1},")
     values: list[Array] = []
     rest: list[list[str]] = []
-    numbered: list[int] = []
-    for line, cells in lines:
+    lines: list[int] = []
+    for line, cells in rows:
 
         def place(k: int, line: int = line) -> str:
             return f"line {line}, column {heads[k]},"
 
-        values.append(numbers([cells[k] for k in pixels], place))
-        rest.append([cells[k] for k in others])
-        numbered.append(line)
-    columns = {header[k]: [row[i] for row in rest] for i, k in enumerate(others)}
-    ids = filled(columns.pop(group), numbered, group)
-    note_unused(path, "columns", ["(no name)"] if "" in columns else [])
-    metadata = {name: column(cells) for name, cells in columns.items() if name}
+        values.append(numbers.read([cells[k] for k in pixels], place))
+        rest.append([unescaped(cells[k]) for k in others])
+        lines.append(line)
+    columns = {k: [row[i] for row in rest] for i, k in enumerate(others)}
+    ids = filled(columns.pop(header.index(group)), lines, group)
+    given = None
     if instance is not None:
-        given = filled(columns[instance], numbered, instance)
-        seen: dict[tuple[str, str], int] = {}
-        for line, pair in zip(numbered, zip(ids, given, strict=True), strict=True):
-            if pair in seen:
-                raise InputError(
-                    f"line {line} gives group {pair[0]}, instance {pair[1]} again, "
-                    f"after line {seen[pair]}; keep one or rename one."
-                )
-            seen[pair] = line
-        del metadata[instance]
-        metadata["instance"] = names(given)
+        given = filled(columns.pop(header.index(instance)), lines, instance)
+        _refuse_double_rows(lines, ids, given)
+    refuse_lost_pixels(header_line, header, pixels, axis, columns, lines)
+    numbers.settle()
+    with in_header(header_line):
+        axis = checked_axis(axis, heads, "sort the columns")
+
+    note_unused(
+        path, "columns", [f"{k + 1} (no name)" for k in columns if not header[k]]
+    )
+    metadata = {
+        header[k]: column(cells, numbers.decimal_comma)
+        for k, cells in columns.items()
+        if header[k]
+    }
+    if given is not None:
+        metadata["instance"] = names_of(given)
     x, pixel_mask, _ = mask_missing(path, np.stack(values), None, None)
     return from_rows(
         path,
         x,
-        names(ids),
+        names_of(ids),
         pixel_mask=pixel_mask,
         metadata=metadata,
         axis=axis,
         axis_label="axis",
     )
+
+
+def _refuse_double_rows(lines: list[int], *names: Sequence[str]) -> None:
+    """Refuse two rows of the same group and instance."""
+    seen: dict[tuple[str, ...], int] = {}
+    for line, pair in zip(lines, zip(*names, strict=True), strict=True):
+        if pair in seen:
+            raise InputError(
+                f"line {line} gives group {pair[0]}, instance {pair[1]} again, after "
+                f"line {seen[pair]}; keep one or rename one."
+            )
+        seen[pair] = line

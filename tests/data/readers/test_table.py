@@ -1,5 +1,8 @@
 """Tables of text, wide and long."""
 
+import csv
+import io
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -87,15 +90,18 @@ def test_no_missing_pixels_need_no_mask(tmp_path, caplog):
 
 
 def test_columns_become_numbers_where_all_cells_are(tmp_path, caplog):
-    text = "group,1,a,b,c,d,\n007,1,1,2.5,x,,0\n7,2,2,,3,,1\n"
+    text = ",group,1,a,b,c,d,zip,n\n5,007,1,1,2.5,x,,01,1_0\n6,7,2,2,,3,,20,2\n"
     groups = load(save(tmp_path, text))
     assert groups.ids.tolist() == ["007", "7"]
     known = groups.instance_metadata
     assert known["a"].dtype == np.int64 and known["b"].dtype == np.float64
     np.testing.assert_array_equal(known["b"], [[2.5], [np.nan]])
     assert known["c"].tolist() == [["x"], ["3"]] and known["d"].tolist() == [[""], [""]]
+    # Numbers that would change are names.
+    assert known["zip"].tolist() == [["01"], ["20"]]
+    assert known["n"].tolist() == [["1_0"], ["2"]]
     (record,) = caplog.records
-    assert record.getMessage().endswith("columns that are not used: (no name).")
+    assert record.getMessage().endswith("columns that are not used: 1 (no name).")
 
 
 def test_group_column_by_name(tmp_path, refusal):
@@ -120,13 +126,40 @@ LONG_HEAD = "group,instance,axis,value\n"
         (LONG_HEAD, ["a header but no rows"]),
         ("star,400\na,1\n", ["no column group; found star, 400; name", "group="]),
         ("group,a,b\nx,1,2\n", ["no column is a pixel", "found group, a, b."]),
-        ("group,400,401,400\n", ["2 columns are called 400"]),
-        ("group,400,401,400.0\n", ["401 is followed by 400.0; sort the columns"]),
+        ("group,400,401,400\n", ["line 1, the header: 2 columns are called 400"]),
+        (
+            "group,400,401,400.0\na,1,2,3\n",
+            ["line 1, the header: axis", "401 is followed by 400.0; sort the columns"],
+        ),
         ("group,400,403,402\na,1,2,3\n", ["increase", "403 is followed by 402"]),
         ("group,400,400.0\na,1,2\n", ["400 is followed by 400.0"]),
-        ("group;400;400,5\na;1;2\n", ["the header 400,5 has a decimal comma"]),
-        (HEAD + "a,1,2\nb,1\n", ["line 3 has 2 cells", "header has 3"]),
-        (HEAD + "a,1,2,3\n", ["line 2 has 4 cells", "header has 3"]),
+        (
+            HEAD + "a,1,2\nb,1\n",
+            ["line 3 has 2 cells, but the first line, line 1, has 3; give each line"],
+        ),
+        (
+            HEAD + "a,1,5,2,5\n",
+            ["line 2 has 5 cells, but", "has 3; ", "decimal comma"],
+        ),
+        (
+            "\n" + HEAD + "a,1,2,\n",
+            [
+                "line 3 has 4 cells",
+                "line 2, has 3; remove the comma at the end of line 3",
+            ],
+        ),
+        (
+            "group;400;401;\na;1;2\n",
+            ["line 2 has 3 cells", "has 4; remove the semicolon at the end of line 1."],
+        ),
+        ("group 400 401\na 1 2\n", ["no column group; found group 400 401;"]),
+        ("from A\n" + HEAD + "a,1,2\n", ["line 1, the header: no column group"]),
+        (HEAD + "a\0,1,2\n", ["line 2 holds NUL characters", "save the file as UTF-8"]),
+        (HEAD + "NaN,1,2\n", ["line 2, column group, holds 'NaN'; fill it"]),
+        (
+            "group,instance,axis,value,1\na,1,2,3,4\n",
+            ["instance, axis, value are the columns of a long table, and 1 the pixels"],
+        ),
         (HEAD + "a,1,2\n\nb,1,x1\n", ["line 4, column 401, holds 'x1'; expected"]),
         (HEAD + "a,1,inf\n", ["line 2, column 401, holds 'inf'"]),
         (HEAD + "a,,1e999\n", ["line 2, column 401, holds '1e999'"]),
@@ -140,7 +173,7 @@ LONG_HEAD = "group,instance,axis,value\n"
         (LONG_HEAD + "a,1,400,x\n", ["line 2, column value, holds 'x'"]),
         (LONG_HEAD + "a,1,x,1\n", ["line 2, column axis, holds 'x'"]),
         (LONG_HEAD + "a,1,,1\n", ["line 2, column axis, is empty"]),
-        (LONG_HEAD + "a,1,nan,1\n", ["line 2 has no axis"]),
+        (LONG_HEAD + "a,1,nan,1\n", ["line 2, column axis, holds 'nan'; fill"]),
         (LONG_HEAD + "a,1,400,1\na,1\n", ["line 3 has 2 cells"]),
         (
             LONG_HEAD + "b,1,4,1\na,1,4,1\na,1,5,1\nb,1,4.0,1\n",
@@ -169,6 +202,243 @@ def test_long_lists_and_cells_are_cut(tmp_path, refusal):
 def test_text_that_is_no_utf8(tmp_path, refusal):
     path = save(tmp_path, "group,1,é\na,1,2\n", encoding="latin-1")
     assert "cannot be read: byte 8 is no UTF-8 text; save" in refusal(path)
+    path = save(tmp_path, "group,1,2\na,1,2\n", encoding="utf-16")
+    assert "byte 0 is no UTF-8 text, it looks like UTF-16; save" in refusal(path)
+
+
+def table(*heads, cells=None, delimiter=","):
+    """A table of two groups with these headers and, in both rows, these cells."""
+    text = io.StringIO()
+    cells = range(1, len(heads) + 1) if cells is None else cells
+    csv.writer(text, delimiter=delimiter).writerows(
+        [["group", *heads], ["a", *cells], ["b", *cells]]
+    )
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("head", "value"),
+    [
+        *((" 501 ", 501), ("501\xa0", 501), ("+5.01e2", 501), ("501.", 501)),
+        *(("501,0", 501), ("501,25", 501.25), ("50,1E+1", 501), (",501e3", 501)),
+    ],
+)
+def test_headers_that_are_numbers(tmp_path, head, value):
+    groups = load(save(tmp_path, table("500", head, "502")))
+    assert groups.axis.tolist() == [500, value, 502]
+    np.testing.assert_array_equal(groups.x, [[[1, 2, 3]]] * 2)
+
+
+def test_minus_of_typesetters(tmp_path):
+    text = table("\N{MINUS SIGN}1.0", "\N{MINUS SIGN}5e\N{MINUS SIGN}1", "0.5")
+    text = text.replace("a,1", "a,\N{MINUS SIGN}1")
+    groups = load(save(tmp_path, text))
+    assert groups.axis.tolist() == [-1, -0.5, 0.5]
+    assert groups.x[:, 0].tolist() == [[-1, 2, 3], [1, 2, 3]]
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize(
+    "head",
+    [
+        *("5O1.0", "501 nm", "501nm", "5.01d2", "501.0.1", "501..0", "5 01", "501_0"),
+        *("1,000.5", "1,000,5", "1.000,5", "1 000", "0x1F5", "~501", "'501", "–501"),
+        *("５０１", "٥٠١", "501\u200b", "NaN", "NA", "inf", "#REF!", "#N/A", "-", "?"),
+    ],
+)
+def test_headers_that_are_nearly_numbers(tmp_path, refusal, head, place):
+    heads = ["500.0", "500.5", "501.0"]
+    heads[place] = head
+    sentence = refusal(save(tmp_path, table(*heads)))
+    assert f"line 1, column {place + 2}, has the header {head!r}, which is" in sentence
+    assert f"line 2 holds '{place + 1}' in it; if it is a pixel, write" in sentence
+    # Nor is a pixel lost of which a cell is bad, or of which all are empty.
+    for cells in (["x", "1"], ["", "nan"]):
+        rows = [["group", *heads], ["a", 1, 2, 3], ["b", 1, 2, 3]]
+        for row, cell in zip(rows[1:], cells, strict=True):
+            row[place + 1] = cell
+        text = io.StringIO()
+        csv.writer(text).writerows(rows)
+        sentence = refusal(save(tmp_path, text.getvalue()))
+        assert f"line 1, column {place + 2}, has the header {head!r}" in sentence
+
+
+@pytest.mark.parametrize("head", ["temp_1", "H2O", "site", "nm500.5", "X500.5"])
+def test_numbers_between_the_pixels(tmp_path, refusal, head):
+    sentence = refusal(save(tmp_path, table("500", head, "501")))
+    assert f"column 3, has the header {head!r} beside the pixel 500, and" in sentence
+    assert "if not, move it away from the pixels" in sentence
+    # Text is no pixel.
+    groups = load(save(tmp_path, table("500", head, "501", cells=[1, "x", 2])))
+    assert groups.instance_metadata[head].tolist() == [["x"], ["x"]]
+
+
+@pytest.mark.parametrize(
+    ("heads", "lost"),
+    [
+        (["500", "500.5", "nm501"], "nm501"),
+        (["500", "500.5", "X501.0"], "X501.0"),
+        (["l00.5", "101.0", "101.5"], "l00.5"),
+        (["O.5", "1.0", "1.5"], "O.5"),
+        (["wl_502", "501", "500"], "wl_502"),
+    ],
+)
+def test_headers_that_continue_the_axis(tmp_path, refusal, heads, lost):
+    assert f"has the header '{lost}' beside the pixel" in refusal(
+        save(tmp_path, table(*heads))
+    )
+
+
+def test_names_with_digits_are_metadata(tmp_path, caplog):
+    heads = ["temp_1", "sample2", "2nd run", "H2O", "O18"]
+    groups = load(save(tmp_path, table(*heads, "500", "501", "CO2")))
+    assert groups.axis.tolist() == [500, 501] and groups.x[0, 0].tolist() == [6, 7]
+    assert set(groups.instance_metadata) == {*heads, "CO2"}
+    assert groups.instance_metadata["2nd run"].tolist() == [[3], [3]]
+    groups = load(save(tmp_path, table("2MASS", "500", "501", cells=["J0", 1, 2])))
+    assert groups.instance_metadata["2MASS"].tolist() == [["J0"], ["J0"]]
+    assert caplog.records == []
+
+
+def test_columns_without_a_name(tmp_path, caplog, refusal):
+    # A mark at the end of all lines.
+    groups = load(save(tmp_path, "group,500,501,\na,1,2,\nb,3,4,\n"))
+    assert groups.x[:, 0].tolist() == [[1, 2], [3, 4]]
+    # The index of pandas, saved once or twice.
+    for name in ("", "Unnamed: 0"):
+        groups = load(save(tmp_path, f"{name},group,500\n3,a,1\n7,b,2\n"))
+        assert groups.x[:, 0].tolist() == [[1], [2]] and not groups.instance_metadata
+    notes = [record.getMessage() for record in caplog.records]
+    assert [note.rsplit(": ")[-1] for note in notes] == [
+        *("4 (no name).", "1 (no name).", "1 (no name).")
+    ]
+    for heads in (["500", "", "502"], ["500", "501", ""], ["", "501", "Unnamed: 3"]):
+        k = heads.index("")
+        sentence = refusal(save(tmp_path, table(*heads)))
+        assert f"line 1, column {k + 2}, has no name, but line 2 holds '{k + 1}'" in (
+            sentence
+        )
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", ","])
+def test_decimal_commas(tmp_path, delimiter, caplog):
+    text = table("t", "500,0", "500,5", "501", cells=["21,5", "1,5", "1,234", "-2e-1"])
+    cells = list(csv.reader(io.StringIO(text)))
+    cells[2][2:] = ["", "7", "1,25E2"]
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter).writerows(cells)
+    groups = load(save(tmp_path, out.getvalue()))
+    assert groups.axis.tolist() == [500, 500.5, 501]
+    assert groups.x[:, 0].tolist() == [[1.5, 1.234, -0.2], [0, 7, 125]]
+    assert groups.pixel_mask[:, 0, 0].tolist() == [True, False]
+    assert groups.instance_metadata["t"].tolist() == [[21.5], [21.5]]
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_decimal_commas_in_all_numbers(tmp_path, columns, delimiter):
+    heads = [f"{k},5" for k in range(columns)]
+    groups = load(save(tmp_path, table(*heads, cells=heads, delimiter=delimiter)))
+    assert groups.axis.tolist() == groups.x[1, 0].tolist()
+    assert groups.axis.tolist() == [k + 0.5 for k in range(columns)]
+
+
+def test_decimal_commas_of_a_long_table(tmp_path, refusal):
+    text = LONG_HEAD + "a,1,400.5,1.25\na,1,401.0,\nb,1,400.5,2\nb,1,401.0,3\n"
+    text = text.replace(",", ";").replace(".", ",")
+    groups = load(save(tmp_path, text))
+    assert groups.axis.tolist() == [400.5, 401]
+    assert groups.x[:, 0].tolist() == [[1.25, 0], [2, 3]]
+    sentence = refusal(save(tmp_path, text.replace("1,25", "1.25")))
+    assert "line 2, column axis, holds '400,5' with a comma" in sentence
+    assert "line 2, column value, holds '1.25' with a decimal point" in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "group;500;501\na;2;1\nb;3;1,234\n",
+            "line 3, column 501, holds '1,234', whose comma may be a decimal comma or",
+        ),
+        ("group;1,000;1,001\na;2;1\n", "line 1, column 2, holds '1,000', whose comma"),
+        (
+            "group;500;501\na;1,5;2.5\n",
+            "line 2, column 500, holds '1,5' with a comma, but line 2, column 501, "
+            "holds '2.5' with a decimal point; write all",
+        ),
+        (
+            'group,500.5\na,"1,000"\n',
+            "line 2, column 500.5, holds '1,000' with a comma",
+        ),
+        ("group;500\na;1.000,5\n", "line 2, column 500, holds '1.000,5'; expected"),
+        ('group,500\na,"1,000,5"\n', "line 2, column 500, holds '1,000,5'; expected"),
+    ],
+)
+def test_commas_of_two_meanings(tmp_path, refusal, text, words):
+    assert words in refusal(save(tmp_path, text))
+
+
+def test_metadata_with_commas_are_text_beside_decimal_points(tmp_path):
+    groups = load(save(tmp_path, table("at", "500.5", cells=["1,2", "3.5"])))
+    assert groups.instance_metadata["at"].tolist() == [["1,2"], ["1,2"]]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *("1_5", "inf", "-Infinity", "0x1F", "٣", "３", "1,000.5", "1 000", "1.5d2"),
+        *("1e", "--1", "5,", "NA", "N/A", "#N/A", "null", "-", "x", "1e999"),
+    ],
+)
+def test_cells_that_are_no_numbers(tmp_path, refusal, cell):
+    text = table("500", "501", cells=[2, cell], delimiter=";")
+    sentence = refusal(save(tmp_path, text))
+    assert sentence.startswith(f"line 2, column 501, holds {cell!r}; expected a finite")
+
+
+@pytest.mark.parametrize("cell", ["", " ", "nan", "NaN", "NAN", "-nan"])
+def test_cells_that_are_missing(tmp_path, cell):
+    groups = load(save(tmp_path, table("500", "501", cells=[2, cell])))
+    assert groups.pixel_mask[:, 0].tolist() == [[True, False]] * 2
+
+
+@pytest.mark.parametrize(
+    ("above", "mark"),
+    [
+        *(("sep=;", ";"), ("SEP=\t", "\t"), ("sep=|", "|"), ('"sep=;"', ";")),
+        ("# exported by the spectrometer, 2;3\n\n# twice", ","),
+        ('"# exported by, hand"\n,,,\n \n', ","),
+        ("\ufeffsep=;\r\n# a comment; with a mark", ";"),
+    ],
+)
+def test_lines_above_the_header(tmp_path, above, mark, refusal):
+    text = f"{above}\ngroup,500,501,502\na,1,2,3\n#b,4,5,6\n".replace(",", mark)
+    groups = load(save(tmp_path, text))
+    assert groups.axis.tolist() == [500, 501, 502]
+    # Below the header, "#" may begin a name.
+    assert groups.ids.tolist() == ["#b", "a"] and groups.x[0, 0, 2] == 6
+    # Numbers of lines are those of the file.
+    line = text.splitlines().index(f"#b{mark}4{mark}5{mark}6") + 1
+    sentence = refusal(save(tmp_path, text.replace("6", "x")))
+    assert f"line {line}, column 502, holds 'x'" in sentence
+
+
+def test_header_in_a_comment(tmp_path):
+    groups = load(save(tmp_path, "# made\n# group,500,501\n# by me\na,1,2\nb,3,4\n"))
+    assert groups.axis.tolist() == [500, 501]
+    assert groups.x[:, 0].tolist() == [[1, 2], [3, 4]]
+
+
+def test_rows_of_any_length(tmp_path):
+    x = np.random.default_rng(0).normal(size=(2, 1, 20_000))
+    axis = 4000 + 0.05 * np.arange(20_000)
+    rows = [["group", *axis.tolist()], ["a", *x[0, 0]], ["b", *x[1, 0]]]
+    for mark in ",;":
+        text = "".join(mark.join(map(str, row)) + "\n" for row in rows)
+        groups = load(save(tmp_path, text))
+        np.testing.assert_array_equal(groups.x, x)
+        np.testing.assert_array_equal(groups.axis, axis)
 
 
 @settings(
