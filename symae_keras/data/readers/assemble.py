@@ -190,7 +190,8 @@ def mask_missing(
         x = _zeroed(x)
     good = np.asarray(True) if pixel_mask is None else _zeroed(pixel_mask)
     good = _broadcast("pixel_mask", good, x.shape)
-    counted = missing & (good != 0)
+    # NaN differs from 0: a mask that says nothing counts, too.
+    counted = missing & (True if pixel_mask is None else pixel_mask != 0)
     if mask is not None and mask.shape == x.shape[:2]:
         counted &= (mask != 0).reshape(mask.shape + (1,) * (x.ndim - 2))
     if pixel_mask is not None or counted.any():

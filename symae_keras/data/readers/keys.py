@@ -79,11 +79,10 @@ def from_keys(
     note_unused(
         path, "keys", [k for k in arrays if k not in (*_KEYS, *per_row) and k != key]
     )
-    used = [name for name in _KEYS if name in stored]
-    found = {
-        name: _read(name, stored[name])
-        for name in (*used, *per_row, *([] if key is None else [key]))
-    }
+    used: list[str] = [name for name in _KEYS if name in stored]
+    used += [*per_row, *([] if key is None else [key])]
+    require(sum(stored[name].n_bytes for name in used[1:]), "masks, ids, and metadata together")
+    found = {name: _read(name, stored[name]) for name in used}
     x, axis_label = found["x"], _axis_label(found)
     x, pixel_mask, weights = mask_missing(
         path, x, found.get("pixel_mask"), found.get("weights"), found.get("mask")
@@ -131,11 +130,11 @@ def _read(name: str, array: Stored) -> Array:
     if array.n_stored is not None:
         what = f"{what[:-1]}, of which the file holds {size(array.n_stored)},"
     require(array.n_bytes, what)
-    values = np.asanyarray(array.read())  # a memory map stays one
-    if values.dtype.kind != "S":
-        return values
-    require(4 * array.n_bytes, what)  # a letter takes four bytes
     try:
+        values = np.asanyarray(array.read())  # a memory map stays one
+        if values.dtype.kind != "S":
+            return values
+        require(4 * array.n_bytes, what)  # a letter takes four bytes
         return np.char.decode(values, "utf-8")
     except UnicodeDecodeError:
         raise InputError(f"{name} holds text that is not UTF-8.") from None

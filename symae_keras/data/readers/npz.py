@@ -95,7 +95,7 @@ def _stored(stream: IO[bytes], n_bytes: int) -> Stored | str:
         n_bytes: Length of the stream.
 
     Raises:
-        InputError: The stream is shorter or longer.
+        ValueError: The stream is shorter or longer.
     """
     version = np.lib.format.read_magic(stream)
     if version > (2, 0):  # names of fields in letters that are not Latin
@@ -110,10 +110,10 @@ def _stored(stream: IO[bytes], n_bytes: int) -> Stored | str:
         return _RECORDS
     promised, found = math.prod(shape) * dtype.itemsize, n_bytes - stream.tell()
     if promised != found or min(shape, default=0) < 0:
-        raise InputError(
+        raise ValueError(
             f"the header of an array gives the shape {shape} and dtype {dtype}, "
             f"{promised} bytes, but {found} bytes follow; the file is damaged, or "
-            "holds several arrays where one is expected."
+            "holds several arrays where one is expected"
         )
     return Stored(shape, dtype, promised)
 

@@ -13,6 +13,7 @@ from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.readers.assemble import checked_axis, from_rows, mask_missing
 from symae_keras.data.readers.cells import is_number, numbers
 from symae_keras.data.readers.fits import read_spectrum
+from symae_keras.data.readers.npz import read_npy
 from symae_keras.data.readers.sentences import unreadable
 from symae_keras.errors import InputError
 
@@ -168,7 +169,7 @@ def _read_text(file: Path) -> _Spectrum:
 
 
 def _read_npy(file: Path) -> _Spectrum:
-    return _Spectrum(np.load(file, allow_pickle=False))
+    return _Spectrum(read_npy(file))
 
 
 def _read_fits(file: Path) -> _Spectrum:
