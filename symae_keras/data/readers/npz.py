@@ -103,7 +103,10 @@ def _stored(stream: IO[bytes], n_bytes: int) -> Stored | str:
     header = np.lib.format.read_array_header_1_0
     if version == (2, 0):
         header = np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(stream)
+    try:
+        shape, _, dtype = header(stream)
+    except (MemoryError, RecursionError):  # of the parser of Python
+        raise ValueError("the header of an array is nested too deeply") from None
     if dtype.hasobject:
         return _OBJECTS
     if dtype.kind == "V":
