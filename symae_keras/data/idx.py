@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from symae_keras.data.groups import Array
+from symae_keras.data.readers.memory import require
 from symae_keras.errors import InputError
 
 _PREFIX: Final = {"train": "train", "test": "t10k"}
@@ -75,26 +76,35 @@ def _find(folder: Path, stem: str, axes: int) -> Path:
 
 
 def _read(path: Path, axes: int) -> Array:
+    start = 4 + 4 * axes
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
+        opening = gzip.open if path.suffix == ".gz" else open
+        with opening(path, "rb") as file:
+            header = file.read(start)
+            shape = _shape(path, axes, header)
+            expected = math.prod(shape)
+            require(expected, f"{path}, of the shape {shape} by its header,")
+            # A byte more, to see whether there is one.
+            content = bytearray(file.read(expected + 1))
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
-    start = 4 + 4 * axes
-    if content[:4] != _MAGIC + bytes([axes]) or len(content) < start:
+    if len(content) != expected:
+        found = len(content) if len(content) < expected else f"more than {expected}"
+        raise InputError(
+            f"{path} holds {found} values, but its header gives the shape {shape}, "
+            f"{expected} values; the file is damaged."
+        )
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _shape(path: Path, axes: int, header: bytes) -> tuple[int, ...]:
+    if header[:4] != _MAGIC + bytes([axes]) or len(header) < 4 + 4 * axes:
         raise InputError(
             f"{path} is not an idx file of unsigned bytes with {axes} axes: its first "
-            f"bytes are {content[:4].hex(' ') or 'missing'}, expected "
+            f"bytes are {header[:4].hex(' ') or 'missing'}, expected "
             f"{(_MAGIC + bytes([axes])).hex(' ')} and {axes} lengths."
         )
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, offset=4))
+    shape = tuple(int(n) for n in np.frombuffer(header, ">u4", axes, offset=4))
     if 0 in shape:
         raise InputError(f"{path} is empty: its header gives the shape {shape}.")
-    if len(content) - start != math.prod(shape):
-        raise InputError(
-            f"{path} holds {len(content) - start} values, but its header gives the "
-            f"shape {shape}, {math.prod(shape)} values; the file is damaged."
-        )
-    # A copy, because a view of immutable bytes could not be written to.
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+    return shape

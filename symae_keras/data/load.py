@@ -12,6 +12,7 @@ from symae_keras.data.groups import GroupedData
 from symae_keras.data.readers.fits import read_fits
 from symae_keras.data.readers.hdf5 import read_hdf5
 from symae_keras.data.readers.images import read_idx, read_images
+from symae_keras.data.readers.memory import too_large
 from symae_keras.data.readers.npz import read_npz
 from symae_keras.data.readers.sentences import unreadable
 from symae_keras.data.readers.spectra import read_spectra
@@ -110,6 +111,8 @@ def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | S
         return read(path, group)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    except MemoryError as error:
+        raise InputError(f"{path}: {too_large(error)}") from None
     # Damaged files raise whatever the parser trips over: at least a dozen classes.
     except Exception as error:
         raise unreadable(path, error) from error

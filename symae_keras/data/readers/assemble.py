@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from symae_keras.data.grouping import padding
 from symae_keras.data.groups import Array, GroupedData, Parameters
+from symae_keras.data.readers.memory import require
+from symae_keras.data.readers.sentences import listed
 from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
+#: Values that are looked at together.
+_PART: Final = 1 << 24
 
 
 def from_rows(
@@ -85,6 +90,8 @@ def from_groups(
             group has no present instance.
     """
     _refuse_empty(x)
+    if x.dtype.kind != "f":
+        require(4 * x.size, f"x, {x.dtype} to be converted to float32,")
     groups = GroupedData(
         x,
         mask=mask,
@@ -98,9 +105,10 @@ def from_groups(
     )
     empty = np.flatnonzero(~groups.present.any(axis=1))
     if len(empty):
+        first = f"group {empty[0]}" if ids is None else f"the group {ids[empty[0]]}"
         raise InputError(
             f"{len(empty)} of {len(groups)} groups have no present instance, the first "
-            f"is group {empty[0]}; leave them out or correct the mask."
+            f"is {first}; leave them out or correct the mask."
         )
     if x.dtype.kind != "f":
         _log.warning(
@@ -146,9 +154,23 @@ def checked_axis(
 
 
 def mask_missing(
-    path: Path, x: Array, pixel_mask: Array | None, weights: Array | None
+    path: Path,
+    x: Array,
+    pixel_mask: Array | None,
+    weights: Array | None,
+    mask: Array | None = None,
 ) -> tuple[Array, Array | None, Array | None]:
     """Take NaN for a missing pixel: masked, with zeros in `x` and in the weights.
+
+    A pixel is missing where `x`, `pixel_mask` or `weights` are NaN. A memory map keeps
+    its NaN behind the mask, because zeros would take it into memory.
+
+    Args:
+        path: The file, for notes in the log.
+        x: The rows or groups.
+        pixel_mask: Of the shape of `x`, or broadcastable to it.
+        weights: Of the shape of `x`, or broadcastable to it.
+        mask: Where instances are absent (0), of which nothing is missing.
 
     Returns:
         `x`, `pixel_mask` and `weights`; the mask is `None` if there was none and no
@@ -157,20 +179,46 @@ def mask_missing(
     Raises:
         InputError: The mask or the weights do not have the shape of `x`.
     """
-    missing = np.isnan(x) if x.dtype.kind == "f" else np.zeros(x.shape, bool)
-    good = np.asarray(True) if pixel_mask is None else pixel_mask
+    missing = np.zeros((1,) * x.ndim, bool)
+    for name, values in (("x", x), ("pixel_mask", pixel_mask), ("weights", weights)):
+        if values is not None and _any_nan(values):
+            require(2 * x.size, f"a mask of the missing values in {name}")
+            missing = missing | _broadcast(name, np.isnan(np.asarray(values)), x.shape)
+    if not missing.any():
+        return x, pixel_mask, weights
+    if not isinstance(x, np.memmap):
+        x = _zeroed(x)
+    good = np.asarray(True) if pixel_mask is None else _zeroed(pixel_mask)
     good = _broadcast("pixel_mask", good, x.shape)
-    n_missing = int((missing & (good != 0)).sum())
-    if n_missing:
-        _log.warning("%s: %d missing values are masked.", path, n_missing)
-    if missing.any():
+    # NaN differs from 0: a mask that says nothing counts, too.
+    counted = missing & (True if pixel_mask is None else pixel_mask != 0)
+    if mask is not None and mask.shape == x.shape[:2]:
+        counted &= (mask != 0).reshape(mask.shape + (1,) * (x.ndim - 2))
+    if pixel_mask is not None or counted.any():
         # Not `astype(bool)`: other values than 0 and 1 are still to be refused.
-        pixel_mask = good = np.where(missing, good.dtype.type(0), good)
-        x = np.where(missing, x.dtype.type(0), x)
+        pixel_mask = np.where(missing, good.dtype.type(0), good)
+    if counted.any():
+        _log.warning("%s: %d missing values are masked.", path, counted.sum())
     if weights is not None:
         weights = _broadcast("weights", weights, x.shape)
-        weights = np.where(good != 0, weights, weights.dtype.type(0))
+        weights = np.where(missing, weights.dtype.type(0), weights)
     return x, pixel_mask, weights
+
+
+def _any_nan(values: Array) -> bool:
+    """Whether there is a NaN; a memory map is read part by part."""
+    if values.dtype.kind != "f":
+        return False
+    flat = values.ravel(order="K")
+    parts = range(0, flat.size, _PART)
+    return any(bool(np.isnan(flat[k : k + _PART]).any()) for k in parts)
+
+
+def _zeroed(values: Array) -> Array:
+    """The values with zeros for NaN, itself where there is none."""
+    if not _any_nan(values):
+        return values
+    return np.where(np.isnan(values), values.dtype.type(0), values)
 
 
 def native(values: Array) -> Array:
@@ -180,9 +228,9 @@ def native(values: Array) -> Array:
 
 
 def note_unused(path: Path, kind: str, names: Sequence[str]) -> None:
-    """Say in the log what of the file is not read."""
+    """Log what of the file is not read."""
     if names:
-        _log.warning("%s: %s that are not used: %s.", path, kind, ", ".join(names))
+        _log.warning("%s: %s that are not used: %s.", path, kind, listed(names))
 
 
 def _refuse_empty(x: Array) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.readers.assemble import (
     from_rows,
     mask_missing,
-    native,
     note_unused,
 )
+from symae_keras.data.readers.fits_axis import with_unit
+from symae_keras.data.readers.fits_file import Unit
+from symae_keras.data.readers.fits_values import column, has_one_value
 from symae_keras.data.readers.sentences import find_group, find_name
 from symae_keras.errors import InputError
 
@@ -23,7 +25,7 @@ _AXIS: Final = ("wavelength", "lambda", "axis", "loglam")
 _WEIGHTS: Final = ("ivar", "weights")
 
 
-def read_rows(path: Path, table: Any, spectrum: str, group: str | None) -> GroupedData:
+def read_rows(path: Path, table: Unit, spectrum: str, group: str | None) -> GroupedData:
     """Groups from a table whose rows are spectra.
 
     Args:
@@ -35,7 +37,7 @@ def read_rows(path: Path, table: Any, spectrum: str, group: str | None) -> Group
     Raises:
         InputError: A column is missing, or columns do not fit each other.
     """
-    found = table.columns.names
+    found = table.hdu.columns.names
     wrong = find_name(found, "mask")
     if wrong is not None:
         raise ambiguous(f"column {wrong}")
@@ -58,7 +60,7 @@ def read_rows(path: Path, table: Any, spectrum: str, group: str | None) -> Group
     return from_rows(
         path,
         x,
-        column(table, group),
+        group_ids(table, group),
         pixel_mask=good,
         weights=weight,
         metadata=scalars(path, table, used),
@@ -67,39 +69,29 @@ def read_rows(path: Path, table: Any, spectrum: str, group: str | None) -> Group
     )
 
 
-def column(table: Any, name: str) -> Array:
-    """A column, as plain numbers or text.
+def group_ids(table: Unit, name: str) -> Array:
+    """Return the group of each row.
 
     Raises:
-        InputError: The rows of the column have unequal lengths.
+        InputError: A row has none.
     """
-    values = np.asarray(table.data[name])
-    if values.dtype.kind == "O":
-        lengths = [len(value) for value in values]
-        other = next((k for k, n in enumerate(lengths) if n != lengths[0]), None)
-        if other is not None:
-            raise InputError(
-                f"mixed lengths: the column {name} has {lengths[0]} values in row 1, "
-                f"but {lengths[other]} in row {other + 1}; resample all to one axis."
-            )
-        values = np.stack([np.asarray(value) for value in values])
-    return np.char.strip(values) if values.dtype.kind in "SU" else native(values)
+    ids = column(table, name)
+    # NaN is what differs from itself.
+    empty = ids == "" if ids.dtype.kind == "U" else ids != ids
+    if ids.ndim == 1 and empty.any():
+        raise InputError(
+            f"row {empty.argmax() + 1} of the column {name} is empty (null), but every "
+            "row must belong to a group; fill it, or leave the row out."
+        )
+    return ids
 
 
-def scalars(path: Path, table: Any, used: Sequence[str | None]) -> dict[str, Array]:
-    """The other columns, if they have one number or text a row."""
-    found: dict[str, Array] = {}
-    unused = []
-    for name in table.columns.names:
-        if name in used:
-            continue
-        values = np.asarray(table.data[name])
-        if values.dtype.kind in "buifSU" and values.ndim == 1:
-            found[name] = column(table, name)
-        else:
-            unused.append(name)
-    note_unused(path, "columns", unused)
-    return found
+def scalars(path: Path, table: Unit, used: Sequence[str | None]) -> dict[str, Array]:
+    """Return the other columns, if they have one number or text a row."""
+    names = [name for name in table.hdu.columns.names if name not in used]
+    found = [name for name in names if has_one_value(table, name)]
+    note_unused(path, "columns", [name for name in names if name not in found])
+    return {name: column(table, name) for name in found}
 
 
 def _common(name: str, values: Array) -> Array:
@@ -108,6 +100,12 @@ def _common(name: str, values: Array) -> Array:
         raise InputError(
             f"the column {name} must have one axis a row; received shape "
             f"{values.shape}."
+        )
+    empty = np.isnan(values).any(axis=1) if values.dtype.kind == "f" else np.zeros(1)
+    if empty.any():
+        raise InputError(
+            f"row {empty.argmax() + 1} of the column {name} has NaN or null, but every "
+            "pixel must have a value on the axis."
         )
     other = np.flatnonzero((values != values[0]).any(axis=1))
     if len(other):
@@ -119,18 +117,13 @@ def _common(name: str, values: Array) -> Array:
     return 10.0**axis if name.casefold() == "loglam" else axis
 
 
-def _label(table: Any, name: str) -> str:
-    unit = str(table.columns[name].unit or "")
+def _label(table: Unit, name: str) -> str:
+    unit = str(table.hdu.columns[name].unit or "")
     if name.casefold() != "axis":
         # The unit of a logarithm is written "log(Angstrom)" or "log10(Angstrom)".
         unit = re.sub(r"^\s*log(?:10)?\s*\(?([^)]*)\)?\s*$", r"\1", unit)
         name = "wavelength"
     return with_unit(name, unit)
-
-
-def with_unit(name: str, unit: str) -> str:
-    """The label of an axis."""
-    return f"{name} ({unit.strip()})" if unit.strip() else name
 
 
 def ambiguous(name: str) -> InputError:

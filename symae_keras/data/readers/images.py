@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from symae_keras.data.grouping import bag_by_label
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.idx import load_idx
-from symae_keras.data.readers.assemble import from_rows
+from symae_keras.data.readers.assemble import from_rows, note_unused
+from symae_keras.data.readers.memory import require
 from symae_keras.data.readers.sentences import unreadable
 from symae_keras.errors import InputError
 
+_FORMATS: Final = ("PNG", "JPEG", "BMP", "TIFF")
+#: Modes of Pillow whose channels are plain numbers.
+_MODES: Final = (
+    *("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK"),
+    *("I", "F", "I;16", "I;16L", "I;16B", "I;16N"),
+)
+#: Of an image, its copy in the stack, and that in float32.
+_BYTES_PER_VALUE: Final = 6
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _BAG_SIZE: Final = 20
+
+
+class _Image(NamedTuple):
+    """The pixels of an image, their kind, and what of the file is not used."""
+
+    pixels: Array
+    kind: str
+    unused: list[str]
 
 
 def read_images(path: Path, group: str | None) -> GroupedData:
@@ -27,28 +45,33 @@ def read_images(path: Path, group: str | None) -> GroupedData:
             the first one in size or mode.
     """
     _refuse_group(group, "the names of the sub-folders")
-    images: list[Array] = []
-    ids, files = [], []
-    first = ""
+    files: list[tuple[str, str]] = []
     for folder in sorted(f for f in path.iterdir() if not f.name.startswith(".")):
         inside = sorted(f for f in folder.iterdir() if not f.name.startswith("."))
         if not inside:
             raise InputError(f"the sub-folder {folder.name} is empty; remove it.")
-        for file in inside:
-            name = f"{folder.name}/{file.name}"
-            images.append(_read(file, name))
-            first = first or name
-            if _kind(images[-1]) != _kind(images[0]):
-                raise InputError(
-                    f"{name} is an image of {_kind(images[-1])}, but {first} one of "
-                    f"{_kind(images[0])}; bring all to one size and mode."
-                )
-            ids.append(folder.name)
-            files.append(file.name)
-    x = np.stack(images)
+        files += [(folder.name, file.name) for file in inside]
+    images: list[_Image] = []
+    unused = []
+    for names in files:
+        image = _read(path.joinpath(*names), "/".join(names))
+        if not images:
+            size = _BYTES_PER_VALUE * len(files) * image.pixels.size
+            require(size, f"{len(files)} images of {image.kind}")
+        elif image.kind != images[0].kind:
+            raise InputError(
+                f"{'/'.join(names)} is an image of {image.kind}, but "
+                f"{'/'.join(files[0])} one of {images[0].kind}; bring all to one size "
+                "and mode."
+            )
+        images.append(image)
+        unused += [f"{part} of {'/'.join(names)}" for part in image.unused]
+    note_unused(path, "parts of images", unused)
+    x = np.stack([image.pixels for image in images])
     if x.dtype == np.uint8:
         x = x.astype("float32") / np.float32(255)
-    return from_rows(path, x, np.array(ids), metadata={"file": np.array(files)})
+    ids, names_of_files = np.array(files).T
+    return from_rows(path, x, ids, metadata={"file": names_of_files})
 
 
 def read_idx(path: Path, group: str | None) -> GroupedData:
@@ -66,8 +89,8 @@ def read_idx(path: Path, group: str | None) -> GroupedData:
         raise InputError(sentence) from None
 
 
-def _read(file: Path, name: str) -> Array:
-    """The pixels of an image, channels last."""
+def _read(file: Path, name: str) -> _Image:
+    """The pixels of an image, upright and channels last."""
     from PIL import Image, UnidentifiedImageError
 
     if file.suffix.lower() not in _SUFFIXES:
@@ -75,19 +98,66 @@ def _read(file: Path, name: str) -> Array:
             f"{name} is no image; expected files that end in {', '.join(_SUFFIXES)}."
         )
     try:
-        with Image.open(file) as image:
-            # Colours of a palette are numbers without an order.
-            pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+        # The limit on memory is ours; Pillow's own warning would only repeat it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file, formats=_FORMATS) as image:
+                return _loaded(image, name)
+    except InputError:
+        raise
     except UnidentifiedImageError:
-        raise InputError(f"{name} cannot be read: it is no image.") from None
+        raise InputError(
+            f"{name} cannot be read: it is no image that Pillow can read as "
+            f"{', '.join(_FORMATS)}; 64-bit numbers, for example, go into an .npz file."
+        ) from None
     except Exception as error:
         raise unreadable(name, error) from error
-    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _kind(pixels: Array) -> str:
+def _loaded(image: Any, name: str) -> _Image:
+    """The pixels of an open image, if nothing of them is lost."""
+    from PIL import ImageOps
+
+    mode, raw = image.mode, _stored_mode(image)
+    problem = None
+    if mode not in _MODES:
+        problem = f"has the colours {mode}"
+    elif ";16" in raw and not mode.startswith("I"):
+        problem = "has 16 bits per colour, of which Pillow reads 8"
+    elif raw.startswith("RGBa"):
+        problem = "has colours that are multiplied with their opacity"
+    if problem is not None:
+        raise InputError(
+            f"{name} {problem}; save it with 8 bits per channel as grey, RGB or RGBA, "
+            "or the values of all as x in an .npz file."
+        )
+    width, height = image.size
+    require(_BYTES_PER_VALUE * width * height * len(image.getbands()), name)
+    unused = []
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        unused.append(f"pages 2 to {frames}" if frames > 2 else "page 2")
+    extra = raw.partition(";")[0].count("X")
+    if extra and image.format == "TIFF":  # in other formats X is padding
+        unused.append(f"{extra} further channels")
+    if "transparency" in image.info:
+        unused.append("the transparent colour")
+    # Colours of a palette are numbers without an order.
+    colours = {"P": "RGB", "PA": "RGBA"}.get(mode)
+    upright = ImageOps.exif_transpose(image)
+    pixels = np.asarray(upright if colours is None else upright.convert(colours))
+    if mode == "I" and raw.startswith("I;32") and not raw.endswith("S"):
+        pixels = pixels.view("uint32")  # Pillow takes them for signed ones
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     height, width, channels = pixels.shape
-    return f"{width} x {height} pixels, {channels} x {pixels.dtype}"
+    kind = f"{width} x {height} pixels, {channels} x {pixels.dtype} ({colours or mode})"
+    return _Image(pixels, kind, unused)
+
+
+def _stored_mode(image: Any) -> str:
+    """How the file stores pixels, in the words of Pillow: "RGB;16B"."""
+    arguments = image.tile[0][3] if image.tile else ""
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
 def _refuse_group(group: str | None, why: str) -> None:

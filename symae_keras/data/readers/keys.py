@@ -2,63 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
-from symae_keras.data.readers.assemble import from_groups, from_rows, note_unused
+from symae_keras.data.readers.assemble import (
+    from_groups,
+    from_rows,
+    mask_missing,
+    note_unused,
+)
+from symae_keras.data.readers.memory import require, size
 from symae_keras.data.readers.sentences import find_group, find_name, listed
 from symae_keras.errors import InputError
 
 _KEYS: Final = ("x", "mask", "ids", "pixel_mask", "weights", "axis", "axis_label")
 
 
+class Stored(NamedTuple):
+    """An array of a file, which is read when it is needed.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its type; text of any length is `str`.
+        n_bytes: How much memory reading it takes.
+        read: Reads it.
+        n_stored: How many bytes of the file it is, if they are compressed.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    n_bytes: int
+    read: Callable[[], Array] = lambda: np.zeros(0)
+    n_stored: int | None = None
+
+
 def from_keys(
-    path: Path, arrays: Mapping[str, Array | None], group: str | None
+    path: Path, arrays: Mapping[str, Stored | str], group: str | None
 ) -> GroupedData:
     """Groups from named arrays; names that are not known become metadata.
 
     Args:
         path: The file, for notes in the log.
-        arrays: The arrays; `None` stands for what is there but is no array.
+        arrays: The arrays; a text says why what is there cannot be read.
         group: The key that holds the group of each row; `None` looks for "group" and
             takes `x` for grouped if there is none.
 
     Raises:
         InputError: A key is missing, or the arrays do not fit each other.
     """
-    found = {k: _decoded(v) for k, v in arrays.items() if v is not None}
     if "x" not in arrays:
         raise InputError(
             f"no key x, the instances; found {listed(arrays) or 'no keys'}."
         )
-    wrong = find_name([k for k in arrays if k not in found], *_KEYS, group or "group")
+    stored = {k: v for k, v in arrays.items() if isinstance(v, Stored)}
+    wrong = find_name([k for k in arrays if k not in stored], *_KEYS, group or "group")
     if wrong is not None:
-        raise InputError(f"the key {wrong} holds no array of numbers or text.")
-    others = [name for name in found if name not in _KEYS]
+        raise InputError(f"the key {wrong} {arrays[wrong]}.")
+    others = [name for name in stored if name not in _KEYS]
     key = find_name(others, "group")
     if group is not None:
         key = find_group(others, group, "key")
-    x, axis_label = found["x"], _axis_label(found)
-    rest = {name: found[name] for name in others if name != key}
-    pixels = {name: found.get(name) for name in ("pixel_mask", "weights", "axis")}
-
-    per_row = {k: v for k, v in rest.items() if _fits(v, x.shape[:1])}
-    per_instance = {k: v for k, v in rest.items() if _fits(v, x.shape[:2])}
-    unused = [k for k in arrays if k not in _KEYS and k not in per_row and k != key]
-    note_unused(path, "keys", unused)
     if key is not None:
         for name in ("mask", "ids"):
-            if name in found:
+            if name in stored:
                 raise InputError(
                     f"the key {name} belongs to grouped data and {key} to flat rows; "
                     "keep one."
                 )
+    shape = stored["x"].shape
+    rest = [name for name in others if name != key]
+    per_row = [name for name in rest if _fits(stored[name], shape[:1])]
+    note_unused(
+        path, "keys", [k for k in arrays if k not in (*_KEYS, *per_row) and k != key]
+    )
+    used: list[str] = [name for name in _KEYS if name in stored]
+    used += [*per_row, *([] if key is None else [key])]
+    require(sum(stored[name].n_bytes for name in used[1:]), "masks, ids, and metadata together")
+    found = {name: _read(name, stored[name]) for name in used}
+    x, axis_label = found["x"], _axis_label(found)
+    x, pixel_mask, weights = mask_missing(
+        path, x, found.get("pixel_mask"), found.get("weights"), found.get("mask")
+    )
+    if key is not None:
         return from_rows(
-            path, x, found[key], metadata=per_row, axis_label=axis_label, **pixels
+            path,
+            x,
+            found[key],
+            pixel_mask=pixel_mask,
+            weights=weights,
+            metadata={name: found[name] for name in per_row},
+            axis=found.get("axis"),
+            axis_label=axis_label,
         )
     if x.ndim < 3 and x.size:
         raise InputError(
@@ -66,26 +104,40 @@ def from_keys(
             f"three; received shape {x.shape}; flat rows need the key group in a .npz "
             "or HDF5 file."
         )
+    per_instance = [name for name in per_row if _fits(stored[name], shape[:2])]
     return from_groups(
         path,
         x,
         mask=found.get("mask"),
         ids=found.get("ids"),
-        group_metadata={k: v for k, v in per_row.items() if k not in per_instance},
-        instance_metadata=per_instance,
+        pixel_mask=pixel_mask,
+        weights=weights,
+        group_metadata={k: found[k] for k in per_row if k not in per_instance},
+        instance_metadata={k: found[k] for k in per_instance},
+        axis=found.get("axis"),
         axis_label=axis_label,
-        **pixels,
     )
 
 
-def _fits(values: Array, leading: tuple[int, ...]) -> bool:
+def _fits(array: Stored, leading: tuple[int, ...]) -> bool:
     """Whether an array has one entry for each row, group or instance."""
-    return values.dtype.kind in "buifU" and values.shape[: len(leading)] == leading
+    return array.dtype.kind in "buifSU" and array.shape[: len(leading)] == leading
 
 
-def _decoded(values: Array) -> Array:
-    values = np.asanyarray(values)  # a memory map stays one
-    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+def _read(name: str, array: Stored) -> Array:
+    """The values of an array, if they fit into memory."""
+    what = f"{name}, shape {array.shape} and dtype {array.dtype},"
+    if array.n_stored is not None:
+        what = f"{what[:-1]}, of which the file holds {size(array.n_stored)},"
+    require(array.n_bytes, what)
+    try:
+        values = np.asanyarray(array.read())  # a memory map stays one
+        if values.dtype.kind != "S":
+            return values
+        require(4 * array.n_bytes, what)  # a letter takes four bytes
+        return np.char.decode(values, "utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{name} holds text that is not UTF-8.") from None
 
 
 def _axis_label(arrays: Mapping[str, Array]) -> str:

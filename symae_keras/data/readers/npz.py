@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import math
+import os
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
-from symae_keras.data.readers.keys import from_keys
+from symae_keras.data.readers.assemble import native
+from symae_keras.data.readers.keys import Stored, from_keys
+from symae_keras.data.readers.memory import require
 from symae_keras.errors import InputError
+
+_OBJECTS = (
+    "holds pickled Python objects, which are refused because they can run code; save "
+    "numbers, and text as np.array(names, dtype=str)"
+)
+
+_RECORDS = "holds records with named fields; save each field under a key of its own"
 
 
 def read_npz(path: Path, group: str | None) -> GroupedData:
@@ -22,10 +35,8 @@ def read_npz(path: Path, group: str | None) -> GroupedData:
     with path.open("rb") as file:
         magic = file.read(2)
         if magic == b"PK":
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as content:
-                arrays = {key: _array(content, key) for key in content.files}
-            return from_keys(path, arrays, group)
+            with zipfile.ZipFile(file) as archive:
+                return from_keys(path, dict(_members(archive)), group)
     if magic != b"\x93N":
         raise ValueError("it does not start like a NumPy file")
     if group is not None:
@@ -33,29 +44,85 @@ def read_npz(path: Path, group: str | None) -> GroupedData:
             f"an .npy file has no names, so none is {group}; save x and {group} in a "
             ".npz file."
         )
+    return from_keys(path, {"x": _mapped(path)}, None)
+
+
+def read_npy(path: Path) -> Array:
+    """Read the array of a `.npy` file into memory.
+
+    Raises:
+        InputError: It cannot be used, or is too large.
+    """
+    array = _mapped(path)
+    require(path.stat().st_size, f"an array of the shape {array.shape}")
+    return native(array.read())
+
+
+def _mapped(path: Path) -> Stored:
+    """The array of a `.npy` file, which stays on disk and takes no memory."""
+    with path.open("rb") as file:
+        array = _stored(file, os.fstat(file.fileno()).st_size)
+    if isinstance(array, str):
+        raise InputError(f"it {array}.")
+    read = functools.partial(np.load, path, mmap_mode="r", allow_pickle=False)
+    return array._replace(read=read, n_bytes=0)
+
+
+def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Stored | str]]:
+    """The arrays of an archive; a text says why one cannot be read."""
+    seen = set()
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if name in seen:
+            raise InputError(f"it holds two arrays {name}; keep one.")
+        seen.add(name)
+        if name == member.filename:
+            yield name, "is no .npy file in the archive"
+            continue
+        with archive.open(member) as stream:
+            array = _stored(stream, member.file_size)
+        if isinstance(array, Stored):
+            read = functools.partial(_read, archive, member)
+            array = array._replace(read=read, n_stored=member.compress_size)
+        yield name, array
+
+
+def _stored(stream: IO[bytes], n_bytes: int) -> Stored | str:
+    """What the header of an array promises, if the stream is long enough for it.
+
+    Args:
+        stream: What starts with the header.
+        n_bytes: Length of the stream.
+
+    Raises:
+        ValueError: The stream is shorter or longer.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version > (2, 0):  # names of fields in letters that are not Latin
+        return _RECORDS
+    header = np.lib.format.read_array_header_1_0
+    if version == (2, 0):
+        header = np.lib.format.read_array_header_2_0
     try:
-        x = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        if "Python objects" in str(error):
-            raise _pickled() from None
-        raise
-    return from_keys(path, {"x": x}, None)
+        shape, _, dtype = header(stream)
+    except (MemoryError, RecursionError):  # of the parser of Python
+        raise ValueError("the header of an array is nested too deeply") from None
+    if dtype.hasobject:
+        return _OBJECTS
+    if dtype.kind == "V":
+        return _RECORDS
+    promised, found = math.prod(shape) * dtype.itemsize, n_bytes - stream.tell()
+    if promised != found or min(shape, default=0) < 0:
+        raise ValueError(
+            f"the header of an array gives the shape {shape} and dtype {dtype}, "
+            f"{promised} bytes, but {found} bytes follow; the file is damaged, or "
+            "holds several arrays where one is expected"
+        )
+    return Stored(shape, dtype, promised)
 
 
-def _array(content: Mapping[str, Any], key: str) -> Array | None:
-    """An array of the archive; `None` for Python objects under a key nobody needs."""
-    try:
-        return np.asarray(content[key])
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise
-    if key in ("x", "mask", "group", "ids", "pixel_mask", "weights", "axis"):
-        raise _pickled()
-    return None
-
-
-def _pickled() -> InputError:
-    return InputError(
-        "it holds pickled Python objects, which are refused because they can run "
-        "code; save plain numeric arrays."
-    )
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    with archive.open(member) as stream:
+        array: Array = np.lib.format.read_array(stream, allow_pickle=False)
+        stream.read(1)  # at the end, where the checksum of the member is compared
+    return native(array)

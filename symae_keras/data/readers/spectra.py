@@ -18,6 +18,7 @@ from symae_keras.data.readers.assemble import (
     note_unused,
 )
 from symae_keras.data.readers.fits import read_spectrum
+from symae_keras.data.readers.npz import read_npy
 from symae_keras.data.readers.sentences import unreadable
 from symae_keras.data.readers.spectrum_text import Spectrum, read_text
 from symae_keras.errors import InputError
@@ -158,7 +159,7 @@ def _axis(spectrum: Spectrum) -> Array:
 
 
 def _read_npy(file: Path) -> Spectrum:
-    return Spectrum(np.load(file, allow_pickle=False))
+    return Spectrum(read_npy(file))
 
 
 def _read_fits(file: Path) -> Spectrum:

@@ -71,12 +71,11 @@ def test_unusable_images(tmp_path, refusal):
         assert "sun/b.png cannot be read: " in refusal(tmp_path)
     Image.fromarray(PIXELS[0].T).save(path)
     sentence = refusal(tmp_path)
-    assert (
-        "sun/b.png is an image of 4 x 5 pixels, 1 x uint8, but moon/a.png" in sentence
-    )
-    assert "one of 5 x 4 pixels" in sentence
+    words = "sun/b.png is an image of 4 x 5 pixels, 1 x uint8 (L), but moon/a.png one"
+    assert f"{words} of 5 x 4 pixels, 1 x uint8 (L); bring" in sentence
     Image.fromarray(np.stack([PIXELS[0]] * 3, -1)).save(path)
-    assert "sun/b.png is an image of 5 x 4 pixels, 3 x uint8" in refusal(tmp_path)
+    words = "sun/b.png is an image of 5 x 4 pixels, 3 x uint8 (RGB), but moon/a.png"
+    assert words in refusal(tmp_path)
     path.rename(path.with_name("notes.txt"))
     assert "sun/notes.txt is no image; expected files that end" in refusal(tmp_path)
     path.with_name("notes.txt").unlink()
