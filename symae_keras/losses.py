@@ -7,18 +7,80 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from symae_keras.arguments import positive_finite
-from symae_keras.typing import Tensor
+from symae_keras.typing import Shape, Tensor
 
 
 class PixelwiseLoss(keras.losses.Loss):
-    """Base of losses that give one value a pixel and leave the mean to the reduction.
+    """Base of the losses that also take weights of pixels, and masks of instances.
 
-    So they take weights of pixels, `sample_weight` of the shape of the data, and masks
-    of instances.
+    As in Keras's own losses, a sample is a row of the last axis: its value is the mean
+    over that axis, and the reduction is over samples. `sample_weight` weights whatever
+    its axes are, counted from the first: groups `(batch,)`, instances
+    `(batch, instances)`, or pixels, in the shape of the data.
+
+    A subclass overrides `call`, which returns one value per pixel.
     """
+
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Compute the loss."""
+        shape = np.shape(y_pred)
+        pixel_weight = None
+        if sample_weight is not None:
+            weight = leading_axes(sample_weight, shape)
+            if np.ndim(sample_weight) < len(shape):
+                sample_weight = ops.squeeze(weight, -1)
+            else:
+                # A sample weighs as much as its pixels, and they share its weight.
+                sample_weight = ops.mean(
+                    ops.broadcast_to(weight, ops.shape(y_pred)), axis=-1
+                )
+                pixel_weight = ops.divide_no_nan(weight, sample_weight[..., None])
+        samples = _Samples(self, pixel_weight)
+        return samples(y_true, y_pred, sample_weight)
+
+
+class _Samples(keras.losses.Loss):
+    """A pixelwise loss with one value per sample, which Keras weights and reduces."""
+
+    def __init__(self, loss: PixelwiseLoss, pixel_weight: Tensor | None) -> None:
+        super().__init__(loss.name, loss.reduction, loss.dtype)
+        self.loss, self.pixel_weight = loss, pixel_weight
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        pixels = self.loss.call(y_true, y_pred)
+        if self.pixel_weight is not None:
+            pixels = pixels * ops.cast(self.pixel_weight, pixels.dtype)
+        return ops.mean(pixels, axis=-1)
+
+
+def leading_axes(sample_weight: Tensor, shape: Shape) -> Tensor:
+    """Return weights with axes of length 1 for the axes of the data that they lack.
+
+    Args:
+        sample_weight: Weights whose axes are the first ones of the data.
+        shape: Shape of the data.
+
+    Raises:
+        ValueError: The weights do not fit the data.
+    """
+    weight = ops.convert_to_tensor(sample_weight)
+    own = tuple(weight.shape)
+    fits = len(own) <= len(shape) and all(
+        a in (1, b, None) or b is None for a, b in zip(own, shape, strict=False)
+    )
+    if not fits:
+        raise ValueError(
+            "`sample_weight` must have the first axes of the data, or all of them; "
+            f"data of shape {tuple(shape)} take weights {tuple(shape[:1])} to "
+            f"{tuple(shape)}. Received: weights of shape {own}"
+        )
+    return ops.reshape(weight, (*ops.shape(weight), *(1,) * (len(shape) - len(own))))
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -112,7 +174,7 @@ class RelativeMeanAbsoluteError(PixelwiseLoss):
 class _NegativeLogLikelihood(PixelwiseLoss):
     """Mean over instances of a sum over the numbers of each.
 
-    Keras takes the mean over everything; times the size of an instance, it is the mean
+    Keras takes the mean over all numbers; times the size of an instance, it is the mean
     over instances of their sums.
     """
 

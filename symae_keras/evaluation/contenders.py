@@ -9,6 +9,7 @@ import keras
 
 from symae_keras import classical, models
 from symae_keras.data.groups import GroupedData
+from symae_keras.models.copies import copy_of
 from symae_keras.training import normalization
 
 
@@ -20,8 +21,8 @@ class Sizes:
         coherent_dim: Size of the coherent code.
         nuisance_dim: Size of the nuisance code. Models of single instances have one
             code of both sizes together.
-        encoder: `"dense"`, `"conv1d"`, `"conv2d"`, or an unbuilt layer on instances,
-            of which every model takes a copy.
+        encoder: `"dense"`, `"conv1d"`, `"conv2d"`, or a layer on instances, of which
+            every model takes a copy, with the weights that it has.
     """
 
     coherent_dim: int = 8
@@ -32,7 +33,7 @@ class Sizes:
         """The encoder, to be used once."""
         if isinstance(self.encoder, str):
             return self.encoder
-        return type(self.encoder).from_config(self.encoder.get_config())
+        return copy_of(self.encoder)
 
 
 class Build(Protocol):

@@ -19,6 +19,7 @@ from symae_keras.layers.stack import (
     activation_layer,
     build_chain,
     call_chain,
+    keras_layer,
     normalization_layer,
     strided,
 )
@@ -60,8 +61,9 @@ class _ConvStack(keras.Layer):
 
     def _layer(self, name: str, *arguments: Any, **options: Any) -> keras.Layer:
         """A layer of Keras, whose name has braces for the rank."""
-        layer = getattr(keras.layers, name.format(self.rank))
-        return layer(*arguments, **options, dtype=self.dtype_policy)
+        return keras_layer(
+            name, *arguments, rank=self.rank, dtype=self.dtype_policy, **options
+        )
 
     def _after(self, filters: int) -> list[keras.Layer]:
         """What follows a convolution that is not the last."""

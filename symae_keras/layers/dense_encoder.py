@@ -8,7 +8,12 @@ from typing import Any
 import keras
 
 from symae_keras.layers.dense_decoder import DenseDecoder
-from symae_keras.layers.stack import activation_config, build_chain, call_chain
+from symae_keras.layers.stack import (
+    activation_config,
+    build_chain,
+    call_chain,
+    keras_layer,
+)
 from symae_keras.typing import Shape, Tensor
 
 
@@ -48,7 +53,7 @@ class DenseEncoder(keras.Layer):
         self.activation = keras.activations.get(activation)
         dtype = self.dtype_policy
         self.chain = [
-            keras.layers.Flatten(dtype=dtype),
+            keras_layer("Flatten", dtype=dtype),
             *(
                 keras.layers.Dense(n, activation=self.activation, dtype=dtype)
                 for n in self.units

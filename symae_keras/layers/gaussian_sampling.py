@@ -132,7 +132,9 @@ class GaussianSampling(LossTerm):
         self.add_term(self.kl_weight * total)
         if not training:
             return self._in_compute_dtype(mean)
-        noise = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
+        noise = keras.random.normal(
+            ops.shape(mean), dtype="float32", seed=self.seed_generator
+        )
         sample = mean + ops.exp(0.5 * log_variance) * noise
         return self._in_compute_dtype(sample)
 

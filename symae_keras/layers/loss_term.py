@@ -44,7 +44,8 @@ class LossTerm(keras.Layer):
             value: The loss.
             measured: Scalars, in the order of their names.
         """
-        self.add_loss(value)
+        # Keras adds up losses in this dtype, that of its own losses.
+        self.add_loss(ops.cast(value, keras.config.floatx()))
         self._logged = (value, *measured)
 
     def take_logged(self) -> dict[str, Tensor]:

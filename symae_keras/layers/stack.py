@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from symae_keras.typing import Shape, Tensor
+
+
+def keras_layer(
+    name: str, *arguments: Any, rank: int = 1, dtype: Any = None, **options: Any
+) -> keras.Layer:
+    """Make a layer of Keras that takes channels last, whatever the global setting is.
+
+    Args:
+        name: Name of the class, with braces for the rank: `"Conv{}D"`.
+        *arguments: Arguments of the class.
+        rank: How many axes of pixels there are.
+        dtype: Dtype policy.
+        **options: More arguments of the class.
+    """
+    cls = getattr(keras.layers, name.format(rank))
+    if "data_format" in inspect.signature(cls).parameters:
+        options["data_format"] = "channels_last"
+    return cls(*arguments, dtype=dtype, **options)
 
 
 def build_chain(chain: Sequence[keras.Layer], shape: Shape) -> Shape:

@@ -23,9 +23,10 @@ _Array = npt.NDArray[Any]
 class Standardization(keras.Layer):
     """Takes off a mean and divides by a scale: `(x - mean) / scale`.
 
-    `Standardization.of` finds both from data. They are constants of the config, not
-    weights, and `inverse` leads back to the units of the data. It is all computed in
-    float32 at least, from inputs that are not cast to half precision before, so that
+    `Standardization.of` finds both from data, and `inverse` leads back to the units of
+    the data. Once the layer is built they are weights that are not trained, so that
+    files of weights carry them; the config holds their values, too. It is all computed
+    in float32 at least, from inputs that are not cast to half precision before, so that
     fluxes of 1e-17 need no other unit.
 
     Args:
@@ -58,8 +59,8 @@ class Standardization(keras.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.mean = np.asarray(0.0 if mean is None else mean, "float64")
-        self.scale = np.asarray(1.0 if scale is None else scale, "float64")
+        self._initial_mean = np.asarray(0.0 if mean is None else mean, "float64")
+        self._initial_scale = np.asarray(1.0 if scale is None else scale, "float64")
         # A NaN fails every comparison.
         if not np.all(np.abs(self.mean) <= _LARGEST):
             raise ValueError(
@@ -74,7 +75,36 @@ class Standardization(keras.Layer):
         # Fluxes of 1e-17 would be zeros in half precision.
         self.autocast = False
         self.supports_masking = True
-        self.built = True
+
+    @property
+    def mean(self) -> _Array:
+        """What is taken off, in float64."""
+        return _in_float64(self._mean) if self.built else self._initial_mean
+
+    @property
+    def scale(self) -> _Array:
+        """What is divided by, in float64."""
+        return _in_float64(self._scale) if self.built else self._initial_scale
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the weights."""
+        self._mean = self._add_constant("mean", self._initial_mean)
+        self._scale = self._add_constant("scale", self._initial_scale)
+
+    def _add_constant(self, name: str, value: _Array) -> keras.Variable:
+        return self.add_weight(
+            name=name,
+            shape=value.shape,
+            dtype=self._float_dtype,
+            initializer=keras.initializers.Constant(value),
+            trainable=False,
+            autocast=False,
+        )
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the weights; files of version 0.1 hold them in the config alone."""
+        if store.keys():
+            super().load_own_variables(store)
 
     @classmethod
     def of(
@@ -133,7 +163,8 @@ class Standardization(keras.Layer):
 
     def call(self, inputs: Tensor, pixel_mask: Tensor | None = None) -> Tensor:
         """Take off the mean and divide by the scale."""
-        x, mean, scale = self._prepare(inputs)
+        x = ops.cast(inputs, self._float_dtype)
+        mean, scale = self.mean_and_scale()
         x = (x - mean) / scale
         if pixel_mask is not None:
             x = ops.where(ops.cast(pixel_mask, "bool"), x, ops.zeros_like(x))
@@ -148,16 +179,23 @@ class Standardization(keras.Layer):
         Returns:
             Tensor of the same shape, in float32 at least.
         """
-        x, mean, scale = self._prepare(inputs)
-        return x * scale + mean
+        mean, scale = self.mean_and_scale()
+        return ops.cast(inputs, self._float_dtype) * scale + mean
 
-    def _prepare(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        dtype = keras.backend.result_type(self.compute_dtype, "float32")
-        return (
-            ops.cast(inputs, dtype),
-            ops.convert_to_tensor(self.mean, dtype),
-            ops.convert_to_tensor(self.scale, dtype),
-        )
+    def mean_and_scale(self, dtype: str | None = None) -> tuple[Tensor, Tensor]:
+        """Return what is taken off and what is divided by, as tensors.
+
+        Args:
+            dtype: Float dtype. Defaults to that of the weights.
+        """
+        if not self.built:
+            self.build()
+        dtype = dtype or self._float_dtype
+        return ops.cast(self._mean, dtype), ops.cast(self._scale, dtype)
+
+    @property
+    def _float_dtype(self) -> str:
+        return str(keras.backend.result_type(self.compute_dtype, "float32"))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Same as the input."""
@@ -170,6 +208,10 @@ class Standardization(keras.Layer):
             "mean": self.mean.tolist(),
             "scale": self.scale.tolist(),
         }
+
+
+def _in_float64(variable: keras.Variable) -> _Array:
+    return np.asarray(ops.convert_to_numpy(variable), "float64")
 
 
 class Moments(NamedTuple):

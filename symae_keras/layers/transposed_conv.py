@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from symae_keras.arguments import one_each
+from symae_keras.arguments import invalid, one_each
 from symae_keras.typing import Shape, Tensor
 
 
@@ -34,8 +34,10 @@ class Cropped(keras.Layer):
             strides=strides,
             padding="valid",
             output_padding=output_padding,
-            **kwargs,
+            **{"data_format": "channels_last", **kwargs},
         )
+        if self.data_format != "channels_last":
+            raise invalid("data_format", "'channels_last'", repr(self.data_format))
         # The attribute `padding` is Keras's own.
         self.cropping = one_each("padding", padding, self.rank, "an axis", least=0)
 

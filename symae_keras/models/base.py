@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import inspect
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import keras
+import numpy as np
 from keras import ops
 
+from symae_keras.arguments import invalid, sizes
 from symae_keras.layers.conv1d_encoder import Conv1DEncoder
 from symae_keras.layers.conv2d_encoder import Conv2DEncoder
 from symae_keras.layers.dense_decoder import DenseDecoder
 from symae_keras.layers.dense_encoder import DenseEncoder
 from symae_keras.layers.loss_term import LossTerm
 from symae_keras.layers.standardization import Standardization
-from symae_keras.losses import PixelwiseLoss
+from symae_keras.losses import PixelwiseLoss, leading_axes
+from symae_keras.models.given import Given
 from symae_keras.typing import Shape, Tensor
 
+#: Where the weights of a model say what its normalisation is.
+_NORMALIZATION = "normalization"
 _ENCODERS = {"dense": DenseEncoder, "conv1d": Conv1DEncoder, "conv2d": Conv2DEncoder}
 
 
 class AutoencoderBase(keras.Model):
     """Base of every model; see `InstanceAutoencoder` and `GroupedAutoencoder`.
 
-    A subclass keeps each argument of its constructor as an attribute of the same name,
-    from which `get_config` reads them, as scikit-learn's estimators do.
+    `get_config` returns the arguments that the constructor was called with, by name,
+    those that a subclass hands on in `*args` and `**kwargs` included.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -35,6 +41,15 @@ class AutoencoderBase(keras.Model):
             its mean and variance, or `None`.
         seed: Integer seed of everything random in the model, or `None`.
     """
+
+    _given: Given
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Record the arguments for `get_config`."""
+        model: Self = super().__new__(cls, *args, **kwargs)
+        # Past Keras, which would take the layers in it for layers of the model.
+        object.__setattr__(model, "_given", Given(cls, args, kwargs))
+        return model
 
     #: Name in the history of the loss given to `compile`, beside the terms of layers.
     compiled_loss_name = "reconstruction_loss"
@@ -48,11 +63,15 @@ class AutoencoderBase(keras.Model):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
+        instance_shape = sizes("instance_shape", instance_shape, "(256,)")
+        for name, layer in (("decoder", decoder), ("normalization", normalization)):
+            if not (layer is None or isinstance(layer, keras.Layer)):
+                raise invalid(name, "a keras.Layer or None", repr(layer))
         super().__init__(**kwargs)
         # Half precision may not hold the units of the data, so that inputs are only
         # cast to it once they are normalised.
         self.autocast = False
-        self.instance_shape = tuple(int(n) for n in instance_shape)
+        self.instance_shape = instance_shape
         self.encoder = one_of("encoder", encoder, tuple(_ENCODERS))
         self.decoder = decoder
         self.normalization = normalization
@@ -96,7 +115,14 @@ class AutoencoderBase(keras.Model):
 
     def _checked(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Instances of the right shape, with bad pixels filled."""
-        x = ops.convert_to_tensor(x, dtype=self._data_dtype)
+        if is_groups(x):
+            raise ValueError(
+                f"This model takes single instances of shape {self.instance_shape}, in "
+                f"arrays (batch, *instance_shape). Received: a {type(x).__name__}; "
+                "take `x, mask = groups.first_instances()`, or wrap the model in "
+                "`symae_keras.models.LatentMeanSwap`."
+            )
+        x = self._tensor(x)
         if not may_equal(tuple(x.shape[1:]), self.instance_shape):
             raise ValueError(
                 f"This model takes instances of shape {self.instance_shape}, in arrays "
@@ -112,15 +138,32 @@ class AutoencoderBase(keras.Model):
             )
         return self._fill(x, mask)
 
+    def _tensor(self, x: Any) -> Tensor:
+        """Convert an array of data, or raise for what is no array."""
+        if not hasattr(x, "shape"):
+            # Keras converts any sequence, and some of them for ever.
+            if not isinstance(x, (list, tuple)):
+                raise ValueError(
+                    "This model takes arrays or tensors. "
+                    f"Received: an object of class {type(x).__name__}"
+                )
+            x = np.asarray(x)
+        return ops.convert_to_tensor(x, dtype=self._data_dtype)
+
     def _fill(self, x: Tensor, mask: Tensor) -> Tensor:
         """Put the mean instance, or 0, where the mask is False.
 
         What is masked may be anything, NaN included, which no weight of 0 would stop.
         """
-        mean: Any = 0.0 if self.normalization is None else self.normalization.mean
+        mean: Any = 0.0 if self.normalization is None else self._mean_and_scale()[0]
         return ops.where(mask, x, ops.cast(mean, x.dtype))
 
     # === Scaling ===
+
+    @property
+    def input_dtype(self) -> str:
+        """Float dtype that an exported model takes its inputs in."""
+        return self._data_dtype
 
     @property
     def _data_dtype(self) -> str:
@@ -154,10 +197,7 @@ class AutoencoderBase(keras.Model):
         """What the normalisation takes off and divides by."""
         layer: Any = self.normalization
         if isinstance(layer, Standardization):
-            return tuple(
-                ops.convert_to_tensor(each, self._data_dtype)
-                for each in (layer.mean, layer.scale)
-            )
+            return layer.mean_and_scale(self._data_dtype)
         mean, variance = (
             ops.cast(each, self._data_dtype) for each in (layer.mean, layer.variance)
         )
@@ -188,14 +228,15 @@ class AutoencoderBase(keras.Model):
         Nothing is added here: what an overridden `compute_loss` adds would not be
         scaled by the number of replicas.
         """
-        self._check_weights(y_pred, sample_weight)
+        sample_weight = self._checked_weights(y_pred, sample_weight)
         y, y_pred = self._blank_bad_pixels(x, y, y_pred)
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if self._trackers:
             # Each replica's share of the loss, undone as Keras does in its own log.
-            share = self._aggregate_additional_loss(ops.ones(()))
+            share = self._aggregate_additional_loss(ops.ones((), "float32"))
             added = sum(ops.cast(each, "float32") for each in self.losses)
-            values = {self.compiled_loss_name: loss / share - added}
+            compiled = ops.cast(loss, "float32") / share - added
+            values = {self.compiled_loss_name: compiled}
             for layer in self._flatten_layers():
                 if isinstance(layer, LossTerm):
                     values |= layer.take_logged()
@@ -217,15 +258,22 @@ class AutoencoderBase(keras.Model):
         mask = ops.cast(mask, "bool")
         return ops.where(mask, y, 0.0), ops.where(mask, y_pred, 0.0)
 
-    def _check_weights(self, y_pred: Tensor, sample_weight: Tensor | None) -> None:
-        if sample_weight is None or isinstance(self.loss, PixelwiseLoss):
-            return
-        if len(sample_weight.shape) == len(y_pred.shape):
+    def _checked_weights(
+        self, y_pred: Tensor, sample_weight: Tensor | None
+    ) -> Tensor | None:
+        """Weights of groups, instances or pixels, as the loss takes them."""
+        if sample_weight is None:
+            return None
+        weight = leading_axes(sample_weight, y_pred.shape)
+        if len(sample_weight.shape) < len(y_pred.shape):
+            return ops.squeeze(weight, -1)
+        if not isinstance(self.loss, PixelwiseLoss):
             raise ValueError(
                 "Weights of pixels need a loss that keeps pixels apart, one of "
                 "symae_keras.losses such as RelativeMeanSquaredError; Keras's own "
                 f"average over the last axis first. Received: loss={self.loss!r}"
             )
+        return weight
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -247,12 +295,52 @@ class AutoencoderBase(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the model; layers are serialised."""
         serialize = keras.saving.serialize_keras_object
-        arguments = inspect.signature(type(self).__init__).parameters
-        named = [name for name in arguments if name not in ("self", "kwargs")]
-        return {
-            **super().get_config(),
-            **{name: serialize(getattr(self, name)) for name in named},
+        given = {k: serialize(v) for k, v in self._given.named().items()}
+        return {**given, **super().get_config()}
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the weights of the model itself, and what its normalisation is."""
+        super().save_own_variables(store)
+        text = self._kind_of_normalization()
+        store[_NORMALIZATION] = np.frombuffer(text.encode("utf-8"), "uint8")
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the weights of the model itself.
+
+        Raises:
+            ValueError: They are weights of a model with another normalisation, one
+                that the weights do not carry.
+        """
+        own = {key: store[key] for key in store.keys()}
+        saved, here = own.pop(_NORMALIZATION, None), self._kind_of_normalization()
+        # Files of version 0.1 do not say.
+        if saved is not None:
+            text = np.asarray(saved, "uint8").tobytes().decode("utf-8")
+            if text != here:
+                raise ValueError(
+                    "These weights are of a model with another `normalization`, and "
+                    "would give outputs in other units: make the model with the same "
+                    f"one. Weights: normalization={text}; model: normalization={here}"
+                )
+        super().load_own_variables(own)
+
+    def _kind_of_normalization(self) -> str:
+        """What must be the same where weights are loaded: all that is no weight."""
+        layer = self.normalization
+        if layer is None:
+            return "None"
+        name = type(layer).__name__
+        if layer.weights:
+            shapes = [tuple(each.shape) for each in layer.weights]
+            return " ".join([name, *map(str, shapes)])
+        config = {
+            key: value
+            for key, value in layer.get_config().items()
+            if key not in ("name", "dtype", "trainable")
         }
+        text = json.dumps(config, sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
+        return f"{name} with the constants {digest}"
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
@@ -279,6 +367,12 @@ def one_of(
         f"Invalid value received for argument `{name}`. "
         f"Expected one of {names} or a keras.Layer. Received: {name}={value!r}"
     )
+
+
+def is_groups(x: Any) -> bool:
+    """Whether data are groups of this package: in memory, or shards on disk."""
+    # By their attributes: models do not import what reads files.
+    return hasattr(x, "instance_shape") and hasattr(x, "present")
 
 
 def may_equal(one: Shape, other: Shape) -> bool:

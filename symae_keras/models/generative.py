@@ -50,5 +50,7 @@ class GenerativeAutoencoder(InstanceAutoencoder):
         Returns:
             Tensor `(n_samples, *instance_shape)`.
         """
-        shape = (n_samples, self.code_dim)
-        return self.decode(keras.random.normal(shape, seed=self.sample_generator))
+        code = keras.random.normal(
+            (n_samples, self.code_dim), dtype="float32", seed=self.sample_generator
+        )
+        return self.decode(code)

@@ -11,7 +11,8 @@ from keras import ops
 
 from symae_keras.arguments import positive
 from symae_keras.layers.per_instance import PerInstance
-from symae_keras.models.base import AutoencoderBase, may_equal
+from symae_keras.models.base import AutoencoderBase, is_groups, may_equal
+from symae_keras.models.copies import copy_of
 from symae_keras.typing import Shape, Tensor
 
 # Size of the features that the named encoders hand to pooling and heads, and of the
@@ -40,7 +41,7 @@ class GroupedAutoencoder(AutoencoderBase):
         coherent_dim: Size of the coherent code.
         nuisance_dim: Size of the nuisance code.
         encoder: See `AutoencoderBase`. The coherent branch uses it as it is; the
-            nuisance branch uses a fresh copy of it.
+            nuisance branch uses a copy of it, see `SymAE`.
         decoder: See `AutoencoderBase`; from both codes, joined, to one instance.
         normalization: See `AutoencoderBase`.
         seed: See `AutoencoderBase`.
@@ -69,7 +70,7 @@ class GroupedAutoencoder(AutoencoderBase):
     def _make_networks(self) -> None:
         """The two encoders and the decoder."""
         first = self._make_encoder(_FEATURES)
-        second = type(first).from_config(first.get_config())
+        second = copy_of(first, self.instance_shape)
         policy = self.dtype_policy
         self.coherent_encoder = PerInstance(
             first, dtype=policy, name="coherent_encoder"
@@ -132,7 +133,7 @@ class GroupedAutoencoder(AutoencoderBase):
 
     def _clean(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Check shapes, blank what is masked, normalise; the mask of instances."""
-        x = ops.convert_to_tensor(x, dtype=self._data_dtype)
+        x, mask = self._arrays(x, mask)
         if len(x.shape) < 3 or tuple(x.shape[2:]) != self.instance_shape:
             raise ValueError(
                 f"This model takes instances of shape {self.instance_shape}, in arrays "
@@ -152,6 +153,22 @@ class GroupedAutoencoder(AutoencoderBase):
         if len(mask.shape) == 2:
             mask = _over_pixels(mask, len(self.instance_shape))
         return self._normalize(self._fill(x, mask)), present
+
+    def _arrays(self, x: Any, mask: Any) -> tuple[Tensor, Tensor | None]:
+        """Convert an array of groups, or `GroupedData` with the masks of its own."""
+        if not is_groups(x):
+            return self._tensor(x), mask
+        if not hasattr(x, "model_mask"):
+            raise ValueError(
+                f"This model takes groups in memory. Received: a {type(x).__name__}; "
+                "give it `groups.load()`, or a part of it: `groups[:100].load()`."
+            )
+        if mask is not None:
+            raise ValueError(
+                f"A {type(x).__name__} has masks of its own. Received: another `mask`; "
+                "give it `groups.x` with that mask."
+            )
+        return self._tensor(x.x), x.model_mask
 
     @staticmethod
     def _present(mask: Tensor) -> Tensor:
@@ -181,7 +198,8 @@ class GroupedAutoencoder(AutoencoderBase):
         """Encode groups, without noise.
 
         Args:
-            x: `(batch, instances, *instance_shape)`; any number of instances.
+            x: `(batch, instances, *instance_shape)`; any number of instances. Or a
+                `symae_keras.data.GroupedData`, whose masks are used.
             mask: Boolean `(batch, instances)`, True = present, or of the shape of `x`,
                 True = good pixel. Bad pixels are given the value of the mean instance
                 of `normalization`, or 0. Defaults to `None`.
@@ -210,7 +228,7 @@ class GroupedAutoencoder(AutoencoderBase):
         """Encode and decode without noise.
 
         Args:
-            x: `(batch, instances, *instance_shape)`.
+            x: `(batch, instances, *instance_shape)`, or `GroupedData`.
             mask: See `encode`. Bad pixels are reconstructed from the good ones.
 
         Returns:
@@ -228,7 +246,8 @@ class GroupedAutoencoder(AutoencoderBase):
         """Virtual instances: the states of some groups under the nuisances of others.
 
         Args:
-            coherent_from: `(batch, instances_a, *instance_shape)`, the states to show.
+            coherent_from: `(batch, instances_a, *instance_shape)`, the states to show;
+                or `GroupedData`, as `nuisance_from` may be.
             nuisance_from: `(batch, instances_b, *instance_shape)`, the nuisances to
                 show them under, group by group.
             coherent_mask: Mask of `coherent_from`, see `encode`.
@@ -237,8 +256,8 @@ class GroupedAutoencoder(AutoencoderBase):
         Returns:
             Tensor `(batch, instances_b, *instance_shape)`.
         """
-        coherent_from = ops.convert_to_tensor(coherent_from, dtype=self._data_dtype)
-        nuisance_from = ops.convert_to_tensor(nuisance_from, dtype=self._data_dtype)
+        coherent_from, coherent_mask = self._arrays(coherent_from, coherent_mask)
+        nuisance_from, nuisance_mask = self._arrays(nuisance_from, nuisance_mask)
         if not may_equal(coherent_from.shape[:1], nuisance_from.shape[:1]):
             raise ValueError(
                 "`coherent_from` and `nuisance_from` must hold the same number of "
@@ -254,8 +273,8 @@ class GroupedAutoencoder(AutoencoderBase):
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Tensor | None:
         """Mask of the reconstruction, by which losses leave out absent instances.
 
-        Its axes of length 1 go with losses that keep pixels apart, and Keras takes off
-        the last one for those that reduce the last axis.
+        Its axes of length 1 go with the axes of pixels; Keras takes off the last one,
+        which losses reduce.
         """
         mask = self._unpack(inputs)[1]
         if mask is None:

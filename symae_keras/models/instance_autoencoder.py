@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from symae_keras.arguments import positive
+from symae_keras.layers.stack import keras_layer
 from symae_keras.models.base import AutoencoderBase, may_equal
 from symae_keras.typing import Shape, Tensor
 
@@ -16,7 +17,7 @@ from symae_keras.typing import Shape, Tensor
 class InstanceAutoencoder(AutoencoderBase):
     """Base of the autoencoders of single instances.
 
-    A subclass overrides `_parameters` (how many numbers the encoder gives for each of
+    A subclass overrides `_numbers_each` (how many numbers the encoder gives for each of
     the code), `_code` (the code without noise) and `_training_code` (the code that is
     decoded in `call`, where losses are added), as far as it differs from the plain
     autoencoder, which is what this class does.
@@ -33,7 +34,7 @@ class InstanceAutoencoder(AutoencoderBase):
     """
 
     #: Numbers that the encoder gives for each number of the code.
-    _parameters = 1
+    _numbers_each = 1
 
     def __init__(
         self,
@@ -58,13 +59,13 @@ class InstanceAutoencoder(AutoencoderBase):
     def _assemble(self) -> None:
         """Make the networks and build; the last thing that constructors do."""
         dim = self.code_dim
-        size = None if dim is None else dim * self._parameters
+        size = None if dim is None else dim * self._numbers_each
         self.instance_encoder = self._make_encoder(size or 1)
         self.code_head: list[keras.Layer] = []
         if size is not None and not isinstance(self.encoder, str):
             dtype = self.dtype_policy
             self.code_head = [
-                keras.layers.Flatten(dtype=dtype),
+                keras_layer("Flatten", dtype=dtype),
                 keras.layers.Dense(size, dtype=dtype, name="code"),
             ]
         self.instance_decoder = self._make_decoder(self.instance_encoder)
@@ -104,7 +105,7 @@ class InstanceAutoencoder(AutoencoderBase):
         return x
 
     def _features(self, x: Tensor) -> Tensor:
-        """Output of the encoder, `code_dim * _parameters` numbers."""
+        """Output of the encoder, `code_dim * _numbers_each` numbers."""
         x = self.instance_encoder(x)
         for layer in self.code_head:
             x = layer(x)

@@ -69,7 +69,7 @@ class LatentMeanSwap(GroupedAutoencoder):
         self.autoencoder = autoencoder
         self.each = PerInstance(autoencoder, dtype=self.dtype_policy)
         self.pool = DeepSetsPooling("mean", dtype=self.dtype_policy)
-        self.build()
+        self.build((None, None, *self.instance_shape))
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         """Reconstruct every instance, each by itself."""

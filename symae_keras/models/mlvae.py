@@ -41,7 +41,7 @@ class MLVAE(GroupedAutoencoder):
         nuisance_dim: Size of the instance code. Defaults to 8.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features of any shape. The group branch
-            uses it as it is; the instance branch uses a fresh copy of it.
+            uses it as it is; the instance branch uses a copy of it, see `SymAE`.
         decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
             instance. `None` (default) mirrors the encoder.
         kl_weight: Weight of both divergences; `symae_keras.callbacks.KLSchedule` can
@@ -114,7 +114,7 @@ class MLVAE(GroupedAutoencoder):
             term_name="nuisance_kl_loss",
             dtype=dtype,
         )
-        self.build()
+        self.build((None, None, *self.instance_shape))
 
     def _posteriors(
         self, x: Tensor, mask: Tensor | None

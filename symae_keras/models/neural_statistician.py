@@ -37,7 +37,8 @@ class NeuralStatistician(SymAE):
         nuisance_dim: Size of the instance's latent variable. Defaults to 8.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features of any shape. The statistic
-            network uses it as it is; the instance branch uses a fresh copy of it.
+            network uses it as it is; the instance branch uses a copy of it, see
+            `SymAE`.
         decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
             instance. `None` (default) mirrors the encoder.
         kl_weight: Weight of both divergences; `symae_keras.callbacks.KLSchedule` can

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from symae_keras.arguments import invalid
-from symae_keras.layers.stack import halved, normalization_layer
+from symae_keras.layers.stack import halved, keras_layer, normalization_layer
 from symae_keras.models.base import AutoencoderBase, may_equal
 from symae_keras.typing import Shape, Tensor
 
@@ -82,8 +82,9 @@ class PixelwiseModel(AutoencoderBase):
 
     def _layer(self, name: str, *arguments: Any, **options: Any) -> keras.Layer:
         """A layer of Keras, whose name has braces for the rank."""
-        cls = getattr(keras.layers, name.format(self.rank))
-        return cls(*arguments, dtype=self.dtype_policy, **options)
+        return keras_layer(
+            name, *arguments, rank=self.rank, dtype=self.dtype_policy, **options
+        )
 
     def _step(
         self, filters: int, kernel_size: int, normalization: str | None

@@ -115,7 +115,7 @@ class StellarAutoencoder(InstanceAutoencoder):
         self.kl_weight = None if kl_weight is None else float(kl_weight)
         self.sampling: GaussianSampling | None = None
         if self.kl_weight is not None:
-            self._parameters = 2
+            self._numbers_each = 2
             self.sampling = GaussianSampling(
                 self.kl_weight, seed, dtype=self.dtype_policy
             )
@@ -187,7 +187,7 @@ class StellarAutoencoder(InstanceAutoencoder):
 
     def _mean_and_log_variance(self, x: Tensor) -> tuple[Tensor, ...]:
         """The posterior, or the code alone in the deterministic form."""
-        return tuple(ops.split(self._features(x), self._parameters, axis=-1))
+        return tuple(ops.split(self._features(x), self._numbers_each, axis=-1))
 
     def _training_code(
         self,

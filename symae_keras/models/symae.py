@@ -66,7 +66,10 @@ class SymAE(GroupedAutoencoder):
         nuisance_dim: Size of the nuisance code. Defaults to 8.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features of any shape. The coherent
-            branch uses it as it is; the nuisance branch uses a fresh copy of it.
+            branch uses it as it is; the nuisance branch uses a copy of it. The copy of
+            an encoder that has weights already, such as a pretrained one, starts with
+            the same weights, and is frozen where the encoder is; any other copy has
+            weights of its own from the start.
         decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
             instance. `None` (default) mirrors the encoder, and stands for a
             `DenseDecoder` where the encoder has no `mirror` method.
@@ -171,7 +174,7 @@ class SymAE(GroupedAutoencoder):
             if self.conditional_nuisance:
                 self.prior_head = self._head(2 * self.nuisance_dim, "prior")
         self.dropout_generator = SeedGenerator(seed)
-        self.build()
+        self.build((None, None, *self.instance_shape))
 
     def _make_pooling(self) -> keras.Layer:
         if not isinstance(self.pooling, str):
@@ -293,7 +296,9 @@ class SymAE(GroupedAutoencoder):
 
     def _hide_instances(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Hide each instance with the given probability, but never all of a group."""
-        draw = keras.random.uniform(ops.shape(x)[:2], seed=self.dropout_generator)
+        draw = keras.random.uniform(
+            ops.shape(x)[:2], dtype="float32", seed=self.dropout_generator
+        )
         if mask is not None:
             draw = ops.where(ops.cast(mask, "bool"), draw, -1.0)
         luckiest = ops.max(draw, axis=1, keepdims=True)

@@ -75,7 +75,7 @@ class VAE(GenerativeAutoencoder):
     (5, 64)
     """
 
-    _parameters = 2
+    _numbers_each = 2
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from symae_keras.arguments import positive
+from symae_keras.layers.stack import keras_layer
 from symae_keras.layers.vector_quantizer import VectorQuantizer
 from symae_keras.models.instance_autoencoder import InstanceAutoencoder
 from symae_keras.typing import Tensor
@@ -110,7 +111,7 @@ class VQVAE(InstanceAutoencoder):
             return decoder
         # Decoders take one axis of numbers.
         dtype = self.dtype_policy
-        return keras.Sequential([keras.layers.Flatten(dtype=dtype), decoder])
+        return keras.Sequential([keras_layer("Flatten", dtype=dtype), decoder])
 
     def _vectors(self, x: Tensor) -> Tensor:
         """Vectors of normalised instances, not quantised yet."""
