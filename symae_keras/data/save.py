@@ -12,7 +12,7 @@ import numpy as np
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.readers.cells import is_number
 from symae_keras.errors import InputError
-from symae_keras.folders import written_aside
+from symae_keras.files import written_aside
 
 #: What `save` writes.
 SUFFIXES: Final = (".npz", ".csv")
@@ -57,7 +57,6 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
         )
     _refuse_names(groups, table)
     with written_aside(path) as aside:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if table:
             with aside.open("w", newline="", encoding="utf-8") as text:
                 csv.writer(text).writerows(_rows(groups))
