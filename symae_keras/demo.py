@@ -18,6 +18,11 @@ PRESETS: Final = {
     "conditional": "symae_exposures",
     "original": "symae_exposures_original",
 }
+#: Patterns of what the folder of a demonstration holds.
+CONTENTS: Final = (
+    "metrics.json",
+    *(f"{name}/{each}" for name in PRESETS for each in (*RUN_CONTENTS, STATE)),
+)
 #: Of 125 steps; the full form takes those of the presets.
 QUICK_EPOCHS: Final = 5
 #: New stars to judge by, and exposures of each.
@@ -43,10 +48,7 @@ def run_demo(
     Raises:
         InputError: `out` cannot be made or is in use.
     """
-    runs = tuple(
-        f"{name}/{each}" for name in PRESETS for each in (*RUN_CONTENTS, STATE)
-    )
-    draft = Draft(out, (*runs, "metrics.json"), resume=None, force=force)
+    draft = Draft(out, CONTENTS, resume=None, force=force)
     with draft as folder:
         test = simulate_exposures(_STATES, _INSTANCES, seed + 1)
         rows: dict[str, Any] = {}
@@ -61,7 +63,7 @@ def run_demo(
             (folder / name).mkdir()
             plan = dataclasses.replace(plan, title=f"{name} encoder")
             fill_run(folder / name, plan)
-            shutil.rmtree(folder / name / CHECKPOINT)
+            shutil.rmtree(folder / name / CHECKPOINT, ignore_errors=True)
             error = redatuming_error(plan.model, test)
             rows[name] = {
                 "reconstruction_error": error.reconstruction,
