@@ -12,7 +12,7 @@ import numpy as np
 
 from symae_keras.callbacks.state import sync_state
 from symae_keras.errors import InputError
-from symae_keras.folders import written_aside
+from symae_keras.files import written_aside
 
 _EPOCHS = "epochs_done"
 

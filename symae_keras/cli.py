@@ -5,12 +5,15 @@ Nothing heavy is imported here, so that help and errors of usage come at once.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import logging
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -19,6 +22,7 @@ import symae_keras
 from symae_keras.commands import data, runs, zoo
 from symae_keras.commands.export import export
 from symae_keras.errors import InputError
+from symae_keras.files import disk_error
 from symae_keras.folders import Interrupted
 from symae_keras.presets import one_line
 
@@ -107,9 +111,13 @@ def main(args: Sequence[str] | None = None) -> int:
     log, notes = logging.getLogger("symae_keras"), _Notes(logging.WARNING)
     log.addHandler(notes)
     try:
-        code = app(args=args, prog_name="symae", standalone_mode=False)
+        with _terminated_as_interrupted():
+            code = app(args=args, prog_name="symae", standalone_mode=False)
         if code != _TYPER_INTERRUPTED:
             return int(code or 0)
+        _say("interrupted")
+        return 1
+    except KeyboardInterrupt:
         _say("interrupted")
         return 1
     except Exception as error:
@@ -118,6 +126,24 @@ def main(args: Sequence[str] | None = None) -> int:
         return _report(error)
     finally:
         log.removeHandler(notes)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Raise KeyboardInterrupt at SIGTERM, which schedulers send before they kill."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _report(error: Exception) -> int:
@@ -129,9 +155,6 @@ def _report(error: Exception) -> int:
     if hasattr(error, "format_message"):
         _say(f"{error.format_message().rstrip('.')}; see symae --help.")
         return 2
-    if isinstance(error, OSError) and error.filename is not None:
-        _say(f"{error.filename}: {error.strerror}; name another file or folder.")
-        return 2 if error.errno in _OF_NAMES else 1
     if isinstance(error, Interrupted):
         _say(str(error))
     elif isinstance(error, MemoryError):
@@ -139,6 +162,11 @@ def _report(error: Exception) -> int:
             "there is not enough memory for these data; give fewer groups or pixels, "
             "or write them into shards with symae data convert"
         )
+    elif (reason := disk_error(error)) is not None:
+        _say(f"nothing more can be written: {reason}; free space and try again")
+    elif isinstance(error, OSError) and error.filename is not None:
+        _say(f"{error.filename}: {error.strerror}; name another file or folder.")
+        return 2 if error.errno in _OF_NAMES else 1
     else:
         _say(f"internal error: {one_line(error)}; see where with --debug")
     return 1

@@ -8,6 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from symae_keras.files import written_aside
+
 #: How many of float16's ten bits behind the point are cleared, to be packed to nothing.
 _CLEARED = 3
 #: What rounding may change, relative to the largest number of an array.
@@ -26,13 +28,12 @@ def compact_weights(path: str | os.PathLike[str]) -> None:
         path: A file `model.weights.h5` as Keras writes it, replaced as a whole.
     """
     path = Path(path)
-    aside = path.with_name(path.name + ".compact")
-    try:
-        with h5py.File(path) as source, h5py.File(aside, "w") as target:
-            _copy(source, target)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with (
+        written_aside(path) as aside,
+        h5py.File(path) as source,
+        h5py.File(aside, "w") as target,
+    ):
+        _copy(source, target)
 
 
 def _copy(source: h5py.Group, target: h5py.Group) -> None:

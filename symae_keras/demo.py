@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any, Final
 
 from symae_keras.data import simulate_exposures
 from symae_keras.evaluation import exposures_limit, redatuming_error
-from symae_keras.folders import Draft, write_json
+from symae_keras.files import write_json
+from symae_keras.folders import CHECKPOINT, STATE, Draft
 from symae_keras.jobs.train import fill_run, find_groups, make_plan, run_config
+from symae_keras.runs import RUN_CONTENTS
 
 PRESETS: Final = {
     "conditional": "symae_exposures",
     "original": "symae_exposures_original",
 }
+#: Patterns of what the folder of a demonstration holds.
+CONTENTS: Final = (
+    "metrics.json",
+    *(f"{name}/{each}" for name in PRESETS for each in (*RUN_CONTENTS, STATE)),
+)
 #: Of 125 steps; the full form takes those of the presets.
 QUICK_EPOCHS: Final = 5
 #: New stars to judge by, and exposures of each.
@@ -40,7 +48,7 @@ def run_demo(
     Raises:
         InputError: `out` cannot be made or is in use.
     """
-    draft = Draft(out, (*PRESETS, "metrics.json"), resume=None, force=force)
+    draft = Draft(out, CONTENTS, resume=None, force=force)
     with draft as folder:
         test = simulate_exposures(_STATES, _INSTANCES, seed + 1)
         rows: dict[str, Any] = {}
@@ -55,6 +63,7 @@ def run_demo(
             (folder / name).mkdir()
             plan = dataclasses.replace(plan, title=f"{name} encoder")
             fill_run(folder / name, plan)
+            shutil.rmtree(folder / name / CHECKPOINT, ignore_errors=True)
             error = redatuming_error(plan.model, test)
             rows[name] = {
                 "reconstruction_error": error.reconstruction,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,7 +22,8 @@ from keras import ops
 
 from symae_keras.errors import InputError
 from symae_keras.export_formats import RUNNERS, WRITERS
-from symae_keras.folders import Draft, check_output, written_aside
+from symae_keras.files import check_output, disk_error, written_aside
+from symae_keras.folders import Draft
 from symae_keras.kinds import swaps_codes
 from symae_keras.layers.median_normalization import MedianNormalization
 from symae_keras.models.base import AutoencoderBase
@@ -48,7 +49,12 @@ ENDPOINTS: Final = ("encode", "reconstruct", "redatum")
 TOLERANCE: Final = 1e-4
 
 #: What a SavedModel is made of; nothing else is ever replaced.
-_SAVED_MODEL: Final = ("saved_model.pb", "fingerprint.pb", "variables", "assets")
+_SAVED_MODEL: Final = (
+    "saved_model.pb",
+    "fingerprint.pb",
+    "variables/variables.*",
+    "assets",
+)
 #: What each format needs beyond the package's own dependencies.
 _NEEDS: Final = {"onnx": ("tf2onnx", "onnxruntime"), "tflite": ("ai_edge_litert",)}
 _FLOAT32: Final = "float32"
@@ -112,7 +118,8 @@ def export_model(
         endpoint: `"encode"`, `"reconstruct"` or, for a model of groups, `"redatum"`.
             Defaults to `None`: `"redatum"` for a model of groups, else
             `"reconstruct"`.
-        force: Replace what is at `path`.
+        force: Replace what is at `path`: a file, or a folder that an export wrote and
+            that holds nothing else.
 
     Returns:
         The path, inputs and outputs with shapes and dtypes, and the difference from
@@ -142,10 +149,10 @@ def export_model(
         try:
             WRITERS[format](function, model, aside)
             difference = _difference(model, endpoint, inputs, aside, format)
-        except OSError:
-            raise  # a full disk, say
         # Converters and runtimes raise whatever they trip over.
         except Exception as error:
+            if isinstance(error, OSError) or disk_error(error) is not None:
+                raise  # told by what writes aside
             raise InputError(
                 f"The format {format} cannot express {endpoint} of this "
                 f"{type(model).__name__}: {one_line(error)}; choose another format."
@@ -195,13 +202,16 @@ def check_endpoint(model: Any, endpoint: str | None) -> str:
     return endpoint
 
 
-def check_target(path: Path, format: str, force: bool = False) -> None:
+def check_target(
+    path: Path, format: str, force: bool = False, inputs: Iterable[Path] = ()
+) -> None:
     """Refuse a format or a path, before any model is read.
 
     Args:
         path: See `export_model`.
         format: See there.
         force: See there.
+        inputs: Files that the model comes from, which are never replaced.
 
     Raises:
         InputError: See there.
@@ -231,9 +241,9 @@ def check_target(path: Path, format: str, force: bool = False) -> None:
             "was saved under any backend loads there."
         )
     if suffix:
-        check_output(path, force, [])
+        check_output(path, force, inputs)
     else:
-        Draft(path, _SAVED_MODEL, resume=None, force=force)
+        Draft(path, _SAVED_MODEL, resume=None, force=force, inputs=inputs)
 
 
 @contextlib.contextmanager
@@ -244,7 +254,6 @@ def _aside(path: Path, format: str, force: bool) -> Iterator[Path]:
             yield folder
         return
     with written_aside(path) as aside:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield aside
 
 

@@ -12,7 +12,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from symae_keras.folders import written_aside
+from symae_keras.files import written_aside
 
 
 class EpochProgress(keras.callbacks.Callback):
@@ -108,7 +108,10 @@ class HistoryFile(keras.callbacks.Callback):
         row = {"epoch": epoch, **{k: float(v) for k, v in (logs or {}).items()}}
         self._rows = [each for each in self._rows if int(each["epoch"]) < epoch]
         self._rows.append({name: str(value) for name, value in row.items()})
-        with written_aside(self.path) as aside, aside.open("w", newline="") as file:
+        with (
+            written_aside(self.path) as aside,
+            aside.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, self._rows[-1], extrasaction="ignore")
             writer.writeheader()
             writer.writerows(self._rows)
@@ -118,5 +121,5 @@ def read_history(path: Path) -> list[dict[str, str]]:
     """Rows of a history file, none where there is no file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

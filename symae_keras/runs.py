@@ -20,10 +20,11 @@ from typing import Any, Final
 import symae_keras
 from symae_keras.data.axis import AXIS_FILE, Axis
 from symae_keras.errors import InputError
-from symae_keras.folders import CHECKPOINT
 from symae_keras.presets import load_recipe, one_line, recipe_hash
 
-#: All that a run ever writes, as patterns of names.
+#: Names of the figures of a run; which there are depends on model and data.
+FIGURES: Final = ("history", "redatuming", "reconstruction", "codes")
+#: All that a run ever writes, as patterns of paths in its folder.
 RUN_CONTENTS: Final = (
     "model.keras",
     AXIS_FILE,
@@ -31,8 +32,7 @@ RUN_CONTENTS: Final = (
     "history.csv",
     "metrics*.json",
     "environment.json",
-    "figures",
-    CHECKPOINT,
+    *(f"figures/{name}.png" for name in FIGURES),
 )
 #: Entries of config.json that are read back, by the entry that they are in.
 _CONFIG: Final = {"recipe": ("name", "source", "sha256"), "data": ("file", "sha256")}
@@ -75,6 +75,11 @@ class Run:
     config: dict[str, Any]
     model: Any
     axis: Axis | None = None
+
+
+def run_files(folder: Path) -> list[Path]:
+    """Return the files of a run folder, none where there is no folder."""
+    return [each for each in folder.rglob("*") if each.is_file()]
 
 
 def read_config(folder: Path) -> dict[str, Any]:

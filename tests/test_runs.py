@@ -1,28 +1,17 @@
-"""Presets, folders written aside, run folders and the files in them."""
+"""Presets, run folders and the files in them."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 import pytest
 
 from symae_keras.errors import InputError
-from symae_keras.folders import (
-    CHECKPOINT,
-    Draft,
-    check_writable,
-    write_json,
-    written_aside,
-)
 from symae_keras.presets import load_recipe, one_line, preset_names, recipe_file
 from symae_keras.progress import EpochProgress, HistoryFile, read_history
 from symae_keras.runs import environment, file_hash, read_config
 from symae_keras.training import Recipe
-
-CONTENTS = ("a*.txt", CHECKPOINT)
-
 
 # === Presets ===
 
@@ -73,125 +62,6 @@ def test_one_line():
     )
     assert one_line(InputError("A sentence.")) == "A sentence"
     assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
-
-
-# === Written aside ===
-
-
-def test_written_aside_replaces_only_what_succeeds(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(RuntimeError), written_aside(path) as aside:
-        aside.write_text("half")
-        raise RuntimeError
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
-    write_json(path, {"new": 1})
-    assert json.loads(path.read_text()) == {"new": 1}
-    assert os.listdir(tmp_path) == ["a.txt"]
-    with pytest.raises(InputError, match=r"a\.txt/b\.json cannot be written"):
-        write_json(path / "b.json", {})
-
-
-def test_check_writable_makes_nothing(tmp_path, monkeypatch):
-    check_writable(tmp_path / "new" / "deep" / "run")
-    assert os.listdir(tmp_path) == []
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file is not a folder"):
-        check_writable(tmp_path / "file" / "deep" / "run")
-    # The superuser may write everywhere, so the answer of the system is made up.
-    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
-    with pytest.raises(InputError, match="is not writable"):
-        check_writable(tmp_path / "run")
-
-
-# === Draft ===
-
-
-def test_draft_appears_when_complete(tmp_path):
-    out = tmp_path / "deep" / "out"
-    draft = Draft(out, CONTENTS)
-    assert os.listdir(tmp_path) == []
-    with draft as folder:
-        assert not out.exists() and folder.name == "out.partial"
-        (folder / "a.txt").write_text("1")
-    assert (out / "a.txt").read_text() == "1"
-    assert os.listdir(out.parent) == ["out"]
-
-
-def test_draft_takes_an_empty_folder_and_a_link(tmp_path):
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to("real")
-    with Draft(tmp_path / "link", CONTENTS) as folder:
-        (folder / "a.txt").write_text("1")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real" / "a.txt").read_text() == "1"
-    assert sorted(os.listdir(tmp_path)) == ["link", "real"]
-
-
-def test_failed_draft_is_kept_only_with_a_checkpoint(tmp_path):
-    out = tmp_path / "out"
-    with pytest.raises(RuntimeError), Draft(out, CONTENTS) as folder:
-        (folder / "a.txt").write_text("1")
-        raise RuntimeError
-    assert os.listdir(tmp_path) == []
-    with pytest.raises(KeyboardInterrupt), Draft(out, CONTENTS) as folder:
-        (folder / CHECKPOINT).mkdir()
-        (folder / CHECKPOINT / "state").write_text("1")
-        raise KeyboardInterrupt
-    assert os.listdir(tmp_path) == ["out.partial"]
-    with pytest.raises(InputError, match=r"out\.partial .*--force .*--resume"):
-        Draft(out, CONTENTS)
-    with pytest.raises(InputError) as caught:
-        Draft(out, CONTENTS, resume=None)
-    assert "--resume" not in str(caught.value)
-
-    draft = Draft(out, CONTENTS, resume=True)
-    assert draft.resumes and not draft.complete
-    with draft as folder:
-        assert (folder / CHECKPOINT / "state").exists()
-    draft = Draft(out, CONTENTS, force=True)
-    assert not draft.resumes
-
-
-def test_forced_draft_replaces_at_the_end_and_only_its_own(tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "a.txt").write_text("old")
-    with pytest.raises(InputError, match="not empty"):
-        Draft(out, CONTENTS)
-    with Draft(out, CONTENTS, force=True) as folder:
-        (folder / "a.txt").write_text("new")
-        assert (out / "a.txt").read_text() == "old"
-    assert (out / "a.txt").read_text() == "new"
-    assert os.listdir(tmp_path) == ["out"]
-    (out / "b.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"b\.txt"):
-        Draft(out, CONTENTS, force=True)
-    (out / "b.txt").unlink()
-    (tmp_path / "out.partial").mkdir()
-    (tmp_path / "out.partial" / "c.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"c\.txt"):
-        Draft(out, CONTENTS, force=True)
-    (tmp_path / "out.replaced").mkdir()
-    with pytest.raises(InputError, match=r"out\.replaced"):
-        Draft(out, CONTENTS, force=True)
-
-
-def test_a_failed_rename_brings_the_old_folder_back(tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "a.txt").write_text("old")
-    rename = os.rename
-
-    def fail(source, target):
-        if str(source).endswith(".partial"):
-            raise OSError("no")
-        rename(source, target)
-
-    monkeypatch.setattr(os, "rename", fail)
-    with pytest.raises(OSError, match="no"), Draft(out, CONTENTS, force=True):
-        pass
-    assert (out / "a.txt").read_text() == "old"
 
 
 # === Run folders ===

@@ -13,7 +13,7 @@ import keras
 
 from symae_keras.callbacks.state import sync_state
 from symae_keras.errors import InputError
-from symae_keras.folders import written_aside
+from symae_keras.files import written_aside
 
 
 class JSONLines(keras.callbacks.Callback):

@@ -17,7 +17,7 @@ from symae_keras.data.readers.assemble import checked_axis
 from symae_keras.data.readers.cells import is_missing, is_number
 from symae_keras.data.readers.headers import header_of, long_columns, may_be_pixel
 from symae_keras.errors import InputError
-from symae_keras.folders import written_aside
+from symae_keras.files import written_aside
 
 _log = logging.getLogger("symae_keras")
 
@@ -72,7 +72,6 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
         known = [*groups.group_metadata, *groups.instance_metadata]
         _refuse_names([k for k in known if k.lower() == "group" or k in ("x", *_KEYS)])
     with written_aside(path) as aside:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if table:
             with aside.open("w", newline="", encoding="utf-8") as text:
                 csv.writer(text).writerows(_rows(groups))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from os import PathLike
@@ -16,7 +17,7 @@ import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
-from symae_keras.folders import write_json, written_aside
+from symae_keras.files import write_json, written_aside
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "symae-shards"
@@ -200,6 +201,12 @@ class ShardWriter:
 
     def _write_shard(self) -> None:
         file = self.folder / _name(len(self._shards))
+        for there in (file.with_suffix(".npz"), self.folder / MANIFEST):
+            if os.path.lexists(there):
+                raise InputError(
+                    f"{there} is there already, and would be replaced; call resume() "
+                    "to add to an interrupted job, or name another folder."
+                )
         assert self._layout is not None  # something is pending
         index: dict[str, Any] = {
             "instance_shape": np.array(self._layout.instance_shape),

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, fields
+from dataclasses import fields
 from os import PathLike
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,15 +19,12 @@ from symae_keras.errors import InputError
 from symae_keras.evaluation.comparison import Comparison, Row
 from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT, Contender, Sizes
 from symae_keras.evaluation.leakage import MIN_GROUPS, leakage
+from symae_keras.evaluation.record import VERSION, Record, data_digest
 from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_error
-from symae_keras.folders import written_aside
 from symae_keras.training import Training, train
 
 #: Called with what is being done, and how much of the whole is done, from 0 to 1.
 Progress = Callable[[str, float], None]
-
-SETTINGS: Final = "settings.json"
-ROWS: Final = "rows.csv"
 
 
 def compare(
@@ -94,7 +88,21 @@ def compare(
             f"The test groups are on the axis {other}, those to train on on {axis}; "
             "resample one of them to the axis of the other."
         )
-    record = _Record(out, _settings(groups, test, training, sizes))
+    with Record(out, _settings(groups, test, training, sizes)) as record:
+        return _compare(record, groups, test, models, seeds, training, sizes, progress)
+
+
+def _compare(
+    record: Record,
+    groups: GroupedData,
+    test: GroupedData,
+    models: Sequence[str],
+    seeds: int,
+    training: Training,
+    sizes: Sizes,
+    progress: Progress | None,
+) -> Comparison:
+    """Train what the record lacks; see `compare`."""
     wanted = [
         (name, seed)
         for name in models
@@ -219,96 +227,20 @@ def _settings(
     groups: GroupedData, test: GroupedData, training: Training, sizes: Sizes
 ) -> dict[str, Any]:
     """Everything but models and seeds that the rows depend on."""
-
-    def digest(data: GroupedData) -> str:
-        digest = hashlib.sha256(np.ascontiguousarray(data.x).tobytes())
-        digest.update(np.ascontiguousarray(data.present).tobytes())
-        return digest.hexdigest()
-
     encoder = sizes.encoder
     if not isinstance(encoder, str):
         encoder = keras.saving.serialize_keras_object(encoder)
     settings = {
+        "version": VERSION,
         # Of a recipe, which is a kind of training, only what belongs to that.
         **{each.name: getattr(training, each.name) for each in fields(Training)},
         "coherent_dim": sizes.coherent_dim,
         "nuisance_dim": sizes.nuisance_dim,
         "encoder": encoder,
         "backend": keras.config.backend(),
-        "train": {"groups": len(groups), "sha256": digest(groups)},
-        "test": {"groups": len(test), "sha256": digest(test)},
+        "floatx": keras.config.floatx(),
+        "dtype_policy": keras.config.dtype_policy().name,
+        "train": {"groups": len(groups), "sha256": data_digest(groups)},
+        "test": {"groups": len(test), "sha256": data_digest(test)},
     }
     return dict(json.loads(json.dumps(settings)))
-
-
-class _Record:
-    """Rows in memory and, where there is a folder, on disk."""
-
-    def __init__(
-        self, out: str | PathLike[str] | None, settings: dict[str, Any]
-    ) -> None:
-        self.rows: dict[tuple[str, int], Row] = {}
-        self.folder = None if out is None else Path(out)
-        if self.folder is None:
-            return
-        if self.folder.is_dir() and any(self.folder.iterdir()):
-            self._read(self.folder, settings)
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"{self.folder} cannot be made: {error.strerror or error}."
-            ) from None
-        with written_aside(self.folder / SETTINGS) as aside:
-            aside.write_text(json.dumps(settings, indent=2) + "\n")
-
-    def _read(self, folder: Path, settings: dict[str, Any]) -> None:
-        """Go on with a comparison of the same settings."""
-        try:
-            there = json.loads((folder / SETTINGS).read_text())
-        except (OSError, ValueError):
-            raise InputError(
-                f"{folder} is not empty and holds no comparison to go on with; choose "
-                "another folder."
-            ) from None
-        for name, value in settings.items():
-            if there.get(name) != value:
-                what = "other data" if name in ("train", "test") else "another " + name
-                raise InputError(
-                    f"{folder} holds a comparison with {what}, so it cannot be gone on "
-                    "with; choose another folder."
-                )
-        if (folder / ROWS).exists():
-            with (folder / ROWS).open(newline="") as file:
-                for values in csv.DictReader(file):
-                    row = Row.from_text(values)
-                    self.rows[row.model, row.seed] = row
-
-    def add(self, row: Row) -> None:
-        """Keep a row."""
-        self.rows[row.model, row.seed] = row
-        if self.folder is None:
-            return
-        with (
-            written_aside(self.folder / ROWS) as aside,
-            aside.open("w", newline="") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(field.name for field in fields(Row))
-            for each in self.rows.values():
-                writer.writerow(astuple(each))
-
-    def finish(self, result: Comparison) -> None:
-        """Write the tables and the figure."""
-        if self.folder is None:
-            return
-        for name, text in (
-            ("comparison.md", result.to_markdown()),
-            ("comparison.csv", result.to_csv()),
-        ):
-            with written_aside(self.folder / name) as aside:
-                aside.write_text(text)
-        figure = result.plot()
-        if figure is not None:
-            figure.savefig(self.folder / "redatuming_against_reconstruction.png")

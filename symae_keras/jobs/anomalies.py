@@ -12,9 +12,9 @@ from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
 from symae_keras.evaluation import AnomalyDetector
 from symae_keras.evaluation.batching import reconstruct_groups
-from symae_keras.folders import check_output, written_aside
+from symae_keras.files import check_output, written_aside
 from symae_keras.jobs.evaluate import groups_for, held_out
-from symae_keras.runs import load_run
+from symae_keras.runs import load_run, run_files
 
 
 class Anomalies(NamedTuple):
@@ -54,7 +54,7 @@ def find_anomalies(
     """
     if out.suffix.lower() != ".csv":
         raise InputError(f"--out must end in .csv; received {out}.")
-    check_output(out, force, [data_file])
+    check_output(out, force, [data_file, *run_files(path)])
     run = load_run(path)
     groups = groups_for(run, data_file, group)
     detector = AnomalyDetector(reconstruct_groups(run.model), held_out(run))

@@ -18,7 +18,9 @@ from symae_keras.errors import InputError
 from symae_keras.evaluation import Comparison, Sizes, compare
 from symae_keras.evaluation.compare import check_models
 from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT
-from symae_keras.folders import Interrupted, check_writable, write_json
+from symae_keras.evaluation.record import refuse_other_folder
+from symae_keras.files import check_writable, refuse_inputs, write_json
+from symae_keras.folders import Interrupted
 from symae_keras.jobs.sources import in_memory, read_groups, split_groups
 from symae_keras.runs import environment
 from symae_keras.training import EPOCHS, MIN_UPDATES, Training, enough_epochs
@@ -43,7 +45,7 @@ def compare_run(
     """Train models on the same groups and keep table and figure in a folder.
 
     Args:
-        out: The folder; an interrupted comparison in it is gone on with.
+        out: The folder; an interrupted comparison in it is resumed.
         data_file: The user's data, a fifth of whose groups are held out to judge by;
             `None` for simulated entangled exposures.
         models: Names of models, or only `"all"`; `None` for all grouped ones and
@@ -69,6 +71,8 @@ def compare_run(
             f"--encoder must be one of {', '.join(_ENCODERS)}; received {encoder!r}."
         )
     check_writable(out)
+    refuse_inputs(out, [data_file] if data_file else [])
+    refuse_other_folder(out)
     groups, test = _data(data_file, group, quick)
     training = _training(groups, quick)
     with _Bar() as bar:
@@ -85,7 +89,7 @@ def compare_run(
             )
         except KeyboardInterrupt:
             raise Interrupted(
-                f"interrupted; the rows in {out} are kept, go on with the same command"
+                f"interrupted; the rows in {out} are kept, resume with the same command"
             ) from None
     write_json(out / "environment.json", environment())
     return result

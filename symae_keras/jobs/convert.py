@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,22 +13,12 @@ from rich.progress import Progress
 from symae_keras.data import GroupedData, Shards, ShardWriter, load
 from symae_keras.data.check import clean
 from symae_keras.errors import InputError
-from symae_keras.folders import (
-    CHECKPOINT,
-    Draft,
-    Interrupted,
-    read_json,
-    write_json,
-)
+from symae_keras.folders import Draft, Interrupted
+from symae_keras.jobs.sources import data_hash
 
-CONTENTS: Final = (
-    "manifest.json",
-    "manifest.json.partial",
-    "shard-*.bin",
-    "shard-*.npz",
-    "shard-*.partial",
-    CHECKPOINT,
-)
+_CONTENTS: Final = ("manifest.json", "shard-[0-9]*.bin")
+#: A shard is complete once its index is there, and is resumed from.
+_STATE: Final = ("shard-[0-9]*.npz",)
 #: Bytes that are looked at together.
 _BYTES_AT_ONCE: Final = 64 << 20
 
@@ -50,51 +39,45 @@ def convert(
         out: The folder to make.
         group: See `load`.
         shard_mb: Size of a shard in MiB.
-        resume: Go on with an interrupted conversion.
+        resume: Resume an interrupted conversion of the same content; a complete one is
+            left alone.
         force: Replace `out`, or discard an interrupted conversion.
 
     Returns:
         The shards.
 
     Raises:
-        InputError: Something cannot be read or written; a conversion that has been
-            interrupted stays aside.
+        InputError: Something cannot be read or written, or `resume` finds shards of
+            other inputs; a conversion that has been interrupted stays aside.
         Interrupted: The user stopped it.
     """
-    draft = Draft(out, CONTENTS, resume, force)
-    if draft.complete:
-        return Shards(out)
-    settings = {
-        "inputs": [_fingerprint(each) for each in inputs],
+    made_from: dict[str, Any] = {
+        "inputs": len(inputs),
+        **{f"input {n}": _named(path) for n, path in enumerate(inputs, 1)},
         "group": group,
         "shard_mb": shard_mb,
     }
-    progress_file = Path(CHECKPOINT) / "convert.json"
-    if draft.resumes and read_json(draft.aside / progress_file) != settings:
-        raise InputError(
-            f"{draft.aside} was started from other data or settings; give --force "
-            "instead of --resume to begin again."
-        )
+    draft = Draft(out, _CONTENTS, resume, force, inputs, made_from, _STATE)
+    if draft.complete:
+        return Shards(out)
     try:
-        with draft as folder:
-            (folder / CHECKPOINT).mkdir(exist_ok=True)
-            write_json(folder / progress_file, settings)
-            try:
-                with ShardWriter(folder, shard_mb << 20) as writer:
-                    _write(writer, inputs, group)
-            except BaseException:
-                if not any(folder.glob("shard-*.npz")):  # nothing to go on from
-                    shutil.rmtree(folder / CHECKPOINT)
-                raise
-            shutil.rmtree(folder / CHECKPOINT)
+        with draft as folder, ShardWriter(folder, shard_mb << 20) as writer:
+            _write(writer, inputs, group)
     except KeyboardInterrupt:
         if not draft.resumable:
             raise
         raise Interrupted(
-            f"interrupted; {draft.aside} is kept, go on with the same command and "
+            f"interrupted; {draft.aside} is kept, resume with the same command and "
             "--resume"
         ) from None
     return Shards(out)
+
+
+def _named(path: Path) -> str:
+    """Return the name and the checksum of an input."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist, or is closed to you.")
+    return f"{path.name}, SHA-256 {data_hash(path)}"
 
 
 def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> None:
@@ -125,12 +108,3 @@ def _parts(groups: GroupedData, skip: int) -> Any:
     step = max(1, _BYTES_AT_ONCE // size)
     for first in range(skip, len(groups), step):
         yield groups[first : first + step], first
-
-
-def _fingerprint(path: Path) -> list[Any]:
-    """What tells whether a source is still the same, at no cost."""
-    try:
-        found = path.stat()
-    except OSError:
-        raise InputError(f"{path} does not exist, or is closed to you.") from None
-    return [str(path.resolve()), found.st_size, found.st_mtime_ns]

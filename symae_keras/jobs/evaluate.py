@@ -12,10 +12,10 @@ from rich.console import Console
 from symae_keras.data import GroupedData, Shards
 from symae_keras.errors import InputError
 from symae_keras.evaluation import Leakage, leakage
-from symae_keras.folders import write_json
 from symae_keras.jobs.measure import measure, measure_run
 from symae_keras.jobs.sources import Groups, data_hash, in_memory, read_groups
 from symae_keras.jobs.train import find_groups
+from symae_keras.markers import write_listed
 from symae_keras.presets import load_recipe, recipe_hash
 from symae_keras.runs import Run, load_run
 
@@ -60,7 +60,7 @@ def evaluate_run(
     if leaks is not None:
         metrics["leakage"] = dataclasses.asdict(leaks)
     file = run.folder / name
-    write_json(file, metrics)
+    write_listed(file, metrics)
     return file, metrics, leaks
 
 

@@ -12,7 +12,7 @@ from symae_keras.export import (
     check_target,
     export_model,
 )
-from symae_keras.runs import load_run
+from symae_keras.runs import load_run, run_files
 
 
 def export_run(
@@ -39,9 +39,10 @@ def export_run(
         InputError: The run, an argument or `out` cannot be used, or a package is
             missing; nothing has been written.
     """
+    inputs = run_files(path)
     # Looked at first: reading the run takes seconds.
     if out is not None:
-        check_target(out, format, force)
+        check_target(out, format, force, inputs)
     model = load_run(path).model
     try:
         endpoint = check_endpoint(model, endpoint)
@@ -49,4 +50,5 @@ def export_run(
         raise InputError(f"{path}: {error}") from None
     if out is None:
         out = Path(f"{path.resolve().name}-{endpoint}{FORMATS.get(format, '')}")
+        check_target(out, format, force, inputs)
     return export_model(model, out, format, endpoint, force)

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from symae_keras.data.groups import GroupedData
-from symae_keras.errors import InputError
 from symae_keras.evaluation.batching import in_batches
+from symae_keras.files import written_aside
 from symae_keras.kinds import swaps_codes
 from symae_keras.plotting import (
     plot_codes,
@@ -20,6 +20,7 @@ from symae_keras.plotting import (
     plot_model_reconstruction,
     plot_model_redatuming,
 )
+from symae_keras.presets import one_line
 
 _log = logging.getLogger("symae_keras")
 
@@ -54,14 +55,18 @@ def write_figures(
     }
     written = []
     for name, draw in drawings.items():
+        path = folder / f"{name}.png"
         try:
             figure = draw()
-        except InputError as error:
-            _log.warning("no figure %s: %s", name, error)
-            continue
-        if figure is not None:
-            written.append(folder / f"{name}.png")
-            figure.savefig(written[-1], dpi=150)
+            if figure is None:
+                continue
+            with written_aside(path) as aside:
+                figure.savefig(aside, dpi=150)
+        # Matplotlib raises errors of any class, from labels, fonts or the disk.
+        except Exception as error:
+            _log.warning("no figure %s: %s", name, one_line(error))
+        else:
+            written.append(path)
     return written
 
 

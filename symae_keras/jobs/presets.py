@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from symae_keras.cards import Measured, spread
 from symae_keras.errors import InputError
-from symae_keras.folders import check_writable, written_aside
+from symae_keras.files import check_writable, refuse_inputs, written_aside
 from symae_keras.presets import about, preset_folder, trained_presets, unknown_preset
 
 
@@ -46,7 +47,7 @@ def reproduce_presets(
     Args:
         names: Of presets; `None` or none for all.
         out: Folder of the runs.
-        results: File of the table; it is replaced.
+        results: File of the table; an earlier table is replaced.
         seeds: Runs of each.
         quick: Whether to train the quick form.
         data_file: For recipes that bring no data.
@@ -57,7 +58,7 @@ def reproduce_presets(
     Raises:
         InputError: A name is unknown, or a file cannot be written.
     """
-    from symae_keras.jobs.reproduce import reproduce, results_table
+    from symae_keras.jobs.reproduce import is_results_table, reproduce, results_table
 
     known = trained_presets()
     names = list(dict.fromkeys(names or known))
@@ -66,12 +67,17 @@ def reproduce_presets(
             raise unknown_preset(name, known)
     if results.is_dir():
         raise InputError(f"{results} is a folder; name the file to write.")
+    refuse_inputs(results, [data_file] if data_file else [])
+    if os.path.lexists(results) and not is_results_table(results):
+        raise InputError(
+            f"{results} is there and is no table of this command, so it is not "
+            "replaced; name another file with --results."
+        )
     for path in (out, results):
         check_writable(path)
     done, skipped = reproduce(names, out, seeds, quick, data_file)
-    results.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(results) as aside:
-        aside.write_text(results_table(done, skipped))
+        aside.write_text(results_table(done, skipped), encoding="utf-8")
     if done:
         table = results_table(done, {}).partition("\n\n")[2]
         Console(markup=False).print(Markdown(table))

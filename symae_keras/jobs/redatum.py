@@ -12,10 +12,10 @@ from symae_keras.data import Axis, GroupedData, save
 from symae_keras.data.save import SUFFIXES
 from symae_keras.errors import InputError
 from symae_keras.evaluation.batching import in_batches
-from symae_keras.folders import check_output
+from symae_keras.files import check_output
 from symae_keras.jobs.evaluate import groups_for
 from symae_keras.kinds import swaps_codes
-from symae_keras.runs import load_run
+from symae_keras.runs import load_run, run_files
 
 
 def redatum_files(
@@ -46,7 +46,7 @@ def redatum_files(
     """
     if out.suffix.lower() not in SUFFIXES:
         raise InputError(f"--out must end in {' or '.join(SUFFIXES)}; received {out}.")
-    check_output(out, force, [coherent_file, nuisance_file])
+    check_output(out, force, [coherent_file, nuisance_file, *run_files(path)])
     run = load_run(path)
     if not swaps_codes(run.model):
         raise InputError(

@@ -18,6 +18,7 @@ from symae_keras.training import EPOCHS, Recipe
 
 _log = logging.getLogger("symae_keras")
 
+_TITLE: Final = "# Presets, trained again"
 #: Share of the epochs of a recipe that its quick form has.
 QUICK: Final = 1 / 8
 #: What may differ: errors and decibels by this share of the reference ...
@@ -180,10 +181,19 @@ def _missing_data(recipe: Recipe) -> str | None:
     return None
 
 
+def is_results_table(path: Path) -> bool:
+    """Return whether a file is one that `results_table` made."""
+    try:
+        with path.open("rb") as file:
+            return file.readline().rstrip() == _TITLE.encode()
+    except OSError:
+        return False
+
+
 def results_table(done: Sequence[Reproduced], skipped: Mapping[str, str]) -> str:
     """RESULTS.md: obtained beside reference, with cost, spread and command."""
     lines = [
-        "# Presets, trained again",
+        _TITLE,
         "",
         f"Errors and decibels agree within {100 * RELATIVE:.0f} % of the range of the "
         f"reference, scores within {ABSOLUTE}. Medians over seeds [lowest, highest]; "

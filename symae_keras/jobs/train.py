@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,8 @@ from symae_keras.distribute import (
     running,
 )
 from symae_keras.errors import InputError
-from symae_keras.folders import CHECKPOINT, Draft, Interrupted, write_json
+from symae_keras.files import write_json
+from symae_keras.folders import STATE, Draft, Interrupted
 from symae_keras.jobs.figures import write_figures
 from symae_keras.jobs.measure import measure_run
 from symae_keras.jobs.sources import Groups, data_hash, read_groups, split_groups
@@ -50,8 +50,6 @@ from symae_keras.training import (
 
 _log = logging.getLogger("symae_keras")
 _TRAIN_FRACTION: Final = 0.8
-#: Where the state of an interrupted run is.
-_STATE: Final = f"{CHECKPOINT}/state.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +229,8 @@ def _call(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any
 def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     """Train as planned and write all of a run folder, going on from a checkpoint.
 
+    The checkpoint stays in it, for the caller to remove when the folder is in place.
+
     Args:
         folder: The run folder, made by the caller.
         plan: From `make_plan`.
@@ -247,7 +247,7 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     history = folder / "history.csv"
     with EpochProgress(plan.title) as progress:
         # What the history tells is there before the state that follows from it.
-        kept = [HistoryFile(history), Checkpoint(folder / _STATE), progress]
+        kept = [HistoryFile(history), Checkpoint(folder / STATE), progress]
         start = time.perf_counter()
         _fit(plan, kept, strategy)
         # Of a run that was resumed, since then.
@@ -257,7 +257,6 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     metrics = measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
     write_json(folder / "metrics.json", metrics)
     write_figures(folder / "figures", plan.model, plan.held_out, history)
-    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     return metrics
 
 
@@ -272,7 +271,7 @@ def take_part(plan: Plan, aside: Path | None, strategy: Any) -> dict[str, Any]:
     Returns:
         The metrics, which are those of the chief.
     """
-    state = [] if aside is None else [Checkpoint(aside / _STATE, writes=False)]
+    state = [] if aside is None else [Checkpoint(aside / STATE, writes=False)]
     _fit(plan, state, strategy)
     return measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
 
@@ -327,7 +326,8 @@ def train_run(
     """
     recipe, config = run_config(source, data_file, seed, epochs, group)
     out = out or Path("runs") / config["recipe"]["name"]
-    draft = Draft(out, RUN_CONTENTS, resume, force)
+    inputs = [recipe_file(source), *([data_file] if data_file else [])]
+    draft = Draft(out, RUN_CONTENTS, resume, force, inputs)
     if draft.complete:
         _refuse_other(out, config)
         return out, None
@@ -335,7 +335,7 @@ def train_run(
         _refuse_other(draft.aside, config)
     # All workers have looked at the folder before any goes on, and the chief writes.
     strategy = make_strategy(strategy_name)
-    state = draft.aside / _STATE
+    state = draft.aside / STATE
     kept = file_hash(state) if draft.resumes and state.is_file() else None
     try:
         check_same(f"{_identity(config)} {kept}", "settings or checkpoint", strategy)

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
 
 from symae_keras.data.groups import Array
@@ -45,13 +46,26 @@ def new_figure(
 
 
 def finish(figure: Figure) -> Figure:
-    """Set all text to the one legible size."""
+    """Set all text to the one legible size; what is no mathtext is drawn as it is."""
     for ax in figure.axes:
         ax.tick_params(which="both", labelsize=FONT_SIZE)
     for text in figure.findobj(Text):
         assert isinstance(text, Text)  # what findobj was asked for
         text.set_fontsize(FONT_SIZE)
+        if not all(map(_can_be_drawn, text.get_text().split("\n"))):
+            text.set_parse_math(False)
     return figure
+
+
+def _can_be_drawn(line: str) -> bool:
+    """Return whether what a line of text has between dollar signs is mathtext."""
+    if line.count("$") < 2:
+        return True
+    try:
+        MathTextParser("path").parse(line)
+    except ValueError:
+        return False
+    return True
 
 
 def open_frame(ax: Axes) -> None:

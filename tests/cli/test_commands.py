@@ -28,8 +28,8 @@ def test_what_is_in_a_run_folder(simulated, run_folder, measured_run, read_rows)
         ["codes", "history", "redatuming"] if simulated else ["history", "redatuming"]
     )
     assert sorted(os.listdir(folder)) == [
-        *("axis.json", "config.json", "environment.json", "figures", "history.csv"),
-        *("metrics.json", "model.keras"),
+        *(".symae.json", "axis.json", "config.json", "environment.json", "figures"),
+        *("history.csv", "metrics.json", "model.keras"),
     ]
     # Nothing is left beside it.
     assert os.listdir(folder.parent) == [folder.name]

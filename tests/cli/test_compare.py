@@ -35,7 +35,7 @@ def test_table_and_files(symae, tmp_path) -> None:
         assert title in stdout
     assert "redatuming" in stdout and "state from" in stdout  # headings may be broken
     assert sorted(os.listdir(out)) == [
-        *("comparison.csv", "comparison.md", "environment.json"),
+        *(".symae.json", "comparison.csv", "comparison.md", "environment.json"),
         *("redatuming_against_reconstruction.png", "rows.csv", "settings.json"),
     ]
     assert "SymAE (conditional, Gaussian), seed 0, 1 of 3" in err
@@ -74,7 +74,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
 def test_a_folder_of_something_else_is_left_alone(symae, tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     code, _, err = symae("compare", "--models", "pca", "--out", tmp_path)
-    assert code == 2 and "no comparison to go on with" in err
+    assert code == 2 and "no comparison to resume" in err
     assert os.listdir(tmp_path) == ["notes.txt"]
 
 
@@ -88,5 +88,5 @@ def test_an_interruption_says_how_to_go_on(symae, tmp_path, monkeypatch) -> None
     )
     out = tmp_path / "comparison"
     code, _, err = symae("compare", "--models", "pca,symae", "--out", out)
-    assert code == 1 and "kept, go on with the same command" in err
+    assert code == 1 and "kept, resume with the same command" in err
     assert (out / "rows.csv").read_text().count("\n") == 2

@@ -111,7 +111,7 @@ def test_convert_several_files(symae, tmp_path):
     np.testing.assert_array_equal(found.x, np.concatenate([a.x, b.x]))
     np.testing.assert_array_equal(found.ids, [100, 101, 102, 200, 201])
     assert sorted(os.listdir("shards")) == sorted(
-        ["manifest.json"]
+        [".symae.json", "manifest.json"]
         + [f"shard-{n:05d}.{suffix}" for n in range(5) for suffix in ("bin", "npz")]
     )
 
@@ -220,10 +220,15 @@ def test_an_interrupted_conversion_is_resumed(symae, refuses, interrupt, tmp_pat
     ):
         err = refuses(*other, "shards", "--resume")
         assert "other data or settings" in err and "--force" in err
-    found = (tmp_path / "b.npz").stat()
-    os.utime("b.npz", ns=(found.st_atime_ns, found.st_mtime_ns + 1))
-    assert "other data" in refuses(*command, "shards", "--resume")
+    # Size and time stay the same, and one number changes.
+    found, content = (tmp_path / "b.npz").stat(), (tmp_path / "b.npz").read_bytes()
+    changed = bytearray(content)
+    changed[-5000] ^= 1
+    (tmp_path / "b.npz").write_bytes(changed)
     os.utime("b.npz", ns=(found.st_atime_ns, found.st_mtime_ns))
+    err = refuses(*command, "shards", "--resume")
+    assert "other data or settings (input 2: b.npz, SHA-256 " in err
+    (tmp_path / "b.npz").write_bytes(content)
 
     interrupt(None)
     before = {path.name: path.stat().st_mtime_ns for path in aside.glob("shard*")}
@@ -252,12 +257,79 @@ def test_force_begins_an_interrupted_conversion_again(symae, interrupt, tmp_path
     code, _, err = symae(*command)
     assert code == 1 and "internal error: RuntimeError" in err
     # Killed while the last file was written.
-    (tmp_path / "shards.partial" / "manifest.json.partial").write_text("{")
+    half = tmp_path / "shards.partial" / ".symae-0123456789abcdef"
+    half.mkdir()
+    (half / "manifest.json").write_text("{")
     interrupt(None)
     code, out, _ = symae(*command, "--force")
     assert code == 0 and out.startswith("shards: 3 groups")
     assert sorted(os.listdir()) == ["my.npz", "shards"]
     load("shards").verify()
+
+
+def test_other_inputs_of_finished_shards_are_noticed(symae, refuses, tmp_path):
+    x = np.random.default_rng(0).normal(size=(4, 2, 8))
+    save(GroupedData(x), "my.npz")
+    np.save("other.npy", x + 5)
+    command = ("data", "convert", "my.npz", "--out", "shards", "--resume")
+    assert symae(*command).code == 0
+    assert symae(*command).code == 0
+    for key, change in {
+        "weights": GroupedData(x, weights=np.full(8, 0.5)),
+        "mask": GroupedData(x, mask=np.array([[True, False]] * 4)),
+        "pixel mask": GroupedData(x, pixel_mask=np.arange(8) > 2),
+        "ids": GroupedData(x, ids=np.arange(4) + 7),
+        "axis": GroupedData(x, axis=np.arange(8.0)),
+        "dtype": GroupedData(x.astype("float32")),
+        "values": GroupedData(x + 5),
+    }.items():
+        save(change, "my.npz")
+        err = refuses(*command)
+        assert "other data or settings (input 1: my.npz, SHA-256 " in err, key
+        assert "--force" in err and "choose another --out" in err
+    save(GroupedData(x), "my.npz")
+    assert symae(*command).code == 0
+    assert "(group: None, not star)" in refuses(*command, "--group", "star")
+    assert "(shard_mb: 256, not 1)" in refuses(*command, "--shard-mb", 1)
+    assert "(inputs: 1, not 2)" in refuses(*command, "other.npy")
+    assert "(input 1: my.npz," in refuses("data", "convert", "other.npy", *command[3:])
+
+
+def test_a_folder_of_files_is_compared_file_by_file(symae, refuses, tmp_path):
+    (tmp_path / "night").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a-1", "a-2", "b-1", "b-2"):
+        np.save(f"night/{name}.npy", rng.normal(size=8))
+    command = ("data", "convert", "night", "--out", "shards", "--resume")
+    assert symae(*command).code == 0
+    np.save("night/b-2.npy", np.ones(8))
+    assert "other data or settings (input 1: night," in refuses(*command)
+
+
+def test_finished_shards_of_version_0_1_are_taken_as_complete(symae, tmp_path):
+    save(GroupedData(np.random.default_rng(0).normal(size=(4, 2, 8))), "my.npz")
+    command = ("data", "convert", "my.npz", "--out", "shards")
+    assert symae(*command).code == 0
+    (tmp_path / "shards" / ".symae.json").unlink()
+    code, _, err = symae(*command, "--resume")
+    assert code == 0
+    assert err == "symae: note: shards does not record what it was made from\n"
+    code, _, err = symae(*command, "--force")
+    assert code == 2 and "no .symae.json shows that symae wrote it" in err
+
+
+def test_convert_never_replaces_its_input(symae, refuses, tmp_path):
+    save(GroupedData(np.random.default_rng(0).normal(size=(4, 2, 8))), "my.npz")
+    assert symae("data", "convert", "my.npz", "--out", "shards").code == 0
+    (tmp_path / "my.npz").rename("shards/shard-00007.npz")
+    (tmp_path / "link").symlink_to("shards")
+    for name in ("shards/shard-00007.npz", "link/shard-00007.npz"):
+        for flags in ((), ("--force",), ("--resume",)):
+            err = refuses("data", "convert", name, "--out", "shards", *flags)
+            assert f"--out shards holds the input {name}" in err
+    assert "lies in the input" in refuses(
+        "data", "convert", "shards", "--out", "link/more"
+    )
 
 
 # === From shards to a run ===

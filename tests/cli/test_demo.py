@@ -11,6 +11,8 @@ import pytest
 from symae_keras import demo
 from symae_keras.data import simulate_exposures
 from symae_keras.evaluation import exposures_limit, redatuming_error
+from symae_keras.folders import Draft
+from symae_keras.markers import write_marker
 
 
 @pytest.fixture
@@ -36,7 +38,9 @@ def test_demo(symae, tiny):
     assert code == 0, err
     assert sorted(os.listdir(tiny)) == ["symae_demo"]
     folder = tiny / "symae_demo"
-    assert sorted(os.listdir(folder)) == ["conditional", "metrics.json", "original"]
+    assert sorted(os.listdir(folder)) == [
+        *(".symae.json", "conditional", "metrics.json", "original"),
+    ]
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["quick"] is True
     # All rows are about the same stars, which none of the models has seen.
@@ -68,11 +72,22 @@ def test_demo(symae, tiny):
     code, _, err = symae("demo", "--quick")
     assert code == 2 and "--force" in err
 
+    # The metrics of that evaluation are listed; a user's file is not.
+    mine = folder / "original" / "figures.txt"
+    mine.write_text("mine")
+    code, _, err = symae("demo", "--quick", "--force")
+    assert code == 2 and "original/figures.txt" in err and mine.exists()
+    mine.unlink()
+    Draft(folder, demo.CONTENTS, resume=None, force=True)
+
 
 def test_the_full_demo_replaces_by_force(symae, tiny, monkeypatch):
     old = tiny / "symae_demo"
     old.mkdir()
     (old / "metrics.json").write_text("old")
+    code, _, err = symae("demo", "--force")
+    assert code == 2 and "no .symae.json shows that symae wrote it" in err
+    write_marker(old, None, demo.CONTENTS)
     epochs = []
     monkeypatch.setattr(
         demo, "fill_run", lambda folder, plan: epochs.append(plan.recipe.epochs)

@@ -167,7 +167,7 @@ def test_an_interrupted_comparison_goes_on(data, settings, tmp_path, titles) -> 
     # The first row is the one that was ready, to the digit.
     assert (tmp_path / "rows.csv").read_text().startswith(before)
     assert sorted(os.listdir(tmp_path)) == [
-        *("comparison.csv", "comparison.md"),
+        *(".symae.json", "comparison.csv", "comparison.md"),
         *("redatuming_against_reconstruction.png", "rows.csv", "settings.json"),
     ]
 
@@ -189,7 +189,7 @@ def test_another_setting_or_folder_is_refused(finished, data, settings) -> None:
         compare(data[0][:30], data[1], MODELS, out=folder, **settings)
     (folder / "inner").mkdir()
     (folder / "inner" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds no comparison to go on with"):
+    with pytest.raises(InputError, match="holds no comparison to resume"):
         compare(*data, MODELS, out=folder / "inner", **settings)
     assert os.listdir(folder / "inner") == ["notes.txt"]
 

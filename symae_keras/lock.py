@@ -1,0 +1,180 @@
+"""A lock on a folder, which keeps two processes from writing into it at once."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+from symae_keras.errors import InputError
+
+#: The file of the lock, in the folder; it is removed when the work is done.
+LOCK: Final = ".symae.lock"
+#: What systems answer where a file system has no flock.
+_NO_FLOCK: Final = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+class Holder(NamedTuple):
+    """The process that holds a lock."""
+
+    pid: int
+    host: str
+    started: str
+    """When it started; another process of the same number started at another time."""
+
+    @classmethod
+    def here(cls) -> Self:
+        """Return this process."""
+        return cls(os.getpid(), socket.gethostname(), _started(os.getpid()))
+
+    def runs(self) -> bool:
+        """Return whether this process of this host still runs."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            pass  # it runs, and belongs to another user
+        return _started(self.pid) == self.started
+
+
+class FolderLock:
+    """Exclusive use of a folder, for as long as this process runs.
+
+    The lock is an `flock` on a file in the folder. The system gives it up when the
+    process ends, however it ends, so that a kill leaves nothing locked and exactly one
+    of several processes takes over. The text in the file names the holder: process,
+    host and start. It serves the sentence for the second process, and it decides where
+    `flock` does not: on file systems without it, and for other hosts, since a network
+    file system may keep the locks of each host to itself.
+
+    Args:
+        folder: The folder, which exists when the lock is taken.
+        name: What to call it in an error.
+    """
+
+    def __init__(self, folder: Path, name: Path) -> None:
+        self.folder = folder
+        self.name = name
+        self._descriptor: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock of the folder that is there now."""
+        if self._descriptor is None:
+            return False
+        return _is_at(self._descriptor, self.folder / LOCK)
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            InputError: Another process holds it.
+            OSError: The file cannot be made.
+        """
+        path = self.folder / LOCK
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        while True:
+            descriptor = os.open(path, flags, 0o666)
+            try:
+                _refuse(descriptor, path, self.name, fcntl.LOCK_EX)
+                # The one before may have removed the file since it was opened.
+                if _is_at(descriptor, path):
+                    text = json.dumps(Holder.here()._asdict()) + "\n"
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, text.encode(), 0)
+                    self._descriptor = descriptor
+                    return
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def check_free(self) -> None:
+        """Refuse a folder that another process is at work in.
+
+        Raises:
+            InputError: With the process and its host.
+        """
+        path = self.folder / LOCK
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            # Shared, so that two processes that only look are not in each other's way.
+            _refuse(descriptor, path, self.name, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
+
+    def release(self) -> None:
+        """Remove the file and give up the lock."""
+        if self.held:
+            with contextlib.suppress(OSError):
+                os.unlink(self.folder / LOCK)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = None
+
+
+def _refuse(descriptor: int, path: Path, name: Path, kind: int) -> None:
+    """Take an open lock file, or say which process holds it."""
+    taken, known = True, True
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        taken = False
+    except OSError as error:
+        if error.errno not in _NO_FLOCK:
+            raise
+        known = False
+    holder = _read(descriptor)
+    if not taken:
+        who = "another process"
+        if holder is not None:
+            who = f"process {holder.pid} on {holder.host}"
+        raise InputError(
+            f"{name} is in use: {who} is running in it; wait until that ends, or "
+            "choose another --out."
+        )
+    if holder is None or holder == Holder.here():
+        return
+    elsewhere = holder.host != socket.gethostname()
+    if elsewhere or (not known and holder.runs()):
+        raise InputError(
+            f"{name} is in use: process {holder.pid} on {holder.host} is running in "
+            f"it, or was killed there; if it no longer runs, remove {path}."
+        )
+
+
+def _read(descriptor: int) -> Holder | None:
+    """Return the holder that is named in a lock file."""
+    try:
+        content = json.loads(os.pread(descriptor, 4096, 0))
+        pid, host, started = (content[name] for name in Holder._fields)
+        return Holder(int(pid), str(host), str(started))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Return whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except OSError:
+        return False
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, in the units of the system; empty if unknown."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        # The name of the program, in brackets, may hold spaces.
+        return text.rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

@@ -1,0 +1,192 @@
+"""Files that are written aside, full disks, and outputs that are inputs."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from symae_keras import files
+from symae_keras.errors import InputError
+from symae_keras.files import (
+    check_output,
+    check_writable,
+    disk_error,
+    refuse_inputs,
+    write_json,
+    written_aside,
+)
+
+
+def test_written_aside_replaces_only_what_succeeds(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), written_aside(path) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+    write_json(path, {"new": 1})
+    assert json.loads(path.read_text()) == {"new": 1}
+    assert os.listdir(tmp_path) == ["a.txt"]
+    with pytest.raises(InputError, match=r"a\.txt/b\.json cannot be written"):
+        write_json(path / "b.json", {})
+    write_json(tmp_path / "new" / "deep" / "c.json", 3)
+    assert (tmp_path / "new" / "deep" / "c.json").read_text() == "3\n"
+
+
+def test_names_that_users_have_are_left_alone(tmp_path):
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("thesis")
+    (tmp_path / "a.txt.partial").symlink_to("thesis.txt")
+    (tmp_path / "a.txt.tmp").write_text("mine")
+    # What is written aside has a name that nobody can take before.
+    with written_aside(tmp_path / "a.txt") as aside:
+        assert stat.S_IMODE(aside.parent.stat().st_mode) == 0o700
+        assert aside.name == "a.txt" and not os.path.lexists(aside)
+        aside.write_text("new")
+    assert thesis.read_text() == "thesis"
+    assert sorted(os.listdir(tmp_path)) == [
+        *("a.txt", "a.txt.partial", "a.txt.tmp", "thesis.txt"),
+    ]
+    assert files.temporary(tmp_path) != files.temporary(tmp_path)
+
+
+def test_a_link_is_replaced_and_its_target_kept(tmp_path):
+    (tmp_path / "thesis.txt").write_text("thesis")
+    (tmp_path / "a.json").symlink_to("thesis.txt")
+    write_json(tmp_path / "a.json", 3)
+    assert (tmp_path / "thesis.txt").read_text() == "thesis"
+    assert (tmp_path / "a.json").read_text() == "3\n"
+
+
+def test_the_mode_honours_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_json(tmp_path / "a.json", 3)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o640
+
+
+def test_a_file_is_on_disk_before_it_is_renamed(tmp_path, monkeypatch):
+    calls = []
+    sync, replace = files.sync, os.replace
+    monkeypatch.setattr(files, "sync", lambda p: (calls.append(p.name), sync(p)))
+    monkeypatch.setattr(os, "replace", lambda *p: (calls.append("->"), replace(*p)))
+    write_json(tmp_path / "a.json", 3)
+    assert calls == ["a.json", "->", tmp_path.name]
+
+
+# === Full disks ===
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_one_sentence(tmp_path, number):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(InputError) as caught, written_aside(path) as aside:
+        aside.write_text("half")
+        raise OSError(number, os.strerror(number))
+    assert str(caught.value) == f"{path} cannot be written: {os.strerror(number)}."
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_full_disks_of_libraries(tmp_path):
+    text = "Can't write (errno = 28, error message = 'No space left on device')"
+    assert disk_error(RuntimeError(text)) == "No space left on device"
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "none")
+        except OSError as error:
+            raise ValueError("wrapped") from error
+    except ValueError as error:
+        assert disk_error(error) == "No space left on device"
+    assert disk_error(ValueError("other")) is None and disk_error(None) is None
+    with pytest.raises(KeyError), written_aside(tmp_path / "a.txt"):
+        raise KeyError("not about the disk")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_errors_of_a_real_full_device():
+    with pytest.raises(OSError) as caught, open("/dev/full", "wb") as file:
+        np.savez(file, x=np.zeros(100_000))
+    assert disk_error(caught.value) == "No space left on device"
+    with pytest.raises(Exception) as caught, h5py.File("/dev/full", "w") as file:
+        file["x"] = np.zeros(100_000)
+    assert disk_error(caught.value) == "No space left on device"
+
+
+# === Outputs ===
+
+
+def test_check_writable_makes_nothing(tmp_path, monkeypatch):
+    check_writable(tmp_path / "new" / "deep" / "run")
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file is not a folder"):
+        check_writable(tmp_path / "file" / "deep" / "run")
+    # The superuser may write everywhere, so the answer of the system is made up.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(InputError, match="is not writable"):
+        check_writable(tmp_path / "run")
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A file in a folder, with a hard and a soft link to it, and a link to the folder.
+
+    The folder above is the current one.
+    """
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "d.npz").write_text("data")
+    (tmp_path / "soft.npz").symlink_to("data/d.npz")
+    (tmp_path / "hard.npz").hardlink_to("data/d.npz")
+    (tmp_path / "link").symlink_to("data")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("out", "given"),
+    [
+        ("data/d.npz", "data/d.npz"),
+        ("data/../data/./d.npz", "data/d.npz"),
+        ("link/d.npz", "data/d.npz"),
+        ("soft.npz", "data/d.npz"),
+        ("data/d.npz", "soft.npz"),
+        ("hard.npz", "data/d.npz"),
+        ("data", "data/d.npz"),
+        ("link", "data/d.npz"),
+        (".", "data/d.npz"),
+        ("data", "link/d.npz"),
+        ("data/new", "data"),
+        ("link/new/deep", "data"),
+        ("data", "link"),
+    ],
+)
+def test_an_input_is_never_an_output(data, out, given):
+    with pytest.raises(InputError, match="choose another --out"):
+        refuse_inputs(Path(out), [Path(given)])
+    if not Path(out).is_dir():
+        with pytest.raises(InputError, match="the input"):
+            check_output(Path(out), True, [Path(given)])
+    assert (data / "d.npz").read_text() == "data"
+
+
+@pytest.mark.parametrize("out", ["new", "data2", "data/e.npz", "link/deep/e.npz"])
+def test_other_outputs_are_taken(data, out):
+    refuse_inputs(Path(out), [Path("data/d.npz"), Path("missing.npz")])
+
+
+def test_check_output_needs_force_for_a_broken_link(tmp_path):
+    (tmp_path / "a.csv").symlink_to("missing.csv")
+    with pytest.raises(InputError, match="give --force"):
+        check_output(tmp_path / "a.csv", False, [])
+    check_output(tmp_path / "a.csv", True, [])
