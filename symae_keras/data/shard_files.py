@@ -151,12 +151,15 @@ class ShardWriter:
             self._shards.append(_entry(file, groups, content))
             self.n_groups += groups
 
-    def add(self, groups: GroupedData, source: str = "the data") -> None:
+    def add(
+        self, groups: GroupedData, source: str = "the data", first: int = 0
+    ) -> None:
         """Add groups; files that they fill are written.
 
         Args:
             groups: Groups of the shape, fields and axis of those before.
             source: What to call them in an error.
+            first: Number of their first group in the source.
 
         Raises:
             InputError: They do not go with those before, or a group has no instance.
@@ -171,6 +174,12 @@ class ShardWriter:
             self._axis, self._axis_label = groups.axis, groups.axis_label
             self._known = _shapes_of_known(groups)
         self._refuse_other(layout, groups, source)
+        empty = np.flatnonzero(~groups.present.any(axis=1))
+        if len(empty):
+            raise InputError(
+                f"{source}: {len(empty)} groups have no present instance, the first is "
+                f"{groups.called(int(empty[0]), first)}; leave them out."
+            )
         for record in _records(groups, layout):
             self._pending.append(record)
             self._pending_bytes += len(record["bytes"])
@@ -297,8 +306,6 @@ def _records(groups: GroupedData, layout: Layout) -> Iterator[dict[str, Any]]:
     present, all_known = groups.present, _all_known(groups)
     for n in range(len(groups)):
         there = present[n]
-        if not there.any():
-            raise InputError(f"Group {n} has no present instance; leave it out.")
         arrays = {
             name: np.asarray(getattr(groups, name)[n])[there] for name in layout.fields
         }

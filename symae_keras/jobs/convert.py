@@ -11,7 +11,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import Progress
 
-from symae_keras.data import GroupedData, Shards, ShardWriter, load
+from symae_keras.data import Shards, ShardWriter
 from symae_keras.data.check import clean
 from symae_keras.errors import InputError
 from symae_keras.folders import (
@@ -21,6 +21,7 @@ from symae_keras.folders import (
     read_json,
     write_json,
 )
+from symae_keras.jobs.sources import load_unpadded
 
 CONTENTS: Final = (
     "manifest.json",
@@ -102,13 +103,13 @@ def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> No
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
         for n, path in enumerate(inputs):
-            groups = load(path, group)
+            groups = load_unpadded(path, group)
             if isinstance(groups, Shards):
                 raise InputError(f"{path} holds shards already.")
             task = bar.add_task(path.name, total=len(groups), completed=skip)
-            for part, first in _parts(groups, skip):
-                source = f"{path}, groups from {first} on"
-                writer.add(clean(part, source), source)
+            for start, part in groups[skip:].parts(_BYTES_AT_ONCE):
+                first = skip + start
+                writer.add(clean(part, str(path), first), str(path), first)
                 bar.update(task, completed=first + len(part))
             skip = max(0, skip - len(groups))
             if not console.is_terminal:
@@ -117,14 +118,6 @@ def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> No
                     file=sys.stderr,
                     flush=True,
                 )
-
-
-def _parts(groups: GroupedData, skip: int) -> Any:
-    """Parts that fit into memory, and the number of the first group of each."""
-    size = max(1, groups.x.nbytes // max(len(groups), 1))
-    step = max(1, _BYTES_AT_ONCE // size)
-    for first in range(skip, len(groups), step):
-        yield groups[first : first + step], first
 
 
 def _fingerprint(path: Path) -> list[Any]:

@@ -14,7 +14,7 @@ import keras
 
 import symae_keras
 from symae_keras.checkpoint import Checkpoint
-from symae_keras.data import GroupedData, Shards, check
+from symae_keras.data import GroupedData, check
 from symae_keras.distribute import (
     WorkerLost,
     check_same,
@@ -145,7 +145,7 @@ def make_plan(recipe: Recipe, config: dict[str, Any], groups: Groups) -> Plan:
     source = config["data"]["file"] or f"the data of the recipe {name}"
     fit, rest = split_groups(groups, config["train_fraction"], seed, source)
     # As much as can be judged by at once.
-    held_out = rest.sample() if isinstance(rest, Shards) else rest
+    held_out = rest if isinstance(rest, GroupedData) else rest.sample()
     for part, title in ((fit, "to train on"), (held_out, "held out")):
         _refuse_range(data_variance(part), f"{source}: the {len(part)} groups {title}")
     keras.utils.set_random_seed(seed)
