@@ -17,6 +17,8 @@ PADDED_BYTES: Final = 1 << 30
 PADDED_TIMES: Final = 4
 #: What `sample` takes into memory by default.
 SAMPLE_BYTES: Final = 256 << 20
+#: What `describe` does, which needs several times as much.
+DESCRIBED_BYTES: Final = 64 << 20
 
 
 class UnevenGroups(InputError):
@@ -120,7 +122,7 @@ class RaggedGroups(KnownGroups):
 
     def describe(self) -> Description:
         """Sizes of all groups; what is missing, and variances, of a sample."""
-        return describe(self, self.sample())
+        return describe(self, self.sample(DESCRIBED_BYTES))
 
     # === Selection ===
 

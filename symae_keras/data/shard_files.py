@@ -151,15 +151,12 @@ class ShardWriter:
             self._shards.append(_entry(file, groups, content))
             self.n_groups += groups
 
-    def add(
-        self, groups: GroupedData, source: str = "the data", first: int = 0
-    ) -> None:
+    def add(self, groups: GroupedData, source: str = "the data") -> None:
         """Add groups; files that they fill are written.
 
         Args:
             groups: Groups of the shape, fields and axis of those before.
             source: What to call them in an error.
-            first: Number of their first group in the source.
 
         Raises:
             InputError: They do not go with those before, or a group has no instance.
@@ -174,11 +171,12 @@ class ShardWriter:
             self._axis, self._axis_label = groups.axis, groups.axis_label
             self._known = _shapes_of_known(groups)
         self._refuse_other(layout, groups, source)
-        empty = np.flatnonzero(~groups.present.any(axis=1))
+        empty = np.flatnonzero(groups.counts == 0)
         if len(empty):
+            first = groups.called(int(empty[0]))
             raise InputError(
-                f"{source}: {len(empty)} groups have no present instance, the first is "
-                f"{groups.called(int(empty[0]), first)}; leave them out."
+                f"{source}: {len(empty)} of {len(groups)} groups have no present "
+                f"instance; the first is {first}; leave them out."
             )
         for record in _records(groups, layout):
             self._pending.append(record)

@@ -109,7 +109,8 @@ def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> No
             task = bar.add_task(path.name, total=len(groups), completed=skip)
             for start, part in groups[skip:].parts(_BYTES_AT_ONCE):
                 first = skip + start
-                writer.add(clean(part, str(path), first), str(path), first)
+                source = f"{path}, groups from {first} on"
+                writer.add(clean(part, str(path), first), source)
                 bar.update(task, completed=first + len(part))
             skip = max(0, skip - len(groups))
             if not console.is_terminal:

@@ -62,7 +62,9 @@ def describe_file(path: Path, group: str | None = None) -> str:
     groups = load_unpadded(path, group)
     if not isinstance(groups, Shards):
         groups = clean(groups, str(path))
-    return str(groups.describe())
+    described = str(groups.describe())
+    padded = isinstance(groups, GroupedData)
+    return described if padded else f"{groups!r}; of a sample:\n{described}"
 
 
 def in_memory(groups: Groups) -> GroupedData:
