@@ -1,4 +1,4 @@
-"""What users give as arrays, as plain NumPy arrays, and what is missing in them."""
+"""Conversion of masked arrays, tables and tensors to plain NumPy arrays."""
 
 from __future__ import annotations
 
@@ -52,20 +52,23 @@ def plain(name: str, values: Any) -> tuple[Array, Array | None]:
 
 def _converted(values: Any) -> tuple[Array, Array]:
     """An array, and bools that broadcast to it: True = missing."""
+    array, missing = _raw(values)
+    return _of_objects(array, missing)
+
+
+def _raw(values: Any) -> tuple[Array, Array]:
+    """The same, but objects and bytes are left as they are."""
     missing: Array = np.zeros((), bool)
     if isinstance(values, (list, tuple)):
-        if any(isinstance(each, np.ma.MaskedArray) or _nested(each) for each in values):
-            parts = [_converted(each) for each in values]
-            arrays = [each for each, _ in parts]
-            array = np.asarray(arrays)
-            missing = np.asarray(
-                [np.broadcast_to(each, one.shape) for one, each in parts]
-            )
-            return array, missing
+        if any(_nested(each) for each in values):
+            parts = [_raw(each) for each in values]
+            arrays = [array for array, _ in parts]
+            masks = [np.broadcast_to(mask, array.shape) for array, mask in parts]
+            return np.asarray(arrays), np.asarray(masks)
         array = np.asarray(values)
         if array.dtype.kind in "US":  # NumPy makes text of numbers, and of NaN
             array = np.asarray(values, object)
-        return _of_objects(array, missing)
+        return array, missing
     if hasattr(values, "detach"):  # a PyTorch tensor, on any device
         values = values.detach().cpu()
         values = values.float() if "bfloat16" in str(values.dtype) else values
@@ -81,14 +84,15 @@ def _converted(values: Any) -> tuple[Array, Array]:
     array = values if type(values) is np.memmap else np.asarray(values)
     if array.dtype.name == "bfloat16":
         array = array.astype("float32")
-    array, none = _of_objects(array, missing)
     if table and array.dtype.kind == "f":
-        none = none | np.isnan(array)
-    return array, none
+        missing = missing | np.isnan(array)
+    return array, missing
 
 
 def _nested(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) or hasattr(value, "to_numpy")
+    """Return whether an element of a list has to be converted by itself."""
+    known = isinstance(value, (list, tuple, np.ma.MaskedArray))
+    return known or hasattr(value, "to_numpy") or hasattr(value, "detach")
 
 
 def _of_objects(array: Array, missing: Array) -> tuple[Array, Array]:
@@ -101,9 +105,9 @@ def _of_objects(array: Array, missing: Array) -> tuple[Array, Array]:
         return array, missing
     none = np.frompyfunc(_is_missing, 1, 1)(array).astype(bool) | missing
     kinds = {_kind(each) for each in array[~none].flat}
-    if len(kinds) != 1 or "" in kinds:
+    if len(kinds) > 1 or "" in kinds:
         return array, none
-    kind = kinds.pop()
+    kind = kinds.pop() if kinds else "number"
     if kind == "number":
         filled = np.where(none, 0, array)
         whole = all(isinstance(each, numbers.Integral) for each in filled.flat)
@@ -251,7 +255,7 @@ def _examples(array: Array) -> str:
     if array.dtype.kind not in "OU":
         return ""
     first: dict[str, Any] = {}
-    for each in array.flat:
+    for each in array.reshape(-1).tolist():
         first.setdefault(type(each).__name__, each)
     found = [f"{repr(each)[:40]} ({kind})" for kind, each in list(first.items())[:3]]
     return f", such as {' and '.join(found)}" if found else ""

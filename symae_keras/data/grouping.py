@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from symae_keras.data.arrays import plain, real_numbers, row_names
+from symae_keras.data.check import refuse_rounding
 from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.data.ragged import RaggedRows
 from symae_keras.errors import InputError
@@ -174,16 +176,16 @@ def bag_by_label(
     x = images[rows]
     if x.dtype == np.uint8:
         x = x.astype("float32") / np.float32(255)
-    elif x.dtype.kind in "buif":
-        x = x.astype("float32")
     label = np.repeat(names, quota)[order]
     drawn_again = bool((quota > fills).any())
-    return GroupedData(
+    groups = GroupedData(
         x,
         state={"label": label},
         ids=label if drawn_again else None,
         pixel_mask=None if missing is None else ~missing[rows],
     )
+    refuse_rounding(groups, "images")
+    return dataclasses.replace(groups, x=groups.x.astype("float32", copy=False))
 
 
 def _names(argument: str, names: Any, row: str, rows: int) -> Array:

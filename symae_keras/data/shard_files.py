@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
+from symae_keras.data.check import refuse_rounding
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.folders import write_json, written_aside
@@ -159,7 +160,8 @@ class ShardWriter:
             source: What to call them in an error.
 
         Raises:
-            InputError: They do not go with those before, or a group has no instance.
+            InputError: They do not go with those before, a group has no instance, or
+                float32 would round off the differences between values.
         """
         layout = Layout(
             groups.instance_shape,
@@ -178,6 +180,7 @@ class ShardWriter:
                 f"{source}: {len(empty)} of {len(groups)} groups have no present "
                 f"instance; the first is {first}; leave them out."
             )
+        refuse_rounding(groups, source)
         for record in _records(groups, layout):
             self._pending.append(record)
             self._pending_bytes += len(record["bytes"])

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from symae_keras.data.arrays import metadata
 from symae_keras.errors import InputError
 
 
@@ -50,13 +51,13 @@ class KnownGroups:
         """A class for each group, to balance or to stratify by.
 
         Args:
-            key: A name in `known`, or an array `(groups,)`.
+            key: A name in `known`, or an array `(groups,)`; missing values are a class.
 
         Raises:
             InputError: Nothing of that name is known of each group.
         """
         if not isinstance(key, str):
-            return np.asarray(key)
+            return metadata("the array of classes", key)
         known = self.known
         if key not in known:
             raise InputError(

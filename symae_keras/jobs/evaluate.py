@@ -116,7 +116,7 @@ def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:
         InputError: The file cannot be used, or holds instances of another shape.
     """
     group = group or run.config["data"].get("group")
-    groups = in_memory(read_groups(file, group))
+    groups = in_memory(read_groups(file, group), file)
     expected = tuple(run.config["instance_shape"])
     if groups.instance_shape != expected:
         raise InputError(

@@ -67,13 +67,20 @@ def describe_file(path: Path, group: str | None = None) -> str:
     return described if padded else f"{groups!r}; of a sample:\n{described}"
 
 
-def in_memory(groups: Groups) -> GroupedData:
+def in_memory(groups: Groups, source: Path) -> GroupedData:
     """Return groups as padded arrays.
+
+    Args:
+        groups: From `read_groups`.
+        source: Their file, for errors.
 
     Raises:
         UnevenGroups: Padding would take much more memory than the data.
     """
-    return groups if isinstance(groups, GroupedData) else groups.load()
+    try:
+        return groups if isinstance(groups, GroupedData) else groups.load()
+    except UnevenGroups as error:
+        raise UnevenGroups(f"{source}: {error}", error.groups) from None
 
 
 def split_groups(
