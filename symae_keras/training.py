@@ -11,7 +11,7 @@ import keras
 
 from symae_keras.callbacks.non_finite_guard import NonFiniteGuard
 from symae_keras.checkpoint import Checkpoint
-from symae_keras.data import Shards, batches, instance_batches
+from symae_keras.data import RaggedGroups, batches, instance_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.distribute import even_batch_size
 from symae_keras.kinds import swaps_codes
@@ -76,7 +76,7 @@ class Recipe(Training):
     score: Callable[[Any, GroupedData, GroupedData], dict[str, float]] | None = None
 
 
-Groups = GroupedData | Shards
+Groups = GroupedData | RaggedGroups
 
 
 def data_variance(groups: Groups) -> float:
@@ -104,7 +104,7 @@ def normalization(groups: Groups) -> Standardization:
 
 
 def _arrays(groups: Groups) -> tuple[Array, Array | None, Array | None, int]:
-    if isinstance(groups, Shards):
+    if isinstance(groups, RaggedGroups):
         groups = groups.sample()
     mask = groups.model_mask
     instances, pixels = (mask, None) if groups.masks < 2 else (None, mask)

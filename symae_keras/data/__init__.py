@@ -11,6 +11,7 @@ from symae_keras.data.images import load_images
 from symae_keras.data.instance_batches import instance_batches
 from symae_keras.data.labelled_shapes import LabelledImages, simulate_labelled_shapes
 from symae_keras.data.load import load
+from symae_keras.data.ragged import RaggedGroups, RaggedRows, UnevenGroups
 from symae_keras.data.sampler import Sampler
 from symae_keras.data.save import save
 from symae_keras.data.shapes import simulate_shapes
@@ -21,9 +22,12 @@ __all__ = [
     "Axis",
     "GroupedData",
     "LabelledImages",
+    "RaggedGroups",
+    "RaggedRows",
     "Sampler",
     "ShardWriter",
     "Shards",
+    "UnevenGroups",
     "bag_by_label",
     "batches",
     "check",

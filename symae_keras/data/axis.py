@@ -13,7 +13,7 @@ import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
-from symae_keras.folders import written_aside
+from symae_keras.files import written_aside
 
 _log = logging.getLogger("symae_keras")
 

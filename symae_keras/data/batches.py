@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from symae_keras.data.check import refuse_rounding
 from symae_keras.data.epochs import blanked, epochs
 from symae_keras.data.sampler import Draw, Sampler
 from symae_keras.errors import InputError
@@ -73,10 +74,11 @@ def batches(
     the same batches.
 
     Args:
-        groups: `GroupedData` or `Shards`.
+        groups: `GroupedData`, `Shards` or `RaggedRows`.
         batch_size: Groups in a batch; the last batch of an epoch may be smaller.
         instances: Instances drawn from each group; a pair `(least, most)` draws their
-            number anew for each batch, 2 makes pairs; `None` takes all, in order.
+            number anew for each batch, 2 makes pairs; `None` takes all, in order, and
+            pads each batch to the largest of all groups.
         seed: Seed of the order of the groups and of the draw of the instances.
         shuffle: Whether groups come in a new order in every epoch.
         balance: A class for each group, a key of its state or metadata or an array
@@ -98,7 +100,8 @@ def batches(
         gives any batch by itself, in NumPy arrays.
 
     Raises:
-        InputError: There are no groups, or a number is out of range.
+        InputError: There are no groups, a number is out of range, or float32 would
+            round off the differences between values.
 
     Example:
     >>> from symae_keras.data import GroupedData
@@ -107,6 +110,7 @@ def batches(
     >>> [targets.shape[0] for inputs, targets in train]
     [16, 16, 8]
     """
+    refuse_rounding(groups)
     classes = None if balance is None else groups.classes(balance)
     sampler = Sampler(groups.present, batch_size, instances, seed, shuffle, classes)
     _check_shard(sampler, *shard)

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
+from typing import Final, TypeVar
 
 import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
+from symae_keras.data.ragged import RaggedRows
 from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
 
+#: Bytes that are looked at together where not all are needed at once.
+_PART_BYTES: Final = 64 << 20
+#: Numbers that are looked at for rounding; more would not change the result.
+_NUMBERS: Final = 20_000_000
+#: Errors of rounding, relative to the standard deviation, that are worth a note, and
+#: that are refused.
+_NOTED: Final = 1e-3
+_REFUSED: Final = 1e-2
 
-def check(
-    groups: GroupedData, min_instances: int = 1, source: str = "the data"
-) -> GroupedData:
+_Groups = TypeVar("_Groups", GroupedData, RaggedRows, GroupedData | RaggedRows)
+
+
+def check(groups: _Groups, min_instances: int = 1, source: str = "the data") -> _Groups:
     """Refuse data that no model could be trained on, and make the rest ready for one.
 
     Args:
@@ -29,8 +41,9 @@ def check(
 
     Raises:
         InputError: There are no groups, a group has too few present instances, a
-            present value is NaN, infinite or beyond the range of float32, or all
-            present values are equal.
+            present value is NaN, infinite or beyond the range of float32, float32
+            would round off the differences between values, or all present values are
+            equal.
 
     Example:
     >>> groups = check(GroupedData(np.random.default_rng(0).normal(size=(3, 5, 64))))
@@ -43,50 +56,130 @@ def check(
 instances; the first is group 0 with 5.
     """
     groups = clean(groups, source)
-    counts = groups.present.sum(axis=1)
+    counts = groups.counts
     few = np.flatnonzero(counts < min_instances)
     if len(few):
         raise InputError(
             f"{source}: {len(few)} of {len(groups)} groups have fewer than "
-            f"{min_instances} present instances; the first is group {few[0]} with "
-            f"{counts[few[0]]}."
+            f"{min_instances} present instances; the first is "
+            f"{groups.called(int(few[0]))} with {counts[few[0]]}."
         )
-    good = groups.good_pixels
-    low = groups.x.min(where=good, initial=np.inf)
-    if low == groups.x.max(where=good, initial=-np.inf):
+    low, high = np.inf, -np.inf
+    for _, part in groups.parts(_PART_BYTES):
+        good = part.good_pixels
+        low = min(low, part.x.min(where=good, initial=np.inf))
+        high = max(high, part.x.max(where=good, initial=-np.inf))
+    if low == high:
         raise InputError(
             f"{source}: all present values are {low:g}, so there is nothing to learn."
         )
     return groups
 
 
-def clean(groups: GroupedData, source: str = "the data") -> GroupedData:
+def clean(groups: _Groups, source: str = "the data", first: int = 0) -> _Groups:
     """Refuse values that cannot be computed with; see `check`, which asks for more.
 
     Args:
         groups: The data.
         source: What to call them in an error.
+        first: Number of their first group in the source.
 
     Returns:
         The same groups in float32, with zeros behind the masks.
 
     Raises:
-        InputError: There are none, or a present value is NaN, infinite or beyond the
-            range of float32.
+        InputError: There are none, a present value is NaN, infinite or beyond the
+            range of float32, or float32 would round off the differences between values.
     """
+    if isinstance(groups, RaggedRows):
+        parts = groups.parts(_PART_BYTES)
+        return RaggedRows.joined(
+            [clean(part, source, first + start) for start, part in parts]
+        )
     if groups.x.size == 0:
         raise InputError(f"{source}: x is empty, shape {groups.x.shape}.")
     groups = _without_blank_instances(groups, source)
     x, good = groups.x, groups.good_pixels
-    _refuse_non_finite(x, good, f"{source}: %s NaN or infinite; correct or mask")
+    _refuse_non_finite(
+        groups, x, f"{source}: %s NaN or infinite; correct or mask", first
+    )
     if x.dtype != np.float32:
         # Overflow is reported below, with its place.
         with np.errstate(over="ignore"):
             x = x.astype("float32")
-        _refuse_non_finite(x, good, f"{source}: %s too large for float32; rescale")
+        _refuse_non_finite(
+            groups, x, f"{source}: %s too large for float32; rescale", first
+        )
+        refuse_rounding(groups, source)
     if not good.all():
         x = np.where(good, x, np.float32(0))
     return dataclasses.replace(groups, x=x)
+
+
+def refuse_rounding(groups: object, source: str = "the data") -> None:
+    """Refuse values that differ by less than float32 can tell, around a large offset.
+
+    Args:
+        groups: The data, of which a part at even distances is looked at.
+        source: What to call them in an error.
+
+    Raises:
+        InputError: The errors of rounding are more than 1 % of the standard deviation
+            around the mean of each pixel. From 0.1 % on, the log says so.
+    """
+    if isinstance(groups, RaggedRows) and groups.dtype != np.float32:
+        groups = groups.sample()
+    if not isinstance(groups, GroupedData) or groups.x.dtype.itemsize <= 4:
+        return
+    part = groups[:: max(1, groups.x.size // _NUMBERS)]
+    mean, deviation, error = _rounding(part)
+    size = np.abs(mean).max(initial=0.0)
+    # What varies by no more than the rounding of float64 is constant.
+    if deviation <= 8 * np.finfo("float64").eps * size or error <= _NOTED * deviation:
+        return
+    # As many digits as leave an offset of about one standard deviation.
+    offset = round(float(mean.mean()), -math.floor(math.log10(deviation)))
+    remedy = f"subtract {offset:.17g} from x"
+    if np.abs(mean - offset).max() > 1e3 * deviation:
+        remedy = "subtract from each pixel of x its mean"
+    sentence = (
+        f"{source}: values that differ by about {deviation:.2g} around {offset:.17g} "
+        f"are rounded by about {error:.2g} in float32; {remedy} in float64 before, and "
+        "add it to what a model returns."
+    )
+    if error > _REFUSED * deviation:
+        raise InputError(sentence)
+    _log.warning("%s", sentence)
+
+
+def _rounding(groups: GroupedData) -> tuple[Array, float, float]:
+    """Means of pixels, standard deviation around them, and RMS error in float32."""
+    shape = groups.instance_shape
+    counts, sums, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    errors, centre = 0.0, None
+    for _, part in groups.parts(_PART_BYTES):
+        x: Array = part.x.reshape(-1, *shape)
+        good = np.broadcast_to(part.good_pixels, part.x.shape).reshape(x.shape)
+        with np.errstate(over="ignore"):
+            rounded = x.astype("float32")
+        good = good & np.isfinite(rounded)
+        n = good.sum(axis=0)
+        if centre is None:
+            # Near the mean, so that squares lose no digits.
+            centre = np.where(good, x, 0.0).sum(axis=0) / np.maximum(n, 1)
+        x = np.where(good, x - centre, 0.0)
+        rounded = np.where(good, rounded - centre, 0.0)
+        counts += n
+        sums += x.sum(axis=0)
+        squares += (x**2).sum(axis=0)
+        errors += float(((rounded - x) ** 2).sum())
+    seen = counts > 0
+    if centre is None or not seen.any():
+        return np.zeros(0), 0.0, 0.0
+    counts, sums, squares = counts[seen], sums[seen], squares[seen]
+    variance = float(np.maximum(squares / counts - (sums / counts) ** 2, 0.0).mean())
+    mean = centre[seen] + sums / counts
+    return mean, math.sqrt(variance), math.sqrt(errors / counts.sum())
 
 
 def _without_blank_instances(groups: GroupedData, source: str) -> GroupedData:
@@ -104,14 +197,16 @@ def _without_blank_instances(groups: GroupedData, source: str) -> GroupedData:
     return dataclasses.replace(groups, mask=there)
 
 
-def _refuse_non_finite(x: Array, good: Array, sentence: str) -> None:
-    bad = good & ~np.isfinite(x)
+def _refuse_non_finite(
+    groups: GroupedData, x: Array, sentence: str, first: int
+) -> None:
+    bad = groups.good_pixels & ~np.isfinite(x)
     if bad.any():
         group, instance, *place = np.argwhere(bad)[0].tolist()
         count = int(bad.sum())
         pixel = place[0] if len(place) == 1 else tuple(place)
         found = f"{count} values are" if count > 1 else "1 value is"
         raise InputError(
-            f"{sentence % found} them; the first is at group {group}, instance "
-            f"{instance}, pixel {pixel}."
+            f"{sentence % found} them; the first is at {groups.called(group, first)}, "
+            f"instance {instance}, pixel {pixel}."
         )

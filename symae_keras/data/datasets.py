@@ -14,10 +14,12 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import tensorflow_datasets as tfds
 
+from symae_keras.data.check import refuse_rounding
 from symae_keras.data.exposures import N_PIXELS, simulate_exposures
 from symae_keras.data.grouping import bag_by_label
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.images import idx_folder, load_images
+from symae_keras.data.ragged import RaggedRows
 from symae_keras.data.shapes import simulate_shapes
 from symae_keras.errors import InputError
 
@@ -169,6 +171,8 @@ class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
                     f"The groups of {self.name} lack what {kind} declares: "
                     f"{', '.join(missing)}."
                 )
+        if np.dtype(self.INSTANCE_DTYPE) == np.float32:
+            refuse_rounding(groups, f"The groups of {self.name}")
         for name in ("pixel_mask", "weights"):
             if getattr(groups, name) is not None:
                 raise InputError(
@@ -215,6 +219,7 @@ def from_tfds(
 
     Raises:
         InputError: There is no such set or split, or its examples are not groups.
+        UnevenGroups: Padding would take much more memory than the groups.
     """
     builder = name_or_builder
     if isinstance(builder, str):
@@ -248,24 +253,25 @@ def from_tfds(
     examples = list(tfds.as_numpy(dataset))
     if not examples:
         raise InputError(f"The split {split!r} of {builder.name} holds no groups.")
-    x = _padded([example["instances"] for example in examples])
+    x = np.concatenate([example["instances"] for example in examples])
     if x.dtype == np.uint8:
         x = x.astype("float32") / np.float32(255)
-    counts = np.array([len(example["instances"]) for example in examples])
-    mask = np.arange(x.shape[1]) < counts[:, None]
     ids = np.array([example["id"].decode() for example in examples])
-    groups = GroupedData(
+    groups = RaggedRows(
         x,
-        mask=None if mask.all() else mask,
-        state={
-            k: np.stack([example["state"][k] for example in examples])
-            for k in examples[0].get("state", ())
-        },
-        nuisance={
-            k: _padded([example["nuisance"][k] for example in examples])
+        np.array([len(example["instances"]) for example in examples]),
+        ids if ids.astype(bool).any() else None,
+        metadata={
+            k: np.concatenate([example["nuisance"][k] for example in examples])
             for k in examples[0].get("nuisance", ())
         },
-        ids=ids if ids.astype(bool).any() else None,
+    ).load()
+    state = {
+        k: np.stack([example["state"][k] for example in examples])
+        for k in examples[0].get("state", ())
+    }
+    groups = dataclasses.replace(
+        groups, state=state, nuisance=groups.instance_metadata, instance_metadata={}
     )
     return builder.finish(groups) if isinstance(builder, GroupedBuilder) else groups
 
@@ -276,16 +282,6 @@ def _is_ours(record: logging.LogRecord) -> bool:
     TensorFlow Datasets 4.9.10 warns of its own call in decoding arrays kept as bytes.
     """
     return "`FeatureConnector.dtype` is deprecated" not in record.getMessage()
-
-
-def _padded(arrays: list[Array]) -> Array:
-    """Arrays of unequal length stacked, with zeros behind the shorter ones."""
-    longest = max(len(array) for array in arrays)
-    shape = (len(arrays), longest, *arrays[0].shape[1:])
-    padded = np.zeros(shape, arrays[0].dtype)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
-    return padded
 
 
 class _Simulated(GroupedBuilder):

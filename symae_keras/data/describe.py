@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from symae_keras.data.groups import GroupedData
+    from symae_keras.data.ragged import RaggedGroups
 
 # Below this share of the variance, what groups or instances have of their own is nil.
 _NIL = 1e-4
@@ -32,7 +33,7 @@ class Description:
         median: Their median over groups.
         largest: Those of the largest group.
         n_present: Present instances in all.
-        n_missing: Instances of padding.
+        n_missing: Instances of padding; 0 where groups are kept without.
         missing_pixels: Fraction of the pixels of present instances that are masked.
         known: Names of the true parameters and of the metadata.
         variance_between: Variance of the states: of the means of groups, less what
@@ -76,23 +77,26 @@ class Description:
         return "\n".join(lines)
 
 
-def describe(groups: GroupedData) -> Description:
-    """Sizes, what is missing, and variances between and within groups.
+def describe(
+    groups: GroupedData | RaggedGroups, sample: GroupedData | None = None
+) -> Description:
+    """Compute sizes, what is missing, and variances between and within groups.
 
     Args:
         groups: The data.
+        sample: Padded groups to look at, where the data are not padded; `None` takes
+            groups of the data at even distances.
 
     Returns:
         A `Description`; print it.
     """
-    counts = groups.present.sum(axis=1)
-    part = groups[:: max(1, groups.x.size // _NUMBERS)]
+    counts, ids, n_present = groups.counts, groups.ids, int(groups.counts.sum())
+    part = _part(groups) if sample is None else sample
     between, within, chance = _variances(part)
     missing = 0.0
     if part.masks == 2:
         good = part.good_pixels.sum() / np.prod(part.instance_shape)
         missing = float(1.0 - good / max(part.present.sum(), 1))
-    ids = groups.ids
     return Description(
         n_groups=len(groups),
         n_states=len(groups) if ids is None else len(np.unique(np.asarray(ids))),
@@ -100,21 +104,65 @@ def describe(groups: GroupedData) -> Description:
         smallest=int(counts.min(initial=groups.n_instances)),
         median=float(np.median(counts)) if len(counts) else 0.0,
         largest=int(counts.max(initial=0)),
-        n_present=int(counts.sum()),
-        n_missing=int(groups.present.size - counts.sum()),
+        n_present=n_present,
+        n_missing=len(groups) * groups.n_instances - n_present if sample is None else 0,
         missing_pixels=missing,
         known=tuple(
             [
-                *groups.state,
-                *groups.nuisance,
-                *groups.group_metadata,
-                *groups.instance_metadata,
+                *part.state,
+                *part.nuisance,
+                *part.group_metadata,
+                *part.instance_metadata,
             ]
         ),
         variance_between=max(between - chance, 0.0),
         variance_within=within,
-        warnings=_warnings(counts, between, within, chance),
+        warnings=_warnings(groups, between, within, chance),
     )
+
+
+def _part(groups: Any) -> GroupedData:
+    """Groups at even distances."""
+    part: GroupedData = groups[:: max(1, groups.x.size // _NUMBERS)]
+    return part
+
+
+def summary(groups: GroupedData) -> str:
+    """Describe groups in one short paragraph, for `repr`: nothing is computed.
+
+    Args:
+        groups: The data.
+    """
+    parts = [
+        f"{len(groups)} groups of {sizes(groups.counts, groups.n_instances)} of "
+        f"shape {groups.instance_shape}, {groups.x.dtype}"
+    ]
+    for name in ("mask", "pixel_mask", "weights", "ids"):
+        if getattr(groups, name) is not None:
+            parts.append(name)
+    for name in ("state", "nuisance", "group_metadata", "instance_metadata"):
+        if keys := list(getattr(groups, name)):
+            more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
+            parts.append(f"{name} {', '.join(map(_short, keys[:8]))}{more}")
+    if groups.axis is not None and len(groups.axis):
+        first, last = groups.axis[0], groups.axis[-1]
+        parts.append(f"axis {_short(groups.axis_label)} from {first} to {last}")
+    if groups.render is not None:
+        parts.append("exact virtual instances")
+    return f"GroupedData({'; '.join(parts)})"
+
+
+def sizes(counts: npt.NDArray[Any], largest: int) -> str:
+    """How many instances groups have: "4 instances", or "2 to 4 instances"."""
+    least = int(counts.min(initial=largest))
+    most = int(counts.max()) if len(counts) else largest
+    if least != most:
+        return f"{least} to {most} instances"
+    return f"{most} instance{'s' * (most != 1)}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:23]}…"
 
 
 def _variances(groups: GroupedData) -> tuple[float, float, float]:
@@ -147,14 +195,14 @@ def _variances(groups: GroupedData) -> tuple[float, float, float]:
 
 
 def _warnings(
-    counts: npt.NDArray[Any], between: float, within: float, chance: float
+    groups: GroupedData | RaggedGroups, between: float, within: float, chance: float
 ) -> tuple[str, ...]:
     found = []
-    alone = int((counts < 2).sum())
-    if alone:
+    alone = np.flatnonzero(groups.counts < 2)
+    if len(alone):
         found.append(
-            f"{alone} groups have fewer than 2 instances, from which nothing can be "
-            "learnt about nuisances"
+            f"{len(alone)} groups have fewer than 2 instances, from which nothing can "
+            f"be learned about nuisances; the first is {groups.called(int(alone[0]))}"
         )
     if between + within == 0.0:
         found.append("all instances are equal")

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from symae_keras.data.groups import Array, GroupedData
+from symae_keras.data.arrays import plain, real_numbers, row_names
+from symae_keras.data.check import refuse_rounding
+from symae_keras.data.groups import Array, GroupedData, Parameters
+from symae_keras.data.ragged import RaggedRows
 from symae_keras.errors import InputError
 
 
-def group_by(x: npt.ArrayLike, ids: npt.ArrayLike) -> GroupedData:
+def group_by(x: Any, ids: Any) -> GroupedData:
     """Gather rows that carry the same id into one group.
 
     Groups of unequal size are padded with zeros behind their last instance, and a mask
     tells the instances from the padding.
 
     Args:
-        x: Instances, shape `(rows, *instance_shape)`, real numbers.
+        x: Instances, shape `(rows, *instance_shape)`, real numbers; arrays, tables or
+            tensors. Values that a masked array or a table marks as missing are False
+            in `pixel_mask`.
         ids: The group of each row, shape `(rows,)`, numbers or text.
 
     Returns:
@@ -29,6 +34,8 @@ def group_by(x: npt.ArrayLike, ids: npt.ArrayLike) -> GroupedData:
     Raises:
         InputError: There are no rows, `x` has fewer than two axes, or `ids` does not
             name the group of every row.
+        UnevenGroups: Padding would take much more memory than the rows; the error has
+            them without padding as its attribute `groups`.
 
     Example:
     >>> groups = group_by(np.ones((5, 64)), ["b", "a", "b", "b", "a"])
@@ -38,51 +45,61 @@ def group_by(x: npt.ArrayLike, ids: npt.ArrayLike) -> GroupedData:
     array([[ True,  True, False],
            [ True,  True,  True]])
     """
-    x, ids = np.asarray(x), np.asarray(ids)
+    x, missing = real_numbers("x", x)
+    pixel_mask = None if missing is None else ~missing
+    return gather_rows(x, ids, pixel_mask=pixel_mask).load()
+
+
+def gather_rows(
+    x: Array,
+    ids: Any,
+    *,
+    pixel_mask: Array | None = None,
+    weights: Array | None = None,
+    metadata: Parameters | None = None,
+    axis: Array | None = None,
+    axis_label: str = GroupedData.axis_label,
+) -> RaggedRows:
+    """Gather rows, and what belongs to them, in groups that are not padded yet.
+
+    Args:
+        x: Instances, shape `(rows, *instance_shape)`.
+        ids: The group of each row.
+        pixel_mask: True = good, of the shape of `x`.
+        weights: Of the shape of `x`.
+        metadata: What is known about each row, arrays `(rows, ...)`.
+        axis: Physical value of each pixel.
+        axis_label: What the axis is, with its unit.
+
+    Raises:
+        InputError: There are no rows, or `ids` does not name the group of every row.
+    """
     if x.ndim < 2:
         raise InputError(
             "x must have the axes (rows, *instance_shape), at least two; received "
             f"shape {x.shape}."
         )
-    names, mask, pad = padding(ids, len(x))
-    return GroupedData(pad(x), mask=mask, ids=names)
-
-
-def padding(
-    ids: Array, rows: int
-) -> tuple[Array, Array | None, Callable[[Array], Array]]:
-    """How to gather rows in groups; for arrays that belong together.
-
-    Args:
-        ids: The group of each row, shape `(rows,)`.
-        rows: Number of rows.
-
-    Returns:
-        The distinct ids in sorted order; the mask `(groups, instances)`, or `None` if
-        all groups have the same size; and the function that takes an array
-        `(rows, ...)` to `(groups, instances, ...)`, zeros behind the mask.
-
-    Raises:
-        InputError: There are no rows, or `ids` does not name the group of every row.
-    """
-    _check_names("ids", ids, "row", rows)
-    names, which = np.unique(ids, return_inverse=True)
-    counts = np.bincount(which)
+    names, which = np.unique(_names("ids", ids, "row", len(x)), return_inverse=True)
     order = np.argsort(which, kind="stable")
-    place = np.arange(rows) - np.repeat(np.cumsum(counts) - counts, counts)
-    mask = np.arange(counts.max()) < counts[:, None]
 
-    def pad(values: Array) -> Array:
-        padded = np.zeros((*mask.shape, *values.shape[1:]), values.dtype)
-        padded[which[order], place] = values[order]
-        return padded
+    def sorted_rows(values: Array | None) -> Array | None:
+        return None if values is None else np.asarray(values)[order]
 
-    return names, None if mask.all() else mask, pad
+    return RaggedRows(
+        x[order],
+        np.bincount(which),
+        names,
+        pixel_mask=sorted_rows(pixel_mask),
+        weights=sorted_rows(weights),
+        metadata={k: np.asarray(v)[order] for k, v in (metadata or {}).items()},
+        axis=axis,
+        axis_label=axis_label,
+    )
 
 
 def bag_by_label(
-    images: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    images: Any,
+    labels: Any,
     bag_size: int = 20,
     n_bags: int | None = None,
     seed: int = 0,
@@ -122,13 +139,13 @@ def bag_by_label(
     >>> bags.x.shape, np.bincount(bags.state["label"])
     ((12, 5, 28, 28, 1), array([4, 4, 4]))
     """
-    images, labels = np.asarray(images), np.asarray(labels)
+    images, missing = plain("images", images)
     if images.ndim not in (3, 4):
         raise InputError(
             "images must have the axes (rows, height, width[, channels]); received "
             f"shape {images.shape}."
         )
-    _check_names("labels", labels, "image", len(images))
+    labels = _names("labels", labels, "image", len(images))
     if bag_size < 1 or (n_bags is not None and n_bags < 1):
         raise InputError(
             f"bag_size and n_bags must be at least 1; received {bag_size} and {n_bags}."
@@ -152,37 +169,30 @@ def bag_by_label(
         for k in range(len(names))
     ]
     order = rng.permutation(n_bags)
-    x = images[np.concatenate(bags)[order]]
     if images.ndim == 3:
-        x = x[..., None]
+        images = images[..., None]
+        missing = None if missing is None else missing[..., None]
+    rows = np.concatenate(bags)[order]
+    x = images[rows]
     if x.dtype == np.uint8:
         x = x.astype("float32") / np.float32(255)
-    elif x.dtype.kind in "buif":
-        x = x.astype("float32")
     label = np.repeat(names, quota)[order]
     drawn_again = bool((quota > fills).any())
-    return GroupedData(x, state={"label": label}, ids=label if drawn_again else None)
+    groups = GroupedData(
+        x,
+        state={"label": label},
+        ids=label if drawn_again else None,
+        pixel_mask=None if missing is None else ~missing[rows],
+    )
+    refuse_rounding(groups, "images")
+    return dataclasses.replace(groups, x=groups.x.astype("float32", copy=False))
 
 
-def _check_names(argument: str, names: Array, row: str, rows: int) -> None:
-    """Refuse ids or labels that do not name every row."""
+def _names(argument: str, names: Any, row: str, rows: int) -> Array:
+    """Ids or labels, which must name every row."""
     if rows == 0:
         raise InputError(f"There must be at least one {row}; received none.")
-    if names.shape != (rows,):
-        raise InputError(
-            f"{argument} must have one entry for each {row}, shape {(rows,)}; received "
-            f"shape {names.shape}."
-        )
-    if names.dtype.kind == "O":
-        raise InputError(
-            f"{argument} must be all numbers or all text; received Python objects of "
-            "mixed kinds."
-        )
-    if names.dtype.kind == "f" and np.isnan(names).any():
-        raise InputError(
-            f"{argument}[{np.isnan(names).argmax()}] is NaN, but every {row} must "
-            "belong to a group."
-        )
+    return row_names(argument, names, row, rows)
 
 
 def _deal(

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from symae_keras.data.describe import Description, describe
+from symae_keras.data.arrays import (
+    bools,
+    metadata,
+    pixel_weights,
+    plain,
+    real_numbers,
+    row_names,
+)
+from symae_keras.data.describe import Description, describe, summary
 from symae_keras.data.split import KnownGroups
 from symae_keras.errors import InputError
 
@@ -25,16 +33,18 @@ _GROUPS_AT_ONCE = 1024
 
 
 # eq=False: comparing arrays field by field has no single truth value.
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class GroupedData(KnownGroups):
     """Instances gathered in groups; the instances of a group share one hidden state.
 
     Arrays are kept as they come, memory-mapped ones included, and slices of groups are
-    views; index arrays copy what they select.
+    views; index arrays copy what they select. Masked arrays of NumPy, objects of pandas
+    and tensors are converted; what is missing in `x` is False in `pixel_mask`, missing
+    weights are 0, missing metadata NaN or "", and missing ids an error.
 
     Args:
         x: Instances, shape `(groups, instances, *instance_shape)`, channels last.
-            Integer data are converted to float32, unscaled.
+            Integers are converted to float32, unscaled, or to float64 beyond 2**24.
         mask: Shape `(groups, instances)`, True = present. `None` means that all are.
         state: True parameters of each group, arrays `(groups, ...)`; simulators only.
         nuisance: True parameters of each instance, arrays `(groups, instances, ...)`;
@@ -76,54 +86,62 @@ class GroupedData(KnownGroups):
     instance_metadata: Parameters = dataclasses.field(default_factory=dict)
     axis: Array | None = None
     axis_label: str = "pixel"
-    render: Render | None = dataclasses.field(default=None, repr=False)
+    render: Render | None = None
 
     def __post_init__(self) -> None:
-        x = np.asanyarray(self.x)  # keeps a memory map what it is
+        x, missing = real_numbers("x", self.x)
         if x.ndim < 3:
             raise InputError(
                 "x must have the axes (groups, instances, *instance_shape), at least "
                 f"three; received shape {x.shape}. Flat data go through "
                 "`group_by(x, ids)`."
             )
-        if x.dtype.kind not in "buif":
-            raise InputError(f"x must hold real numbers; received dtype {x.dtype}.")
-        if x.dtype.kind != "f":
-            x = x.astype("float32")
-        object.__setattr__(self, "x", x)
+        self._set("x", x)
         if self.mask is not None:
-            mask = np.asarray(self.mask)
+            mask = bools("mask", self.mask, "present")
             if mask.shape != x.shape[:2]:
                 raise InputError(
                     "mask must have the shape (groups, instances) of x, here "
                     f"{x.shape[:2]}; received {mask.shape}."
                 )
-            object.__setattr__(self, "mask", _as_bool("mask", mask, "present"))
+            self._set("mask", mask)
+        good = None if missing is None else ~missing
         if self.pixel_mask is not None:
-            bools = _as_bool("pixel_mask", np.asanyarray(self.pixel_mask), "good")
-            pixels = _over_instances("pixel_mask", bools, x.shape)
-            object.__setattr__(self, "pixel_mask", pixels)
+            given = bools("pixel_mask", self.pixel_mask, "good")
+            given = _over_instances("pixel_mask", given, x.shape)
+            good = given if good is None else good & given
+        self._set("pixel_mask", good)
         if self.weights is not None:
-            weights = _check_weights(np.asanyarray(self.weights))
-            weights = _over_instances("weights", weights, x.shape)
-            object.__setattr__(self, "weights", weights)
+            weights = pixel_weights(self.weights)
+            self._set("weights", _over_instances("weights", weights, x.shape))
         for names, leading in ((_OF_GROUPS, 1), (_OF_INSTANCES, 2)):
             for name in names:
-                for key, value in getattr(self, name).items():
-                    if np.shape(value)[:leading] != x.shape[:leading]:
-                        raise InputError(
-                            f"{name}[{key!r}] must start with the axes "
-                            f"{x.shape[:leading]}; received shape {np.shape(value)}."
-                        )
-        if self.ids is not None and len(self.ids) != len(x):
-            raise InputError(
-                f"ids must name each of the {len(x)} groups; received {len(self.ids)}."
-            )
-        if self.axis is not None and np.shape(self.axis) != x.shape[2:3]:
-            raise InputError(
-                f"axis must have the shape (pixels,), here {x.shape[2:3]}; received "
-                f"{np.shape(self.axis)}."
-            )
+                self._set(name, _known(name, getattr(self, name), x.shape[:leading]))
+        if self.ids is not None:
+            if len(self.ids) != len(x):
+                raise InputError(
+                    f"ids must name each of the {len(x)} groups; received "
+                    f"{len(self.ids)}."
+                )
+            self._set("ids", row_names("ids", self.ids, "group", len(x)))
+        if self.axis is not None:
+            axis, unknown = plain("axis", self.axis)
+            if axis.shape != x.shape[2:3]:
+                raise InputError(
+                    f"axis must have the shape (pixels,), here {x.shape[2:3]}; "
+                    f"received {axis.shape}."
+                )
+            if unknown is not None:
+                raise InputError(
+                    f"axis[{unknown.argmax()}] is missing; give every pixel its value."
+                )
+            self._set("axis", axis)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     # === Sizes and masks ===
 
@@ -148,6 +166,12 @@ class GroupedData(KnownGroups):
         if self.mask is None:
             return np.ones(self.x.shape[:2], bool)
         return self.mask
+
+    @property
+    def counts(self) -> Array:
+        """Present instances of each group, `(groups,)`."""
+        counts: Array = self.present.sum(axis=1)
+        return counts
 
     @property
     def good_pixels(self) -> Array:
@@ -236,6 +260,19 @@ class GroupedData(KnownGroups):
 
     def __len__(self) -> int:
         return self.n_groups
+
+    def parts(self, n_bytes: int) -> Iterator[tuple[int, Self]]:
+        """Consecutive groups, a part at a time.
+
+        Args:
+            n_bytes: About how much memory `x` takes in a part.
+
+        Yields:
+            The number of the first group of a part, and the part.
+        """
+        step = max(1, n_bytes // max(1, self.x.nbytes // max(len(self), 1)))
+        for first in range(0, len(self), step):
+            yield first, self[first : first + step]
 
     def describe(self) -> Description:
         """Sizes, what is missing, and variances between and within groups.
@@ -333,31 +370,18 @@ def _one(index: int) -> tuple[int, int]:
     return index, index + 1
 
 
-def _as_bool(name: str, mask: Array, meaning: str) -> Array:
-    if mask.dtype == bool:
-        return mask
-    # astype(bool) alone would turn the text "False" and NaN into True.
-    if mask.dtype.kind not in "buif" or not np.isin(mask, (0, 1)).all():
-        raise InputError(
-            f"{name} must hold True ({meaning}) and False, or 1 and 0; received "
-            f"other values of dtype {mask.dtype}."
-        )
-    return mask.astype(bool, copy=False)
-
-
-def _check_weights(weights: Array) -> Array:
-    if weights.dtype.kind not in "buif":
-        raise InputError(
-            f"weights must hold real numbers; received dtype {weights.dtype}."
-        )
-    with np.errstate(over="ignore"):
-        weights = weights.astype("float32", copy=False)
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise InputError(
-            "weights must be finite in float32 and not negative; give bad pixels the "
-            "weight 0."
-        )
-    return weights
+def _known(name: str, values: Parameters, leading: tuple[int, ...]) -> Parameters:
+    """Parameters or metadata as arrays, which must start with some axes."""
+    arrays = {}
+    for key, value in values.items():
+        arrays[key] = metadata(f"{name}[{key!r}]", value)
+        if arrays[key].shape[: len(leading)] != leading:
+            raise InputError(
+                f"{name}[{key!r}] must start with the axes {leading}; received shape "
+                f"{arrays[key].shape}."
+            )
+    same = all(arrays[key] is value for key, value in values.items())
+    return values if same else arrays
 
 
 def _over_instances(name: str, values: Array, shape: tuple[int, ...]) -> Array:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symae_keras.data.batches import Source
+from symae_keras.data.check import refuse_rounding
 from symae_keras.data.epochs import blanked, epochs
 from symae_keras.errors import InputError
 
@@ -26,7 +27,7 @@ def instance_batches(
     """Batch single instances, for models that know no groups.
 
     Args:
-        groups: `GroupedData` or `Shards`.
+        groups: `GroupedData`, `Shards` or `RaggedRows`.
         batch_size: Instances in a batch; the last one of an epoch may be smaller.
         per_group: Instances drawn from each group in an epoch, so that each object
             counts alike however often it was measured; a smaller group gives some of
@@ -44,7 +45,8 @@ def instance_batches(
         `batch_at(epoch, step)` gives any batch by itself, in NumPy arrays.
 
     Raises:
-        InputError: There are no instances, or a number is below 1.
+        InputError: There are no instances, a number is below 1, or float32 would round
+            off the differences between values.
 
     Example:
     >>> from symae_keras.data import simulate_exposures
@@ -54,6 +56,7 @@ def instance_batches(
     >>> [len(x) for x, _ in instance_batches(stars, batch_size=32, per_group=1)]
     [10]
     """
+    refuse_rounding(groups)
     present = groups.present
     counts = present.sum(axis=1)
     if batch_size < 1 or (per_group is not None and per_group < 1):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from symae_keras.data.groups import GroupedData
+from symae_keras.data.ragged import UnevenGroups
 from symae_keras.data.readers.fits import read_fits
 from symae_keras.data.readers.hdf5 import read_hdf5
 from symae_keras.data.readers.images import read_idx, read_images
@@ -93,6 +94,8 @@ def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | S
 
     Raises:
         InputError: The file cannot be used; the sentence names it and says why.
+        UnevenGroups: Padding would take much more memory than the data; the error has
+            the groups without padding as its attribute `groups`.
 
     Example:
     >>> import pathlib, tempfile
@@ -109,6 +112,8 @@ def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | S
     try:
         read = _folder_reader(path) if path.is_dir() else _file_reader(path)
         return read(path, group)
+    except UnevenGroups as error:
+        raise UnevenGroups(f"{path}: {error}", error.groups) from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except MemoryError as error:

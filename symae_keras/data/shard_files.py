@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
+from symae_keras.data.check import refuse_rounding
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.files import write_json, written_aside
@@ -160,7 +161,8 @@ class ShardWriter:
             source: What to call them in an error.
 
         Raises:
-            InputError: They do not go with those before, or a group has no instance.
+            InputError: They do not go with those before, a group has no instance, or
+                float32 would round off the differences between values.
         """
         layout = Layout(
             groups.instance_shape,
@@ -172,6 +174,14 @@ class ShardWriter:
             self._axis, self._axis_label = groups.axis, groups.axis_label
             self._known = _shapes_of_known(groups)
         self._refuse_other(layout, groups, source)
+        empty = np.flatnonzero(groups.counts == 0)
+        if len(empty):
+            first = groups.called(int(empty[0]))
+            raise InputError(
+                f"{source}: {len(empty)} of {len(groups)} groups have no present "
+                f"instance; the first is {first}; leave them out."
+            )
+        refuse_rounding(groups, source)
         for record in _records(groups, layout):
             self._pending.append(record)
             self._pending_bytes += len(record["bytes"])
@@ -304,8 +314,6 @@ def _records(groups: GroupedData, layout: Layout) -> Iterator[dict[str, Any]]:
     present, all_known = groups.present, _all_known(groups)
     for n in range(len(groups)):
         there = present[n]
-        if not there.any():
-            raise InputError(f"Group {n} has no present instance; leave it out.")
         arrays = {
             name: np.asarray(getattr(groups, name)[n])[there] for name in layout.fields
         }

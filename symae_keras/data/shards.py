@@ -9,24 +9,22 @@ import zlib
 from collections import OrderedDict
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 
-from symae_keras.data.grouping import padding
-from symae_keras.data.groups import Array, GroupedData, Parameters
+from symae_keras.data.groups import Array, Parameters
+from symae_keras.data.ragged import RaggedGroups
 from symae_keras.data.shard_files import FORMAT, MANIFEST, VERSION, Layout
-from symae_keras.data.split import KnownGroups
+from symae_keras.data.split import group_name
 from symae_keras.errors import InputError
 
 _OPEN_FILES: Final = 64
 #: What is read of a manifest besides the shards.
 _MANIFEST_KEYS: Final = ("instance_shape", "pixel_mask", "weights", "axis_label")
-#: What `sample` takes into memory unless told otherwise.
-SAMPLE_BYTES: Final = 256 << 20
 
 
-class Shards(KnownGroups):
+class Shards(RaggedGroups):
     """Groups in the files that `ShardWriter` or `symae data convert` wrote.
 
     It stands where `GroupedData` does in `batches` and training, but only what a batch
@@ -58,12 +56,16 @@ class Shards(KnownGroups):
             manifest["pixel_mask"],
             manifest["weights"],
         )
-        self.axis_label: str = manifest["axis_label"]
+        self.instance_shape = self.layout.instance_shape
+        self.instance_bytes = self.layout.instance_bytes
+        self.has_pixel_mask = self.layout.pixel_mask
+        self.has_weights = self.layout.weights
+        self.axis_label = manifest["axis_label"]
         self._paths = [str(self.folder / each["file"]) for each in manifest["shards"]]
         parts = [
             _read_index(self.folder, shard, self.layout) for shard in manifest["shards"]
         ]
-        self.axis: Array | None = parts[0].get("axis")
+        self.axis = parts[0].get("axis")
         join = {
             key: np.concatenate([each[key] for each in parts])
             for key in parts[0]
@@ -76,59 +78,19 @@ class Shards(KnownGroups):
         self._shard = np.repeat(np.arange(len(parts)), [len(p["crc32"]) for p in parts])
         starts = [self.layout.offsets(each["counts"])[:-1] for each in parts]
         self._start = np.concatenate(starts)
+        #: Where the metadata of the instances of each group begin.
+        self._rows = np.cumsum(self._counts) - self._counts
         self._files = _OpenFiles()
         self._choose(np.arange(len(self._counts)))
 
-    def _choose(self, chosen: Array) -> None:
-        """Select groups; what batches ask for again and again is computed once."""
-        self._chosen = chosen
-        #: Instances of each group, `(groups,)`.
-        self.counts: Array = self._counts[chosen]
-        #: Instances of the largest group.
-        self.n_instances = int(self.counts.max(initial=0))
-        #: 0 where nothing is masked, 1 where instances are, 2 where pixels are.
-        self.masks = 2
-        if not (self.layout.pixel_mask or self.layout.weights):
-            self.masks = int((self.counts < self.n_instances).any())
-
     def __repr__(self) -> str:
-        least, most = self.counts.min(initial=self.n_instances), self.n_instances
-        sizes = f"{most}" if least == most else f"{least} to {most}"
         files = len(self._paths)
-        return (
-            f"{len(self)} groups of {sizes} instances of shape {self.instance_shape} "
-            f"in {files} file{'s' * (files != 1)}"
-        )
-
-    # === Sizes and masks ===
-
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    @property
-    def n_groups(self) -> int:
-        """Number of groups."""
-        return len(self)
+        return f"{super().__repr__()} in {files} file{'s' * (files != 1)}"
 
     @property
     def ids(self) -> Array | None:
         """The name of each group, `(groups,)`, if they have names."""
         return None if self._ids is None else self._ids[self._chosen]
-
-    @property
-    def instance_shape(self) -> tuple[int, ...]:
-        """Shape of one instance."""
-        return self.layout.instance_shape
-
-    @property
-    def present(self) -> Array:
-        """True = present, `(groups, instances)`; padding comes last."""
-        return np.arange(self.n_instances) < self.counts[:, None]
-
-    @property
-    def mean_weight(self) -> float | None:
-        """Mean weight of good pixels in a sample, `None` where there are no weights."""
-        return self.sample().mean_weight if self.layout.weights else None
 
     @property
     def group_metadata(self) -> Parameters:
@@ -139,85 +101,6 @@ class Shards(KnownGroups):
             if key.startswith("group/")
         }
 
-    @property
-    def known(self) -> Parameters:
-        """What is known of each group."""
-        return self.group_metadata
-
-    # === Selection ===
-
-    def __getitem__(self, index: Any) -> Self:
-        """Select groups by slice, index array or boolean array; nothing is read."""
-        if isinstance(index, (int, np.integer)):
-            index = [range(len(self))[index]]
-        part = object.__new__(type(self))
-        part.__dict__ |= self.__dict__
-        part._choose(self._chosen[index])
-        return part
-
-    # === Reading ===
-
-    def gather(self, group: Array, place: Array) -> tuple[Array, Array, Array | None]:
-        """Some instances of some groups, for batches; see `GroupedData.gather`."""
-        shape = (*place.shape, *self.instance_shape)
-        x = np.zeros(shape, "float32")
-        good = np.zeros(shape if self.masks == 2 else place.shape, bool)
-        weights = np.zeros(shape, "float32") if self.layout.weights else None
-        for row, (each, places) in enumerate(zip(group, place, strict=True)):
-            record = self._read(int(self._chosen[each]))
-            there = places < len(record["x"])
-            chosen = places[there]
-            x[row, there] = record["x"][chosen]
-            good[row, there] = True
-            if "pixel_mask" in record:
-                good[row, there] &= record["pixel_mask"][chosen]
-            if weights is not None:
-                weights[row, there] = record["weights"][chosen]
-                good[row, there] &= weights[row, there] > 0
-        return x, good.reshape(good.shape + (1,) * (x.ndim - good.ndim)), weights
-
-    def load(self) -> GroupedData:
-        """All chosen groups in memory, padded, with a mask where they are ragged."""
-        records = [self._read(int(each)) for each in self._chosen]
-        group = np.repeat(np.arange(len(self)), self.counts)
-        _, mask, pad = padding(group, len(group))
-        padded = {
-            key: pad(np.concatenate([each[key] for each in records]))
-            for key in records[0]
-        }
-        rows = np.concatenate([[0], np.cumsum(self._counts)])
-        own = [slice(rows[n], rows[n + 1]) for n in self._chosen]
-        known = {
-            key.removeprefix("instance/"): pad(
-                np.concatenate([value[each] for each in own])
-            )
-            for key, value in self._metadata.items()
-            if key.startswith("instance/")
-        }
-        return GroupedData(
-            padded["x"],
-            mask=mask,
-            ids=self.ids,
-            pixel_mask=padded.get("pixel_mask"),
-            weights=padded.get("weights"),
-            group_metadata=self.group_metadata,
-            instance_metadata=known,
-            axis=self.axis,
-            axis_label=self.axis_label,
-        )
-
-    def sample(self, n_bytes: int = SAMPLE_BYTES, seed: int = 0) -> GroupedData:
-        """As many groups as fit, drawn at random, in memory.
-
-        Args:
-            n_bytes: About how much memory to fill.
-            seed: Seed of the draw.
-        """
-        size = max(1, self.n_instances * self.layout.instance_bytes)
-        count = min(len(self), max(2, n_bytes // size))
-        chosen = np.random.default_rng(seed).permutation(len(self))[:count]
-        return self[np.sort(chosen)].load()
-
     def verify(self) -> None:
         """Read everything once.
 
@@ -225,10 +108,29 @@ class Shards(KnownGroups):
             InputError: A record is damaged; the sentence names file and group.
         """
         for each in self._chosen:
-            self._read(int(each))
+            self._record(int(each))
 
-    def _read(self, group: int) -> dict[str, Array]:
-        """The record of a group, all of its instances."""
+    def _rows_of(
+        self, counts: Array, place: Array
+    ) -> tuple[dict[str, Array], Parameters]:
+        chosen = self._chosen.tolist()
+        records = [self._record(each) for each in chosen]
+        places = np.split(place, np.cumsum(counts)[:-1])
+        pairs = list(zip(records, places, strict=True))
+        rows = np.repeat(self._rows[self._chosen], counts) + place
+        return (
+            {
+                key: np.concatenate([record[key][own] for record, own in pairs])
+                for key in self.layout.fields
+            },
+            {
+                key.removeprefix("instance/"): values[rows]
+                for key, values in self._metadata.items()
+                if key.startswith("instance/")
+            },
+        )
+
+    def _record(self, group: int) -> dict[str, Array]:
         path = self._paths[self._shard[group]]
         count = int(self._counts[group])
         size = count * self.layout.instance_bytes
@@ -239,9 +141,10 @@ class Shards(KnownGroups):
                 f"{path} cannot be read: {error.strerror or error}."
             ) from None
         if len(record) != size or zlib.crc32(record) != self._crc[group]:
+            name = None if self._ids is None else self._ids[group]
             raise InputError(
-                f"{path} is damaged at group {group}: its checksum does not fit; "
-                "convert the data again."
+                f"{path} is damaged at {group_name(group, name)}: its checksum does "
+                "not fit; convert the data again."
             )
         return self.layout.unpack(record, count)
 
@@ -278,7 +181,7 @@ class _OpenFiles:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT or manifest["version"] != VERSION:
             raise InputError(
                 f"{path} is of another format, {manifest['format']} "

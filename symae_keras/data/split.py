@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from symae_keras.data.arrays import metadata
 from symae_keras.errors import InputError
 
 
@@ -31,17 +32,32 @@ class KnownGroups:
     def __getitem__(self, index: Any) -> Self:
         raise NotImplementedError
 
+    def called(self, number: int, first: int = 0) -> str:
+        """What to call a group in a sentence: its number, and its id if it has one.
+
+        Args:
+            number: Place of the group here.
+            first: Number of the first group here among those that the user has.
+
+        Example:
+        >>> from symae_keras.data import group_by
+        >>> group_by(np.ones((3, 4)), ["sun", "moon", "sun"]).called(1)
+        "group 1 (id 'sun')"
+        """
+        ids = self.ids
+        return group_name(first + number, None if ids is None else ids[number])
+
     def classes(self, key: str | npt.ArrayLike) -> npt.NDArray[Any]:
         """A class for each group, to balance or to stratify by.
 
         Args:
-            key: A name in `known`, or an array `(groups,)`.
+            key: A name in `known`, or an array `(groups,)`; missing values are a class.
 
         Raises:
             InputError: Nothing of that name is known of each group.
         """
         if not isinstance(key, str):
-            return np.asarray(key)
+            return metadata("the array of classes", key)
         known = self.known
         if key not in known:
             raise InputError(
@@ -79,6 +95,11 @@ class KnownGroups:
         names = np.arange(len(self)) if self.ids is None else np.asarray(self.ids)
         first = split_names(names, train, seed, stratify)
         return self[first], self[~first]
+
+
+def group_name(number: int, name: Any = None) -> str:
+    """What to call a group in a sentence: by its number and its id, if it has one."""
+    return f"group {number}" if name is None else f"group {number} (id {str(name)!r})"
 
 
 def split_names(

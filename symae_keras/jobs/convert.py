@@ -10,11 +10,11 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import Progress
 
-from symae_keras.data import GroupedData, Shards, ShardWriter, load
+from symae_keras.data import Shards, ShardWriter
 from symae_keras.data.check import clean
 from symae_keras.errors import InputError
 from symae_keras.folders import Draft, Interrupted
-from symae_keras.jobs.sources import data_hash
+from symae_keras.jobs.sources import data_hash, load_unpadded
 
 _CONTENTS: Final = ("manifest.json", "shard-[0-9]*.bin")
 #: A shard is complete once its index is there, and is resumed from.
@@ -85,13 +85,14 @@ def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> No
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
         for n, path in enumerate(inputs):
-            groups = load(path, group)
+            groups = load_unpadded(path, group)
             if isinstance(groups, Shards):
                 raise InputError(f"{path} holds shards already.")
             task = bar.add_task(path.name, total=len(groups), completed=skip)
-            for part, first in _parts(groups, skip):
+            for start, part in groups[skip:].parts(_BYTES_AT_ONCE):
+                first = skip + start
                 source = f"{path}, groups from {first} on"
-                writer.add(clean(part, source), source)
+                writer.add(clean(part, str(path), first), source)
                 bar.update(task, completed=first + len(part))
             skip = max(0, skip - len(groups))
             if not console.is_terminal:
@@ -100,11 +101,3 @@ def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> No
                     file=sys.stderr,
                     flush=True,
                 )
-
-
-def _parts(groups: GroupedData, skip: int) -> Any:
-    """Parts that fit into memory, and the number of the first group of each."""
-    size = max(1, groups.x.nbytes // max(len(groups), 1))
-    step = max(1, _BYTES_AT_ONCE // size)
-    for first in range(skip, len(groups), step):
-        yield groups[first : first + step], first

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from symae_keras.data import GroupedData, Shards
+from symae_keras.data import GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation import Leakage, leakage
 from symae_keras.jobs.measure import measure, measure_run
@@ -93,7 +93,9 @@ def both_parts(run: Run) -> tuple[Groups, GroupedData]:
             _log.warning("the recipe %s has changed since the run was made", source)
     groups = find_groups(load_recipe(source).recipe, config)
     train, held_out = groups.split(config["train_fraction"], config["seed"])
-    return train, held_out.sample() if isinstance(held_out, Shards) else held_out
+    if not isinstance(held_out, GroupedData):
+        held_out = held_out.sample()
+    return train, held_out
 
 
 def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:
@@ -109,7 +111,7 @@ def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:
             another axis.
     """
     group = group or run.config["data"].get("group")
-    groups = in_memory(read_groups(file, group))
+    groups = in_memory(read_groups(file, group), file)
     expected = tuple(run.config["instance_shape"])
     if groups.instance_shape != expected:
         raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from symae_keras.data import GroupedData, Shards
+from symae_keras.data import GroupedData
 from symae_keras.evaluation import reconstruction_error, redatuming_error
 from symae_keras.jobs.sources import Groups
 from symae_keras.kinds import swaps_codes
@@ -60,7 +60,7 @@ def measure_run(
     """
     metrics = measure(model, held_out, "held-out part")
     if recipe.score is not None:
-        known = train.sample() if isinstance(train, Shards) else train
+        known = train if isinstance(train, GroupedData) else train.sample()
         try:
             metrics |= recipe.score(model, known, held_out)
         except Exception as error:

@@ -5,12 +5,31 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from symae_keras.data import GroupedData, Shards, check, load
+import numpy as np
+
+from symae_keras.data import GroupedData, RaggedGroups, Shards, check, load
 from symae_keras.data.check import clean
+from symae_keras.data.ragged import RaggedRows, UnevenGroups
 from symae_keras.errors import InputError
 from symae_keras.runs import file_hash
 
-Groups = GroupedData | Shards
+Groups = GroupedData | RaggedGroups
+
+
+def load_unpadded(
+    path: Path, group: str | None = None
+) -> GroupedData | RaggedRows | Shards:
+    """Load groups, without padding where it would take much more memory than the data.
+
+    Args:
+        path: File or folder, see `symae_keras.data.load`.
+        group: See there.
+    """
+    try:
+        return load(path, group)
+    except UnevenGroups as error:
+        assert isinstance(error.groups, RaggedRows)  # shards are not padded on loading
+        return error.groups
 
 
 def read_groups(path: Path, group: str | None = None, min_instances: int = 1) -> Groups:
@@ -24,30 +43,44 @@ def read_groups(path: Path, group: str | None = None, min_instances: int = 1) ->
     Raises:
         InputError: The data cannot be used.
     """
-    groups = load(path, group)
+    groups = load_unpadded(path, group)
     if not isinstance(groups, Shards):
         return check(groups, min_instances, str(path))
     # Values were looked at when the shards were written.
-    few = int((groups.counts < min_instances).sum())
-    if few:
+    few = np.flatnonzero(groups.counts < min_instances)
+    if len(few):
         raise InputError(
-            f"{path}: {few} of {len(groups)} groups have fewer than {min_instances} "
-            "instances."
+            f"{path}: {len(few)} of {len(groups)} groups have fewer than "
+            f"{min_instances} instances; the first is {groups.called(int(few[0]))} "
+            f"with {groups.counts[few[0]]}."
         )
     return groups
 
 
 def describe_file(path: Path, group: str | None = None) -> str:
-    """What is in a file, in a few lines."""
-    groups = load(path, group)
-    if isinstance(groups, Shards):
-        return f"{groups!r}; of a sample:\n{groups.sample().describe()}"
-    return str(clean(groups, str(path)).describe())
+    """Describe what is in a file, in a few lines."""
+    groups = load_unpadded(path, group)
+    if not isinstance(groups, Shards):
+        groups = clean(groups, str(path))
+    described = str(groups.describe())
+    padded = isinstance(groups, GroupedData)
+    return described if padded else f"{groups!r}; of a sample:\n{described}"
 
 
-def in_memory(groups: Groups) -> GroupedData:
-    """Groups as arrays."""
-    return groups.load() if isinstance(groups, Shards) else groups
+def in_memory(groups: Groups, source: Path) -> GroupedData:
+    """Return groups as padded arrays.
+
+    Args:
+        groups: From `read_groups`.
+        source: Their file, for errors.
+
+    Raises:
+        UnevenGroups: Padding would take much more memory than the data.
+    """
+    try:
+        return groups if isinstance(groups, GroupedData) else groups.load()
+    except UnevenGroups as error:
+        raise UnevenGroups(f"{source}: {error}", error.groups) from None
 
 
 def split_groups(

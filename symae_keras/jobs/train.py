@@ -14,7 +14,7 @@ import keras
 
 import symae_keras
 from symae_keras.checkpoint import Checkpoint
-from symae_keras.data import Axis, GroupedData, Shards, check
+from symae_keras.data import Axis, GroupedData, check
 from symae_keras.distribute import (
     WorkerLost,
     check_same,
@@ -162,7 +162,7 @@ def make_plan(
     source = config["data"]["file"] or f"the data of the recipe {name}"
     fit, rest = split_groups(groups, config["train_fraction"], seed, source)
     # As much as can be judged by at once.
-    held_out = rest.sample() if isinstance(rest, Shards) else rest
+    held_out = rest if isinstance(rest, GroupedData) else rest.sample()
     for part, title in ((fit, "to train on"), (held_out, "held out")):
         _refuse_range(data_variance(part), f"{source}: the {len(part)} groups {title}")
     keras.utils.set_random_seed(seed)

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from symae_keras.data import GroupedData, check
+from symae_keras.data import (
+    GroupedData,
+    ShardWriter,
+    batches,
+    check,
+    instance_batches,
+)
+from symae_keras.data.check import clean
 from symae_keras.errors import InputError
 
 
@@ -166,3 +173,80 @@ def test_constant_good_pixels():
     x[..., 0] = np.arange(3)
     with pytest.raises(InputError, match="all present values are 2.5"):
         check(GroupedData(x, pixel_mask=np.arange(5) > 0))
+
+
+# === Values around a large offset ===
+
+
+def around(offset, deviation=1.0, shape=(30, 4, 16)):
+    return offset + deviation * np.random.default_rng(0).normal(size=shape)
+
+
+def test_differences_that_float32_rounds_off_are_refused(tmp_path):
+    groups = GroupedData(around(1e7))
+    words = (
+        "my.npz: values that differ by about 1 around 10000000 are rounded by about "
+        "0.29 in float32; subtract 10000000 from x in float64 before, and add it to "
+        "what a model returns."
+    )
+    for make in (check, clean):
+        with pytest.raises(InputError) as error:
+            make(groups, source="my.npz")
+        assert str(error.value) == words
+    for make in (batches, instance_batches, ShardWriter(tmp_path).add):
+        with pytest.raises(InputError, match="subtract 10000000 from x in float64"):
+            make(groups)
+    ready = check(GroupedData(groups.x - 1e7))
+    np.testing.assert_allclose(ready.x, groups.x - 1e7, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("x", "says"),
+    [
+        (around(1e7), "refused"),
+        (around(-3e5, 0.1), "refused"),
+        (around(1e5), "noted"),
+        (around(1e3), "nothing"),
+        (around(1e30, 1e29), "nothing"),
+        (around(1e7).astype("float32"), "nothing"),  # what is lost is lost
+        (np.rint(around(5e7, 3)).astype("int64"), "refused"),
+        (np.rint(around(5e4, 30)).astype("uint16"), "nothing"),
+        (around(0) + 1e7 * np.arange(16), "refused"),
+        (around(0) * 10.0 ** np.arange(16), "nothing"),  # one scale for all pixels
+        (np.full((3, 4, 5), 0.1) + np.arange(5), "nothing"),  # constant pixels
+    ],
+)
+def test_what_is_said_of_rounding(x, says, caplog):
+    try:
+        check(GroupedData(x))
+        found = "noted" if "are rounded by about" in caplog.text else "nothing"
+    except InputError as error:
+        found = "refused" if "are rounded by about" in str(error) else str(error)
+    assert found == says
+
+
+def test_each_pixel_may_have_an_offset_of_its_own():
+    x = around(0) + 1e7 * np.arange(16)
+    with pytest.raises(InputError, match="subtract from each pixel of x its mean"):
+        check(GroupedData(x))
+
+
+def test_masked_values_do_not_count_as_offset():
+    x = around(1.0)
+    x[:, 0] = 1e20
+    mask = np.ones((30, 4), bool)
+    mask[:, 0] = False
+    assert check(GroupedData(x, mask=mask)).x[:, 1:].std() == pytest.approx(1, rel=0.1)
+
+
+def test_sentences_name_ids():
+    ids = np.array(["sun", "moon", "star"])
+    x = np.random.default_rng(0).normal(size=(3, 2, 4))
+    x[1, 1, 2] = np.nan
+    with pytest.raises(InputError, match=r"group 1 \(id 'moon'\), instance 1, pixel 2"):
+        check(GroupedData(x, ids=ids))
+    with pytest.raises(InputError, match="at group 101, instance 1"):
+        clean(GroupedData(x), first=100)
+    mask = np.array([[True, True], [True, True], [True, False]])
+    with pytest.raises(InputError, match=r"first is group 2 \(id 'star'\) with 1"):
+        check(GroupedData(np.abs(x) > 0, mask=mask, ids=ids), min_instances=2)

@@ -137,3 +137,12 @@ def test_of_large_data_a_part_is_looked_at(monkeypatch):
 def test_no_groups_can_be_described():
     found = GroupedData(np.zeros((2, 3, 4)))[:0].describe()
     assert (found.n_groups, found.variance_within) == (0, 0.0)
+
+
+def test_warnings_name_a_group():
+    mask = np.array([[True, True], [True, False], [True, False]])
+    groups = GroupedData(normal(3, 2, 4), mask=mask, ids=["sun", "moon", "star"])
+    assert groups.describe().warnings[0] == (
+        "2 groups have fewer than 2 instances, from which nothing can be learned about "
+        "nuisances; the first is group 1 (id 'moon')"
+    )

@@ -356,3 +356,28 @@ def test_functions_that_change_the_shape_are_refused():
     groups = numbered(axis=np.arange(3.0), mask=np.ones((6, 4), bool))
     with pytest.raises(InputError, match=r"axis must have the shape.*\(2,\)"):
         groups.map_instances(lambda x: x[..., :2])
+
+
+def test_repr_is_one_short_line():
+    x = np.random.default_rng(0).normal(size=(300, 5, 64)).astype("float32")
+    assert repr(GroupedData(x)) == (
+        "GroupedData(300 groups of 5 instances of shape (64,), float32)"
+    )
+    groups = GroupedData(
+        x,
+        mask=np.arange(5) < np.arange(300)[:, None] % 5 + 1,
+        ids=np.arange(300),
+        weights=np.ones(64),
+        state={"depth": np.zeros(300)},
+        instance_metadata={f"a long name {k}": x[:, :, k] for k in range(60)},
+        axis=np.linspace(400, 900, 64),
+        axis_label="wavelength (nm)",
+    )
+    text = repr(groups)
+    assert text.startswith(
+        "GroupedData(300 groups of 1 to 5 instances of shape (64,), float32; mask; "
+        "weights; ids; state depth; instance_metadata a long name 0, "
+    )
+    assert text.endswith(" and 52 more; axis wavelength (nm) from 400.0 to 900.0)")
+    assert len(text) < 500 and str(groups) == text
+    assert repr(groups[:0]).startswith("GroupedData(0 groups of 5 instances")

@@ -409,9 +409,11 @@ def test_parts_that_do_not_fit_are_refused(tmp_path, misfit, words, shard_bytes)
 def test_nothing_a_file_cannot_hold(tmp_path):
     with pytest.raises(InputError, match="at least one group"):
         written(tmp_path)
-    with pytest.raises(InputError, match="Group 1 has no present instance"):
-        mask = np.array([[True, True], [False, False]])
-        written(tmp_path, GroupedData(np.zeros((2, 2, 3)), mask=mask))
+    mask = np.array([[True, True], [False, False]])
+    blank = GroupedData(np.zeros((2, 2, 3)), mask=mask, ids=["sun", "moon"])
+    words = "1 of 2 groups have no present instance; the first is group 1 (id 'moon')"
+    with pytest.raises(InputError, match=re.escape(words)):
+        written(tmp_path, blank)
     with pytest.raises(InputError, match="group/a holds Python objects"):
         a = np.array([None, {}])
         written(tmp_path, GroupedData(np.zeros((2, 2, 3)), group_metadata={"a": a}))

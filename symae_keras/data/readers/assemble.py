@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from symae_keras.data.grouping import padding
+from symae_keras.data.grouping import gather_rows
 from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.data.readers.memory import require
 from symae_keras.data.readers.sentences import listed
@@ -45,29 +45,24 @@ def from_rows(
 
     Raises:
         InputError: The arrays do not fit each other.
+        UnevenGroups: Padding would take much more memory than the rows.
     """
     _refuse_empty(x)
-    if x.ndim < 2:
-        raise InputError(
-            "x must have the axes (rows, *instance_shape), at least two; received "
-            f"shape {x.shape}."
-        )
-    names, mask, pad = padding(group, len(x))
 
-    def padded(name: str, values: Array | None) -> Array | None:
-        return None if values is None else pad(_broadcast(name, values, x.shape))
+    def full(name: str, values: Array | None) -> Array | None:
+        return None if values is None else _broadcast(name, values, x.shape)
 
-    return from_groups(
-        path,
-        pad(x),
-        mask=mask,
-        ids=names,
-        pixel_mask=padded("pixel_mask", pixel_mask),
-        weights=padded("weights", weights),
-        instance_metadata={k: pad(np.asarray(v)) for k, v in (metadata or {}).items()},
-        axis=axis,
+    rows = gather_rows(
+        x,
+        group,
+        pixel_mask=full("pixel_mask", pixel_mask),
+        weights=full("weights", weights),
+        metadata=metadata,
+        axis=None if axis is None else checked_axis(axis),
         axis_label=axis_label,
     )
+    _note_integers(path, x)
+    return rows.load()
 
 
 def from_groups(
@@ -110,11 +105,15 @@ def from_groups(
             f"{len(empty)} of {len(groups)} groups have no present instance, the first "
             f"is {first}; leave them out or correct the mask."
         )
+    _note_integers(path, x)
+    return groups
+
+
+def _note_integers(path: Path, x: Array) -> None:
     if x.dtype.kind != "f":
         _log.warning(
             "%s: x holds %s; converted to float32 without scaling.", path, x.dtype
         )
-    return groups
 
 
 def checked_axis(

@@ -1,0 +1,261 @@
+"""Conversion of masked arrays, tables and tensors to plain NumPy arrays."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from symae_keras.errors import InputError
+
+Array = npt.NDArray[Any]
+
+#: Missing values of pandas, which need not be installed.
+_MISSING: Final = ("NAType", "NaTType")
+#: The largest integer up to which float64 holds all integers.
+_LARGEST_INTEGER: Final = 2**53
+
+
+def plain(name: str, values: Any) -> tuple[Array, Array | None]:
+    """Convert masked arrays, tables, tensors and lists to a plain array.
+
+    Args:
+        name: What to call the values in an error.
+        values: Anything that NumPy can convert. Values are missing where a masked
+            array says so, where they are `None` or the `NA` of pandas, and where an
+            object with a method `to_numpy`, such as those of pandas, holds NaN.
+
+    Returns:
+        The array, a memory map where it was one, and bools of its shape that are True
+        where a value is missing, or `None` where none is. Missing values are 0 or "".
+
+    Raises:
+        InputError: The values cannot be converted.
+    """
+    if type(values) in (np.ndarray, np.memmap) and values.dtype.kind in "buifUM":
+        return values, None
+    try:
+        array, missing = _converted(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{name} cannot be converted to an array: {error}; give a NumPy array."
+        ) from None
+    if not missing.any():
+        return array, None
+    missing = np.broadcast_to(missing, array.shape)
+    if array.dtype.kind == "O":
+        return array, missing
+    return np.where(missing, np.zeros((), array.dtype), array), missing
+
+
+def _converted(values: Any) -> tuple[Array, Array]:
+    """An array, and bools that broadcast to it: True = missing."""
+    array, missing = _raw(values)
+    return _of_objects(array, missing)
+
+
+def _raw(values: Any) -> tuple[Array, Array]:
+    """The same, but objects and bytes are left as they are."""
+    missing: Array = np.zeros((), bool)
+    if isinstance(values, (list, tuple)):
+        if any(_nested(each) for each in values):
+            parts = [_raw(each) for each in values]
+            arrays = [array for array, _ in parts]
+            masks = [np.broadcast_to(mask, array.shape) for array, mask in parts]
+            return np.asarray(arrays), np.asarray(masks)
+        array = np.asarray(values)
+        if array.dtype.kind in "US":  # NumPy makes text of numbers, and of NaN
+            array = np.asarray(values, object)
+        return array, missing
+    if hasattr(values, "detach"):  # a PyTorch tensor, on any device
+        values = values.detach().cpu()
+        values = values.float() if "bfloat16" in str(values.dtype) else values
+    table = hasattr(values, "to_numpy")
+    if table:
+        values = values.to_numpy()
+    if hasattr(values, "unmasked"):  # the masked quantities of astropy
+        values = np.ma.array(np.asarray(values.unmasked), mask=np.asarray(values.mask))
+    if isinstance(values, np.ma.MaskedArray):
+        if values.mask is not np.ma.nomask:
+            missing = np.ma.getmaskarray(values)
+        values = values.data
+    array = values if type(values) is np.memmap else np.asarray(values)
+    if array.dtype.name == "bfloat16":
+        array = array.astype("float32")
+    if table and array.dtype.kind == "f":
+        missing = missing | np.isnan(array)
+    return array, missing
+
+
+def _nested(value: Any) -> bool:
+    """Return whether an element of a list has to be converted by itself."""
+    known = isinstance(value, (list, tuple, np.ma.MaskedArray))
+    return known or hasattr(value, "to_numpy") or hasattr(value, "detach")
+
+
+def _of_objects(array: Array, missing: Array) -> tuple[Array, Array]:
+    """Objects that are all numbers, or all text, as an array of these."""
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8", "backslashreplace"), missing
+    if array.dtype.kind == "T":  # StringDType, which may have missing values
+        array = array.astype(object)
+    if array.dtype.kind != "O":
+        return array, missing
+    none = np.frompyfunc(_is_missing, 1, 1)(array).astype(bool) | missing
+    kinds = {_kind(each) for each in array[~none].flat}
+    if len(kinds) > 1 or "" in kinds:
+        return array, none
+    kind = kinds.pop() if kinds else "number"
+    if kind == "number":
+        filled = np.where(none, 0, array)
+        whole = all(isinstance(each, numbers.Integral) for each in filled.flat)
+        return filled.astype("int64" if whole else "float64"), none
+    if kind == "bytes":
+        filled = np.where(none, b"", array).astype("S")
+        return np.char.decode(filled, "utf-8", "backslashreplace"), none
+    return np.where(none, "", array).astype(str), none
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or value is np.ma.masked or type(value).__name__ in _MISSING:
+        return True
+    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, bytes):
+        return "bytes"
+    return "number" if isinstance(value, (numbers.Number, np.bool_)) else ""
+
+
+def real_numbers(name: str, values: Any) -> tuple[Array, Array | None]:
+    """Convert to floats; see `plain`.
+
+    Integers become float32 where it holds all of them exactly, else float64.
+
+    Raises:
+        InputError: The values are no real numbers.
+    """
+    array, missing = plain(name, values)
+    if array.dtype.kind not in "buif":
+        raise InputError(
+            f"{name} must hold real numbers; received dtype {array.dtype}"
+            f"{_examples(array)}."
+        )
+    if array.dtype.kind == "f":
+        return array, missing
+    if array.dtype.itemsize < 4 or not array.size:
+        return array.astype("float32"), missing
+    largest = max(abs(int(array.min())), abs(int(array.max())))
+    if largest > _LARGEST_INTEGER:
+        raise InputError(
+            f"{name} holds integers up to {largest}, but floats hold integers beyond "
+            f"{_LARGEST_INTEGER} only approximately; subtract a common offset first."
+        )
+    return array.astype("float32" if largest <= 2**24 else "float64"), missing
+
+
+def bools(name: str, values: Any, meaning: str) -> Array:
+    """Convert to bools, False where a value is missing.
+
+    Args:
+        name: What to call them in an error.
+        values: True and False, or 1 and 0.
+        meaning: What True means.
+
+    Raises:
+        InputError: There are other values.
+    """
+    array, missing = plain(name, values)
+    if array.dtype == bool:
+        return array if missing is None else array & ~missing
+    # astype(bool) alone would turn the text "False" and NaN into True.
+    if array.dtype.kind not in "buif" or not np.isin(array, (0, 1)).all():
+        raise InputError(
+            f"{name} must hold True ({meaning}) and False, or 1 and 0; received "
+            f"other values of dtype {array.dtype}{_examples(array)}."
+        )
+    return array.astype(bool)
+
+
+def pixel_weights(values: Any) -> Array:
+    """Convert weights to float32, 0 where a value is missing.
+
+    Raises:
+        InputError: They are no numbers, negative or not finite.
+    """
+    array, _ = plain("weights", values)
+    if array.dtype.kind not in "buif":
+        raise InputError(
+            f"weights must hold real numbers; received dtype {array.dtype}"
+            f"{_examples(array)}."
+        )
+    with np.errstate(over="ignore"):
+        array = array.astype("float32", copy=False)
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        raise InputError(
+            "weights must be finite in float32 and not negative; give bad pixels the "
+            "weight 0."
+        )
+    return array
+
+
+def row_names(argument: str, values: Any, row: str, rows: int) -> Array:
+    """Convert the names of rows, such as ids or labels, to numbers or text.
+
+    Args:
+        argument: What to call them in an error.
+        values: Numbers, text or bytes, one for each row.
+        row: What a row is.
+        rows: How many there are.
+
+    Raises:
+        InputError: There is not one for each row, one is missing, or they are of
+            mixed kinds.
+    """
+    array, missing = plain(argument, values)
+    if array.shape != (rows,):
+        raise InputError(
+            f"{argument} must have one entry for each {row}, shape {(rows,)}; received "
+            f"shape {array.shape}."
+        )
+    if missing is None and array.dtype.kind == "f":
+        missing = np.isnan(array)
+    elif missing is None and array.dtype.kind == "M":
+        missing = np.isnat(array)
+    if array.dtype.kind == "O" and not (missing is not None and missing.all()):
+        raise InputError(
+            f"{argument} must be all numbers or all text; received Python objects of "
+            f"mixed kinds{_examples(array)}."
+        )
+    if missing is not None and missing.any():
+        raise InputError(
+            f"{argument}[{missing.argmax()}] is NaN or missing, but every {row} must "
+            "have one."
+        )
+    return array
+
+
+def metadata(name: str, values: Any) -> Array:
+    """Convert metadata to an array: NaN, or "" in text, where a value is missing."""
+    array, missing = plain(name, values)
+    if missing is None or array.dtype.kind in "UO":
+        return array
+    if array.dtype.kind in "mM":
+        return np.where(missing, array.dtype.type("NaT"), array)
+    return np.where(missing, np.nan, array)
+
+
+def _examples(array: Array) -> str:
+    """The first values of different classes, for errors about objects and text."""
+    if array.dtype.kind not in "OU":
+        return ""
+    first: dict[str, Any] = {}
+    for each in array.reshape(-1).tolist():
+        first.setdefault(type(each).__name__, each)
+    found = [f"{repr(each)[:40]} ({kind})" for kind, each in list(first.items())[:3]]
+    return f", such as {' and '.join(found)}" if found else ""

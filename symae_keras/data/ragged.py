@@ -1,0 +1,350 @@
+"""Groups of unequal size that are kept without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Self
+
+import numpy as np
+
+from symae_keras.data.describe import Description, describe, sizes
+from symae_keras.data.groups import Array, GroupedData, Parameters
+from symae_keras.data.split import KnownGroups
+from symae_keras.errors import InputError
+
+#: Padded arrays may take as much memory as this, or as `PADDED_TIMES` the data.
+PADDED_BYTES: Final = 1 << 30
+PADDED_TIMES: Final = 4
+#: What `sample` takes into memory by default.
+SAMPLE_BYTES: Final = 256 << 20
+#: What `describe` does, which needs several times as much.
+DESCRIBED_BYTES: Final = 64 << 20
+
+
+class UnevenGroups(InputError):
+    """Groups of such different sizes that padding them would take too much memory.
+
+    Args:
+        sentence: Which group, how large, and what to do.
+        groups: The groups without padding; `batches` and `train` take them.
+    """
+
+    def __init__(self, sentence: str, groups: RaggedGroups) -> None:
+        super().__init__(sentence)
+        self.groups = groups
+
+
+class RaggedGroups(KnownGroups):
+    """Base of groups that are not padded: `Shards` on disk, `RaggedRows` in memory.
+
+    They stand where `GroupedData` does in `batches` and training. Selecting groups
+    copies nothing. A subclass sets the attributes below, calls `_choose`, and has
+    `_record`, `_rows_of` and `ids`.
+    """
+
+    axis: Array | None
+    axis_label: str
+    #: Shape of one instance.
+    instance_shape: tuple[int, ...]
+    #: Bytes of all that there is for the pixels of an instance.
+    instance_bytes: int
+    #: Whether there are masks of pixels, and weights.
+    has_pixel_mask: bool
+    has_weights: bool
+    #: Of all groups, whether chosen or not.
+    _counts: Array
+
+    def _record(self, group: int) -> dict[str, Array]:
+        """`x`, `pixel_mask` and `weights` of all instances of a group."""
+        raise NotImplementedError
+
+    def _rows_of(
+        self, counts: Array, place: Array
+    ) -> tuple[dict[str, Array], Parameters]:
+        """Some instances of each chosen group, one after the other.
+
+        Args:
+            counts: How many of each group, `(groups,)`.
+            place: Which, `(rows,)`.
+
+        Returns:
+            What `_record` has, and metadata, arrays `(rows, ...)`.
+        """
+        raise NotImplementedError
+
+    def _choose(self, chosen: Array) -> None:
+        """Select groups; what batches ask for again and again is computed once."""
+        self._chosen = chosen
+        #: Instances of each group, `(groups,)`.
+        self.counts: Array = self._counts[chosen]
+        #: Instances of the largest group.
+        self.n_instances = int(self.counts.max(initial=0))
+        #: 0 where nothing is masked, 1 where instances are, 2 where pixels are.
+        self.masks = 2
+        if not (self.has_pixel_mask or self.has_weights):
+            self.masks = int((self.counts < self.n_instances).any())
+
+    def __repr__(self) -> str:
+        return (
+            f"{len(self)} groups of {sizes(self.counts, self.n_instances)} of shape "
+            f"{self.instance_shape}"
+        )
+
+    # === Sizes and masks ===
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return len(self)
+
+    @property
+    def present(self) -> Array:
+        """True = present, `(groups, instances)`; padding comes last."""
+        return np.arange(self.n_instances) < self.counts[:, None]
+
+    @property
+    def mean_weight(self) -> float | None:
+        """Mean weight of good pixels in a sample, `None` where there are no weights."""
+        return self.sample().mean_weight if self.has_weights else None
+
+    @property
+    def group_metadata(self) -> Parameters:
+        """What is known about each group."""
+        return {}
+
+    @property
+    def known(self) -> Parameters:
+        """What is known of each group."""
+        return self.group_metadata
+
+    def describe(self) -> Description:
+        """Sizes of all groups; what is missing, and variances, of a sample."""
+        return describe(self, self.sample(DESCRIBED_BYTES))
+
+    # === Selection ===
+
+    def __getitem__(self, index: Any) -> Self:
+        """Select groups by slice, index array or boolean array; nothing is read."""
+        if isinstance(index, (int, np.integer)):
+            index = [range(len(self))[index]]
+        part = object.__new__(type(self))
+        part.__dict__ |= self.__dict__
+        part._choose(self._chosen[index])
+        return part
+
+    # === Reading ===
+
+    def gather(self, group: Array, place: Array) -> tuple[Array, Array, Array | None]:
+        """Some instances of some groups, for batches; see `GroupedData.gather`."""
+        shape = (*place.shape, *self.instance_shape)
+        x = np.zeros(shape, "float32")
+        good = np.zeros(shape if self.masks == 2 else place.shape, bool)
+        weights = np.zeros(shape, "float32") if self.has_weights else None
+        for row, (each, places) in enumerate(zip(group, place, strict=True)):
+            record = self._record(int(self._chosen[each]))
+            there = places < len(record["x"])
+            chosen = places[there]
+            x[row, there] = record["x"][chosen]
+            good[row, there] = True
+            if "pixel_mask" in record:
+                good[row, there] &= record["pixel_mask"][chosen]
+            if weights is not None:
+                weights[row, there] = record["weights"][chosen]
+                good[row, there] &= weights[row, there] > 0
+        return x, good.reshape(good.shape + (1,) * (x.ndim - good.ndim)), weights
+
+    def load(self) -> GroupedData:
+        """All chosen groups in memory, padded, with a mask where they are ragged.
+
+        Raises:
+            UnevenGroups: Padding would take much more memory than the groups.
+        """
+        rows = int(self.counts.sum())
+        padded = len(self) * self.n_instances * self.instance_bytes
+        if padded > max(PADDED_BYTES, PADDED_TIMES * rows * self.instance_bytes):
+            largest = int(self.counts.argmax())
+            raise UnevenGroups(
+                f"{self.called(largest)} has {self.n_instances} instances, where the "
+                f"median of the {len(self)} groups is {np.median(self.counts):g}; "
+                f"padded to one size they would take {_in_units(padded)}, "
+                f"{padded / (rows * self.instance_bytes):.0f} times what they hold. "
+                "Split that group or leave some of its instances out; symae train, "
+                "symae data describe and symae data convert take the data as they are.",
+                self,
+            )
+        return self._padded()
+
+    def sample(self, n_bytes: int = SAMPLE_BYTES, seed: int = 0) -> GroupedData:
+        """As many groups as fit, drawn at random, in memory.
+
+        Of groups that are so large that padding the others would take most of the
+        memory, some instances are taken, at even distances.
+
+        Args:
+            n_bytes: About how much memory to fill.
+            seed: Seed of the draw.
+        """
+        fit = max(1, n_bytes // self.instance_bytes)
+        order = np.random.default_rng(seed).permutation(len(self))
+        # All instances of groups of usual size; as many as fit of larger ones.
+        usual = int(4 * np.median(self.counts)) if len(self) else 0
+        most = min(self.n_instances, max(usual, fit // max(len(self), 1), 1))
+        count = min(len(self), max(2, fit // max(most, 1)))
+        return self[np.sort(order[:count])]._padded(most)
+
+    def parts(self, n_bytes: int) -> Iterator[tuple[int, GroupedData]]:
+        """Consecutive groups, padded, a part at a time; see `GroupedData.parts`."""
+        first, largest = 0, 0
+        limit = n_bytes // max(1, self.instance_bytes)
+        for number, count in enumerate(self.counts.tolist()):
+            largest = max(largest, count)
+            if number > first and (number + 1 - first) * largest > limit:
+                yield first, self[first:number]._padded()
+                first, largest = number, count
+        if first < len(self):
+            yield first, self[first:]._padded()
+
+    def _padded(self, most: int | None = None) -> GroupedData:
+        """Chosen groups in memory; of large ones `most` instances."""
+        counts = self.counts if most is None else np.minimum(self.counts, most)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        # At even distances: all places where all are taken.
+        place = within * np.repeat(self.counts, counts) // np.repeat(counts, counts)
+        mask = np.arange(counts.max(initial=0)) < counts[:, None]
+
+        def padded(values: Array) -> Array:
+            full = np.zeros((*mask.shape, *values.shape[1:]), values.dtype)
+            full[mask] = values
+            return full
+
+        rows, known = self._rows_of(counts, place)
+        pixels = {key: padded(values) for key, values in rows.items()}
+        return GroupedData(
+            pixels["x"],
+            pixel_mask=pixels.get("pixel_mask"),
+            weights=pixels.get("weights"),
+            mask=None if mask.all() else mask,
+            ids=self.ids,
+            group_metadata=self.group_metadata,
+            instance_metadata={key: padded(values) for key, values in known.items()},
+            axis=self.axis,
+            axis_label=self.axis_label,
+        )
+
+
+class RaggedRows(RaggedGroups):
+    """Groups in memory, one row an instance.
+
+    Args:
+        x: Instances, shape `(rows, *instance_shape)`, the rows of a group together.
+        counts: Instances of each group, `(groups,)`.
+        ids: The name of each group, or `None`.
+        pixel_mask: True = good, of the shape of `x`, or `None`.
+        weights: Weight of each pixel, of the shape of `x`, or `None`.
+        metadata: What is known about each row, arrays `(rows, ...)`.
+        axis: Physical value of each pixel.
+        axis_label: What the axis is, with its unit.
+
+    Raises:
+        InputError: An array cannot be used; see `GroupedData`.
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        counts: Array,
+        ids: Array | None = None,
+        *,
+        pixel_mask: Array | None = None,
+        weights: Array | None = None,
+        metadata: Parameters | None = None,
+        axis: Array | None = None,
+        axis_label: str = GroupedData.axis_label,
+    ) -> None:
+        # Each row as a group of one instance, so that the same checks apply.
+        self._rows = rows = GroupedData(
+            x[:, None],
+            pixel_mask=None if pixel_mask is None else pixel_mask[:, None],
+            weights=None if weights is None else weights[:, None],
+            instance_metadata={k: v[:, None] for k, v in (metadata or {}).items()},
+            axis=axis,
+            axis_label=axis_label,
+        )
+        self._ids = ids
+        self._counts = counts
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        self.axis, self.axis_label = rows.axis, axis_label
+        self.instance_shape = rows.instance_shape
+        self.has_pixel_mask = rows.pixel_mask is not None
+        self.has_weights = rows.weights is not None
+        self.instance_bytes = max(1, sum(v[0].nbytes for v in self._fields().values()))
+        self._choose(np.arange(len(counts)))
+
+    @property
+    def ids(self) -> Array | None:
+        """The name of each group, `(groups,)`, if they have names."""
+        return None if self._ids is None else self._ids[self._chosen]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self._rows.x.dtype
+
+    def _fields(self) -> dict[str, Array]:
+        rows = self._rows
+        fields = {
+            "x": rows.x,
+            "pixel_mask": rows.pixel_mask,
+            "weights": rows.weights,
+        }
+        return {key: v[:, 0] for key, v in fields.items() if v is not None}
+
+    def _record(self, group: int) -> dict[str, Array]:
+        own = slice(self._starts[group], self._starts[group + 1])
+        return {key: values[own] for key, values in self._fields().items()}
+
+    def _rows_of(
+        self, counts: Array, place: Array
+    ) -> tuple[dict[str, Array], Parameters]:
+        rows = np.repeat(self._starts[self._chosen], counts) + place
+        known = self._rows.instance_metadata
+        return (
+            {key: values[rows] for key, values in self._fields().items()},
+            {key: values[rows, 0] for key, values in known.items()},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[GroupedData]) -> Self:
+        """Padded parts, of which nothing is known about groups, without the padding."""
+        first = parts[0]
+
+        def join(select: Any) -> Any:
+            if select(first) is None:
+                return None
+            return np.concatenate([select(each)[each.present] for each in parts])
+
+        return cls(
+            join(lambda each: each.x),
+            np.concatenate([each.present.sum(axis=1) for each in parts]),
+            None if first.ids is None else np.concatenate([each.ids for each in parts]),
+            pixel_mask=join(lambda each: each.pixel_mask),
+            weights=join(lambda each: each.weights),
+            metadata={
+                key: join(lambda each, key=key: each.instance_metadata[key])
+                for key in first.instance_metadata
+            },
+            axis=first.axis,
+            axis_label=first.axis_label,
+        )
+
+
+def _in_units(n_bytes: float) -> str:
+    """Bytes in the unit that suits their number."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000 or unit == "GB":
+            break
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} {unit}"
