@@ -151,7 +151,7 @@ def save_preset(
             f"The model {model.name} is not built, so there are no weights to save; "
             "call it on data first."
         )
-    with Draft(folder, PUSHED, resume=None) as aside:
+    with Draft(folder, (*PUSHED, "assets"), resume=None) as aside:
         keras.saving.save_model(model, aside, zipped=False)
         if half:
             compact_weights(aside / "model.weights.h5")

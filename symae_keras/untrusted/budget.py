@@ -36,6 +36,10 @@ def weights_within(size: WeightsSize) -> Iterator[None]:
     """
     left = _SPARE + _FACTOR * (size.values + _EACH * size.arrays)
     owner = threading.get_ident()
+    refused = InputError(
+        f"its config asks for many more weights than the {size.values:,} numbers that "
+        "it holds"
+    )
 
     def spend(cost: int) -> None:
         nonlocal left
@@ -43,10 +47,7 @@ def weights_within(size: WeightsSize) -> Iterator[None]:
             return
         left -= cost
         if left < 0:
-            raise InputError(
-                "its config asks for many more weights than the "
-                f"{size.values:,} numbers that it holds"
-            )
+            raise refused
 
     with _one_at_a_time:
         stock_new, stock_add = keras.Layer.__new__, keras.Layer.add_weight
@@ -65,6 +66,11 @@ def weights_within(size: WeightsSize) -> Iterator[None]:
         keras.Layer.add_weight = add_weight
         try:
             yield
+        except Exception as error:
+            # Keras makes errors of its own of those in a constructor.
+            if left < 0:
+                raise refused from error
+            raise
         finally:
             keras.Layer.__new__ = staticmethod(stock_new)
             keras.Layer.add_weight = stock_add

@@ -87,7 +87,7 @@ def _copy_archive(path: Path, private: Path) -> bytes:
             if len(members) != len(archive.infolist()):
                 raise InputError("it contains a file twice")
             for name, member in members.items():
-                if name not in (CONFIG, METADATA, WEIGHTS):
+                if name not in (CONFIG, METADATA, WEIGHTS, "assets/"):
                     raise InputError(f"it contains {ascii(name)[:100]}, not a model's")
                 limit = {CONFIG: MAX_CONFIG_BYTES, METADATA: _MAX_SMALL_BYTES}.get(name)
                 if limit is not None and member.file_size > limit:
@@ -139,6 +139,10 @@ def _write(source: Any, target: Path) -> None:
 
 
 def _clause(error: Exception) -> str:
-    """Return an error as a clause of bounded length, since Keras quotes configs."""
+    """Return an error as a clause of bounded length."""
+    # Keras quotes whole configs before it says what was wrong with them.
     text = one_line(error)
+    _, found, cause = str(error).rpartition("Exception encountered: ")
+    if found:
+        text = " ".join(cause.split()).rstrip(".")
     return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
