@@ -68,7 +68,7 @@ def file_hash(path: str | PathLike[str]) -> str:
 
 
 def environment() -> dict[str, str]:
-    """What a run depended on: versions, backend, platform and the command line."""
+    """Return versions, backend, platform and the command line of this process."""
     import keras
 
     packages = ("keras", "tensorflow", "numpy")

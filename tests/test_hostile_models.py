@@ -88,6 +88,11 @@ def archive(folder: Path) -> Path:
     return path
 
 
+def output(model: keras.Model) -> np.ndarray:
+    x = np.random.default_rng(0).normal(size=(2, 3, 12)).astype("float32")
+    return keras.ops.convert_to_numpy(model.reconstruct(x))
+
+
 def refused(path: Path) -> str:
     """The sentence with which a model is refused."""
     with pytest.raises(InputError) as caught:
@@ -104,10 +109,9 @@ def refused_twice(folder: Path, words: str) -> None:
 
 
 def test_a_good_model_is_loaded_from_both(model) -> None:
-    x = np.random.default_rng(0).normal(size=(2, 3, 12)).astype("float32")
-    expected = keras.saving.load_model(model).reconstruct(x)
+    expected = output(keras.saving.load_model(model))
     for path in (model, archive(model)):
-        np.testing.assert_array_equal(load_model(path).reconstruct(x), expected)
+        np.testing.assert_array_equal(output(load_model(path)), expected)
 
 
 # === Configs ===
@@ -434,9 +438,8 @@ def test_networks_of_keras_are_loaded(tmp_path) -> None:
     model = SymAE((12,), coherent_dim=3, nuisance_dim=3, encoder=encoder)
     model.compile("adam", "mse")
     model.save(tmp_path / "model.keras")
-    x = np.random.default_rng(0).normal(size=(2, 3, 12)).astype("float32")
     again = load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
+    np.testing.assert_array_equal(output(again), output(model))
 
 
 def test_layers_that_are_left_out() -> None:

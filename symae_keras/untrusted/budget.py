@@ -67,7 +67,7 @@ def weights_within(size: WeightsSize) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            # Keras makes errors of its own of those in a constructor.
+            # Keras replaces errors in a constructor by its own.
             if left < 0:
                 raise refused from error
             raise

@@ -67,7 +67,7 @@ def load_model(
             (private / CONFIG).write_text(json.dumps(config), encoding="utf-8")
             with weights_within(size):
                 model = keras.saving.load_model(private, compile=False, safe_mode=True)
-    # Damaged files raise whatever the parser runs into.
+    # Damaged files raise errors of many classes.
     except Exception as error:
         raise InputError(f"{what} cannot be loaded: {_clause(error)}.") from error
     if not isinstance(model, keras.Model):
