@@ -3,8 +3,8 @@
 For each preset it trains the recipe with several seeds and once in the quick form, into
 run folders that are kept, so that a second call goes on where the first one stopped.
 The weights of seed 0 are stored in half precision, loaded again and judged anew; then
-config.json, model.weights.h5, metrics.json and the card are written into the folder of
-the preset. Nothing in them is typed.
+config.json, model.weights.h5, SHA256SUMS, metrics.json and the card are written into
+the folder of the preset. Nothing in them is typed.
 
     python benchmarks/ship_presets.py symae_exposures vae_exposures --seeds 3
     python benchmarks/ship_presets.py symae_tablets --data tablets_nir.npz
@@ -23,6 +23,7 @@ from statistics import median
 
 from symae_keras import zoo
 from symae_keras.cards import Measured, write_card
+from symae_keras.checksums import CHECKSUMS
 from symae_keras.jobs.evaluate import both_parts
 from symae_keras.jobs.measure import measure_run
 from symae_keras.jobs.reproduce import metrics_of, run_preset, seconds_of
@@ -44,7 +45,7 @@ def ship(name: str, seeds: int, out: Path, data_file: Path | None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         saved = zoo.save_preset(run.model, Path(scratch) / name, half=True)
         shipped = judge(run, saved)
-        for each in zoo.SAVED[:3]:
+        for each in (*zoo.SAVED, CHECKSUMS):
             shutil.copyfile(saved / each, target / each)
     measured = Measured(
         reference={k: [each[k] for each in runs] for k in runs[0]},

@@ -98,7 +98,7 @@ class Measured:
         """
         path = folder / "metrics.json"
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             names = [field.name for field in dataclasses.fields(cls)]
             return cls(**{name: content[name] for name in names})
         except FileNotFoundError:

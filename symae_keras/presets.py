@@ -60,7 +60,7 @@ def about(name: str) -> About:
     >>> about("symae_exposures").fields["Command"]
     'symae train symae_exposures'
     """
-    source = (preset_folder(name) / "recipe.py").read_text()
+    source = (preset_folder(name) / "recipe.py").read_text(encoding="utf-8")
     return read_about(ast.get_docstring(ast.parse(source)) or "")
 
 

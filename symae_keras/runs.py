@@ -9,18 +9,25 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
+import logging
+import os
 import platform
 import shlex
 import sys
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import symae_keras
 from symae_keras.data.axis import AXIS_FILE, Axis
 from symae_keras.errors import InputError
-from symae_keras.presets import load_recipe, one_line, recipe_hash
+from symae_keras.presets import load_recipe, one_line, preset_names, recipe_hash
+from symae_keras.untrusted.files import parse_json, read_bounded
+
+if TYPE_CHECKING:
+    from symae_keras.training import Recipe
+
+_log = logging.getLogger("symae_keras")
 
 #: Names of the figures of a run; which there are depends on model and data.
 FIGURES: Final = ("history", "redatuming", "reconstruction", "codes")
@@ -34,8 +41,19 @@ RUN_CONTENTS: Final = (
     "environment.json",
     *(f"figures/{name}.png" for name in FIGURES),
 )
-#: Entries of config.json that are read back, by the entry that they are in.
-_CONFIG: Final = {"recipe": ("name", "source", "sha256"), "data": ("file", "sha256")}
+#: Entries of config.json that are read back, and their types.
+_CONFIG: Final[dict[str, Any]] = {
+    "recipe": {"name": str, "source": str, "sha256": str},
+    "data": {"file": str | None, "sha256": str | None},
+    "seed": int,
+    "train_fraction": float | int,
+    "instance_shape": list,
+}
+_MAX_CONFIG_BYTES: Final = 1 << 20
+_REMEDY: Final = (
+    "give the recipe that registers it with --recipe FILE, if you trust it, because "
+    "its code runs"
+)
 
 
 def file_hash(path: str | PathLike[str]) -> str:
@@ -52,7 +70,7 @@ def file_hash(path: str | PathLike[str]) -> str:
 
 
 def environment() -> dict[str, str]:
-    """What a run depended on: versions, backend, platform and the command line."""
+    """Return versions, backend, platform and the command line of this process."""
     import keras
 
     packages = ("keras", "tensorflow", "numpy")
@@ -75,6 +93,9 @@ class Run:
     config: dict[str, Any]
     model: Any
     axis: Axis | None = None
+    recipe: Recipe | None = None
+    """The recipe that the user names, or that of a preset of the package. `None` for
+    another one, whose code does not run."""
 
 
 def run_files(folder: Path) -> list[Path]:
@@ -83,64 +104,111 @@ def run_files(folder: Path) -> list[Path]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The config.json of a run folder, complete or not.
+    """Read the config.json of a run folder, complete or not.
+
+    Args:
+        folder: The run folder.
 
     Raises:
         InputError: There is none, or it cannot be used.
     """
     path = folder / "config.json"
+    if not os.path.lexists(path):
+        raise InputError(f"{folder} is not a run folder: no config.json.")
+    content = read_bounded(path, _MAX_CONFIG_BYTES)
     try:
-        config = json.loads(path.read_text())
-        for name, entries in _CONFIG.items():
-            for entry in entries:
-                config[name][entry]
-        for name in ("seed", "train_fraction", "instance_shape"):
-            config[name]
-    except FileNotFoundError:
-        raise InputError(f"{folder} is not a run folder: no config.json.") from None
+        config = parse_json(content)
+        _check_entries(config, _CONFIG)
+        _check_entries({"group": config["data"].get("group")}, {"group": str | None})
+        if not 0 <= config["seed"] < 2**32:
+            raise InputError(f"the entry seed is {config['seed']}")
     except KeyError as error:
         raise InputError(f"{path} has no entry {error}.") from None
-    except (OSError, ValueError, TypeError) as error:
+    except ValueError as error:
         raise InputError(f"{path} cannot be read: {one_line(error)}.") from None
     return dict(config)
 
 
-def load_run(path: str | PathLike[str]) -> Run:
-    """Read a complete run folder.
+def _check_entries(content: Any, expected: dict[str, Any]) -> None:
+    if not isinstance(content, dict):
+        raise InputError("expected an object with entries")
+    for name, kind in expected.items():
+        value = content[name]
+        if isinstance(kind, dict):
+            _check_entries(value, kind)
+        # A bool is an int in Python only.
+        elif not isinstance(value, kind) or isinstance(value, bool):
+            raise InputError(f"the entry {name} is a {type(value).__name__}")
+
+
+def load_run(
+    path: str | PathLike[str], recipe: str | PathLike[str] | None = None
+) -> Run:
+    """Read a complete run folder, which may come from a stranger.
+
+    The recipe that the folder names does not run, unless it is one of the package.
 
     Args:
         path: The folder, such as `symae train` makes.
+        recipe: Path of the recipe that made the run, whose code runs: it registers
+            classes of its own and brings data and scores. Needed only for these.
 
     Returns:
-        Its `config`, a dict, its `model`, not compiled, and the `axis` of the data that
-        it was trained on, `None` where they had none.
+        Its `config`, a dict, its `model`, not compiled, the `axis` of the data that it
+        was trained on, `None` where they had none, and its `recipe`.
 
     Raises:
         InputError: The folder is missing, is not a run folder, holds an unfinished
-            run, or its model cannot be loaded.
+            run, or its model cannot be loaded without running code.
     """
+    from symae_keras.untrusted.models import load_model
+
     folder = Path(path)
     if not folder.is_dir():
         raise InputError(f"The run folder {folder} does not exist.")
     config = read_config(folder)
     file = folder / "model.keras"
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise InputError(
             f"{folder} has no model.keras: the run was interrupted, so finish it with "
             "symae train --resume."
         )
-    return Run(folder, config, _load_model(file, config), Axis.read(folder))
+    trusted = _trusted_recipe(config, recipe)
+    model, axis = load_model(file, remedy=_REMEDY), Axis.read(folder)
+    return Run(folder, config, model, axis, trusted)
 
 
-def _load_model(file: Path, config: dict[str, Any]) -> Any:
-    import keras
+def _trusted_recipe(
+    config: dict[str, Any], named: str | PathLike[str] | None
+) -> Recipe | None:
+    """Run a recipe that the user names, or the preset that the config names."""
+    recorded = config["recipe"]
+    source = named
+    if source is None:
+        if recorded["source"] not in preset_names():
+            return None
+        source = recorded["source"]
+    if recipe_hash(source) != recorded["sha256"]:
+        _log.warning("the recipe %s has changed since the run was made", source)
+    return load_recipe(source).recipe
 
-    source = Path(config["recipe"]["source"])
-    # A recipe may have classes of its own, which Keras knows once it has been run.
-    if source.is_file() and recipe_hash(source) == config["recipe"]["sha256"]:
-        load_recipe(source)
-    try:
-        return keras.saving.load_model(file, compile=False)
-    # Damaged files raise whatever the parser trips over.
-    except Exception as error:
-        raise InputError(f"{file} cannot be loaded: {one_line(error)}.") from error
+
+def recorded_data(run: Run) -> Path | None:
+    """Return the data that a run was trained on; `None` if its recipe made them.
+
+    Args:
+        run: The run.
+
+    Raises:
+        InputError: The path is not absolute, or not that of a file or folder.
+    """
+    file = run.config["data"]["file"]
+    if file is None:
+        return None
+    path = Path(file)
+    if not path.is_absolute() or not (path.is_file() or path.is_dir()):
+        raise InputError(
+            f"{run.folder} was trained on {file!r}, which is not the absolute path of "
+            "a file or folder here; name data with --data."
+        )
+    return path

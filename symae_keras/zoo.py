@@ -1,20 +1,25 @@
 """Presets: trained models that come with the package, or from elsewhere.
 
 A preset is a folder in the form that Keras saves models in (config.json, metadata.json,
-model.weights.h5), with a card, README.md. Those of the package also have recipe.py,
-which makes them, and metrics.json, which tells how well.
+model.weights.h5), with checksums of these, SHA256SUMS, and a card, README.md. Those of
+the package also have recipe.py, which makes them, and metrics.json, which tells how
+well.
 """
 
 from __future__ import annotations
 
 import builtins
 import importlib.util
+import re
+import shutil
+import tempfile
 from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import keras
 
+from symae_keras.checksums import CHECKSUMS, write_checksums
 from symae_keras.compact import compact_weights
 from symae_keras.errors import InputError
 from symae_keras.folders import Draft
@@ -24,10 +29,16 @@ from symae_keras.presets import (
     trained_presets,
     unknown_preset,
 )
+from symae_keras.untrusted.files import open_regular
+from symae_keras.untrusted.models import load_model
 
 _HUB: Final = "hf://"
-#: What Keras writes into a folder.
-SAVED: Final = ("config.json", "metadata.json", "model.weights.h5", "assets")
+#: A repository of the Hugging Face Hub, and a branch, tag or commit of it.
+_HANDLE: Final = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+#: What a preset consists of.
+SAVED: Final = ("config.json", "metadata.json", "model.weights.h5")
+#: What `push` uploads, where it is there.
+PUSHED: Final = (*SAVED, CHECKSUMS, "README.md", "metrics.json")
 
 
 def list() -> builtins.list[str]:
@@ -66,50 +77,43 @@ def card(name: str) -> str:
     Raises:
         InputError: There is no such preset.
     """
-    text = (_named(name) / "README.md").read_text()
+    text = (_named(name) / "README.md").read_text(encoding="utf-8")
     # The head is for model hubs.
     return text.split("---\n", 2)[-1].strip()
 
 
 def load(preset: str | PathLike[str]) -> keras.Model:
-    """A trained model, with its weights, not compiled.
+    """Load a trained model with its weights, not compiled.
+
+    A preset may come from a stranger: no code of it runs, and no file but its own is
+    read. Classes of your own must be registered before
+    (`keras.saving.register_keras_serializable`).
 
     Args:
         preset: A name out of `list()`; or a folder, as `save_preset` makes it; or
             `"hf://user/name"`, a repository of the Hugging Face Hub with the files of
-            such a folder, which Keras downloads with the package huggingface_hub.
+            such a folder, which needs the package huggingface_hub. With
+            `"hf://user/name@revision"` it is the state at a tag or commit, which
+            others cannot change if it is the hash of a commit.
 
     Returns:
         The model, ready for `encode`, `reconstruct` and, for groups, `redatum`.
 
     Raises:
-        InputError: There is no such preset, or it cannot be loaded.
+        InputError: There is no such preset, its files differ from its checksums, or it
+            cannot be loaded without running code or reading other files.
 
     Example:
     >>> model = load("symae_exposures")
     >>> model.instance_shape
     (256,)
     """
-    source = str(preset)
-    if source.startswith(_HUB):
-        _need_hub()
-        path = source
-    elif Path(preset).is_dir() and source not in list():
-        path = str(preset)
-        missing = [each for each in SAVED[:3] if not (Path(preset) / each).is_file()]
-        if missing:
-            raise InputError(
-                f"{preset} is not a preset: no {' and no '.join(missing)} in it. "
-                "save_preset(model, folder) makes one."
-            )
-    else:
-        path = str(_named(source))
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        raise InputError(
-            f"The preset {preset} cannot be loaded: {one_line(error)}."
-        ) from error
+    what = f"The preset {preset}"
+    if not str(preset).startswith(_HUB):
+        return load_model(_found(preset), what)
+    with tempfile.TemporaryDirectory(prefix="symae-") as folder:
+        _download(str(preset), Path(folder))
+        return load_model(Path(folder), what)
 
 
 def save_preset(
@@ -117,7 +121,8 @@ def save_preset(
 ) -> Path:
     """Save a model as a preset: a folder that `load` and Keras itself can read.
 
-    The folder is written aside and put in place when it is complete.
+    The folder is written aside and put in place when it is complete. Its SHA256SUMS
+    shows files that were damaged on their way.
 
     Args:
         model: A built model.
@@ -146,20 +151,26 @@ def save_preset(
             f"The model {model.name} is not built, so there are no weights to save; "
             "call it on data first."
         )
-    with Draft(folder, (*SAVED, "README.md"), resume=None) as aside:
+    with Draft(folder, (*PUSHED, "assets"), resume=None) as aside:
         keras.saving.save_model(model, aside, zipped=False)
         if half:
             compact_weights(aside / "model.weights.h5")
+        write_checksums(aside, SAVED)
     return Path(folder)
 
 
-def push(folder: str | PathLike[str], handle: str) -> str:
+def push(folder: str | PathLike[str], handle: str, private: bool = True) -> str:
     """Upload a preset to the Hugging Face Hub, its card included.
+
+    Only config.json, metadata.json, model.weights.h5, SHA256SUMS, README.md and
+    metrics.json are uploaded, whatever else is in the folder.
 
     Args:
         folder: As `save_preset` makes it, or the name of a preset. Write a README.md
             into it, the card, before you share it.
         handle: `"hf://user/name"`; the repository is made if it is not there.
+        private: Whether a repository that is made is visible to you only. Defaults to
+            True; `False` publishes it. A repository that exists stays as it is.
 
     Returns:
         The address of the repository.
@@ -168,22 +179,41 @@ def push(folder: str | PathLike[str], handle: str) -> str:
         InputError: The folder is no preset, the handle is no handle, or
             huggingface_hub is not installed.
     """
-    if not handle.startswith(_HUB) or handle.count("/") != 3:
+    found = _HANDLE.fullmatch(handle)
+    if found is None or found[2]:
         raise InputError(f'handle must be like "hf://user/name"; received {handle!r}.')
-    load(folder)  # nothing that cannot be loaded is uploaded
-    place = _named(str(folder)) if str(folder) in list() else Path(folder)
-    _need_hub()
-    import huggingface_hub
+    place = _found(folder)
+    # What is checked is what is uploaded.
+    with tempfile.TemporaryDirectory(prefix="symae-") as copied:
+        for name in PUSHED:
+            if (place / name).exists():
+                with open_regular(place / name) as source:
+                    _write(source, Path(copied) / name)
+        load_model(Path(copied), f"The preset {folder}")
+        _need_hub()
+        import huggingface_hub
 
-    api = huggingface_hub.HfApi(library_name="symae_keras")
-    repository = api.create_repo(handle[len(_HUB) :], exist_ok=True)
-    api.upload_folder(
-        repo_id=repository.repo_id,
-        folder_path=str(place),
-        commit_message="A preset of symae_keras",
-        ignore_patterns=["__pycache__/*"],
-    )
+        api = huggingface_hub.HfApi(library_name="symae_keras")
+        repository = api.create_repo(found[1], private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository.repo_id,
+            folder_path=copied,
+            commit_message="A preset of symae_keras",
+        )
     return str(repository)
+
+
+def _found(preset: str | PathLike[str]) -> Path:
+    """Return the folder of a preset, given by its name or path."""
+    if not Path(preset).is_dir() or str(preset) in list():
+        return _named(str(preset))
+    missing = [each for each in SAVED if not (Path(preset) / each).exists()]
+    if missing:
+        raise InputError(
+            f"{preset} is not a preset: no {' and no '.join(missing)} in it. "
+            "save_preset(model, folder) makes one."
+        )
+    return Path(preset)
 
 
 def _named(name: str) -> Path:
@@ -191,6 +221,43 @@ def _named(name: str) -> Path:
     if name not in names:
         raise unknown_preset(name, names, "preset and no folder")
     return preset_folder(name)
+
+
+def _download(handle: str, folder: Path) -> None:
+    """Copy the files of a preset from the Hugging Face Hub into a folder."""
+    found = _HANDLE.fullmatch(handle)
+    if found is None:
+        raise InputError(
+            'A preset of the Hugging Face Hub is named like "hf://user/name" or '
+            f'"hf://user/name@revision"; received {handle!r}.'
+        )
+    _need_hub()
+    import huggingface_hub
+
+    names = (*SAVED, CHECKSUMS)
+    try:
+        snapshot = huggingface_hub.snapshot_download(
+            repo_id=found[1],
+            revision=found[2],
+            allow_patterns=[*names],
+            library_name="symae_keras",
+        )
+    # The errors of huggingface_hub and of what it is made of.
+    except Exception as error:
+        raise InputError(
+            f"The preset {handle} cannot be downloaded: {one_line(error)}."
+        ) from error
+    for name in names:
+        if (Path(snapshot) / name).is_file():  # a link into the cache of the package
+            with (Path(snapshot) / name).open("rb") as source:
+                _write(source, folder / name)
+        elif name in SAVED:
+            raise InputError(f"The preset {handle} has no {name}.")
+
+
+def _write(source: BinaryIO, target: Path) -> None:
+    with target.open("wb") as file:
+        shutil.copyfileobj(source, file)
 
 
 def _need_hub() -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: What a preset's folder holds.
 PRESET = {
     *("README.md", "config.json", "metadata.json", "metrics.json"),
-    *("model.weights.h5", "recipe.py"),
+    *("model.weights.h5", "recipe.py", "SHA256SUMS"),
 }
 SUFFIXES = {".py", ".typed", ".json", ".md", ".h5"}
 
@@ -32,7 +32,9 @@ def main(folder: str) -> None:
     ours = [name for name in names if name.parts[0] == "symae_keras"]
     others = {name.parts[0] for name in names} - {"symae_keras"}
     assert all(name.endswith(".dist-info") for name in others), others
-    strange = [str(n) for n in ours if n.suffix not in SUFFIXES]
+    strange = [
+        str(n) for n in ours if n.suffix not in SUFFIXES and n.name not in PRESET
+    ]
     strange += [str(n) for n in ours if {"tests", "tutorials"} & set(n.parts)]
     assert not strange, strange
     zoo = [name for name in ours if name.parts[1] == "_zoo" and len(name.parts) == 4]

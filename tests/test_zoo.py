@@ -218,32 +218,82 @@ def hub(monkeypatch, tmp_path):
         def __init__(self, **_):
             pass
 
-        def create_repo(self, repo_id, exist_ok):
+        def create_repo(self, repo_id, private, exist_ok):
             assert repo_id == "someone/stars" and exist_ok
+            module.private = private
             return Url("somewhere/someone/stars")
 
         def upload_folder(self, repo_id, folder_path, **_):
             shutil.copytree(folder_path, tmp_path / "hub" / repo_id)
 
+    def snapshot_download(repo_id, revision, allow_patterns, **_):
+        """Links into a cache, as the package makes them."""
+        module.revision, module.patterns = revision, allow_patterns
+        if not (tmp_path / "hub" / repo_id).is_dir():
+            raise OSError(f"404: there is no {repo_id}")
+        snapshot = tmp_path / "snapshot"
+        shutil.rmtree(snapshot, ignore_errors=True)
+        snapshot.mkdir()
+        for name in allow_patterns:
+            if (tmp_path / "hub" / repo_id / name).exists():
+                (snapshot / name).symlink_to(tmp_path / "hub" / repo_id / name)
+        return str(snapshot)
+
     module.HfApi = HfApi
-    module.snapshot_download = lambda repo_id, **_: str(tmp_path / "hub" / repo_id)
+    module.snapshot_download = snapshot_download
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
-    monkeypatch.setattr("keras.src.saving.saving_lib.huggingface_hub", module)
-    return tmp_path / "hub" / "someone" / "stars"
+    return module
 
 
 def test_push_and_load_from_the_hub(hub, model, x, tmp_path) -> None:
     folder = zoo.save_preset(model, tmp_path / "mine")
     (folder / "README.md").write_text("# Stars\n")
+    for name in ("environment.json", "recipe.py", "notes.txt", ".env"):
+        (folder / name).write_text("of no use to others")
     assert zoo.push(folder, "hf://someone/stars") == "somewhere/someone/stars"
-    assert (hub / "README.md").read_text() == "# Stars\n"
+    assert hub.private is True
+    there = tmp_path / "hub" / "someone" / "stars"
+    uploaded = {*zoo.SAVED, "SHA256SUMS", "README.md"}
+    assert {each.name for each in there.iterdir()} == uploaded
+    assert (there / "README.md").read_text() == "# Stars\n"
     again = zoo.load("hf://someone/stars")
     np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
+    assert hub.revision is None and set(hub.patterns) == {*zoo.SAVED, "SHA256SUMS"}
+
+    zoo.load("hf://someone/stars@v1.0")
+    assert hub.revision == "v1.0"
+    (there / "model.weights.h5").write_bytes(b"changed on the way")
+    with pytest.raises(InputError, match="hf://someone/stars@0f3 .* SHA256SUMS lists"):
+        zoo.load("hf://someone/stars@0f3")
+    (there / "config.json").unlink()
+    with pytest.raises(InputError, match=r"hf://someone/stars has no config\.json"):
+        zoo.load("hf://someone/stars")
+    with pytest.raises(InputError, match="cannot be downloaded: OSError: 404"):
+        zoo.load("hf://someone/else")
+    for handle in ("hf://stars", "hf://a/b/c", "hf://a/b@", "hf://a/b@c d"):
+        with pytest.raises(InputError, match="is named like"):
+            zoo.load(handle)
+
+
+def test_push_publishes_on_demand(hub, model, tmp_path) -> None:
+    zoo.push(zoo.save_preset(model, tmp_path / "mine"), "hf://someone/stars", False)
+    assert hub.private is False
+
+
+def test_push_follows_no_links(hub, model, tmp_path) -> None:
+    (tmp_path / "secret.txt").write_text("password")
+    folder = zoo.save_preset(model, tmp_path / "mine")
+    (folder / "README.md").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(InputError, match=r"README\.md is a link"):
+        zoo.push(folder, "hf://someone/stars")
+    assert not (tmp_path / "hub").exists()
 
 
 def test_push_checks_first(model, tmp_path, monkeypatch) -> None:
     with pytest.raises(InputError, match="must be like"):
         zoo.push(tmp_path, "someone/stars")
+    with pytest.raises(InputError, match="must be like"):
+        zoo.push(tmp_path, "hf://someone/stars@v1.0")
     with pytest.raises(InputError, match="not a preset"):
         zoo.push(tmp_path, "hf://someone/stars")
     folder = zoo.save_preset(model, tmp_path / "mine")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from symae_keras.commands.backend import import_backend, stderr_aside
-from symae_keras.commands.options import Force, RunFolder
+from symae_keras.commands.options import Force, RunFolder, TrustedRecipe
 
 if TYPE_CHECKING:
     from symae_keras.export import Specs
@@ -35,6 +35,7 @@ def export(
         ),
     ] = None,
     force: Force = False,
+    recipe: TrustedRecipe = None,
 ) -> None:
     """Write a model into a file that other programs can serve."""
     import_backend()
@@ -42,7 +43,7 @@ def export(
 
     # Converters and runtimes write remarks there that are no one's concern.
     with stderr_aside():
-        done = export_run(run, format, endpoint, out, force)
+        done = export_run(run, format, endpoint, out, force, recipe)
     print(
         f"{done.path}: {done.endpoint}, compared with Keras in its own runtime: "
         f"within {done.difference:.0e} of the largest output"

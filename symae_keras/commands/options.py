@@ -32,6 +32,15 @@ Seed = Annotated[
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder made by symae train.")
 ]
+TrustedRecipe = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The recipe that made the run, if it has classes, data or scores of its "
+        "own. Its code runs, so name only a file that you trust.",
+        show_default="recipes of the package only",
+    ),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace the output if it exists.")
 ]

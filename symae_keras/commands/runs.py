@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 
 from symae_keras.commands.backend import import_backend
-from symae_keras.commands.options import Data, Force, Group, RunFolder, Seed
+from symae_keras.commands.options import (
+    Data,
+    Force,
+    Group,
+    RunFolder,
+    Seed,
+    TrustedRecipe,
+)
 from symae_keras.presets import preset_names
 
 
@@ -114,13 +121,14 @@ def evaluate(
         ),
     ] = True,
     group: Group = None,
+    recipe: TrustedRecipe = None,
 ) -> None:
     """Judge a trained run and write the metrics into its folder."""
     import_backend()
     from symae_keras.jobs.evaluate import evaluate_run
     from symae_keras.tables import print_leakage, print_metrics
 
-    file, metrics, leaks = evaluate_run(run, data, leakage, group)
+    file, metrics, leaks = evaluate_run(run, data, leakage, group, recipe)
     print_metrics(metrics)
     if leaks is not None:
         print_leakage(leaks)
@@ -145,12 +153,15 @@ def redatum(
     ],
     group: Group = None,
     force: Force = False,
+    recipe: TrustedRecipe = None,
 ) -> None:
     """Make virtual instances: the states of A under the nuisances of B."""
     import_backend()
     from symae_keras.jobs.redatum import redatum_files
 
-    virtual = redatum_files(run, coherent_from, nuisance_from, out, force, group)
+    virtual = redatum_files(
+        run, coherent_from, nuisance_from, out, force, group, recipe
+    )
     print(f"{out}: x {virtual.x.shape}")
 
 
@@ -164,12 +175,13 @@ def anomalies(
     ],
     group: Group = None,
     force: Force = False,
+    recipe: TrustedRecipe = None,
 ) -> None:
     """Find instances that a run reconstructs worse than those it held out."""
     import_backend()
     from symae_keras.jobs.anomalies import find_anomalies
 
-    found = find_anomalies(run, data, out, force, group)
+    found = find_anomalies(run, data, out, force, group, recipe)
     rare = int((found.p_value <= 0.01).sum())
     print(
         f"{rare} of {len(found.p_value)} instances have p <= 0.01, where chance would "

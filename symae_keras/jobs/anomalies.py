@@ -33,6 +33,7 @@ def find_anomalies(
     out: Path,
     force: bool = False,
     group: str | None = None,
+    recipe: Path | None = None,
 ) -> Anomalies:
     """Write a score and a p-value for every instance of a file.
 
@@ -45,6 +46,7 @@ def find_anomalies(
         force: Replace `out`.
         group: What tells the group, see `symae_keras.data.load`; by default as the run
             was trained.
+        recipe: See `symae_keras.runs.load_run`.
 
     Returns:
         The rows, strangest first.
@@ -55,7 +57,7 @@ def find_anomalies(
     if out.suffix.lower() != ".csv":
         raise InputError(f"--out must end in .csv; received {out}.")
     check_output(out, force, [data_file, *run_files(path)])
-    run = load_run(path)
+    run = load_run(path, recipe)
     groups = groups_for(run, data_file, group)
     detector = AnomalyDetector(reconstruct_groups(run.model), held_out(run))
     scores = detector.score(groups)

@@ -16,8 +16,7 @@ from symae_keras.jobs.measure import measure, measure_run
 from symae_keras.jobs.sources import Groups, data_hash, in_memory, read_groups
 from symae_keras.jobs.train import find_groups
 from symae_keras.markers import write_listed
-from symae_keras.presets import load_recipe, recipe_hash
-from symae_keras.runs import Run, load_run
+from symae_keras.runs import Run, load_run, recorded_data
 
 _log = logging.getLogger("symae_keras")
 
@@ -27,6 +26,7 @@ def evaluate_run(
     data_file: Path | None = None,
     probes: bool = True,
     group: str | None = None,
+    recipe: Path | None = None,
 ) -> tuple[Path, dict[str, Any], Leakage | None]:
     """Judge a run and write the result into its folder.
 
@@ -37,6 +37,7 @@ def evaluate_run(
         probes: Probe the codes for leakage; where that is impossible, such as for want
             of true parameters, a warning of the logger `"symae_keras"` says why.
         group: What tells the group in `data_file`, see `symae_keras.data.load`.
+        recipe: See `symae_keras.runs.load_run`.
 
     Returns:
         The file written (metrics.json, or metrics-NAME.json for a file NAME.npz), its
@@ -45,11 +46,18 @@ def evaluate_run(
     Raises:
         InputError: The run or the data cannot be used.
     """
-    run = load_run(path)
+    run = load_run(path, recipe)
     if data_file is None:
         train, groups = both_parts(run)
-        recipe = load_recipe(run.config["recipe"]["source"]).recipe
-        metrics, name = measure_run(run.model, recipe, train, groups), "metrics.json"
+        if run.recipe is None:
+            _log.warning(
+                "scores that the recipe computes are left out; give --recipe FILE for "
+                "them, if you trust it, because its code runs"
+            )
+            metrics = measure(run.model, groups, "held-out part")
+        else:
+            metrics = measure_run(run.model, run.recipe, train, groups)
+        name = "metrics.json"
     else:
         groups = groups_for(run, data_file, group)
         metrics = measure(run.model, groups, str(data_file))
@@ -81,17 +89,22 @@ def held_out(run: Run) -> GroupedData:
 
 def both_parts(run: Run) -> tuple[Groups, GroupedData]:
     """What the run was trained on, and what it was not, found again."""
-    config = run.config
-    file, source = config["data"]["file"], config["recipe"]["source"]
-    if file is not None and data_hash(Path(file)) != config["data"]["sha256"]:
+    config, file = run.config, recorded_data(run)
+    if file is not None:
+        if data_hash(file) != config["data"]["sha256"]:
+            raise InputError(
+                f"{file} has changed since {run.folder} was trained on it; name data "
+                "to evaluate with --data."
+            )
+        groups = read_groups(file, config["data"].get("group"), min_instances=2)
+    elif run.recipe is None:
         raise InputError(
-            f"{file} has changed since {run.folder} was trained on it; name data to "
-            "evaluate with --data."
+            f"The data of {run.folder} come from its recipe, and a recipe is code that "
+            "does not run unless you name it; give --data FILE or, if you trust it, "
+            "--recipe FILE."
         )
-    if file is None:
-        if recipe_hash(source) != config["recipe"]["sha256"]:
-            _log.warning("the recipe %s has changed since the run was made", source)
-    groups = find_groups(load_recipe(source).recipe, config)
+    else:
+        groups = find_groups(run.recipe, config)
     train, held_out = groups.split(config["train_fraction"], config["seed"])
     if not isinstance(held_out, GroupedData):
         held_out = held_out.sample()

@@ -21,6 +21,7 @@ def export_run(
     endpoint: str | None = None,
     out: Path | None = None,
     force: bool = False,
+    recipe: Path | None = None,
 ) -> Exported:
     """Export a method of the model of a run.
 
@@ -31,6 +32,7 @@ def export_run(
         out: What to make. `None` names it after run and endpoint, in the current
             folder, such as `run-redatum.onnx`.
         force: Replace `out`.
+        recipe: See `symae_keras.runs.load_run`.
 
     Returns:
         What was written.
@@ -43,7 +45,7 @@ def export_run(
     # Looked at first: reading the run takes seconds.
     if out is not None:
         check_target(out, format, force, inputs)
-    model = load_run(path).model
+    model = load_run(path, recipe).model
     try:
         endpoint = check_endpoint(model, endpoint)
     except InputError as error:

@@ -25,6 +25,7 @@ def redatum_files(
     out: Path,
     force: bool = False,
     group: str | None = None,
+    recipe: Path | None = None,
 ) -> GroupedData:
     """Write virtual instances: the states of one file under the nuisances of another.
 
@@ -37,6 +38,7 @@ def redatum_files(
         force: Replace `out`.
         group: What tells the group in both files, see `symae_keras.data.load`; by
             default as the run was trained.
+        recipe: See `symae_keras.runs.load_run`.
 
     Returns:
         What was written.
@@ -47,7 +49,7 @@ def redatum_files(
     if out.suffix.lower() not in SUFFIXES:
         raise InputError(f"--out must end in {' or '.join(SUFFIXES)}; received {out}.")
     check_output(out, force, [coherent_file, nuisance_file, *run_files(path)])
-    run = load_run(path)
+    run = load_run(path, recipe)
     if not swaps_codes(run.model):
         raise InputError(
             f"The model of {path} is a {type(run.model).__name__}, a model of single "

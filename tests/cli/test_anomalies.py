@@ -19,12 +19,11 @@ def strange_file(data_file, tmp_path):
 
 
 def test_the_strange_instance_comes_first(
-    symae, run_folder, strange_file, tmp_path, read_rows
+    symae, run_folder, recipe, strange_file, tmp_path, read_rows
 ) -> None:
     out = tmp_path / "found.csv"
-    code, said, err = symae(
-        "anomalies", run_folder, "--data", strange_file, "--out", out
-    )
+    command = ("anomalies", run_folder, "--data", strange_file, "--out", out)
+    code, said, err = symae(*command, "--recipe", recipe)
     assert code == 0, err
     rows = read_rows(out)
     assert len(rows) == 38  # two of forty are absent
@@ -34,7 +33,7 @@ def test_the_strange_instance_comes_first(
     # The run held 66 instances out.
     assert float(rows[0]["p_value"]) == pytest.approx(1 / 67)
     assert "of 38 instances" in said and "66 held-out" in said
-    again = symae("anomalies", run_folder, "--data", strange_file, "--out", out)
+    again = symae(*command, "--recipe", recipe)
     assert again.code == 2 and "give --force" in again.err
 
 

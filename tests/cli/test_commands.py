@@ -67,9 +67,9 @@ def test_train_prints_what_it_writes(symae, recipe, data_file, tmp_path, monkeyp
     assert err.count("\n") == 2
 
 
-def test_evaluate_finds_the_held_out_part_again(symae, own_run):
+def test_evaluate_finds_the_held_out_part_again(symae, own_run, recipe):
     before = json.loads((own_run / "metrics.json").read_text())
-    code, out, err = symae("evaluate", own_run)
+    code, out, err = symae("evaluate", own_run, "--recipe", recipe)
     assert (code, err) == (0, "")
     metrics = json.loads((own_run / "metrics.json").read_text())
     leakage = metrics.pop("leakage")
@@ -77,30 +77,32 @@ def test_evaluate_finds_the_held_out_part_again(symae, own_run):
     states = {"temperature", "abundance", "line_width"}
     assert set(leakage["state_from_nuisance"]) == states
     assert f"{leakage['state_from_coherent']['temperature']:.4f}" in out
-    assert symae("evaluate", own_run, "--no-leakage").out.count("temperature") == 0
+    again = symae("evaluate", own_run, "--recipe", recipe, "--no-leakage")
+    assert again.out.count("temperature") == 0
     assert json.loads((own_run / "metrics.json").read_text()) == metrics
 
 
-def test_leakage_that_cannot_be_had_is_a_note(symae, own_run):
+def test_leakage_that_cannot_be_had_is_a_note(symae, own_run, recipe):
     config = json.loads((own_run / "config.json").read_text())
     config["train_fraction"] = 0.9
     (own_run / "config.json").write_text(json.dumps(config))
-    code, out, err = symae("evaluate", own_run)
+    code, out, err = symae("evaluate", own_run, "--recipe", recipe)
     assert code == 0 and "11 groups" in out
     assert err.startswith("symae: note: no leakage scores: Leakage needs at least 20")
 
 
-def test_a_changed_recipe_is_told(symae, own_run):
+def test_a_changed_recipe_is_told(symae, own_run, recipe):
     config = json.loads((own_run / "config.json").read_text())
     config["recipe"]["sha256"] = "another"
     (own_run / "config.json").write_text(json.dumps(config))
-    code, _, err = symae("evaluate", own_run, "--no-leakage")
+    code, _, err = symae("evaluate", own_run, "--recipe", recipe, "--no-leakage")
     assert code == 0 and "has changed since" in err
 
 
-def test_evaluate_a_run_on_a_file(symae, measured_run, data_file, tmp_path):
+def test_evaluate_a_run_on_a_file(symae, measured_run, recipe, data_file, tmp_path):
     before = (measured_run / "metrics.json").read_text()
-    code, _, err = symae("evaluate", measured_run, "--no-leakage")
+    give = ("--recipe", recipe, "--no-leakage")
+    code, _, err = symae("evaluate", measured_run, *give)
     assert (code, err) == (0, "")
     again = json.loads((measured_run / "metrics.json").read_text())
     assert again == pytest.approx(json.loads(before))

@@ -353,7 +353,8 @@ def test_train_on_shards_and_evaluate(symae, recipe, tmp_path):
     error = "reconstruction_error"
     assert before == {**twin, error: pytest.approx(twin[error], rel=1e-5)}
 
-    code, _, err = symae("evaluate", "run", "--no-leakage")
+    give = ("--recipe", recipe, "--no-leakage")
+    code, _, err = symae("evaluate", "run", *give)
     assert (code, err) == (0, "")
     again = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert again == pytest.approx(before)

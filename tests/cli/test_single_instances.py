@@ -68,7 +68,7 @@ def test_figures(run) -> None:
 
 
 def test_evaluate(run, symae) -> None:
-    done = symae("evaluate", run)
+    done = symae("evaluate", run, "--recipe", run.parent / "single.py")
     assert done.code == 0
     assert "reconstruction error" in done.out
     assert "No redatuming error: this is a model of single instances." in done.out
@@ -99,7 +99,10 @@ def test_nothing_to_swap(run, symae, data_file, tmp_path) -> None:
 
 def test_anomalies(run, symae, data_file, tmp_path, read_rows) -> None:
     out = tmp_path / "found.csv"
-    done = symae("anomalies", run, "--data", data_file, "--out", out)
+    recipe = run.parent / "single.py"
+    done = symae(
+        "anomalies", run, "--data", data_file, "--out", out, "--recipe", recipe
+    )
     assert done.code == 0, done.err
     assert len(read_rows(out)) == 38  # two of forty are absent
     assert "24 held-out" in done.out

@@ -71,10 +71,15 @@ import symae_keras, keras
 import numpy as np
 
 assert "symae_keras.models" in sys.modules  # registered by the imports alone
+from symae_keras.untrusted.models import load_model
+
 for path in Path(sys.argv[1]).glob("*.keras"):
     model = keras.saving.load_model(path)
-    output = model.reconstruct(np.load(path.with_suffix(".npy")))
-    np.save(path.with_suffix(".reloaded.npy"), keras.ops.convert_to_numpy(output))
+    x = np.load(path.with_suffix(".npy"))
+    output = keras.ops.convert_to_numpy(model.reconstruct(x))
+    np.save(path.with_suffix(".reloaded.npy"), output)
+    checked = load_model(path).reconstruct(x)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(checked), output)
 """
 
 _ON_JAX = """
