@@ -1,7 +1,7 @@
 """Mutated files of all kinds, and what the package makes of them.
 
 Good files of every reader, and every file of a run folder and of a preset, are mutated
-at random: bits, blocks, lengths, headers, keys, types, cells, encodings. Each outcome is
+at random: bits, blocks, lengths, headers, keys, types, cells, encodings. The outcome is
 one of
 
 - right: read, and equal to the truth.
@@ -31,6 +31,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,9 +72,13 @@ def serve(connection: Any, base: Path, seed: int) -> None:
                 kind, case = connection.recv()
             except EOFError:
                 return
-            if kind not in judges:
-                judges[kind] = judge_of(kind, Path(temporary) / kind, base)
-            connection.send(judges[kind](seed, case))
+            try:
+                if kind not in judges:
+                    judges[kind] = judge_of(kind, Path(temporary) / kind, base)
+                connection.send(judges[kind](seed, case))
+            except Exception as error:  # of this program, not of the package
+                connection.send(f"{kind} {case}: {traceback.format_exc()}")
+                raise SystemExit(1) from error
 
 
 class Worker:
@@ -100,7 +105,9 @@ class Worker:
         self._connection.send(case)
         try:
             if self._connection.poll(_PATIENCE):
-                outcome: Outcome = self._connection.recv()
+                outcome: Outcome | str = self._connection.recv()
+                if isinstance(outcome, str):
+                    raise RuntimeError(outcome)
                 return outcome
             name = "hang"
         except (EOFError, ConnectionError):
@@ -121,6 +128,7 @@ def run(cases: list[Case], base: Path, seed: int, jobs: int) -> dict[Case, Outco
     """Judge all cases in some processes."""
     outcomes: dict[Case, Outcome] = {}
     waiting, lock = iter(cases), threading.Lock()
+    failures: list[RuntimeError] = []
 
     def work() -> None:
         worker = Worker(base, seed)
@@ -129,7 +137,11 @@ def run(cases: list[Case], base: Path, seed: int, jobs: int) -> dict[Case, Outco
                 case = next(waiting, None)
             if case is None:
                 break
-            outcomes[case] = worker.ask(case)
+            try:
+                outcomes[case] = worker.ask(case)
+            except RuntimeError as error:
+                failures.append(error)
+                return
             if len(outcomes) % 100 == 0:
                 print(f"{len(outcomes)} of {len(cases)}", file=sys.stderr, flush=True)
         worker.close()
@@ -139,6 +151,8 @@ def run(cases: list[Case], base: Path, seed: int, jobs: int) -> dict[Case, Outco
         thread.start()
     for thread in threads:
         thread.join()
+    if failures:
+        raise failures[0]
     return {case: outcomes[case] for case in cases}
 
 
@@ -211,9 +225,10 @@ def main() -> int:
                 f"{outcome.name}: --only {kind} --case {case} --seed {options.seed}: "
                 f"{outcome.mutation[:200]}: {outcome.detail[:300]}"
             )
+    seconds = time.monotonic() - start
     print(
-        f"{len(cases)} mutations in {time.monotonic() - start:.0f} s: {wrong} that must "
-        f"not happen, {rows[-1]['unseeable'] or 0} that no reader can see."
+        f"{len(cases)} mutations in {seconds:.0f} s: {wrong} that must not happen, "
+        f"{rows[-1]['unseeable'] or 0} that no reader can see."
     )
     if options.out:
         write_json(options.out, rows)

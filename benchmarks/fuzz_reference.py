@@ -84,7 +84,9 @@ def _same(one: Group, other: Group) -> bool:
         return False
     if one.weights is None or other.weights is None:
         return one.weights is other.weights
-    return np.array_equal(one.weights[one.good], other.weights[one.good])
+    # `GroupedData` holds weights in float32.
+    weights = [each.weights[one.good].astype("float32") for each in (one, other)]
+    return np.array_equal(*weights)
 
 
 def reading(data: GroupedData) -> Reading:
@@ -368,9 +370,12 @@ def hdf5_arrays(content: bytes, everything: bool = False) -> dict[str, Array]:
                     need(everything, f"{name} is no dataset")
                     continue
                 need(item.shape is not None, f"{name} is empty")
-                if item.chunks is None and item.nbytes:
+                if item.chunks is None and item.size:
                     start, size = item.id.get_offset(), item.id.get_storage_size()
-                    need(start is not None and size == item.nbytes, f"size of {name}")
+                    # A text of any length is stored as 16 bytes that point to it.
+                    each = 16 if item.dtype.hasobject else item.dtype.itemsize
+                    fits = start is not None and size == item.size * each
+                    need(fits, f"size of {name}")
                     ranges.append((start, start + size))
                 if h5py.check_string_dtype(item.dtype) is not None:
                     arrays[name] = np.asarray(item.asstr()[()], dtype=str)
@@ -416,7 +421,9 @@ def _units(content: bytes) -> list[Any]:
                 unit.verify("exception")
                 need(unit.fileinfo()["hdrLoc"] == end, "a gap between units")
                 end = unit.fileinfo()["datLoc"] + unit.fileinfo()["datSpan"]
-                twice = [k for k, n in Counter(unit.header).items() if n > 1 and k]
+                twice = [
+                    k for k, n in Counter(list(unit.header)).items() if n > 1 and k
+                ]
                 need(set(twice) <= {"COMMENT", "HISTORY"}, f"{twice} twice")
                 unit.data  # noqa: B018  # read now, while warnings are errors
             need(end == len(content), "bytes behind the last unit")
@@ -458,6 +465,11 @@ def _native(values: Array) -> Array:
     return np.asarray(values).astype(values.dtype.newbyteorder("="))
 
 
+def _spelled(table: Any, wanted: str) -> str:
+    """A column as the file spells it."""
+    return str(next(n for n in table.columns.names if n.casefold() == wanted))
+
+
 def fits_table(path: Path) -> Reading:
     """A spectrum per row."""
     units = _units(_content(path))
@@ -474,7 +486,7 @@ def fits_table(path: Path) -> Reading:
         axis = _native(axis[0])
     good = None
     if "pixel_mask" in columns:
-        raw = table.data.view(np.ndarray)["pixel_mask"]
+        raw = table.data.view(np.ndarray)[_spelled(table, "pixel_mask")]
         need(np.isin(raw.view("u1"), (ord("T"), ord("F"))).all(), "a bool is neither")
         good = np.asarray(columns["pixel_mask"])
     weights = columns.get("ivar")

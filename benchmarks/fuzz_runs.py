@@ -78,12 +78,11 @@ def make(base: Path) -> list[str]:
     np.savez(base / "a.npz", x=x[:2].astype("float32"), axis=np.arange(24.0))
     np.savez(base / "b.npz", x=x[2:4].astype("float32"), axis=np.arange(24.0))
     (base / "recipe.py").write_text(RECIPE, encoding="utf-8")
-    _call(
-        "train", base / "recipe.py", "--data", base / "data.npz", "--out", base / "run"
-    )
+    out = base / "run"
+    _call("train", base / "recipe.py", "--data", base / "data.npz", "--out", out)
     import keras
 
-    model = keras.saving.load_model(base / "run" / "model.keras", compile=False)
+    model = keras.saving.load_model(out / "model.keras", compile=False)
     zoo.save_preset(model, base / "preset")
     (base / "preset" / "README.md").write_text("# A preset\n", encoding="utf-8")
     kinds = set()
