@@ -233,7 +233,19 @@ def json_entry(draw: Draw, content: bytes) -> tuple[bytes, str]:
         place = int(draw.integers(len(old) + 1))
         owner[key] = old[:place] + pick(draw, "aZ/.\\\x00é") + old[place + 1 :]
     elif done == "type":
-        new = (None, True, -1, 1.5, "text", [], {}, [old], {"a": old}, 1e308, math.nan)
+        new: Any = (
+            None,
+            True,
+            -1,
+            1.5,
+            "text",
+            [],
+            {},
+            [old],
+            {"a": old},
+            1e308,
+            math.nan,
+        )
         owner[key] = pick(draw, new)
     elif done == "rename" and isinstance(owner, dict):
         owner[key + pick(draw, "sX_")] = owner.pop(key)

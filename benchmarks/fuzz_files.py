@@ -79,6 +79,8 @@ def _other_files(draw: Draw, files: list[Path]) -> str:
     elif done == "rename":
         file.rename(new)
     elif done == "exchange":
+        if file.read_bytes() == other.read_bytes():
+            raise NotApplicable
         content = file.read_bytes()
         file.write_bytes(other.read_bytes())
         other.write_bytes(content)
@@ -351,7 +353,7 @@ KINDS: Final = {
             "fits-gz",
             _write_fits_gzip,
             reference.fits_image,
-            (*BINARY, *(containers.inside_gzip,) * 9, containers.gzip_bomb),
+            (*BINARY * 2, *(containers.inside_gzip,) * 18, containers.gzip_bomb),
         ),
         Kind("folder-text-spectra", _write_text_spectra, reference.text_spectra, TEXT),
         Kind("folder-fits-spectra", _write_fits_spectra, reference.fits_spectra, _FITS),

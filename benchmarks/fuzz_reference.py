@@ -63,16 +63,15 @@ class Reading:
         return (
             isinstance(other, Reading)
             and len(self.groups) == len(other.groups)
-            and (self.axis is None) == (other.axis is None)
-            and (
-                self.axis is None
-                or (
-                    self.axis.shape == np.shape(other.axis)
-                    and np.allclose(self.axis, other.axis, rtol=1e-9, atol=0)
-                )
-            )
+            and _close(self.axis, other.axis)
             and all(map(_same, self.groups, other.groups))
         )
+
+
+def _close(one: Array | None, other: Array | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.shape == other.shape and np.allclose(one, other, rtol=1e-9, atol=0)
 
 
 def _same(one: Group, other: Group) -> bool:
@@ -85,8 +84,8 @@ def _same(one: Group, other: Group) -> bool:
     if one.weights is None or other.weights is None:
         return one.weights is other.weights
     # `GroupedData` holds weights in float32.
-    weights = [each.weights[one.good].astype("float32") for each in (one, other)]
-    return np.array_equal(*weights)
+    here, there = one.weights.astype("float32"), other.weights.astype("float32")
+    return np.array_equal(here[one.good], there[one.good])
 
 
 def reading(data: GroupedData) -> Reading:
@@ -228,8 +227,9 @@ def _columns(lines: list[list[str]]) -> dict[str, list[str]]:
 
 
 def _almost_number(name: str) -> bool:
-    """Whether a header has more digits than other characters."""
-    return 2 * sum(letter.isdigit() for letter in name) > len(name)
+    """Whether a header has more digits than other characters, or is not finite."""
+    digits = sum(letter.isdigit() for letter in name)
+    return 2 * digits > len(name) or name in ("nan", "inf", "infinity")
 
 
 def wide(path: Path, delimiter: str = ",", comma: bool = False) -> Reading:
@@ -269,7 +269,7 @@ def long(path: Path, delimiter: str = ",", comma: bool = False) -> Reading:
     return from_rows([group for group, _ in instances], x, axis=axis)
 
 
-def stacked(names: list[str], spectra: list[tuple[Array, ...]]) -> Reading:
+def stacked(names: list[str], spectra: Sequence[tuple[Array, ...]]) -> Reading:
     """Spectra of files of their own: axis, values and perhaps weights."""
     need(spectra, "no spectra")
     axis = spectra[0][0]
@@ -386,6 +386,7 @@ def hdf5_arrays(content: bytes, everything: bool = False) -> dict[str, Array]:
                 if values.dtype.kind == "b":
                     need(np.isin(values.view("u1"), (0, 1)).all(), f"bools of {name}")
                 arrays[name] = np.asarray(values.astype(values.dtype.newbyteorder("=")))
+        need(_end(content) == len(content), "bytes behind the end")
     except Seen:
         raise
     except Exception as error:
@@ -395,6 +396,13 @@ def hdf5_arrays(content: bytes, everything: bool = False) -> dict[str, Array]:
         need(stop <= start, "datasets overlap")
     need(not ranges or ranges[-1][1] <= len(content), "data behind the end")
     return arrays
+
+
+def _end(content: bytes) -> int:
+    """The size of an HDF5 file, as its superblock states it."""
+    place = 40 if content[8] < 2 else 28
+    (end,) = struct.unpack_from("<Q", content, place)
+    return int(end)
 
 
 def hdf5(path: Path) -> Reading:
@@ -528,8 +536,7 @@ def fits_spectra(folder: Path) -> Reading:
         axis = _linear_axis(unit.header, unit.data.size)
         names.append(file.stem)
         spectra.append((np.array(np.nan) if axis is None else axis, _native(unit.data)))
-    found = stacked(names, spectra)
-    return found
+    return stacked(names, spectra)
 
 
 # === Images, idx files and shards ===
@@ -583,7 +590,7 @@ def images(folder: Path) -> Reading:
         try:
             with Image.open(io.BytesIO(content)) as image:
                 if file.suffix == ".tif":
-                    _check_tiff(content, image.tag_v2)  # type: ignore[attr-defined]
+                    _check_tiff(content, image.tag_v2)
                 need(getattr(image, "n_frames", 1) == 1, "more than one image")
                 pixels.append(np.asarray(image))
         except Seen:
