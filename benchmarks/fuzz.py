@@ -1,0 +1,245 @@
+"""Mutated files of all kinds, and what the package makes of them.
+
+Good files of every reader, and every file of a run folder and of a preset, are mutated
+at random: bits, blocks, lengths, headers, keys, types, cells, encodings. The outcome is
+one of
+
+- right: read, and equal to the truth.
+- said: other values were read, and a note in the log says why.
+- refused: one sentence.
+- unseeable: other values were read, but the file is a well-formed file with these
+  values: no reader can see that a bit of a pixel without a checksum was flipped.
+- silent wrong: other values were read, although the file contradicts itself.
+- bad sentence: refused, but not by one line of less than 500 characters.
+- memory: more than 1 GB was asked for, by files of some kB; 3 GB for runs and presets.
+- traceback, hang, crash.
+
+The last six must not happen. What is unseeable is decided by strict reference readers
+(`fuzz_reference.py`), which compare all that a file states twice.
+
+    python benchmarks/fuzz.py --total 2000
+    python benchmarks/fuzz.py --only csv-wide --case 17 --seed 0 --keep there
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from common import write_json
+from fuzz_files import KINDS
+from fuzz_judge import BAD, OUTCOMES, Files, Judge, Outcome
+
+#: Seconds after which a process is killed that its own alarm did not stop.
+_PATIENCE: Final = 150
+Case = tuple[str, int]
+
+
+def judge_of(kind: str, folder: Path, base: Path) -> Judge:
+    """The judge of a kind of files.
+
+    Args:
+        kind: The name of the kind.
+        folder: For mutated files.
+        base: The folder of the good run and preset.
+    """
+    if kind in KINDS:
+        return Files(kind, folder)
+    from fuzz_runs import Runs
+
+    return Runs(kind, folder, base)
+
+
+def serve(connection: Any, base: Path, seed: int) -> None:
+    """Judge cases that come through a connection, in a process of its own."""
+    judges: dict[str, Judge] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        while True:
+            try:
+                kind, case = connection.recv()
+            except EOFError:
+                return
+            try:
+                if kind not in judges:
+                    judges[kind] = judge_of(kind, Path(temporary) / kind, base)
+                connection.send(judges[kind](seed, case))
+            except Exception as error:  # of this program, not of the package
+                connection.send(f"{kind} {case}: {traceback.format_exc()}")
+                raise SystemExit(1) from error
+
+
+class Worker:
+    """A process that judges cases, and is started again after a crash or a hang."""
+
+    def __init__(self, base: Path, seed: int) -> None:
+        self._arguments = base, seed
+        self._process: Any = None
+        self._connection: Any = None
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=serve, args=(theirs, *self._arguments), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def ask(self, case: Case) -> Outcome:
+        """Judge a case."""
+        if self._process is None:
+            self._start()
+        self._connection.send(case)
+        try:
+            if self._connection.poll(_PATIENCE):
+                outcome: Outcome | str = self._connection.recv()
+                if isinstance(outcome, str):
+                    raise RuntimeError(outcome)
+                return outcome
+            name = "hang"
+        except (EOFError, ConnectionError):
+            name = "crash"
+        self.close()
+        return Outcome(name, "see --only, --case", "the process ended")
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._connection.close()
+            self._process.kill()
+            self._process.join()
+            self._process = None
+
+
+def run(cases: list[Case], base: Path, seed: int, jobs: int) -> dict[Case, Outcome]:
+    """Judge all cases in some processes."""
+    outcomes: dict[Case, Outcome] = {}
+    waiting, lock = iter(cases), threading.Lock()
+    failures: list[RuntimeError] = []
+
+    def work() -> None:
+        worker = Worker(base, seed)
+        while True:
+            with lock:
+                case = next(waiting, None)
+            if case is None:
+                break
+            try:
+                outcomes[case] = worker.ask(case)
+            except RuntimeError as error:
+                failures.append(error)
+                return
+            if len(outcomes) % 100 == 0:
+                print(f"{len(outcomes)} of {len(cases)}", file=sys.stderr, flush=True)
+        worker.close()
+
+    threads = [threading.Thread(target=work) for _ in range(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return {case: outcomes[case] for case in cases}
+
+
+def planned(kinds: list[str], per_kind: int | None, total: int) -> Iterator[Case]:
+    """The cases, those of runs and presets, which take longest, a quarter as often."""
+    shares = {kind: 1.0 if kind in KINDS else 0.25 for kind in kinds}
+    for kind, share in shares.items():
+        count = total * share / sum(shares.values()) if per_kind is None else per_kind
+        for case in range(-int(-count // 1)):
+            yield kind, case
+
+
+def table(outcomes: dict[Case, Outcome]) -> list[dict[str, Any]]:
+    """Counts by kind, and their sums."""
+    counts: dict[str, Counter[str]] = {}
+    for (kind, _), outcome in outcomes.items():
+        counts.setdefault(kind, Counter())[outcome.name] += 1
+    counts["all"] = sum(counts.values(), Counter())
+    return [
+        {"kind": kind, "all": count.total(), **{name: count[name] for name in OUTCOMES}}
+        for kind, count in counts.items()
+    ]
+
+
+def print_counts(rows: list[dict[str, Any]]) -> None:
+    """Print the table; it is wider than those that `print_table` makes."""
+    first = max(len(row["kind"]) for row in rows)
+    for row in ({key: key for key in rows[0]}, *rows):
+        kind, *counts = (str(value or ".") for value in row.values())
+        widths = [max(len(key), 5) for key in list(row)[1:]]
+        cells = (f"{cell:>{width}}" for cell, width in zip(counts, widths, strict=True))
+        print(f"{kind:{first}}", *cells, sep="  ")
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--total", type=int, default=2000, help="default 2000")
+    parser.add_argument("--per-kind", type=int, help="mutations of each kind instead")
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    parser.add_argument("--only", metavar="KIND", help="only kinds that begin so")
+    parser.add_argument("--case", type=int, metavar="N", help="one case, in detail")
+    parser.add_argument("--keep", type=Path, help="where to leave the file of --case")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--list", metavar="OUTCOME", help="list those cases, too")
+    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    options = parser.parse_args()
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        base = Path(temporary)
+        kinds = list(KINDS)
+        if options.only is None or not any(k.startswith(options.only) for k in kinds):
+            from fuzz_runs import make
+
+            kinds += make(base)
+        kinds = [kind for kind in kinds if kind.startswith(options.only or "")]
+        if not kinds:
+            parser.error(f"no kind begins with {options.only}")
+        if options.case is not None:
+            folder = options.keep or base / "case"
+            shutil.rmtree(folder, ignore_errors=True)
+            for line in judge_of(kinds[0], folder, base)(options.seed, options.case):
+                print(line)
+            return 0
+        cases = list(planned(kinds, options.per_kind, options.total))
+        outcomes = run(cases, base, options.seed, options.jobs)
+    rows = table(outcomes)
+    print_counts(rows)
+    wrong = 0
+    for (kind, case), outcome in outcomes.items():
+        wrong += outcome.name in BAD
+        if outcome.name in (*BAD, options.list):
+            print(
+                f"{outcome.name}: --only {kind} --case {case} --seed {options.seed}: "
+                f"{outcome.mutation[:200]}: {outcome.detail[:300]}"
+            )
+    seconds = time.monotonic() - start
+    print(
+        f"{len(cases)} mutations in {seconds:.0f} s: {wrong} that must not happen, "
+        f"{rows[-1]['unseeable'] or 0} that no reader can see."
+    )
+    if options.out:
+        write_json(options.out, rows)
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
