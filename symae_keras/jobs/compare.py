@@ -98,7 +98,7 @@ def _data(
         return simulate_exposures(_STATES, 16, seed=100), test
     groups = in_memory(read_groups(file, group, min_instances=2), file)
     both = split_groups(groups, _TRAIN_FRACTION, 0, str(file))
-    return in_memory(both[0]), in_memory(both[1])
+    return in_memory(both[0], file), in_memory(both[1], file)
 
 
 class _Bar:
