@@ -39,7 +39,7 @@ class Shards(RaggedGroups):
 
     Example:
     >>> import tempfile
-    >>> from symae_keras.data import ShardWriter, batches
+    >>> from symae_keras.data import GroupedData, ShardWriter
     >>> folder = tempfile.mkdtemp()
     >>> with ShardWriter(folder) as writer:
     ...     writer.add(GroupedData(np.ones((100, 4, 64))))
