@@ -81,7 +81,10 @@ def from_keys(
     )
     used: list[str] = [name for name in _KEYS if name in stored]
     used += [*per_row, *([] if key is None else [key])]
-    require(sum(stored[name].n_bytes for name in used[1:]), "masks, ids, and metadata together")
+    require(
+        sum(stored[name].n_bytes for name in used[1:]),
+        "masks, ids, and metadata together",
+    )
     found = {name: _read(name, stored[name]) for name in used}
     x, axis_label = found["x"], _axis_label(found)
     x, pixel_mask, weights = mask_missing(
