@@ -101,8 +101,10 @@ def _read(file: Path, name: str) -> _Image:
         # The limit on memory is ours; Pillow's own warning would only repeat it.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file, formats=_FORMATS) as image:
-                return _loaded(image, name)
+            # Pillow maps files that it opens itself, and then garbles turned ones.
+            with file.open("rb") as stream:
+                with Image.open(stream, formats=_FORMATS) as image:
+                    return _loaded(image, name)
     except InputError:
         raise
     except UnidentifiedImageError:

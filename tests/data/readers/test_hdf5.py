@@ -63,13 +63,6 @@ def test_axis_label_as_dataset(tmp_path):
     assert load(save(tmp_path, x=X, axis=np.arange(5))).axis_label == "pixel"
 
 
-def test_nan_stays_for_check(tmp_path):
-    x = np.where(X > 1, np.nan, X)
-    groups = load(save(tmp_path, x=x))
-    np.testing.assert_array_equal(groups.x, x)
-    assert groups.pixel_mask is None
-
-
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
@@ -93,8 +86,8 @@ def test_a_shape_without_data(tmp_path, refusal):
     path = tmp_path / "my.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("x", (10**6, 10**6, 10**3), "float32")
-    words = "cannot be read: /x has the shape (1000000, 1000000, 1000), but 0 bytes."
-    assert words in refusal(path)
+    words = "x has the shape (1000000, 1000000, 1000), 4000000000000000 bytes, of which"
+    assert f"{words} the file holds 0" in refusal(path)
 
 
 def test_no_key_of_that_name(tmp_path, refusal):
@@ -108,3 +101,139 @@ def test_truncated(tmp_path, refusal, keep):
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
     assert "cannot be read: " in refusal(path)
+
+
+def virtual(file, source, name="x"):
+    layout = h5py.VirtualLayout(X.shape, "f8")
+    layout[...] = h5py.VirtualSource(source, "x", X.shape)
+    file.create_virtual_dataset(name, layout, fillvalue=0.5)
+
+
+def growing(file):
+    """A virtual dataset that opens its sources where only its shape is asked for."""
+    layout = h5py.VirtualLayout((3, 4), "f8", maxshape=(None, 4))
+    source = h5py.VirtualSource("other.h5", "rows", (3, 4), maxshape=(None, 4))
+    layout[0 : h5py.h5s.UNLIMITED] = source[0 : h5py.h5s.UNLIMITED]
+    file.create_virtual_dataset("x", layout)
+
+
+def external(file, name="x"):
+    file.create_dataset(name, (2, 3, 4), "u1", external=[("secret", 0, 24)])
+
+
+def through_a_link(file):
+    file["away"] = h5py.ExternalLink("other.h5", "/")
+    file["x"] = h5py.SoftLink("/away/x")
+
+
+def in_a_circle(file):
+    file["x"], file["y"] = h5py.SoftLink("/y"), h5py.SoftLink("x")
+
+
+def references(file, kind):
+    file["data"] = X
+    one = file["data"].ref if kind is h5py.ref_dtype else file["data"].regionref[0:1]
+    file.create_dataset("x", data=np.array([one] * 3, kind))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (external, "keeps its values in another file, which is not read; copy the val"),
+        (
+            lambda f: virtual(f, "other.h5"),
+            "is a virtual dataset, which may read other",
+        ),
+        (lambda f: virtual(f, "nowhere.h5"), "is a virtual dataset"),
+        (growing, "is a virtual dataset"),
+        (
+            lambda f: f.__setitem__("x", h5py.ExternalLink("other.h5", "x")),
+            "is a link to another file, which is not read; copy the values into a data",
+        ),
+        (through_a_link, "is a link to another file"),
+        (in_a_circle, "is a soft link that leads to itself"),
+        (lambda f: f.__setitem__("x", h5py.SoftLink("/no/x")), "is a soft link to no"),
+        (lambda f: references(f, h5py.ref_dtype), "holds no array of numbers or text"),
+        (lambda f: references(f, h5py.regionref_dtype), "holds no array of numbers or"),
+        (lambda f: f.create_group("x/y"), "is a group; move its datasets to the root"),
+        (
+            lambda f: f.create_dataset("x", (3,), h5py.vlen_dtype("f8")),
+            "holds no array of numbers or text",
+        ),
+        (
+            lambda f: f.__setitem__("x", np.zeros((2, 3, 4), [("a", "f4")])),
+            "holds no array of numbers or text",
+        ),
+    ],
+)
+def test_no_other_file_is_read(tmp_path, refusal, monkeypatch, make, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_bytes(b"PRIVATE-KEY-" * 2)
+    save(tmp_path, "other.h5", x=X, rows=X[0])
+    with h5py.File(tmp_path / "my.h5", "w") as file:
+        make(file)
+    assert refusal(tmp_path / "my.h5").startswith(f"the key x {words}")
+
+
+def test_what_is_elsewhere_is_not_used(tmp_path, caplog, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path, "other.h5", x=X)
+    path = save(tmp_path, x=X, **{"deep/er/y": X})
+    with h5py.File(path, "a") as file:
+        virtual(file, "other.h5", "v")
+        external(file, "raw")
+        file["away"] = h5py.ExternalLink("other.h5", "x")
+        file["lost"] = h5py.SoftLink("/nowhere")
+    np.testing.assert_array_equal(load(path).x, X)
+    words = "keys that are not used: away, deep, deep/er, deep/er/y, lost, raw, v."
+    assert words in caplog.text
+
+
+def test_links_inside_the_file(tmp_path):
+    path = save(tmp_path, **{"data/x": X, "data/names": ["a", "b", "c"]})
+    with h5py.File(path, "a") as file:
+        file["x"], file["ids"] = h5py.SoftLink("/data/x"), h5py.SoftLink("same/names")
+        file["same"] = h5py.SoftLink("./data")
+    groups = load(path)
+    np.testing.assert_array_equal(groups.x, X)
+    assert groups.ids.tolist() == ["a", "b", "c"]
+
+
+def test_where_x_is_not_in_the_root(tmp_path, refusal):
+    path = save(tmp_path, **{"data/x": X})
+    assert "no key x, the instances; found data, data/x." in refusal(path)
+
+
+def test_a_filter_that_is_missing(tmp_path, refusal, monkeypatch):
+    path = tmp_path / "my.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=X, compression="lzf")
+    np.testing.assert_array_equal(load(path).x, X)
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda _: False)
+    words = "the key x is packed with the filter lzf, number 32000, which h5py does not"
+    assert words in refusal(path)
+
+
+@pytest.mark.parametrize("length", [None, 3, 9])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_ids_of_any_kind_of_text(tmp_path, length, encoding):
+    names = ["a", "bé", "c"] if encoding == "utf-8" else ["a", "b", "c"]
+    path = save(tmp_path, x=X)
+    with h5py.File(path, "a") as file:
+        stored = [name.encode() for name in names]
+        file.create_dataset(
+            "ids", data=stored, dtype=h5py.string_dtype(encoding, length)
+        )
+    assert load(path).ids.tolist() == names
+
+
+def test_text_that_is_not_utf8(tmp_path, refusal):
+    path = save(tmp_path, x=X, ids=np.array([b"a", b"\xff", b"c"]))
+    assert "ids holds text that is not UTF-8" in refusal(path)
+    path.unlink()
+    with h5py.File(path, "w") as file:
+        file["x"] = X
+        file.create_dataset(
+            "ids", data=[b"a", b"\xff", b"c"], dtype=h5py.string_dtype()
+        )
+    assert "ids holds text that is not UTF-8" in refusal(path)

@@ -62,6 +62,118 @@ def test_colours_of_a_palette(tmp_path):
     np.testing.assert_allclose(groups.x[1, 0], rgb[1] / 255, atol=1e-6)
 
 
+def one(folder, image, name="a.png", **keywords):
+    """A folder with one group of one image."""
+    (folder / "sun").mkdir(exist_ok=True)
+    for old in (folder / "sun").iterdir():
+        old.unlink()
+    image.save(folder / "sun" / name, **keywords)
+    return folder
+
+
+GREY = Image.fromarray(PIXELS[0])
+COLOUR = Image.fromarray(np.stack([PIXELS[0], PIXELS[1], PIXELS[2]], -1))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize(("count", "words"), [(1, "page 2"), (3, "pages 2 to 4")])
+def test_further_pages_are_mentioned(tmp_path, caplog, name, count, words):
+    more = [Image.fromarray(PIXELS[0] // (k + 2)) for k in range(count)]
+    groups = load(one(tmp_path, GREY, name, save_all=True, append_images=more))
+    np.testing.assert_array_equal(groups.x[0, 0, ..., 0], PIXELS[0] / np.float32(255))
+    words = f"parts of images that are not used: {words} of sun/{name}."
+    assert words in caplog.text
+
+
+@pytest.mark.parametrize("transparent", [0, (1, 2, 3)])
+def test_a_transparent_colour_is_mentioned(tmp_path, caplog, transparent):
+    image = COLOUR if transparent else COLOUR.quantize(4)
+    groups = load(one(tmp_path, image, transparency=transparent))
+    expected = np.asarray(image.convert("RGB")) / np.float32(255)
+    np.testing.assert_array_equal(groups.x[0, 0], expected)
+    assert "not used: the transparent colour of sun/a.png." in caplog.text
+
+
+def test_alpha_is_a_channel(tmp_path, caplog):
+    alpha = COLOUR.copy()
+    alpha.putalpha(GREY)
+    groups = load(one(tmp_path, alpha))
+    np.testing.assert_array_equal(groups.x[0, 0, ..., 3], PIXELS[0] / np.float32(255))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords"), [("a.png", {}), ("a.tif", {}), ("a.jpg", {"quality": 100})]
+)
+def test_images_are_turned_upright(tmp_path, name, keywords):
+    flat = np.repeat(np.repeat(np.uint8([[0, 80, 160], [40, 120, 200]]), 8, 0), 8, 1)
+    exif = Image.Exif()
+    exif[0x112] = 6  # the camera was turned
+    groups = load(one(tmp_path, Image.fromarray(flat), name, exif=exif, **keywords))
+    expected = np.rot90(flat, -1) / 255
+    np.testing.assert_allclose(groups.x[0, 0, ..., 0], expected, atol=0.02)
+
+
+def tiff(folder, pixels, **keywords):
+    tifffile = pytest.importorskip("tifffile")
+    (folder / "sun").mkdir(exist_ok=True)
+    tifffile.imwrite(folder / "sun" / "a.tif", pixels, **keywords)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        ("uint16", [0, 40000, 65535]),
+        ("int16", [-32768, 5, 32767]),
+        ("int32", [-(2**31), 5, 2**31 - 128]),
+        ("uint32", [0, 2**31, 2**32 - 256]),
+        ("float32", [-1.5, 0, 1e20]),
+    ],
+)
+def test_deep_tiff_keeps_its_values(tmp_path, dtype, values):
+    groups = load(tiff(tmp_path, np.array([values], dtype)))
+    np.testing.assert_array_equal(groups.x[0, 0, 0, :, 0], np.float32(values))
+
+
+@pytest.mark.parametrize("extra", [1, 3])
+def test_further_channels_are_mentioned(tmp_path, caplog, extra):
+    pixels = np.arange(4 * 5 * (3 + extra), dtype="uint8").reshape(4, 5, -1)
+    unknown = ["unspecified"] * extra
+    keywords = {"photometric": "rgb", "extrasamples": unknown}
+    groups = load(tiff(tmp_path, pixels, planarconfig="contig", **keywords))
+    expected = pixels[..., :3] / np.float32(255)
+    np.testing.assert_array_equal(groups.x[0, 0], expected)
+    words = f"not used: {extra} further channels of sun/a.tif."
+    assert words in caplog.text
+
+
+def test_colours_that_would_lose_something(tmp_path, refusal):
+    deep = np.full((4, 5, 3), 40000, "uint16")
+    words = "sun/a.tif has 16 bits per colour, of which Pillow reads 8; save it with 8"
+    assert words in refusal(tiff(tmp_path, deep, photometric="rgb"))
+    pixels = np.full((4, 5, 4), 9, "uint8")
+    keywords = {"photometric": "rgb", "extrasamples": ["assocalpha"]}
+    words = "sun/a.tif has colours that are multiplied with their opacity"
+    assert words in refusal(tiff(tmp_path, pixels, **keywords))
+    folder = one(tmp_path, COLOUR.convert("LAB"), "a.tif")
+    assert "sun/a.tif has the colours LAB; save it" in refusal(folder)
+    words = "sun/a.tif cannot be read: it is no image that Pillow can read as PNG, JPEG"
+    assert words in refusal(tiff(tmp_path, np.ones((4, 5))))
+
+
+def test_four_inks_are_not_colour_and_opacity(tmp_path, refusal):
+    save(tmp_path, np.stack([PIXELS] * 4, -1), ".tif")
+    Image.fromarray(np.stack([PIXELS[2]] * 4, -1), "CMYK").save(tmp_path / "sun/b.tif")
+    words = "sun/b.tif is an image of 5 x 4 pixels, 4 x uint8 (CMYK), but moon/a.tif"
+    assert words in refusal(tmp_path)
+
+
+def test_other_formats_under_the_name_of_an_image(tmp_path, refusal):
+    GREY.save(one(tmp_path, GREY) / "sun" / "a.png", format="GIF")
+    assert "it is no image that Pillow can read as PNG, JPEG" in refusal(tmp_path)
+
+
 def test_unusable_images(tmp_path, refusal):
     save(tmp_path)
     path = tmp_path / "sun" / "b.png"
