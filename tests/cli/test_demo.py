@@ -48,7 +48,7 @@ def test_demo(symae, tiny):
     errors = metrics["errors"]
     for name, conditional in (("conditional", True), ("original", False)):
         assert sorted(os.listdir(folder / name)) == [
-            *("config.json", "environment.json", "history.csv"),
+            *("axis.json", "config.json", "environment.json", "history.csv"),
             *("metrics.json", "model.keras"),
         ]
         model = keras.saving.load_model(folder / name / "model.keras", compile=False)
