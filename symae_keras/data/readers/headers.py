@@ -56,10 +56,7 @@ def long_columns(names: Sequence[str]) -> tuple[str, str, str] | None:
 
 
 def may_be_pixel(header: str, cells: Sequence[str]) -> bool:
-    """Return whether a column of this header may be meant as a pixel.
-
-    Columns of text are metadata, whatever their header.
-    """
+    """Return whether a header is nearly a number, and its column not one of text."""
     return is_nearly_number(header) and _may_be_values(cells)
 
 
@@ -71,7 +68,7 @@ def refuse_lost_pixels(
     others: Mapping[int, Sequence[str]],
     lines: Sequence[int],
 ) -> None:
-    """Refuse columns that are no pixel by their header, but may be meant as one.
+    """Refuse columns that are not read as pixels, but may be meant as such.
 
     Args:
         line: The number of the line of headers.
@@ -92,8 +89,8 @@ def refuse_lost_pixels(
         if row is not None:
             what = f"line {lines[row]} holds {quoted(cells[row])} in it"
         if not name:
-            # Without a name, a column of nothing comes from a mark at the end of lines,
-            # and the first column is the index that pandas and R write.
+            # An empty column without a name comes from a delimiter at the end of lines;
+            # a first column without a name is the index that pandas and R write.
             if row is not None and (k > 0 or k + 1 in pixels):
                 raise InputError(
                     f"{place} has no name, but {what}; write its axis value if it is "
@@ -118,9 +115,9 @@ def refuse_lost_pixels(
 
 
 def _continues(name: str, k: int, pixels: Sequence[int], axis: Array) -> bool:
-    """Whether a name holds the axis value that would come next at its place.
+    """Return whether a name contains the axis value that would come next.
 
-    Such as "nm501" or "5O1" behind 500, or "l00.5" before 101.0 and 101.5.
+    For example "nm501" after 499 and 500, or "l00.5" before 101.0 and 101.5.
     """
     if len(axis) < 2 or k not in (pixels[0] - 1, pixels[-1] + 1):
         return False
@@ -131,6 +128,6 @@ def _continues(name: str, k: int, pixels: Sequence[int], axis: Array) -> bool:
 
 
 def _may_be_values(cells: Sequence[str]) -> bool:
-    """Whether a column holds a number, or no text at all."""
+    """Return whether a column holds a number, or is empty."""
     filled = [cell for cell in cells if not is_missing(cell)]
     return not filled or any(map(is_number, filled))

@@ -1,4 +1,4 @@
-"""What the columns of a spectrum in a text file hold, by their names or places."""
+"""Roles of the columns of a spectrum in a text file, by their names or places."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Role = Literal[
     "unknown",
 ]
 
-#: Words of names that tell what a column holds.
+#: Words in the name of a column that give its role.
 _WORDS: Final[dict[Role, str]] = {
     "inverse variance": "ivar invvar weight weights",
     "variance": "variance var",
@@ -39,7 +39,7 @@ _WORDS: Final[dict[Role, str]] = {
 _ROLES: Final = {word: role for role, text in _WORDS.items() for word in text.split()}
 _INDEX: Final = {"no", "nr", "index", "idx", "row", "rows", "id", "number", "num"}
 _PIXEL: Final = {"pixel", "pixels", "channel", "channels", "number", "num"}
-#: What makes an uncertainty another thing than one in the units of the values.
+#: Words that mark an uncertainty in other units than those of the values.
 _SCALED: Final = ("rel", "perc", "pct", "frac", "squar", "log", "snr")
 #: How a power of the noise becomes an inverse variance.
 POWERS: Final[dict[Role, float]] = {
@@ -50,7 +50,7 @@ POWERS: Final[dict[Role, float]] = {
 
 
 class Columns(NamedTuple):
-    """Which columns of a file are used."""
+    """The columns of a file that are used."""
 
     axis: int
     value: int
@@ -63,7 +63,7 @@ class Columns(NamedTuple):
 def columns_by_place(
     rows: Sequence[tuple[int, list[str]]],
 ) -> tuple[Columns, list[int]]:
-    """The columns of a file without a header, and those that are empty."""
+    """Return the columns of a file without a header, and the empty ones."""
     width = len(rows[0][1])
     empty = [width - 1] if all(is_missing(cells[-1]) for _, cells in rows) else []
     if width <= 2:
@@ -79,7 +79,11 @@ def columns_by_place(
 
 
 def columns_by_name(header: Sequence[str]) -> Columns:
-    """The columns of a file with a header."""
+    """Return the columns of a file with a header.
+
+    Raises:
+        InputError: No column, or more than one, has the name of an axis or of values.
+    """
     roles = [_role(name) for name in header]
 
     def pick(*wanted: Role) -> int | None:
@@ -118,7 +122,7 @@ def columns_by_name(header: Sequence[str]) -> Columns:
 
 
 def _role(name: str) -> tuple[Role, bool]:
-    """What a column of this name holds, and whether the name says nothing else."""
+    """Return the role of a column, and whether its name contains nothing else."""
     text = unicodedata.normalize("NFKC", name).casefold()
     bare = re.split(r"[(\[{/,]", text)[0]
     # Some columns are called by their unit alone: "1/cm".
@@ -149,6 +153,6 @@ def _role(name: str) -> tuple[Role, bool]:
 
 
 def names_columns(comment: Sequence[str]) -> bool:
-    """Whether a comment holds names of columns; "flux, calibrated" may be any text."""
+    """Return whether a comment holds names of columns, not just any text."""
     roles = [role for role, exact in map(_role, comment) if exact]
     return "axis" in roles or any(role in POWERS for role in roles)

@@ -24,7 +24,7 @@ from symae_keras.errors import InputError
 
 
 class Spectrum(NamedTuple):
-    """One spectrum, and what is to be said about the file that it is from."""
+    """One spectrum, and what the log should say about its file."""
 
     values: Array
     axis: Array | None = None
@@ -41,7 +41,8 @@ def read_text(file: Path) -> Spectrum:
     """Read a spectrum from columns with names, or of axis, value and inverse variance.
 
     Raises:
-        InputError: The columns cannot be told from each other, or a cell is no number.
+        InputError: The columns are not clear from the header, or a cell is not a
+            number.
     """
     with lines_of(file, _is_cut, numeric=True) as lines:
         number, first = next(lines.rows)
@@ -67,7 +68,7 @@ def read_text(file: Path) -> Spectrum:
 
 
 def _is_cut(first: list[str], second: list[str]) -> bool:
-    """Whether two lines are cut at the right mark."""
+    """Return whether two lines are cut at the right delimiter."""
     return len(first) == len(second) > 1 and not any(
         cell.startswith(",") or cell.endswith(",") for cell in (*first, *second)
     )
@@ -114,7 +115,7 @@ def _spectrum(
 
 
 def _inverse_variance(noise: Array, role: Role, place: Callable[[int], str]) -> Array:
-    """Inverse variances, 0 where the noise is unknown."""
+    """Convert noise to inverse variances, 0 where it is unknown."""
     good = noise > 0  # nor NaN
     if role == "inverse variance" and (noise < 0).any():
         raise InputError(
@@ -138,7 +139,7 @@ def _inverse_variance(noise: Array, role: Role, place: Callable[[int], str]) -> 
 
 
 def _n_unweighted(noise: Array, role: Role, values: Array) -> int:
-    """How many pixels have a value, but no noise that could be one."""
+    """Count the pixels that have a value, but no valid noise."""
     bad = np.isnan(noise) if role == "inverse variance" else ~(noise > 0)
     return int((bad & ~np.isnan(values)).sum())
 
