@@ -14,6 +14,7 @@ from symae_keras.data.readers.cells import is_missing, is_nearly_number, is_numb
 from symae_keras.data.readers.sentences import find_name, quoted
 from symae_keras.errors import InputError
 
+_ONE_LETTER: Final = re.compile(r"[^\W\d_]\d(\d+|\d*\.\d*)")
 #: Letters that are typed, or read from paper, for digits.
 _LETTERS: Final = str.maketrans("OoIl|", "00111")
 _AXIS: Final = re.compile(r"axis(\s*\(.*\))?", re.IGNORECASE)
@@ -104,7 +105,7 @@ def refuse_lost_pixels(
                 "with a letter."
             )
         elif _may_be_values(cells) and (
-            pixels[0] < k < pixels[-1] or _continues(name, k, pixels, axis)
+            pixels[0] < k < pixels[-1] or _continues(header, k, pixels, axis)
         ):
             beside = header[max((p for p in pixels if p < k), default=pixels[0])]
             raise InputError(
@@ -114,12 +115,20 @@ def refuse_lost_pixels(
             )
 
 
-def _continues(name: str, k: int, pixels: Sequence[int], axis: Array) -> bool:
-    """Return whether a name contains the axis value that would come next.
+def _continues(
+    header: Sequence[str], k: int, pixels: Sequence[int], axis: Array
+) -> bool:
+    """Return whether a name next to the pixels may be the next axis value.
 
-    For example "nm501" after 499 and 500, or "l00.5" before 101.0 and 101.5.
+    It contains that value ("nm501" after 499 and 500, "l00.5" before 101.0 and 101.5),
+    or is a number whose first digit is a letter ("n02.5"; "n02" beside 501).
     """
-    if len(axis) < 2 or k not in (pixels[0] - 1, pixels[-1] + 1):
+    if k not in (pixels[0] - 1, pixels[-1] + 1):
+        return False
+    name, beside = header[k], header[pixels[0] if k < pixels[0] else pixels[-1]]
+    if _ONE_LETTER.fullmatch(name) and ("." in name or len(name) == len(beside)):
+        return True
+    if len(axis) < 2:
         return False
     inner, edge = axis[[1, 0]] if k < pixels[0] else axis[-2:]
     step = edge - inner
