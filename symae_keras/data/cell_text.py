@@ -1,4 +1,4 @@
-"""Text in cells of CSV files that spreadsheet programs do not run as a formula."""
+"""Text in cells of CSV files, escaped so that no program runs it as a formula."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def escaped(cell: _Cell) -> _Cell | str:
 
 
 def unescaped(cell: str) -> str:
-    """Return the text that `escaped` made a cell of, without outer white space else.
+    """Return the text that `escaped` wrote; strip any other cell.
 
     Example:
     >>> [unescaped(cell) for cell in ("'=1+1", " sun ", "'tis", "''=", "' sun")]

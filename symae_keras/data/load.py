@@ -64,8 +64,12 @@ def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | S
     group, instance or row become metadata.
 
     A wide table has the axis values as headers; a column `instance` names the
-    instances, and all others are metadata. In tables, FITS files and folders of spectra
-    an empty or NaN value is a missing pixel: False in `pixel_mask`, 0 in `x`.
+    instances, and all others are metadata. A header that is nearly a number, such as
+    "500 nm", and a column of numbers between pixels whose header is not a number, are
+    refused. In tables, FITS files and folders of spectra an empty or NaN value is a
+    missing pixel: False in `pixel_mask`, 0 in `x`. Numbers in text files have a decimal
+    point, or all of them a decimal comma; "1_5", "inf" and thousands separators are
+    refused.
 
     A FITS table has one spectrum a row in a column `flux`, `x`, `spectrum` or `value`,
     and a column `group` or `object`; it may have `wavelength`, `lambda`, `axis` or
@@ -74,8 +78,11 @@ def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | S
     `group`; its axis is linear, and the images `PIXEL_MASK` and `IVAR` or `WEIGHTS` may
     stand beside it. Needs `astropy`.
 
-    A spectrum in a file of its own has columns of axis and value, the third one being
-    the inverse variance, or is a 1-D `.npy` array or FITS image.
+    A text file of one spectrum has a header whose names give the columns: an axis such
+    as "wavelength (nm)", values such as "flux", and possibly "uncertainty", which
+    becomes the inverse variance, "variance", "ivar" or "weights". Without a header its
+    columns are axis, value and, if there is a third, inverse variance. A spectrum may
+    also be a 1-D `.npy` array or FITS image.
 
     Integers are converted to float32 without scaling, except for images of bytes, which
     are scaled to [0, 1]. That, missing pixels, and what is not used of a file are

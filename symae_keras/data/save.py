@@ -160,13 +160,13 @@ def _ids(groups: GroupedData) -> Array:
 
 
 def _instances(groups: GroupedData) -> Array:
-    """The name of each instance, under the key that `load` gives it."""
+    """Return the name of each instance, from the key that `load` uses for it."""
     places = np.indices(groups.x.shape[:2])[1]
     return np.asarray(groups.instance_metadata.get("instance", places))
 
 
 def _columns(groups: GroupedData) -> dict[str, Array]:
-    """The metadata that a table holds beside the names of groups and instances."""
+    """Return the metadata that a table can hold, besides names of instances."""
     return {
         key: np.asarray(values)
         for key, values in groups.instance_metadata.items()

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symae_keras.data import GroupedData, load, save, simulate_exposures
+from symae_keras.data.readers.cells import is_missing
 from symae_keras.errors import InputError
 
 
@@ -167,10 +168,31 @@ def spectra(**more):
         (spectra(), "my", r"suffix \(none\)"),
         (GroupedData(np.ones((2, 2, 4, 4))), "my.csv", r"\(4, 4\).*give an .npz"),
         (spectra(ids=np.array(["a", "a"])), "my.csv", "2 groups are called a"),
+        (spectra(ids=np.array(["a", ""])), "my.csv", "One of the groups is called ''"),
+        (spectra(ids=np.array(["a", "NaN"])), "my.csv", "is called 'NaN', which a"),
+        (
+            spectra(instance_metadata={"instance": np.array([["a", "b"], ["c", "c"]])}),
+            "my.csv",
+            "2 instances of group 1 are called c;",
+        ),
+        (
+            spectra(
+                instance_metadata=dict.fromkeys(("axis (nm)", "value"), np.ones((2, 2)))
+            ),
+            "my.csv",
+            "Metadata are called 'value'",
+        ),
+        (
+            spectra(instance_metadata={"": np.ones((2, 2))}),
+            "my.csv",
+            "Metadata are called ''",
+        ),
+        (spectra(axis=np.array([1.0, 3, 2])), "my.csv", "3 is followed by 2"),
         *(
             (spectra(instance_metadata={key: np.ones((2, 2))}), f"my{suffix}", key)
             for key, suffix in [
-                *(("group", ".csv"), ("500.5", ".csv")),
+                *(("group", ".csv"), ("500.5", ".csv"), ("5OO nm", ".csv")),
+                *(("501,5", ".csv"), ("Unnamed: 0", ".csv")),
                 *(("Group", ".npz"), ("x", ".npz"), ("weights", ".npz")),
             ]
         ),
@@ -180,6 +202,113 @@ def test_what_could_not_be_read_again_is_refused(tmp_path, groups, name, sentenc
     with pytest.raises(InputError, match=sentence):
         save(groups, tmp_path / name)
     assert os.listdir(tmp_path) == []
+
+
+def test_what_a_table_has_no_place_for_is_said(tmp_path, caplog):
+    groups = ragged(
+        weights=np.arange(60.0).reshape(5, 4, 3),
+        group_metadata={"depth": np.arange(5)},
+        instance_metadata={"air": np.ones((5, 4)), "pair": np.ones((5, 4, 2))},
+    )
+    save(groups, tmp_path / "my.npz")
+    assert caplog.records == []
+    save(groups, tmp_path / "my.csv")
+    (record,) = caplog.records
+    assert record.getMessage().endswith(
+        "my.csv: a table has no place for group metadata depth, instance metadata "
+        "pair, weights; an .npz file has."
+    )
+
+
+ODD = [
+    *("007", "1e5", "1_5", "=cmd|' /C calc'!A0", "+49 30", "-", "-x", "@SUM(A1)", "'"),
+    *("'=x", "''=x", "'tis", " leading", "trailing ", "\ttab", "a,b", "c;d", 'e"f'),
+    *(
+        "ü",
+        "＝x",
+        "#1",
+        "sep=;",
+        "line\nbreak",
+        "NA",
+        "None",
+        "1,5",
+        "\N{MINUS SIGN}1x",
+    ),
+]
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_odd_text_in_a_table_comes_back(tmp_path, caplog, part):
+    """Names of groups and instances, metadata and their names."""
+    names = np.roll(ODD, part)
+    x = np.random.default_rng(0).normal(size=(len(ODD), 2, 3))
+    good = np.random.default_rng(1).random(x.shape) < 0.7
+    good[..., part] = True
+    groups = GroupedData(
+        np.where(good, x, 0),
+        ids=names,
+        pixel_mask=good,
+        instance_metadata={
+            "instance": np.stack([names, np.roll(names, 1)], axis=1),
+            "=note": np.stack([np.roll(names, 2), np.roll(names, 3)], axis=1),
+            " a;b\n": np.array([["-1.5", "x"]] * len(ODD)),
+            "number": np.linspace(-1, 1, 2 * len(ODD)).reshape(-1, 2),
+            "count": np.arange(2 * len(ODD)).reshape(-1, 2) - 7,
+        },
+        axis=np.array([-1e-5, 0.1, 1e22]),
+    )
+    save(groups, tmp_path / "my.csv")
+    found = load(tmp_path / "my.csv")
+    order, ids = by_name(groups)
+    np.testing.assert_array_equal(found.ids, ids)
+    np.testing.assert_array_equal(found.x, groups.x[order])
+    np.testing.assert_array_equal(found.pixel_mask, good[order])
+    np.testing.assert_array_equal(found.axis, groups.axis)
+    assert set(found.instance_metadata) == set(groups.instance_metadata)
+    for key, values in groups.instance_metadata.items():
+        np.testing.assert_array_equal(found.instance_metadata[key], values[order])
+    # Nothing that a spreadsheet program would run.
+    with (tmp_path / "my.csv").open(newline="", encoding="utf-8") as text:
+        cells = [cell for row in csv.reader(text) for cell in row]
+    assert not [c for c in cells if c.lstrip()[:1] in ("=", "@", "＝", "+")]
+    assert "'=note" in cells and "'-x" in cells and "-1.5" in cells and "-7" in cells
+
+
+@given(
+    text=st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+        .filter(lambda text: not is_missing(text))
+        .filter(lambda text: text not in ("0", "1")),
+        min_size=2,
+        max_size=2,
+        unique=True,
+    )
+)
+def test_any_text_comes_back(tmp_path_factory, text):
+    values = np.array([text], dtype=object).astype(str)
+    note = np.array([[f"{value}x" for value in text]])
+    groups = GroupedData(
+        np.ones((1, 2, 2)),
+        ids=values[0, :1],
+        instance_metadata={"instance": values, "note": note},
+    )
+    path = tmp_path_factory.mktemp("save") / "my.csv"
+    save(groups, path)
+    found = load(path)
+    # "5" comes back as 5, "05" as "05".
+    assert [str(name) for name in found.ids] == [text[0]]
+    assert found.instance_metadata["instance"].astype(str)[0].tolist() == text
+    assert found.instance_metadata["note"].tolist() == note.tolist()
+
+
+@pytest.mark.parametrize("pixels", [20_000, 200_000])
+def test_tables_of_many_pixels(tmp_path, pixels):
+    x = np.random.default_rng(0).normal(size=(2, 1, pixels)).astype("float32")
+    axis = 4000 + 0.05 * np.arange(pixels)
+    save(GroupedData(x, axis=axis), tmp_path / "long.csv")
+    found = load(tmp_path / "long.csv")
+    np.testing.assert_array_equal(found.x, x)
+    np.testing.assert_array_equal(found.axis, axis)
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):

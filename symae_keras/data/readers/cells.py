@@ -14,10 +14,10 @@ from symae_keras.data.groups import Array
 from symae_keras.data.readers.sentences import quoted
 from symae_keras.errors import InputError
 
-# What is a number in headers and cells of all text files: ASCII digits with a decimal
-# point, or in a file of decimal commas a comma, and an exponent. The minus may be the
-# one of typesetters. Nothing else is one: no "1_5", "inf", "0x1F", "1,000.5" or "5d2",
-# which `float` or other programs would take.
+# The one definition of a number in headers and cells of all text files: ASCII digits
+# with a decimal point, or a decimal comma in a file that has these, and an exponent.
+# The minus may be U+2212. "1_5", "inf", "0x1F", "1,000.5" and "5d2" are not numbers,
+# although `float` or other programs accept them.
 _SIGN: Final = "[+\\-\N{MINUS SIGN}]?"
 _EXPONENT: Final = f"(?:[eE]{_SIGN}[0-9]+)?"
 _POINT: Final = re.compile(f"{_SIGN}(?:[0-9]+\\.?[0-9]*|\\.[0-9]+){_EXPONENT}")
@@ -27,11 +27,11 @@ _DOUBTFUL: Final = re.compile(f"{_SIGN}[1-9][0-9]{{0,2}},[0-9]{{3}}")
 #: A number that is a name, such as "007".
 _LEADING_ZERO: Final = re.compile("[+-]?0[0-9]")
 _MISSING: Final = re.compile("(?:[+-]?nan)?", re.IGNORECASE)
-#: Of these characters `float` takes nothing for a number that is none by the above.
+#: Of text in these characters, `float` accepts only what the above does, and infinity.
 _PLAIN: Final = re.compile(r"[0-9.,+\-eE \n]*")
 _OPEN_COMMA: Final = re.compile(r",(?![0-9])")
 
-#: What stands in a header cell whose number got lost, if nothing numeric does.
+#: What programs write into a header cell in place of a number.
 _LOST: Final = re.compile(
     r"[\W_]*|[+-]?(nan|NaN|NAN|NA|N/A|null|NULL|None|[iI]nf(inity)?|INF)|#[A-Z/0]+[!?]?"
 )
@@ -49,7 +49,7 @@ def is_missing(cell: str) -> bool:
 
 
 def is_nearly_number(header: str) -> bool:
-    """Return whether a header is no number, but may well be meant as one.
+    """Return whether a header is not a number, but is probably meant as one.
 
     The first letter or digit of such a header is a digit ("5O1.0", "500 nm",
     "1,000.5"), or it holds what programs write for a number that they lost ("NaN",
@@ -62,7 +62,7 @@ def is_nearly_number(header: str) -> bool:
 
 
 def _number(cell: str) -> float:
-    """The number, NaN for a cell without one, infinity for any other text."""
+    """Convert a cell: NaN if it is missing, infinity if it is any other text."""
     cell = cell.strip()
     if _POINT.fullmatch(cell) or _COMMA.fullmatch(cell):
         return float(cell.replace("\N{MINUS SIGN}", "-").replace(",", "."))
@@ -154,12 +154,12 @@ class NumberReader:
 
 
 def _has_decimal_comma(cell: str) -> bool:
-    """Whether a number has a comma that cannot stand between thousands."""
+    """Return whether a number has a comma that cannot stand between thousands."""
     return "," in cell and not _DOUBTFUL.fullmatch(cell.strip())
 
 
 def _plain(cells: Sequence[str], text: str) -> Array | None:
-    """The numbers of cells, quickly, if they hold only the usual characters."""
+    """Convert cells quickly, if they hold only the usual characters."""
     if not _PLAIN.fullmatch(text):
         return None
     if "," in text:

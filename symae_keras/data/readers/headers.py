@@ -14,6 +14,7 @@ from symae_keras.data.readers.cells import is_missing, is_nearly_number, is_numb
 from symae_keras.data.readers.sentences import find_name, quoted
 from symae_keras.errors import InputError
 
+_ONE_LETTER: Final = re.compile(r"[^\W\d_]\d(\d+|\d*\.\d*)")
 #: Letters that are typed, or read from paper, for digits.
 _LETTERS: Final = str.maketrans("OoIl|", "00111")
 _AXIS: Final = re.compile(r"axis(\s*\(.*\))?", re.IGNORECASE)
@@ -56,10 +57,7 @@ def long_columns(names: Sequence[str]) -> tuple[str, str, str] | None:
 
 
 def may_be_pixel(header: str, cells: Sequence[str]) -> bool:
-    """Return whether a column of this header may be meant as a pixel.
-
-    Columns of text are metadata, whatever their header.
-    """
+    """Return whether a header is nearly a number, and its column not one of text."""
     return is_nearly_number(header) and _may_be_values(cells)
 
 
@@ -71,7 +69,7 @@ def refuse_lost_pixels(
     others: Mapping[int, Sequence[str]],
     lines: Sequence[int],
 ) -> None:
-    """Refuse columns that are no pixel by their header, but may be meant as one.
+    """Refuse columns that are not read as pixels, but may be meant as such.
 
     Args:
         line: The number of the line of headers.
@@ -92,8 +90,8 @@ def refuse_lost_pixels(
         if row is not None:
             what = f"line {lines[row]} holds {quoted(cells[row])} in it"
         if not name:
-            # Without a name, a column of nothing comes from a mark at the end of lines,
-            # and the first column is the index that pandas and R write.
+            # An empty column without a name comes from a delimiter at the end of lines;
+            # a first column without a name is the index that pandas and R write.
             if row is not None and (k > 0 or k + 1 in pixels):
                 raise InputError(
                     f"{place} has no name, but {what}; write its axis value if it is "
@@ -107,7 +105,7 @@ def refuse_lost_pixels(
                 "with a letter."
             )
         elif _may_be_values(cells) and (
-            pixels[0] < k < pixels[-1] or _continues(name, k, pixels, axis)
+            pixels[0] < k < pixels[-1] or _continues(header, k, pixels, axis)
         ):
             beside = header[max((p for p in pixels if p < k), default=pixels[0])]
             raise InputError(
@@ -117,12 +115,20 @@ def refuse_lost_pixels(
             )
 
 
-def _continues(name: str, k: int, pixels: Sequence[int], axis: Array) -> bool:
-    """Whether a name holds the axis value that would come next at its place.
+def _continues(
+    header: Sequence[str], k: int, pixels: Sequence[int], axis: Array
+) -> bool:
+    """Return whether a name next to the pixels may be the next axis value.
 
-    Such as "nm501" or "5O1" behind 500, or "l00.5" before 101.0 and 101.5.
+    It contains that value ("nm501" after 499 and 500, "l00.5" before 101.0 and 101.5),
+    or is a number whose first digit is a letter ("n02.5"; "n02" beside 501).
     """
-    if len(axis) < 2 or k not in (pixels[0] - 1, pixels[-1] + 1):
+    if k not in (pixels[0] - 1, pixels[-1] + 1):
+        return False
+    name, beside = header[k], header[pixels[0] if k < pixels[0] else pixels[-1]]
+    if _ONE_LETTER.fullmatch(name) and ("." in name or len(name) == len(beside)):
+        return True
+    if len(axis) < 2:
         return False
     inner, edge = axis[[1, 0]] if k < pixels[0] else axis[-2:]
     step = edge - inner
@@ -131,6 +137,6 @@ def _continues(name: str, k: int, pixels: Sequence[int], axis: Array) -> bool:
 
 
 def _may_be_values(cells: Sequence[str]) -> bool:
-    """Whether a column holds a number, or no text at all."""
+    """Return whether a column holds a number, or is empty."""
     filled = [cell for cell in cells if not is_missing(cell)]
     return not filled or any(map(is_number, filled))

@@ -31,7 +31,8 @@ class Lines:
     Attributes:
         rows: Lines with their numbers, from the first one that is neither blank nor a
             "#" line; each has as many cells as the first.
-        comments: Numbers and cells of the "#" lines above them, the last one first.
+        comments: Numbers and cells of the "#" lines above them, the last one first; if
+            numeric, cut in every way, as comments are often cut otherwise than rows.
     """
 
     def __init__(self, file: TextIO, fits: Fits, *, numeric: bool) -> None:
@@ -70,16 +71,10 @@ class Lines:
         self._mark = mark or _find_mark([line for _, line in ahead], marks, fits)
         self.rows = self._rows(itertools.chain(ahead, lines))
         self.comments: list[tuple[int, list[str]]] = []
-        for number, text in comments:
+        cuts = [*"\t;, "] if numeric else [self._mark]
+        for (number, text), mark in itertools.product(comments, cuts):
             with contextlib.suppress(csv.Error):  # it may be any text
-                self.comments += ((number, cells) for cells in self._cut([text]))
-
-    def _cut(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        if self._mark == " ":
-            lines = (" ".join(_UNIT.sub(r'"\1"', line).split()) for line in lines)
-        return csv.reader(
-            lines, delimiter=self._mark, skipinitialspace=True, strict=True
-        )
+                self.comments += ((number, cells) for cells in _cut([text], mark))
 
     def _rows(self, lines: Iterable[Numbered]) -> Iterator[tuple[int, list[str]]]:
         def passed() -> Iterator[str]:
@@ -89,7 +84,7 @@ class Lines:
         first: list[str] = []
         first_number = 0
         try:
-            for cells in self._cut(passed()):
+            for cells in _cut(passed(), self._mark):
                 if len(cells) < 2 and not "".join(cells).strip():
                     continue
                 if not first:
@@ -136,6 +131,12 @@ def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
                 "file as UTF-8."
             )
         yield number, line
+
+
+def _cut(lines: Iterable[str], mark: str) -> Iterator[list[str]]:
+    if mark == " ":
+        lines = (" ".join(_UNIT.sub(r'"\1"', line).split()) for line in lines)
+    return csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=True)
 
 
 def _find_mark(lines: list[str], marks: list[str], fits: Fits) -> str:

@@ -1,50 +1,30 @@
-"""Reader of one spectrum in a text file, whose columns are found by their names."""
+"""Reader of one spectrum in a text file."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
-from symae_keras.data.readers.cells import NumberReader, is_missing, is_number
+from symae_keras.data.readers.cells import NumberReader, is_number
 from symae_keras.data.readers.headers import header_of, in_header, refuse_double
 from symae_keras.data.readers.lines import lines_of
-from symae_keras.data.readers.sentences import listed
+from symae_keras.data.readers.spectrum_columns import (
+    POWERS,
+    Columns,
+    Role,
+    columns_by_name,
+    columns_by_place,
+    names_columns,
+)
 from symae_keras.errors import InputError
-
-_Role = Literal[
-    "axis", "value", "ivar", "variance", "sigma", "index", "pixel", "unused", "unknown"
-]
-
-#: Words of names that tell what a column holds.
-_WORDS: Final[dict[_Role, str]] = {
-    "ivar": "ivar invvar weight weights",
-    "variance": "variance var",
-    "sigma": "uncertainty uncertainties unc uncert error errors err sigma std stdev "
-    "stddev sd",
-    "value": "flux fluxes intensity intensities absorbance absorbances abs absorption "
-    "value values count counts reflectance reflectivity transmittance transmission "
-    "amplitude signal spectrum radiance irradiance emission extinction y",
-    "axis": "wavelength wavelengths wave wl wvl lambda lam loglam λ wavenumber "
-    "wavenumbers wn frequency frequencies freq energy shift raman axis x nm um μm "
-    "micron microns angstrom angstroms å cm hz khz mhz ghz thz ev kev",
-}
-_ROLES: Final = {word: role for role, text in _WORDS.items() for word in text.split()}
-_INDEX: Final = {"no", "nr", "index", "idx", "row", "rows", "id", "number", "num"}
-_PIXEL: Final = {"pixel", "pixels", "channel", "channels", "number", "num"}
-#: What makes an uncertainty another thing than one in the units of the values.
-_SCALED: Final = ("rel", "perc", "pct", "frac", "squar", "log", "snr")
-#: How a power of the noise becomes an inverse variance.
-_POWERS: Final[dict[_Role, float]] = {"ivar": 1.0, "variance": -1.0, "sigma": -2.0}
 
 
 class Spectrum(NamedTuple):
-    """One spectrum, and what is to be said about the file that it is from."""
+    """One spectrum, and what the log should say about its file."""
 
     values: Array
     axis: Array | None = None
@@ -57,22 +37,12 @@ class Spectrum(NamedTuple):
     unused: tuple[str, ...] = ()
 
 
-class _Columns(NamedTuple):
-    """Which columns of a file are used."""
-
-    axis: int
-    value: int
-    weights: int | None
-    weights_role: _Role
-    #: Whether the axis was found only because no other column can be it.
-    guessed: bool
-
-
 def read_text(file: Path) -> Spectrum:
     """Read a spectrum from columns with names, or of axis, value and inverse variance.
 
     Raises:
-        InputError: The columns cannot be told from each other, or a cell is no number.
+        InputError: The columns are not clear from the header, or a cell is not a
+            number.
     """
     with lines_of(file, _is_cut, numeric=True) as lines:
         number, first = next(lines.rows)
@@ -82,7 +52,7 @@ def read_text(file: Path) -> Spectrum:
         rows.insert(0, (number, first))
         header = []
         for above, cells in lines.comments:
-            if len(cells) == len(first) and _names_columns(header_of(cells)):
+            if len(cells) == len(first) and names_columns(header_of(cells)):
                 header_line, header = above, header_of(cells)
                 break
     if not rows:
@@ -90,15 +60,15 @@ def read_text(file: Path) -> Spectrum:
     if header:
         with in_header(header_line):
             refuse_double(header)
-            used = _by_name(header)
+            used = columns_by_name(header)
         unused = [k for k in range(len(header)) if k not in used[:3]]
     else:
-        used, unused = _by_place(rows)
+        used, unused = columns_by_place(rows)
     return _spectrum(header, rows, used, unused)
 
 
 def _is_cut(first: list[str], second: list[str]) -> bool:
-    """Whether two lines are cut at the right mark."""
+    """Return whether two lines are cut at the right delimiter."""
     return len(first) == len(second) > 1 and not any(
         cell.startswith(",") or cell.endswith(",") for cell in (*first, *second)
     )
@@ -107,7 +77,7 @@ def _is_cut(first: list[str], second: list[str]) -> bool:
 def _spectrum(
     header: Sequence[str],
     rows: Sequence[tuple[int, list[str]]],
-    used: _Columns,
+    used: Columns,
     unused: Sequence[int],
 ) -> Spectrum:
     numbers = NumberReader()
@@ -132,8 +102,8 @@ def _spectrum(
     note = ""
     if not header:
         note = "column 3 of files without a header is taken for the inverse variance"
-    elif used.weights_role != "ivar":
-        what = "standard deviation" if used.weights_role == "sigma" else "variance"
+    elif used.weights_role != "inverse variance":
+        what = used.weights_role
         note = f"column {name} is taken for the {what}; weights are inverse variances"
     return spectrum._replace(
         weights=_inverse_variance(
@@ -144,21 +114,21 @@ def _spectrum(
     )
 
 
-def _inverse_variance(noise: Array, role: _Role, place: Callable[[int], str]) -> Array:
-    """Inverse variances, 0 where the noise is unknown."""
+def _inverse_variance(noise: Array, role: Role, place: Callable[[int], str]) -> Array:
+    """Convert noise to inverse variances, 0 where it is unknown."""
     good = noise > 0  # nor NaN
-    if role == "ivar" and (noise < 0).any():
+    if role == "inverse variance" and (noise < 0).any():
         raise InputError(
             f"{place(int((noise < 0).argmax()))} is negative; an inverse variance is "
             "positive, or 0 for a bad pixel."
         )
-    if role != "ivar" and not good.any():
+    if role != "inverse variance" and not good.any():
         raise InputError(
             f"{place(0)} and all below are not positive; give the uncertainties, or "
             "delete the column."
         )
     with np.errstate(over="ignore"):
-        weights = np.where(good, np.where(good, noise, 1.0) ** _POWERS[role], 0.0)
+        weights = np.where(good, np.where(good, noise, 1.0) ** POWERS[role], 0.0)
     large = weights > np.finfo("float32").max
     if large.any():
         raise InputError(
@@ -168,109 +138,14 @@ def _inverse_variance(noise: Array, role: _Role, place: Callable[[int], str]) ->
     return weights
 
 
-def _n_unweighted(noise: Array, role: _Role, values: Array) -> int:
-    """How many pixels have a value, but no noise that could be one."""
-    bad = np.isnan(noise) if role == "ivar" else ~(noise > 0)
+def _n_unweighted(noise: Array, role: Role, values: Array) -> int:
+    """Count the pixels that have a value, but no valid noise."""
+    bad = np.isnan(noise) if role == "inverse variance" else ~(noise > 0)
     return int((bad & ~np.isnan(values)).sum())
 
 
-def _by_place(
-    rows: Sequence[tuple[int, list[str]]],
-) -> tuple[_Columns, list[int]]:
-    """The columns of a file without a header, and those that are empty."""
-    width = len(rows[0][1])
-    empty = [width - 1] if all(is_missing(cells[-1]) for _, cells in rows) else []
-    if width <= 2:
-        empty = []
-    if width - len(empty) not in (2, 3):
-        raise InputError(
-            f"line {rows[0][0]} has {width} cells; expected 2 in every line, axis and "
-            "value, or 3 with the inverse variance, or a header with names such as "
-            "wavelength, flux and uncertainty."
-        )
-    weights = 2 if width - len(empty) == 3 else None
-    return _Columns(0, 1, weights, "ivar", False), empty
-
-
-def _by_name(header: Sequence[str]) -> _Columns:
-    """The columns of a file with a header."""
-    roles = [_role(name) for name in header]
-
-    def pick(*wanted: _Role) -> int | None:
-        for role in wanted:
-            found = [k for k, each in enumerate(roles) if each[0] == role]
-            exact = [k for k in found if roles[k][1]]
-            if len(found) > 1 and len(exact) != 1:
-                raise InputError(
-                    f"{listed(header[k] for k in found)} may each be the {role}; keep "
-                    "one of these columns, or call the others something else."
-                )
-            if found:
-                return (exact or found)[0]
-        return None
-
-    axis, value = pick("axis", "pixel"), pick("value")
-    weights = pick("ivar", "variance", "sigma")
-    # In "wavelength, sample 7" or "2theta, intensity" there is only one choice.
-    unknown = [k for k, (role, _) in enumerate(roles) if role == "unknown"]
-    guessed = axis is None and value is not None and len(unknown) == 1
-    if guessed:
-        axis = unknown[0]
-    elif axis is not None and value is None and len(unknown) == 1:
-        value = unknown[0]
-    if axis is None or value is None:
-        missing = "an axis, such as wavelength, wavenumber, frequency, energy or axis"
-        if axis is not None:
-            missing = "values, such as flux, intensity, absorbance, counts or value"
-        raise InputError(
-            f"no column has a name of {missing}; found "
-            f"{listed(name or '(no name)' for name in header)}; correct the names, or "
-            "delete the header and all columns but axis and value."
-        )
-    role: _Role = "ivar" if weights is None else roles[weights][0]
-    return _Columns(axis, value, weights, role, guessed)
-
-
-def _role(name: str) -> tuple[_Role, bool]:
-    """What a column of this name holds, and whether the name says nothing else."""
-    text = unicodedata.normalize("NFKC", name).casefold()
-    bare = re.split(r"[(\[{/,]", text)[0]
-    # Some columns are called by their unit alone: "1/cm".
-    words = re.findall(r"[^\W\d_]+", bare) or re.findall(r"[^\W\d_]+", text)
-    if not text.strip(" .#") or (words and _INDEX.issuperset(words)):
-        return "index", True
-    if words and _PIXEL.issuperset(words):
-        return "pixel", True
-    roles = {_ROLES.get(word, "unknown") for word in words}
-    # "fluxerr", or "e_flux" in astronomical catalogues.
-    joined = any(word.endswith(("err", "error")) for word in words)
-    if joined or "\N{PLUS-MINUS SIGN}" in text or words[:1] == ["e"] != words:
-        roles.add("sigma")
-    if "variance" in roles and {"inverse", "inv"} & set(words):
-        return "ivar", True
-    noise: tuple[_Role, ...] = ("ivar", "variance", "sigma")
-    for role in noise:
-        if role in roles:
-            of_axis = "axis" in roles and "value" not in roles
-            scaled = re.search(r"[\d^*]", bare) or "%" in text
-            if of_axis or scaled or any(word.startswith(_SCALED) for word in words):
-                return "unused", True
-            return role, roles == {role}
-    named: tuple[_Role, ...] = ("value", "axis")
-    for role in named:  # "flux per nm" is a value
-        if role in roles:
-            return role, roles == {role}
-    return "unknown", True
-
-
-def _names_columns(comment: Sequence[str]) -> bool:
-    """Whether a comment holds names of columns; "flux, calibrated" may be any text."""
-    roles = [role for role, exact in map(_role, comment) if exact]
-    return "axis" in roles or any(role in _POWERS for role in roles)
-
-
 def _refuse_row_numbers(
-    header: Sequence[str], used: _Columns, axis: Array, values: Array
+    header: Sequence[str], used: Columns, axis: Array, values: Array
 ) -> None:
     """Refuse an axis that only counts the rows, or that starts with names.
 

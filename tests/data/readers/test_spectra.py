@@ -111,9 +111,9 @@ GOOD = lines(X[0])
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "star-b_02.csv: it is empty; expected rows of an axis value"),
-        ("# a\n", "star-b_02.csv: it is empty"),
-        ("a,b\n", "star-b_02.csv: it is empty"),
+        ("", "star-b_02.csv: the file is empty; expected a header and rows."),
+        ("# a\n", "star-b_02.csv: the file is empty"),
+        ("a,b\n", "star-b_02.csv: the file has a header but no rows"),
         (lines(X[0], AXIS + 1), "star-b_02.csv is on another axis than star-a_1.csv"),
         (
             lines(X[0, :3], AXIS[:3]),
@@ -123,9 +123,15 @@ GOOD = lines(X[0])
         (lines(X[0], [1, 3, 2, 4]), "star-b_02.csv: axis must.*3 is followed by 2"),
         (lines(X[0], [1, 1, 2, 4]), "star-b_02.csv: axis must.*1 is followed by 1"),
         (lines(X[0], [1, 2, np.nan, 4]), "star-b_02.csv: axis must hold finite real"),
-        (GOOD + "500,a\n", "star-b_02.csv: line 5 holds 'a'; expected a finite number"),
-        ("400,inf\n", "star-b_02.csv: line 1 holds 'inf'"),
-        (GOOD + "500\n", "star-b_02.csv: line 5 has 1 cells; expected 2"),
+        (
+            GOOD + "500,a\n",
+            "star-b_02.csv: line 5, column 2, holds 'a'; expected a finite",
+        ),
+        ("400,inf\n", "star-b_02.csv: line 1, column 2, holds 'inf'"),
+        (
+            GOOD + "500\n",
+            "star-b_02.csv: line 5 has 1 cells, but the first line, line 1, has 2;",
+        ),
         ("1,2,3,4\n", "star-b_02.csv: line 1 has 4 cells; expected 2"),
         (
             lines(X[0], weights=AXIS),
@@ -136,6 +142,218 @@ GOOD = lines(X[0])
 def test_unusable_texts(tmp_path, refusal, text, words):
     sentence = refusal(save(tmp_path, [text, GOOD, GOOD]))
     assert all(word in sentence for word in words.split(".*"))
+
+
+def folder(path, text, other=None, suffix=".csv"):
+    """A folder of one group of two spectra."""
+    for name, content in (("a_1", text), ("a_2", other or text)):
+        (path / f"{name}{suffix}").write_text(content, encoding="utf-8")
+    return path
+
+
+ROWS = [["500", "1", "0.1"], ["501", "2", "0.5"], ["503", "4", "2"]]
+PAIRS = [row[:2] for row in ROWS]
+
+
+def columns(header, rows=ROWS, delimiter=","):
+    header = [header] if header else []
+    return "".join(f"{line}\n" for line in [*header, *map(delimiter.join, rows)])
+
+
+def notes(caplog):
+    return [record.getMessage().split(": ", 1)[1] for record in caplog.records]
+
+
+@pytest.mark.parametrize("index", ["", "No", "nr.", "Index", "Unnamed: 0", "#", "row"])
+def test_row_numbers_are_not_used(tmp_path, caplog, index):
+    rows = [[str(k), *pair] for k, pair in enumerate(PAIRS)]
+    header = f"{index},Wavelength (nm),absorbance"
+    if index == "#":  # in front, it would make a comment
+        header = f"Wavelength (nm),absorbance,{index}"
+        rows = [[*row[1:], row[0]] for row in rows]
+    groups = load(folder(tmp_path, columns(header, rows)))
+    assert groups.x[0].tolist() == [[1, 2, 4]] * 2 and groups.weights is None
+    assert groups.axis.tolist() == [500, 501, 503]
+    assert groups.axis_label == "Wavelength (nm)"
+    named = index if index not in ("", "Unnamed: 0") else "1 (no name)"
+    assert notes(caplog) == [f"columns that are not used: {named}."]
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_row_numbers_without_a_name(tmp_path, refusal, start):
+    rows = [[str(k + start), *pair] for k, pair in enumerate(PAIRS)]
+    sentence = refusal(folder(tmp_path, columns("", rows)))
+    assert "a_1.csv: column 1 counts the rows, so it may not be the axis" in sentence
+    pairs = [row[:2] for row in rows]
+    sentence = refusal(folder(tmp_path, columns("something,flux", pairs)))
+    assert "a_1.csv: column something counts the rows" in sentence
+    # Numbers of pixels may be an axis.
+    groups = load(folder(tmp_path, columns("pixel,flux", pairs)))
+    assert groups.axis.tolist() == [start, start + 1, start + 2]
+
+
+def test_column_numbers_without_a_name(tmp_path, refusal):
+    text = columns("0,1", PAIRS)
+    assert "0 and 1, may hold numbers of columns" in refusal(folder(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        *((n, [100, 4, 0.25]) for n in ("uncertainty", "Flux_err", "fluxerr", "sigma")),
+        *((n, [100, 4, 0.25]) for n in ("std dev", "e_flux", "±", "error of the flux")),
+        *((n, [10, 2, 0.5]) for n in ("variance", "flux var")),
+        *((n, [0.1, 0.5, 2]) for n in ("ivar", "Weights", "weight", "inv_var")),
+        ("inverse variance (1/Jy^2)", [0.1, 0.5, 2]),
+        *(
+            (n, None)
+            for n in ("error (%)", "relative error", "err^2", "2 sigma", "snr")
+        ),
+        *(
+            (n, None)
+            for n in ("wavelength error", "sky", "sky flux", "mask", "rel_err")
+        ),
+    ],
+)
+@pytest.mark.parametrize("comment", ["", "# "])
+def test_third_column_by_its_name(tmp_path, caplog, name, weights, comment):
+    groups = load(folder(tmp_path, columns(f"{comment}wavelength,flux,{name}")))
+    assert groups.x[0].tolist() == [[1, 2, 4]] * 2
+    if weights is None:
+        assert groups.weights is None
+        assert notes(caplog) == [f"columns that are not used: {name}."]
+        return
+    np.testing.assert_allclose(groups.weights[0], [weights] * 2, rtol=1e-6)
+    said = {100: ["standard deviation"], 10: ["variance"], 0.1: []}[weights[0]]
+    assert notes(caplog) == [
+        f"column {name} is taken for the {what}; weights are inverse variances."
+        for what in said
+    ]
+
+
+@pytest.mark.parametrize("header", ["# wave, flux, err", "# wave  flux err"])
+@pytest.mark.parametrize("delimiter", [",", " ", ";", "\t"])
+def test_names_in_a_comment_are_cut_in_any_way(tmp_path, header, delimiter):
+    above = f"# made by hand, at night\n{header}\n#"
+    groups = load(folder(tmp_path, columns(above, delimiter=delimiter)))
+    np.testing.assert_allclose(groups.weights[0, 0], [100, 4, 0.25], rtol=1e-6)
+    assert groups.axis_label == "wave"
+
+
+def test_other_comments_are_text(tmp_path, caplog):
+    text = columns("# flux, calibrated", PAIRS) + "# end, of file\n"
+    groups = load(folder(tmp_path, text))
+    assert groups.axis.tolist() == [500, 501, 503] and groups.axis_label == "axis"
+    assert caplog.records == []
+
+
+def test_third_column_without_a_name_is_said(tmp_path, caplog):
+    groups = load(folder(tmp_path, columns("")))
+    np.testing.assert_allclose(groups.weights[0, 0], [0.1, 0.5, 2], rtol=1e-6)
+    assert notes(caplog) == [
+        "column 3 of files without a header is taken for the inverse variance."
+    ]
+
+
+def test_uncertainties_that_are_none(tmp_path, caplog, refusal):
+    rows = [["500", "1", "0"], ["501", "2", ""], ["502", "3", "-1"], ["503", "", "1"]]
+    text = columns("wavelength,flux,err", [*rows, ["504", "5", "0.5"]])
+    groups = load(folder(tmp_path, text))
+    assert groups.weights[0].tolist() == [[0, 0, 0, 0, 4]] * 2
+    assert groups.good_pixels[0, 0].tolist() == [False] * 4 + [True]
+    assert notes(caplog)[1:] == [
+        "6 values without a positive uncertainty get the weight 0.",
+        "2 missing values are masked.",
+    ]
+    sentence = refusal(folder(tmp_path, columns("wavelength,flux,err", rows[:3])))
+    assert "a_1.csv: line 2, column err, and all below are not positive" in sentence
+    sentence = refusal(folder(tmp_path, columns("wavelength,flux,ivar", rows)))
+    assert "a_1.csv: line 4, column ivar, is negative; an inverse" in sentence
+    rows[1][2] = "1e-30"
+    sentence = refusal(folder(tmp_path, columns("wavelength,flux,err", rows)))
+    assert "a_1.csv: line 3, column err, is too small" in sentence
+
+
+@pytest.mark.parametrize(
+    ("header", "axis"),
+    [
+        ("intensity,wavelength,sky", 1),
+        ("wavelength,sample 7,error", 0),
+        ("2theta,counts,err", 0),
+        ("1/cm,%T,sd", 0),
+        ("Raman shift [1/cm],Counts per second,channel", 0),
+        ("energy,pixel value,pixel", 0),
+        ("x,y,dy", 0),
+    ],
+)
+def test_columns_by_their_names(tmp_path, header, axis):
+    groups = load(folder(tmp_path, columns(header)))
+    assert groups.axis.tolist() == [[500, 501, 503], [1, 2, 4]][axis]
+    assert groups.x[0, 0].tolist() == [[1, 2, 4], [500, 501, 503]][axis]
+    assert groups.axis_label == header.split(",")[axis]
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("a,b,c", "no column has a name of an axis, such as wavel.*found a, b, c;"),
+        ("wavelength,a,b", "no column has a name of values, such as flux"),
+        ("wavelength,index,err", "no column has a name of values"),
+        ("No,flux,err", "no column has a name of an axis"),
+        ("flux,error,ivar", "no column has a name of an axis"),
+        ("wavelength,wavenumber,flux", "wavelength, wavenumber may each be the axis"),
+        ("wavelength,flux,absorbance", "flux, absorbance may each be the value"),
+        ("wave,err_low,err_high", "err_high may each be the standard deviation"),
+        ("flux,wave,flux", "2 columns are called flux"),
+        ("5OO,1,0.1", "no column has a name of an axis.*found 5OO, 1, 0.1"),
+        ("1_0,1,0.1", "found 1_0, 1, 0.1"),
+        (",0,1", "found (no name), 0, 1"),
+    ],
+)
+def test_headers_that_cannot_be_understood(tmp_path, refusal, header, words):
+    sentence = refusal(folder(tmp_path, columns(header)))
+    assert sentence.startswith("a_1.csv: line 1, the header: ")
+    assert all(word in sentence for word in words.split(".*"))
+
+
+@pytest.mark.parametrize("header", ["", "sep={0}\n", "wavelength{0}flux\n"])
+@pytest.mark.parametrize("mark", [";", "\t", "  ", " "])
+def test_decimal_commas(tmp_path, header, mark):
+    mark = "|" if "sep" in header and mark == "  " else mark
+    text = header + "500,25{0}1,5\n\n500,5{0}1,125\n501{0}2\n"
+    groups = load(folder(tmp_path, text.format(mark), suffix=".txt"))
+    assert groups.axis.tolist() == [500.25, 500.5, 501]
+    assert groups.x[0].tolist() == [[1.5, 1.125, 2]] * 2
+
+
+def test_units_behind_names_where_spaces_are_marks(tmp_path):
+    text = "Wavelength (nm)  Intensity [a. u.]\n" + columns("", PAIRS, "   ")
+    groups = load(folder(tmp_path, text, suffix=".dat"))
+    assert groups.axis_label == "Wavelength (nm)"
+    assert groups.x[0, 0].tolist() == [1, 2, 4]
+
+
+def test_commas_of_two_meanings(tmp_path, refusal):
+    sentence = refusal(folder(tmp_path, "400;1,234\n401;2\n"))
+    assert "a_1.csv: line 1, column 2, holds '1,234', whose comma may" in sentence
+    sentence = refusal(folder(tmp_path, "400,1\n401,1,5\n"))
+    assert "a_1.csv: line 2 has 3 cells" in sentence and "decimal comma" in sentence
+
+
+def test_marks_at_the_end_of_lines(tmp_path, caplog, refusal):
+    for text in ("500,1,\n501,2,\n", "wavelength,flux,\n500,1,\n501,2,\n"):
+        groups = load(folder(tmp_path, text))
+        assert groups.x[0, 0].tolist() == [1, 2] and groups.weights is None
+    assert notes(caplog) == ["columns that are not used: 3 (no name)."] * 2
+    sentence = refusal(folder(tmp_path, "wavelength,flux\n500,1,\n"))
+    assert "a_1.csv: line 2 has 3 cells" in sentence
+    assert "remove the comma at the end of line 2." in sentence
+
+
+def test_axes_of_other_units(tmp_path, refusal):
+    text = columns("wavelength (nm),flux", PAIRS)
+    sentence = refusal(folder(tmp_path, text, text.replace("nm", "um")))
+    assert "the axis of a_2.csv is called wavelength (um), but that of a" in sentence
 
 
 def test_other_files(tmp_path, refusal):

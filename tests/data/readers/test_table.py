@@ -281,6 +281,9 @@ def test_numbers_between_the_pixels(tmp_path, refusal, head):
         (["l00.5", "101.0", "101.5"], "l00.5"),
         (["O.5", "1.0", "1.5"], "O.5"),
         (["wl_502", "501", "500"], "wl_502"),
+        (["n00.5", "501.0", "501.5"], "n00.5"),
+        (["500", "501", "n02"], "n02"),
+        (["500", "S01"], "S01"),
     ],
 )
 def test_headers_that_continue_the_axis(tmp_path, refusal, heads, lost):
@@ -290,7 +293,7 @@ def test_headers_that_continue_the_axis(tmp_path, refusal, heads, lost):
 
 
 def test_names_with_digits_are_metadata(tmp_path, caplog):
-    heads = ["temp_1", "sample2", "2nd run", "H2O", "O18"]
+    heads = ["temp_1", "sample2", "2nd run", "O18", "H2O"]
     groups = load(save(tmp_path, table(*heads, "500", "501", "CO2")))
     assert groups.axis.tolist() == [500, 501] and groups.x[0, 0].tolist() == [6, 7]
     assert set(groups.instance_metadata) == {*heads, "CO2"}
