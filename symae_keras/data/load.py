@@ -66,17 +66,24 @@ def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | S
     A wide table has the axis values as headers; a column `instance` names the
     instances, and all others are metadata. A header that is nearly a number, such as
     "500 nm", and a column of numbers between pixels whose header is not a number, are
-    refused. In tables, FITS files and folders of spectra an empty or NaN value is a
-    missing pixel: False in `pixel_mask`, 0 in `x`. Numbers in text files have a decimal
-    point, or all of them a decimal comma; "1_5", "inf" and thousands separators are
-    refused.
+    refused. Numbers in text files have a decimal point, or all of them a decimal comma;
+    "1_5", "inf" and thousands separators are refused.
 
-    A FITS table has one spectrum a row in a column `flux`, `x`, `spectrum` or `value`,
-    and a column `group` or `object`; it may have `wavelength`, `lambda`, `axis` or
-    `loglam`, equal in all rows, `ivar` or `weights`, and `pixel_mask`. An image has the
-    axes (groups, instances, pixels), or (rows, pixels) and a table with a column
-    `group`; its axis is linear, and the images `PIXEL_MASK` and `IVAR` or `WEIGHTS` may
-    stand beside it. Needs `astropy`.
+    An empty, null or NaN value of any format is a missing pixel: False in `pixel_mask`,
+    0 in `x` and `weights`. Only an `.npy` file keeps its NaN behind the mask, because
+    it stays on disk. A pixel whose mask or weight is null or NaN is masked, too. A null
+    group or axis value is an error; null metadata are NaN or an empty text.
+
+    A FITS table has one spectrum per row in a column `flux`, `x`, `spectrum` or
+    `value`, and a column `group` or `object`; it may have `wavelength`, `lambda`,
+    `axis` or `loglam`, equal in all rows, `ivar` or `weights`, and `pixel_mask`. An
+    image has the axes (groups, instances, pixels), or (rows, pixels) and a table with a
+    column `group`; it may have the images `PIXEL_MASK` and `IVAR` or `WEIGHTS` beside
+    it. The axis of an image comes from its world coordinates, in the unit of the
+    header. A wrong `CHECKSUM` or `DATASUM` is an error. FITS needs `astropy`.
+
+    `load` reads no other file, whatever links an HDF5 file contains, and refuses an
+    array that needs more than half of the available memory before it reads it.
 
     A text file of one spectrum has a header whose names give the columns: an axis such
     as "wavelength (nm)", values such as "flux", and possibly "uncertainty", which

@@ -57,8 +57,8 @@ BAD_FILES = {
         {"x": X, "mask": one_instance()},
         ["1 of 6 groups", "fewer than 2", "group 2 with 1"],
     ),
-    "infinities": (
-        {"x": spoilt((1, 2, 3), np.inf, count=3)},
+    "minus infinity": (
+        {"x": spoilt((1, 2, 3), -np.inf, count=3)},
         ["3 values are NaN", "group 1, instance 2, pixel 3"],
     ),
     "infinity": (
@@ -89,7 +89,7 @@ def test_train_refuses_a_file(refuses, recipe, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["missing key", "wrong rank", "zero groups", "infinities", "constant"]
+    "name", ["missing key", "wrong rank", "zero groups", "minus infinity", "constant"]
 )
 def test_evaluate_and_redatum_refuse_a_file(refuses, run_folder, tmp_path, name):
     arrays, words = BAD_FILES[name]

@@ -77,6 +77,16 @@ def test_describe_says_what_is_wrong(symae):
     assert "warning: 50 groups have fewer than 2 instances" in out
 
 
+def test_describe_masks_nan_in_arrays(symae):
+    x = np.random.default_rng(0).normal(size=(5, 4, 5))
+    x[1, 0, 2] = np.nan
+    np.save("nan.npy", x)
+    np.savez("nan.npz", x=x)
+    for name in ("nan.npy", "nan.npz"):
+        out = symae("data", "describe", name).out
+        assert "missing: 0 instances, 1.0 % of pixels" in out
+
+
 def test_describe_refuses_bad_input(refuses):
     x = np.random.default_rng(0).normal(size=(3, 2, 4))
     x[1, 0, 2] = np.inf

@@ -1,13 +1,16 @@
 import io
 import logging
 import re
+import zipfile
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from symae_keras.data import GroupedData, load
+from symae_keras.data import GroupedData, check, load
+from symae_keras.data.readers import assemble
 from symae_keras.errors import InputError
 
 X = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
@@ -125,6 +128,96 @@ def test_flat_npz_with_everything(tmp_path, caplog):
         load(path, group="planet")
 
 
+HOLES = np.where(X > 1, np.nan, X)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".npy"])
+def test_nan_is_masked_in_all_formats(tmp_path, caplog, suffix):
+    path = tmp_path / f"my{suffix}"
+    if suffix == ".npy":
+        np.save(path, HOLES)
+    elif suffix == ".npz":
+        np.savez(path, x=HOLES)
+    else:
+        with h5py.File(path, "w") as file:
+            file["x"] = HOLES
+    groups = load(path)
+    good = np.isfinite(HOLES)
+    np.testing.assert_array_equal(groups.pixel_mask, good)
+    np.testing.assert_array_equal(groups.x[good], X[good])
+    np.testing.assert_array_equal(check(groups).x, np.where(good, X, 0))
+    assert f"{(~good).sum()} missing values are masked" in caplog.text
+
+
+def test_nan_of_flat_rows(tmp_path):
+    path = save(tmp_path, x=HOLES[0], group=[2, 1, 2, 2], weights=np.arange(1.0, 6))
+    groups = load(path)
+    good = np.isfinite(HOLES[0])[[0, 2, 3]]
+    np.testing.assert_array_equal(groups.pixel_mask[1], good)
+    np.testing.assert_array_equal(groups.x[1], np.where(good, X[0, [0, 2, 3]], 0))
+    np.testing.assert_array_equal(groups.weights[1], np.where(good, np.arange(1, 6), 0))
+
+
+def test_nan_leaves_an_npy_file_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(assemble, "_PART", 7)
+    for x in (HOLES, np.asfortranarray(HOLES), X):
+        np.save(tmp_path / "my.npy", x)
+        groups = load(tmp_path / "my.npy")
+        assert isinstance(groups.x, np.memmap)
+        np.testing.assert_array_equal(groups.x, x)
+        good = np.broadcast_to(groups.good_pixels, x.shape)
+        np.testing.assert_array_equal(good, np.isfinite(x))
+    assert groups.pixel_mask is None
+
+
+def test_nan_that_is_masked_already(tmp_path, caplog):
+    good = np.isfinite(HOLES)
+    groups = load(save(tmp_path, x=HOLES, pixel_mask=good))
+    np.testing.assert_array_equal(groups.pixel_mask, good)
+    np.testing.assert_array_equal(groups.x, np.where(good, X, 0))
+    x = X.copy()
+    x[1, 2:] = np.nan
+    groups = load(save(tmp_path, x=x, mask=[[1] * 4, [1, 1, 0, 0], [1] * 4]))
+    assert groups.pixel_mask is None and caplog.records == []
+
+
+@pytest.mark.parametrize("name", ["pixel_mask", "weights"])
+def test_nan_in_masks_and_weights(tmp_path, caplog, name):
+    values = np.ones(X.shape)
+    values[0, 1, 2] = np.nan
+    groups = load(save(tmp_path, x=X, **{name: values}))
+    np.testing.assert_array_equal(groups.good_pixels, np.isfinite(values))
+    np.testing.assert_array_equal(groups.x, X)
+    assert "1 missing values are masked" in caplog.text
+
+
+def test_infinity_is_no_missing_value(tmp_path):
+    x = X.copy()
+    x[0, 1, 2] = np.inf
+    groups = load(save(tmp_path, x=x))
+    assert groups.pixel_mask is None
+    with pytest.raises(InputError, match="infinite.* instance 1, pixel 2"):
+        check(groups)
+
+
+def test_names_in_an_archive(tmp_path, caplog):
+    path = save(tmp_path, x=X)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("notes.txt", "nothing")
+    load(path)
+    assert "keys that are not used: notes.txt." in caplog.text
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x", "nothing")
+    assert "it holds two arrays x; keep one" in refusal(path)
+
+
+def test_flipped_bits_in_an_archive(tmp_path):
+    path = save(tmp_path, x=X)
+    content = path.read_bytes().replace(X[1].tobytes(), (-X[1]).tobytes())
+    path.write_bytes(content)
+    assert "cannot be read: Bad CRC-32 for file 'x.npy'" in refusal(path)
+
+
 def test_groups_of_an_npy_file_have_no_name(tmp_path):
     np.save(tmp_path / "my.npy", X)
     with pytest.raises(InputError, match="no names, so none is star; save x and star"):
@@ -172,6 +265,19 @@ ONES = np.ones((3, 4))
         ({"x": X, "mask": ONES.T}, "(3, 4); received (4, 3)"),
         ({"x": X, "mask": ONES * 2}, "other values of dtype float64"),
         ({"x": X, "mask": [[1] * 4, [0] * 4, [0] * 4]}, "2 of 3 groups.* group 1;"),
+        (
+            {"x": X, "mask": [[1] * 4, [0] * 4, [1] * 4], "ids": [7, 17, 27]},
+            "1 of 3 groups have no present instance, the first is the group 17;",
+        ),
+        (
+            {"x": X, "ids": np.array(["a", "b", None])},
+            "the key ids holds pickled Python objects.*dtype=str",
+        ),
+        (
+            {"x": np.zeros((2, 2), [("a", "f4")])},
+            "the key x holds records with named fields; save each field under a key",
+        ),
+        ({"x": X.astype("M8[s]")}, "real numbers; received dtype datetime64[s]"),
         ({"x": X, "axis": np.arange(4)}, "here (5,); received (4,)"),
         ({"x": X, "axis": np.full(5, np.inf)}, "axis must hold finite real numbers"),
         ({"x": X, "axis": np.full(5, "a")}, "received dtype <U1"),

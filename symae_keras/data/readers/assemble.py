@@ -205,7 +205,7 @@ def mask_missing(
 
 
 def _any_nan(values: Array) -> bool:
-    """Whether there is a NaN; a memory map is read part by part."""
+    """Look for a NaN, part by part, so that a memory map stays on disk."""
     if values.dtype.kind != "f":
         return False
     flat = values.ravel(order="K")
@@ -214,7 +214,7 @@ def _any_nan(values: Array) -> bool:
 
 
 def _zeroed(values: Array) -> Array:
-    """The values with zeros for NaN, itself where there is none."""
+    """Return the values with zeros for NaN, or the array itself if it has none."""
     if not _any_nan(values):
         return values
     return np.where(np.isnan(values), values.dtype.type(0), values)

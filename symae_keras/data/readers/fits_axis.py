@@ -74,7 +74,7 @@ def with_unit(name: str, unit: str) -> str:
 
 
 def _world(given: dict[str, Any], count: int, kind: str) -> Array:
-    """World coordinates of the pixels, in the unit in which they are given."""
+    """Compute the world coordinates of the pixels, in the unit of the header."""
     from astropy import units
     from astropy.io import fits
     from astropy.wcs import WCS

@@ -72,7 +72,7 @@ class Unit:
 
     @functools.cached_property
     def heap(self) -> bytes:
-        """What stands behind the rows of a table, for rows of variable length."""
+        """The data behind the rows of a table: values of columns of variable length."""
         rows = self.header["NAXIS1"] * self.header["NAXIS2"]
         start = self.header.get("THEAP", rows)
         return self.bytes(start, rows + self.header["PCOUNT"] - start)
@@ -83,7 +83,7 @@ class Unit:
         return tuple(int(n) for n in self.hdu.shape)
 
     def pixels(self) -> Array:
-        """The pixels of an image, as they are stored."""
+        """Read the pixels of an image, as they are stored."""
         bits = int(self.header["BITPIX"])
         n_bytes = math.prod(self.shape) * abs(bits) // 8
         if hasattr(self.hdu, "compression_type"):
@@ -95,7 +95,7 @@ class Unit:
         return np.frombuffer(self.bytes(0, n_bytes), stored).reshape(self.shape)
 
     def bytes(self, start: int, count: int) -> bytes:
-        """Some bytes of the data."""
+        """Read some bytes of the data."""
         require(3 * count, f"the data of the unit {self.label}")
         start += self._starts[1]
         if count < 0 or not self._starts[1] <= start <= self._end - count:
@@ -107,7 +107,7 @@ class Unit:
         return self._stream.read(count)
 
     def verify(self, length: int) -> None:
-        """Compare the size with that of the file, and the sums that are given.
+        """Verify that the file is long enough and that the checksums are right.
 
         Raises:
             InputError: The data have changed since the sums were written.
@@ -144,7 +144,7 @@ class Unit:
                 )
 
     def _sum(self, start: int, end: int) -> int:
-        """The checksum of FITS, a sum of big-endian words in ones' complement."""
+        """Compute the checksum of FITS, a sum of words in ones' complement."""
         self._stream.seek(start)
         total = 0
         while start < end:

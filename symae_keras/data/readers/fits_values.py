@@ -66,7 +66,7 @@ def column(table: Unit, name: str) -> Array:
 
 
 def _format(table: Unit, name: str) -> tuple[int, str, str]:
-    """How often a row of a binary table repeats which type, and that in the heap."""
+    """Return the repeat count and type of a column, and the type in the heap."""
     form = str(table.hdu.columns[name].format)
     match = re.match(r"(\d*)([A-Z])([A-Z]?)", form)
     if match is None:
@@ -75,7 +75,7 @@ def _format(table: Unit, name: str) -> tuple[int, str, str]:
 
 
 def _scaled(raw: Array, scale: Any, zero: Any, null: Any) -> Array:
-    """Physical values; NaN for null, which is only known of integers."""
+    """Compute physical values, NaN where an integer is null."""
     scale, zero = 1 if scale is None else scale, 0 if zero is None else zero
     for each in (scale, zero, null or 0):
         if not isinstance(each, (int, float)) or not math.isfinite(each):
@@ -101,7 +101,7 @@ def _scaled(raw: Array, scale: Any, zero: Any, null: Any) -> Array:
 
 
 def _logical(name: str, raw: Array) -> Array:
-    """T and F as bools; as numbers, with NaN, where there is null."""
+    """Convert T and F to bools, or to numbers with NaN if there is a null."""
     raw = raw.view("u1")
     wrong = raw[~np.isin(raw, (_TRUE, _FALSE, _NULL))]
     if wrong.size:
@@ -119,7 +119,7 @@ def _bits(raw: Array, count: int) -> Array:
 
 
 def _text(name: str, raw: Array) -> Array:
-    """Text up to the first zero byte, without the spaces that fill it up."""
+    """Decode text up to the first zero byte, without the spaces around it."""
     stored = np.array(raw, order="C")
     letters = stored.view("u1").reshape(*raw.shape, raw.itemsize)
     letters[np.logical_or.accumulate(letters == 0, axis=-1)] = 0
@@ -130,7 +130,7 @@ def _text(name: str, raw: Array) -> Array:
 
 
 def _printed(table: Unit, name: str, null: Any) -> Array:
-    """A column of a table that is printed in letters."""
+    """Convert a column of an ASCII table."""
     raw = table.rows[name]
     form = str(table.hdu.columns[name].format)
     if form.startswith("A"):
@@ -143,7 +143,7 @@ def _printed(table: Unit, name: str, null: Any) -> Array:
 
 
 def _of_heap(table: Unit, name: str, places: Array, item: str) -> Array:
-    """Rows that are stored behind the table, if they have one length.
+    """Read rows that are stored behind the table, if they have one length.
 
     Args:
         table: The table.

@@ -47,7 +47,7 @@ def read_hdf5(path: Path, group: str | None) -> GroupedData:
 
 
 def _items(file: Any) -> Iterator[tuple[str, Stored | str]]:
-    """What the root holds; a text says why it cannot be read."""
+    """List the content of the root; a text says why an item cannot be read."""
     import h5py
 
     for name in map(str, file):
@@ -63,7 +63,7 @@ def _items(file: Any) -> Iterator[tuple[str, Stored | str]]:
 
 
 def _names(group: Any) -> list[str]:
-    """The first names in a group, those in groups below included."""
+    """List the first names in a group and in the groups below it."""
     names: list[str] = []
 
     def note(name: str) -> bool | None:
@@ -75,9 +75,9 @@ def _names(group: Any) -> list[str]:
 
 
 def _resolved(place: Any, path: str, links: int = 0) -> Any:
-    """What is at a path below a group, or a text that says why it is out of reach.
+    """Find the object at a path, or say in a text why it cannot be read.
 
-    h5py would open other files on the way, even where it is only asked for a link.
+    h5py itself would open other files on the way, even to describe a link.
     """
     import h5py
 
@@ -104,7 +104,7 @@ def _resolved(place: Any, path: str, links: int = 0) -> Any:
 
 
 def _stored(item: Any) -> Stored | str:
-    """A dataset, or why it cannot be read."""
+    """Describe a dataset, or say in a text why it cannot be read."""
     import h5py
 
     plist = item.id.get_create_plist()
@@ -145,7 +145,7 @@ def _stored(item: Any) -> Stored | str:
 
 
 def _texts(item: Any) -> Array:
-    """Texts of any length, part by part, since many can be one and the same in a file.
+    """Read texts of any length, part by part, because a file can repeat one at no cost.
 
     Raises:
         InputError: They are too large.

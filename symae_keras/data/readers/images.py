@@ -90,7 +90,7 @@ def read_idx(path: Path, group: str | None) -> GroupedData:
 
 
 def _read(file: Path, name: str) -> _Image:
-    """The pixels of an image, upright and channels last."""
+    """Read the pixels of an image, upright and channels last."""
     from PIL import Image, UnidentifiedImageError
 
     if file.suffix.lower() not in _SUFFIXES:
@@ -117,7 +117,7 @@ def _read(file: Path, name: str) -> _Image:
 
 
 def _loaded(image: Any, name: str) -> _Image:
-    """The pixels of an open image, if nothing of them is lost."""
+    """Read the pixels of an open image, unless Pillow would change them."""
     from PIL import ImageOps
 
     mode, raw = image.mode, _stored_mode(image)
@@ -157,7 +157,7 @@ def _loaded(image: Any, name: str) -> _Image:
 
 
 def _stored_mode(image: Any) -> str:
-    """How the file stores pixels, in the words of Pillow: "RGB;16B"."""
+    """Return how the file stores pixels, in the words of Pillow: "RGB;16B"."""
     arguments = image.tile[0][3] if image.tile else ""
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 

@@ -47,7 +47,7 @@ def from_keys(
 
     Args:
         path: The file, for notes in the log.
-        arrays: The arrays; a text says why what is there cannot be read.
+        arrays: The arrays, or texts that say why an array cannot be read.
         group: The key that holds the group of each row; `None` looks for "group" and
             takes `x` for grouped if there is none.
 
@@ -123,12 +123,12 @@ def from_keys(
 
 
 def _fits(array: Stored, leading: tuple[int, ...]) -> bool:
-    """Whether an array has one entry for each row, group or instance."""
+    """Return whether an array has one entry for each row, group or instance."""
     return array.dtype.kind in "buifSU" and array.shape[: len(leading)] == leading
 
 
 def _read(name: str, array: Stored) -> Array:
-    """The values of an array, if they fit into memory."""
+    """Read an array, if it fits into memory."""
     what = f"{name}, shape {array.shape} and dtype {array.dtype},"
     if array.n_stored is not None:
         what = f"{what[:-1]}, of which the file holds {size(array.n_stored)},"

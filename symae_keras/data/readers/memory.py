@@ -86,7 +86,7 @@ def _limit() -> int:
 
 
 def _free_memory() -> int:
-    """Physical memory that no program uses; on other systems than Linux, all of it."""
+    """Return the available physical memory; the whole memory where it is unknown."""
     try:
         for line in Path("/proc/meminfo").read_text("ascii").splitlines():
             if line.startswith("MemAvailable:"):
@@ -100,7 +100,7 @@ def _free_memory() -> int:
 
 
 def _free_addresses() -> int:
-    """What `ulimit -v` leaves to this process."""
+    """Return how much memory `ulimit -v` leaves to this process."""
     try:
         import resource
 

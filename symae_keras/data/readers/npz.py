@@ -59,7 +59,7 @@ def read_npy(path: Path) -> Array:
 
 
 def _mapped(path: Path) -> Stored:
-    """The array of a `.npy` file, which stays on disk and takes no memory."""
+    """Describe the array of a `.npy` file, which stays on disk."""
     with path.open("rb") as file:
         array = _stored(file, os.fstat(file.fileno()).st_size)
     if isinstance(array, str):
@@ -69,7 +69,7 @@ def _mapped(path: Path) -> Stored:
 
 
 def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Stored | str]]:
-    """The arrays of an archive; a text says why one cannot be read."""
+    """List the arrays of an archive; a text says why one cannot be read."""
     seen = set()
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
@@ -88,7 +88,7 @@ def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Stored | str]]:
 
 
 def _stored(stream: IO[bytes], n_bytes: int) -> Stored | str:
-    """What the header of an array promises, if the stream is long enough for it.
+    """Describe an array from its header, if the stream has the right length.
 
     Args:
         stream: What starts with the header.
