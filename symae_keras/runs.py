@@ -205,10 +205,10 @@ def recorded_data(run: Run) -> Path | None:
     file = run.config["data"]["file"]
     if file is None:
         return None
-    path = Path(file)
-    if not path.is_absolute() or not (path.is_file() or path.is_dir()):
+    # Unlike those of pathlib, these take any text.
+    if not os.path.isabs(file) or not (os.path.isfile(file) or os.path.isdir(file)):
         raise InputError(
             f"{run.folder} was trained on {file!r}, which is not the absolute path of "
             "a file or folder here; name data with --data."
         )
-    return path
+    return Path(file)

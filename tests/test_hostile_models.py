@@ -746,6 +746,14 @@ def test_hostile_models_in_run_folders(name, run, canary, capfd) -> None:
     assert code == 2 and "is not a regular file" in err
 
 
+def test_a_model_that_is_a_link_is_not_followed(good, run, capfd) -> None:
+    for target in (good, run / "config.json"):
+        (run / "model.keras").unlink()
+        (run / "model.keras").symlink_to(target)
+        code, err = command(capfd, "redatum", run)
+        assert code == 2 and "model.keras is a link" in err
+
+
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
@@ -760,6 +768,8 @@ def test_hostile_models_in_run_folders(name, run, canary, capfd) -> None:
         ({"data": {"file": "d.npz"}}, "not the absolute path"),
         ({"data": {"file": "/dev/zero"}}, "not the absolute path"),
         ({"data": {"file": "/no/such/file"}}, "not the absolute path"),
+        ({"data": {"file": "/" + "x" * 5000}}, "not the absolute path"),
+        ({"data": {"file": "/\0"}}, "not the absolute path"),
     ],
 )
 def test_hostile_entries(entries, words, run, canary, capfd) -> None:

@@ -60,8 +60,12 @@ def load_model(
     try:
         with tempfile.TemporaryDirectory(prefix="symae-") as folder:
             private = Path(folder)
-            copy = _copy_folder if path.is_dir() else _copy_archive
-            config = parse_json(copy(path, private))
+            # A link of that name could lead to a folder of the user.
+            if path.suffix == ".keras" or not path.is_dir():
+                text = _copy_archive(path, private)
+            else:
+                text = _copy_folder(path, private)
+            config = parse_json(text)
             check_config(config, remedy)
             size = check_weights(private / WEIGHTS)
             (private / CONFIG).write_text(json.dumps(config), encoding="utf-8")
