@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -169,7 +170,9 @@ def _well_formed(file: Path) -> None:
         inside = reference.zip_members(content)
     for name, body in inside.items():
         if name.endswith(".h5"):
-            reference.hdf5_arrays(body, everything=True)
+            arrays = reference.hdf5_arrays(body, everything=True)
+            for key, values in arrays.items():
+                reference.need(values.dtype.kind in "fiub", f"{key} is no number")
         elif name.endswith(".json"):
             try:
                 json.loads(body)
@@ -227,7 +230,8 @@ class Runs:
         notes_of_truth: list[str],
     ) -> tuple[str, str]:
         try:
-            with bounded(120, 3 << 30):
+            with warnings.catch_warnings(), bounded(120, 3 << 30):
+                warnings.simplefilter("ignore")
                 result, told = use(there, self.base)
         except Refused as error:
             text = str(error)
