@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import fuzz_arrays
 import fuzz_containers as containers
 import fuzz_files
 import fuzz_reference as reference
@@ -167,10 +168,10 @@ def _well_formed(file: Path) -> None:
     content = file.read_bytes()
     inside = {file.name: content}
     if file.suffix == ".keras":
-        inside = reference.zip_members(content)
+        inside = fuzz_arrays.zip_members(content)
     for name, body in inside.items():
         if name.endswith(".h5"):
-            arrays = reference.hdf5_arrays(body, everything=True)
+            arrays = fuzz_arrays.hdf5_arrays(body, everything=True)
             for key, values in arrays.items():
                 reference.need(values.dtype.kind in "fiub", f"{key} is no number")
         elif name.endswith(".json"):
