@@ -102,8 +102,8 @@ class Worker:
         """Judge a case."""
         if self._process is None:
             self._start()
-        self._connection.send(case)
         try:
+            self._connection.send(case)
             if self._connection.poll(_PATIENCE):
                 outcome: Outcome | str = self._connection.recv()
                 if isinstance(outcome, str):
