@@ -15,7 +15,7 @@ one of
 - traceback, hang, crash.
 
 The last six must not happen. What is unseeable is decided by strict reference readers
-(`fuzz_reference.py`), which compare all that a file states twice.
+(see `fuzz_reference.py`), which compare all that a file states twice.
 
     python benchmarks/fuzz.py --total 2000
     python benchmarks/fuzz.py --only csv-wide --case 17 --seed 0 --keep there
@@ -102,8 +102,8 @@ class Worker:
         """Judge a case."""
         if self._process is None:
             self._start()
-        self._connection.send(case)
         try:
+            self._connection.send(case)
             if self._connection.poll(_PATIENCE):
                 outcome: Outcome | str = self._connection.recv()
                 if isinstance(outcome, str):
@@ -187,6 +187,12 @@ def print_counts(rows: list[dict[str, Any]]) -> None:
         print(f"{kind:{first}}", *cells, sep="  ")
 
 
+def shown(text: str) -> str:
+    """The beginning of a text, on one line and without control characters."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else "?" for c in line)[:300]
+
+
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(
@@ -229,7 +235,7 @@ def main() -> int:
         if outcome.name in (*BAD, options.list):
             print(
                 f"{outcome.name}: --only {kind} --case {case} --seed {options.seed}: "
-                f"{outcome.mutation[:200]}: {outcome.detail[:300]}"
+                f"{shown(outcome.mutation)}: {shown(outcome.detail)}"
             )
     seconds = time.monotonic() - start
     print(

@@ -226,7 +226,8 @@ def json_entry(draw: Draw, content: bytes) -> tuple[bytes, str]:
     places = list(_places(root))
     owner, key = pick(draw, places)
     old = owner[key]
-    done = pick(draw, ("value", "value", "type", "rename", "delete", "nest", "add"))
+    often = ("value", "value", "value", "type", "type", "rename", "delete", "add")
+    done = "nest" if draw.random() < 0.05 else pick(draw, often)
     if done == "value" and isinstance(old, (int, float)):
         owner[key] = changed_number(draw, old)
     elif done == "value" and isinstance(old, str):

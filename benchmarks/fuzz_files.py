@@ -10,11 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import fuzz_arrays
 import fuzz_containers as containers
+import fuzz_fits
+import fuzz_images
 import fuzz_mutations as plain
-import fuzz_reference as reference
+import fuzz_text
 import numpy as np
 from fuzz_mutations import BINARY, TEXT, Draw, Mutation, NotApplicable, pick
+from fuzz_reference import Reading
 
 from symae_keras.data import GroupedData, ShardWriter
 
@@ -42,7 +46,7 @@ class Kind(NamedTuple):
 
     name: str
     write: Callable[[Path], Path]
-    read: Callable[[Path], reference.Reading]
+    read: Callable[[Path], Reading]
     mutations: tuple[Mutation, ...]
     refusable: bool = False
 
@@ -304,81 +308,81 @@ _semicolons: Final = functools.partial(
 KINDS: Final = {
     kind.name: kind
     for kind in (
-        Kind("csv-wide", _write_wide, reference.wide, TEXT),
-        Kind("csv-long", _write_long, reference.long, TEXT),
+        Kind("csv-wide", _write_wide, fuzz_text.wide, TEXT),
+        Kind("csv-long", _write_long, fuzz_text.long, TEXT),
         Kind(
             "csv-decimal-comma",
             _semicolons,
-            functools.partial(reference.wide, delimiter=";", comma=True),
+            functools.partial(fuzz_text.wide, delimiter=";", comma=True),
             TEXT,
             refusable=True,
         ),
         Kind(
             "tsv",
             functools.partial(_write_wide, name="my.tsv", delimiter="\t"),
-            functools.partial(reference.wide, delimiter="\t"),
+            functools.partial(fuzz_text.wide, delimiter="\t"),
             TEXT,
         ),
         Kind(
             "npz-grouped",
             _write_npz,
-            reference.npz,
+            fuzz_arrays.npz,
             (*BINARY, *(containers.zip_members,) * 9),
         ),
         Kind(
             "npz-rows",
             _write_rows,
-            reference.npz,
+            fuzz_arrays.npz,
             (*BINARY, *(containers.zip_members,) * 9),
         ),
         Kind(
-            "npy", _write_npy, reference.npy, (*BINARY, *(containers.npy_header,) * 7)
+            "npy", _write_npy, fuzz_arrays.npy, (*BINARY, *(containers.npy_header,) * 7)
         ),
-        Kind("hdf5", _write_hdf5, reference.hdf5, _HDF5),
+        Kind("hdf5", _write_hdf5, fuzz_arrays.hdf5, _HDF5),
         Kind(
             "hdf5-checksums",
             functools.partial(_write_hdf5, checked=True),
-            reference.hdf5,
+            fuzz_arrays.hdf5,
             _HDF5,
         ),
-        Kind("fits-table", _write_fits_table, reference.fits_table, _FITS),
-        Kind("fits-image", _write_fits_image, reference.fits_image, _FITS),
+        Kind("fits-table", _write_fits_table, fuzz_fits.fits_table, _FITS),
+        Kind("fits-image", _write_fits_image, fuzz_fits.fits_image, _FITS),
         Kind(
             "fits-image-checksum",
             functools.partial(_write_fits_image, checksum=True),
-            reference.fits_image,
+            fuzz_fits.fits_image,
             _FITS,
         ),
         Kind(
             "fits-gz",
             _write_fits_gzip,
-            reference.fits_image,
+            fuzz_fits.fits_image,
             (*BINARY * 2, *(containers.inside_gzip,) * 18, containers.gzip_bomb),
         ),
-        Kind("folder-text-spectra", _write_text_spectra, reference.text_spectra, TEXT),
-        Kind("folder-fits-spectra", _write_fits_spectra, reference.fits_spectra, _FITS),
+        Kind("folder-text-spectra", _write_text_spectra, fuzz_text.text_spectra, TEXT),
+        Kind("folder-fits-spectra", _write_fits_spectra, fuzz_fits.fits_spectra, _FITS),
         Kind(
             "folder-png",
             _write_images,
-            reference.images,
+            fuzz_images.images,
             (*BINARY, *(plain.png_chunks,) * 7),
         ),
         Kind(
             "folder-tif",
             functools.partial(_write_images, suffix=".tif", kind="u2"),
-            reference.images,
+            fuzz_images.images,
             (*BINARY, *(plain.tiff_entry,) * 7),
         ),
         Kind(
             "folder-idx",
             _write_idx,
-            reference.idx,
+            fuzz_images.idx,
             (*BINARY, *(plain.idx_header,) * 5),
         ),
         Kind(
             "folder-shards",
             _write_shards,
-            reference.shards,
+            fuzz_images.shards,
             (*BINARY, *(mutate_shards,) * 7),
         ),
     )

@@ -203,7 +203,9 @@ class Files:
         if new:
             return "said", mutation, " | ".join(new)
         try:
-            said = self.kind.read(path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                said = self.kind.read(path)
         except reference.Seen as objection:
             return "silent wrong", mutation, f"a strict reader objects: {objection}"
         if said != found:
