@@ -48,11 +48,11 @@ ENDPOINTS: Final = ("encode", "reconstruct", "redatum")
 #: How far what was exported may be from Keras, over the largest output.
 TOLERANCE: Final = 1e-4
 
-#: What a SavedModel is made of; nothing else is ever replaced.
+#: What a SavedModel is made of, TensorFlow's unfinished files with it.
 _SAVED_MODEL: Final = (
-    "saved_model.pb",
-    "fingerprint.pb",
-    "variables/variables.*",
+    "saved_model.pb*",
+    "fingerprint.pb*",
+    "variables",
     "assets",
 )
 #: What each format needs beyond the package's own dependencies.
