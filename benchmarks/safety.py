@@ -9,8 +9,8 @@ SIGTERM and SIGINT in turn) at a random moment from its start to its end. Then
 - the output must be absent, as it was before, or complete,
 - the command must complete when it is given again, with `--resume` if it has that.
 
-With `--full-disk` the disk is a small tmpfs instead, which needs the right to mount; the
-command must end with one sentence, and complete once there is space.
+With `--full-disk` the disk is a small tmpfs instead, which needs the right to mount.
+The command must end with one sentence, and complete once there is space.
 
     python benchmarks/safety.py --kills 60
     python benchmarks/safety.py --full-disk
@@ -43,9 +43,11 @@ from common import print_table, write_json
 
 from symae_keras.data import Shards
 
+Rows = list[dict[str, Any]]
+
 SIGNALS: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 #: Space beyond the inputs, in KiB, that fills up early, midway and late.
-SPACES: Final = (8, 48, 160, 400, 1200)
+SPACES: Final = (8, 48, 160, 400)
 #: The old outputs are of another seed or size than the new ones.
 RECIPE: Final = '''"""A small SymAE."""
 
@@ -302,11 +304,10 @@ def kill(
     }
 
 
-def all_kills(
-    count: int, seed: int, inputs: Path, folder: Path
-) -> list[dict[str, Any]]:
+def all_kills(count: int, seed: int, inputs: Path, folder: Path) -> Rows:
     """Kill each command in turn."""
-    draw, rows = random.Random(seed), []
+    draw = random.Random(seed)
+    rows: Rows = []
     seconds = {}
     for name, command in COMMANDS.items():
         place = folder / f"time-{name}"
@@ -370,9 +371,9 @@ def fill(name: str, space: int, forced: bool, place: Path, inputs: Path) -> Any:
     }
 
 
-def all_full_disks(inputs: Path, folder: Path) -> list[dict[str, Any]]:
+def all_full_disks(inputs: Path, folder: Path) -> Rows:
     """Run each command on disks that fill up early and late."""
-    rows = []
+    rows: Rows = []
     for name, command in COMMANDS.items():
         for n, space in enumerate(SPACES):
             place = folder / f"disk-{name}-{space}"
@@ -410,7 +411,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the times, default 0")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     options = parser.parse_args()
-    rows = []
+    rows: Rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         inputs = folder / "inputs"
