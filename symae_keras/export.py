@@ -152,7 +152,7 @@ def export_model(
         # Converters and runtimes raise whatever they trip over.
         except Exception as error:
             if isinstance(error, OSError) or disk_error(error) is not None:
-                raise  # told by what writes aside
+                raise  # `_aside` reports a full disk
             raise InputError(
                 f"The format {format} cannot express {endpoint} of this "
                 f"{type(model).__name__}: {one_line(error)}; choose another format."

@@ -79,9 +79,9 @@ def test_redatum_and_anomalies_never_replace_a_run(
     refuses, own_run, data_file, tmp_path
 ):
     two = ("--coherent-from", data_file, "--nuisance-from", data_file)
-    shutil.copy(data_file, own_run / "data.npz")
-    err = refuses("redatum", own_run, *two, "--out", own_run / "data.npz", "--force")
-    assert "is the input" in err
+    (tmp_path / "link.npz").symlink_to(own_run / "model.keras")
+    err = refuses("redatum", own_run, *two, "--out", "link.npz", "--force")
+    assert "is the input" in err and "model.keras" in err
     out = ("--out", own_run / "history.csv", "--force")
     assert "is the input" in refuses("anomalies", own_run, "--data", data_file, *out)
     (tmp_path / "link.csv").symlink_to(own_run / "history.csv")
