@@ -739,7 +739,8 @@ def test_text_that_is_no_mathtext_is_drawn_as_it_is():
 
     figure = style.new_figure(2, 2)
     ax = figure.subplots()
-    ax.set(xlabel=r"wavelength ($\mu$m)", ylabel="flux $_{bad$", title="one\n$\\frac{1$")
+    ax.set(xlabel=r"wavelength ($\mu$m)", ylabel="flux $_{bad$")
+    ax.set_title("one\n$\\frac{1$")
     ax.set_yscale("log")
     style.finish(figure)
     figure.savefig(io.BytesIO())
