@@ -48,11 +48,11 @@ ENDPOINTS: Final = ("encode", "reconstruct", "redatum")
 #: How far what was exported may be from Keras, over the largest output.
 TOLERANCE: Final = 1e-4
 
-#: What a SavedModel is made of; nothing else is ever replaced.
+#: What a SavedModel is made of, TensorFlow's unfinished files with it.
 _SAVED_MODEL: Final = (
-    "saved_model.pb",
-    "fingerprint.pb",
-    "variables/variables.*",
+    "saved_model.pb*",
+    "fingerprint.pb*",
+    "variables",
     "assets",
 )
 #: What each format needs beyond the package's own dependencies.
@@ -152,7 +152,7 @@ def export_model(
         # Converters and runtimes raise whatever they trip over.
         except Exception as error:
             if isinstance(error, OSError) or disk_error(error) is not None:
-                raise  # told by what writes aside
+                raise  # `_aside` reports a full disk
             raise InputError(
                 f"The format {format} cannot express {endpoint} of this "
                 f"{type(model).__name__}: {one_line(error)}; choose another format."

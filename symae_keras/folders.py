@@ -295,18 +295,22 @@ class Draft:
         traceback: TracebackType | None,
     ) -> None:
         """Put the folder in place, or clear what is of no use."""
-        reason = disk_error(error)
+        problem, reason = None, disk_error(error)
         try:
             if error is None:
                 self._put_in_place()
+        except InputError as failure:
+            error, problem = failure, str(failure).rstrip(".")
         except OSError as failure:
             error, reason = failure, failure.strerror or str(failure)
         finally:
             kept = self._leave()
         if reason is not None:
+            problem = f"{self.out} cannot be written: {reason}"
+        if problem is not None:
             if kept:
-                reason += f"; {self.aside} is kept, to be resumed with --resume"
-            raise InputError(f"{self.out} cannot be written: {reason}.") from error
+                problem += f"; {self.aside} is kept, to be resumed with --resume"
+            raise InputError(f"{problem}.") from error
 
     def _leave(self) -> bool:
         """Give up the lock and the folder aside, and return whether that is kept."""

@@ -85,15 +85,21 @@ class FolderLock:
                 _refuse(descriptor, path, self.name, fcntl.LOCK_EX)
                 # The one before may have removed the file since it was opened.
                 if _is_at(descriptor, path):
-                    text = json.dumps(Holder.here()._asdict()) + "\n"
-                    os.ftruncate(descriptor, 0)
-                    os.pwrite(descriptor, text.encode(), 0)
                     self._descriptor = descriptor
+                    self._sign(descriptor)
                     return
             except BaseException:
-                os.close(descriptor)
+                if self._descriptor is None:
+                    os.close(descriptor)
+                self.release()
                 raise
             os.close(descriptor)
+
+    def _sign(self, descriptor: int) -> None:
+        """Write who holds the lock into its file."""
+        text = json.dumps(Holder.here()._asdict()) + "\n"
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
 
     def check_free(self) -> None:
         """Refuse a folder that another process is at work in.

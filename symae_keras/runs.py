@@ -99,8 +99,8 @@ class Run:
 
 
 def run_files(folder: Path) -> list[Path]:
-    """Return the files of a run folder, none where there is no folder."""
-    return [each for each in folder.rglob("*") if each.is_file()]
+    """Return the files of a run that are in a folder, and none of a user's."""
+    return [path for pattern in RUN_CONTENTS for path in folder.glob(pattern)]
 
 
 def read_config(folder: Path) -> dict[str, Any]:

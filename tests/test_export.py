@@ -216,7 +216,7 @@ def test_half_precision_is_exported_in_float32(tmp_path, rng) -> None:
         ("model", {"endpoint": "decode"}, "must be one of encode, reconstruct"),
         ("there", {}, "is not empty"),
         ("there/file.onnx", {"format": "onnx"}, "give --force to replace it"),
-        ("there", {"force": True}, "this command never writes"),
+        ("there", {"force": True}, "holds file.onnx, and no .symae.json"),
         ("there/file.onnx/model", {}, "is not a folder"),
     ],
 )

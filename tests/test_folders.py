@@ -277,6 +277,18 @@ def test_what_came_during_the_work_is_kept(tmp_path):
             (folder / "a.txt").write_text("new")
             (out / "notes.txt").write_text("mine")
     assert tree(out) == {"a.txt": "old", "inner/b.png": "old", "notes.txt": "mine"}
+    assert os.listdir(tmp_path) == ["out"]
+    # What can be resumed is not lost for that.
+    (out / "notes.txt").unlink()
+    with pytest.raises(InputError, match=r"notes\.txt.*; .*out\.partial is kept"):
+        with Draft(out, CONTENTS, force=True) as folder:
+            (folder / STATE).parent.mkdir()
+            (folder / STATE).write_text("1")
+            (out / "notes.txt").write_text("mine")
+    (out / "notes.txt").unlink()
+    with Draft(out, CONTENTS, resume=True, force=True):
+        pass
+    assert tree(out) == {} and os.listdir(tmp_path) == ["out"]
 
 
 def test_users_things_under_names_of_ours(tmp_path):

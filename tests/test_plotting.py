@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from types import SimpleNamespace
 
 import keras
@@ -731,3 +732,17 @@ assert "keras" not in sys.modules
 assert matplotlib.rcParams.copy() == before
 """
     )
+
+
+def test_text_that_is_no_mathtext_is_drawn_as_it_is():
+    from symae_keras.plotting import style
+
+    figure = style.new_figure(2, 2)
+    ax = figure.subplots()
+    ax.set(xlabel=r"wavelength ($\mu$m)", ylabel="flux $_{bad$")
+    ax.set_title("one\n$\\frac{1$")
+    ax.set_yscale("log")
+    style.finish(figure)
+    figure.savefig(io.BytesIO())
+    assert ax.xaxis.label.get_parse_math()
+    assert not ax.yaxis.label.get_parse_math() and not ax.title.get_parse_math()

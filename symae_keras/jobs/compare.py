@@ -46,7 +46,7 @@ def compare_run(
 
     Args:
         out: The folder; an interrupted comparison in it is resumed.
-        data_file: The user's data, a fifth of whose groups are held out to judge by;
+        data_file: The user's data, of which 20 % of the groups are held out;
             `None` for simulated entangled exposures.
         models: Names of models, or only `"all"`; `None` for all grouped ones and
             references.

@@ -1,0 +1,365 @@
+"""What commands never do to a user's files: forced, terminated or on a full disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import signal
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from symae_keras.data import GroupedData, Shards, save
+from symae_keras.folders import Draft
+from symae_keras.jobs import compare, figures
+from symae_keras.lock import FolderLock
+from symae_keras.markers import read_marker
+from symae_keras.progress import EpochProgress
+from symae_keras.runs import FIGURES, RUN_CONTENTS, load_run
+
+
+def snapshot(folder):
+    """Every file below a folder, by a checksum of its content."""
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def refuses(symae, tmp_path):
+    """Check that a command is refused, that no file changes, and return its words."""
+
+    def run(*args):
+        before = snapshot(tmp_path)
+        code, out, err = symae(*args)
+        assert (code, out) == (2, "") and err.count("\n") == 1, err
+        assert snapshot(tmp_path) == before
+        return err
+
+    return run
+
+
+# === --force and inputs ===
+
+
+def test_train_forced_over_users_files(refuses, recipe, own_run, tmp_path):
+    train = ("train", recipe, "--epochs", 1, "--force", "--out")
+    paper = tmp_path / "paper"
+    (paper / "figures").mkdir(parents=True)
+    (paper / "figures" / "fig1.pdf").write_text("mine")
+    assert "figures/fig1.pdf, and no .symae.json" in refuses(*train, paper)
+    for name in ("figures/mine.png", "figures/codes.pdf", "metrics-mine.json"):
+        (own_run / name).write_text("mine")
+        assert f"run holds {name}, which" in refuses(*train, own_run)
+        (own_run / name).unlink()
+    (own_run / "metrics.json").write_text("{}")
+    assert "metrics.json, which has changed since" in refuses(*train, own_run)
+
+
+def test_train_never_replaces_what_it_reads(refuses, recipe, own_run, data_file):
+    shutil.copy(data_file, own_run / "figures" / "data.npz")
+    shutil.copy(recipe, own_run / "mine.py")
+    data, to = own_run / "figures" / "data.npz", ("--out", own_run, "--force")
+    assert "holds the input" in refuses("train", recipe, "--data", data, *to)
+    assert "holds the input" in refuses("train", own_run / "mine.py", *to)
+
+
+def test_redatum_and_anomalies_never_replace_a_run(
+    refuses, own_run, data_file, tmp_path
+):
+    two = ("--coherent-from", data_file, "--nuisance-from", data_file)
+    (tmp_path / "link.npz").symlink_to(own_run / "model.keras")
+    err = refuses("redatum", own_run, *two, "--out", "link.npz", "--force")
+    assert "is the input" in err and "model.keras" in err
+    out = ("--out", own_run / "history.csv", "--force")
+    assert "is the input" in refuses("anomalies", own_run, "--data", data_file, *out)
+    (tmp_path / "link.csv").symlink_to(own_run / "history.csv")
+    out = ("--out", "link.csv", "--force")
+    assert "is the input" in refuses("anomalies", own_run, "--data", data_file, *out)
+
+
+def test_export_never_replaces_a_run_or_a_users_folder(refuses, own_run, tmp_path):
+    (tmp_path / "site" / "assets").mkdir(parents=True)
+    (tmp_path / "site" / "assets" / "logo.svg").write_text("mine")
+    export = ("export", own_run, "--force", "--out")
+    assert "assets/logo.svg, and no .symae.json" in refuses(*export, "site")
+    assert "holds the input" in refuses(*export, own_run)
+    assert "holds the input" in refuses(*export, tmp_path / "run" / ".." / "run")
+
+
+def test_compare_never_writes_into_its_data(refuses, tmp_path):
+    (tmp_path / "data").mkdir()
+    save(GroupedData(np.ones((4, 2, 8))), "data/d.npz")
+    command = ("compare", "--models", "pca", "--data")
+    assert "holds the input" in refuses(*command, "data/d.npz", "--out", "data")
+    assert "lies in the input" in refuses(*command, "data", "--out", "data/table")
+
+
+def test_reproduce_replaces_no_file_but_a_table(refuses, tmp_path, monkeypatch):
+    monkeypatch.setattr("symae_keras.jobs.presets.trained_presets", lambda: ["tiny"])
+    (tmp_path / "thesis.md").write_text("# Thesis\n")
+    err = refuses("zoo", "reproduce", "tiny", "--results", "thesis.md")
+    assert "thesis.md is there and is no table of this command" in err
+    save(GroupedData(np.ones((4, 2, 8))), "d.npz")
+    command = ("zoo", "reproduce", "tiny", "--data", "d.npz", "--results")
+    assert "is the input" in refuses(*command, "d.npz")
+
+
+def test_users_files_beside_an_output(symae, run_folder, data_file, tmp_path):
+    (tmp_path / "v.npz.partial").write_text("half")
+    (tmp_path / "thesis.txt").write_text("thesis")
+    (tmp_path / "w.npz.partial").symlink_to("thesis.txt")
+    two = ("--coherent-from", data_file, "--nuisance-from", data_file)
+    for name in ("v.npz", "w.npz"):
+        assert symae("redatum", run_folder, *two, "--out", name).code == 0
+    assert (tmp_path / "v.npz.partial").read_text() == "half"
+    assert (tmp_path / "thesis.txt").read_text() == "thesis"
+    assert sorted(os.listdir()) == [
+        *("thesis.txt", "v.npz", "v.npz.partial", "w.npz", "w.npz.partial"),
+    ]
+
+
+def test_evaluate_lists_what_it_writes(symae, refuses, own_run, data_file, tmp_path):
+    shutil.copy(data_file, "mine.npz")
+    evaluate = ("evaluate", own_run, "--no-leakage")
+    for _ in range(2):
+        assert symae(*evaluate).code == 0
+        assert symae(*evaluate, "--data", "mine.npz").code == 0
+    assert "metrics-mine.json" in read_marker(own_run)["files"]
+    Draft(own_run, RUN_CONTENTS, force=True)
+    (own_run / "metrics-mine.json").write_text("my notes")
+    err = refuses(*evaluate, "--data", "mine.npz")
+    assert "metrics-mine.json is not as symae wrote it" in err
+
+
+def test_a_run_of_version_0_1_is_used_as_before(symae, own_run, data_file):
+    (own_run / ".symae.json").unlink()
+    load_run(own_run)
+    assert symae("evaluate", own_run, "--no-leakage").code == 0
+    code, out, err = symae("export", own_run, "--out", "model")
+    assert code == 0, err
+
+
+# === Two at once ===
+
+
+def test_a_second_command_in_one_folder(symae, refuses, recipe, run_folder, tmp_path):
+    for name in ("run.partial", "shards.partial", "model.partial", "table"):
+        (tmp_path / name).mkdir()
+        lock = FolderLock(tmp_path / name, tmp_path / name)
+        lock.acquire()
+    save(GroupedData(np.random.default_rng(0).normal(size=(20, 2, 8))), "d.npz")
+    for command in (
+        ("train", recipe, "--out", "run"),
+        ("data", "convert", "d.npz", "--out", "shards"),
+        ("export", run_folder, "--out", "model"),
+    ):
+        flags = ((), ("--force",), ("--resume",))
+        for flag in flags[: 2 if command[0] == "export" else 3]:
+            err = refuses(*command, *flag)
+            assert f"in use: process {os.getpid()} on " in err and "is running" in err
+    err = refuses("compare", "--data", "d.npz", "--models", "pca", "--out", "table")
+    assert "table is in use" in err
+
+
+# === Figures ===
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no mathtext"), RuntimeError("font"), OSError(28, "full")]
+)
+def test_a_figure_that_fails_costs_nothing(
+    error, run_folder, tmp_path, monkeypatch, caplog
+):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(figures, "plot_history", fail)
+    run = load_run(run_folder)
+    rng = np.random.default_rng(0)
+    # The label is no mathtext, and is drawn as it stands.
+    groups = GroupedData(
+        rng.normal(size=(3, 4, 256)),
+        axis=np.arange(256.0),
+        axis_label="flux $_{bad (a$\n$^ b$",
+    )
+    written = figures.write_figures(
+        tmp_path / "figures", run.model, groups, run_folder / "history.csv"
+    )
+    assert [each.name for each in written] == ["redatuming.png"]
+    assert os.listdir(tmp_path / "figures") == ["redatuming.png"]
+    assert "no figure history" in caplog.text
+    assert {each.stem for each in written} <= set(FIGURES)
+
+
+# === Signals ===
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_like_an_interruption(
+    symae, recipe, tmp_path, monkeypatch, number
+):
+    as_ever = EpochProgress.on_epoch_end
+
+    def on_epoch_end(self, epoch, logs=None):
+        as_ever(self, epoch, logs)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(EpochProgress, "on_epoch_end", on_epoch_end)
+    before = signal.getsignal(number)
+    code, _, err = symae("train", recipe, "--out", "run")
+    assert code == 1
+    assert err.splitlines()[-1].startswith("symae: interrupted; run.partial is kept")
+    assert os.listdir() == ["run.partial"]
+    assert ".symae.lock" not in os.listdir("run.partial")
+    assert signal.getsignal(number) == before
+    monkeypatch.undo()
+
+
+# === Full disks ===
+
+
+@contextmanager
+def small_disk(n_bytes):
+    """No file may grow larger: the system answers as a disk of that size would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def on_full_disk(symae, tmp_path):
+    """Run a command where files cannot grow, and return its last line."""
+
+    def run(*args, n_bytes=1000):
+        with small_disk(n_bytes):
+            code, _, err = symae(*args)
+        assert code == 2 and "Traceback" not in err
+        assert not [each for each in os.listdir() if each.startswith(".symae")]
+        last = err.splitlines()[-1]
+        assert last.startswith("symae: ") and "File too large" in last
+        return last
+
+    return run
+
+
+def test_redatum_on_a_full_disk(on_full_disk, symae, run_folder, data_file, tmp_path):
+    two = ("--coherent-from", data_file, "--nuisance-from", data_file)
+    for name in ("v.npz", "v.csv"):
+        redatum = ("redatum", run_folder, *two, "--out", name)
+        assert f"{name} cannot be written: File" in on_full_disk(*redatum)
+        assert os.listdir() == []
+        assert symae(*redatum).code == 0
+        before = snapshot(tmp_path)
+        on_full_disk(*redatum, "--force")
+        assert snapshot(tmp_path) == before
+        (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize("name", ["model", "model.onnx", "model.tflite"])
+def test_export_on_a_full_disk(on_full_disk, symae, run_folder, tmp_path, name):
+    if name == "model.onnx":
+        pytest.importorskip("tf2onnx")
+    if name == "model.tflite":
+        pytest.importorskip("ai_edge_litert")
+    kind = {"": "saved_model", ".onnx": "onnx", ".tflite": "tflite"}
+    export = ("export", run_folder, "--endpoint", "encode", "--out", name)
+    export += ("--format", kind[name.removeprefix("model")])
+    last = on_full_disk(*export)
+    assert f"{name} cannot be written: File too large" in last
+    assert os.listdir() == []
+    assert symae(*export).code == 0
+
+
+def test_convert_on_a_full_disk(on_full_disk, symae, tmp_path):
+    rng = np.random.default_rng(0)
+    save(GroupedData(rng.normal(size=(6, 2, 1 << 16)).astype("float32")), "d.npz")
+    command = ("data", "convert", "d.npz", "--shard-mb", 1, "--out", "shards")
+    assert "shards cannot be written" in on_full_disk(*command, n_bytes=1 << 19)
+    assert os.listdir() == ["d.npz"]
+    # The last shard has the index that is too large.
+    assert symae(*command).code == 0
+    before = snapshot(tmp_path)
+    on_full_disk(*command, "--force", n_bytes=1 << 19)
+    assert snapshot(tmp_path) == before
+    assert len(Shards("shards")) == 6
+
+
+def test_train_on_a_full_disk(on_full_disk, symae, recipe, tmp_path, monkeypatch):
+    train = ("train", recipe, "--out", "run")
+    assert "run cannot be written" in on_full_disk(*train, n_bytes=20_000)
+    assert os.listdir() == []
+
+    # The model is trained, and there is space for its checkpoint, but for no more.
+    as_ever, limits = EpochProgress.on_epoch_end, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        as_ever(self, epoch, logs)
+        if epoch == 1:
+            limits.append(small_disk(20_000))
+            limits[-1].__enter__()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochProgress, "on_epoch_end", on_epoch_end)
+        code, _, err = symae(*train)
+        limits[-1].__exit__(None, None, None)
+    assert code == 2 and "internal error" not in err
+    assert "File too large; run.partial is kept, to be resumed with --resume" in err
+    assert os.listdir() == ["run.partial"]
+    code, _, err = symae(*train, "--resume")
+    assert code == 0 and "epoch" not in err
+    assert os.listdir() == ["run"] and "checkpoint" not in os.listdir("run")
+    load_run("run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["seed"] == 0
+
+
+def test_compare_on_a_full_disk(on_full_disk, symae, tmp_path, monkeypatch):
+    save(GroupedData(np.random.default_rng(0).normal(size=(40, 3, 8))), "d.npz")
+    command = ("compare", "--data", "d.npz", "--out", "table", "--seeds", 1)
+    assert "cannot be written" in on_full_disk(*command, "--models", "pca", n_bytes=100)
+    assert symae(*command, "--models", "pca").code == 0
+    before = (tmp_path / "table" / "rows.csv").read_text()
+    last = on_full_disk(*command, "--models", "pca,mean_swap", n_bytes=len(before))
+    assert "table/rows.csv cannot be written" in last
+    assert (tmp_path / "table" / "rows.csv").read_text() == before
+    assert symae(*command, "--models", "pca,mean_swap").code == 0
+    assert (tmp_path / "table" / "rows.csv").read_text().startswith(before)
+
+
+def test_compare_notices_every_change_of_its_data(symae, monkeypatch, tmp_path):
+    monkeypatch.setattr(compare, "QUICK_EPOCHS", 1)
+    x = np.random.default_rng(0).normal(size=(20, 3, 8)).astype("float32")
+    command = ("compare", "--data", "d.npz", "--models", "pca", "--out", "table")
+    save(GroupedData(x), "d.npz")
+    assert symae(*command).code == 0
+    mask = np.ones((20, 3), bool)
+    mask[4, 2] = False
+    for key, change in {
+        "weights": GroupedData(x, weights=np.linspace(0.5, 1, 8)),
+        "mask": GroupedData(x, mask=mask),
+        "pixel mask": GroupedData(x, pixel_mask=np.arange(8) > 0),
+        "ids": GroupedData(x, ids=np.arange(20) + 7),
+        "axis": GroupedData(x, axis=np.arange(8.0)),
+        "metadata": GroupedData(x, group_metadata={"a": np.arange(20)}),
+        "values": GroupedData(x + 5),
+    }.items():
+        save(change, "d.npz")
+        code, _, err = symae(*command)
+        assert code == 2 and "table holds a comparison with other data" in err, key
+    save(GroupedData(x), "d.npz")
+    assert symae(*command).code == 0
