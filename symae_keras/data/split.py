@@ -47,6 +47,19 @@ class KnownGroups:
         ids = self.ids
         return group_name(first + number, None if ids is None else ids[number])
 
+    def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
+        """Raise: without this, NumPy and Keras would convert one group after another.
+
+        Each group is again a set of groups, so that they would never come to an end.
+        """
+        name = type(self).__name__
+        raise InputError(
+            f"{name} is a set of groups with masks, and cannot be converted to an "
+            "array: use its field `x` (of shards, `shards.load().x`). Models take it "
+            "whole in `encode`, `reconstruct` and `redatum`, and "
+            "`symae_keras.training.train` in training."
+        )
+
     def classes(self, key: str | npt.ArrayLike) -> npt.NDArray[Any]:
         """A class for each group, to balance or to stratify by.
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from symae_keras.arguments import invalid, one_each
+from symae_keras.arguments import invalid, one_each, sizes
 from symae_keras.layers.bed_of_nails import BedOfNails
 from symae_keras.layers.stack import (
     activation_config,
@@ -48,9 +48,7 @@ class _ConvStack(keras.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.filters = tuple(filters)
-        if not self.filters:
-            raise invalid("filters", "one size per convolution, at least one", ())
+        self.filters = sizes("filters", filters, "(32, 64, 128)")
         count = len(self.filters)
         self._kernels = one_each("kernel_size", kernel_size, count, _EACH)
         self._strides = one_each("strides", strides, count, _EACH)

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from symae_keras.arguments import not_negative
 from symae_keras.layers.prior_adversary import PriorAdversary
 from symae_keras.models.prior_matching import PriorMatchingAutoencoder
 
@@ -82,7 +83,7 @@ class AdversarialAutoencoder(PriorMatchingAutoencoder):
         super().__init__(
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
-        self.adversary_weight = float(adversary_weight)
+        self.adversary_weight = not_negative("adversary_weight", adversary_weight)
         self.discriminator_units = tuple(discriminator_units)
         self.matching = PriorAdversary(
             self.discriminator_units,

@@ -203,6 +203,23 @@ class AutoencoderBase(keras.Model):
         )
         return mean, ops.sqrt(ops.maximum(variance, 1e-14))
 
+    # === Training ===
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train the model on arrays or datasets; see `keras.Model.fit`."""
+        _refuse_groups("fit", x)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Compute losses and metrics; see `keras.Model.evaluate`."""
+        _refuse_groups("evaluate", x)
+        return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Reconstruct arrays or datasets; see `keras.Model.predict`."""
+        _refuse_groups("predict", x)
+        return super().predict(x, *args, **kwargs)
+
     # === Loss terms ===
 
     def _track_terms(self) -> None:
@@ -373,6 +390,15 @@ def is_groups(x: Any) -> bool:
     """Whether data are groups of this package: in memory, or shards on disk."""
     # By their attributes: models do not import what reads files.
     return hasattr(x, "instance_shape") and hasattr(x, "present")
+
+
+def _refuse_groups(method: str, x: Any) -> None:
+    if is_groups(x):
+        raise ValueError(
+            f"`{method}` takes arrays or a dataset. Received: a {type(x).__name__}; use "
+            "`symae_keras.training.train(model, groups, ...)`, or give it "
+            "`symae_keras.data.batches(groups, ...)`."
+        )
 
 
 def may_equal(one: Shape, other: Shape) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from symae_keras.arguments import not_negative
 from symae_keras.layers.jacobian_penalty import JacobianPenalty
 from symae_keras.models.instance_autoencoder import InstanceAutoencoder
 from symae_keras.typing import Tensor
@@ -87,7 +88,7 @@ class ContractiveAutoencoder(InstanceAutoencoder):
         super().__init__(
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
-        self.penalty_weight = float(penalty_weight)
+        self.penalty_weight = not_negative("penalty_weight", penalty_weight)
         self.n_directions = n_directions
         self.jacobian_penalty = JacobianPenalty(
             self.penalty_weight, n_directions, seed, dtype=self.dtype_policy

@@ -102,7 +102,7 @@ class LinearAutoencoder(InstanceAutoencoder):
             matrix = self.instance_decoder.chain[-2].kernel.value
         matrix = ops.reshape(matrix, (-1, *self.instance_shape))
         if self.normalization is not None:
-            matrix = matrix * ops.cast(self._mean_and_scale()[1], "float32")
+            matrix = ops.cast(matrix, self._data_dtype) * self._mean_and_scale()[1]
         rows = ops.convert_to_numpy(matrix).reshape(-1, math.prod(self.instance_shape))
         basis = np.linalg.svd(rows, full_matrices=False)[2]
         return np.asarray(basis.reshape(-1, *self.instance_shape))

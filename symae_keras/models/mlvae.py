@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from symae_keras.arguments import not_negative
 from symae_keras.layers.gaussian_pooling import GaussianPooling
 from symae_keras.layers.gaussian_sampling import GaussianSampling
 from symae_keras.layers.stack import call_chain
@@ -98,7 +99,7 @@ class MLVAE(GroupedAutoencoder):
             seed,
             **kwargs,
         )
-        self.kl_weight = float(kl_weight)
+        self.kl_weight = not_negative("kl_weight", kl_weight)
         self._make_networks()
         dtype = self.dtype_policy
         self.coherent_head = self._head(2 * self.coherent_dim, "coherent")

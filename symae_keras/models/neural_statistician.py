@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from symae_keras.arguments import not_negative
 from symae_keras.models.symae import SymAE
 from symae_keras.typing import Tensor
 
@@ -82,7 +83,7 @@ class NeuralStatistician(SymAE):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        self.kl_weight = float(kl_weight)
+        self.kl_weight = not_negative("kl_weight", kl_weight)
         super().__init__(
             instance_shape,
             coherent_dim,

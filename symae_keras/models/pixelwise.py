@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from symae_keras.arguments import invalid
+from symae_keras.arguments import invalid, is_integer, sizes
 from symae_keras.layers.stack import halved, keras_layer, normalization_layer
 from symae_keras.models.base import AutoencoderBase, may_equal
 from symae_keras.typing import Shape, Tensor
@@ -53,13 +53,10 @@ class PixelwiseModel(AutoencoderBase):
         super().__init__(
             instance_shape, normalization=normalization, seed=seed, **kwargs
         )
-        if n_classes is not None and (int(n_classes) != n_classes or n_classes < 2):
+        if not (n_classes is None or is_integer(n_classes, 2)):
             raise invalid("n_classes", "an integer of at least 2", n_classes)
         self.n_classes = None if n_classes is None else int(n_classes)
-        self.filters = tuple(int(n) for n in filters)
-        if not self.filters or min(self.filters) < 1:
-            expected = "numbers of channels, one a depth, at least one"
-            raise invalid("filters", expected, tuple(filters))
+        self.filters = sizes("filters", filters, "(16, 32, 64)")
         self.spatial_axes = spatial_axes
         n_axes = len(self.instance_shape)
         self.rank = max(n_axes - 1, 1) if spatial_axes is None else int(spatial_axes)

@@ -77,7 +77,7 @@ class SegNet(PixelwiseModel):
     ) -> None:
         super().__init__(
             instance_shape,
-            n_classes,
+            positive("n_classes", n_classes),
             filters,
             spatial_axes,
             normalization,

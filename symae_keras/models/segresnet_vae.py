@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.arguments import positive
+from symae_keras.arguments import not_negative, positive
 from symae_keras.layers.gaussian_sampling import GaussianSampling
 from symae_keras.layers.reconstruction_penalty import ReconstructionPenalty
 from symae_keras.layers.stack import call_chain, normalization_layer
@@ -96,7 +96,7 @@ class SegResNetVAE(PixelwiseModel):
     ) -> None:
         super().__init__(
             instance_shape,
-            n_classes,
+            positive("n_classes", n_classes),
             filters,
             spatial_axes,
             normalization,
@@ -105,8 +105,10 @@ class SegResNetVAE(PixelwiseModel):
         )
         self.vae_branch = bool(vae_branch)
         self.code_dim = positive("code_dim", code_dim)
-        self.reconstruction_weight = float(reconstruction_weight)
-        self.kl_weight = float(kl_weight)
+        self.reconstruction_weight = not_negative(
+            "reconstruction_weight", reconstruction_weight
+        )
+        self.kl_weight = not_negative("kl_weight", kl_weight)
         self.first = self._conv(self.filters[0])
         self.halvings = [self._conv(n, strides=2) for n in self.filters[1:]]
         # As in the paper, the largest maps have one block only.

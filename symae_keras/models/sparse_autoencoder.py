@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import not_negative, positive
 from symae_keras.layers.kl_sparsity import KLSparsity
 from symae_keras.layers.l1_sparsity import L1Sparsity
 from symae_keras.layers.top_k import TopK
@@ -102,9 +103,9 @@ class SparseAutoencoder(InstanceAutoencoder):
                 f"Expected one of {_SPARSITIES}. Received: sparsity={sparsity!r}"
             )
         self.sparsity = sparsity
-        self.sparsity_weight = float(sparsity_weight)
+        self.sparsity_weight = not_negative("sparsity_weight", sparsity_weight)
         self.target_rate = float(target_rate)
-        self.n_active = int(n_active)
+        self.n_active = positive("n_active", n_active)
         dtype = self.dtype_policy
         self.sparsity_penalty: keras.Layer | None = None
         if sparsity == "l1":

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from symae_keras.arguments import invalid
+from symae_keras.arguments import invalid, not_negative
 from symae_keras.layers.conv1d_encoder import Conv1DEncoder
 from symae_keras.layers.gaussian_sampling import GaussianSampling
 from symae_keras.layers.median_normalization import MedianNormalization
@@ -112,7 +112,9 @@ class StellarAutoencoder(InstanceAutoencoder):
         super().__init__(
             instance_shape, code_dim, "conv1d", None, normalization, seed, **kwargs
         )
-        self.kl_weight = None if kl_weight is None else float(kl_weight)
+        self.kl_weight = (
+            None if kl_weight is None else not_negative("kl_weight", kl_weight)
+        )
         self.sampling: GaussianSampling | None = None
         if self.kl_weight is not None:
             self._numbers_each = 2

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import is_number
 from symae_keras.layers.attention_pooling import AttentionPooling
 from symae_keras.layers.deep_sets_pooling import DeepSetsPooling
 from symae_keras.layers.gaussian_sampling import GaussianSampling
@@ -150,7 +151,7 @@ class SymAE(GroupedAutoencoder):
         self.nuisance_noise = one_of("nuisance_noise", nuisance_noise, _NOISES)
         self.noise_strength = noise_strength
         self.conditional_nuisance = bool(conditional_nuisance)
-        if not 0.0 <= instance_dropout < 1.0:
+        if not (is_number(instance_dropout) and 0.0 <= instance_dropout < 1.0):
             raise ValueError(
                 "Invalid value received for argument `instance_dropout`. Expected "
                 f"0 <= instance_dropout < 1. Received: {instance_dropout}"

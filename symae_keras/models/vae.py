@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras.arguments import not_negative
 from symae_keras.layers.gaussian_sampling import GaussianSampling
 from symae_keras.losses import (
     BernoulliNegativeLogLikelihood,
@@ -104,7 +105,7 @@ class VAE(GenerativeAutoencoder):
                 "`normalization`."
             )
         self.likelihood = likelihood
-        self.kl_weight = float(kl_weight)
+        self.kl_weight = not_negative("kl_weight", kl_weight)
         self.free_bits = float(free_bits)
         self.sampling = GaussianSampling(
             kl_weight, seed, free_bits, dtype=self.dtype_policy

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from symae_keras.arguments import not_negative
 from symae_keras.layers.mmd_penalty import MMDPenalty
 from symae_keras.models.prior_matching import PriorMatchingAutoencoder
 
@@ -72,6 +73,6 @@ class WassersteinAutoencoder(PriorMatchingAutoencoder):
         super().__init__(
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
-        self.mmd_weight = float(mmd_weight)
+        self.mmd_weight = not_negative("mmd_weight", mmd_weight)
         self.matching = MMDPenalty(self.mmd_weight, seed=seed, dtype=self.dtype_policy)
         self._assemble()
