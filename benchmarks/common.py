@@ -71,7 +71,7 @@ def write_json(path: str | Path, results: Any) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {"environment": environment(), "results": results}
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -133,7 +133,7 @@ def stream(folder: Path) -> None:
         size += 4 * int(np.prod(x.shape))
     seconds = time.perf_counter() - start
     # Not `getrusage`, which counts what the process that started this one holds.
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
     print(seconds, size, 1024 * int(peak))
 

@@ -91,7 +91,7 @@ def epochs_done(aside: Path) -> int:
     """Epochs in the history of an unfinished run."""
     history = aside / "history.csv"
     try:
-        return max(len(history.read_text().splitlines()) - 1, 0)
+        return max(len(history.read_text(encoding="utf-8").splitlines()) - 1, 0)
     except FileNotFoundError:
         return 0
 
@@ -124,7 +124,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         recipe = folder / "recipe.py"
-        recipe.write_text(RECIPE)
+        recipe.write_text(RECIPE, encoding="utf-8")
         finish(start(recipe, folder / "alone"))
         expected = weights(folder / "alone")
         for n in range(options.runs):

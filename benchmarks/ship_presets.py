@@ -24,6 +24,7 @@ from statistics import median
 from symae_keras import zoo
 from symae_keras.cards import Measured, write_card
 from symae_keras.checksums import CHECKSUMS
+from symae_keras.data.axis import AXIS_FILE
 from symae_keras.jobs.evaluate import both_parts
 from symae_keras.jobs.measure import measure_run
 from symae_keras.jobs.reproduce import metrics_of, run_preset, seconds_of
@@ -43,9 +44,13 @@ def ship(name: str, seeds: int, out: Path, data_file: Path | None) -> None:
     run = load_run(folders[0])
     target = preset_folder(name)
     with tempfile.TemporaryDirectory() as scratch:
-        saved = zoo.save_preset(run.model, Path(scratch) / name, half=True)
+        saved = zoo.save_preset(
+            run.model, Path(scratch) / name, half=True, data=both_parts(run)[0]
+        )
         shipped = judge(run, saved)
-        for each in (*zoo.SAVED, CHECKSUMS):
+        for each in (*zoo.SAVED, AXIS_FILE, CHECKSUMS):
+            if not (saved / each).exists():
+                continue
             shutil.copyfile(saved / each, target / each)
     measured = Measured(
         reference={k: [each[k] for each in runs] for k in runs[0]},
@@ -54,15 +59,19 @@ def ship(name: str, seeds: int, out: Path, data_file: Path | None) -> None:
         seconds=median(seconds_of(folder) for folder in folders),
         parameters=sum(math.prod(v.shape) for v in run.model.trainable_variables),
         epochs=run.config["epochs"],
-        environment=json.loads((folders[0] / "environment.json").read_text()),
+        environment=json.loads(
+            (folders[0] / "environment.json").read_text(encoding="utf-8")
+        ),
     )
     # Where it was trained is of no use to others.
     kept = ("symae_keras", "keras", "tensorflow", "numpy", "backend", "python")
     environment = {k: measured.environment[k] for k in kept}
     measured = dataclasses.replace(measured, environment=environment)
     text = json.dumps(dataclasses.asdict(measured), indent=2) + "\n"
-    (target / "metrics.json").write_text(text)
-    (target / "README.md").write_text(write_card(name, about(name), measured))
+    (target / "metrics.json").write_text(text, encoding="utf-8")
+    (target / "README.md").write_text(
+        write_card(name, about(name), measured), encoding="utf-8"
+    )
     print(f"{name}: {text}", flush=True)
 
 

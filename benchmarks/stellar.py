@@ -266,7 +266,7 @@ def step() -> None:
         start = time.perf_counter()
         model.train_on_batch(x, x)
         seconds = time.perf_counter() - start
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     peak = next(int(each.split()[1]) for each in lines if each.startswith("VmHWM"))
     print(peak * 1024 / 1e9, seconds)
 

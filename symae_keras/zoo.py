@@ -1,9 +1,9 @@
 """Presets: trained models that come with the package, or from elsewhere.
 
 A preset is a folder in the form that Keras saves models in (config.json, metadata.json,
-model.weights.h5), with checksums of these, SHA256SUMS, and a card, README.md. Those of
-the package also have recipe.py, which makes them, and metrics.json, which tells how
-well.
+model.weights.h5), with checksums of these, SHA256SUMS, a card, README.md, and, for data
+with an axis, axis.json. Those of the package also have recipe.py, which makes them, and
+metrics.json, their scores.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import keras
 
 from symae_keras.checksums import CHECKSUMS, write_checksums
 from symae_keras.compact import compact_weights
+from symae_keras.data.axis import AXIS_FILE, Axis, HasAxis
 from symae_keras.errors import InputError
 from symae_keras.folders import Draft
 from symae_keras.presets import (
@@ -38,7 +39,7 @@ _HANDLE: Final = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 #: What a preset consists of.
 SAVED: Final = ("config.json", "metadata.json", "model.weights.h5")
 #: What `push` uploads, where it is there.
-PUSHED: Final = (*SAVED, CHECKSUMS, "README.md", "metrics.json")
+PUSHED: Final = (*SAVED, AXIS_FILE, CHECKSUMS, "README.md", "metrics.json")
 
 
 def list() -> builtins.list[str]:
@@ -116,8 +117,33 @@ def load(preset: str | PathLike[str]) -> keras.Model:
         return load_model(Path(folder), what)
 
 
+def axis(preset: str | PathLike[str]) -> Axis | None:
+    """Return the axis of the data that a preset was trained on.
+
+    The model expects its pixels in that order and unit; `Axis.check` compares the axis
+    of other groups with it.
+
+    Args:
+        preset: A name out of `list()`, or a folder, as `save_preset` makes it.
+
+    Returns:
+        The axis, or `None` where the data had none.
+
+    Raises:
+        InputError: There is no such preset, or its axis cannot be read.
+
+    Example:
+    >>> print(axis("symae_tablets"))
+    600 to 1792, 597 pixels, wavelength (nm)
+    """
+    return Axis.read(_found(preset))
+
+
 def save_preset(
-    model: keras.Model, folder: str | PathLike[str], half: bool = False
+    model: keras.Model,
+    folder: str | PathLike[str],
+    half: bool = False,
+    data: HasAxis | None = None,
 ) -> Path:
     """Save a model as a preset: a folder that `load` and Keras itself can read.
 
@@ -129,6 +155,8 @@ def save_preset(
         folder: To be made; one that is there is left alone.
         half: Whether to store matrices and kernels in float16, in half the bytes.
             Defaults to False, so that the model gives the same digits when loaded.
+        data: The groups that the model was trained on, whose axis is saved with it.
+            Defaults to `None`, no axis.
 
     Returns:
         The folder.
@@ -155,15 +183,18 @@ def save_preset(
         keras.saving.save_model(model, aside, zipped=False)
         if half:
             compact_weights(aside / "model.weights.h5")
-        write_checksums(aside, SAVED)
+        of_data = None if data is None else Axis.of(data)
+        if of_data is not None:
+            of_data.write(aside)
+        write_checksums(aside, (*SAVED, AXIS_FILE))
     return Path(folder)
 
 
 def push(folder: str | PathLike[str], handle: str, private: bool = True) -> str:
     """Upload a preset to the Hugging Face Hub, its card included.
 
-    Only config.json, metadata.json, model.weights.h5, SHA256SUMS, README.md and
-    metrics.json are uploaded, whatever else is in the folder.
+    Only config.json, metadata.json, model.weights.h5, axis.json, SHA256SUMS, README.md
+    and metrics.json are uploaded, whatever else is in the folder.
 
     Args:
         folder: As `save_preset` makes it, or the name of a preset. Write a README.md

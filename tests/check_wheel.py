@@ -42,7 +42,7 @@ def main(folder: str) -> None:
     assert presets == {path.parent.name for path in ROOT.glob("zoo/*/recipe.py")}
     for preset in presets:
         held = {name.name for name in zoo if name.parts[2] == preset}
-        assert held == PRESET, f"{preset} holds {held ^ PRESET}"
+        assert held - {"axis.json"} == PRESET, f"{preset} holds {held ^ PRESET}"
     print(f"{wheel.name}: {size:.1f} MB, {len(presets)} presets")
 
 

@@ -360,7 +360,7 @@ class Pair:
         self.addresses = json.loads(configs[0])["cluster"]["worker"]
         script = Path(__file__).with_name("two_workers.py")
         for index, config in enumerate(configs):
-            with (folder / f"{index}.txt").open("w") as said:
+            with (folder / f"{index}.txt").open("w", encoding="utf-8") as said:
                 process = subprocess.Popen(
                     [sys.executable, script, folder, *CASES],
                     env={
@@ -376,15 +376,17 @@ class Pair:
         patience = time.monotonic() + 1200
         while not all(file.exists() for file in files):
             for index, process in enumerate(self.processes):
-                assert process.poll() is None, (folder / f"{index}.txt").read_text()
+                assert process.poll() is None, (folder / f"{index}.txt").read_text(
+                    encoding="utf-8"
+                )
             assert time.monotonic() < patience, "the workers are not getting on"
             time.sleep(0.2)
-        self.results = [json.loads(file.read_text()) for file in files]
+        self.results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
         self.processes[1].kill()
         killed = time.monotonic()
         self.code = self.processes[0].wait(120)
         self.seconds = time.monotonic() - killed
-        self.said = (folder / "0.txt").read_text()
+        self.said = (folder / "0.txt").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

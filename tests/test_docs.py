@@ -34,7 +34,11 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 
 
 def blocks(page: Path, language: str = "python") -> list[str]:
-    return [text for kind, text in _FENCE.findall(page.read_text()) if kind == language]
+    return [
+        text
+        for kind, text in _FENCE.findall(page.read_text(encoding="utf-8"))
+        if kind == language
+    ]
 
 
 # === Python ===
@@ -136,7 +140,9 @@ def test_start_leads_from_a_table_to_virtual_spectra(quick, capsys) -> None:
     """Python and commands of the page in order, as a new user would."""
     names: dict[str, Any] = {}
     done = []
-    for kind, text in _FENCE.findall(PAGES["docs/start.md"].read_text()):
+    for kind, text in _FENCE.findall(
+        PAGES["docs/start.md"].read_text(encoding="utf-8")
+    ):
         if kind == "python":
             exec(compile(text, "start.md", "exec"), names)
         for line in text.splitlines():
@@ -159,7 +165,7 @@ def test_start_leads_from_a_table_to_virtual_spectra(quick, capsys) -> None:
 
 def commands(page: Path) -> Iterator[tuple[str, bool]]:
     """Commands of a page, and whether they stand alone as a line of code."""
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     fenced = "\n".join(b for kind, b in _FENCE.findall(text) if kind == "bash")
     rest = _FENCE.sub("", text)
     indented = "\n".join(re.findall(r"^    (.*)$", rest, re.M))
@@ -191,7 +197,7 @@ def test_command_line_takes_it(line, whole) -> None:
     words = shlex.split(line, comments=True)
     if words[0] == "python":
         if words[1].startswith(("benchmarks/", "tutorials/")):
-            source = (ROOT / words[1]).read_text()
+            source = (ROOT / words[1]).read_text(encoding="utf-8")
             # Options are spelt out, or named in a table without their dashes.
             for name in (word[2:] for word in words[2:] if word.startswith("--")):
                 assert re.search(rf'"(--)?{name}"', source), name

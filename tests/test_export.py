@@ -124,7 +124,9 @@ def test_guide(exported, monkeypatch) -> None:
     if not PAGE.exists():
         pytest.skip("docs are not in the sdist")
     monkeypatch.chdir(exported["onnx"].path.parent)
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.S | re.M)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.S | re.M
+    )
     assert len(blocks) == 4
     names: dict[str, object] = {}
     for block in blocks:
@@ -223,11 +225,11 @@ def test_half_precision_is_exported_in_float32(tmp_path, rng) -> None:
 def test_refused(name, arguments, sentence, conditional, tmp_path) -> None:
     pytest.importorskip("tf2onnx")
     (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "file.onnx").write_text("mine")
+    (tmp_path / "there" / "file.onnx").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match=sentence):
         export_model(conditional, tmp_path / name, **arguments)
     assert [each.name for each in tmp_path.rglob("*")] == ["there", "file.onnx"]
-    assert (tmp_path / "there" / "file.onnx").read_text() == "mine"
+    assert (tmp_path / "there" / "file.onnx").read_text(encoding="utf-8") == "mine"
 
 
 def test_models_that_cannot(tmp_path) -> None:

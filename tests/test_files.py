@@ -26,31 +26,33 @@ from symae_keras.files import (
 
 def test_written_aside_replaces_only_what_succeeds(tmp_path):
     path = tmp_path / "a.txt"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with pytest.raises(RuntimeError), written_aside(path) as aside:
-        aside.write_text("half")
+        aside.write_text("half", encoding="utf-8")
         raise RuntimeError
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+    assert path.read_text(encoding="utf-8") == "old" and os.listdir(tmp_path) == [
+        "a.txt"
+    ]
     write_json(path, {"new": 1})
-    assert json.loads(path.read_text()) == {"new": 1}
+    assert json.loads(path.read_text(encoding="utf-8")) == {"new": 1}
     assert os.listdir(tmp_path) == ["a.txt"]
     with pytest.raises(InputError, match=r"a\.txt/b\.json cannot be written"):
         write_json(path / "b.json", {})
     write_json(tmp_path / "new" / "deep" / "c.json", 3)
-    assert (tmp_path / "new" / "deep" / "c.json").read_text() == "3\n"
+    assert (tmp_path / "new" / "deep" / "c.json").read_text(encoding="utf-8") == "3\n"
 
 
 def test_names_that_users_have_are_left_alone(tmp_path):
     thesis = tmp_path / "thesis.txt"
-    thesis.write_text("thesis")
+    thesis.write_text("thesis", encoding="utf-8")
     (tmp_path / "a.txt.partial").symlink_to("thesis.txt")
-    (tmp_path / "a.txt.tmp").write_text("mine")
+    (tmp_path / "a.txt.tmp").write_text("mine", encoding="utf-8")
     # What is written aside has a name that nobody can take before.
     with written_aside(tmp_path / "a.txt") as aside:
         assert stat.S_IMODE(aside.parent.stat().st_mode) == 0o700
         assert aside.name == "a.txt" and not os.path.lexists(aside)
-        aside.write_text("new")
-    assert thesis.read_text() == "thesis"
+        aside.write_text("new", encoding="utf-8")
+    assert thesis.read_text(encoding="utf-8") == "thesis"
     assert sorted(os.listdir(tmp_path)) == [
         *("a.txt", "a.txt.partial", "a.txt.tmp", "thesis.txt"),
     ]
@@ -58,11 +60,11 @@ def test_names_that_users_have_are_left_alone(tmp_path):
 
 
 def test_a_link_is_replaced_and_its_target_kept(tmp_path):
-    (tmp_path / "thesis.txt").write_text("thesis")
+    (tmp_path / "thesis.txt").write_text("thesis", encoding="utf-8")
     (tmp_path / "a.json").symlink_to("thesis.txt")
     write_json(tmp_path / "a.json", 3)
-    assert (tmp_path / "thesis.txt").read_text() == "thesis"
-    assert (tmp_path / "a.json").read_text() == "3\n"
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "thesis"
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == "3\n"
 
 
 def test_the_mode_honours_the_umask(tmp_path):
@@ -89,12 +91,14 @@ def test_a_file_is_on_disk_before_it_is_renamed(tmp_path, monkeypatch):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_is_one_sentence(tmp_path, number):
     path = tmp_path / "a.json"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with pytest.raises(InputError) as caught, written_aside(path) as aside:
-        aside.write_text("half")
+        aside.write_text("half", encoding="utf-8")
         raise OSError(number, os.strerror(number))
     assert str(caught.value) == f"{path} cannot be written: {os.strerror(number)}."
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
+    assert path.read_text(encoding="utf-8") == "old" and os.listdir(tmp_path) == [
+        "a.json"
+    ]
 
 
 def test_full_disks_of_libraries(tmp_path):
@@ -128,7 +132,7 @@ def test_errors_of_a_real_full_device():
 def test_check_writable_makes_nothing(tmp_path, monkeypatch):
     check_writable(tmp_path / "new" / "deep" / "run")
     assert os.listdir(tmp_path) == []
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="file is not a folder"):
         check_writable(tmp_path / "file" / "deep" / "run")
     # The superuser may write everywhere, so the answer of the system is made up.
@@ -146,7 +150,7 @@ def data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "data"
     folder.mkdir()
-    (folder / "d.npz").write_text("data")
+    (folder / "d.npz").write_text("data", encoding="utf-8")
     (tmp_path / "soft.npz").symlink_to("data/d.npz")
     (tmp_path / "hard.npz").hardlink_to("data/d.npz")
     (tmp_path / "link").symlink_to("data")
@@ -177,7 +181,7 @@ def test_an_input_is_never_an_output(data, out, given):
     if not Path(out).is_dir():
         with pytest.raises(InputError, match="the input"):
             check_output(Path(out), True, [Path(given)])
-    assert (data / "d.npz").read_text() == "data"
+    assert (data / "d.npz").read_text(encoding="utf-8") == "data"
 
 
 @pytest.mark.parametrize("out", ["new", "data2", "data/e.npz", "link/deep/e.npz"])

@@ -25,24 +25,24 @@ CONTENTS = ("a*.txt", "inner/*.png")
 def make(out, text="1", **options):
     """Make a folder with two files of one text."""
     with Draft(out, CONTENTS, **options) as folder:
-        (folder / "a.txt").write_text(text)
+        (folder / "a.txt").write_text(text, encoding="utf-8")
         (folder / "inner").mkdir(exist_ok=True)
-        (folder / "inner" / "b.png").write_text(text)
+        (folder / "inner" / "b.png").write_text(text, encoding="utf-8")
 
 
 def begin(out, **options):
     """Leave a run to resume."""
     with pytest.raises(KeyboardInterrupt), Draft(out, CONTENTS, **options) as folder:
-        (folder / "a.txt").write_text("half")
+        (folder / "a.txt").write_text("half", encoding="utf-8")
         (folder / STATE).parent.mkdir()
-        (folder / STATE).write_text("1")
+        (folder / STATE).write_text("1", encoding="utf-8")
         raise KeyboardInterrupt
 
 
 def tree(folder):
     """All files below a folder with their text."""
     return {
-        path.relative_to(folder).as_posix(): path.read_text()
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MARKER
     }
@@ -57,7 +57,7 @@ def test_draft_appears_when_complete(tmp_path):
     assert os.listdir(tmp_path) == []
     with draft as folder:
         assert not out.exists() and folder.name == "out.partial"
-        (folder / "a.txt").write_text("1")
+        (folder / "a.txt").write_text("1", encoding="utf-8")
     assert tree(out) == {"a.txt": "1"}
     assert sorted(os.listdir(out)) == [MARKER, "a.txt"]
     assert os.listdir(out.parent) == ["out"]
@@ -68,14 +68,14 @@ def test_draft_takes_an_empty_folder_and_a_link(tmp_path):
     (tmp_path / "link").symlink_to("real")
     make(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real" / "a.txt").read_text() == "1"
+    assert (tmp_path / "real" / "a.txt").read_text(encoding="utf-8") == "1"
     assert sorted(os.listdir(tmp_path)) == ["link", "real"]
 
 
 def test_a_failed_draft_is_kept_only_with_a_state(tmp_path):
     out = tmp_path / "out"
     with pytest.raises(RuntimeError), Draft(out, CONTENTS) as folder:
-        (folder / "a.txt").write_text("1")
+        (folder / "a.txt").write_text("1", encoding="utf-8")
         raise RuntimeError
     assert os.listdir(tmp_path) == []
     begin(out)
@@ -90,7 +90,7 @@ def test_a_failed_draft_is_kept_only_with_a_state(tmp_path):
     draft = Draft(out, CONTENTS, resume=True)
     assert draft.resumes and not draft.complete
     with draft as folder:
-        assert (folder / STATE).read_text() == "1"
+        assert (folder / STATE).read_text(encoding="utf-8") == "1"
     assert tree(out) == {"a.txt": "half"}
     assert not Draft(out, CONTENTS, force=True).resumes
 
@@ -101,7 +101,7 @@ def test_force_discards_a_state(tmp_path):
     assert not draft.resumes
     with draft as folder:
         assert os.listdir(folder / "..") == ["out.partial"]
-        assert tree(folder) == {LOCK: (folder / LOCK).read_text()}
+        assert tree(folder) == {LOCK: (folder / LOCK).read_text(encoding="utf-8")}
     assert os.listdir(tmp_path) == ["out"]
 
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_resumed_is_begun_again(tmp_path):
     """As after a kill before the first checkpoint: no flag is needed."""
     draft = Draft(tmp_path / "out", CONTENTS)
     with draft as folder:
-        (folder / "a.txt").write_text("half")
+        (folder / "a.txt").write_text("half", encoding="utf-8")
         shutil.copytree(folder, tmp_path / "killed")
     shutil.rmtree(tmp_path / "out")
     (tmp_path / "killed").rename(tmp_path / "out.partial")
@@ -122,7 +122,7 @@ def test_what_was_being_written_is_cleared(tmp_path):
     begin(tmp_path / "out")
     inside = tmp_path / "out.partial" / "inner" / ".symae-0123456789abcdef"
     inside.mkdir(parents=True)
-    (inside / "b.png").write_text("half")
+    (inside / "b.png").write_text("half", encoding="utf-8")
     with Draft(tmp_path / "out", CONTENTS, resume=True):
         pass
     assert tree(tmp_path / "out") == {"a.txt": "half"}
@@ -169,9 +169,11 @@ os.wait()
     run_python(code, out)
     assert len(os.listdir(tmp_path)) == 2
     draft = Draft(out, CONTENTS, force=True)
-    assert (out / "a.txt").read_text() == ("old" if renames == 1 else "new")
+    assert (out / "a.txt").read_text(encoding="utf-8") == (
+        "old" if renames == 1 else "new"
+    )
     with draft as folder:
-        (folder / "a.txt").write_text("newer")
+        (folder / "a.txt").write_text("newer", encoding="utf-8")
     assert tree(out) == {"a.txt": "newer"}
     assert os.listdir(tmp_path) == ["out"]
 
@@ -188,7 +190,7 @@ def test_a_full_disk_keeps_what_can_be_resumed(tmp_path):
     with pytest.raises(InputError, match=r"device; .*out\.partial is kept.*--resume"):
         with Draft(out, CONTENTS, force=True) as folder:
             (folder / STATE).parent.mkdir()
-            (folder / STATE).write_text("1")
+            (folder / STATE).write_text("1", encoding="utf-8")
             raise RuntimeError("h5py: No space left on device") from full
     assert tree(out)["a.txt"] == "old"
     assert tree(tmp_path / "out.partial") == {STATE: "1"}
@@ -203,7 +205,7 @@ def test_force_replaces_at_the_end_what_is_its_own(tmp_path):
     with pytest.raises(InputError, match="not empty"):
         Draft(out, CONTENTS)
     with Draft(out, CONTENTS, force=True) as folder:
-        (folder / "a.txt").write_text("new")
+        (folder / "a.txt").write_text("new", encoding="utf-8")
         assert tree(out) == {"a.txt": "old", "inner/b.png": "old"}
     assert tree(out) == {"a.txt": "new"}
     assert os.listdir(tmp_path) == ["out"]
@@ -225,7 +227,7 @@ def test_force_refuses_what_users_put_in(tmp_path, name, clause):
     out = tmp_path / "out"
     make(out)
     (out / name).parent.mkdir(parents=True, exist_ok=True)
-    (out / name).write_text("mine")
+    (out / name).write_text("mine", encoding="utf-8")
     before = tree(out)
     with pytest.raises(InputError) as caught:
         Draft(out, CONTENTS, force=True)
@@ -236,7 +238,7 @@ def test_force_refuses_what_users_put_in(tmp_path, name, clause):
 def test_force_refuses_links_in_a_folder(tmp_path):
     make(tmp_path / "out")
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "d.npz").write_text("data")
+    (tmp_path / "data" / "d.npz").write_text("data", encoding="utf-8")
     (tmp_path / "out" / "inner" / "c.png").symlink_to(tmp_path / "data")
     with pytest.raises(InputError, match=r"c\.png, which symae did not write"):
         Draft(tmp_path / "out", CONTENTS, force=True)
@@ -255,7 +257,7 @@ def test_force_refuses_a_folder_without_a_marker(tmp_path, text):
     make(out)
     (out / MARKER).unlink()
     if text is not None:
-        (out / MARKER).write_text(text)
+        (out / MARKER).write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"no \.symae\.json shows .* yourself"):
         Draft(out, CONTENTS, force=True)
     assert tree(out) == {"a.txt": "1", "inner/b.png": "1"}
@@ -274,8 +276,8 @@ def test_what_came_during_the_work_is_kept(tmp_path):
     make(out, "old")
     with pytest.raises(InputError, match=r"notes\.txt"):
         with Draft(out, CONTENTS, force=True) as folder:
-            (folder / "a.txt").write_text("new")
-            (out / "notes.txt").write_text("mine")
+            (folder / "a.txt").write_text("new", encoding="utf-8")
+            (out / "notes.txt").write_text("mine", encoding="utf-8")
     assert tree(out) == {"a.txt": "old", "inner/b.png": "old", "notes.txt": "mine"}
     assert os.listdir(tmp_path) == ["out"]
     # What can be resumed is not lost for that.
@@ -283,8 +285,8 @@ def test_what_came_during_the_work_is_kept(tmp_path):
     with pytest.raises(InputError, match=r"notes\.txt.*; .*out\.partial is kept"):
         with Draft(out, CONTENTS, force=True) as folder:
             (folder / STATE).parent.mkdir()
-            (folder / STATE).write_text("1")
-            (out / "notes.txt").write_text("mine")
+            (folder / STATE).write_text("1", encoding="utf-8")
+            (out / "notes.txt").write_text("mine", encoding="utf-8")
     (out / "notes.txt").unlink()
     with Draft(out, CONTENTS, resume=True, force=True):
         pass
@@ -293,13 +295,13 @@ def test_what_came_during_the_work_is_kept(tmp_path):
 
 def test_users_things_under_names_of_ours(tmp_path):
     out, aside = tmp_path / "out", tmp_path / "out.partial"
-    (tmp_path / "out.replaced").write_text("mine")
-    (tmp_path / "out.lock").write_text("mine")
+    (tmp_path / "out.replaced").write_text("mine", encoding="utf-8")
+    (tmp_path / "out.lock").write_text("mine", encoding="utf-8")
     for make_it in (
-        lambda: aside.write_text("mine"),
+        lambda: aside.write_text("mine", encoding="utf-8"),
         lambda: aside.symlink_to("missing"),
         lambda: aside.symlink_to(tmp_path),
-        lambda: (aside.mkdir(), (aside / "a.txt").write_text("mine")),
+        lambda: (aside.mkdir(), (aside / "a.txt").write_text("mine", encoding="utf-8")),
     ):
         make_it()
         for options in ({}, {"force": True}, {"resume": True}):
@@ -311,18 +313,18 @@ def test_users_things_under_names_of_ours(tmp_path):
         )
     make(out, "old")
     make(out, "new", force=True)
-    assert (tmp_path / "out.replaced").read_text() == "mine"
+    assert (tmp_path / "out.replaced").read_text(encoding="utf-8") == "mine"
     assert sorted(os.listdir(tmp_path)) == ["out", "out.lock", "out.replaced"]
 
 
 def test_users_files_in_a_folder_aside(tmp_path):
     out = tmp_path / "out"
     begin(out)
-    (tmp_path / "out.partial" / "notes.txt").write_text("mine")
+    (tmp_path / "out.partial" / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match=r"out\.partial holds notes\.txt"):
         Draft(out, CONTENTS, force=True)
     with Draft(out, CONTENTS, resume=True) as folder:
-        (folder / "a.txt").write_text("1")
+        (folder / "a.txt").write_text("1", encoding="utf-8")
     assert tree(out) == {"a.txt": "1", "notes.txt": "mine"}
     with pytest.raises(InputError, match=r"out holds notes\.txt"):
         Draft(out, CONTENTS, force=True)
@@ -359,7 +361,7 @@ def test_other_inputs_are_noticed(tmp_path, caplog):
     with pytest.raises(InputError, match=r"out\.partial was .* \(data: one, not two\)"):
         Draft(out, CONTENTS, resume=True, made_from={"data": "two", "n": 1})
     with Draft(out, CONTENTS, True, made_from={"data": "one", "n": 1}) as folder:
-        (folder / "manifest.json").write_text("{}")
+        (folder / "manifest.json").write_text("{}", encoding="utf-8")
     assert Draft(out, CONTENTS, True, made_from={"data": "one", "n": 1}).complete
     with pytest.raises(InputError, match=r"out was .* \(n: 1, not 2\)"):
         Draft(out, CONTENTS, True, made_from={"data": "one", "n": 2})
@@ -388,11 +390,11 @@ def test_what_is_added_through_us_may_be_replaced(tmp_path):
 def test_what_a_user_added_is_not_replaced(tmp_path):
     out = tmp_path / "out"
     make(out)
-    (out / "a-mine.txt").write_text("mine")
+    (out / "a-mine.txt").write_text("mine", encoding="utf-8")
     for write in (check_replaceable, lambda path: write_listed(path, 1)):
         with pytest.raises(InputError, match=r"a-mine\.txt is not as symae wrote it"):
             write(out / "a-mine.txt")
-    assert (out / "a-mine.txt").read_text() == "mine"
+    assert (out / "a-mine.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_folder_inside_of_ours_is_another(tmp_path):
@@ -499,7 +501,9 @@ def test_a_terminated_process_leaves_no_lock(tmp_path, start):
 def test_a_lock_of_another_host_names_the_file(tmp_path):
     begin(tmp_path / "out")
     lock = tmp_path / "out.partial" / LOCK
-    lock.write_text(json.dumps({"pid": 7, "host": "far.away", "started": "1"}))
+    lock.write_text(
+        json.dumps({"pid": 7, "host": "far.away", "started": "1"}), encoding="utf-8"
+    )
     for options in ({}, {"force": True}, {"resume": True}):
         with pytest.raises(InputError) as caught:
             Draft(tmp_path / "out", CONTENTS, **options)
@@ -521,22 +525,29 @@ def test_a_lock_without_flock_goes_by_process_and_start(tmp_path, monkeypatch):
     lock = tmp_path / "out.partial" / LOCK
     parent = Holder(os.getppid(), Holder.here().host, "")
     parent = parent._replace(started=_start_of(parent.pid))
-    lock.write_text(json.dumps(parent._asdict()))
+    lock.write_text(json.dumps(parent._asdict()), encoding="utf-8")
     with pytest.raises(InputError, match=f"in use: process {parent.pid} on"):
         Draft(tmp_path / "out", CONTENTS, resume=True)
     # Another process of the same number.
-    lock.write_text(json.dumps(parent._replace(started="before")._asdict()))
+    lock.write_text(
+        json.dumps(parent._replace(started="before")._asdict()), encoding="utf-8"
+    )
     with Draft(tmp_path / "out", CONTENTS, resume=True):
         pass
 
 
 def _start_of(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return (
+        Path(f"/proc/{pid}/stat")
+        .read_text(encoding="utf-8")
+        .rpartition(")")[2]
+        .split()[19]
+    )
 
 
 def test_a_lock_is_no_way_into_other_files(tmp_path):
-    (tmp_path / "thesis.txt").write_text("thesis")
+    (tmp_path / "thesis.txt").write_text("thesis", encoding="utf-8")
     (tmp_path / LOCK).symlink_to("thesis.txt")
     with pytest.raises(OSError):
         FolderLock(tmp_path, tmp_path).acquire()
-    assert (tmp_path / "thesis.txt").read_text() == "thesis"
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "thesis"

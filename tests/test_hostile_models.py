@@ -6,6 +6,7 @@ a .keras file, and must end in one sentence.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -62,7 +63,7 @@ def model(good, tmp_path) -> Path:
 def secret(tmp_path):
     """A file of the user that nothing may read."""
     path = tmp_path / "secret.txt"
-    path.write_text("password\n")
+    path.write_text("password\n", encoding="utf-8")
     os.utime(path, ns=(10**18, path.stat().st_mtime_ns))
     opened.clear()
     yield path
@@ -329,31 +330,31 @@ ENCODERS = {
 def test_hostile_encoders(case, model, secret, canary) -> None:
     make, words = ENCODERS[case]
     file = model / "config.json"
-    config = json.loads(file.read_text())
+    config = json.loads(file.read_text(encoding="utf-8"))
     config["config"]["encoder"] = make(secret, canary)
-    file.write_text(json.dumps(config))
+    file.write_text(json.dumps(config), encoding="utf-8")
     refused_twice(model, words)
 
 
 @pytest.mark.parametrize("place", ["dtype", "normalization", "build_config", "module"])
 def test_hostile_classes_in_other_places(place, model, secret, canary) -> None:
     file = model / "config.json"
-    config = json.loads(file.read_text())
+    config = json.loads(file.read_text(encoding="utf-8"))
     if place == "build_config":
         config["build_config"] = {"input_shape": [None, 12], "x": popen(secret, canary)}
     elif place == "module":
         config = popen(secret, canary)
     else:
         config["config"][place] = popen(secret, canary)
-    file.write_text(json.dumps(config))
+    file.write_text(json.dumps(config), encoding="utf-8")
     refused_twice(model, "subprocess.Popen")
 
 
 def test_how_it_was_compiled_is_not_looked_at(model, canary) -> None:
     file = model / "config.json"
-    config = json.loads(file.read_text())
+    config = json.loads(file.read_text(encoding="utf-8"))
     config["compile_config"] = {"optimizer": the_lambda(canary)}
-    file.write_text(json.dumps(config))
+    file.write_text(json.dumps(config), encoding="utf-8")
     assert not load_model(model).compiled
 
 
@@ -374,10 +375,10 @@ def test_how_it_was_compiled_is_not_looked_at(model, canary) -> None:
 )
 def test_hostile_shapes(shape, words, model) -> None:
     file = model / "config.json"
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     assert '"instance_shape": [12]' in text
     text = text.replace('"instance_shape": [12]', f'"instance_shape": {shape}')
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     refused_twice(model, words)
 
 
@@ -408,7 +409,7 @@ def test_hostile_json(case, model) -> None:
 
 def test_a_layer_alone_is_no_model(model) -> None:
     config = object_of("keras.layers", "ReLU", name="r")
-    (model / "config.json").write_text(json.dumps(config))
+    (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
     refused_twice(model, "it holds a ReLU, not a model")
 
 
@@ -593,7 +594,7 @@ def test_pipes_and_devices_are_no_archives(tmp_path) -> None:
 def test_assets_are_refused(model) -> None:
     assert not any((model / "assets").iterdir())
     load_model(model)
-    (model / "assets" / "vocabulary.txt").write_text("x")
+    (model / "assets" / "vocabulary.txt").write_text("x", encoding="utf-8")
     assert "the folder assets" in refused(model)
 
 
@@ -630,7 +631,7 @@ def test_hostile_archives(model, tmp_path) -> None:
 
 def test_checksums(good, tmp_path) -> None:
     folder = Path(shutil.copytree(good, tmp_path / "copy"))
-    (folder / "README.md").write_text("# Mine\n")
+    (folder / "README.md").write_text("# Mine\n", encoding="utf-8")
     zoo.load(folder)
     for name in zoo.SAVED:
         content = (folder / name).read_bytes()
@@ -639,10 +640,13 @@ def test_checksums(good, tmp_path) -> None:
             zoo.load(folder)
         (folder / name).write_bytes(content)
     sums = folder / "SHA256SUMS"
-    sums.write_text(sums.read_text().replace("config.json", "../config.json"))
+    sums.write_text(
+        sums.read_text(encoding="utf-8").replace("config.json", "../config.json"),
+        encoding="utf-8",
+    )
     with pytest.raises(InputError, match=r"config\.json is not the file"):
         zoo.load(folder)
-    sums.write_text("no checksums\n")
+    sums.write_text("no checksums\n", encoding="utf-8")
     with pytest.raises(InputError, match="line 1 is not a checksum and a name"):
         zoo.load(folder)
     sums.unlink()
@@ -651,8 +655,13 @@ def test_checksums(good, tmp_path) -> None:
 
 @pytest.mark.parametrize("name", zoo.list())
 def test_presets_of_the_package_have_checksums(name) -> None:
-    text = (preset_folder(name) / "SHA256SUMS").read_text()
-    assert [line.split("  ")[1] for line in text.splitlines()] == sorted(zoo.SAVED)
+    folder = preset_folder(name)
+    text = (folder / "SHA256SUMS").read_text(encoding="utf-8")
+    named = dict(line.split("  ")[::-1] for line in text.splitlines())
+    axis = ["axis.json"] if zoo.axis(name) is not None else []
+    assert sorted(named) == sorted([*zoo.SAVED, *axis])
+    for each, digest in named.items():
+        assert hashlib.sha256((folder / each).read_bytes()).hexdigest() == digest
 
 
 # === Run folders ===
@@ -669,7 +678,8 @@ def run(good, tmp_path, monkeypatch) -> Path:
     recipe.write_text(
         f"open({str(tmp_path / 'canary')!r}, 'w').close()\n"
         "from symae_keras.training import Recipe\n"
-        "RECIPE = Recipe(model=None, data=lambda seed: None)\n"
+        "RECIPE = Recipe(model=None, data=lambda seed: None)\n",
+        encoding="utf-8",
     )
     config = {
         "recipe": {
@@ -682,17 +692,17 @@ def run(good, tmp_path, monkeypatch) -> Path:
         "train_fraction": 0.8,
         "instance_shape": [12],
     }
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     x = np.random.default_rng(0).normal(size=(4, 3, 12)).astype("float32")
     np.savez(tmp_path / "d.npz", x=x)
     return folder
 
 
 def changed(run: Path, **entries: Any) -> None:
-    config = json.loads((run / "config.json").read_text())
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     for name, value in entries.items():
         config[name] = {**config[name], **value} if isinstance(value, dict) else value
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 COMMANDS = {
@@ -855,7 +865,7 @@ RECIPE = Recipe(model=model, score=score)
 
 def test_a_recipe_that_the_user_names(run, tmp_path, capfd) -> None:
     recipe = tmp_path / "mine.py"
-    recipe.write_text(_OWN_CLASS)
+    recipe.write_text(_OWN_CLASS, encoding="utf-8")
     model = load_recipe(recipe).recipe.model(None, 0)  # type: ignore[arg-type]
     model.save(run / "model.keras")
     from symae_keras.runs import file_hash
@@ -877,7 +887,7 @@ def test_a_recipe_that_the_user_names(run, tmp_path, capfd) -> None:
         assert (code, err) == (0, "")
         code, err = command(capfd, "evaluate", run, "--recipe", recipe)
         assert (code, err) == (0, "")
-        metrics = json.loads((run / "metrics.json").read_text())
+        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
         assert metrics["own_score"] == 0.5
         changed(run, recipe={"sha256": "another"})
         code, err = command(capfd, "anomalies", run, "--recipe", recipe)

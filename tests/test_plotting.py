@@ -419,7 +419,7 @@ class TestHistory:
     @pytest.mark.parametrize("convert", [str, lambda path: path])
     def test_of_a_file(self, tmp_path, convert):
         path = tmp_path / "history.csv"
-        with path.open("w", newline="") as file:
+        with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["epoch", *self.logs])
             writer.writerows(zip(range(3), *self.logs.values(), strict=True))
@@ -460,7 +460,7 @@ class TestHistory:
             plot_history(3)
         with pytest.raises(InputError, match="Cannot read the history .*missing"):
             plot_history(tmp_path / "missing.csv")
-        (tmp_path / "empty.csv").write_text("epoch,loss\n")
+        (tmp_path / "empty.csv").write_text("epoch,loss\n", encoding="utf-8")
         with pytest.raises(InputError, match="holds no epochs"):
             plot_history(tmp_path / "empty.csv")
 

@@ -31,14 +31,14 @@ def test_a_recipe_is_named_after_its_file_or_its_folder(tmp_path, monkeypatch):
     text = '"""Mine."""\nfrom symae_keras.training import Recipe\n'
     text += "RECIPE = Recipe(model=None, epochs=7)\n"
     for name in ("mine.py", "recipe.py", "no_suffix"):
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     assert load_recipe(tmp_path / "mine.py")[1:] == ("Mine.", "mine")
     assert load_recipe(tmp_path / "recipe.py").name == tmp_path.name
     assert load_recipe(tmp_path / "no_suffix").recipe.epochs == 7
     monkeypatch.chdir(tmp_path)
     assert recipe_file("mine.py") == tmp_path / "mine.py"
     # A preset comes before a file of the same name.
-    (tmp_path / "symae_exposures").write_text(text)
+    (tmp_path / "symae_exposures").write_text(text, encoding="utf-8")
     assert load_recipe("symae_exposures").recipe.epochs != 7
 
 
@@ -50,7 +50,8 @@ def test_a_recipe_may_hide_no_module_and_may_hold_dataclasses(tmp_path):
         "@dataclasses.dataclass\n"
         "class Sizes:\n"
         "    small: int = 1\n"
-        "RECIPE = Recipe(model=None, epochs=json.loads('3'))\n"
+        "RECIPE = Recipe(model=None, epochs=json.loads('3'))\n",
+        encoding="utf-8",
     )
     assert load_recipe(tmp_path / "json.py").recipe.epochs == 3
     assert sys.modules["json"] is json
@@ -92,7 +93,7 @@ def test_history_file_keeps_and_mends(tmp_path):
     callback.on_epoch_end(2, {"loss": 9.0, "val_loss": 9.0})
     resumed = HistoryFile(path)
     resumed.on_epoch_end(2, {"loss": 0.125, "val_loss": 0.0625})
-    assert path.read_text().split() == [
+    assert path.read_text(encoding="utf-8").split() == [
         *("epoch,loss,val_loss", "0,0.5,0.25", "1,0.25,0.125", "2,0.125,0.0625"),
     ]
 

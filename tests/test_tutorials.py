@@ -131,7 +131,9 @@ def test_pairs_are_in_step(runner):
 
 
 def test_every_tutorial_was_timed():
-    kept = json.loads((ROOT / "docs" / "tutorials_times.json").read_text())
+    kept = json.loads(
+        (ROOT / "docs" / "tutorials_times.json").read_text(encoding="utf-8")
+    )
     timed = {name for mode in kept.values() for name in mode["seconds"]}
     assert timed == {path.stem for path in SOURCES}
     assert (ROOT / "docs" / "tutorials_times.md").exists()
@@ -153,7 +155,9 @@ def test_pairs_are_made_and_found_stale(runner, folder):
     for path, text in runner.pairs():
         path.write_text(text, encoding="utf-8")
     assert runner.stale() == []
-    assert "| See that \\| this. | None. |" in (folder / "list.md").read_text()
+    assert "| See that \\| this. | None. |" in (folder / "list.md").read_text(
+        encoding="utf-8"
+    )
 
     (folder / "01_this.py").write_text(MINIMAL + "2\n", encoding="utf-8")
     (folder / "02_left_over.ipynb").write_text("{}", encoding="utf-8")

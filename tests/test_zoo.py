@@ -14,7 +14,7 @@ import pytest
 from symae_keras import zoo
 from symae_keras.cards import FIELDS, Measured, read_about, write_card
 from symae_keras.compact import compact_weights
-from symae_keras.data import simulate_exposures
+from symae_keras.data import Axis, simulate_exposures
 from symae_keras.errors import InputError
 from symae_keras.evaluation import redatuming_error
 from symae_keras.models import SymAE
@@ -96,7 +96,9 @@ def test_metrics_are_as_the_recipe_expects(name) -> None:
 def test_card_is_what_the_recipe_and_the_metrics_make(name) -> None:
     folder = preset_folder(name)
     text = write_card(name, about(name), Measured.read(folder))
-    assert (folder / "README.md").read_text() == text, "run benchmarks/ship_presets.py"
+    assert (folder / "README.md").read_text(encoding="utf-8") == text, (
+        "run benchmarks/ship_presets.py"
+    )
 
 
 def test_weights_are_small() -> None:
@@ -175,7 +177,7 @@ def test_what_float16_cannot_hold_stays(tmp_path) -> None:
 
 
 def test_save_preset_overwrites_nothing(model, tmp_path) -> None:
-    (tmp_path / "note.txt").write_text("mine")
+    (tmp_path / "note.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="is not empty"):
         zoo.save_preset(model, tmp_path)
     assert [each.name for each in tmp_path.iterdir()] == ["note.txt"]
@@ -247,15 +249,15 @@ def hub(monkeypatch, tmp_path):
 
 def test_push_and_load_from_the_hub(hub, model, x, tmp_path) -> None:
     folder = zoo.save_preset(model, tmp_path / "mine")
-    (folder / "README.md").write_text("# Stars\n")
+    (folder / "README.md").write_text("# Stars\n", encoding="utf-8")
     for name in ("environment.json", "recipe.py", "notes.txt", ".env"):
-        (folder / name).write_text("of no use to others")
+        (folder / name).write_text("of no use to others", encoding="utf-8")
     assert zoo.push(folder, "hf://someone/stars") == "somewhere/someone/stars"
     assert hub.private is True
     there = tmp_path / "hub" / "someone" / "stars"
     uploaded = {*zoo.SAVED, "SHA256SUMS", "README.md"}
     assert {each.name for each in there.iterdir()} == uploaded
-    assert (there / "README.md").read_text() == "# Stars\n"
+    assert (there / "README.md").read_text(encoding="utf-8") == "# Stars\n"
     again = zoo.load("hf://someone/stars")
     np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
     assert hub.revision is None and set(hub.patterns) == {*zoo.SAVED, "SHA256SUMS"}
@@ -281,7 +283,7 @@ def test_push_publishes_on_demand(hub, model, tmp_path) -> None:
 
 
 def test_push_follows_no_links(hub, model, tmp_path) -> None:
-    (tmp_path / "secret.txt").write_text("password")
+    (tmp_path / "secret.txt").write_text("password", encoding="utf-8")
     folder = zoo.save_preset(model, tmp_path / "mine")
     (folder / "README.md").symlink_to(tmp_path / "secret.txt")
     with pytest.raises(InputError, match=r"README\.md is a link"):
@@ -302,3 +304,14 @@ def test_push_checks_first(model, tmp_path, monkeypatch) -> None:
         zoo.push(folder, "hf://someone/stars")
     with pytest.raises(InputError, match="needs huggingface_hub: pip install"):
         zoo.load("hf://someone/stars")
+
+
+def test_the_axis_of_a_preset(tmp_path) -> None:
+    axis = zoo.axis("symae_exposures")
+    groups = simulate_exposures(2, 2, seed=0)
+    assert axis is not None and axis.equals(Axis.of(groups))
+    assert zoo.axis("symae_shapes") is None
+    folder = tmp_path / "mine"
+    zoo.save_preset(zoo.load("symae_exposures"), folder, data=groups)
+    assert axis.equals(zoo.axis(folder))
+    assert "axis.json" in (folder / "SHA256SUMS").read_text(encoding="utf-8")

@@ -166,7 +166,7 @@ def main(folder: Path, names: list[str]) -> None:
         results[f"alone {job}"] = train()
     # Under another name first: the test waits for the file.
     path = folder / f"{worker}.json"
-    path.with_suffix(".part").write_text(json.dumps(results))
+    path.with_suffix(".part").write_text(json.dumps(results), encoding="utf-8")
     path.with_suffix(".part").rename(path)
 
     with distribute.running(strategy):

@@ -65,7 +65,7 @@ class JSONLines(keras.callbacks.Callback):
             self._drop_from(epoch)
             self._begun = True
         try:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise InputError(
@@ -77,7 +77,7 @@ class JSONLines(keras.callbacks.Callback):
         """Keep only the lines of earlier epochs."""
         kept = []
         if self.path.is_file():
-            for line in self.path.read_text().splitlines():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
                 try:
                     if json.loads(line)["epoch"] < epoch:
                         kept.append(line + "\n")
@@ -85,4 +85,4 @@ class JSONLines(keras.callbacks.Callback):
                     continue  # cut off
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(self.path) as aside:
-            aside.write_text("".join(kept))
+            aside.write_text("".join(kept), encoding="utf-8")

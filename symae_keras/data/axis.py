@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -14,6 +15,7 @@ import numpy as np
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.files import written_aside
+from symae_keras.untrusted.files import parse_json, read_bounded
 
 _log = logging.getLogger("symae_keras")
 
@@ -21,7 +23,7 @@ _log = logging.getLogger("symae_keras")
 AXIS_FILE: Final = "axis.json"
 #: Largest difference of two equal axes, as a fraction of the distance of two pixels.
 _TOLERANCE: Final = 0.05
-_MAX_BYTES: Final = 256 << 20
+_MAX_BYTES: Final = 64 << 20
 _UNIT: Final = re.compile(r"\(([^()]*)\)\s*$|\[([^\[\]]*)\]\s*$")
 #: Spellings of the units that spectra come in.
 _SPELLINGS: Final = {
@@ -153,12 +155,12 @@ class Axis:
             InputError: The file cannot be used.
         """
         path = folder / AXIS_FILE
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
+        # The folder may come from a stranger.
+        text = read_bounded(path, _MAX_BYTES)
         try:
-            if not path.is_file() or path.stat().st_size > _MAX_BYTES:
-                raise ValueError("it is not a file of sensible size")
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(text)
             values = np.asarray(content["values"], "float64")
             label = content["label"]
             steps = np.diff(values)
@@ -170,8 +172,7 @@ class Axis:
                 and ((steps > 0).all() or (steps < 0).all())
             ):
                 raise ValueError("expected a label, and values in order")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(
-                f"{path} cannot be read: {' '.join(str(error).split())}."
-            ) from None
+        except (InputError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise InputError(f"{path} cannot be read: {reason}.") from None
         return cls(values, label)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from symae_keras.data.cell_text import escaped
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
 from symae_keras.evaluation import AnomalyDetector
@@ -72,8 +73,11 @@ def find_anomalies(
         detector.p_values_of(scores)[rows, places],
         len(detector.normal_scores_),
     )
-    with written_aside(out) as aside, aside.open("w", newline="") as file:
+    with (
+        written_aside(out) as aside,
+        aside.open("w", newline="", encoding="utf-8") as file,
+    ):
         table = csv.writer(file)
         table.writerow(found._fields[:4])
-        table.writerows(zip(*found[:4], strict=True))
+        table.writerows(map(escaped, row) for row in zip(*found[:4], strict=True))
     return found

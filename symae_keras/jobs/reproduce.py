@@ -81,13 +81,15 @@ def tolerance(metric: str, reference: float) -> float:
 
 def metrics_of(run: Path) -> dict[str, float]:
     """The numbers in the metrics.json of a run: errors and scores."""
-    content: dict[str, Any] = json.loads((run / "metrics.json").read_text())
+    content: dict[str, Any] = json.loads(
+        (run / "metrics.json").read_text(encoding="utf-8")
+    )
     return {name: value for name, value in content.items() if isinstance(value, float)}
 
 
 def seconds_of(run: Path) -> float:
     """Seconds that the training of a run took."""
-    environment = json.loads((run / "environment.json").read_text())
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     return float(environment["training_seconds"])
 
 

@@ -129,7 +129,7 @@ def _read(history: Any) -> tuple[Array, dict[str, Array]]:
 def _read_csv(path: Path) -> dict[str, Array]:
     """Columns of numbers; what is not a number was not logged at that epoch."""
     try:
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
         raise InputError(f"Cannot read the history {path}: {error.strerror}.") from None

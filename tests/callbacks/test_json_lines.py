@@ -30,7 +30,7 @@ def _fit(model, path, *callbacks, **options):
 
 
 def _lines(path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_an_object_an_epoch(tmp_path) -> None:
@@ -57,7 +57,7 @@ def test_a_resumed_run_goes_on_in_the_file(tmp_path) -> None:
     path, model = tmp_path / "history.jsonl", _model()
     _fit(model, path, epochs=3)
     first = _lines(path)
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write('{"epoch": 3, "lo')
     _fit(model, path, initial_epoch=2, epochs=4)
     lines = _lines(path)

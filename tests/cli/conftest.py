@@ -78,7 +78,7 @@ def symae(capfd):
 def recipe(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("recipes") / "tiny" / "recipe.py"
     path.parent.mkdir()
-    path.write_text(RECIPE)
+    path.write_text(RECIPE, encoding="utf-8")
     return path
 
 
@@ -125,5 +125,5 @@ def read_rows():
 
 
 def rows(history: Path) -> list[dict[str, str]]:
-    with history.open(newline="") as file:
+    with history.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

@@ -140,11 +140,11 @@ def test_instances_unlike_the_models(refuses, run_folder, tmp_path):
 
 
 def test_output_folders_that_cannot_be_made(refuses, recipe, tmp_path):
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "notes.txt").write_text("mine")
+    (tmp_path / "full" / "notes.txt").write_text("mine", encoding="utf-8")
     (tmp_path / "begun.partial").mkdir()
-    (tmp_path / "begun.partial" / "config.json").write_text("{}")
+    (tmp_path / "begun.partial" / "config.json").write_text("{}", encoding="utf-8")
     train = ("train", recipe, "--out")
     assert "file is not a folder" in refuses(*train, "file/run")
     assert "file exists and is not a folder" in refuses(*train, "file")
@@ -163,7 +163,7 @@ def test_output_folders_that_cannot_be_made(refuses, recipe, tmp_path):
 def test_demo_refuses_a_folder_in_use(symae, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "symae_demo").mkdir()
-    (tmp_path / "symae_demo" / "notes.txt").write_text("mine")
+    (tmp_path / "symae_demo" / "notes.txt").write_text("mine", encoding="utf-8")
     before = listing(tmp_path)
     code, _, err = symae("demo")
     assert code == 2 and err.count("\n") == 1
@@ -175,8 +175,8 @@ def test_redatum_output_and_groups(refuses, run_folder, tmp_path):
     np.savez(tmp_path / "three.npz", x=X[:3], axis=AXIS)
     np.savez(tmp_path / "two.npz", x=X[:2], axis=AXIS)
     np.savez(tmp_path / "other.npz", x=X[:2], axis=AXIS + 0.5)
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "old.npz").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    (tmp_path / "old.npz").write_text("mine", encoding="utf-8")
     (tmp_path / "folder.npz").mkdir()
     two = ("--coherent-from", "two.npz", "--nuisance-from", "two.npz")
     command = ("redatum", run_folder, *two, "--out")
@@ -195,7 +195,7 @@ def test_redatum_output_and_groups(refuses, run_folder, tmp_path):
 
 def test_recipes_that_cannot_be_used(refuses, tmp_path):
     def recipe(text: str) -> str:
-        Path("my.py").write_text(text)
+        Path("my.py").write_text(text, encoding="utf-8")
         return refuses("train", "my.py", "--out", "run")
 
     err = refuses("train", "symae_exposure")
@@ -215,7 +215,9 @@ def test_recipes_that_cannot_be_used(refuses, tmp_path):
     err = recipe(head + "RECIPE = Recipe(model=None, data=lambda seed: 3)")
     assert "GroupedData" in err and "class int" in err
     np.savez(tmp_path / "my.npz", x=X)
-    Path("my.py").write_text(head + "RECIPE = Recipe(model=lambda g, s: 3)")
+    Path("my.py").write_text(
+        head + "RECIPE = Recipe(model=lambda g, s: 3)", encoding="utf-8"
+    )
     err = refuses("train", "my.py", "--data", "my.npz", "--out", "run")
     assert "int without encode" in err
 
@@ -231,9 +233,9 @@ def test_run_folders_that_cannot_be_read(refuses, run_folder, tmp_path):
     assert "does not exist" in refuses("evaluate", broken)
     broken.mkdir()
     assert "no config.json" in refuses("evaluate", broken)
-    (broken / "config.json").write_text("{")
+    (broken / "config.json").write_text("{", encoding="utf-8")
     assert "config.json cannot be read" in refuses("evaluate", broken)
-    (broken / "config.json").write_text("{}")
+    (broken / "config.json").write_text("{}", encoding="utf-8")
     assert "config.json has no entry" in refuses("evaluate", broken)
     (broken / "config.json").write_bytes((run_folder / "config.json").read_bytes())
     assert "--resume" in refuses("evaluate", broken)

@@ -39,18 +39,18 @@ def test_what_is_in_a_run_folder(simulated, run_folder, measured_run, read_rows)
     rows = read_rows(folder / "history.csv")
     assert [row["epoch"] for row in rows] == [str(n) for n in range(epochs)]
     assert all(float(row["loss"]) > 0 < float(row["val_loss"]) for row in rows)
-    environment = json.loads((folder / "environment.json").read_text())
+    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     assert environment["keras"] == keras.__version__
     assert environment["backend"] == keras.backend.backend()
     assert {"python", "platform", "numpy", "command"} < set(environment)
 
 
 def test_metrics_and_config_of_a_simulated_run(run_folder):
-    metrics = json.loads((run_folder / "metrics.json").read_text())
+    metrics = json.loads((run_folder / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["groups"] == 22 and metrics["instances"] == 66
     for name in ("reconstruction_error", "redatuming_error", "mean_swap_error"):
         assert 0.0 < metrics[name] < 2.0
-    config = json.loads((run_folder / "config.json").read_text())
+    config = json.loads((run_folder / "config.json").read_text(encoding="utf-8"))
     assert config["recipe"]["name"] == "tiny" and config["seed"] == 0
     assert config["groups"] == {"train": 88, "held_out": 22}
 
@@ -59,7 +59,7 @@ def test_train_prints_what_it_writes(symae, recipe, data_file, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     code, out, err = symae("train", recipe, "--data", data_file, "--epochs", 1)
     assert code == 0, err
-    metrics = json.loads(Path("runs/tiny/metrics.json").read_text())
+    metrics = json.loads(Path("runs/tiny/metrics.json").read_text(encoding="utf-8"))
     assert "redatuming_error" not in metrics and "No redatuming error" in out
     assert "runs/tiny" in out and f"{metrics['reconstruction_error']:.4f}" in out
     assert err.startswith("tiny: epochs x updates per epoch: 1 x 1 = 1 updates\n")
@@ -68,10 +68,10 @@ def test_train_prints_what_it_writes(symae, recipe, data_file, tmp_path, monkeyp
 
 
 def test_evaluate_finds_the_held_out_part_again(symae, own_run, recipe):
-    before = json.loads((own_run / "metrics.json").read_text())
+    before = json.loads((own_run / "metrics.json").read_text(encoding="utf-8"))
     code, out, err = symae("evaluate", own_run, "--recipe", recipe)
     assert (code, err) == (0, "")
-    metrics = json.loads((own_run / "metrics.json").read_text())
+    metrics = json.loads((own_run / "metrics.json").read_text(encoding="utf-8"))
     leakage = metrics.pop("leakage")
     assert metrics == pytest.approx(before)
     states = {"temperature", "abundance", "line_width"}
@@ -79,32 +79,32 @@ def test_evaluate_finds_the_held_out_part_again(symae, own_run, recipe):
     assert f"{leakage['state_from_coherent']['temperature']:.4f}" in out
     again = symae("evaluate", own_run, "--recipe", recipe, "--no-leakage")
     assert again.out.count("temperature") == 0
-    assert json.loads((own_run / "metrics.json").read_text()) == metrics
+    assert json.loads((own_run / "metrics.json").read_text(encoding="utf-8")) == metrics
 
 
 def test_leakage_that_cannot_be_had_is_a_note(symae, own_run, recipe):
-    config = json.loads((own_run / "config.json").read_text())
+    config = json.loads((own_run / "config.json").read_text(encoding="utf-8"))
     config["train_fraction"] = 0.9
-    (own_run / "config.json").write_text(json.dumps(config))
+    (own_run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     code, out, err = symae("evaluate", own_run, "--recipe", recipe)
     assert code == 0 and "11 groups" in out
     assert err.startswith("symae: note: no leakage scores: Leakage needs at least 20")
 
 
 def test_a_changed_recipe_is_told(symae, own_run, recipe):
-    config = json.loads((own_run / "config.json").read_text())
+    config = json.loads((own_run / "config.json").read_text(encoding="utf-8"))
     config["recipe"]["sha256"] = "another"
-    (own_run / "config.json").write_text(json.dumps(config))
+    (own_run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     code, _, err = symae("evaluate", own_run, "--recipe", recipe, "--no-leakage")
     assert code == 0 and "has changed since" in err
 
 
 def test_evaluate_a_run_on_a_file(symae, measured_run, recipe, data_file, tmp_path):
-    before = (measured_run / "metrics.json").read_text()
+    before = (measured_run / "metrics.json").read_text(encoding="utf-8")
     give = ("--recipe", recipe, "--no-leakage")
     code, _, err = symae("evaluate", measured_run, *give)
     assert (code, err) == (0, "")
-    again = json.loads((measured_run / "metrics.json").read_text())
+    again = json.loads((measured_run / "metrics.json").read_text(encoding="utf-8"))
     assert again == pytest.approx(json.loads(before))
 
     # All of another file goes beside, and does not touch that.
@@ -114,7 +114,7 @@ def test_evaluate_a_run_on_a_file(symae, measured_run, recipe, data_file, tmp_pa
     assert code == 0 and "metrics-my.json" in out
     assert err.startswith("symae: note: no leakage scores: Leakage is measured against")
     assert err.count("\n") == 1
-    metrics = json.loads((measured_run / "metrics-my.json").read_text())
+    metrics = json.loads((measured_run / "metrics-my.json").read_text(encoding="utf-8"))
     (measured_run / "metrics-my.json").unlink()
     assert metrics["groups"] == 10 and metrics["instances"] == 38
     model = keras.saving.load_model(measured_run / "model.keras", compile=False)

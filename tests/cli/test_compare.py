@@ -72,7 +72,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
 
 
 def test_a_folder_of_something_else_is_left_alone(symae, tmp_path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     code, _, err = symae("compare", "--models", "pca", "--out", tmp_path)
     assert code == 2 and "no comparison to resume" in err
     assert os.listdir(tmp_path) == ["notes.txt"]
@@ -89,4 +89,4 @@ def test_an_interruption_says_how_to_go_on(symae, tmp_path, monkeypatch) -> None
     out = tmp_path / "comparison"
     code, _, err = symae("compare", "--models", "pca,symae", "--out", out)
     assert code == 1 and "kept, resume with the same command" in err
-    assert (out / "rows.csv").read_text().count("\n") == 2
+    assert (out / "rows.csv").read_text(encoding="utf-8").count("\n") == 2

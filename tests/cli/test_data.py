@@ -162,7 +162,7 @@ def test_convert_refuses_bad_input(refuses, tmp_path):
     (tmp_path / "cut.npz").write_bytes((tmp_path / "good.npz").read_bytes()[:-40])
     assert "cut.npz cannot be read" in refuses("data", "convert", "cut.npz", *to)
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "notes.txt").write_text("mine")
+    (tmp_path / "full" / "notes.txt").write_text("mine", encoding="utf-8")
     into = ("data", "convert", "good.npz", "--out", "full")
     assert "full is not empty" in refuses(*into)
     assert "notes.txt" in refuses(*into, "--force")
@@ -269,7 +269,7 @@ def test_force_begins_an_interrupted_conversion_again(symae, interrupt, tmp_path
     # Killed while the last file was written.
     half = tmp_path / "shards.partial" / ".symae-0123456789abcdef"
     half.mkdir()
-    (half / "manifest.json").write_text("{")
+    (half / "manifest.json").write_text("{", encoding="utf-8")
     interrupt(None)
     code, out, _ = symae(*command, "--force")
     assert code == 0 and out.startswith("shards: 3 groups")
@@ -354,23 +354,25 @@ def test_train_on_shards_and_evaluate(symae, recipe, tmp_path):
     train = ("train", recipe, "--epochs", 1, "--data")
     code, _, err = symae(*train, "shards", "--out", "run")
     assert code == 0, err
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
     assert config["groups"] == {"train": 48, "held_out": 12}
     # Nothing depends on where the same groups are kept.
     assert symae(*train, "my.npz", "--out", "twin").code == 0
-    before = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    twin = json.loads((tmp_path / "twin" / "metrics.json").read_text())
+    before = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    twin = json.loads((tmp_path / "twin" / "metrics.json").read_text(encoding="utf-8"))
     error = "reconstruction_error"
     assert before == {**twin, error: pytest.approx(twin[error], rel=1e-5)}
 
     give = ("--recipe", recipe, "--no-leakage")
     code, _, err = symae("evaluate", "run", *give)
     assert (code, err) == (0, "")
-    again = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    again = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert again == pytest.approx(before)
     code, _, err = symae("evaluate", "run", "--data", "shards", "--no-leakage")
     assert (code, err) == (0, "")
-    metrics = json.loads((tmp_path / "run" / "metrics-shards.json").read_text())
+    metrics = json.loads(
+        (tmp_path / "run" / "metrics-shards.json").read_text(encoding="utf-8")
+    )
     assert metrics["groups"] == 60 and metrics["instances"] == counts.sum()
     assert np.isfinite(metrics["reconstruction_error"])
 
@@ -396,7 +398,7 @@ def spectra_table(path, names, seed):
     """Write repeated spectra of stars, 2 to 6 of each, some cells empty or NaN."""
     stars = simulate_exposures(len(names), 6, seed=seed)
     rng = np.random.default_rng(seed)
-    with open(path, "w", newline="") as text:
+    with open(path, "w", encoding="utf-8", newline="") as text:
         table = csv.writer(text)
         table.writerow(["group", "airmass", *(f"{v:.6f}" for v in 500 + stars.axis)])
         rows = []
@@ -426,7 +428,9 @@ def test_from_a_table_to_virtual_spectra_in_three_commands(symae, tmp_path):
     train = ("train", "symae_exposures", "--data", "my.csv", "--epochs", 2)
     code, out, err = symae(*train, "--out", "run")
     assert code == 0, err
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    metrics = json.loads(
+        (tmp_path / "run" / "metrics.json").read_text(encoding="utf-8")
+    )
     assert metrics["groups"] == 8 and 0 < metrics["reconstruction_error"] < 2
 
     files = ("--coherent-from", "a.csv", "--nuisance-from", "b.csv")

@@ -22,7 +22,12 @@ def tiny(recipe, tmp_path, monkeypatch):
         file = tmp_path / "zoo" / demo.PRESETS[name] / "recipe.py"
         file.parent.mkdir(parents=True)
         argument = f"seed=seed, conditional_nuisance={conditional}"
-        file.write_text(recipe.read_text().replace("seed=seed,\n    )", f"{argument})"))
+        file.write_text(
+            recipe.read_text(encoding="utf-8").replace(
+                "seed=seed,\n    )", f"{argument})"
+            ),
+            encoding="utf-8",
+        )
     monkeypatch.setattr("symae_keras.presets._folder", lambda: tmp_path / "zoo")
     monkeypatch.setattr(demo, "_STATES", 6)
     monkeypatch.setattr(demo, "_INSTANCES", 4)
@@ -41,7 +46,7 @@ def test_demo(symae, tiny):
     assert sorted(os.listdir(folder)) == [
         *(".symae.json", "conditional", "metrics.json", "original"),
     ]
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["quick"] is True
     # All rows are about the same stars, which none of the models has seen.
     test = simulate_exposures(6, 4, seed=4)
@@ -74,7 +79,7 @@ def test_demo(symae, tiny):
 
     # The metrics of that evaluation are listed; a user's file is not.
     mine = folder / "original" / "figures.txt"
-    mine.write_text("mine")
+    mine.write_text("mine", encoding="utf-8")
     code, _, err = symae("demo", "--quick", "--force")
     assert code == 2 and "original/figures.txt" in err and mine.exists()
     mine.unlink()
@@ -84,7 +89,7 @@ def test_demo(symae, tiny):
 def test_the_full_demo_replaces_by_force(symae, tiny, monkeypatch):
     old = tiny / "symae_demo"
     old.mkdir()
-    (old / "metrics.json").write_text("old")
+    (old / "metrics.json").write_text("old", encoding="utf-8")
     code, _, err = symae("demo", "--force")
     assert code == 2 and "no .symae.json shows that symae wrote it" in err
     write_marker(old, None, demo.CONTENTS)
@@ -95,7 +100,7 @@ def test_the_full_demo_replaces_by_force(symae, tiny, monkeypatch):
     code, out, err = symae("demo", "--force")
     assert code == 0, err
     assert epochs == [2, 2] and "Quick form" not in out
-    metrics = json.loads((old / "metrics.json").read_text())
+    metrics = json.loads((old / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["quick"] is False and metrics["test"]["seed"] == 1
     assert os.listdir(tiny) == ["symae_demo"]
 

@@ -44,7 +44,7 @@ def test_resume_ends_with_the_full_history(
     lines = err.splitlines()
     assert lines[-1].startswith("symae: interrupted") and "--resume" in lines[-1]
     assert epochs(aside) == ["0", "1"]
-    before = (aside / "history.csv").read_text()
+    before = (aside / "history.csv").read_text(encoding="utf-8")
 
     # Not by accident, not with other settings, and not as a finished run.
     code, _, err = symae(*train)
@@ -52,22 +52,24 @@ def test_resume_ends_with_the_full_history(
     code, _, err = symae(*train, "--resume", "--seed", 3)
     assert code == 2 and "seed: 0, not 3" in err
     other = recipe.with_name("other.py")
-    other.write_text(recipe.read_text() + "\n# changed\n")
+    other.write_text(
+        recipe.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8"
+    )
     code, _, err = symae("train", other, *train[2:], "--resume")
     assert code == 2 and "recipe: another" in err
     code, _, err = symae("evaluate", aside)
     assert code == 2 and "--resume" in err
-    assert (aside / "history.csv").read_text() == before
+    assert (aside / "history.csv").read_text(encoding="utf-8") == before
 
     # Killed between writing the row of an epoch and saving its state.
-    with (aside / "history.csv").open("a") as file:
+    with (aside / "history.csv").open("a", encoding="utf-8") as file:
         file.write("2,9.0,9.0\n")
     interrupt(None)
     code, _, err = symae(*train, "--resume")
     assert code == 0, err
     assert "epoch 2/4" not in err and "epoch 3/4" in err and "epoch 4/4" in err
     assert epochs(run) == ["0", "1", "2", "3"]
-    text = (run / "history.csv").read_text()
+    text = (run / "history.csv").read_text(encoding="utf-8")
     assert text.startswith(before) and "9.0,9.0" not in text
     assert os.listdir(tmp_path) == ["run"] and "checkpoint" not in os.listdir(run)
     # The optimiser went on too: 4 epochs of 2 batches.
@@ -112,21 +114,24 @@ def test_force_keeps_the_finished_run_until_the_new_one_is(
     interrupt(0, RuntimeError)
     code, _, err = symae(*train, "--force")
     assert code == 1 and "internal error: RuntimeError" in err
-    assert json.loads(config.read_text())["seed"] == 0
+    assert json.loads(config.read_text(encoding="utf-8"))["seed"] == 0
 
     interrupt(None)
     code, _, err = symae(*train, "--resume")
     assert code == 2 and "--resume and --force" in err
     code, _, err = symae(*train, "--resume", "--force")
     assert code == 0, err
-    assert json.loads(config.read_text())["seed"] == 1
+    assert json.loads(config.read_text(encoding="utf-8"))["seed"] == 1
     assert os.listdir(own_run.parent) == ["run"]
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run(symae, recipe, tmp_path):
     wild = tmp_path / "wild.py"
     wild.write_text(
-        recipe.read_text().replace("epochs=2", "epochs=2, learning_rate=1e30")
+        recipe.read_text(encoding="utf-8").replace(
+            "epochs=2", "epochs=2, learning_rate=1e30"
+        ),
+        encoding="utf-8",
     )
     code, _, err = symae("train", wild, "--out", tmp_path / "run")
     assert code == 2 and "loss became nan in epoch 1" in err and "learning rate" in err

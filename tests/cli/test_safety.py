@@ -57,13 +57,13 @@ def test_train_forced_over_users_files(refuses, recipe, own_run, tmp_path):
     train = ("train", recipe, "--epochs", 1, "--force", "--out")
     paper = tmp_path / "paper"
     (paper / "figures").mkdir(parents=True)
-    (paper / "figures" / "fig1.pdf").write_text("mine")
+    (paper / "figures" / "fig1.pdf").write_text("mine", encoding="utf-8")
     assert "figures/fig1.pdf, and no .symae.json" in refuses(*train, paper)
     for name in ("figures/mine.png", "figures/codes.pdf", "metrics-mine.json"):
-        (own_run / name).write_text("mine")
+        (own_run / name).write_text("mine", encoding="utf-8")
         assert f"run holds {name}, which" in refuses(*train, own_run)
         (own_run / name).unlink()
-    (own_run / "metrics.json").write_text("{}")
+    (own_run / "metrics.json").write_text("{}", encoding="utf-8")
     assert "metrics.json, which has changed since" in refuses(*train, own_run)
 
 
@@ -91,7 +91,7 @@ def test_redatum_and_anomalies_never_replace_a_run(
 
 def test_export_never_replaces_a_run_or_a_users_folder(refuses, own_run, tmp_path):
     (tmp_path / "site" / "assets").mkdir(parents=True)
-    (tmp_path / "site" / "assets" / "logo.svg").write_text("mine")
+    (tmp_path / "site" / "assets" / "logo.svg").write_text("mine", encoding="utf-8")
     export = ("export", own_run, "--force", "--out")
     assert "assets/logo.svg, and no .symae.json" in refuses(*export, "site")
     assert "holds the input" in refuses(*export, own_run)
@@ -108,7 +108,7 @@ def test_compare_never_writes_into_its_data(refuses, tmp_path):
 
 def test_reproduce_replaces_no_file_but_a_table(refuses, tmp_path, monkeypatch):
     monkeypatch.setattr("symae_keras.jobs.presets.trained_presets", lambda: ["tiny"])
-    (tmp_path / "thesis.md").write_text("# Thesis\n")
+    (tmp_path / "thesis.md").write_text("# Thesis\n", encoding="utf-8")
     err = refuses("zoo", "reproduce", "tiny", "--results", "thesis.md")
     assert "thesis.md is there and is no table of this command" in err
     save(GroupedData(np.ones((4, 2, 8))), "d.npz")
@@ -117,14 +117,14 @@ def test_reproduce_replaces_no_file_but_a_table(refuses, tmp_path, monkeypatch):
 
 
 def test_users_files_beside_an_output(symae, run_folder, data_file, tmp_path):
-    (tmp_path / "v.npz.partial").write_text("half")
-    (tmp_path / "thesis.txt").write_text("thesis")
+    (tmp_path / "v.npz.partial").write_text("half", encoding="utf-8")
+    (tmp_path / "thesis.txt").write_text("thesis", encoding="utf-8")
     (tmp_path / "w.npz.partial").symlink_to("thesis.txt")
     two = ("--coherent-from", data_file, "--nuisance-from", data_file)
     for name in ("v.npz", "w.npz"):
         assert symae("redatum", run_folder, *two, "--out", name).code == 0
-    assert (tmp_path / "v.npz.partial").read_text() == "half"
-    assert (tmp_path / "thesis.txt").read_text() == "thesis"
+    assert (tmp_path / "v.npz.partial").read_text(encoding="utf-8") == "half"
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "thesis"
     assert sorted(os.listdir()) == [
         *("thesis.txt", "v.npz", "v.npz.partial", "w.npz", "w.npz.partial"),
     ]
@@ -138,7 +138,7 @@ def test_evaluate_lists_what_it_writes(symae, refuses, own_run, data_file, tmp_p
         assert symae(*evaluate, "--data", "mine.npz").code == 0
     assert "metrics-mine.json" in read_marker(own_run)["files"]
     Draft(own_run, RUN_CONTENTS, force=True)
-    (own_run / "metrics-mine.json").write_text("my notes")
+    (own_run / "metrics-mine.json").write_text("my notes", encoding="utf-8")
     err = refuses(*evaluate, "--data", "mine.npz")
     assert "metrics-mine.json is not as symae wrote it" in err
 
@@ -324,7 +324,7 @@ def test_train_on_a_full_disk(on_full_disk, symae, recipe, tmp_path, monkeypatch
     assert code == 0 and "epoch" not in err
     assert os.listdir() == ["run"] and "checkpoint" not in os.listdir("run")
     load_run("run")
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
     assert config["seed"] == 0
 
 
@@ -333,12 +333,14 @@ def test_compare_on_a_full_disk(on_full_disk, symae, tmp_path, monkeypatch):
     command = ("compare", "--data", "d.npz", "--out", "table", "--seeds", 1)
     assert "cannot be written" in on_full_disk(*command, "--models", "pca", n_bytes=100)
     assert symae(*command, "--models", "pca").code == 0
-    before = (tmp_path / "table" / "rows.csv").read_text()
+    before = (tmp_path / "table" / "rows.csv").read_text(encoding="utf-8")
     last = on_full_disk(*command, "--models", "pca,mean_swap", n_bytes=len(before))
     assert "table/rows.csv cannot be written" in last
-    assert (tmp_path / "table" / "rows.csv").read_text() == before
+    assert (tmp_path / "table" / "rows.csv").read_text(encoding="utf-8") == before
     assert symae(*command, "--models", "pca,mean_swap").code == 0
-    assert (tmp_path / "table" / "rows.csv").read_text().startswith(before)
+    assert (
+        (tmp_path / "table" / "rows.csv").read_text(encoding="utf-8").startswith(before)
+    )
 
 
 def test_compare_notices_every_change_of_its_data(symae, monkeypatch, tmp_path):

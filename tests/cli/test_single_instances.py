@@ -40,18 +40,18 @@ def run(tmp_path_factory):
     """A trained run, made once; do not write into it."""
     folder = tmp_path_factory.mktemp("single")
     recipe = folder / "single.py"
-    recipe.write_text(RECIPE)
+    recipe.write_text(RECIPE, encoding="utf-8")
     assert cli.main(["train", str(recipe), "--out", str(folder / "run")]) == 0
     return folder / "run"
 
 
 def test_train(run) -> None:
-    metrics = json.loads((run / "metrics.json").read_text())
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["instances"] == 24 and not metrics["swaps_codes"]
     # Better than always giving the mean spectrum.
     assert 0.0 < metrics["reconstruction_error"] < 0.8
     assert "redatuming_error" not in metrics
-    history = (run / "history.csv").read_text().splitlines()
+    history = (run / "history.csv").read_text(encoding="utf-8").splitlines()
     assert history[0] == "epoch,loss,val_loss" and len(history) == 21
 
 
@@ -72,7 +72,9 @@ def test_evaluate(run, symae) -> None:
     assert done.code == 0
     assert "reconstruction error" in done.out
     assert "No redatuming error: this is a model of single instances." in done.out
-    assert "leakage" not in json.loads((run / "metrics.json").read_text())
+    assert "leakage" not in json.loads(
+        (run / "metrics.json").read_text(encoding="utf-8")
+    )
 
 
 def test_own_data_with_missing_pixels(run, symae, tmp_path, data_file) -> None:
@@ -85,7 +87,7 @@ def test_own_data_with_missing_pixels(run, symae, tmp_path, data_file) -> None:
     recipe = run.parent / "single.py"
     done = symae("train", recipe, "--data", tmp_path / "own.npz", "--out", out)
     assert done.code == 0, done.err
-    metrics = json.loads((out / "metrics.json").read_text())
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     assert np.isfinite(metrics["reconstruction_error"])
 
 

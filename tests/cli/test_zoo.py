@@ -29,9 +29,9 @@ def tiny_zoo(tmp_path, recipe, run_folder, monkeypatch):
     """The preset `tiny`, with the metrics of its run, and a working folder."""
     folder = tmp_path / "presets" / "tiny"
     folder.mkdir(parents=True)
-    code = recipe.read_text().partition('"""\n')[2]
+    code = recipe.read_text(encoding="utf-8").partition('"""\n')[2]
     code = code.partition('"""')[2] if code.startswith('"""') else code
-    (folder / "recipe.py").write_text(_FIELDS + "\n" + code)
+    (folder / "recipe.py").write_text(_FIELDS + "\n" + code, encoding="utf-8")
     monkeypatch.setattr("symae_keras.presets._folder", lambda: tmp_path / "presets")
     from symae_keras.runs import load_run
 
@@ -49,8 +49,10 @@ def tiny_zoo(tmp_path, recipe, run_folder, monkeypatch):
         "epochs": 2,
         "environment": {"keras": "3", "tensorflow": "2", "symae_keras": "0"},
     }
-    (folder / "metrics.json").write_text(json.dumps(content))
-    (folder / "README.md").write_text("---\nlicense: none\n---\n\n# tiny\n")
+    (folder / "metrics.json").write_text(json.dumps(content), encoding="utf-8")
+    (folder / "README.md").write_text(
+        "---\nlicense: none\n---\n\n# tiny\n", encoding="utf-8"
+    )
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -69,7 +71,7 @@ def test_reproduce_agrees_and_goes_on(tiny_zoo, symae, tmp_path) -> None:
     done = symae("zoo", "reproduce", "tiny")
     assert done.code == 0, done.err
     assert "1 of 1 presets agree" in done.out
-    text = (tmp_path / "zoo" / "RESULTS.md").read_text()
+    text = (tmp_path / "zoo" / "RESULTS.md").read_text(encoding="utf-8")
     assert "| tiny | reconstruction error |" in text
     assert "`symae zoo reproduce tiny`" in text and "**no**" not in text
     weights = tmp_path / "runs" / "zoo" / "tiny-0" / "model.keras"
@@ -82,13 +84,20 @@ def test_reproduce_tells_what_does_not_agree(tiny_zoo, symae, tmp_path) -> None:
     done = symae("zoo", "reproduce", "tiny", "--quick")
     assert done.code == 1
     assert "0 of 1 presets agree" in done.out
-    assert "**no**" in (tmp_path / "zoo" / "RESULTS-quick.md").read_text()
+    assert "**no**" in (tmp_path / "zoo" / "RESULTS-quick.md").read_text(
+        encoding="utf-8"
+    )
     assert not (tmp_path / "zoo" / "RESULTS.md").exists()
 
 
 def test_recipes_without_data_are_told_about(tiny_zoo, symae, data_file) -> None:
     file = tiny_zoo / "recipe.py"
-    file.write_text(file.read_text().replace("model=model, data=data", "model=model"))
+    file.write_text(
+        file.read_text(encoding="utf-8").replace(
+            "model=model, data=data", "model=model"
+        ),
+        encoding="utf-8",
+    )
     done = symae("zoo", "reproduce", "tiny")
     assert done.code == 0, done.err
     assert "0 of 0 presets agree" in done.out and "brings no data" in done.out
@@ -99,7 +108,7 @@ def test_bad_input(tiny_zoo, symae, tmp_path) -> None:
     assert done.code == 2 and "did you mean tiny" in done.err
     done = symae("zoo", "reproduce", "tiny", "--results", tmp_path)
     assert done.code == 2 and "is a folder" in done.err
-    (tiny_zoo / "metrics.json").write_text("{")
+    (tiny_zoo / "metrics.json").write_text("{", encoding="utf-8")
     done = symae("zoo", "reproduce", "tiny")
     assert done.code == 2 and "metrics.json cannot be read" in done.err
     assert not (tmp_path / "runs").exists()
@@ -110,9 +119,14 @@ def test_docstrings_do_not_make_another_run(tiny_zoo, symae, tmp_path) -> None:
     command = ("train", "tiny", "--epochs", 1, "--out", "run")
     assert symae(*command).code == 0
     file = tiny_zoo / "recipe.py"
-    file.write_text(file.read_text().replace("nobody", "somebody"))
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("nobody", "somebody"), encoding="utf-8"
+    )
     assert "complete already" in symae(*command, "--resume").out
-    file.write_text(file.read_text().replace("coherent_dim=3", "coherent_dim=4"))
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("coherent_dim=3", "coherent_dim=4"),
+        encoding="utf-8",
+    )
     done = symae(*command, "--resume")
     assert done.code == 2 and "other settings (recipe" in done.err
 

@@ -296,7 +296,7 @@ def test_unusable_paths(tmp_path):
     assert "does not exist" in refusal(tmp_path / "none.npz")
     assert "a folder with nothing in it" in refusal(tmp_path)
     for name, suffix in (("my.xls", ".xls"), ("my", "(none)")):
-        (tmp_path / name).write_text("1,2")
+        (tmp_path / name).write_text("1,2", encoding="utf-8")
         sentence = refusal(tmp_path / name)
         assert f"the suffix {suffix} is not known; supported are .npz, " in sentence
         assert ".csv, " in sentence and "folders of spectra" in sentence

@@ -313,16 +313,18 @@ def test_tables_of_many_pixels(tmp_path, pixels):
 
 def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
     path = tmp_path / "my.csv"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     bad = spectra(instance_metadata={"a": np.array([["\ud800", ""], ["", ""]])})
     with pytest.raises(UnicodeEncodeError):
         save(bad, path)
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["my.csv"]
+    assert path.read_text(encoding="utf-8") == "old" and os.listdir(tmp_path) == [
+        "my.csv"
+    ]
     save(spectra(), path)
     assert load(path).x.shape == (2, 2, 3)
 
 
 def test_folders_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="my.npz cannot be written"):
         save(spectra(), tmp_path / "file" / "my.npz")

@@ -314,16 +314,19 @@ def test_a_damaged_index_is_named(tmp_path, change):
 def test_manifests_that_cannot_be_used(tmp_path):
     written(tmp_path, ragged())
     path = tmp_path / "manifest.json"
-    good = json.loads(path.read_text())
+    good = json.loads(path.read_text(encoding="utf-8"))
 
     def refuses(content, *words):
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        path.write_text(
+            content if isinstance(content, str) else json.dumps(content),
+            encoding="utf-8",
+        )
         refusal(lambda: Shards(tmp_path), path, *words)
 
     refuses({**good, "version": 2}, "symae-shards 2", "expected symae-shards 1")
     refuses({**good, "format": "zarr"}, "zarr 1")
     refuses({**good, "shards": []}, "lists no shards")
-    refuses(path.read_text()[:-20], "cannot be read")
+    refuses(path.read_text(encoding="utf-8")[:-20], "cannot be read")
     refuses("[]", "cannot be read")
     for key in ("format", "shards", "instance_shape", "weights", "axis_label"):
         refuses({k: v for k, v in good.items() if k != key}, "cannot be read", key)

@@ -130,8 +130,8 @@ def test_tables_hold_medians_and_ranges(finished) -> None:
     assert "| SymAE (conditional, Gaussian) | " in text and shown in text
     lengths = {line.count("|") for line in text.splitlines()}
     assert len(lengths) == 1
-    assert (folder / "comparison.md").read_text() == text
-    assert (folder / "comparison.csv").read_text() == result.to_csv()
+    assert (folder / "comparison.md").read_text(encoding="utf-8") == text
+    assert (folder / "comparison.csv").read_text(encoding="utf-8") == result.to_csv()
 
 
 def test_the_leader_has_the_least_median_error() -> None:
@@ -159,13 +159,13 @@ def test_an_interrupted_comparison_goes_on(data, settings, tmp_path, titles) -> 
 
     with pytest.raises(KeyboardInterrupt):
         compare(*data, MODELS, 1, out=tmp_path, progress=stop, **settings)
-    before = (tmp_path / "rows.csv").read_text()
+    before = (tmp_path / "rows.csv").read_text(encoding="utf-8")
     assert before.count("\n") == 2
     result = compare(*data, MODELS, 1, out=tmp_path, progress=titles, **settings)
     assert titles == ["ML-VAE", "VAE", "PCA of means and deviations"]
     assert [row.model for row in result.rows] == MODELS
     # The first row is the one that was ready, to the digit.
-    assert (tmp_path / "rows.csv").read_text().startswith(before)
+    assert (tmp_path / "rows.csv").read_text(encoding="utf-8").startswith(before)
     assert sorted(os.listdir(tmp_path)) == [
         *(".symae.json", "comparison.csv", "comparison.md"),
         *("redatuming_against_reconstruction.png", "rows.csv", "settings.json"),
@@ -188,7 +188,7 @@ def test_another_setting_or_folder_is_refused(finished, data, settings) -> None:
     with pytest.raises(InputError, match="holds a comparison with other data"):
         compare(data[0][:30], data[1], MODELS, out=folder, **settings)
     (folder / "inner").mkdir()
-    (folder / "inner" / "notes.txt").write_text("mine")
+    (folder / "inner" / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="holds no comparison to resume"):
         compare(*data, MODELS, out=folder / "inner", **settings)
     assert os.listdir(folder / "inner") == ["notes.txt"]

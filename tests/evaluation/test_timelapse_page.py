@@ -13,7 +13,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "timelapse.md"
 
 @pytest.mark.skipif(not PAGE.exists(), reason="docs are not in the sdist")
 def test_recipe_measures_a_number_a_star() -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.S | re.M)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.S | re.M
+    )
     assert len(blocks) == 2
     names: dict[str, object] = {}
     for block in blocks:

@@ -91,12 +91,15 @@ def main(folder: str) -> None:
         x, mask=mask, axis=axis, axis_label="wavelength (nm)", ids=np.arange(20) + 100
     )
     sk.data.save(data, out / "data.npz")
-    (out / "small.py").write_text(RECIPE)
+    (out / "small.py").write_text(RECIPE, encoding="utf-8")
     train = ("train", out / "small.py", "--data", out / "data.npz", "--out")
     assert cli.main([str(each) for each in (*train, out / "run")]) == 0
     shutil.rmtree(out / "run" / "figures")  # large, and read by nobody
     for path in (out / "run").glob("*.json"):
-        path.write_text(path.read_text().replace(f"{out.resolve()}/", ""))
+        path.write_text(
+            path.read_text(encoding="utf-8").replace(f"{out.resolve()}/", ""),
+            encoding="utf-8",
+        )
     convert = ("data", "convert", out / "data.npz", "--out", out / "shards")
     assert cli.main([str(each) for each in convert]) == 0
     model = keras.saving.load_model(out / "run" / "model.keras", compile=False)

@@ -24,7 +24,7 @@ def save(folder, arrays=PIXELS, suffix=".png"):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images(tmp_path, caplog, suffix, channels):
     pixels = PIXELS if channels == 1 else np.stack([PIXELS, PIXELS // 2, PIXELS], -1)
-    (tmp_path / ".hidden").write_text("nothing")
+    (tmp_path / ".hidden").write_text("nothing", encoding="utf-8")
     groups = load(save(tmp_path, pixels, suffix))
     assert groups.x.shape == (2, 2, 4, 5, channels) and groups.x.dtype == np.float32
     expected = pixels.reshape(3, 4, 5, channels) / np.float32(255)

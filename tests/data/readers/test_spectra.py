@@ -20,7 +20,7 @@ def lines(values, axis=AXIS, delimiter=",", weights=None):
 
 def save(folder, texts, suffix=".csv"):
     for name, text in zip(NAMES, texts, strict=True):
-        (folder / f"{name}{suffix}").write_text(text)
+        (folder / f"{name}{suffix}").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -47,7 +47,7 @@ def is_the_folder(groups, suffix):
 def test_text(tmp_path, caplog, suffix, delimiter, header, label):
     header = header.format(delimiter)
     texts = [header + lines(x, delimiter=delimiter) for x in X]
-    (tmp_path / ".hidden").write_text("nothing")
+    (tmp_path / ".hidden").write_text("nothing", encoding="utf-8")
     groups = load(save(tmp_path, texts, suffix))
     is_the_folder(groups, suffix)
     np.testing.assert_array_equal(groups.axis, AXIS)
@@ -101,7 +101,7 @@ def test_group_by_another_expression(tmp_path, refusal):
 
 def test_a_name_without_a_group(tmp_path, refusal):
     save(tmp_path, map(lines, X))
-    (tmp_path / "sun.csv").write_text(lines(X[0]))
+    (tmp_path / "sun.csv").write_text(lines(X[0]), encoding="utf-8")
     assert r"sun.csv does not match ^(.+)[_-][^_-]*$, which" in refusal(tmp_path)
 
 
