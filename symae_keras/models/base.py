@@ -395,8 +395,8 @@ def is_groups(x: Any) -> bool:
 def _refuse_groups(method: str, x: Any) -> None:
     if is_groups(x):
         raise ValueError(
-            f"`{method}` takes arrays or a dataset. Received: a {type(x).__name__}; use "
-            "`symae_keras.training.train(model, groups, ...)`, or give it "
+            f"`{method}` takes arrays or a dataset. Received: a {type(x).__name__}; "
+            "use `symae_keras.training.train(model, groups, ...)`, or give it "
             "`symae_keras.data.batches(groups, ...)`."
         )
 
