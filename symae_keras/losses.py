@@ -29,18 +29,15 @@ class PixelwiseLoss(keras.losses.Loss):
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
         """Compute the loss."""
-        shape = np.shape(y_pred)
         pixel_weight = None
         if sample_weight is not None:
-            weight = leading_axes(sample_weight, shape)
-            if np.ndim(sample_weight) < len(shape):
-                sample_weight = ops.squeeze(weight, -1)
-            else:
+            weight = leading_axes(sample_weight, np.shape(y_pred))
+            full = ops.broadcast_to(weight, ops.shape(y_pred))
+            sample_weight = full[..., 0]
+            if weight.shape[-1] != 1:
                 # A sample weighs as much as its pixels, and they share its weight.
-                sample_weight = ops.mean(
-                    ops.broadcast_to(weight, ops.shape(y_pred)), axis=-1
-                )
-                pixel_weight = ops.divide_no_nan(weight, sample_weight[..., None])
+                sample_weight = ops.mean(full, axis=-1)
+                pixel_weight = ops.divide_no_nan(full, sample_weight[..., None])
         samples = _Samples(self, pixel_weight)
         return samples(y_true, y_pred, sample_weight)
 

@@ -1,4 +1,4 @@
-"""Losses that keep pixels apart."""
+"""Weights of groups, instances and pixels against Keras's own losses and NumPy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from symae_keras.losses import RelativeMeanAbsoluteError
+from symae_keras.losses import RelativeMeanAbsoluteError, RelativeMeanSquaredError
+from symae_keras.models import SymAE
 
 pytestmark = pytest.mark.jax
 
@@ -31,3 +32,86 @@ def test_absolute_error_is_saved() -> None:
     assert again.get_config() == loss.get_config()
     with pytest.raises(ValueError, match="Received: deviation=0"):
         RelativeMeanAbsoluteError(0.0)
+
+
+_KERAS = {
+    RelativeMeanSquaredError: keras.losses.MeanSquaredError,
+    RelativeMeanAbsoluteError: keras.losses.MeanAbsoluteError,
+}
+_REDUCTIONS = ("sum_over_batch_size", "sum", "none", "mean_with_sample_weight")
+
+
+@pytest.mark.parametrize("reduction", _REDUCTIONS)
+@pytest.mark.parametrize("ours", _KERAS)
+# As many pixels as groups would broadcast the wrong way without a word.
+@pytest.mark.parametrize("shape", [(4, 6), (4, 4), (4, 3, 6), (4, 4, 4), (2, 3, 5, 4)])
+def test_weights_of_samples_are_those_of_keras(ours, shape, reduction, rng) -> None:
+    y, z = rng.normal(size=(2, *shape)).astype("float32")
+    loss, theirs = ours(reduction=reduction), _KERAS[ours](reduction=reduction)
+    np.testing.assert_allclose(loss(y, z), theirs(y, z), rtol=1e-6)
+    # Keras itself takes one weight for each value of the last axis but one.
+    weights = rng.uniform(0.5, 2.0, shape[:-1]).astype("float32")
+    expected = theirs(y, z, sample_weight=weights)
+    np.testing.assert_allclose(loss(y, z, weights), expected, rtol=1e-6)
+    np.testing.assert_allclose(loss(y, z, weights[..., None]), expected, rtol=1e-6)
+    # Fewer axes repeat, more are averaged.
+    rows = rng.uniform(0.5, 2.0, shape[0]).astype("float32")
+    repeated = np.broadcast_to(rows.reshape(-1, *(1,) * (len(shape) - 2)), shape[:-1])
+    expected = theirs(y, z, sample_weight=repeated)
+    np.testing.assert_allclose(loss(y, z, rows), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 3, 6), (4, 4, 4)])
+def test_weights_of_pixels(shape, rng) -> None:
+    y, z = rng.normal(size=(2, *shape)).astype("float32")
+    weights = rng.uniform(0.0, 2.0, shape).astype("float32")
+    weights[0] = 0.0  # nothing of it counts, and nothing becomes NaN
+    pixels = weights * (y - z) ** 2
+    expected = {
+        "sum_over_batch_size": pixels.mean(),
+        "sum": pixels.mean(axis=-1).sum(),
+        "none": pixels.mean(axis=-1),
+        "mean_with_sample_weight": pixels.sum() / weights.sum(),
+    }
+    for reduction, value in expected.items():
+        found = RelativeMeanSquaredError(reduction=reduction)(y, z, weights)
+        np.testing.assert_allclose(found, value, rtol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_weights_and_masks(axes, rng) -> None:
+    """Absent instances count in no mean, whatever their weights are."""
+    y, z = rng.normal(size=(2, 4, 4, 4)).astype("float32")
+    weights = rng.uniform(0.5, 2.0, (4,) * axes).astype("float32")
+    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 1, 1, 0]], bool)
+    full = weights.reshape(weights.shape + (1,) * (3 - axes))
+    expected = np.mean((full * (y - z) ** 2)[mask])
+    for own in (mask, mask[..., None]):
+        output = keras.ops.convert_to_tensor(z)
+        output._keras_mask = keras.ops.convert_to_tensor(own)
+        found = RelativeMeanSquaredError()(y, output, weights)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6,), (4, 6), (4, 3, 5), (4, 3, 6, 1)])
+def test_weights_that_do_not_fit(shape) -> None:
+    x = np.zeros((4, 3, 6), "float32")
+    with pytest.raises(ValueError, match="first axes of the data") as error:
+        RelativeMeanSquaredError()(x, x, np.ones(shape, "float32"))
+    assert str(shape) in str(error.value) and "(4, 3, 6)" in str(error.value)
+
+
+@pytest.mark.parametrize("loss", [RelativeMeanSquaredError(), "mse"])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_weights_in_training(loss, axes, rng) -> None:
+    """As many groups as instances and pixels; masked instances do not count."""
+    x = rng.normal(size=(4, 4, 4)).astype("float32")
+    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 1, 1, 0]], bool)
+    weights = rng.uniform(0.5, 2.0, (4,) * axes).astype("float32")
+    model = SymAE((4,), 2, 2, seed=0)
+    model.compile("sgd", loss)
+    error = (np.asarray(model.reconstruct(x, mask)) - x) ** 2
+    full = weights.reshape(weights.shape + (1,) * (3 - axes))
+    inputs = {"instances": x, "mask": mask}
+    found = model.evaluate(inputs, x, sample_weight=weights, verbose=0)
+    np.testing.assert_allclose(found, np.mean((full * error)[mask]), rtol=1e-5)

@@ -59,8 +59,8 @@ class Standardization(keras.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._initial_mean = np.asarray(0.0 if mean is None else mean, "float64")
-        self._initial_scale = np.asarray(1.0 if scale is None else scale, "float64")
+        self._given_mean = np.asarray(0.0 if mean is None else mean, "float64")
+        self._given_scale = np.asarray(1.0 if scale is None else scale, "float64")
         # A NaN fails every comparison.
         if not np.all(np.abs(self.mean) <= _LARGEST):
             raise ValueError(
@@ -79,17 +79,26 @@ class Standardization(keras.Layer):
     @property
     def mean(self) -> _Array:
         """What is taken off, in float64."""
-        return _in_float64(self._mean) if self.built else self._initial_mean
+        return self._exact("mean")
 
     @property
     def scale(self) -> _Array:
         """What is divided by, in float64."""
-        return _in_float64(self._scale) if self.built else self._initial_scale
+        return self._exact("scale")
+
+    def _exact(self, name: str) -> _Array:
+        """Return what was given in float64, unless other weights were loaded since."""
+        given = np.asarray(getattr(self, f"_given_{name}"))
+        if not self.built:
+            return given
+        weight = ops.convert_to_numpy(getattr(self, f"_{name}"))
+        rounded = np.array_equal(weight, given.astype(weight.dtype))
+        return given if rounded else np.asarray(weight, "float64")
 
     def build(self, input_shape: Any = None) -> None:
         """Make the weights."""
-        self._mean = self._add_constant("mean", self._initial_mean)
-        self._scale = self._add_constant("scale", self._initial_scale)
+        self._mean = self._add_constant("mean", self._given_mean)
+        self._scale = self._add_constant("scale", self._given_scale)
 
     def _add_constant(self, name: str, value: _Array) -> keras.Variable:
         return self.add_weight(
@@ -208,10 +217,6 @@ class Standardization(keras.Layer):
             "mean": self.mean.tolist(),
             "scale": self.scale.tolist(),
         }
-
-
-def _in_float64(variable: keras.Variable) -> _Array:
-    return np.asarray(ops.convert_to_numpy(variable), "float64")
 
 
 class Moments(NamedTuple):

@@ -198,9 +198,14 @@ class AutoencoderBase(keras.Model):
         layer: Any = self.normalization
         if isinstance(layer, Standardization):
             return layer.mean_and_scale(self._data_dtype)
-        mean, variance = (
-            ops.cast(each, self._data_dtype) for each in (layer.mean, layer.variance)
-        )
+        moments = layer.mean, layer.variance
+        if hasattr(layer, "adapt_mean"):
+            # The weights themselves: what Keras computes of them is a constant to
+            # functions that were compiled before other weights were loaded.
+            weights = layer.adapt_mean, layer.adapt_variance
+            pairs = zip(weights, moments, strict=True)
+            moments = tuple(ops.reshape(w, each.shape) for w, each in pairs)
+        mean, variance = (ops.cast(each, self._data_dtype) for each in moments)
         return mean, ops.sqrt(ops.maximum(variance, 1e-14))
 
     # === Training ===
@@ -283,7 +288,7 @@ class AutoencoderBase(keras.Model):
             return None
         weight = leading_axes(sample_weight, y_pred.shape)
         if len(sample_weight.shape) < len(y_pred.shape):
-            return ops.squeeze(weight, -1)
+            return ops.broadcast_to(weight[..., 0], ops.shape(y_pred)[:-1])
         if not isinstance(self.loss, PixelwiseLoss):
             raise ValueError(
                 "Weights of pixels need a loss that keeps pixels apart, one of "

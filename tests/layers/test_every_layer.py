@@ -118,10 +118,14 @@ CASES = {
     **_of_one_kind(
         {
             "MedianNormalization": {},
-            "Standardization": {"mean": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "scale": 0.3},
             "TopK": {"n_active": 2},
             "GradientReversal": {"strength": 0.3},
         },
+        unknown_axes=2,
+    ),
+    **_of_one_kind(
+        {"Standardization": {"mean": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "scale": 0.3}},
+        non_trainable=2,
         unknown_axes=2,
     ),
     **_of_one_kind(
@@ -244,7 +248,11 @@ def test_precision(name, policy, check_precision) -> None:
             {"output_dim": 2, "normalization": "batch"},
             r"`normalization`.*normalization='batch'",
         ),
-        ("Conv1DEncoder", {"output_dim": 2, "filters": ()}, r"`filters`.*at least one"),
+        (
+            "Conv1DEncoder",
+            {"output_dim": 2, "filters": ()},
+            r"`filters`.*such.*\(\)",
+        ),
         ("Conv2DDecoder", {"instance_shape": (5,)}, r"2 axes.*instance_shape=\(5,\)"),
         ("Conv1DDecoder", {"instance_shape": (5, 2, 2)}, r"1 axes.*\(5, 2, 2\)"),
         (

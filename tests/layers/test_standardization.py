@@ -47,6 +47,34 @@ def test_inputs_are_not_rounded_to_half_precision(rng) -> None:
     np.testing.assert_allclose(half.inverse(standard), x, atol=2e-20)
 
 
+@pytest.mark.jax
+def test_weights_carry_the_constants() -> None:
+    """Exact in float64 as long as they are those given; else those loaded."""
+    layer, other = Standardization([1e-17, 0.1], 0.3), Standardization([0.0, 0.0])
+    for each in (layer, other):
+        each.build()
+    assert layer.mean.tolist() == [1e-17, 0.1] and layer.scale == 0.3
+    assert layer.get_config()["mean"] == [1e-17, 0.1]
+    other.set_weights(layer.get_weights())
+    np.testing.assert_allclose(other.mean, [1e-17, 0.1], rtol=1e-7)
+    np.testing.assert_allclose(other.scale, 0.3, rtol=1e-7)
+    assert other.get_config()["scale"] == float(other.scale)
+    x = np.float32([[0.5, 0.25]])
+    np.testing.assert_array_equal(other(x), layer(x))
+    np.testing.assert_array_equal(other.inverse(x), layer.inverse(x))
+    assert not other.trainable_weights
+
+
+def test_files_without_the_weights_leave_the_constants() -> None:
+    """As version 0.1 wrote them."""
+    layer = Standardization([1.0, 2.0], 3.0)
+    layer.build()
+    layer.load_own_variables({})
+    assert layer.mean.tolist() == [1.0, 2.0] and layer.scale == 3.0
+    with pytest.raises(ValueError, match="expected 2 variables"):
+        layer.load_own_variables({"0": np.zeros(2)})
+
+
 def _constants(x, good):
     """Mean and standard deviation of each pixel by loops."""
     flat, kept = x.reshape(-1, x.shape[-1]), good.reshape(-1, x.shape[-1])

@@ -176,7 +176,8 @@ def test_gaps_are_filled(rng) -> None:
         ({"head": "segmentation"}, "needs it.*n_classes=None"),
         ({"n_classes": 3}, "for the head 'segmentation'.*head='denoising'"),
         ({"head": "segmentation", "n_classes": 1}, "`n_classes`.*n_classes=1"),
-        ({"filters": ()}, r"`filters`.*one a depth.*filters=\(\)"),
+        ({"filters": ()}, r"`filters`.*such as \(16, 32, 64\).*filters=\(\)"),
+        ({"filters": 8}, "`filters`.*positive integers.*filters=8"),
         ({"upsampling": "cubic"}, "`upsampling`.*'nearest'.*upsampling='cubic'"),
         ({"corruption": "blur"}, "`corruption`.*'block'.*corruption='blur'"),
         (

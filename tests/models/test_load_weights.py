@@ -1,0 +1,87 @@
+"""Weights of a model with another normalisation: the same outputs, or an error."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from symae_keras.layers import MedianNormalization, Standardization
+from symae_keras.models import VAE, LatentMeanSwap, StellarAutoencoder, SymAE
+
+
+def _adapted(x: np.ndarray) -> keras.Layer:
+    layer = keras.layers.Normalization()
+    layer.adapt(x)
+    return layer
+
+
+def _known(x: np.ndarray) -> keras.Layer:
+    axes = tuple(range(x.ndim - 1))
+    return keras.layers.Normalization(mean=x.mean(axes), variance=x.var(axes))
+
+
+#: Each as a function of data.
+KINDS = {
+    "none": lambda x: None,
+    "standard": Standardization.of,
+    "one number": lambda x: Standardization(x.mean(), x.std()),
+    "adapted": _adapted,
+    "known": _known,
+}
+#: Those whose constants are weights.
+CARRIED = ("standard", "one number", "adapted")
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(("saved", "loaded"), [*product(KINDS, KINDS)])
+def test_same_outputs_or_an_error(saved, loaded, tiny, x, tmp_path) -> None:
+    x = x * 50.0 + 1000.0
+    path = tmp_path / "model.weights.h5"
+    model = tiny(normalization=KINDS[saved](x))
+    model.save_weights(path)
+    for data in (x, x / 100.0):
+        other = tiny(normalization=KINDS[loaded](data))
+        other.predict(data, verbose=0)  # compiled with the constants it had
+        same = saved == loaded and (data is x or saved in ("none", *CARRIED))
+        if same:
+            other.load_weights(path)
+            expected = np.asarray(model.reconstruct(x))
+            np.testing.assert_array_equal(other.reconstruct(x), expected)
+            np.testing.assert_allclose(other.predict(x, verbose=0), expected, rtol=1e-6)
+            continue
+        with pytest.raises(ValueError, match="another `normalization`"):
+            other.load_weights(path)
+
+
+def test_models_inside_and_other_kinds(rng, tmp_path) -> None:
+    x = rng.uniform(1.0, 2.0, (4, 3, 12)).astype("float32")
+    path = tmp_path / "model.weights.h5"
+    swap, other = (
+        LatentMeanSwap(VAE((12,), 2, normalization=Standardization.of(each)))
+        for each in (x, 100.0 * x)
+    )
+    swap.save_weights(path)
+    other.load_weights(path)
+    np.testing.assert_array_equal(other.reconstruct(x), swap.reconstruct(x))
+    median = StellarAutoencoder((12, 1), 2, normalization=MedianNormalization(2))
+    median.save_weights(path)
+    plain = StellarAutoencoder((12, 1), 2, normalization=None)
+    with pytest.raises(ValueError, match="MedianNormalization.*normalization=None"):
+        plain.load_weights(path)
+
+
+def test_files_of_version_0_1(tiny, x, tmp_path) -> None:
+    """Their weights neither hold the constants nor say what they were."""
+    x = x * 50.0 + 1000.0
+    path = tmp_path / "model.weights.h5"
+    model = tiny(normalization=Standardization.of(x))
+    model.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        del file["vars"], file["layers/standardization"]
+    again = SymAE.from_config(model.get_config())
+    again.load_weights(path)
+    np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
