@@ -199,7 +199,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             "one with symae data convert."
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read: {error!r}.") from None
+        # An error of decoding quotes the whole file.
+        reason = getattr(error, "reason", error)
+        raise InputError(
+            f"{path} cannot be read: {type(error).__name__}: {reason}; convert the "
+            "data again."
+        ) from None
     return manifest
 
 

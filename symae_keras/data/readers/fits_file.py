@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import os
 import re
@@ -18,9 +19,22 @@ from symae_keras.data.groups import Array
 from symae_keras.data.readers.memory import require, unzipped
 from symae_keras.errors import InputError
 
+_log = logging.getLogger("symae_keras")
+
 #: A whole number of blocks.
 _PIECE: Final = 2880 << 12
 _ALL_ONES: Final = 0xFFFFFFFF
+#: Kinds of extensions that are read.
+_EXTENSIONS: Final = ("IMAGE", "IUEIMAGE", "TABLE", "BINTABLE", "A3DTABLE")
+_BITS: Final = (8, 16, 32, 64, -32, -64)
+#: More axes than the standard allows would keep astropy busy for hours.
+_MAX_AXES: Final = 999
+_AXES: Final = re.compile(rb"NAXIS   = *(\d{4,})")
+#: What astropy warns of where a file is damaged beyond use, and where it may be.
+_UNUSABLE: Final = re.compile("have been truncated|corrupted")
+_DOUBTFUL: Final = re.compile(
+    "non-ASCII|null bytes|unrecognized non-standard convention|not FITS-compliant"
+)
 
 
 class Unit:
@@ -42,6 +56,11 @@ class Unit:
         self._starts = int(place["hdrLoc"]), int(place["datLoc"])
         self._end = self._starts[1] + int(place["datSpan"])
         self._stream = stream
+
+    @property
+    def end(self) -> int:
+        """Where the unit ends in the file."""
+        return self._end
 
     @functools.cached_property
     def rows(self) -> Array:
@@ -110,11 +129,18 @@ class Unit:
         """Verify that the file is long enough and that the checksums are right.
 
         Raises:
-            InputError: The data have changed since the sums were written.
+            InputError: The data have changed since the sums were written, or are of a
+                type that there is not.
             OSError: The file ends within the data.
         """
         from astropy.io import fits
 
+        bits = self.header.get("BITPIX")
+        if bits not in _BITS:
+            raise InputError(
+                f"BITPIX of the unit {self.label} is {bits}; expected one of "
+                f"{', '.join(map(str, _BITS))}; the header is damaged."
+            )
         if self._end > length:
             raise OSError(
                 f"the unit {self.label} ends at byte {self._end}, but the file has "
@@ -142,6 +168,24 @@ class Unit:
                     "changed on purpose, write new sums with: fitscheck --write "
                     "--force FILE."
                 )
+
+    def has_fill(self) -> bool:
+        """Return whether what fills the last block of the data is empty, as it should.
+
+        If not, the header describes less data than there are.
+        """
+        if hasattr(self.hdu, "compression_type"):
+            return True  # astropy gives the size of what is unpacked
+        size = self._starts[1] + int(self.hdu.size)
+        self._stream.seek(size)
+        fill = self._stream.read(max(self._end - size, 0))
+        return not fill.strip(b" " if self.is_ascii else b"\0")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is the primary unit, or an extension of a kind of the standard."""
+        kind = self.header.get("XTENSION")
+        return kind is None or str(kind).strip() in _EXTENSIONS
 
     def _sum(self, start: int, end: int) -> int:
         """Compute the checksum of FITS, a sum of words in ones' complement."""
@@ -188,6 +232,7 @@ def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
             raise OSError("it does not start like a FITS file, with SIMPLE")
         length = stream.seek(0, os.SEEK_END)
         stream.seek(0)
+        _refuse_many_axes(stream)
         hdus = stack.enter_context(
             fits.open(
                 stream,
@@ -196,12 +241,29 @@ def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
                 do_not_scale_image_data=True,
             )
         )
-        for warning in told:
-            if re.search("have been truncated|corrupted", str(warning.message)):
-                raise OSError(str(warning.message))
+        doubts = []
+        for text in (str(warning.message) for warning in told):
+            if _UNUSABLE.search(text):
+                raise OSError(text)
+            if _DOUBTFUL.search(text):
+                doubts.append("a header has characters that FITS does not allow")
         units = [Unit(number, hdu, stream) for number, hdu in enumerate(hdus)]
         for unit in units:
             unit.verify(length)
+            if not unit.has_fill():
+                doubts.append(
+                    f"the unit {unit.label} has more data than its header describes"
+                )
+            if not unit.is_known:
+                doubts.append(
+                    f"the unit {unit.label} is of the unknown kind "
+                    f"{unit.header['XTENSION']!r} and not used"
+                )
+        units = [unit for unit in units if unit.is_known]
+        if length % 2880 or (units and units[-1].end < length):
+            doubts.append("its length is not that which its headers describe")
+        if doubts:
+            _log.warning("%s: the file may be damaged: %s.", path, "; ".join(doubts))
         tables = (fits.BinTableHDU, fits.TableHDU)
         images = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
         yield (
@@ -215,3 +277,19 @@ def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
                 and 0 not in u.shape
             ],
         )
+
+
+def _refuse_many_axes(stream: IO[bytes]) -> None:
+    """Refuse a header that claims more axes than FITS allows.
+
+    Raises:
+        OSError: There is one.
+    """
+    while piece := stream.read(_PIECE):
+        for found in _AXES.finditer(piece):
+            if found.start() % 80 == 0 and int(found[1]) > _MAX_AXES:
+                raise OSError(
+                    f"NAXIS is {int(found[1])}, more than the {_MAX_AXES} axes that "
+                    "FITS allows; it is damaged"
+                )
+    stream.seek(0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +17,9 @@ from symae_keras.data.readers.assemble import native
 from symae_keras.data.readers.keys import Stored, from_keys
 from symae_keras.data.readers.memory import require
 
+_log = logging.getLogger("symae_keras")
+
+_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _COPY: Final = "; copy the values into a dataset of this file"
 #: Soft links that are followed behind each other.
 _LINKS: Final = 16
@@ -37,6 +42,7 @@ def read_hdf5(path: Path, group: str | None) -> GroupedData:
     """
     import h5py
 
+    _note_other_size(path)
     with h5py.File(path, "r") as file:
         arrays = dict(_items(file))
         label = _label(file) if isinstance(arrays.get("axis"), Stored) else None
@@ -44,6 +50,40 @@ def read_hdf5(path: Path, group: str | None) -> GroupedData:
             read = functools.partial(np.asarray, label)
             arrays["axis_label"] = Stored((), np.dtype(str), 0, read)
         return from_keys(path, arrays, group)
+
+
+def _note_other_size(path: Path) -> None:
+    """Warn where the file is longer than its superblock says.
+
+    A shorter one is refused by HDF5 itself. Bytes that were inserted or added move data
+    without any other trace.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(96)
+        # A block of the user's own bytes may stand before: 512, 1024, ... of them.
+        start = 512
+        while head[:8] != _SIGNATURE and start < size:
+            file.seek(start)
+            head = file.read(96)
+            start *= 2
+    if head[:8] != _SIGNATURE or len(head) < 96:
+        return
+    version = head[8]
+    sizes, base = (13, {0: 24, 1: 28}) if version < 2 else (9, {2: 12, 3: 12})
+    if head[sizes] != 8 or version not in base:
+        return  # HDF5 decides
+    place = base[version]
+    # Base address, an address of something else, and the end, each of eight bytes.
+    first, _, end = struct.unpack_from("<3Q", head, place)
+    # Some writers count the block of the user in, others do not.
+    if size not in (end, first + end):
+        _log.warning(
+            "%s: the file may be damaged: %d bytes, of which its header describes %d.",
+            path,
+            size,
+            end,
+        )
 
 
 def _items(file: Any) -> Iterator[tuple[str, Stored | str]]:

@@ -137,6 +137,10 @@ def _continues(
 
 
 def _may_be_values(cells: Sequence[str]) -> bool:
-    """Return whether a column holds a number, or is empty."""
+    """Return whether a column holds a number, or is empty.
+
+    A number may have a delimiter of another kind behind it, as where all lines of a
+    table with semicolons end with a comma.
+    """
     filled = [cell for cell in cells if not is_missing(cell)]
-    return not filled or any(map(is_number, filled))
+    return not filled or any(is_number(cell.rstrip(",;")) for cell in filled)

@@ -26,6 +26,10 @@ _MODES: Final = (
 #: Of an image, its copy in the stack, and that in float32.
 _BYTES_PER_VALUE: Final = 6
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+#: Tags of TIFF, and the size of its header.
+_WIDTH, _LENGTH, _BITS_PER_SAMPLE, _COMPRESSION = 256, 257, 258, 259
+_STRIP_OFFSETS, _STRIP_BYTE_COUNTS = 273, 279
+_TIFF_HEADER: Final = 8
 _BAG_SIZE: Final = 20
 
 
@@ -104,6 +108,8 @@ def _read(file: Path, name: str) -> _Image:
             # Pillow maps files that it opens itself, and then garbles turned ones.
             with file.open("rb") as stream:
                 with Image.open(stream, formats=_FORMATS) as image:
+                    if image.format == "TIFF":
+                        _check_strips(image, name, file.stat().st_size)
                     return _loaded(image, name)
     except InputError:
         raise
@@ -154,6 +160,35 @@ def _loaded(image: Any, name: str) -> _Image:
     height, width, channels = pixels.shape
     kind = f"{width} x {height} pixels, {channels} x {pixels.dtype} ({colours or mode})"
     return _Image(pixels, kind, unused)
+
+
+def _check_strips(image: Any, name: str, length: int) -> None:
+    """Refuse an uncompressed TIFF whose strips do not hold the image.
+
+    Pillow reads whatever bytes are there.
+
+    Raises:
+        InputError: The strips do not fit the image or the file.
+    """
+    tags = image.tag_v2
+    starts, counts = tags.get(_STRIP_OFFSETS), tags.get(_STRIP_BYTE_COUNTS, ())
+    bits = tags.get(_BITS_PER_SAMPLE, (1,))
+    if tags.get(_COMPRESSION, 1) != 1 or not starts or sum(bits) % 8:
+        return
+    width, height = tags[_WIDTH], tags[_LENGTH]
+    expected = width * height * sum(bits) // 8
+    ends = [start + count for start, count in zip(starts, counts, strict=False)]
+    if (
+        len(starts) != len(counts)
+        or sum(counts) != expected
+        or min(starts) < _TIFF_HEADER
+        or max(ends) > length
+    ):
+        raise InputError(
+            f"{name} is damaged: its strips hold {sum(counts)} bytes from byte "
+            f"{min(starts)} to {max(ends, default=0)} of {length}, but the image has "
+            f"{expected}; save it anew."
+        )
 
 
 def _stored_mode(image: Any) -> str:
