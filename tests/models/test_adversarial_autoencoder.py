@@ -71,5 +71,5 @@ def test_samples(encoder, shape) -> None:
 def test_invalid_argument() -> None:
     with pytest.raises(ValueError, match=r"`code_dim`.*None"):
         AdversarialAutoencoder((12,), code_dim=None, encoder=_encoder())
-    with pytest.raises(ValueError, match=r"`strength`.*strength=-1.0"):
+    with pytest.raises(ValueError, match=r"`adversary_weight`.*adversary_weight=-1.0"):
         AdversarialAutoencoder((12,), adversary_weight=-1.0)

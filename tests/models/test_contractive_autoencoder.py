@@ -118,7 +118,7 @@ def test_tied_weights_stay_tied_in_a_file(tmp_path, rng) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"penalty_weight": -1.0}, r"`weight`.*weight=-1.0"),
+        ({"penalty_weight": -1.0}, r"`penalty_weight`.*penalty_weight=-1.0"),
         ({"n_directions": 0}, r"`n_directions`.*n_directions=0"),
     ],
 )
