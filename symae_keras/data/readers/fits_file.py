@@ -184,8 +184,8 @@ class Unit:
     @property
     def is_known(self) -> bool:
         """Whether it is the primary unit, or an extension of a kind of the standard."""
-        kind = self.header.get("XTENSION")
-        return kind is None or str(kind).strip() in _EXTENSIONS
+        # astropy gives a blank one as None.
+        return str(self.header.get("XTENSION", "IMAGE")).strip() in _EXTENSIONS
 
     def _sum(self, start: int, end: int) -> int:
         """Compute the checksum of FITS, a sum of words in ones' complement."""
@@ -263,7 +263,11 @@ def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
         if length % 2880 or (units and units[-1].end < length):
             doubts.append("its length is not that which its headers describe")
         if doubts:
-            _log.warning("%s: the file may be damaged: %s.", path, "; ".join(doubts))
+            _log.warning(
+                "%s: the file may be damaged: %s.",
+                path,
+                "; ".join(dict.fromkeys(doubts)),
+            )
         tables = (fits.BinTableHDU, fits.TableHDU)
         images = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
         yield (

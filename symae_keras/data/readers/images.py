@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -177,18 +178,36 @@ def _check_strips(image: Any, name: str, length: int) -> None:
         return
     width, height = tags[_WIDTH], tags[_LENGTH]
     expected = width * height * sum(bits) // 8
+    first, stop = _directory(image)
     ends = [start + count for start, count in zip(starts, counts, strict=False)]
     if (
         len(starts) != len(counts)
         or sum(counts) != expected
         or min(starts) < _TIFF_HEADER
         or max(ends) > length
+        or any(a < stop and first < b for a, b in zip(starts, ends, strict=True))
     ):
         raise InputError(
             f"{name} is damaged: its strips hold {sum(counts)} bytes from byte "
             f"{min(starts)} to {max(ends, default=0)} of {length}, but the image has "
             f"{expected}; save it anew."
         )
+
+
+def _directory(image: Any) -> tuple[int, int]:
+    """Return where the first directory of tags of a TIFF file starts and ends."""
+    stream = image.fp
+    stream.seek(0)
+    head = stream.read(16)
+    order = "<" if head.startswith(b"II") else ">"
+    # A BigTIFF, whose version is 43, has wider numbers.
+    big = 43 in head[2:4]
+    place, wide, count, entry = (8, "Q", "Q", 20) if big else (4, "I", "H", 12)
+    (first,) = struct.unpack_from(order + wide, head, place)
+    stream.seek(first)
+    size = struct.calcsize(count)
+    (entries,) = struct.unpack(order + count, stream.read(size))
+    return first, first + size + entry * entries
 
 
 def _stored_mode(image: Any) -> str:

@@ -7,6 +7,7 @@ import logging
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from symae_keras.data import GroupedData, Shards, ShardWriter, load
 from symae_keras.errors import InputError
@@ -112,3 +113,33 @@ def test_a_manifest_that_is_no_text_is_not_quoted(tmp_path) -> None:
     with pytest.raises(InputError, match="cannot be read: UnicodeDecodeError") as error:
         Shards(tmp_path)
     assert len(str(error.value)) < 300
+
+
+def test_fits_unit_of_a_blank_kind(tmp_path, caplog):
+    fits = pytest.importorskip("astropy.io.fits")
+    path = tmp_path / "my.fits"
+    x = np.ones((2, 3, 4), "f4")
+    units = [fits.PrimaryHDU(x), fits.ImageHDU(2 * x, name="IVAR")]
+    fits.HDUList(units).writeto(path)
+    content = path.read_bytes()
+    card = content[content.index(b"XTENSION=") :][:80]
+    path.write_bytes(content.replace(card, b"XTENSION=".ljust(80)))
+    assert load(path).weights is None
+    assert "of the unknown kind None and not used" in caplog.text
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_tiff_strip_over_the_directory(tmp_path, refusal, big):
+    file = tmp_path / "sun" / "a.tif"
+    file.parent.mkdir()
+    image = Image.fromarray(np.arange(20, dtype="uint8").reshape(4, 5))
+    image.save(file, big_tiff=big)
+    assert load(tmp_path).x.size == 20
+    with Image.open(file) as opened:
+        (start,) = opened.tag_v2[273]
+    content = file.read_bytes()
+    # The place of the strip stands behind the tag, its type and its count.
+    entry = content.index(b"\x11\x01")
+    at = content.index(bytes([start]), entry + 4)
+    file.write_bytes(content[:at] + bytes([20]) + content[at + 1 :])
+    assert "its strips hold 20 bytes from byte 20 to 40" in refusal(tmp_path)
