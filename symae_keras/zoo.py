@@ -11,11 +11,10 @@ from __future__ import annotations
 import builtins
 import importlib.util
 import re
-import shutil
 import tempfile
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import keras
 
@@ -30,7 +29,7 @@ from symae_keras.presets import (
     trained_presets,
     unknown_preset,
 )
-from symae_keras.untrusted.files import open_regular
+from symae_keras.untrusted.files import open_regular, write_stream
 from symae_keras.untrusted.models import load_model
 
 _HUB: Final = "hf://"
@@ -219,7 +218,7 @@ def push(folder: str | PathLike[str], handle: str, private: bool = True) -> str:
         for name in PUSHED:
             if (place / name).exists():
                 with open_regular(place / name) as source:
-                    _write(source, Path(copied) / name)
+                    write_stream(source, Path(copied) / name)
         load_model(Path(copied), f"The preset {folder}")
         _need_hub()
         import huggingface_hub
@@ -281,14 +280,9 @@ def _download(handle: str, folder: Path) -> None:
     for name in names:
         if (Path(snapshot) / name).is_file():  # a link into the cache of the package
             with (Path(snapshot) / name).open("rb") as source:
-                _write(source, folder / name)
+                write_stream(source, folder / name)
         elif name in SAVED:
             raise InputError(f"The preset {handle} has no {name}.")
-
-
-def _write(source: BinaryIO, target: Path) -> None:
-    with target.open("wb") as file:
-        shutil.copyfileobj(source, file)
 
 
 def _need_hub() -> None:

@@ -7,9 +7,10 @@ import itertools
 import json
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 
 from symae_keras.errors import InputError
 
@@ -61,6 +62,12 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise InputError(f"{path} is larger than {max_bytes:,} bytes.")
     return content
+
+
+def write_stream(source: IO[bytes], target: Path) -> None:
+    """Copy what is left of an open file into a new one."""
+    with target.open("wb") as file:
+        shutil.copyfileobj(source, file)
 
 
 def parse_json(text: bytes) -> Any:

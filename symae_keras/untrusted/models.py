@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import keras
 
@@ -17,7 +16,12 @@ from symae_keras.errors import InputError
 from symae_keras.presets import one_line
 from symae_keras.untrusted.budget import weights_within
 from symae_keras.untrusted.configs import check_config
-from symae_keras.untrusted.files import open_regular, parse_json, read_bounded
+from symae_keras.untrusted.files import (
+    open_regular,
+    parse_json,
+    read_bounded,
+    write_stream,
+)
 from symae_keras.untrusted.weights import check_weights, expands_too_much
 
 CONFIG: Final = "config.json"
@@ -106,7 +110,7 @@ def _copy_archive(path: Path, private: Path) -> bytes:
                     f"{weights.compress_size:,} in the archive"
                 )
             with archive.open(weights) as source:
-                _write(source, private / WEIGHTS)
+                write_stream(source, private / WEIGHTS)
             return archive.read(members[CONFIG])
 
 
@@ -117,7 +121,7 @@ def _copy_folder(path: Path, private: Path) -> bytes:
         raise InputError("it contains the folder assets, which models here do not use")
     config = read_bounded(path / CONFIG, MAX_CONFIG_BYTES)
     with open_regular(path / WEIGHTS) as source:
-        _write(source, private / WEIGHTS)
+        write_stream(source, private / WEIGHTS)
     if (path / CHECKSUMS).is_symlink() or (path / CHECKSUMS).exists():
         text = read_bounded(path / CHECKSUMS, _MAX_SMALL_BYTES).decode("utf-8")
         metadata = read_bounded(path / METADATA, _MAX_SMALL_BYTES)
@@ -135,11 +139,6 @@ def _copy_folder(path: Path, private: Path) -> bytes:
                     "changed, so get the preset again"
                 )
     return config
-
-
-def _write(source: Any, target: Path) -> None:
-    with target.open("wb") as file:
-        shutil.copyfileobj(source, file)
 
 
 def _clause(error: Exception) -> str:
