@@ -40,7 +40,7 @@ from common import print_table, worker_environments, write_json
 
 from symae_keras.data import GroupedData
 from symae_keras.distribute import is_chief, make_strategy, meet, running
-from symae_keras.presets import load_recipe, preset_names
+from symae_keras.zoo.recipes import load_recipe, preset_names
 
 COLUMNS: Final = ["how", "replicas", "steps / s", "ratio", "lowest", "highest"]
 

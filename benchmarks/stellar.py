@@ -40,7 +40,7 @@ from symae_keras.evaluation import (
     probe_labels,
     relative_error,
 )
-from symae_keras.evaluation.batching import in_batches
+from symae_keras.evaluation._batching import in_batches
 from symae_keras.layers import MedianNormalization
 from symae_keras.models import StellarAutoencoder
 from symae_keras.plotting import plot_bottleneck_sweep, plot_latent_traversal

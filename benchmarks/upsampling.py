@@ -8,7 +8,7 @@ noiseless truth:
 - error: mean squared error over the variance of the truth;
 - board 2 px, 4 px: power of the residuals in patterns that repeat with the stride of
   the last upsampling, or of both, over their mean power
-  (`symae_keras.evaluation.checkerboard`); 1 in white noise;
+  (`symae_keras.evaluation.segmentation`); 1 in white noise;
 - untrained 2 px: the same of the outputs before training, which is the pattern that
   the architecture brings along;
 - step time: median ratio of the time of a training step to that of the transposed
@@ -36,7 +36,7 @@ from common import print_table, write_json
 
 from symae_keras.data import simulate_shapes
 from symae_keras.evaluation import checkerboard, relative_error
-from symae_keras.evaluation.batching import in_batches
+from symae_keras.evaluation._batching import in_batches
 from symae_keras.layers import Conv2DEncoder, MaxPoolingWithIndices2D, MaxUnpooling2D
 from symae_keras.models import Autoencoder
 from symae_keras.plotting import plot_residuals

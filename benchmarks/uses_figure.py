@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from symae_keras.data.groups import Array
-from symae_keras.plotting.images import Display
 from symae_keras.plotting.style import (
     COHERENT,
     NUISANCE,
     PAGE,
     PALETTE,
     TRUTH,
+    Display,
     finish,
     new_figure,
     open_frame,

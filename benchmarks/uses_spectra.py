@@ -22,8 +22,8 @@ from uses_common import (
 )
 
 from symae_keras.data import GroupedData, simulate_exposures
-from symae_keras.data.exposures import AXIS
 from symae_keras.data.groups import Array
+from symae_keras.data.simulators.exposures import AXIS
 from symae_keras.evaluation import (
     AnomalyDetector,
     detection,

@@ -12,6 +12,8 @@ from typing import Any
 
 import wrapt
 
+from symae_keras._utils import moved
+
 __version__ = "0.1.0"
 
 _MODULES = (
@@ -28,6 +30,8 @@ _MODULES = (
     "training",
     "zoo",
 )
+
+moved.install()
 
 __all__ = ["__version__", *_MODULES]
 

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from symae_keras.arguments import positive_finite
-from symae_keras.typing import Shape, Tensor
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import positive_finite
 
 
 class PixelwiseLoss(keras.losses.Loss):

@@ -19,7 +19,7 @@ import pytest
 
 import symae_keras
 from symae_keras import distribute
-from symae_keras.cluster import find_cluster
+from symae_keras.distribute.cluster import find_cluster
 from symae_keras.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parent / "models"))
@@ -343,7 +343,7 @@ def test_batch_of_fewer_rows_than_replicas(three_devices):
 def test_stock_keras_still_fails_on_masks(three_devices):
     assert "stock" in three_devices, (
         "Keras fits batches of bools under MirroredStrategy by itself now: look "
-        "whether symae_keras/mended_keras.py can go"
+        "whether symae_keras/distribute/_keras_patches.py can go"
     )
 
 
@@ -436,7 +436,7 @@ def test_stock_keras_still_fails_on_workers(pair):
     for result in pair.results:
         assert result["stock"]["error"] is not None, (
             "Keras fits under MultiWorkerMirroredStrategy by itself now (issue 20585): "
-            "look whether symae_keras/mended_keras.py can go"
+            "look whether symae_keras/distribute/_keras_patches.py can go"
         )
 
 

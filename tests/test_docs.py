@@ -19,7 +19,7 @@ import typer
 import symae_keras
 from symae_keras import cli
 from symae_keras.data import datasets, simulate_exposures
-from symae_keras.presets import preset_names
+from symae_keras.zoo.recipes import preset_names
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -73,7 +73,7 @@ def _groups() -> dict[str, Any]:
 
 
 def _file() -> dict[str, Any]:
-    symae_keras.data.save(**_groups(), path="spectra.npz")
+    symae_keras.data.io.save(**_groups(), path="spectra.npz")
     return {}
 
 

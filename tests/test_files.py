@@ -12,9 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from symae_keras import files
-from symae_keras.errors import InputError
-from symae_keras.files import (
+from symae_keras._utils import files
+from symae_keras._utils.files import (
     check_output,
     check_writable,
     disk_error,
@@ -22,6 +21,7 @@ from symae_keras.files import (
     write_json,
     written_aside,
 )
+from symae_keras.errors import InputError
 
 
 def test_written_aside_replaces_only_what_succeeds(tmp_path):

@@ -14,10 +14,15 @@ from pathlib import Path
 import pytest
 
 import symae_keras
+from symae_keras._utils.folders import STATE, Draft
+from symae_keras._utils.lock import LOCK, FolderLock, Holder
+from symae_keras._utils.markers import (
+    MARKER,
+    check_replaceable,
+    read_marker,
+    write_listed,
+)
 from symae_keras.errors import InputError
-from symae_keras.folders import STATE, Draft
-from symae_keras.lock import LOCK, FolderLock, Holder
-from symae_keras.markers import MARKER, check_replaceable, read_marker, write_listed
 
 CONTENTS = ("a*.txt", "inner/*.png")
 
@@ -152,7 +157,7 @@ def test_a_kill_while_a_folder_is_put_in_place(tmp_path, renames, run_python):
     make(out, "old")
     code = f"""
 import os, pathlib, signal, sys
-from symae_keras.folders import Draft
+from symae_keras._utils.folders import Draft
 done, rename = [], os.rename
 def counted(source, target):
     rename(source, target)
@@ -409,7 +414,7 @@ def test_a_folder_inside_of_ours_is_another(tmp_path):
 HOLD = """
 import sys, time
 from symae_keras.errors import InputError
-from symae_keras.folders import Draft
+from symae_keras._utils.folders import Draft
 while time.time() < float(sys.argv[2]):
     pass
 try:
@@ -520,7 +525,7 @@ def test_a_lock_without_flock_goes_by_process_and_start(tmp_path, monkeypatch):
     def none(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("symae_keras.lock.fcntl.flock", none)
+    monkeypatch.setattr("symae_keras._utils.lock.fcntl.flock", none)
     begin(tmp_path / "out")
     lock = tmp_path / "out.partial" / LOCK
     parent = Holder(os.getppid(), Holder.here().host, "")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from symae_keras import cli, zoo
+from symae_keras.cli._run_folder import load_run
 from symae_keras.data import Shards, load
-from symae_keras.runs import load_run
 
 ARCHIVE = Path(__file__).parent / "golden" / "0.1.zip"
 NAMES = sorted(

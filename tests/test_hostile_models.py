@@ -23,13 +23,13 @@ import numpy as np
 import pytest
 
 from symae_keras import cli, zoo
+from symae_keras._utils.untrusted_configs import LAYERS
+from symae_keras._utils.untrusted_models import MAX_CONFIG_BYTES, load_model
+from symae_keras.cli._run_folder import load_run
 from symae_keras.errors import InputError
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
-from symae_keras.presets import load_recipe, preset_folder, recipe_hash
-from symae_keras.runs import load_run
-from symae_keras.untrusted.configs import LAYERS
-from symae_keras.untrusted.models import MAX_CONFIG_BYTES, load_model
+from symae_keras.zoo.recipes import load_recipe, preset_folder, recipe_hash
 
 Config = dict[str, Any]
 opened: list[str] = []
@@ -816,7 +816,7 @@ def test_a_pipe_is_no_data(run, tmp_path, canary, capfd) -> None:
 
 
 def test_data_are_read_only_if_their_hash_agrees(run, tmp_path, canary, capfd) -> None:
-    from symae_keras.runs import file_hash
+    from symae_keras.cli._run_folder import file_hash
 
     data = str(tmp_path / "d.npz")
     changed(run, data={"file": data, "sha256": 64 * "0"})
@@ -870,7 +870,7 @@ def test_a_recipe_that_the_user_names(run, tmp_path, capfd) -> None:
     recipe.write_text(_OWN_CLASS, encoding="utf-8")
     model = load_recipe(recipe).recipe.model(None, 0)  # type: ignore[arg-type]
     model.save(run / "model.keras")
-    from symae_keras.runs import file_hash
+    from symae_keras.cli._run_folder import file_hash
 
     data = str(tmp_path / "d.npz")
     changed(

@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
+from symae_keras._utils.text import one_line
+from symae_keras.cli._progress import EpochProgress, HistoryFile, read_history
+from symae_keras.cli._run_folder import environment, file_hash, read_config
 from symae_keras.errors import InputError
-from symae_keras.presets import load_recipe, one_line, preset_names, recipe_file
-from symae_keras.progress import EpochProgress, HistoryFile, read_history
-from symae_keras.runs import environment, file_hash, read_config
 from symae_keras.training import Recipe
+from symae_keras.zoo.recipes import load_recipe, preset_names, recipe_file
 
 # === Presets ===
 

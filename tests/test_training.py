@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from symae_keras._utils.types import swaps_codes
 from symae_keras.data import GroupedData, simulate_exposures, simulate_shapes
-from symae_keras.kinds import swaps_codes
 from symae_keras.layers import DenseEncoder
 from symae_keras.losses import RelativeMeanSquaredError
 from symae_keras.models import Autoencoder, SymAE
-from symae_keras.presets import load_recipe, preset_names
 from symae_keras.training import (
     Training,
     data_variance,
@@ -24,6 +23,7 @@ from symae_keras.training import (
     steps_per_epoch,
     train,
 )
+from symae_keras.zoo.recipes import load_recipe, preset_names
 
 # === Loss ===
 

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from symae_keras.arguments import positive
-from symae_keras.callbacks.state import sync_state
+from symae_keras._utils.validation import positive
+from symae_keras.callbacks._state import sync_state
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
 
@@ -130,7 +130,7 @@ class RedatumMonitor(keras.callbacks.Callback):
         }
 
     def _draw(self, path: Path) -> None:
-        from symae_keras.plotting.model_redatuming import plot_model_redatuming
+        from symae_keras.plotting.redatuming import plot_model_redatuming
 
         path.parent.mkdir(parents=True, exist_ok=True)
         plot_model_redatuming(self.model, self.groups).savefig(path, dpi=150)

@@ -1,11 +1,151 @@
-"""Direct standardisation."""
+"""Direct standardization."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import operator
+from typing import Any, Final, Self
 
-from symae_keras.classical.standardization import RIDGES, Standardization
-from symae_keras.data.groups import Array
+import numpy as np
+
+from symae_keras.classical._base import Reference, check_finite
+from symae_keras.data.groups import Array, GroupedData
+from symae_keras.errors import InputError
+
+#: Penalties that leave-one-out chooses from.
+RIDGES: Final = np.logspace(-6, 4, 31)
+
+
+class Standardization(Reference):
+    """Base of the maps `x -> coef_ x + intercept_` between two instruments.
+
+    Instances are instruments here: their place in a group, axis 1, has a meaning. A
+    subclass finds the map in `_regress`.
+
+    Args:
+        source: Index of the instrument that spectra come from.
+        target: Index of the instrument to show them on.
+        ridge: Penalty, or `None` to choose it by leave-one-out.
+    """
+
+    coef_: Array
+    intercept_: Array
+    ridge_: Any
+    n_instruments_: int
+
+    def __init__(self, source: int, target: int, ridge: float | None = None) -> None:
+        self.source, self.target = operator.index(source), operator.index(target)
+        if min(self.source, self.target) < 0 or self.source == self.target:
+            raise InputError(
+                "source and target must be the indices of two different instruments, "
+                f"0 or above; received {source} and {target}."
+            )
+        if ridge is not None and not 0.0 < ridge < math.inf:
+            raise InputError(
+                "ridge must be a positive number, or None to choose it by "
+                f"leave-one-out; received {ridge}."
+            )
+        self.ridge = ridge
+
+    def _regress(self, source: Array, target: Array) -> tuple[Array, Array, Any]:
+        """`coef_`, `intercept_` and `ridge_` from `(pairs, pixels)` each."""
+        raise NotImplementedError
+
+    def fit(self, groups: GroupedData) -> Self:
+        """Learn the map from the groups that both instruments have measured.
+
+        Args:
+            groups: Training groups; instances are instruments by index.
+
+        Returns:
+            The object itself.
+
+        Raises:
+            InputError: There is no such instrument, fewer than two groups were measured
+                on both, or a spectrum of theirs is not finite.
+        """
+        for name in ("source", "target"):
+            index = getattr(self, name)
+            if index >= groups.n_instances:
+                raise InputError(
+                    f"{name} must be one of the {groups.n_instances} instruments "
+                    f"(instances of each group), counted from 0; received {index}."
+                )
+        present = groups.present
+        both = present[:, self.source] & present[:, self.target]
+        if both.sum() < 2:
+            raise InputError(
+                "Standardisation needs at least two groups that were measured on both "
+                f"instruments, {self.source} and {self.target}; received {both.sum()}."
+            )
+        places = [self.source, self.target]
+        good = groups[both].take_instances(places).good_pixels
+        if not good.all():
+            raise InputError(
+                "Standardisation takes whole spectra, but pixels are masked; cut the "
+                "axis to the pixels that all spectra have, or fill them."
+            )
+        pairs = groups.x[both][:, places].astype("float64")
+        check_finite(pairs)
+        pairs = pairs.reshape(len(pairs), 2, -1)
+        fitted = self._regress(pairs[:, 0], pairs[:, 1])
+        self.coef_, self.intercept_, self.ridge_ = fitted
+        self.instance_shape_ = groups.instance_shape
+        self.n_instruments_ = groups.n_instances
+        return self
+
+    def transfer(self, x: Array) -> Array:
+        """Show spectra of the source instrument as the target would.
+
+        Args:
+            x: `(spectra, *instance_shape)`, measured on the source instrument.
+
+        Returns:
+            float64 array of the shape of `x`.
+        """
+        self._check_fitted()
+        x = np.asarray(x, "float64")
+        if x.ndim == 0 or x.shape[1:] != self.instance_shape_:
+            raise InputError(
+                f"Expected an array (spectra, *{self.instance_shape_}) from instrument "
+                f"{self.source}; received shape {x.shape}."
+            )
+        flat = x.reshape(len(x), -1) @ self.coef_.T + self.intercept_
+        return np.asarray(flat.reshape(x.shape))
+
+    def redatum(
+        self, coherent_from: Array, coherent_mask: Array | None = None
+    ) -> Array:
+        """The states of groups as the target instrument would show them.
+
+        Only the source instrument's spectrum of each group is used. There is no
+        `nuisance_from`: the nuisance is the target instrument, which `fit` has learnt.
+
+        Args:
+            coherent_from: `(batch, instruments, *instance_shape)`, the states to show,
+                with the instruments in the places that they had in `fit`.
+            coherent_mask: Boolean `(batch, instruments)`. Defaults to `None`.
+
+        Returns:
+            Array `(batch, 1, *instance_shape)`.
+
+        Raises:
+            InputError: A group was not measured on the source instrument.
+        """
+        groups = self._gather(coherent_from, coherent_mask)
+        if groups.n_instances != self.n_instruments_:
+            raise InputError(
+                f"Expected the {self.n_instruments_} instruments of the training "
+                f"groups on axis 1; received an array of shape {groups.x.shape}."
+            )
+        absent = np.flatnonzero(~groups.present[:, self.source])
+        if len(absent):
+            raise InputError(
+                f"{len(absent)} of {len(groups)} groups were not measured on the "
+                f"source instrument {self.source}, the first of them group "
+                f"{absent[0]}; leave them out."
+            )
+        return self.transfer(groups.x[:, self.source])[:, None]
 
 
 class DirectStandardization(Standardization):

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from symae_keras.classical.standardization import RIDGES, Standardization
+from symae_keras.classical.direct_standardization import RIDGES, Standardization
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 

@@ -1,22 +1,24 @@
 """Grouped data: the container, simulators, readers and batching."""
 
 from symae_keras.data.axis import Axis
-from symae_keras.data.batches import batches
+from symae_keras.data.batches import batches, instance_batches
 from symae_keras.data.check import check
-from symae_keras.data.exposures import simulate_exposures
 from symae_keras.data.grouping import bag_by_label, group_by
 from symae_keras.data.groups import GroupedData
-from symae_keras.data.idx import load_idx
-from symae_keras.data.images import load_images
-from symae_keras.data.instance_batches import instance_batches
-from symae_keras.data.labelled_shapes import LabelledImages, simulate_labelled_shapes
-from symae_keras.data.load import load
+from symae_keras.data.io._shard_files import ShardWriter
+from symae_keras.data.io.idx import load_idx
+from symae_keras.data.io.images import load_images
+from symae_keras.data.io.load import load
+from symae_keras.data.io.save import save
+from symae_keras.data.io.shards import Shards
 from symae_keras.data.ragged import RaggedGroups, RaggedRows, UnevenGroups
-from symae_keras.data.sampler import Sampler
-from symae_keras.data.save import save
-from symae_keras.data.shapes import simulate_shapes
-from symae_keras.data.shard_files import ShardWriter
-from symae_keras.data.shards import Shards
+from symae_keras.data.sampling import Sampler
+from symae_keras.data.simulators.exposures import simulate_exposures
+from symae_keras.data.simulators.labelled_shapes import (
+    LabelledImages,
+    simulate_labelled_shapes,
+)
+from symae_keras.data.simulators.shapes import simulate_shapes
 
 __all__ = [
     "Axis",

@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol, Self
 
 import numpy as np
 
+from symae_keras._utils.files import written_aside
+from symae_keras._utils.untrusted_files import parse_json, read_bounded
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
-from symae_keras.files import written_aside
-from symae_keras.untrusted.files import parse_json, read_bounded
 
 _log = logging.getLogger("symae_keras")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from symae_keras.data.arrays import plain, real_numbers, row_names
+from symae_keras.data._arrays import plain, real_numbers, row_names
 from symae_keras.data.check import refuse_rounding
 from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.data.ragged import RaggedRows

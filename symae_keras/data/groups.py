@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from symae_keras.data.arrays import (
+from symae_keras.data._arrays import (
     bools,
     metadata,
     pixel_weights,

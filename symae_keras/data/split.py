@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from symae_keras.data.arrays import metadata
+from symae_keras.data._arrays import metadata
 from symae_keras.errors import InputError
 
 

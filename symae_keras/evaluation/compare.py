@@ -16,10 +16,10 @@ import numpy as np
 from symae_keras.data.axis import Axis
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
+from symae_keras.evaluation._record import VERSION, Record, data_digest
 from symae_keras.evaluation.comparison import Comparison, Row
 from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT, Contender, Sizes
 from symae_keras.evaluation.leakage import MIN_GROUPS, leakage
-from symae_keras.evaluation.record import VERSION, Record, data_digest
 from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_error
 from symae_keras.training import Training, train
 

@@ -9,7 +9,7 @@ import keras
 
 from symae_keras import classical, models
 from symae_keras.data.groups import GroupedData
-from symae_keras.models.copies import copy_of
+from symae_keras.models._copies import copy_of
 from symae_keras.training import normalization
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from symae_keras.arguments import invalid, positive
+from symae_keras._utils.validation import invalid, positive
 from symae_keras.data.groups import Array
 
 #: Functions of instances `(..., *instance_shape)`, which keep the shape.

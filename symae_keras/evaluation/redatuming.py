@@ -1,14 +1,22 @@
-"""Virtual instances against their exact truth."""
+"""How well a model redatums."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from symae_keras.data.groups import Array, GroupedData
+from symae_keras.data.groups import Array, GroupedData, Parameters
+from symae_keras.data.simulators.exposures import (
+    BLAZE_SLOPE,
+    ENTANGLED_SLOPE,
+    simulate_exposures,
+)
 from symae_keras.errors import InputError
-from symae_keras.evaluation.batching import in_batches, reconstruct_groups
+from symae_keras.evaluation._batching import in_batches, reconstruct_groups
 from symae_keras.evaluation.gauge import Gauge
 
 
@@ -193,3 +201,125 @@ def _best_gauge(x: Array, truth: Array, pair: Array, gauge: Gauge) -> Array:
 def _errors_of_pairs(x: Array, truth: Array, pair: Array) -> Array:
     squares = np.mean((x - truth).reshape(len(x), -1).astype("float64") ** 2, axis=1)
     return np.bincount(pair, squares)
+
+
+@dataclasses.dataclass(frozen=True)
+class ErrorOverInstances:
+    """Redatuming errors of groups of few and of many instances.
+
+    Attributes:
+        n_instances: Instances a group.
+        errors: Redatuming error with so many.
+        slope: Of the logarithm of the error over that of the number, by least squares:
+            -1 for a law of 1 / T, 0 where more instances do not help, NaN where an
+            error is 0.
+    """
+
+    n_instances: tuple[int, ...]
+    errors: tuple[float, ...]
+    slope: float
+
+
+def error_over_instances(
+    model: Any, groups: GroupedData, n_instances: Sequence[int] | None = None
+) -> ErrorOverInstances:
+    """Redatuming error of groups cut to their first instances.
+
+    Both the state and the nuisance come from groups that are cut. What one instance
+    leaves open of the state is averaged out by many: the error of an optimal estimator
+    falls as 1 / T, down to a floor that the network and pixel noise set.
+
+    Args:
+        model: Anything with `redatum` and `reconstruct`, such as `SymAE`.
+        groups: Simulated groups, which know their `virtual` instances.
+        n_instances: Numbers of instances to cut groups to, two or more of them,
+            increasing. `None` (default) takes powers of 2 up to the smallest group.
+
+    Returns:
+        An `ErrorOverInstances`.
+
+    Raises:
+        InputError: A group has fewer instances than that.
+
+    Example:
+    >>> from symae_keras.classical import MeanSwap
+    >>> from symae_keras.data import simulate_exposures
+    >>> groups = simulate_exposures(n_states=100, n_instances=8, seed=0)
+    >>> found = error_over_instances(MeanSwap().fit(groups), groups)
+    >>> found.n_instances, found.errors[0] > found.errors[-1], found.slope < 0.0
+    ((1, 2, 4, 8), True, True)
+    """
+    present = groups.present
+    smallest = int(present.sum(axis=1).min())
+    if n_instances is None:
+        n_instances = [2**k for k in range(smallest.bit_length())]
+    counts = [int(each) for each in n_instances]
+    increasing = all(a < b for a, b in zip(counts[:-1], counts[1:], strict=True))
+    if len(counts) < 2 or counts[0] < 1 or not increasing or counts[-1] > smallest:
+        raise InputError(
+            "n_instances must be two or more increasing numbers, no larger than the "
+            f"smallest group, which has {smallest}; received {counts}."
+        )
+    place = np.cumsum(present, axis=1)
+    errors = []
+    for count in counts:
+        first = present & (place <= count)
+        width = int(np.flatnonzero(first.any(axis=0))[-1]) + 1
+        cut = groups.take_instances(slice(width))
+        if groups.mask is not None:
+            cut = dataclasses.replace(cut, mask=first[:, :width])
+        errors.append(float(redatuming_error(model, cut)))
+    slope = math.nan
+    if min(errors) > 0.0:
+        slope = np.polyfit(np.log(counts), np.log(errors), 1)[0]
+    return ErrorOverInstances(tuple(counts), tuple(errors), float(slope))
+
+
+def _posterior_temperature(mean_slope: Array, n_instances: int) -> Array:
+    """Posterior mean of T given `0.4 T + mean(s)`; T ~ U(-1, 1), s ~ N(0, 0.15)."""
+    grid = np.linspace(-1.0, 1.0, 2001)
+    width = BLAZE_SLOPE / np.sqrt(n_instances)
+    misfit = (mean_slope[:, None] - ENTANGLED_SLOPE * grid) / width
+    weight = np.exp(-0.5 * misfit**2)
+    return np.asarray(weight @ grid / weight.sum(axis=1))
+
+
+def exposures_limit(
+    n_instances: int = 16, n_states: int = 1000, seed: int = 0
+) -> float:
+    """Redatuming error of an estimator that knows all that exposures can tell.
+
+    It knows every parameter of the benchmark but one: how the mean slope of a group
+    splits into the star's own, `0.4 T`, and the mean of the exposures', `mean(s)`. To
+    first order no data tell; it takes the posterior mean, the optimal split. The error
+    falls as 1 / `n_instances`.
+
+    Args:
+        n_instances: Exposures of each star.
+        n_states: Stars in the Monte Carlo average.
+        seed: Seed of the simulated stars.
+
+    Returns:
+        Mean squared error over the variance of the truth, without pixel noise.
+
+    Example:
+    >>> bool(0.015 < exposures_limit(n_instances=16, n_states=100) < 0.03)
+    True
+    """
+    groups = simulate_exposures(n_states, n_instances, seed)
+    assert groups.render is not None  # simulated, so it has one
+    temperature, slope = groups.state["temperature"], groups.nuisance["slope"]
+    mean_slope = ENTANGLED_SLOPE * temperature + slope.mean(axis=1)
+    guess = _posterior_temperature(mean_slope, n_instances)
+    guessed_slope = slope + ENTANGLED_SLOPE * (temperature - guess)[:, None]
+
+    source = fixed_pairing(n_states)
+    state: Parameters = {**groups.state, "temperature": guess}
+    nuisance: Parameters = {**groups.nuisance, "slope": guessed_slope}
+    guessed = groups.render(
+        {k: np.repeat(v[source], n_instances, axis=0) for k, v in state.items()},
+        {k: v.reshape(-1) for k, v in nuisance.items()},
+    )
+    own, instance = np.indices(slope.shape)
+    truth = groups.virtual(source[:, None], own, instance)
+    return relative_error(guessed, truth.reshape(guessed.shape))

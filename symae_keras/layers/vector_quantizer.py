@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.arguments import not_negative, positive
-from symae_keras.layers.loss_term import LossTerm, blank_absent, mean_of_present
-from symae_keras.typing import Shape, Tensor
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import not_negative, positive
+from symae_keras.layers.penalties import LossTerm, blank_absent, mean_of_present
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from symae_keras.arguments import not_negative
-from symae_keras.layers.prior_adversary import PriorAdversary
-from symae_keras.models.prior_matching import PriorMatchingAutoencoder
+from symae_keras._utils.validation import not_negative
+from symae_keras.layers.priors import PriorAdversary
+from symae_keras.models.instances import PriorMatchingAutoencoder
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from symae_keras.layers.weight_penalty import WeightPenalty
-from symae_keras.models.instance_autoencoder import InstanceAutoencoder
-from symae_keras.typing import Tensor
+from symae_keras._utils.types import Tensor
+from symae_keras.layers.penalties import WeightPenalty
+from symae_keras.models.instances import InstanceAutoencoder
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

@@ -11,16 +11,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from symae_keras.arguments import invalid, sizes
-from symae_keras.layers.conv1d_encoder import Conv1DEncoder
-from symae_keras.layers.conv2d_encoder import Conv2DEncoder
-from symae_keras.layers.dense_decoder import DenseDecoder
-from symae_keras.layers.dense_encoder import DenseEncoder
-from symae_keras.layers.loss_term import LossTerm
-from symae_keras.layers.standardization import Standardization
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import invalid, sizes
+from symae_keras.layers.decoders import DenseDecoder
+from symae_keras.layers.encoders import Conv1DEncoder, Conv2DEncoder, DenseEncoder
+from symae_keras.layers.normalization import Standardization
+from symae_keras.layers.penalties import LossTerm
 from symae_keras.losses import PixelwiseLoss, leading_axes
-from symae_keras.models.given import Given
-from symae_keras.typing import Shape, Tensor
+from symae_keras.models._copies import Given
 
 #: Where the weights of a model say what its normalisation is.
 _NORMALIZATION = "normalization"

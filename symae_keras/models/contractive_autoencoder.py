@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from symae_keras.arguments import not_negative
-from symae_keras.layers.jacobian_penalty import JacobianPenalty
-from symae_keras.models.instance_autoencoder import InstanceAutoencoder
-from symae_keras.typing import Tensor
+from symae_keras._utils.types import Tensor
+from symae_keras._utils.validation import not_negative
+from symae_keras.layers.penalties import JacobianPenalty
+from symae_keras.models.instances import InstanceAutoencoder
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

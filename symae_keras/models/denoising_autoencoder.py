@@ -7,11 +7,14 @@ from typing import Any
 
 import keras
 
-from symae_keras.layers.conv2d_encoder import Conv2DEncoder
+from symae_keras._utils.types import Tensor
+from symae_keras.layers.encoders import Conv2DEncoder
 from symae_keras.models.base import one_of
-from symae_keras.models.corruptions import CORRUPTIONS, make_corruption
-from symae_keras.models.instance_autoencoder import InstanceAutoencoder
-from symae_keras.typing import Tensor
+from symae_keras.models.instances import (
+    CORRUPTIONS,
+    InstanceAutoencoder,
+    make_corruption,
+)
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.layers.deep_sets_pooling import DeepSetsPooling
-from symae_keras.layers.loss_term import over_axes
-from symae_keras.layers.median_normalization import MedianNormalization
+from symae_keras._utils.types import Tensor
+from symae_keras.layers.normalization import MedianNormalization
+from symae_keras.layers.penalties import over_axes
 from symae_keras.layers.per_instance import PerInstance
-from symae_keras.models.grouped_autoencoder import Codes, GroupedAutoencoder
-from symae_keras.models.instance_autoencoder import InstanceAutoencoder
-from symae_keras.typing import Tensor
+from symae_keras.layers.pooling import DeepSetsPooling
+from symae_keras.models.groups import Codes, GroupedAutoencoder
+from symae_keras.models.instances import InstanceAutoencoder
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

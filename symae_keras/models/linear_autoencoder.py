@@ -10,10 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from symae_keras.layers.dense_decoder import DenseDecoder
-from symae_keras.layers.dense_encoder import DenseEncoder
-from symae_keras.layers.tied_dense import TiedDense
-from symae_keras.models.instance_autoencoder import InstanceAutoencoder
+from symae_keras.layers.decoders import DenseDecoder, TiedDense
+from symae_keras.layers.encoders import DenseEncoder
+from symae_keras.models.instances import InstanceAutoencoder
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from symae_keras.arguments import not_negative
+from symae_keras._utils.types import Tensor
+from symae_keras._utils.validation import not_negative
 from symae_keras.models.symae import SymAE
-from symae_keras.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from symae_keras.arguments import invalid, is_integer, sizes
-from symae_keras.layers.stack import halved, keras_layer, normalization_layer
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import invalid, is_integer, sizes
+from symae_keras.layers._stack import halved, keras_layer, normalization_layer
 from symae_keras.models.base import AutoencoderBase, may_equal
-from symae_keras.typing import Shape, Tensor
 
 
 class PixelwiseModel(AutoencoderBase):

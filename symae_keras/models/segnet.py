@@ -8,10 +8,10 @@ from typing import Any
 import keras
 
 from symae_keras import layers
-from symae_keras.arguments import positive
-from symae_keras.layers.stack import call_chain
+from symae_keras._utils.types import Tensor
+from symae_keras._utils.validation import positive
+from symae_keras.layers._stack import call_chain
 from symae_keras.models.pixelwise import PixelwiseModel
-from symae_keras.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

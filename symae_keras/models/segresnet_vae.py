@@ -9,12 +9,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.arguments import not_negative, positive
-from symae_keras.layers.gaussian_sampling import GaussianSampling
-from symae_keras.layers.reconstruction_penalty import ReconstructionPenalty
-from symae_keras.layers.stack import call_chain, normalization_layer
+from symae_keras._utils.types import Tensor
+from symae_keras._utils.validation import not_negative, positive
+from symae_keras.layers._stack import call_chain, normalization_layer
+from symae_keras.layers.noise import GaussianSampling
+from symae_keras.layers.penalties import ReconstructionPenalty
 from symae_keras.models.pixelwise import PixelwiseModel
-from symae_keras.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

@@ -8,12 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.arguments import not_negative, positive
-from symae_keras.layers.kl_sparsity import KLSparsity
-from symae_keras.layers.l1_sparsity import L1Sparsity
-from symae_keras.layers.top_k import TopK
-from symae_keras.models.instance_autoencoder import InstanceAutoencoder
-from symae_keras.typing import Tensor
+from symae_keras._utils.types import Tensor
+from symae_keras._utils.validation import not_negative, positive
+from symae_keras.layers.sparsity import KLSparsity, L1Sparsity, TopK
+from symae_keras.models.instances import InstanceAutoencoder
 
 _SPARSITIES = ("l1", "kl", "top_k")
 

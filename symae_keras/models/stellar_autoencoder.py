@@ -10,13 +10,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from symae_keras.arguments import invalid, not_negative
-from symae_keras.layers.conv1d_encoder import Conv1DEncoder
-from symae_keras.layers.gaussian_sampling import GaussianSampling
-from symae_keras.layers.median_normalization import MedianNormalization
-from symae_keras.layers.stack import strided
-from symae_keras.models.instance_autoencoder import InstanceAutoencoder
-from symae_keras.typing import Tensor
+from symae_keras._utils.types import Tensor
+from symae_keras._utils.validation import invalid, not_negative
+from symae_keras.layers._stack import strided
+from symae_keras.layers.encoders import Conv1DEncoder
+from symae_keras.layers.noise import GaussianSampling
+from symae_keras.layers.normalization import MedianNormalization
+from symae_keras.models.instances import InstanceAutoencoder
 
 #: The convolutions for 327,680 pixels; the kernels after the third have the size 3.
 _CHANNELS = (16, 16, 16, 32, 32, 32, 64, 64, 64, 128, 128, 128, 256, 512, 512)
@@ -47,7 +47,7 @@ class StellarAutoencoder(InstanceAutoencoder):
     - *deterministic*, with `kl_weight=None`: a code of the size that one asks for;
     - *disentangled*, with a weight: each number of the code has a mean and a variance,
       and the divergence from N(0, 1) switches off those that do not pay for themselves;
-      see `symae_keras.evaluation.informative_latents`. Begin with a small weight and
+      see `symae_keras.evaluation.uncertainty`. Begin with a small weight and
       let it grow, by `symae_keras.callbacks.KLSchedule`; too large a one at the start
       switches all of them off.
 

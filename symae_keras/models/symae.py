@@ -8,21 +8,19 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.arguments import is_number
-from symae_keras.layers.attention_pooling import AttentionPooling
-from symae_keras.layers.deep_sets_pooling import DeepSetsPooling
-from symae_keras.layers.gaussian_sampling import GaussianSampling
-from symae_keras.layers.nuisance_dropout import NuisanceDropout
-from symae_keras.layers.seed import SeedGenerator
-from symae_keras.layers.stack import call_chain
+from symae_keras._utils.types import Tensor
+from symae_keras._utils.validation import is_number
+from symae_keras.layers._random import SeedGenerator
+from symae_keras.layers._stack import call_chain
+from symae_keras.layers.noise import GaussianSampling, NuisanceDropout
+from symae_keras.layers.pooling import AttentionPooling, DeepSetsPooling
 from symae_keras.models.base import one_of
-from symae_keras.models.grouped_autoencoder import (
+from symae_keras.models.groups import (
     Codes,
     GroupedAutoencoder,
     join,
     n_present,
 )
-from symae_keras.typing import Tensor
 
 _POOLINGS = ("mean", "sum", "max", "attention")
 _NOISES = ("gaussian", "bernoulli", "additive", "variational")

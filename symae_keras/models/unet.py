@@ -8,12 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.arguments import invalid, positive
-from symae_keras.layers.stack import call_chain
+from symae_keras._utils.types import Tensor
+from symae_keras._utils.validation import invalid, positive
+from symae_keras.layers._stack import call_chain
 from symae_keras.models.base import one_of
-from symae_keras.models.corruptions import CORRUPTIONS, make_corruption
+from symae_keras.models.instances import CORRUPTIONS, make_corruption
 from symae_keras.models.pixelwise import PixelwiseModel
-from symae_keras.typing import Tensor
 
 #: What each head is trained on unless the user says otherwise, and what it may be.
 _CORRUPTIONS: dict[str, tuple[str, ...]] = {

@@ -8,14 +8,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.arguments import not_negative
-from symae_keras.layers.gaussian_sampling import GaussianSampling
+from symae_keras._utils.types import Tensor
+from symae_keras._utils.validation import not_negative
+from symae_keras.layers.noise import GaussianSampling
 from symae_keras.losses import (
     BernoulliNegativeLogLikelihood,
     GaussianNegativeLogLikelihood,
 )
-from symae_keras.models.generative import GenerativeAutoencoder
-from symae_keras.typing import Tensor
+from symae_keras.models.instances import GenerativeAutoencoder
 
 _LIKELIHOODS = ("gaussian", "bernoulli")
 

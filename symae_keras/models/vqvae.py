@@ -8,11 +8,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras.arguments import positive
-from symae_keras.layers.stack import keras_layer
+from symae_keras._utils.types import Tensor
+from symae_keras._utils.validation import positive
+from symae_keras.layers._stack import keras_layer
 from symae_keras.layers.vector_quantizer import VectorQuantizer
-from symae_keras.models.instance_autoencoder import InstanceAutoencoder
-from symae_keras.typing import Tensor
+from symae_keras.models.instances import InstanceAutoencoder
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
-from symae_keras.plotting.images import bare_frame
 from symae_keras.plotting.style import (
     PAGE,
     PALETTE,
+    bare_frame,
     finish,
     new_figure,
     open_frame,

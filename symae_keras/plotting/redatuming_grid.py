@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
-from symae_keras.plotting.images import Display
 from symae_keras.plotting.style import (
     COHERENT,
     NUISANCE,
     PAGE,
     VIRTUAL,
+    Display,
     check_shape,
     finish,
     new_figure,

@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from symae_keras.errors import InputError
-from symae_keras.plotting.images import Display, bare_frame
 from symae_keras.plotting.style import (
     EDGE,
     PAGE,
     PALETTE,
+    Display,
+    bare_frame,
     check_shape,
     finish,
     new_figure,

@@ -10,7 +10,7 @@ import pytest
 
 from symae_keras.callbacks import NonFiniteGuard
 from symae_keras.data import GroupedData, batches
-from symae_keras.data.sampler import Sampler
+from symae_keras.data.sampling import Sampler
 from symae_keras.errors import InputError, NonFiniteError
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SegResNetVAE, SymAE

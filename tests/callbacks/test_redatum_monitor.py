@@ -14,7 +14,7 @@ from symae_keras.errors import InputError
 from symae_keras.evaluation import leakage, reconstruction_error, redatuming_error
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
-from symae_keras.plotting.model_redatuming import plot_model_redatuming
+from symae_keras.plotting.redatuming import plot_model_redatuming
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def compile_eagerly(patch: pytest.MonkeyPatch) -> None:
 def _fast(monkeypatch):
     """Neither trace nor draw; the runs made for the session test these."""
     compile_eagerly(monkeypatch)
-    monkeypatch.setattr("symae_keras.jobs.train.write_figures", lambda *_: [])
+    monkeypatch.setattr("symae_keras.cli.train.write_figures", lambda *_: [])
 
 
 @pytest.fixture

@@ -292,7 +292,7 @@ def test_a_preset_trains_small_data_for_enough_updates(
     symae, data_file, tmp_path, monkeypatch
 ):
     """Eight groups are one batch, so that 32 epochs would be 32 updates."""
-    monkeypatch.setattr("symae_keras.jobs.train.MIN_UPDATES", 40)
+    monkeypatch.setattr("symae_keras.cli.train.MIN_UPDATES", 40)
     out = tmp_path / "run"
     command = ("train", "symae_exposures", "--data", data_file, "--out", out)
     code, _, err = symae(*command)

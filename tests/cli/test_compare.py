@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from symae_keras.cli import compare
 from symae_keras.data import simulate_exposures
-from symae_keras.jobs import compare
 
 
 @pytest.fixture(autouse=True)

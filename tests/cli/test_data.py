@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import pytest
 
+from symae_keras.cli import convert as job
 from symae_keras.data import GroupedData, Shards, load, save, simulate_exposures
-from symae_keras.jobs import convert as job
 
 
 def listing(folder):

@@ -8,11 +8,11 @@ import os
 import keras
 import pytest
 
-from symae_keras import demo
+from symae_keras._utils.folders import Draft
+from symae_keras._utils.markers import write_marker
+from symae_keras.cli import demo
 from symae_keras.data import simulate_exposures
 from symae_keras.evaluation import exposures_limit, redatuming_error
-from symae_keras.folders import Draft
-from symae_keras.markers import write_marker
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def tiny(recipe, tmp_path, monkeypatch):
             ),
             encoding="utf-8",
         )
-    monkeypatch.setattr("symae_keras.presets._folder", lambda: tmp_path / "zoo")
+    monkeypatch.setattr("symae_keras.zoo.recipes._folder", lambda: tmp_path / "zoo")
     monkeypatch.setattr(demo, "_STATES", 6)
     monkeypatch.setattr(demo, "_INSTANCES", 4)
     monkeypatch.setattr(demo, "QUICK_EPOCHS", 1)

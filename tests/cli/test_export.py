@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from symae_keras.cli._run_folder import load_run
 from symae_keras.data import load
-from symae_keras.runs import load_run
 
 
 def test_onnx(symae, run_folder, data_file, tmp_path) -> None:

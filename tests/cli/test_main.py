@@ -9,7 +9,7 @@ import pytest
 
 import symae_keras
 from symae_keras import cli
-from symae_keras.folders import Interrupted
+from symae_keras._utils.folders import Interrupted
 
 
 def test_importing_the_command_line_imports_nothing_heavy(run_python):
@@ -63,7 +63,7 @@ def failing_demo(monkeypatch):
         def fail(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr("symae_keras.demo.run_demo", fail)
+        monkeypatch.setattr("symae_keras.cli.demo.run_demo", fail)
 
     return fail_with
 

@@ -8,7 +8,7 @@ import os
 import keras
 import pytest
 
-from symae_keras.progress import EpochProgress
+from symae_keras.cli._progress import EpochProgress
 
 
 @pytest.fixture

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from symae_keras._utils.folders import Draft
+from symae_keras._utils.lock import FolderLock
+from symae_keras._utils.markers import read_marker
+from symae_keras.cli import _measure as figures
+from symae_keras.cli import compare
+from symae_keras.cli._progress import EpochProgress
+from symae_keras.cli._run_folder import FIGURES, RUN_CONTENTS, load_run
 from symae_keras.data import GroupedData, Shards, save
-from symae_keras.folders import Draft
-from symae_keras.jobs import compare, figures
-from symae_keras.lock import FolderLock
-from symae_keras.markers import read_marker
-from symae_keras.progress import EpochProgress
-from symae_keras.runs import FIGURES, RUN_CONTENTS, load_run
 from symae_keras.training import Training
 
 
@@ -108,7 +109,7 @@ def test_compare_never_writes_into_its_data(refuses, tmp_path):
 
 
 def test_reproduce_replaces_no_file_but_a_table(refuses, tmp_path, monkeypatch):
-    monkeypatch.setattr("symae_keras.jobs.presets.trained_presets", lambda: ["tiny"])
+    monkeypatch.setattr("symae_keras.cli.zoo.trained_presets", lambda: ["tiny"])
     (tmp_path / "thesis.md").write_text("# Thesis\n", encoding="utf-8")
     err = refuses("zoo", "reproduce", "tiny", "--results", "thesis.md")
     assert "thesis.md is there and is no table of this command" in err
@@ -265,7 +266,7 @@ def in_memory(run_folder, monkeypatch) -> None:
     """Let commands have the model of the run without a copy of it on the full disk."""
     run = load_run(run_folder)
     for job in ("redatum", "export"):
-        monkeypatch.setattr(f"symae_keras.jobs.{job}.load_run", lambda *_: run)
+        monkeypatch.setattr(f"symae_keras.cli.{job}.load_run", lambda *_: run)
 
 
 def test_redatum_on_a_full_disk(

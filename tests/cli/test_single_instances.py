@@ -56,9 +56,9 @@ def test_train(run) -> None:
 
 
 def test_figures(run) -> None:
+    from symae_keras.cli._measure import write_figures
+    from symae_keras.cli._run_folder import load_run
     from symae_keras.data import simulate_exposures
-    from symae_keras.jobs.figures import write_figures
-    from symae_keras.runs import load_run
 
     groups = simulate_exposures(n_states=10, n_instances=3, seed=9)
     files = write_figures(

@@ -8,9 +8,9 @@ import shutil
 import pytest
 
 from symae_keras import zoo
-from symae_keras.cards import Measured
-from symae_keras.jobs.reproduce import Reproduced, metrics_of, quick_epochs, tolerance
-from symae_keras.presets import load_recipe, preset_folder
+from symae_keras.cli.reproduce import Reproduced, metrics_of, quick_epochs, tolerance
+from symae_keras.zoo.cards import Measured
+from symae_keras.zoo.recipes import load_recipe, preset_folder
 
 _FIELDS = '''"""A recipe that trains in a second.
 
@@ -32,8 +32,8 @@ def tiny_zoo(tmp_path, recipe, run_folder, monkeypatch):
     code = recipe.read_text(encoding="utf-8").partition('"""\n')[2]
     code = code.partition('"""')[2] if code.startswith('"""') else code
     (folder / "recipe.py").write_text(_FIELDS + "\n" + code, encoding="utf-8")
-    monkeypatch.setattr("symae_keras.presets._folder", lambda: tmp_path / "presets")
-    from symae_keras.runs import load_run
+    monkeypatch.setattr("symae_keras.zoo.recipes._folder", lambda: tmp_path / "presets")
+    from symae_keras.cli._run_folder import load_run
 
     saved = zoo.save_preset(load_run(run_folder).model, tmp_path / "saved")
     for each in zoo.SAVED[:3]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from symae_keras.data import GroupedData, bag_by_label, batches, check, group_by
-from symae_keras.data.arrays import metadata, plain, row_names
+from symae_keras.data._arrays import metadata, plain, row_names
 from symae_keras.errors import InputError
 
 X = np.random.default_rng(0).normal(1, 0.1, size=(6, 4, 16)).astype("float32")

@@ -15,7 +15,7 @@ from symae_keras.data import (
 )
 from symae_keras.data import datasets as module
 from symae_keras.data import images as images_module
-from symae_keras.data.datasets import GroupedBuilder, from_tfds
+from symae_keras.data.tfds import GroupedBuilder, from_tfds
 from symae_keras.errors import InputError
 
 NAMES = ["bagged_fashion_mnist", "bagged_mnist", "symae_exposures", "symae_shapes"]

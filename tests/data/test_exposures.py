@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from symae_keras.data import simulate_exposures
-from symae_keras.data.exposures import AXIS, render_exposures
+from symae_keras.data.simulators.exposures import AXIS, render_exposures
 from symae_keras.errors import InputError
 
 

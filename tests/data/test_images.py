@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from symae_keras.data import images as module
-from symae_keras.data.images import load_images
+from symae_keras.data.io.images import load_images
 from symae_keras.errors import InputError
 
 

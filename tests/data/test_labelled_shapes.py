@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symae_keras.data import simulate_labelled_shapes
-from symae_keras.data.labelled_shapes import BALL, BAR, NOISE, SHELL, _depth
+from symae_keras.data.simulators.labelled_shapes import BALL, BAR, NOISE, SHELL, _depth
 from symae_keras.errors import InputError
 from symae_keras.evaluation import mean_iou
 

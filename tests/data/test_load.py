@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from symae_keras.data import GroupedData, check, load
-from symae_keras.data.readers import assemble
+from symae_keras.data.io import _assemble as assemble
 from symae_keras.errors import InputError
 
 X = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")

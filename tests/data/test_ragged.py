@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pytest
 
+from symae_keras.cli._sources import describe_file, in_memory, read_groups
+from symae_keras.cli.convert import convert
 from symae_keras.data import (
     GroupedData,
     RaggedRows,
@@ -22,8 +24,6 @@ from symae_keras.data.check import clean
 from symae_keras.data.describe import describe
 from symae_keras.data.grouping import gather_rows
 from symae_keras.errors import InputError
-from symae_keras.jobs.convert import convert
-from symae_keras.jobs.sources import describe_file, in_memory, read_groups
 from symae_keras.training import Training, data_variance, normalization, train
 
 SIZES = np.array([3] * 40 + [400] + [2] * 9)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symae_keras.data.sampler import Sampler
+from symae_keras.data.sampling import Sampler
 from symae_keras.errors import InputError
 
 seeds = st.integers(0, 2**31)

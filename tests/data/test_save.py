@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symae_keras.data import GroupedData, load, save, simulate_exposures
-from symae_keras.data.readers.cells import is_missing
+from symae_keras.data.io._cells import is_missing
 from symae_keras.errors import InputError
 
 

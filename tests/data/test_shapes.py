@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from symae_keras.data import simulate_shapes
-from symae_keras.data.shapes import EDGE, RADIUS, _render_rows
+from symae_keras.data.simulators.shapes import EDGE, RADIUS, _render_rows
 from symae_keras.errors import InputError
 
 

@@ -216,7 +216,7 @@ def test_a_sample_is_as_large_as_asked(tmp_path):
 
 
 def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("symae_keras.data.shards._OPEN_FILES", 2)
+    monkeypatch.setattr("symae_keras.data.io.shards._OPEN_FILES", 2)
     groups = ragged(12)
     shards = written(tmp_path, groups, shard_bytes=1)
 

@@ -71,7 +71,7 @@ import symae_keras, keras
 import numpy as np
 
 assert "symae_keras.models" in sys.modules  # registered by the imports alone
-from symae_keras.untrusted.models import load_model
+from symae_keras._utils.untrusted_models import load_model
 
 for path in Path(sys.argv[1]).glob("*.keras"):
     model = keras.saving.load_model(path)

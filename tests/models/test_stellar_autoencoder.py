@@ -215,7 +215,7 @@ def test_its_code_tells_more_than_as_many_principal_components() -> None:
     from sklearn.decomposition import PCA
 
     from symae_keras.evaluation import probe_labels
-    from symae_keras.evaluation.batching import in_batches
+    from symae_keras.evaluation._batching import in_batches
 
     stars, held_out = (
         simulate_exposures(n, 1, seed, excitation=1.0, nuisances=("slope", "velocity"))

@@ -17,8 +17,7 @@ import keras
 import numpy as np
 
 from symae_keras.data import GroupedData, simulate_exposures
-from symae_keras.evaluation import probe_labels
-from symae_keras.evaluation.batching import in_batches
+from symae_keras.evaluation import in_batches, probe_labels
 from symae_keras.models import StellarAutoencoder
 from symae_keras.training import Recipe
 

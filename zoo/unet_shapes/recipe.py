@@ -17,8 +17,7 @@ import keras
 import numpy as np
 
 from symae_keras.data import GroupedData, simulate_shapes
-from symae_keras.evaluation import snr_gain
-from symae_keras.evaluation.batching import in_batches
+from symae_keras.evaluation import in_batches, snr_gain
 from symae_keras.layers import GaussianCorruption
 from symae_keras.models import UNet
 from symae_keras.training import Recipe, normalization

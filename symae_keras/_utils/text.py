@@ -1,0 +1,85 @@
+"""Pieces of sentences about files, and the search for a name in them."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Sequence
+
+from symae_keras.errors import InputError
+
+_SHOWN = 8
+
+
+def unreadable(name: object, error: Exception) -> InputError:
+    """What a parser raised, as one sentence."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnicodeDecodeError):
+        looks = ""
+        if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            looks = ", it looks like UTF-16"
+        reason = f"byte {error.start} is no UTF-8 text{looks}; save it as UTF-8"
+    return InputError(f"{name} cannot be read: {reason.rstrip('.')}.")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names behind each other; a spectrum can have thousands of columns."""
+    names = [" ".join(name.split()) for name in names]
+    more = len(names) - _SHOWN
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def quoted(text: str) -> str:
+    """A cell's text in quotes, on one line and short."""
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def find_name(names: Sequence[str], *wanted: str) -> str | None:
+    """The first wanted name that is there, in any case if not as it is written."""
+    for name in wanted:
+        if name in names:
+            return name
+    for name in wanted:
+        for found in names:
+            if found.casefold() == name.casefold():
+                return found
+    return None
+
+
+def find_group(
+    names: Sequence[str], group: str | None, kind: str, *defaults: str
+) -> str:
+    """The name under which the group ids are kept.
+
+    Args:
+        names: What there is.
+        group: What the user asked for, if anything.
+        kind: What the names are: "column", "key".
+        *defaults: What to look for where the user asked for nothing.
+
+    Raises:
+        InputError: There is no such name.
+    """
+    wanted = defaults if group is None else (group,)
+    found = find_name(names, *wanted)
+    if found is None:
+        raise InputError(
+            f"no {kind} {' or '.join(wanted)}; found {listed(names) or 'none'}; name "
+            f"the {kind} that holds the group ids with group=."
+        )
+    return found
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as a clause: its class, unless it speaks for itself, and its text.
+
+    Example:
+    >>> one_line(OSError("the disk is full."))
+    'OSError: the disk is full'
+    """
+    # Keras appends pages of context to its messages, after the first paragraph.
+    first = str(error).strip().split("\n\n")[0]
+    text = " ".join(first.split()).rstrip(".")
+    if isinstance(error, InputError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,216 @@
+"""Run folders: what is in them, and how they are read back.
+
+A run folder holds model.keras, config.json, history.csv, metrics.json,
+environment.json, figures/*.png and, for data with an axis, axis.json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import logging
+import os
+import platform
+import shlex
+import sys
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import symae_keras
+from symae_keras._utils.text import one_line
+from symae_keras._utils.untrusted_files import parse_json, read_bounded
+from symae_keras.data.axis import AXIS_FILE, Axis
+from symae_keras.errors import InputError
+from symae_keras.zoo.recipes import load_recipe, preset_names, recipe_hash
+
+if TYPE_CHECKING:
+    from symae_keras.training import Recipe
+
+
+_log = logging.getLogger("symae_keras")
+
+#: Names of the figures of a run; which there are depends on model and data.
+FIGURES: Final = ("history", "redatuming", "reconstruction", "codes")
+#: All that a run ever writes, as patterns of paths in its folder.
+RUN_CONTENTS: Final = (
+    "model.keras",
+    AXIS_FILE,
+    "config.json",
+    "history.csv",
+    "metrics*.json",
+    "environment.json",
+    *(f"figures/{name}.png" for name in FIGURES),
+)
+#: Entries of config.json that are read back, and their types.
+_CONFIG: Final[dict[str, Any]] = {
+    "recipe": {"name": str, "source": str, "sha256": str},
+    "data": {"file": str | None, "sha256": str | None},
+    "seed": int,
+    "train_fraction": float | int,
+    "instance_shape": list,
+}
+_MAX_CONFIG_BYTES: Final = 1 << 20
+_REMEDY: Final = (
+    "give the recipe that registers it with --recipe FILE, if you trust it, because "
+    "its code runs"
+)
+
+
+def file_hash(path: str | PathLike[str]) -> str:
+    """SHA-256 of the bytes of a file.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def environment() -> dict[str, str]:
+    """Return versions, backend, platform and the command line of this process."""
+    import keras
+
+    packages = ("keras", "tensorflow", "numpy")
+    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return {
+        "symae_keras": symae_keras.__version__,
+        **{name: importlib.metadata.version(name) for name in packages},
+        "backend": keras.config.backend(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "command": shlex.join(command),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A complete run folder, read."""
+
+    folder: Path
+    config: dict[str, Any]
+    model: Any
+    axis: Axis | None = None
+    recipe: Recipe | None = None
+    """The recipe that the user names, or that of a preset of the package. `None` for
+    another one, whose code does not run."""
+
+
+def run_files(folder: Path) -> list[Path]:
+    """Return the files of a run that are in a folder, and none of a user's."""
+    return [path for pattern in RUN_CONTENTS for path in folder.glob(pattern)]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the config.json of a run folder, complete or not.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        InputError: There is none, or it cannot be used.
+    """
+    path = folder / "config.json"
+    if not os.path.lexists(path):
+        raise InputError(f"{folder} is not a run folder: no config.json.")
+    content = read_bounded(path, _MAX_CONFIG_BYTES)
+    try:
+        config = parse_json(content)
+        _check_entries(config, _CONFIG)
+        _check_entries({"group": config["data"].get("group")}, {"group": str | None})
+        if not 0 <= config["seed"] < 2**32:
+            raise InputError(f"the entry seed is {config['seed']}")
+    except KeyError as error:
+        raise InputError(f"{path} has no entry {error}.") from None
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {one_line(error)}.") from None
+    return dict(config)
+
+
+def _check_entries(content: Any, expected: dict[str, Any]) -> None:
+    if not isinstance(content, dict):
+        raise InputError("expected an object with entries")
+    for name, kind in expected.items():
+        value = content[name]
+        if isinstance(kind, dict):
+            _check_entries(value, kind)
+        # A bool is an int in Python only.
+        elif not isinstance(value, kind) or isinstance(value, bool):
+            raise InputError(f"the entry {name} is a {type(value).__name__}")
+
+
+def load_run(
+    path: str | PathLike[str], recipe: str | PathLike[str] | None = None
+) -> Run:
+    """Read a complete run folder, which may come from a stranger.
+
+    The recipe that the folder names does not run, unless it is one of the package.
+
+    Args:
+        path: The folder, such as `symae train` makes.
+        recipe: Path of the recipe that made the run, whose code runs: it registers
+            classes of its own and brings data and scores. Needed only for these.
+
+    Returns:
+        Its `config`, a dict, its `model`, not compiled, the `axis` of the data that it
+        was trained on, `None` where they had none, and its `recipe`.
+
+    Raises:
+        InputError: The folder is missing, is not a run folder, holds an unfinished
+            run, or its model cannot be loaded without running code.
+    """
+    from symae_keras._utils.untrusted_models import load_model
+
+    folder = Path(path)
+    if not folder.is_dir():
+        raise InputError(f"The run folder {folder} does not exist.")
+    config = read_config(folder)
+    file = folder / "model.keras"
+    if not os.path.lexists(file):
+        raise InputError(
+            f"{folder} has no model.keras: the run was interrupted, so finish it with "
+            "symae train --resume."
+        )
+    trusted = _trusted_recipe(config, recipe)
+    model, axis = load_model(file, remedy=_REMEDY), Axis.read(folder)
+    return Run(folder, config, model, axis, trusted)
+
+
+def _trusted_recipe(
+    config: dict[str, Any], named: str | PathLike[str] | None
+) -> Recipe | None:
+    """Run a recipe that the user names, or the preset that the config names."""
+    recorded = config["recipe"]
+    source = named
+    if source is None:
+        if recorded["source"] not in preset_names():
+            return None
+        source = recorded["source"]
+    if recipe_hash(source) != recorded["sha256"]:
+        _log.warning("the recipe %s has changed since the run was made", source)
+    return load_recipe(source).recipe
+
+
+def recorded_data(run: Run) -> Path | None:
+    """Return the data that a run was trained on; `None` if its recipe made them.
+
+    Args:
+        run: The run.
+
+    Raises:
+        InputError: The path is not absolute, or not that of a file or folder.
+    """
+    file = run.config["data"]["file"]
+    if file is None:
+        return None
+    # Unlike those of pathlib, these take any text.
+    if not os.path.isabs(file) or not (os.path.isfile(file) or os.path.isdir(file)):
+        raise InputError(
+            f"{run.folder} was trained on {file!r}, which is not the absolute path of "
+            "a file or folder here; name data with --data."
+        )
+    return Path(file)

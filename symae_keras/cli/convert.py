@@ -1,0 +1,103 @@
+"""Convert data into shards, which are read as they are needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import Progress
+
+from symae_keras._utils.folders import Draft, Interrupted
+from symae_keras.cli._sources import data_hash, load_unpadded
+from symae_keras.data import Shards, ShardWriter
+from symae_keras.data.check import clean
+from symae_keras.errors import InputError
+
+_CONTENTS: Final = ("manifest.json", "shard-[0-9]*.bin")
+#: A shard is complete once its index is there, and is resumed from.
+_STATE: Final = ("shard-[0-9]*.npz",)
+#: Bytes that are looked at together.
+_BYTES_AT_ONCE: Final = 64 << 20
+
+
+def convert(
+    inputs: Sequence[Path],
+    out: Path,
+    group: str | None = None,
+    shard_mb: int = 256,
+    resume: bool = False,
+    force: bool = False,
+) -> Shards:
+    """Write the groups of some files, one file after the other, into shards.
+
+    Args:
+        inputs: Files and folders that `load` reads. Each must fit into memory, except
+            .npy files, which stay on disk.
+        out: The folder to make.
+        group: See `load`.
+        shard_mb: Size of a shard in MiB.
+        resume: Resume an interrupted conversion of the same content; a complete one is
+            left alone.
+        force: Replace `out`, or discard an interrupted conversion.
+
+    Returns:
+        The shards.
+
+    Raises:
+        InputError: Something cannot be read or written, or `resume` finds shards of
+            other inputs; a conversion that has been interrupted stays aside.
+        Interrupted: The user stopped it.
+    """
+    made_from: dict[str, Any] = {
+        "inputs": len(inputs),
+        **{f"input {n}": _named(path) for n, path in enumerate(inputs, 1)},
+        "group": group,
+        "shard_mb": shard_mb,
+    }
+    draft = Draft(out, _CONTENTS, resume, force, inputs, made_from, _STATE)
+    if draft.complete:
+        return Shards(out)
+    try:
+        with draft as folder, ShardWriter(folder, shard_mb << 20) as writer:
+            _write(writer, inputs, group)
+    except KeyboardInterrupt:
+        if not draft.resumable:
+            raise
+        raise Interrupted(
+            f"interrupted; {draft.aside} is kept, resume with the same command and "
+            "--resume"
+        ) from None
+    return Shards(out)
+
+
+def _named(path: Path) -> str:
+    """Return the name and the checksum of an input."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist, or is closed to you.")
+    return f"{path.name}, SHA-256 {data_hash(path)}"
+
+
+def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> None:
+    skip = writer.resume()
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        for n, path in enumerate(inputs):
+            groups = load_unpadded(path, group)
+            if isinstance(groups, Shards):
+                raise InputError(f"{path} holds shards already.")
+            task = bar.add_task(path.name, total=len(groups), completed=skip)
+            for start, part in groups[skip:].parts(_BYTES_AT_ONCE):
+                first = skip + start
+                source = f"{path}, groups from {first} on"
+                writer.add(clean(part, str(path), first), source)
+                bar.update(task, completed=first + len(part))
+            skip = max(0, skip - len(groups))
+            if not console.is_terminal:
+                print(
+                    f"{path}: {len(groups)} groups, {n + 1} of {len(inputs)} done",
+                    file=sys.stderr,
+                    flush=True,
+                )

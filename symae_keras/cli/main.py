@@ -1,0 +1,178 @@
+"""The command `symae`.
+
+Nothing heavy is imported here, so that help and errors of usage come at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import logging
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Final
+
+import typer
+
+import symae_keras
+from symae_keras._utils.files import disk_error
+from symae_keras._utils.folders import Interrupted
+from symae_keras._utils.text import one_line
+from symae_keras.cli import _commands as runs
+from symae_keras.cli import _data_commands as data
+from symae_keras.cli import _zoo_commands as zoo
+from symae_keras.cli._export_command import export
+from symae_keras.errors import InputError
+
+#: The exit code that typer makes of an interruption.
+_TYPER_INTERRUPTED: Final = 130
+
+#: Errors of the names that the user gave, not of the machine.
+_OF_NAMES: Final = (
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.EINVAL,
+    errno.EROFS,
+)
+
+app = typer.Typer(
+    name="symae",
+    help="Train grouped autoencoders, judge them and make virtual instances.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+for command in (runs.demo, runs.train, runs.evaluate, runs.redatum, runs.anomalies):
+    app.command()(command)
+app.command("compare")(runs.compare_models)
+app.command()(export)
+
+data_app = typer.Typer(help="Look at data and convert them.")
+for look in (data.describe, data.convert, data.verify):
+    data_app.command()(look)
+app.add_typer(data_app, name="data")
+app.add_typer(zoo.app, name="zoo")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"symae_keras {symae_keras.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    pass
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(f"note: {record.getMessage()}")
+
+
+def _say(sentence: str) -> None:
+    print("symae:", " ".join(sentence.split()), file=sys.stderr, flush=True)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        args: Arguments; `None` takes those of the process.
+
+    Returns:
+        0 when done, 2 for unusable input, 1 otherwise.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    # Taken out here, so that it can be added behind a command that failed.
+    debug = "--debug" in args
+    args = [each for each in args if each != "--debug"] or ["--help"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A group called "Šárka" must not end a run where the locale is ASCII.
+            stream.reconfigure(errors="backslashreplace")
+    log, notes = logging.getLogger("symae_keras"), _Notes(logging.WARNING)
+    log.addHandler(notes)
+    try:
+        with _terminated_as_interrupted():
+            code = app(args=args, prog_name="symae", standalone_mode=False)
+        if code != _TYPER_INTERRUPTED:
+            return int(code or 0)
+        _say("interrupted")
+        return 1
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _report(error)
+    finally:
+        log.removeHandler(notes)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Raise KeyboardInterrupt at SIGTERM, which schedulers send before they kill."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _report(error: Exception) -> int:
+    """Say in one line what went wrong, and choose the exit code."""
+    if isinstance(error, InputError):
+        _say(str(error))
+        return 2
+    # A usage error; its class depends on the version of typer.
+    if hasattr(error, "format_message"):
+        _say(f"{error.format_message().rstrip('.')}; see symae --help.")
+        return 2
+    if isinstance(error, Interrupted):
+        _say(str(error))
+    elif isinstance(error, MemoryError):
+        _say(
+            "there is not enough memory for these data; give fewer groups or pixels, "
+            "or write them into shards with symae data convert"
+        )
+    elif (reason := disk_error(error)) is not None:
+        _say(f"nothing more can be written: {reason}; free space and try again")
+    elif isinstance(error, OSError) and error.filename is not None:
+        _say(f"{error.filename}: {error.strerror}; name another file or folder.")
+        return 2 if error.errno in _OF_NAMES else 1
+    else:
+        _say(f"internal error: {one_line(error)}; see where with --debug")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

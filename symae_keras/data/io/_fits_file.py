@@ -1,0 +1,299 @@
+"""FITS files as units whose bytes are complete, checked, and read when needed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+
+from symae_keras._utils.untrusted_files import require, unzipped
+from symae_keras.data.groups import Array
+from symae_keras.errors import InputError
+
+_log = logging.getLogger("symae_keras")
+
+#: A whole number of blocks.
+_PIECE: Final = 2880 << 12
+_ALL_ONES: Final = 0xFFFFFFFF
+#: Kinds of extensions that are read.
+_EXTENSIONS: Final = ("IMAGE", "IUEIMAGE", "TABLE", "BINTABLE", "A3DTABLE")
+_BITS: Final = (8, 16, 32, 64, -32, -64)
+#: More axes than the standard allows would keep astropy busy for hours.
+_MAX_AXES: Final = 999
+_AXES: Final = re.compile(rb"NAXIS   = *(\d{4,})")
+#: What astropy warns of where a file is damaged beyond use, and where it may be.
+_UNUSABLE: Final = re.compile("have been truncated|corrupted")
+_DOUBTFUL: Final = re.compile(
+    "non-ASCII|null bytes|unrecognized non-standard convention|not FITS-compliant"
+)
+
+
+class Unit:
+    """A header and its data.
+
+    Args:
+        number: Its place in the file; the primary one is 0.
+        hdu: The unit, as astropy takes it.
+        stream: The file.
+    """
+
+    def __init__(self, number: int, hdu: Any, stream: IO[bytes]) -> None:
+        self.hdu = hdu
+        self.header = hdu.header
+        self.name = str(hdu.name)
+        self.label = self.name or f"number {number}"
+        self.is_ascii = self.header.get("XTENSION") == "TABLE"
+        place = hdu.fileinfo()
+        self._starts = int(place["hdrLoc"]), int(place["datLoc"])
+        self._end = self._starts[1] + int(place["datSpan"])
+        self._stream = stream
+
+    @property
+    def end(self) -> int:
+        """Where the unit ends in the file."""
+        return self._end
+
+    @functools.cached_property
+    def rows(self) -> Array:
+        """The rows of a table, as they are stored."""
+        dtype = self.hdu.columns.dtype.newbyteorder(">")
+        width, count = int(self.header["NAXIS1"]), int(self.header["NAXIS2"])
+        if self.header.get("ZTABLE", False):
+            raise InputError(
+                f"the table {self.label} is compressed; unpack it with funpack."
+            )
+        if self.is_ascii:  # its columns may have gaps between them
+            fields = [dtype.fields[name] for name in dtype.names]
+            formats, offsets = [f[0] for f in fields], [f[1] for f in fields]
+            dtype = np.dtype(
+                {
+                    "names": dtype.names,
+                    "formats": formats,
+                    "offsets": offsets,
+                    "itemsize": width,
+                }
+            )
+        if dtype.itemsize != width:
+            raise InputError(
+                f"the columns of the table {self.label} take {dtype.itemsize} bytes "
+                f"per row, but NAXIS1 is {width}; the file is damaged."
+            )
+        return np.frombuffer(self.bytes(0, width * count), dtype, count)
+
+    @functools.cached_property
+    def heap(self) -> bytes:
+        """The data behind the rows of a table: values of columns of variable length."""
+        rows = self.header["NAXIS1"] * self.header["NAXIS2"]
+        start = self.header.get("THEAP", rows)
+        return self.bytes(start, rows + self.header["PCOUNT"] - start)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an image, in the order of NumPy."""
+        return tuple(int(n) for n in self.hdu.shape)
+
+    def pixels(self) -> Array:
+        """Read the pixels of an image, as they are stored."""
+        bits = int(self.header["BITPIX"])
+        n_bytes = math.prod(self.shape) * abs(bits) // 8
+        if hasattr(self.hdu, "compression_type"):
+            tile = math.prod(self.hdu.tile_shape)
+            require(2 * n_bytes + 8 * tile, f"the image of shape {self.shape}")
+            return np.asarray(self.hdu.data)
+        kind = "f" if bits < 0 else "u" if bits == 8 else "i"
+        stored = np.dtype(f">{kind}{abs(bits) // 8}")
+        return np.frombuffer(self.bytes(0, n_bytes), stored).reshape(self.shape)
+
+    def bytes(self, start: int, count: int) -> bytes:
+        """Read some bytes of the data."""
+        require(3 * count, f"the data of the unit {self.label}")
+        start += self._starts[1]
+        if count < 0 or not self._starts[1] <= start <= self._end - count:
+            raise InputError(
+                f"the data of the unit {self.label} end before what its header "
+                "describes; the file is damaged."
+            )
+        self._stream.seek(start)
+        return self._stream.read(count)
+
+    def verify(self, length: int) -> None:
+        """Verify that the file is long enough and that the checksums are right.
+
+        Raises:
+            InputError: The data have changed since the sums were written, or are of a
+                type that there is not.
+            OSError: The file ends within the data.
+        """
+        from astropy.io import fits
+
+        bits = self.header.get("BITPIX")
+        if bits not in _BITS:
+            raise InputError(
+                f"BITPIX of the unit {self.label} is {bits}; expected one of "
+                f"{', '.join(map(str, _BITS))}; the header is damaged."
+            )
+        if self._end > length:
+            raise OSError(
+                f"the unit {self.label} ends at byte {self._end}, but the file has "
+                f"{length} bytes; it has been truncated"
+            )
+        start, data = self._starts
+        self._stream.seek(start)
+        # astropy shows the header of what is compressed, not that of its container.
+        header = fits.Header.fromstring(self._stream.read(data - start))
+        keys = ("DATASUM", "CHECKSUM")
+        given = {key: str(header.get(key, "")).strip() for key in keys}
+        if not any(given.values()):
+            return
+        of_data = self._sum(data, self._end)
+        of_all = _folded(self._sum(start, data) + of_data)
+        for key, right in (
+            ("DATASUM", given["DATASUM"] == str(of_data)),
+            ("CHECKSUM", of_all == _ALL_ONES),
+        ):
+            if given[key] and not right:
+                what = "its data" if key == "DATASUM" else "its header or data"
+                raise InputError(
+                    f"the {key} of the unit {self.label} is wrong, so {what} have "
+                    "changed since it was written; get the file anew, or, if it was "
+                    "changed on purpose, write new sums with: fitscheck --write "
+                    "--force FILE."
+                )
+
+    def has_fill(self) -> bool:
+        """Return whether what fills the last block of the data is empty, as it should.
+
+        If not, the header describes less data than there are.
+        """
+        if hasattr(self.hdu, "compression_type"):
+            return True  # astropy gives the size of what is unpacked
+        size = self._starts[1] + int(self.hdu.size)
+        self._stream.seek(size)
+        fill = self._stream.read(max(self._end - size, 0))
+        return not fill.strip(b" " if self.is_ascii else b"\0")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is the primary unit, or an extension of a kind of the standard."""
+        # astropy gives a blank one as None.
+        return str(self.header.get("XTENSION", "IMAGE")).strip() in _EXTENSIONS
+
+    def _sum(self, start: int, end: int) -> int:
+        """Compute the checksum of FITS, a sum of words in ones' complement."""
+        self._stream.seek(start)
+        total = 0
+        while start < end:
+            piece = self._stream.read(min(_PIECE, end - start))
+            total += int(np.frombuffer(piece, ">u4").sum(dtype="u8"))
+            start += len(piece)
+        return _folded(total)
+
+
+def _folded(total: int) -> int:
+    while total > _ALL_ONES:
+        total = (total & _ALL_ONES) + (total >> 32)
+    return total
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
+    """Open a file, plain or packed with gzip, and give its tables and its images.
+
+    Raises:
+        InputError: astropy is missing, or a checksum is wrong.
+        OSError: The file is damaged.
+    """
+    try:
+        from astropy.io import fits
+    except ImportError:
+        raise InputError(
+            "reading FITS files needs astropy; install it with: pip install "
+            '"symae_keras[data]".'
+        ) from None
+    # Files bend the standard in many harmless ways; only damage is not.
+    with contextlib.ExitStack() as stack:
+        told = stack.enter_context(warnings.catch_warnings(record=True))
+        warnings.simplefilter("always")
+        stream: IO[bytes] = stack.enter_context(path.open("rb"))
+        if stream.read(2) == b"\x1f\x8b":
+            stream = unzipped(path)
+        stream.seek(0)
+        if stream.read(6) != b"SIMPLE":
+            # astropy would unpack other archives, whatever their size.
+            raise OSError("it does not start like a FITS file, with SIMPLE")
+        length = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        _refuse_many_axes(stream)
+        hdus = stack.enter_context(
+            fits.open(
+                stream,
+                memmap=False,
+                lazy_load_hdus=False,
+                do_not_scale_image_data=True,
+            )
+        )
+        doubts = []
+        for text in (str(warning.message) for warning in told):
+            if _UNUSABLE.search(text):
+                raise OSError(text)
+            if _DOUBTFUL.search(text):
+                doubts.append("a header has characters that FITS does not allow")
+        units = [Unit(number, hdu, stream) for number, hdu in enumerate(hdus)]
+        for unit in units:
+            unit.verify(length)
+            if not unit.has_fill():
+                doubts.append(
+                    f"the unit {unit.label} has more data than its header describes"
+                )
+            if not unit.is_known:
+                doubts.append(
+                    f"the unit {unit.label} is of the unknown kind "
+                    f"{unit.header['XTENSION']!r} and not used"
+                )
+        units = [unit for unit in units if unit.is_known]
+        if length % 2880 or (units and units[-1].end < length):
+            doubts.append("its length is not that which its headers describe")
+        if doubts:
+            _log.warning(
+                "%s: the file may be damaged: %s.",
+                path,
+                "; ".join(dict.fromkeys(doubts)),
+            )
+        tables = (fits.BinTableHDU, fits.TableHDU)
+        images = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
+        yield (
+            [u for u in units if isinstance(u.hdu, tables)],
+            [
+                u
+                for u in units
+                if isinstance(u.hdu, images)
+                and not isinstance(u.hdu, fits.GroupsHDU)
+                and u.shape
+                and 0 not in u.shape
+            ],
+        )
+
+
+def _refuse_many_axes(stream: IO[bytes]) -> None:
+    """Refuse a header that claims more axes than FITS allows.
+
+    Raises:
+        OSError: There is one.
+    """
+    while piece := stream.read(_PIECE):
+        for found in _AXES.finditer(piece):
+            if found.start() % 80 == 0 and int(found[1]) > _MAX_AXES:
+                raise OSError(
+                    f"NAXIS is {int(found[1])}, more than the {_MAX_AXES} axes that "
+                    "FITS allows; it is damaged"
+                )
+    stream.seek(0)

@@ -1,0 +1,329 @@
+"""NumPy's and HDF5's files."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import os
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+
+from symae_keras._utils.untrusted_files import require
+from symae_keras.data.groups import Array, GroupedData
+from symae_keras.data.io._assemble import Stored, from_keys, native
+from symae_keras.errors import InputError
+
+_OBJECTS = (
+    "holds pickled Python objects, which are refused because they can run code; save "
+    "numbers, and text as np.array(names, dtype=str)"
+)
+
+_RECORDS = "holds records with named fields; save each field under a key of its own"
+
+
+def read_npz(path: Path, group: str | None) -> GroupedData:
+    """Groups from a `.npz` or `.npy` file; an `.npy` file stays on disk until used.
+
+    Raises:
+        InputError: The file holds Python objects, or what it holds cannot be used.
+    """
+    with path.open("rb") as file:
+        magic = file.read(2)
+        if magic == b"PK":
+            with zipfile.ZipFile(file) as archive:
+                return from_keys(path, dict(_members(archive)), group)
+    if magic != b"\x93N":
+        raise ValueError("it does not start like a NumPy file")
+    if group is not None:
+        raise InputError(
+            f"an .npy file has no names, so none is {group}; save x and {group} in a "
+            ".npz file."
+        )
+    return from_keys(path, {"x": _mapped(path)}, None)
+
+
+def read_npy(path: Path) -> Array:
+    """Read the array of a `.npy` file into memory.
+
+    Raises:
+        InputError: It cannot be used, or is too large.
+    """
+    array = _mapped(path)
+    require(path.stat().st_size, f"an array of the shape {array.shape}")
+    return native(array.read())
+
+
+def _mapped(path: Path) -> Stored:
+    """Describe the array of a `.npy` file, which stays on disk."""
+    with path.open("rb") as file:
+        array = _stored_in_zip(file, os.fstat(file.fileno()).st_size)
+    if isinstance(array, str):
+        raise InputError(f"it {array}.")
+    read = functools.partial(np.load, path, mmap_mode="r", allow_pickle=False)
+    return array._replace(read=read, n_bytes=0)
+
+
+def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Stored | str]]:
+    """List the arrays of an archive; a text says why one cannot be read."""
+    seen = set()
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if name in seen:
+            raise InputError(f"it holds two arrays {name}; keep one.")
+        seen.add(name)
+        if name == member.filename:
+            yield name, "is no .npy file in the archive"
+            continue
+        with archive.open(member) as stream:
+            array = _stored_in_zip(stream, member.file_size)
+        if isinstance(array, Stored):
+            read = functools.partial(_read, archive, member)
+            array = array._replace(read=read, n_stored=member.compress_size)
+        yield name, array
+
+
+def _stored_in_zip(stream: IO[bytes], n_bytes: int) -> Stored | str:
+    """Describe an array from its header, if the stream has the right length.
+
+    Args:
+        stream: What starts with the header.
+        n_bytes: Length of the stream.
+
+    Raises:
+        ValueError: The stream is shorter or longer.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version > (2, 0):  # names of fields in letters that are not Latin
+        return _RECORDS
+    header = np.lib.format.read_array_header_1_0
+    if version == (2, 0):
+        header = np.lib.format.read_array_header_2_0
+    try:
+        shape, _, dtype = header(stream)
+    except (MemoryError, RecursionError):  # of the parser of Python
+        raise ValueError("the header of an array is nested too deeply") from None
+    if dtype.hasobject:
+        return _OBJECTS
+    if dtype.kind == "V":
+        return _RECORDS
+    promised, found = math.prod(shape) * dtype.itemsize, n_bytes - stream.tell()
+    if promised != found or min(shape, default=0) < 0:
+        raise ValueError(
+            f"the header of an array gives the shape {shape} and dtype {dtype}, "
+            f"{promised} bytes, but {found} bytes follow; the file is damaged, or "
+            "holds several arrays where one is expected"
+        )
+    return Stored(shape, dtype, promised)
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    with archive.open(member) as stream:
+        array: Array = np.lib.format.read_array(stream, allow_pickle=False)
+        stream.read(1)  # at the end, where the checksum of the member is compared
+    return native(array)
+
+
+_log = logging.getLogger("symae_keras")
+
+_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+_COPY: Final = "; copy the values into a dataset of this file"
+#: Soft links that are followed behind each other.
+_LINKS: Final = 16
+#: Names in a group that are mentioned.
+_SHOWN: Final = 9
+#: Texts that are read together.
+_ROWS: Final = 256
+
+
+def read_hdf5(path: Path, group: str | None) -> GroupedData:
+    """Groups from the datasets in the root of an HDF5 file, under the keys of `.npz`.
+
+    The label of the axis is the dataset or attribute `axis_label`, or comes from the
+    attribute `units` of the dataset `axis`. No other file is read, whatever this one
+    refers to: external links and storage and virtual datasets are refused where they
+    are needed, and reported where they are not.
+
+    Raises:
+        InputError: What the file holds cannot be used.
+    """
+    import h5py
+
+    _note_other_size(path)
+    with h5py.File(path, "r") as file:
+        arrays = dict(_items(file))
+        label = _label(file) if isinstance(arrays.get("axis"), Stored) else None
+        if label is not None and "axis_label" not in arrays:
+            read = functools.partial(np.asarray, label)
+            arrays["axis_label"] = Stored((), np.dtype(str), 0, read)
+        return from_keys(path, arrays, group)
+
+
+def _note_other_size(path: Path) -> None:
+    """Warn where the file is longer than its superblock says.
+
+    A shorter one is refused by HDF5 itself. Bytes that were inserted or added move data
+    without any other trace.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(96)
+        # A block of the user's own bytes may stand before: 512, 1024, ... of them.
+        start = 512
+        while head[:8] != _SIGNATURE and start < size:
+            file.seek(start)
+            head = file.read(96)
+            start *= 2
+    if head[:8] != _SIGNATURE or len(head) < 96:
+        return
+    version = head[8]
+    sizes, base = (13, {0: 24, 1: 28}) if version < 2 else (9, {2: 12, 3: 12})
+    if head[sizes] != 8 or version not in base:
+        return  # HDF5 decides
+    place = base[version]
+    # Base address, an address of something else, and the end, each of eight bytes.
+    first, _, end = struct.unpack_from("<3Q", head, place)
+    # Some writers count the block of the user in, others do not.
+    if size not in (end, first + end):
+        _log.warning(
+            "%s: the file may be damaged: %d bytes, of which its header describes %d.",
+            path,
+            size,
+            end,
+        )
+
+
+def _items(file: Any) -> Iterator[tuple[str, Stored | str]]:
+    """List the content of the root; a text says why an item cannot be read."""
+    import h5py
+
+    for name in map(str, file):
+        item = _resolved(file, name)
+        if isinstance(item, h5py.Dataset):
+            yield name, _stored(item)
+        elif isinstance(item, h5py.Group):
+            yield name, "is a group; move its datasets to the root of the file"
+            for inside in _names(item):
+                yield f"{name}/{inside}", "is in a group; move it to the root"
+        else:
+            yield name, item if isinstance(item, str) else "is no dataset"
+
+
+def _names(group: Any) -> list[str]:
+    """List the first names in a group and in the groups below it."""
+    names: list[str] = []
+
+    def note(name: str) -> bool | None:
+        names.append(name)
+        return True if len(names) == _SHOWN else None  # anything but None stops
+
+    group.visit(note)  # it follows no links
+    return names
+
+
+def _resolved(place: Any, path: str, links: int = 0) -> Any:
+    """Find the object at a path, or say in a text why it cannot be read.
+
+    h5py itself would open other files on the way, even to describe a link.
+    """
+    import h5py
+
+    for name in filter(None, path.split("/")):
+        if not isinstance(place, h5py.Group):
+            return "is a soft link to nothing"
+        if name == ".":
+            continue
+        key = name.encode("utf-8", "surrogateescape")
+        if not place.id.links.exists(key):
+            return "is a soft link to nothing"
+        kind = place.id.links.get_info(key).type
+        if kind == h5py.h5l.TYPE_HARD:
+            place = place[name]
+            continue
+        if kind != h5py.h5l.TYPE_SOFT:
+            return "is a link to another file, which is not read" + _COPY
+        if links == _LINKS:
+            return "is a soft link that leads to itself"
+        target = place.id.links.get_val(key).decode("utf-8", "surrogateescape")
+        start = place.file if target.startswith("/") else place
+        place = _resolved(start, target, links + 1)
+    return place
+
+
+def _stored(item: Any) -> Stored | str:
+    """Describe a dataset, or say in a text why it cannot be read."""
+    import h5py
+
+    plist = item.id.get_create_plist()
+    # Before anything is asked of the dataset: its shape alone can open other files.
+    if plist.get_layout() == h5py.h5d.VIRTUAL:
+        return "is a virtual dataset, which may read other files" + _COPY
+    if plist.get_external_count():
+        return "keeps its values in another file, which is not read" + _COPY
+    filters = [plist.get_filter(k) for k in range(plist.get_nfilters())]
+    for code, *_, name in filters:
+        if not h5py.h5z.filter_avail(code):
+            called = name.decode("utf-8", "replace") or "(no name)"
+            return (
+                f"is packed with the filter {called}, number {code}, which h5py does "
+                "not have here; pack it with gzip"
+            )
+    try:
+        dtype = item.dtype
+    except TypeError:
+        return "has a type that NumPy does not have"
+    text = h5py.check_string_dtype(dtype)
+    is_text = text is not None and text.length is None
+    if item.shape is None or (dtype.kind in "OV" and not is_text):
+        return "holds no array of numbers or text"
+    if is_text:
+        return Stored(item.shape, np.dtype(str), 8 * item.size, lambda: _texts(item))
+    stored = item.id.get_storage_size()
+    if item.chunks is None and stored < item.nbytes:
+        return (
+            f"has the shape {item.shape}, {item.nbytes} bytes, of which the file holds "
+            f"{stored}; it is damaged or was never written in full"
+        )
+    # One chunk is unpacked beside the values, and can be larger than these.
+    chunk = math.prod(item.chunks or (0,)) * dtype.itemsize
+    return Stored(
+        item.shape, dtype, item.nbytes + chunk, lambda: native(item[()]), stored
+    )
+
+
+def _texts(item: Any) -> Array:
+    """Read texts of any length, part by part, because a file can repeat one at no cost.
+
+    Raises:
+        InputError: They are too large.
+    """
+    texts = item.asstr()
+    if not item.shape:
+        return np.asarray(texts[()], dtype=str)
+    parts, longest = [np.zeros((0, *item.shape[1:]), str)], 0
+    for start in range(0, len(item), _ROWS):
+        part = texts[start : start + _ROWS]
+        longest = max(longest, *map(len, part.ravel()), 0)
+        require(4 * longest * item.size, f"{item.name}, texts of {longest} letters,")
+        parts.append(np.asarray(part, dtype=str))
+    return np.concatenate(parts)
+
+
+def _label(file: Any) -> str | None:
+    axis = _resolved(file, "axis")
+    for owner in (axis, file):
+        if "axis_label" in owner.attrs:
+            return _text(owner.attrs["axis_label"])
+    units = axis.attrs.get("units")
+    return None if units is None else f"axis ({_text(units)})"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,1 @@
+"""Simulated groups whose truth is known."""

@@ -1,0 +1,29 @@
+"""Models as files that are served without this package, and without Keras.
+
+    export_model(model, "redatum.onnx", format="onnx", endpoint="redatum")
+
+writes one method of a model, noise off, in float32, for any number of groups and of
+instances. See docs/serving.md.
+"""
+
+from symae_keras.export.model import (
+    ENDPOINTS,
+    FORMATS,
+    TOLERANCE,
+    Exported,
+    Specs,
+    check_endpoint,
+    check_target,
+    export_model,
+)
+
+__all__ = [
+    "ENDPOINTS",
+    "FORMATS",
+    "TOLERANCE",
+    "Exported",
+    "Specs",
+    "check_endpoint",
+    "check_target",
+    "export_model",
+]

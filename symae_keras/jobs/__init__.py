@@ -1,1 +1,0 @@
-"""What the commands do; each works in Python too, and prints nothing but progress."""

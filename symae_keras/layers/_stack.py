@@ -1,0 +1,367 @@
+"""Chains of layers, and the stacks of convolutions that encoders and decoders are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import invalid, one_each, sizes
+from symae_keras.layers.upsampling import BedOfNails, SubPixel
+
+
+def keras_layer(
+    name: str, *arguments: Any, rank: int = 1, dtype: Any = None, **options: Any
+) -> keras.Layer:
+    """Make a layer of Keras that takes channels last, whatever the global setting is.
+
+    Args:
+        name: Name of the class, with braces for the rank: `"Conv{}D"`.
+        *arguments: Arguments of the class.
+        rank: How many axes of pixels there are.
+        dtype: Dtype policy.
+        **options: More arguments of the class.
+    """
+    cls = getattr(keras.layers, name.format(rank))
+    if "data_format" in inspect.signature(cls).parameters:
+        options["data_format"] = "channels_last"
+    return cls(*arguments, dtype=dtype, **options)
+
+
+def build_chain(chain: Sequence[keras.Layer], shape: Shape) -> Shape:
+    """Build layers one on the output of the other and return the last shape."""
+    for layer in chain:
+        if not layer.built:
+            layer.build(shape)
+        shape = layer.compute_output_shape(shape)
+    return shape
+
+
+def call_chain(chain: Sequence[keras.Layer], inputs: Tensor) -> Tensor:
+    """Call layers one on the output of the other."""
+    for layer in chain:
+        inputs = layer(inputs)
+    return inputs
+
+
+def activation_config(activation: Any) -> Any:
+    """Serialised form of an activation for `get_config`."""
+    return keras.activations.serialize(activation)
+
+
+def activation_layer(activation: Any, dtype: Any) -> keras.Layer:
+    """An activation as a layer of its own.
+
+    One that is a layer is copied, since its weights, if it has any, belong to one place
+    in a network.
+    """
+    if not isinstance(activation, keras.Layer):
+        return keras.layers.Activation(activation, dtype=dtype)
+    config = activation.get_config()
+    del config["name"]
+    return type(activation).from_config({**config, "dtype": dtype})
+
+
+def normalization_layer(kind: str | None, filters: int, dtype: Any) -> keras.Layer:
+    """Normalisation after a convolution; per instance, never over the batch.
+
+    Args:
+        kind: `"layer"` (over the channels of each pixel), `"group"` (eight channels a
+            group, over all pixels) or `None`.
+        filters: Number of channels.
+        dtype: Dtype policy of the layer.
+
+    Raises:
+        ValueError: `kind` is none of these.
+    """
+    if kind is None:
+        return keras.layers.Identity(dtype=dtype)
+    if kind == "layer":
+        return keras.layers.LayerNormalization(dtype=dtype)
+    if kind == "group":
+        groups = filters // 8 if filters % 8 == 0 else 1
+        return keras.layers.GroupNormalization(groups, dtype=dtype)
+    raise ValueError(
+        "Invalid value received for argument `normalization`. "
+        f"Expected 'layer', 'group' or None. Received: normalization={kind!r}"
+    )
+
+
+def strided(size: int, strides: Sequence[int]) -> list[int]:
+    """Lengths of an axis before and after each convolution, all "same" padded.
+
+    >>> strided(13, (2, 1, 3))
+    [13, 7, 7, 3]
+    """
+    sizes = [size]
+    for stride in strides:
+        sizes.append(-(-sizes[-1] // stride))
+    return sizes
+
+
+def halved(size: int, times: int) -> list[int]:
+    """Lengths of an axis before and after each convolution of stride 2, "same" padded.
+
+    >>> halved(13, 3)
+    [13, 7, 4, 2]
+    """
+    return strided(size, (2,) * times)
+
+
+#: One number for all convolutions, or one for each.
+PerConvolution = int | Sequence[int]
+
+_EACH = "a convolution"
+_UPSAMPLINGS = ("transposed", "nearest", "bed_of_nails", "subpixel")
+
+
+class _ConvStack(keras.Layer):
+    """The arguments that encoder and decoder have in common."""
+
+    rank: ClassVar[int]
+
+    def __init__(
+        self,
+        filters: Sequence[int],
+        kernel_size: PerConvolution,
+        normalization: str | None,
+        activation: Any,
+        strides: PerConvolution,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.filters = sizes("filters", filters, "(32, 64, 128)")
+        count = len(self.filters)
+        self._kernels = one_each("kernel_size", kernel_size, count, _EACH)
+        self._strides = one_each("strides", strides, count, _EACH)
+        self.kernel_size = _as_given(kernel_size)
+        self.strides = _as_given(strides)
+        self.normalization = normalization
+        self.activation = keras.activations.get(activation)
+
+    def _layer(self, name: str, *arguments: Any, **options: Any) -> keras.Layer:
+        """A layer of Keras, whose name has braces for the rank."""
+        return keras_layer(
+            name, *arguments, rank=self.rank, dtype=self.dtype_policy, **options
+        )
+
+    def _after(self, filters: int) -> list[keras.Layer]:
+        """What follows a convolution that is not the last."""
+        return [
+            normalization_layer(self.normalization, filters, self.dtype_policy),
+            activation_layer(self.activation, self.dtype_policy),
+        ]
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "normalization": self.normalization,
+            "activation": activation_config(self.activation),
+            "strides": self.strides,
+        }
+
+
+class ConvEncoder(_ConvStack):
+    """Encoder of any rank: strided convolutions, then one linear dense layer."""
+
+    decoder: ClassVar[type[ConvDecoder]]
+
+    def __init__(
+        self,
+        output_dim: int | None,
+        filters: Sequence[int],
+        kernel_size: PerConvolution,
+        normalization: str | None,
+        activation: Any,
+        strides: PerConvolution,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            filters, kernel_size, normalization, activation, strides, **kwargs
+        )
+        self.output_dim = output_dim
+        chain: list[keras.Layer] = []
+        for arguments in zip(self.filters, self._kernels, self._strides, strict=True):
+            chain.append(self._layer("Conv{}D", *arguments, padding="same"))
+            chain += self._after(arguments[0])
+        if output_dim is None:
+            # The last convolution gives the code, which is as linear as a dense one.
+            del chain[-2:]
+        self.chain = chain
+        self.flatten = self._layer("Flatten")
+        head = ("Identity",) if output_dim is None else ("Dense", output_dim)
+        self.head = self._layer(*head)
+
+    def _with_channels(self, shape: Shape) -> Shape:
+        if len(shape) not in (self.rank + 1, self.rank + 2):
+            raise ValueError(
+                f"`{type(self).__name__}` expects instances with {self.rank} axes, or "
+                f"{self.rank + 1} with channels last. "
+                f"Received: instance_shape={tuple(shape[1:])}"
+            )
+        return shape if len(shape) == self.rank + 2 else (*shape, 1)
+
+    def build(self, input_shape: Shape) -> None:
+        """Build the convolutions and the dense layer on their flattened output."""
+        shape = build_chain(self.chain, self._with_channels(tuple(input_shape)))
+        build_chain([self.flatten, self.head], shape)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Encode a batch of instances."""
+        if len(inputs.shape) == self.rank + 1:
+            inputs = ops.expand_dims(inputs, -1)
+        return self.head(self.flatten(call_chain(self.chain, inputs)))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """`(batch, output_dim)`."""
+        if self.output_dim is not None:
+            return (input_shape[0], self.output_dim)
+        sizes = self._with_channels(tuple(input_shape))[1:-1]
+        if None in sizes:
+            return (input_shape[0], None)
+        smallest = [strided(int(n or 0), self._strides)[-1] for n in sizes]
+        return (input_shape[0], int(np.prod(smallest)) * self.filters[-1])
+
+    def mirror(
+        self, instance_shape: Sequence[int], upsampling: str = "transposed"
+    ) -> ConvDecoder:
+        """The decoder with the same convolutions in reverse order.
+
+        Args:
+            instance_shape: Shape of one instance.
+            upsampling: How the decoder makes maps larger, see there. Defaults to
+                `"transposed"`.
+
+        Returns:
+            An unbuilt decoder of the same rank.
+        """
+        return self.decoder(
+            instance_shape,
+            filters=self.filters[::-1],
+            kernel_size=_reversed(self.kernel_size),
+            normalization=self.normalization,
+            activation=self.activation,
+            strides=_reversed(self.strides),
+            upsampling=upsampling,
+            dense=self.output_dim is not None,
+            dtype=self.dtype_policy,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "output_dim": self.output_dim}
+
+
+class ConvDecoder(_ConvStack):
+    """Decoder of any rank: a dense layer, then convolutions that make maps larger.
+
+    Each multiplies a length by its stride; the result is cropped to the length that the
+    mirrored encoder had there, so that every length comes out exact.
+    """
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        filters: Sequence[int],
+        kernel_size: PerConvolution,
+        normalization: str | None,
+        activation: Any,
+        strides: PerConvolution,
+        upsampling: str,
+        dense: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            filters, kernel_size, normalization, activation, strides, **kwargs
+        )
+        if upsampling not in _UPSAMPLINGS:
+            raise invalid("upsampling", f"one of {_UPSAMPLINGS}", repr(upsampling))
+        self.upsampling = upsampling
+        self.dense = dense
+        self.instance_shape = tuple(instance_shape)
+        if len(self.instance_shape) not in (self.rank, self.rank + 1):
+            raise ValueError(
+                f"`{type(self).__name__}` gives instances with {self.rank} axes, or "
+                f"{self.rank + 1} with channels last. "
+                f"Received: instance_shape={self.instance_shape}"
+            )
+        lengths = [
+            strided(n, self._strides[::-1]) for n in self.instance_shape[: self.rank]
+        ]
+        # From the smallest map to the instance: sizes[0] is what the dense layer gives.
+        self._sizes = list(zip(*lengths, strict=True))[::-1]
+        smallest = (*self._sizes[0], self.filters[0])
+        stem = [self._layer("Reshape", smallest)]
+        if dense:
+            stem.insert(0, self._layer("Dense", int(np.prod(smallest))))
+            stem.append(activation_layer(self.activation, self.dtype_policy))
+        channels = self.instance_shape[self.rank :] or (1,)
+        each = zip(
+            (*self.filters[1:], channels[0]), self._kernels, self._strides, strict=True
+        )
+        steps = [[*self._larger(*one), *self._after(one[0])] for one in each]
+        del steps[-1][-2:]
+        self.stem, self.steps = stem, steps
+
+    def _larger(self, filters: int, kernel: int, stride: int) -> list[keras.Layer]:
+        """A convolution that multiplies every axis of pixels by a stride."""
+        convolution: dict[str, Any] = {"kernel_size": kernel, "padding": "same"}
+        if self.upsampling == "transposed":
+            name = "Conv{}DTranspose"
+            return [self._layer(name, filters, strides=stride, **convolution)]
+        if self.upsampling == "subpixel":
+            filters *= stride**self.rank
+            larger = SubPixel(stride, dtype=self.dtype_policy)
+            return [self._layer("Conv{}D", filters, **convolution), larger]
+        if self.upsampling == "nearest":
+            larger = self._layer("UpSampling{}D", stride)
+        else:
+            larger = BedOfNails(stride, dtype=self.dtype_policy)
+        return [larger, self._layer("Conv{}D", filters, **convolution)]
+
+    def build(self, input_shape: Shape) -> None:
+        """Build the stack, each step on the cropped output of the one before."""
+        shape = build_chain(self.stem, tuple(input_shape))
+        for step, size in zip(self.steps, self._sizes[1:], strict=True):
+            shape = build_chain(step, shape)
+            shape = (shape[0], *size, shape[-1])
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Decode a batch of codes."""
+        x = call_chain(self.stem, inputs)
+        for step, size in zip(self.steps, self._sizes[1:], strict=True):
+            x = call_chain(step, x)
+            x = x[(slice(None), *(slice(0, n) for n in size))]
+        if len(self.instance_shape) == self.rank:
+            x = ops.squeeze(x, -1)
+        return x
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """`(batch, *instance_shape)`."""
+        return (input_shape[0], *self.instance_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "instance_shape": self.instance_shape,
+            "upsampling": self.upsampling,
+            "dense": self.dense,
+        }
+
+
+def _as_given(value: PerConvolution) -> int | tuple[int, ...]:
+    """As an attribute: a tuple, unless it is one number for all."""
+    return tuple(value) if isinstance(value, Sequence) else value
+
+
+def _reversed(value: PerConvolution) -> PerConvolution:
+    return value[::-1] if isinstance(value, Sequence) else value

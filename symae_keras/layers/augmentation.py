@@ -1,0 +1,154 @@
+"""Random changes of instances in training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras._utils.types import Tensor
+from symae_keras._utils.validation import not_negative, positive
+from symae_keras.layers._random import TrainingNoise
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class RandomScale(TrainingNoise):
+    """Multiplies each instance by a random number during training.
+
+    The number is `exp(strength * e)` with `e` from a standard normal distribution, one
+    for each instance: never negative, and as often `2` as `1/2`.
+
+    Args:
+        strength: Standard deviation of the logarithm of the number; not negative.
+        seed: Integer seed of the draws, or `None` (default).
+        pixel_axes: How many trailing axes an instance has: 1 for `(pixels,)`, 2 for
+            `(pixels, channels)`. Defaults to 1.
+
+    Call arguments:
+        inputs: Tensor `(..., *instance_shape)` of any rank from `pixel_axes` on.
+        training: Whether to scale.
+
+    Output shape:
+        Same as the input.
+
+    Example:
+    >>> from keras import ops
+    >>> layer = RandomScale(strength=0.1, seed=0)
+    >>> scaled = layer(ops.ones((4, 28)), training=True)
+    >>> bool(ops.all(scaled == scaled[:, :1])), bool(scaled[0, 0] == scaled[1, 0])
+    (True, False)
+    """
+
+    def __init__(
+        self,
+        strength: float,
+        seed: int | None = None,
+        pixel_axes: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(seed, **kwargs)
+        self.strength = not_negative("strength", strength)
+        self.pixel_axes = positive("pixel_axes", pixel_axes)
+
+    def _alter(self, inputs: Tensor) -> Tensor:
+        n_leading = len(inputs.shape) - self.pixel_axes
+        if n_leading < 0:
+            raise ValueError(
+                f"`RandomScale` expects inputs of rank {self.pixel_axes} or more. "
+                f"Received: inputs of shape {tuple(inputs.shape)}"
+            )
+        shape = (*tuple(ops.shape(inputs))[:n_leading], *(1,) * self.pixel_axes)
+        noise = keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
+        return inputs * ops.cast(ops.exp(self.strength * noise), inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "strength": self.strength,
+            "pixel_axes": self.pixel_axes,
+        }
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class RandomShift(TrainingNoise):
+    """Shifts each spectrum by a random fraction of pixels during training.
+
+    Pixel `i` becomes `x(i - s)` with one shift `s` for each instance, uniform from
+    `-max_shift` to `max_shift`. Between pixels `x` is interpolated linearly, and
+    outside it repeats its first and last value.
+
+    Args:
+        max_shift: Largest shift in pixels, not negative; need not be an integer.
+        seed: Integer seed of the draws, or `None` (default).
+        pixel_axis: Axis of the pixels: -1 for `(..., pixels)` or -2 for
+            `(..., pixels, channels)`, whose channels shift together. Defaults to -1.
+
+    Call arguments:
+        inputs: Tensor of any rank that has this axis.
+        training: Whether to shift.
+
+    Output shape:
+        Same as the input.
+
+    Example:
+    >>> from keras import ops
+    >>> layer = RandomShift(max_shift=2.5, seed=0)
+    >>> ramp = ops.tile(ops.arange(28, dtype="float32"), (4, 1))
+    >>> moved = ops.abs(layer(ramp, training=True) - ramp)
+    >>> 0.0 < float(ops.max(moved)) <= 2.5
+    True
+    """
+
+    def __init__(
+        self,
+        max_shift: float,
+        seed: int | None = None,
+        pixel_axis: int = -1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(seed, **kwargs)
+        if pixel_axis not in (-1, -2):
+            raise ValueError(
+                "Invalid value received for argument `pixel_axis`. "
+                f"Expected -1 or -2. Received: pixel_axis={pixel_axis}"
+            )
+        self.max_shift = not_negative("max_shift", max_shift)
+        self.pixel_axis = int(pixel_axis)
+
+    def _alter(self, inputs: Tensor) -> Tensor:
+        n_leading = len(inputs.shape) + self.pixel_axis
+        if n_leading < 0:
+            raise ValueError(
+                f"`RandomShift` expects inputs of rank {-self.pixel_axis} or more. "
+                f"Received: inputs of shape {tuple(inputs.shape)}"
+            )
+        shape = tuple(ops.shape(inputs))
+        ones = (1,) * (-self.pixel_axis - 1)
+        # Places in float32: half precision does not count to 4096.
+        shift = keras.random.uniform(
+            (*shape[:n_leading], 1, *ones),
+            -self.max_shift,
+            self.max_shift,
+            dtype="float32",
+            seed=self.seed_generator,
+        )
+        last = shape[n_leading] - 1
+        pixels = ops.reshape(ops.arange(shape[n_leading], dtype="float32"), (-1, *ones))
+        place = ops.clip(pixels - shift, 0, ops.cast(last, "float32"))
+        left = ops.floor(place)
+        part = ops.cast(place - left, inputs.dtype)
+        left = ops.cast(left, "int32")
+        right = ops.minimum(left + 1, last)
+        return (1 - part) * ops.take_along_axis(
+            inputs, left, axis=self.pixel_axis
+        ) + part * ops.take_along_axis(inputs, right, axis=self.pixel_axis)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "max_shift": self.max_shift,
+            "pixel_axis": self.pixel_axis,
+        }

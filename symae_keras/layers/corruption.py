@@ -1,0 +1,312 @@
+"""Corruptions of the input, for denoising autoencoders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import not_negative, share
+from symae_keras.layers._random import TrainingNoise
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class BlockCorruption(TrainingNoise):
+    """Blanks one block of each instance during training, so that a model inpaints it.
+
+    The block is an interval of a spectrum or a rectangle of an image. Its side along
+    an axis of `n` pixels is `fraction * n`, rounded up, and all of its places inside of
+    the instance are equally likely. All channels are blanked together.
+
+    Args:
+        fraction: Side of the block over the length of the axis; above 0, at most 1.
+            Defaults to 0.25.
+        value: What blanked numbers become, in data units. Defaults to 0.
+        spatial_axes: How many axes after the batch axis are axes of pixels, 1 or 2.
+            `None` (default) takes tensors as `(batch, pixels)`,
+            `(batch, pixels, channels)` and `(batch, height, width, channels)`; images
+            without a channel axis need a 2.
+        seed: Integer seed of the places, or `None`.
+
+    Call arguments:
+        inputs: Tensor of the shapes above; the numbers of pixels must be known.
+        training: Whether to corrupt.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Xie, Xu & Chen, Image denoising and inpainting with deep neural networks,
+          2012](https://papers.nips.cc/paper/2012/hash/6cdd60ea0045eb7a6ec44c54d29ed402-Abstract.html)
+
+    Example:
+    >>> from keras import ops
+    >>> layer = BlockCorruption(fraction=0.5, seed=0)
+    >>> corrupted = layer(ops.ones((4, 28, 28, 1)), training=True)
+    >>> ops.convert_to_numpy(ops.sum(1 - corrupted, axis=(1, 2, 3))).tolist()
+    [196.0, 196.0, 196.0, 196.0]
+    """
+
+    def __init__(
+        self,
+        fraction: float = 0.25,
+        value: float = 0.0,
+        spatial_axes: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(seed, **kwargs)
+        if not 0.0 < fraction <= 1.0:
+            raise ValueError(
+                "Invalid value received for argument `fraction`. "
+                f"Expected 0 < fraction <= 1. Received: fraction={fraction}"
+            )
+        if spatial_axes not in (None, 1, 2):
+            raise ValueError(
+                "Invalid value received for argument `spatial_axes`. "
+                f"Expected 1, 2 or None. Received: spatial_axes={spatial_axes}"
+            )
+        self.fraction = float(fraction)
+        self.value = float(value)
+        self.spatial_axes = spatial_axes
+
+    def _lengths(self, shape: Shape) -> list[int]:
+        """Numbers of pixels along each spatial axis."""
+        n_axes = self.spatial_axes
+        if n_axes is None and 2 <= len(shape) <= 4:
+            n_axes = max(len(shape) - 2, 1)
+        if n_axes is None or len(shape) < n_axes + 1:
+            raise ValueError(
+                "`BlockCorruption` expects (batch, pixels[, channels]) or (batch, "
+                "height, width, channels), or an argument `spatial_axes` that fits. "
+                f"Received: shape {tuple(shape)}, spatial_axes={self.spatial_axes}"
+            )
+        lengths = [n for n in shape[1 : n_axes + 1] if n is not None]
+        if len(lengths) < n_axes:
+            raise ValueError(
+                "`BlockCorruption` needs to know the numbers of pixels. "
+                f"Received: shape {tuple(shape)}"
+            )
+        return lengths
+
+    def _alter(self, inputs: Tensor) -> Tensor:
+        shape = tuple(inputs.shape)
+        inside = None
+        for axis, n in enumerate(self._lengths(shape), start=1):
+            # 0.07 * 100 is a little above 7, and is not to become 8.
+            side = max(1, math.ceil(self.fraction * n - 1e-9))
+            start = keras.random.randint(
+                (ops.shape(inputs)[0], 1), 0, n - side + 1, seed=self.seed_generator
+            )
+            pixel = ops.expand_dims(ops.arange(n, dtype="int32"), 0)
+            along = ops.logical_and(pixel >= start, pixel < start + side)
+            broadcast = [n if i == axis else 1 for i in range(1, len(shape))]
+            along = ops.reshape(along, (-1, *broadcast))
+            inside = along if inside is None else ops.logical_and(inside, along)
+        return ops.where(inside, ops.cast(self.value, inputs.dtype), inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "fraction": self.fraction,
+            "value": self.value,
+            "spatial_axes": self.spatial_axes,
+        }
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class GaussianCorruption(TrainingNoise):
+    """Adds white Gaussian noise during training, for denoising autoencoders.
+
+    Keras's `GaussianNoise` refuses standard deviations above 1 and does not clip.
+
+    Args:
+        stddev: Standard deviation of the noise, in data units; not negative. Defaults
+            to 0.1.
+        clip: Pair `(lowest, highest)` that the result is clipped to, such as `(0, 1)`
+            for images, or `None` (default).
+        seed: Integer seed of the noise, or `None`.
+
+    Call arguments:
+        inputs: Tensor of any shape.
+        training: Whether to corrupt.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Vincent et al., Stacked denoising autoencoders,
+          2010](https://jmlr.org/papers/v11/vincent10a.html)
+
+    Example:
+    >>> from keras import ops
+    >>> layer = GaussianCorruption(stddev=0.4, clip=(0.0, 1.0), seed=0)
+    >>> float(ops.max(layer(ops.ones((4, 28)), training=True)))
+    1.0
+    """
+
+    def __init__(
+        self,
+        stddev: float = 0.1,
+        clip: Sequence[float] | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(seed, **kwargs)
+        if clip is not None and not (len(clip) == 2 and clip[0] < clip[1]):
+            raise ValueError(
+                "Invalid value received for argument `clip`. Expected a pair (lowest, "
+                f"highest) or None. Received: clip={clip}"
+            )
+        self.stddev = not_negative("stddev", stddev)
+        self.clip = None if clip is None else (float(clip[0]), float(clip[1]))
+
+    def _alter(self, inputs: Tensor) -> Tensor:
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        noise = keras.random.normal(
+            ops.shape(inputs), dtype=dtype, seed=self.seed_generator
+        )
+        corrupted = inputs + self.stddev * noise
+        return corrupted if self.clip is None else ops.clip(corrupted, *self.clip)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "stddev": self.stddev,
+            "clip": self.clip,
+        }
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class MaskingCorruption(TrainingNoise):
+    """Blanks numbers at random during training, for denoising autoencoders.
+
+    Each number is replaced by `value` with probability `rate`, independently of all
+    others. Unlike `keras.layers.Dropout` it leaves the rest as it is: dropout scales it
+    by `1 / (1 - rate)`, which would change the data.
+
+    Args:
+        rate: Probability, from 0 to 1. Defaults to 0.25.
+        value: What a blanked number becomes, in data units. Defaults to 0.
+        seed: Integer seed of the draws, or `None`.
+
+    Call arguments:
+        inputs: Tensor of any shape.
+        training: Whether to corrupt.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Vincent et al., Stacked denoising autoencoders,
+          2010](https://jmlr.org/papers/v11/vincent10a.html), "masking noise"
+
+    Example:
+    >>> from keras import ops
+    >>> layer = MaskingCorruption(rate=0.5, seed=0)
+    >>> corrupted = layer(ops.ones((4, 28)), training=True)
+    >>> float(ops.min(corrupted)), float(ops.max(corrupted))
+    (0.0, 1.0)
+    """
+
+    def __init__(
+        self,
+        rate: float = 0.25,
+        value: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(seed, **kwargs)
+        self.rate = share("rate", rate)
+        self.value = float(value)
+
+    def _alter(self, inputs: Tensor) -> Tensor:
+        # Drawn in float32: a coarse uniform would miss small rates.
+        draw = keras.random.uniform(
+            ops.shape(inputs), dtype="float32", seed=self.seed_generator
+        )
+        value = ops.cast(self.value, inputs.dtype)
+        return ops.where(draw < self.rate, value, inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "rate": self.rate,
+            "value": self.value,
+        }
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class SaltAndPepper(TrainingNoise):
+    """Sets numbers to one end of their range during training, as dead pixels are.
+
+    Each number is replaced with probability `rate`, independently of all others: by
+    `low` or by `high`, which are equally likely.
+
+    Args:
+        rate: Probability, from 0 to 1. Defaults to 0.25.
+        low: Pepper, in data units. Defaults to 0.
+        high: Salt, in data units; above `low`. Defaults to 1.
+        seed: Integer seed of the draws, or `None`.
+
+    Call arguments:
+        inputs: Tensor of any shape.
+        training: Whether to corrupt.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Vincent et al., Stacked denoising autoencoders,
+          2010](https://jmlr.org/papers/v11/vincent10a.html), "salt-and-pepper noise"
+
+    Example:
+    >>> from keras import ops
+    >>> layer = SaltAndPepper(rate=1.0, seed=0)
+    >>> corrupted = layer(ops.full((4, 28), 0.3), training=True)
+    >>> float(ops.min(corrupted)), float(ops.max(corrupted))
+    (0.0, 1.0)
+    """
+
+    def __init__(
+        self,
+        rate: float = 0.25,
+        low: float = 0.0,
+        high: float = 1.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(seed, **kwargs)
+        if not low < high:
+            raise ValueError(
+                "Invalid value received for arguments `low` and `high`. "
+                f"Expected low < high. Received: low={low}, high={high}"
+            )
+        self.rate = share("rate", rate)
+        self.low = float(low)
+        self.high = float(high)
+
+    def _alter(self, inputs: Tensor) -> Tensor:
+        # Drawn in float32: a coarse uniform would miss small rates.
+        draw = keras.random.uniform(
+            ops.shape(inputs), dtype="float32", seed=self.seed_generator
+        )
+        low, high = (ops.cast(each, inputs.dtype) for each in (self.low, self.high))
+        noise = ops.where(draw < 0.5 * self.rate, low, high)
+        return ops.where(draw < self.rate, noise, inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "rate": self.rate,
+            "low": self.low,
+            "high": self.high,
+        }

@@ -1,0 +1,215 @@
+"""Encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras.layers._stack import (
+    ConvEncoder,
+    PerConvolution,
+    activation_config,
+    build_chain,
+    call_chain,
+    keras_layer,
+)
+from symae_keras.layers.decoders import Conv1DDecoder, Conv2DDecoder, DenseDecoder
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class DenseEncoder(keras.Layer):
+    """Encodes an instance of any shape with a stack of dense layers.
+
+    The instance is flattened; the hidden layers are activated, the last one is linear.
+
+    Args:
+        output_dim: Size of the code.
+        units: Sizes of the hidden layers. Defaults to `(512, 256)`.
+        activation: Activation of the hidden layers. Defaults to `"gelu"`.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`.
+
+    Output shape:
+        `(batch, output_dim)`.
+
+    Example:
+    >>> from keras import ops
+    >>> tuple(DenseEncoder(output_dim=8)(ops.ones((4, 256))).shape)
+    (4, 8)
+    """
+
+    def __init__(
+        self,
+        output_dim: int,
+        units: Sequence[int] = (512, 256),
+        activation: Any = "gelu",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.output_dim = output_dim
+        self.units = tuple(units)
+        self.activation = keras.activations.get(activation)
+        dtype = self.dtype_policy
+        self.chain = [
+            keras_layer("Flatten", dtype=dtype),
+            *(
+                keras.layers.Dense(n, activation=self.activation, dtype=dtype)
+                for n in self.units
+            ),
+            keras.layers.Dense(output_dim, dtype=dtype),
+        ]
+
+    def build(self, input_shape: Shape) -> None:
+        """Build the stack on a flattened instance."""
+        build_chain(self.chain, tuple(input_shape))
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Encode a batch of instances."""
+        return call_chain(self.chain, inputs)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """`(batch, output_dim)`."""
+        return (input_shape[0], self.output_dim)
+
+    def mirror(self, instance_shape: Sequence[int]) -> DenseDecoder:
+        """The decoder with the same hidden layers in reverse order.
+
+        Args:
+            instance_shape: Shape of one instance.
+
+        Returns:
+            An unbuilt `DenseDecoder`.
+        """
+        return DenseDecoder(
+            instance_shape,
+            units=self.units[::-1],
+            activation=self.activation,
+            dtype=self.dtype_policy,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "output_dim": self.output_dim,
+            "units": self.units,
+            "activation": activation_config(self.activation),
+        }
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class Conv1DEncoder(ConvEncoder):
+    """Encodes a spectrum or signal with strided convolutions and one dense layer.
+
+    Each convolution has "same" padding, then normalisation and activation; the maps are
+    flattened and projected linearly to the code. Any length will do.
+
+    Args:
+        output_dim: Size of the code. With `None` there is no dense layer: the maps of
+            the last convolution, neither normalised nor activated, are flattened to be
+            the code.
+        filters: Channels of each convolution. Defaults to `(32, 64, 128)`.
+        kernel_size: Size of the kernels, an integer or one a convolution. Defaults to
+            5.
+        normalization: `"layer"` (default), `"group"` or `None`.
+        activation: Activation after each normalisation, by name, or a layer such as
+            `keras.layers.LeakyReLU(0.1)`, of which each place has a copy. Defaults to
+            `"gelu"`.
+        strides: Strides of the convolutions, an integer or one for each. Defaults to 2.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`, where the instance shape is
+            `(pixels,)` or `(pixels, channels)`.
+
+    Output shape:
+        `(batch, output_dim)`.
+
+    Example:
+    >>> from keras import ops
+    >>> tuple(Conv1DEncoder(output_dim=8)(ops.ones((4, 251))).shape)
+    (4, 8)
+    """
+
+    rank = 1
+    decoder = Conv1DDecoder
+
+    def __init__(
+        self,
+        output_dim: int | None,
+        filters: Sequence[int] = (32, 64, 128),
+        kernel_size: PerConvolution = 5,
+        normalization: str | None = "layer",
+        activation: Any = "gelu",
+        strides: PerConvolution = 2,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            output_dim,
+            filters,
+            kernel_size,
+            normalization,
+            activation,
+            strides,
+            **kwargs,
+        )
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class Conv2DEncoder(ConvEncoder):
+    """Encodes an image with strided convolutions and one dense layer.
+
+    Each convolution has "same" padding, then normalisation and activation; the maps are
+    flattened and projected linearly to the code. Any size will do.
+
+    Args:
+        output_dim: Size of the code. With `None` there is no dense layer: the maps of
+            the last convolution, neither normalised nor activated, are flattened to be
+            the code.
+        filters: Channels of each convolution. Defaults to `(32, 64)`.
+        kernel_size: Size of the kernels, an integer or one a convolution. Defaults to
+            3.
+        normalization: `"layer"` (default), `"group"` or `None`.
+        activation: Activation after each normalisation, by name, or a layer such as
+            `keras.layers.LeakyReLU(0.1)`, of which each place has a copy. Defaults to
+            `"gelu"`.
+        strides: Strides of the convolutions, an integer or one for each. Defaults to 2.
+
+    Call arguments:
+        inputs: Tensor `(batch, *instance_shape)`, where the instance shape is
+            `(height, width)` or `(height, width, channels)`.
+
+    Output shape:
+        `(batch, output_dim)`.
+
+    Example:
+    >>> from keras import ops
+    >>> tuple(Conv2DEncoder(output_dim=8)(ops.ones((4, 28, 27, 1))).shape)
+    (4, 8)
+    """
+
+    rank = 2
+    decoder = Conv2DDecoder
+
+    def __init__(
+        self,
+        output_dim: int | None,
+        filters: Sequence[int] = (32, 64),
+        kernel_size: PerConvolution = 3,
+        normalization: str | None = "layer",
+        activation: Any = "gelu",
+        strides: PerConvolution = 2,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            output_dim,
+            filters,
+            kernel_size,
+            normalization,
+            activation,
+            strides,
+            **kwargs,
+        )

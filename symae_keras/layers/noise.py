@@ -1,0 +1,297 @@
+"""Noise on codes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import not_negative
+from symae_keras.layers._random import SeedGenerator, TrainingNoise
+from symae_keras.layers.penalties import LossTerm
+
+_KINDS = ("gaussian", "bernoulli", "additive")
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class NuisanceDropout(TrainingNoise):
+    """Makes a code an expensive channel by adding noise to it during training.
+
+    With `s` the strength and `e ~ N(0, 1)` drawn afresh for every element:
+
+    - `"gaussian"`: `x * (1 + s e)`; any `s >= 0`. Keras's `GaussianDropout` calls
+      `s = 0.5` a rate of 0.2, since `s^2 = rate / (1 - rate)`.
+    - `"bernoulli"`: inverted dropout, `x / (1 - s)` with probability `1 - s`, else 0;
+      `0 <= s < 1`.
+    - `"additive"`: `x + s e`; any `s >= 0`. Only meaningful on a bounded code: an
+      unbounded one outgrows the noise.
+
+    The strength is a non-trainable variable, so that `symae_keras.callbacks
+    .NoiseSchedule` can anneal it during `fit` without retracing, and so that it is
+    saved with the model. Outside of training the layer is the identity.
+
+    Args:
+        kind: `"gaussian"` (default), `"bernoulli"` or `"additive"`.
+        strength: Initial strength. Defaults to 0.5.
+        seed: Integer seed of the noise, or `None`.
+
+    Call arguments:
+        inputs: Tensor of any shape.
+        training: Whether to add noise.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Bharadwaj, Li & Demanet, 2021](https://arxiv.org/abs/2108.02537)
+        - [Srivastava et al., Dropout, 2014](https://jmlr.org/papers/v15/srivastava14a.html)
+
+    Example:
+    >>> from keras import ops
+    >>> layer = NuisanceDropout("gaussian", strength=0.5, seed=0)
+    >>> code = ops.ones((2, 3, 8))
+    >>> bool(ops.all(layer(code) == code))
+    True
+    >>> bool(ops.all(layer(code, training=True) == code))
+    False
+    """
+
+    def __init__(
+        self,
+        kind: str = "gaussian",
+        strength: float = 0.5,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(seed, **kwargs)
+        if kind not in _KINDS:
+            raise ValueError(
+                "Invalid value received for argument `kind`. "
+                f"Expected one of {_KINDS}. Received: kind={kind!r}"
+            )
+        self.kind = kind
+        self.initial_strength = self._checked(strength)
+        self.strength = self.add_weight(
+            name="strength",
+            shape=(),
+            dtype="float32",
+            initializer=keras.initializers.Constant(self.initial_strength),
+            trainable=False,
+            autocast=False,
+        )
+
+    def _checked(self, strength: float) -> float:
+        strength = float(strength)
+        limit = 1.0 if self.kind == "bernoulli" else math.inf
+        if not 0.0 <= strength < limit:
+            raise ValueError(
+                "Invalid value received for argument `strength`. Expected "
+                f"0 <= strength < {limit} for {self.kind} noise. "
+                f"Received: strength={strength}"
+            )
+        return strength
+
+    def set_strength(self, strength: float) -> None:
+        """Set the strength of the noise from now on.
+
+        Args:
+            strength: New strength; the limits of the constructor hold.
+        """
+        self.strength.assign(self._checked(strength))
+
+    def _alter(self, inputs: Tensor) -> Tensor:
+        shape, dtype = ops.shape(inputs), self.compute_dtype
+        if self.kind == "bernoulli":
+            # Drawn in float32: a coarse uniform would miss small rates.
+            draw = keras.random.uniform(
+                shape, dtype="float32", seed=self.seed_generator
+            )
+            keep = ops.cast(draw >= self.strength, "float32")
+            # 1 - s would round to 0 in a coarser dtype.
+            return inputs * ops.cast(keep / (1.0 - self.strength), dtype)
+        strength = ops.cast(self.strength, dtype)
+        noise = keras.random.normal(shape, dtype=dtype, seed=self.seed_generator)
+        if self.kind == "additive":
+            return inputs + strength * noise
+        return inputs * (1.0 + strength * noise)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "kind": self.kind,
+            "strength": self.initial_strength,
+        }
+
+
+# exp(20) and exp(-20) are far from any useful variance and far from overflow.
+_LOG_VARIANCE_LIMIT = 20.0
+# The largest number in half precision, which a sample of such a variance may exceed.
+_LARGEST_HALF = 65504.0
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class GaussianSampling(LossTerm):
+    """Samples `mean + exp(log_variance / 2) * e` and adds the KL divergence as a loss.
+
+    The divergence of the code from its prior, for each number of the code
+
+        KL = (variance / prior_variance + (mean - prior_mean)^2 / prior_variance
+              - 1 - log_variance + prior_log_variance) / 2,
+
+    with a standard normal prior unless another is given, is averaged over everything
+    but the code axis (masked instances left out), raised to at least `free_bits`,
+    summed over the code, multiplied by the variable `kl_weight`, and given to
+    `add_loss`. It is computed in float32, and log variances are clipped to [-20, 20].
+    Outside of training the mean is returned. Samples that float16 cannot hold are
+    clipped to its largest number.
+
+    Args:
+        kl_weight: Initial weight of the divergence (the beta of a beta-VAE), a
+            non-trainable variable that `symae_keras.callbacks.KLSchedule` can anneal.
+            Defaults to 1.
+        seed: Integer seed of the noise, or `None`.
+        free_bits: What each number of the code may tell at no cost, in nats: its mean
+            divergence counts as this much where it is smaller, so that it has no
+            gradient there. Defaults to 0.
+        term_name: Name of the loss in the history. Defaults to `"kl_loss"`.
+
+    Call arguments:
+        inputs: Pair `(mean, log_variance)` of tensors of one shape `(..., code)`.
+        instance_mask: Boolean tensor of that shape without the code axis, or `None`.
+        prior: Pair `(mean, log_variance)` that broadcasts to that shape, or `None` for
+            the standard normal distribution.
+        per: Number, or scalar tensor, that the sum of the divergences is divided by
+            instead of their own number. A group has one code but many instances: to
+            count its divergence once in a mean over instances, give their number.
+        training: Whether to sample.
+
+    Output shape:
+        Same as the mean.
+
+    Reference:
+        - [Kingma & Welling, 2013](https://arxiv.org/abs/1312.6114), appendix B
+        - [Higgins et al., beta-VAE, 2017](https://openreview.net/forum?id=Sy2fzU9gl)
+        - [Kingma et al., 2016](https://arxiv.org/abs/1606.04934), appendix C.8: free
+          bits, here for each number of the code
+
+    Example:
+    >>> from keras import ops
+    >>> layer = GaussianSampling()
+    >>> mean = layer((ops.ones((4, 2)), ops.zeros((4, 2))))
+    >>> float(layer.losses[0])
+    1.0
+    """
+
+    def __init__(
+        self,
+        kl_weight: float = 1.0,
+        seed: int | None = None,
+        free_bits: float = 0.0,
+        term_name: str = "kl_loss",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(term_name, **kwargs)
+        self.initial_kl_weight = not_negative("kl_weight", kl_weight)
+        self.free_bits = not_negative("free_bits", free_bits)
+        self.seed = seed
+        self.autocast = False  # all is computed in float32
+        self.seed_generator = SeedGenerator(seed)
+        self.supports_masking = True
+        self.kl_weight = self.add_weight(
+            name="kl_weight",
+            shape=(),
+            dtype="float32",
+            initializer=keras.initializers.Constant(self.initial_kl_weight),
+            trainable=False,
+            autocast=False,
+        )
+        self.built = True
+
+    def set_kl_weight(self, kl_weight: float) -> None:
+        """Set the weight of the divergence from now on.
+
+        Args:
+            kl_weight: New weight, finite and not negative.
+        """
+        self.kl_weight.assign(not_negative("kl_weight", kl_weight))
+
+    def call(
+        self,
+        inputs: tuple[Tensor, Tensor],
+        instance_mask: Tensor | None = None,
+        prior: tuple[Tensor, Tensor] | None = None,
+        per: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
+        """Sample when training, else return the mean; add the divergence."""
+        mean, log_variance = _in_float32(inputs)
+        kl = _divergence(mean, log_variance, prior)
+        code_axis = len(kl.shape) - 1
+        axes = tuple(range(code_axis))
+        if instance_mask is None:
+            count = ops.cast(ops.prod(ops.shape(kl)[:code_axis]), "float32")
+        else:
+            present = ops.cast(instance_mask, "float32")
+            count = ops.maximum(ops.sum(present), 1.0)
+            kl = kl * ops.expand_dims(present, -1)
+        kl = ops.sum(kl, axis=axes) / count
+        if self.free_bits > 0.0:
+            kl = ops.maximum(kl, self.free_bits)
+        total = ops.sum(kl)
+        if per is not None:
+            total = total * count / ops.cast(per, "float32")
+        self.add_term(self.kl_weight * total)
+        if not training:
+            return self._in_compute_dtype(mean)
+        noise = keras.random.normal(
+            ops.shape(mean), dtype="float32", seed=self.seed_generator
+        )
+        sample = mean + ops.exp(0.5 * log_variance) * noise
+        return self._in_compute_dtype(sample)
+
+    def _in_compute_dtype(self, code: Tensor) -> Tensor:
+        if self.compute_dtype == "float16":
+            code = ops.clip(code, -_LARGEST_HALF, _LARGEST_HALF)
+        return ops.cast(code, self.compute_dtype)
+
+    def compute_mask(
+        self, inputs: tuple[Tensor, Tensor], previous_mask: Any
+    ) -> Tensor | None:
+        """The mask of the mean."""
+        return previous_mask[0] if previous_mask is not None else None
+
+    def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
+        """Shape of the mean."""
+        return tuple(input_shape[0])
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "kl_weight": self.initial_kl_weight,
+            "seed": self.seed,
+            "free_bits": self.free_bits,
+            "term_name": self.term_name,
+        }
+
+
+def _in_float32(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    mean, log_variance = (ops.cast(each, "float32") for each in pair)
+    return mean, ops.clip(log_variance, -_LOG_VARIANCE_LIMIT, _LOG_VARIANCE_LIMIT)
+
+
+def _divergence(
+    mean: Tensor, log_variance: Tensor, prior: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """Divergence of each number of the code from its prior, in nats."""
+    if prior is None:
+        variance = ops.exp(log_variance)
+        return 0.5 * (ops.square(mean) + variance - 1.0 - log_variance)
+    prior_mean, prior_log_variance = _in_float32(prior)
+    log_ratio = log_variance - prior_log_variance
+    distance = ops.square(mean - prior_mean) * ops.exp(-prior_log_variance)
+    return 0.5 * (distance + ops.exp(log_ratio) - 1.0 - log_ratio)

@@ -1,0 +1,430 @@
+"""Normalization of instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import positive
+
+# Between them a quotient neither overflows nor underflows in float32.
+_SMALLEST, _LARGEST = 1e-30, 1e30
+_ROWS_AT_ONCE = 2048
+
+_Array = npt.NDArray[Any]
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class Standardization(keras.Layer):
+    """Takes off a mean and divides by a scale: `(x - mean) / scale`.
+
+    `Standardization.of` finds both from data, and `inverse` leads back to the units of
+    the data. Once the layer is built they are weights that are not trained, so that
+    files of weights carry them; the config holds their values, too. It is all computed
+    in float32 at least, from inputs that are not cast to half precision before, so that
+    fluxes of 1e-17 need no other unit.
+
+    Args:
+        mean: Number, or array that broadcasts to an instance, or `None` (default)
+            for 0.
+        scale: The same with numbers from 1e-30 to 1e30, or `None` (default) for 1.
+
+    Call arguments:
+        inputs: Tensor `(..., *instance_shape)`.
+        pixel_mask: Boolean tensor that broadcasts to that shape, True = good, or `None`
+            if all pixels are good. Bad pixels come out as 0, as if they had shown the
+            mean.
+
+    Output shape:
+        Same as the input.
+
+    Example:
+    >>> spectra = 1e-17 * np.array([[[1.0, 5.0], [3.0, 5.0]]])
+    >>> layer = Standardization.of(spectra)
+    >>> [round(1e17 * float(value), 3) for value in layer.mean], layer.scale.shape
+    ([2.0, 5.0], ())
+    >>> round(float(ops.max(layer(spectra))), 4)  # (3 - 2) / sqrt((1 + 0) / 2)
+    1.4142
+    """
+
+    def __init__(
+        self,
+        mean: npt.ArrayLike | None = None,
+        scale: npt.ArrayLike | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._given_mean = np.asarray(0.0 if mean is None else mean, "float64")
+        self._given_scale = np.asarray(1.0 if scale is None else scale, "float64")
+        # A NaN fails every comparison.
+        if not np.all(np.abs(self.mean) <= _LARGEST):
+            raise ValueError(
+                "Invalid value received for argument `mean`. Expected finite numbers "
+                f"from {-_LARGEST} to {_LARGEST}. Received: mean={self.mean}"
+            )
+        if not np.all((self.scale >= _SMALLEST) & (self.scale <= _LARGEST)):
+            raise ValueError(
+                "Invalid value received for argument `scale`. Expected numbers from "
+                f"{_SMALLEST} to {_LARGEST}. Received: scale={self.scale}"
+            )
+        # Fluxes of 1e-17 would be zeros in half precision.
+        self.autocast = False
+        self.supports_masking = True
+
+    @property
+    def mean(self) -> _Array:
+        """What is taken off, in float64."""
+        return self._exact("mean")
+
+    @property
+    def scale(self) -> _Array:
+        """What is divided by, in float64."""
+        return self._exact("scale")
+
+    def _exact(self, name: str) -> _Array:
+        """Return what was given in float64, unless other weights were loaded since."""
+        given = np.asarray(getattr(self, f"_given_{name}"))
+        if not self.built:
+            return given
+        weight = ops.convert_to_numpy(getattr(self, f"_{name}"))
+        rounded = np.array_equal(weight, given.astype(weight.dtype))
+        return given if rounded else np.asarray(weight, "float64")
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the weights."""
+        self._mean = self._add_constant("mean", self._given_mean)
+        self._scale = self._add_constant("scale", self._given_scale)
+
+    def _add_constant(self, name: str, value: _Array) -> keras.Variable:
+        return self.add_weight(
+            name=name,
+            shape=value.shape,
+            dtype=self._float_dtype,
+            initializer=keras.initializers.Constant(value),
+            trainable=False,
+            autocast=False,
+        )
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the weights; files of version 0.1 hold them in the config alone."""
+        if store.keys():
+            super().load_own_variables(store)
+
+    @classmethod
+    def of(
+        cls,
+        x: npt.ArrayLike,
+        mask: npt.ArrayLike | None = None,
+        pixel_mask: npt.ArrayLike | None = None,
+        instance_axes: int = 1,
+        per_pixel: bool = False,
+        **kwargs: Any,
+    ) -> Self:
+        """The standardisation of data, whose good entries come out with unit scale.
+
+        The mean is taken pixel by pixel for spectra `(pixels,)`, and over all pixels of
+        each channel for instances with more axes, whose last one holds the channels.
+        The scale is one common number, the root of the variance of each pixel averaged
+        over pixels: dividing each pixel by its own would blow up pixels that hold
+        nothing but noise. Pixels that are never good get the average mean of the
+        others, and pixels that never vary by more than rounding, a scale of 1.
+
+        Sums are in float64 and over a part of the data at a time, so that memory-mapped
+        arrays stay on disk.
+
+        Args:
+            x: Instances `(groups, instances, *instance_shape)`; any number of axes
+                before the instance will do.
+            mask: Which instances are present, shape `(groups, instances)`, or `None`.
+            pixel_mask: Which pixels are good; broadcasts to `x`. `None` means all.
+            instance_axes: How many trailing axes an instance has.
+            per_pixel: Whether each pixel gets a scale of its own.
+            **kwargs: Arguments of the layer, such as `name` and `dtype`.
+
+        Returns:
+            A layer.
+
+        Raises:
+            ValueError: The masks do not fit `x`, or no entry is good, or a good one is
+                not finite.
+        """
+        count, own_mean, variances = pixel_moments(x, mask, pixel_mask, instance_axes)
+        seen = count > 0
+        own_size = np.abs(own_mean)
+        if not per_pixel:
+            variances = variances[seen].mean()
+            own_size = own_size[seen].max()
+        scale = np.sqrt(variances)
+        # A spread below float32's rounding is none.
+        constant = scale <= np.finfo("float32").eps * own_size
+        if instance_axes == 1:
+            mean = np.where(seen, own_mean, own_mean[seen].mean())
+        else:
+            axes = tuple(range(instance_axes - 1))
+            total = (count * own_mean).sum(axis=axes)
+            mean = total / np.maximum(count.sum(axis=axes), 1)
+        return cls(mean, np.where(constant, 1.0, scale), **kwargs)
+
+    def call(self, inputs: Tensor, pixel_mask: Tensor | None = None) -> Tensor:
+        """Take off the mean and divide by the scale."""
+        x = ops.cast(inputs, self._float_dtype)
+        mean, scale = self.mean_and_scale()
+        x = (x - mean) / scale
+        if pixel_mask is not None:
+            x = ops.where(ops.cast(pixel_mask, "bool"), x, ops.zeros_like(x))
+        return ops.cast(x, self.compute_dtype)
+
+    def inverse(self, inputs: Tensor) -> Tensor:
+        """Back to the units of the data: `x * scale + mean`.
+
+        Args:
+            inputs: Tensor as the layer returns it.
+
+        Returns:
+            Tensor of the same shape, in float32 at least.
+        """
+        mean, scale = self.mean_and_scale()
+        return ops.cast(inputs, self._float_dtype) * scale + mean
+
+    def mean_and_scale(self, dtype: str | None = None) -> tuple[Tensor, Tensor]:
+        """Return what is taken off and what is divided by, as tensors.
+
+        Args:
+            dtype: Float dtype. Defaults to that of the weights.
+        """
+        if not self.built:
+            self.build()
+        dtype = dtype or self._float_dtype
+        return ops.cast(self._mean, dtype), ops.cast(self._scale, dtype)
+
+    @property
+    def _float_dtype(self) -> str:
+        return str(keras.backend.result_type(self.compute_dtype, "float32"))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "mean": self.mean.tolist(),
+            "scale": self.scale.tolist(),
+        }
+
+
+class Moments(NamedTuple):
+    """What is known about each pixel; arrays of the shape of an instance."""
+
+    n_good: _Array
+    """How many good entries there are."""
+    mean: _Array
+    """Their mean, 0 where there are none."""
+    variances: _Array
+    """Their variance around it."""
+
+    @property
+    def variance(self) -> float:
+        """Variance of the pixels, averaged over those that are ever good."""
+        return float(self.variances[self.n_good > 0].mean())
+
+
+def pixel_moments(
+    x: npt.ArrayLike,
+    mask: npt.ArrayLike | None = None,
+    pixel_mask: npt.ArrayLike | None = None,
+    instance_axes: int = 1,
+) -> Moments:
+    """Mean and variance of good entries, pixel by pixel; see `Standardization.of`."""
+    x = np.asanyarray(x)
+    if not 1 <= instance_axes < x.ndim:
+        raise ValueError(
+            "Invalid value received for argument `instance_axes`. Expected 1 or "
+            f"more, and fewer than the {x.ndim} axes of x. "
+            f"Received: instance_axes={instance_axes}"
+        )
+    shape = x.shape[-instance_axes:]
+    good = _joint_mask(x.shape, instance_axes, mask, pixel_mask)
+    count = np.zeros(shape)
+    total = np.zeros(shape)
+    for values, kept in _parts(x, good, instance_axes):
+        count += kept.sum(axis=0)
+        total += np.where(kept, values, 0.0).sum(axis=0)
+    if not count.any():
+        raise ValueError(
+            "Invalid value received for argument `x`. Expected at least one good "
+            f"entry. Received: shape {x.shape}, all of it empty or masked"
+        )
+    if not np.isfinite(total).all():
+        raise ValueError(
+            "Invalid value received for argument `x`. Expected finite numbers "
+            "wherever the masks say present and good. Received: NaN or infinity"
+        )
+    mean = total / np.maximum(count, 1)
+    squares = np.zeros(shape)
+    for values, kept in _parts(x, good, instance_axes):
+        squares += (np.where(kept, values - mean, 0.0) ** 2).sum(axis=0)
+    return Moments(count, mean, squares / np.maximum(count, 1))
+
+
+def _joint_mask(
+    shape: tuple[int, ...],
+    instance_axes: int,
+    mask: npt.ArrayLike | None,
+    pixel_mask: npt.ArrayLike | None,
+) -> tuple[_Array, _Array]:
+    """Both masks as views of the shape of the data, which take no memory."""
+    leading = shape[:-instance_axes]
+    present = np.asarray(True if mask is None else mask, bool)
+    if mask is not None and present.shape != leading:
+        raise ValueError(
+            "Invalid value received for argument `mask`. Expected the shape "
+            f"{leading} of x without its instance axes. Received: shape {present.shape}"
+        )
+    if mask is not None:
+        present = present.reshape(*leading, *(1,) * instance_axes)
+    good = np.asanyarray(True if pixel_mask is None else pixel_mask)
+    try:
+        good = np.broadcast_to(good, shape)
+    except ValueError:
+        raise ValueError(
+            "Invalid value received for argument `pixel_mask`. Expected a shape that "
+            f"broadcasts to {shape}. Received: shape {good.shape}"
+        ) from None
+    return np.broadcast_to(present, shape), good
+
+
+def _parts(
+    x: _Array, masks: tuple[_Array, _Array], instance_axes: int
+) -> Iterator[tuple[_Array, _Array]]:
+    """Rows of instances in float64 and which of their entries count, part by part."""
+    instance_shape = x.shape[-instance_axes:]
+    rows_each = int(np.prod(x.shape[1:-instance_axes]))
+    step = max(1, _ROWS_AT_ONCE // max(rows_each, 1))
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        kept = masks[0][part] & masks[1][part].astype(bool)
+        values = np.asarray(x[part], "float64")
+        rows = (-1, *instance_shape)
+        yield values.reshape(rows), kept.reshape(rows)
+
+
+# Medians below it count as zero: far below any flux, far above float32's underflow.
+_SMALLEST = 1e-30
+# What bad pixels are lifted to, so that sorting puts them last.
+_LARGEST = 1e38
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class MedianNormalization(keras.Layer):
+    """Divides every instance by the median of its pixels.
+
+    The median takes off the brightness of a spectrum and is not moved by a few deep
+    lines or cosmic rays. It is taken over good pixels; for an even number of them it is
+    the mean of the two in the middle, as in NumPy. An instance without good pixels, or
+    with a median of zero (below 1e-30), is not divided. All of it is computed in
+    float32 at least, from inputs that are not cast to half precision before.
+
+    Args:
+        pixel_axes: How many trailing axes are pixels: 1 for `(pixels,)`, 2 for
+            `(pixels, channels)` or grey images. Defaults to 1.
+
+    Call arguments:
+        inputs: Tensor `(..., *instance_shape)` of any rank from `pixel_axes` on.
+        pixel_mask: Boolean tensor that broadcasts to that shape, True = good, or `None`
+            if all pixels are good. Bad pixels come out as 0, whatever they held.
+
+    Output shape:
+        Same as the input.
+
+    Example:
+    >>> from keras import ops
+    >>> layer = MedianNormalization()
+    >>> x = ops.array([[2.0, 4.0, 9.0]])
+    >>> ops.convert_to_numpy(layer(x)).tolist()
+    [[0.5, 1.0, 2.25]]
+    >>> good = ops.array([[True, True, False]])
+    >>> ops.convert_to_numpy(layer.scale(x, pixel_mask=good)).tolist()
+    [[3.0]]
+    """
+
+    def __init__(self, pixel_axes: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pixel_axes = positive("pixel_axes", pixel_axes)
+        # Fluxes of 1e-17 would be zeros in half precision.
+        self.autocast = False
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Tensor, pixel_mask: Tensor | None = None) -> Tensor:
+        """Divide by the median of the good pixels."""
+        x, good = self._prepare(inputs, pixel_mask)
+        return ops.cast(x / self._median(x, good), self.compute_dtype)
+
+    def scale(self, inputs: Tensor, pixel_mask: Tensor | None = None) -> Tensor:
+        """What `call` divides by.
+
+        Args:
+            inputs: As in a call.
+            pixel_mask: As in a call.
+
+        Returns:
+            Medians, with pixel axes of length 1; 1 where an instance is not divided.
+        """
+        if isinstance(inputs, keras.KerasTensor):
+            leading = tuple(inputs.shape)[: len(inputs.shape) - self.pixel_axes]
+            return keras.KerasTensor((*leading, *(1,) * self.pixel_axes), self._dtype)
+        return self._median(*self._prepare(inputs, pixel_mask))
+
+    @property
+    def _dtype(self) -> str:
+        return str(keras.backend.result_type(self.compute_dtype, "float32"))
+
+    def _prepare(
+        self, inputs: Tensor, pixel_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Inputs in float32 at least with zeros for bad pixels, and the full mask."""
+        x = ops.convert_to_tensor(inputs)
+        if len(x.shape) < self.pixel_axes:
+            raise ValueError(
+                f"`MedianNormalization` expects inputs of rank {self.pixel_axes} or "
+                f"more. Received: inputs of shape {tuple(x.shape)}"
+            )
+        x = ops.cast(x, self._dtype)
+        good = ops.ones_like(x, dtype="bool")
+        if pixel_mask is None:
+            return x, good
+        good = ops.logical_and(good, ops.cast(pixel_mask, "bool"))
+        return ops.where(good, x, ops.zeros_like(x)), good
+
+    def _median(self, x: Tensor, good: Tensor) -> Tensor:
+        leading = tuple(ops.shape(x))[: len(x.shape) - self.pixel_axes]
+        lifted = ops.where(good, x, ops.full_like(x, _LARGEST))
+        lifted = ops.sort(ops.reshape(lifted, (*leading, -1)), axis=-1)
+        n_good = ops.reshape(ops.cast(good, "int32"), (*leading, -1))
+        n_good = ops.sum(n_good, axis=-1, keepdims=True)
+        # The two in the middle: the same place twice for an odd number.
+        place = ops.arange(ops.shape(lifted)[-1], dtype="int32")
+        zeros = ops.zeros_like(lifted)
+        lower = ops.where(place == (n_good - 1) // 2, lifted, zeros)
+        upper = ops.where(place == n_good // 2, lifted, zeros)
+        median = 0.5 * ops.sum(lower + upper, axis=-1, keepdims=True)
+        usable = ops.logical_and(n_good > 0, ops.abs(median) >= _SMALLEST)
+        # Chosen before anything is divided, so that no gradient is infinite.
+        median = ops.where(usable, median, ops.ones_like(median))
+        return ops.reshape(median, (*leading, *(1,) * self.pixel_axes))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "pixel_axes": self.pixel_axes}

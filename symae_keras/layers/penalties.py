@@ -1,0 +1,343 @@
+"""Terms of the loss that layers add."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import not_negative
+from symae_keras.layers._random import SeedGenerator
+
+
+class LossTerm(keras.Layer):
+    """Base of the layers that add a loss: divergences, penalties, adversaries.
+
+    `add_loss` alone gives a loss without a name. A subclass calls `add_term` in its
+    `call`; models of this package log the value under `term_name`, beside the
+    reconstruction loss, so that the terms in the history add up to the loss.
+
+    What a layer measures on the way, and what is no part of the loss, is logged too.
+    The layer only hands the values over, and the model averages them in its
+    `compute_loss`: on JAX a metric cannot be updated in `call`.
+
+    Args:
+        term_name: Name in the history, which ends in `_loss`.
+        measured: Names in the history of the values that are only measured.
+            Defaults to `()`.
+    """
+
+    def __init__(
+        self, term_name: str, measured: Sequence[str] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.term_name = term_name
+        self.logged_names = (term_name, *measured)
+        # A tuple: Keras wraps dictionaries, and keeps track of each one that it wraps.
+        self._logged: tuple[Tensor, ...] = ()
+
+    def add_term(self, value: Tensor, *measured: Tensor) -> None:
+        """Add a scalar, weighted as it is to count, to the loss of the model.
+
+        Args:
+            value: The loss.
+            measured: Scalars, in the order of their names.
+        """
+        # Keras adds up losses in this dtype, that of its own losses.
+        self.add_loss(ops.cast(value, keras.config.floatx()))
+        self._logged = (value, *measured)
+
+    def take_logged(self) -> dict[str, Tensor]:
+        """The values of the last call by name, once; empty without a call since.
+
+        They are handed over once because they may be tracers, which must not outlive
+        the training step that they belong to.
+        """
+        values, self._logged = self._logged, ()
+        return dict(zip(self.logged_names, values, strict=True)) if values else {}
+
+
+def over_axes(instance_mask: Tensor, values: Tensor) -> Tensor:
+    """The mask with axes of length 1 for those of the values that it does not have."""
+    mask = ops.cast(instance_mask, "bool")
+    rest = (1,) * (len(values.shape) - len(mask.shape))
+    return ops.reshape(mask, (*ops.shape(mask), *rest))
+
+
+def blank_absent(values: Tensor, instance_mask: Tensor | None) -> Tensor:
+    """Put 0 where an instance is absent.
+
+    What is there may be anything, NaN included, which no weight of 0 would stop, and
+    gets no gradient.
+
+    Args:
+        values: Tensor whose leading axes are those of the mask.
+        instance_mask: Boolean tensor, True = present, or `None` if all are.
+    """
+    if instance_mask is None:
+        return values
+    return ops.where(over_axes(instance_mask, values), values, 0.0)
+
+
+def mean_of_present(
+    values: Tensor, instance_mask: Tensor | None, axis: Any = None
+) -> Tensor:
+    """Mean over present instances, 0 where there are none.
+
+    Args:
+        values: Finite tensor in float32 whose leading axes are those of the mask.
+        instance_mask: Boolean tensor, True = present, or `None` if all are.
+        axis: Axes to reduce, which must be all that the mask tells apart. Defaults to
+            all axes.
+    """
+    if instance_mask is None:
+        return ops.mean(values, axis=axis)
+    weights = ops.cast(over_axes(instance_mask, values), "float32")
+    # The share of those present, which is exactly 1 where all are, is no less than one
+    # over their number.
+    share = ops.maximum(ops.mean(weights), 1e-12)
+    return ops.mean(values * weights, axis=axis) / share
+
+
+# Spacing of the numbers just above 1.
+_PRECISION = {
+    "float16": 2.0**-10,
+    "bfloat16": 2.0**-7,
+    "float32": 2.0**-23,
+    "float64": 2.0**-52,
+}
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class JacobianPenalty(LossTerm):
+    """Adds the squared Frobenius norm of a function's Jacobian to the loss.
+
+    For a function `f`, usually an encoder, the loss is `weight` times the mean over the
+    batch of `|df/dx|^2`, the sum of squares of all entries of the Jacobian. Directions
+    `v` with random signs have `E[v v^T] = 1`, so that
+
+        E |(f(x + h v) - f(x - h v)) / (2 h)|^2  =  |df/dx|^2 + O(h^2),
+
+    which takes two more calls of `f` for each direction. The step `h` is the cube root
+    of the precision that the layer computes in, which balances the error `O(h^2)` with
+    rounding for inputs of about unit scale; other inputs are to be scaled before.
+
+    Args:
+        weight: Weight of the loss, not negative. Defaults to 1e-3.
+        n_directions: How many random directions are drawn for each instance, or `None`
+            for all unit vectors, which leaves no randomness but takes memory for two
+            copies of an instance for each of its numbers. Defaults to 1.
+        seed: Integer seed of the directions, or `None`.
+
+    Call arguments:
+        inputs: Tensor `(batch, ...)`.
+        function: Callable from a tensor like the inputs, with a batch of any length, to
+            a tensor `(batch, ...)`; its value for an instance must be the same in
+            every call. Call the layer with `training=False`, and after all others,
+            where it holds layers such as dropout.
+        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+            instances count in no loss.
+
+    Output shape:
+        Same as the input, which is handed on.
+
+    Reference:
+        - [Rifai et al., Contractive auto-encoders,
+          2011](https://icml.cc/2011/papers/455_icmlpaper.pdf)
+        - [Hutchinson, 1990](https://doi.org/10.1080/03610919008812866), for the
+          estimate of a trace from random signs
+
+    Example:
+    >>> from keras import ops
+    >>> layer = JacobianPenalty(weight=1.0, n_directions=None)
+    >>> x = layer(ops.ones((4, 3)), function=lambda x: 2.0 * x)
+    >>> round(float(layer.losses[0]), 2)  # three entries of 2 squared
+    12.0
+    """
+
+    def __init__(
+        self,
+        weight: float = 1e-3,
+        n_directions: int | None = 1,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__("contractive_loss", **kwargs)
+        if n_directions is not None and (
+            int(n_directions) != n_directions or n_directions < 1
+        ):
+            raise ValueError(
+                "Invalid value received for argument `n_directions`. Expected a "
+                f"positive integer or None. Received: n_directions={n_directions}"
+            )
+        self.weight = not_negative("weight", weight)
+        self.n_directions = None if n_directions is None else int(n_directions)
+        self.seed = seed
+        self.seed_generator = SeedGenerator(seed)
+        self.built = True
+
+    def call(
+        self,
+        inputs: Tensor,
+        function: Callable[[Tensor], Tensor],
+        instance_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Add the penalty; the inputs stay as they are."""
+        step = math.cbrt(_PRECISION[self.compute_dtype])
+        shift = step * self._directions(inputs)
+        middle = blank_absent(inputs, instance_mask)
+        points = ops.concatenate([middle + shift, middle - shift])
+        values = function(ops.reshape(points, (-1, *inputs.shape[1:])))
+        # (either side, direction, instance, number)
+        split = (2, shift.shape[0], -1, math.prod(values.shape[1:]))
+        values = ops.reshape(ops.cast(values, "float32"), split)
+        slopes = (values[0] - values[1]) / (2.0 * step)
+        norms = ops.sum(ops.square(slopes), axis=-1)
+        of_each = None if instance_mask is None else ops.expand_dims(instance_mask, 0)
+        squares = mean_of_present(norms, of_each, axis=-1)
+        total = ops.sum if self.n_directions is None else ops.mean
+        self.add_term(self.weight * total(squares))
+        return inputs
+
+    def _directions(self, inputs: Tensor) -> Tensor:
+        """Directions `(n, batch or 1, ...)`."""
+        shape = tuple(inputs.shape[1:])
+        if self.n_directions is None:
+            size = math.prod(shape)
+            unit = ops.eye(size, dtype=inputs.dtype)
+            return ops.reshape(unit, (size, 1, *shape))
+        coins = keras.random.randint(
+            (self.n_directions, *ops.shape(inputs)), 0, 2, seed=self.seed_generator
+        )
+        return 2 * ops.cast(coins, inputs.dtype) - 1
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "weight": self.weight,
+            "n_directions": self.n_directions,
+            "seed": self.seed,
+        }
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class ReconstructionPenalty(LossTerm):
+    """Adds the mean squared error of a reconstruction to the loss.
+
+    It is for models whose output is something else, such as a segmentation, and that
+    have to reconstruct their input on the side. The mean is over all numbers and is
+    computed in float32; masked ones count as reconstructed.
+
+    Args:
+        weight: Weight of the loss, not negative. Defaults to 0.1.
+
+    Call arguments:
+        inputs: Pair of the truth and its reconstruction, tensors of one shape.
+        pixel_mask: Boolean tensor of that shape, True = good, or `None`.
+
+    Output shape:
+        Same as the reconstruction, which is handed on.
+
+    Example:
+    >>> from keras import ops
+    >>> layer = ReconstructionPenalty(weight=1.0)
+    >>> reconstruction = layer((ops.ones((4, 3)), 3.0 * ops.ones((4, 3))))
+    >>> float(layer.losses[0])
+    4.0
+    """
+
+    def __init__(self, weight: float = 0.1, **kwargs: Any) -> None:
+        super().__init__("reconstruction_loss", **kwargs)
+        self.weight = not_negative("weight", weight)
+        self.autocast = False  # the loss is computed in float32
+        self.built = True
+
+    def call(
+        self, inputs: tuple[Tensor, Tensor], pixel_mask: Tensor | None = None
+    ) -> Tensor:
+        """Add the penalty; the reconstruction stays as it is."""
+        truth, reconstruction = (ops.cast(each, "float32") for each in inputs)
+        error = ops.square(reconstruction - truth)
+        if pixel_mask is not None:
+            error = ops.where(ops.cast(pixel_mask, "bool"), error, 0.0)
+        self.add_term(self.weight * ops.mean(error))
+        return inputs[1]
+
+    def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
+        """Shape of the reconstruction."""
+        return tuple(input_shape[1])
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "weight": self.weight}
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class WeightPenalty(LossTerm):
+    """Adds a regulariser of some weights to the loss.
+
+    Unlike the argument `kernel_regularizer` of Keras's layers, it reaches networks that
+    were made without it, and the model logs it as `weight_decay_loss`.
+
+    Args:
+        regularizer: A `keras.regularizers.Regularizer`, such as
+            `keras.regularizers.L1L2(l1=1e-6, l2=1e-5)`.
+
+    Call arguments:
+        inputs: List of weights, tensors of any shape.
+
+    Output shape:
+        That of the weights, which are handed on.
+
+    Example:
+    >>> import keras
+    >>> layer = WeightPenalty(keras.regularizers.L2(0.5))
+    >>> weights = layer([keras.ops.ones((2, 3))])
+    >>> float(layer.losses[0])
+    3.0
+    """
+
+    def __init__(
+        self, regularizer: keras.regularizers.Regularizer, **kwargs: Any
+    ) -> None:
+        super().__init__("weight_decay_loss", **kwargs)
+        self.regularizer = keras.regularizers.get(regularizer)
+        if self.regularizer is None:
+            raise ValueError(
+                "Invalid value received for argument `regularizer`. Expected a "
+                "keras.regularizers.Regularizer. Received: None"
+            )
+        self.built = True
+
+    def call(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Add the penalty, in float32."""
+        weights = [keras.ops.cast(each, "float32") for each in inputs]
+        self.add_term(sum(self.regularizer(each) for each in weights))
+        return inputs
+
+    def compute_output_shape(self, input_shape: list[Shape]) -> list[Shape]:
+        """Same as the weights."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        regularizer = keras.saving.serialize_keras_object(self.regularizer)
+        return {**super().get_config(), "regularizer": regularizer}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> WeightPenalty:
+        """Rebuild the layer from `get_config`."""
+        config = dict(config)
+        config["regularizer"] = keras.saving.deserialize_keras_object(
+            config["regularizer"]
+        )
+        return cls(**config)

@@ -1,0 +1,283 @@
+"""Pooling over the instances of a group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import positive
+
+_LOWEST = -1e30
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class AttentionPooling(keras.Layer):
+    """Pools a group with multi-head attention whose queries are learned seeds.
+
+    Each of `num_seeds` learned queries attends over the instances with `num_heads`
+    heads: `softmax_t(seed . key_t / sqrt(d)) value_t`. The heads of all seeds are
+    joined and projected to `output_dim`. The result does not depend on the order of
+    the instances, and masked instances get no weight. A group whose instances are all
+    masked gives the bias of the projection. The softmax is taken in float32.
+
+    Args:
+        num_heads: Number of heads. Defaults to 4.
+        num_seeds: Number of learned queries. Defaults to 1.
+        key_dim: Size of each head. Defaults to 16.
+        output_dim: Size of the output. Defaults to the size of the features.
+
+    Call arguments:
+        inputs: Tensor `(batch, instances, features)`.
+        mask: Boolean tensor `(batch, instances)`, True = present, or `None`.
+
+    Output shape:
+        `(batch, output_dim)`.
+
+    Reference:
+        - [Lee et al., Set Transformer, 2019](https://arxiv.org/abs/1810.00825),
+          pooling by multi-head attention
+
+    Example:
+    >>> from keras import ops
+    >>> tuple(AttentionPooling(num_heads=2)(ops.ones((3, 7, 32))).shape)
+    (3, 32)
+    """
+
+    def __init__(
+        self,
+        num_heads: int = 4,
+        num_seeds: int = 1,
+        key_dim: int = 16,
+        output_dim: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = positive("num_heads", num_heads)
+        self.num_seeds = positive("num_seeds", num_seeds)
+        self.key_dim = positive("key_dim", key_dim)
+        self.output_dim = output_dim
+
+    def build(self, input_shape: Shape) -> None:
+        """Create the seeds and the three projections."""
+        features = input_shape[-1]
+        joined = self.num_heads * self.key_dim
+        # `output_dim` keeps what the user asked for: the config must not change.
+        units = self.output_dim or features
+        dtype = self.dtype_policy
+        self.seeds = self.add_weight(
+            name="seeds",
+            shape=(self.num_seeds, self.num_heads, self.key_dim),
+            initializer="glorot_uniform",
+        )
+        self.key_projection = keras.layers.Dense(joined, dtype=dtype, name="key")
+        self.value_projection = keras.layers.Dense(joined, dtype=dtype, name="value")
+        self.output_projection = keras.layers.Dense(units, dtype=dtype, name="output")
+        self.key_projection.build((None, None, features))
+        self.value_projection.build((None, None, features))
+        self.output_projection.build((None, self.num_seeds * joined))
+
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Pool over axis 1."""
+        batch, instances = ops.shape(inputs)[:2]
+        heads = (batch, instances, self.num_heads, self.key_dim)
+        if mask is not None:
+            # Padding may hold NaN, which no weight of 0 would stop.
+            mask = ops.cast(mask, "bool")
+            inputs = ops.where(ops.expand_dims(mask, -1), inputs, 0.0)
+        keys = ops.reshape(self.key_projection(inputs), heads)
+        values = ops.reshape(self.value_projection(inputs), heads)
+        scores = ops.einsum("shd,bthd->bsht", self.seeds, keys)
+        scores = ops.cast(scores, "float32") / self.key_dim**0.5
+        if mask is not None:
+            present = ops.expand_dims(mask, (1, 2))
+            scores = ops.where(present, scores, _LOWEST)
+        # By hand: `ops.softmax` warns where a group has one instance.
+        weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))
+        weights = weights / ops.sum(weights, axis=-1, keepdims=True)
+        if mask is not None:
+            # Nothing present: the softmax above is uniform over padding.
+            weights = ops.where(present, weights, 0.0)
+        weights = ops.cast(weights, self.compute_dtype)
+        pooled = ops.einsum("bsht,bthd->bshd", weights, values)
+        joined = self.num_seeds * self.num_heads * self.key_dim
+        return self.output_projection(ops.reshape(pooled, (batch, joined)))
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> None:
+        """The instance axis is gone, and its mask with it."""
+        return None
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """`(batch, output_dim)`."""
+        return (input_shape[0], self.output_dim or input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "num_seeds": self.num_seeds,
+            "key_dim": self.key_dim,
+            "output_dim": self.output_dim,
+        }
+
+
+_STATISTICS = ("mean", "sum", "max")
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class DeepSetsPooling(keras.Layer):
+    """Pools features over the instances of a group, leaving out masked ones.
+
+    The result does not depend on the order of the instances. A group whose instances
+    are all masked gives zeros. Sums are taken in float32 whatever the dtype policy.
+
+    Args:
+        mode: `"mean"` (default), `"sum"` or `"max"`.
+
+    Call arguments:
+        inputs: Tensor `(batch, instances, *features)`.
+        mask: Boolean tensor `(batch, instances)`, True = present, or `None`.
+
+    Output shape:
+        `(batch, *features)`.
+
+    Reference:
+        - [Zaheer et al., Deep Sets, 2017](https://arxiv.org/abs/1703.06114)
+
+    Example:
+    >>> from keras import ops
+    >>> x = ops.convert_to_tensor([[[1.0], [3.0], [100.0]]])
+    >>> mask = ops.convert_to_tensor([[True, True, False]])
+    >>> float(DeepSetsPooling("mean")(x, mask=mask)[0, 0])
+    2.0
+    """
+
+    def __init__(self, mode: str = "mean", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if mode not in _STATISTICS:
+            raise ValueError(
+                "Invalid value received for argument `mode`. "
+                f"Expected one of {_STATISTICS}. Received: mode={mode!r}"
+            )
+        self.mode = mode
+
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Pool over axis 1."""
+        x = ops.cast(inputs, "float32")
+        if mask is None:
+            pooled = getattr(ops, self.mode)(x, axis=1)
+            return ops.cast(pooled, self.compute_dtype)
+        mask = ops.cast(mask, "bool")
+        features = len(inputs.shape) - 2
+        mask = ops.reshape(mask, (*ops.shape(mask), *(1,) * features))
+        if self.mode == "max":
+            pooled = ops.max(ops.where(mask, x, _LOWEST), axis=1)
+            pooled = ops.where(ops.any(mask, axis=1), pooled, 0.0)
+        else:
+            pooled = ops.sum(ops.where(mask, x, 0.0), axis=1)
+            if self.mode == "mean":
+                count = ops.sum(ops.cast(mask, "float32"), axis=1)
+                pooled = pooled / ops.maximum(count, 1.0)
+        return ops.cast(pooled, self.compute_dtype)
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> None:
+        """The instance axis is gone, and its mask with it."""
+        return None
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Input shape without the instance axis."""
+        return (input_shape[0], *input_shape[2:])
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "mode": self.mode}
+
+
+_PRODUCTS = ("product", "average")
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class GaussianPooling(keras.Layer):
+    """Pools diagonal Gaussians over the instances of a group, leaving out masked ones.
+
+    With the instances' means `m[t]` and variances `v[t]`, number by number of the code:
+
+    - `"product"`, as in the multi-level VAE: the normalised product of the densities,
+      with variance `1 / sum_t 1 / v[t]` and mean `variance * sum_t m[t] / v[t]`. The
+      more instances, the surer the group.
+    - `"average"`, as in the group-based VAE: the averages of `m[t]` and of `v[t]`.
+
+    A group whose instances are all masked gives the standard normal distribution.
+    Computed in float32; log variances are clipped to [-20, 20] first.
+
+    Args:
+        mode: `"product"` (default) or `"average"`.
+
+    Call arguments:
+        inputs: Pair `(mean, log_variance)` of tensors `(batch, instances, code)`.
+        instance_mask: Boolean tensor `(batch, instances)`, True = present, or `None`.
+
+    Output shape:
+        Pair of `(batch, code)`: mean and log variance, float32.
+
+    Reference:
+        - [Bouchacourt et al., Multi-level VAE, 2018](https://arxiv.org/abs/1705.08841)
+        - [Hosoya, Group-based learning of disentangled representations,
+          2019](https://arxiv.org/abs/1809.02383)
+
+    Example:
+    >>> from keras import ops
+    >>> mean = ops.convert_to_tensor([[[0.0], [4.0]]])
+    >>> mean, log_variance = GaussianPooling("product")((mean, ops.zeros((1, 2, 1))))
+    >>> float(mean[0, 0]), round(float(ops.exp(log_variance)[0, 0]), 6)
+    (2.0, 0.5)
+    """
+
+    def __init__(self, mode: str = "product", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if mode not in _PRODUCTS:
+            raise ValueError(
+                "Invalid value received for argument `mode`. "
+                f"Expected one of {_PRODUCTS}. Received: mode={mode!r}"
+            )
+        self.mode = mode
+        self.autocast = False  # all is computed in float32
+        self.supports_masking = True
+        self.built = True
+
+    def call(
+        self, inputs: tuple[Tensor, Tensor], instance_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Pool over axis 1."""
+        mean, log_variance = (ops.cast(each, "float32") for each in inputs)
+        log_variance = ops.clip(log_variance, -20.0, 20.0)
+        if instance_mask is None:
+            present = ops.ones_like(mean[..., :1])
+        else:
+            present = ops.expand_dims(ops.cast(instance_mask, "float32"), -1)
+        empty = ops.cast(ops.sum(present, axis=1) == 0.0, "float32")
+        if self.mode == "product":
+            precision = present * ops.exp(-log_variance)
+            total = ops.sum(precision, axis=1) + empty
+            return ops.sum(precision * mean, axis=1) / total, -ops.log(total)
+        share = present / ops.maximum(ops.sum(present, axis=1, keepdims=True), 1.0)
+        variance = ops.sum(share * ops.exp(log_variance), axis=1) + empty
+        return ops.sum(share * mean, axis=1), ops.log(variance)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        """The instance axis is gone, and its mask with it."""
+        return None
+
+    def compute_output_shape(
+        self, input_shape: tuple[Shape, Shape]
+    ) -> tuple[Shape, Shape]:
+        """Input shapes without the instance axis."""
+        mean, log_variance = input_shape
+        return (mean[0], *mean[2:]), (log_variance[0], *log_variance[2:])
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "mode": self.mode}

@@ -1,0 +1,308 @@
+"""Codes that are drawn towards a prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import not_negative
+from symae_keras.layers._random import SeedGenerator
+from symae_keras.layers._stack import build_chain, call_chain
+from symae_keras.layers.penalties import (
+    LossTerm,
+    blank_absent,
+    mean_of_present,
+    over_axes,
+)
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class GradientReversal(keras.Layer):
+    """Identity whose gradient is multiplied by `-strength`.
+
+    What comes after the layer is trained to make the loss small, what comes before it
+    to make the same loss large: a minimax game in one backward pass, with any
+    optimizer and with `fit` as it is.
+
+    Args:
+        strength: Factor of the reversed gradient, finite and not negative; 0 stops the
+            gradient. Defaults to 1.
+
+    Call arguments:
+        inputs: Tensor of any shape.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Ganin & Lempitsky, Unsupervised domain adaptation by backpropagation,
+          2015](https://arxiv.org/abs/1409.7495)
+
+    Example:
+    >>> from keras import ops
+    >>> x = ops.convert_to_tensor([1.0, 2.0])
+    >>> ops.convert_to_numpy(GradientReversal(strength=0.5)(x)).tolist()
+    [1.0, 2.0]
+    """
+
+    def __init__(self, strength: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.strength = not_negative("strength", strength)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Hand on the input."""
+        # The difference is exactly 0, so nothing is rounded, and its gradient is 1.
+        # The shorter (1 + s) * sg[x] - s * x would lose digits in half precision.
+        value = ops.stop_gradient(inputs)
+        return value - self.strength * (inputs - value)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "strength": self.strength}
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class MMDPenalty(LossTerm):
+    """Adds the maximum mean discrepancy between codes and draws from N(0, 1) as a loss.
+
+    With as many draws `p` as codes `z`, all in one batch,
+
+        MMD = mean k(z_i, z_j) + mean k(p_i, p_j) - 2 mean k(z_i, p_j),
+
+    with the inverse multiquadratic kernel, summed over some scales,
+
+        k(a, b) = sum_s C_s / (C_s + ||a - b||^2),   C_s = 2 * dim * s.
+
+    The means are over all pairs of a batch of `n`. The estimate of the paper leaves
+    out `i = j` in the first two and so differs from this one by the constant
+    `k(a, a) = len(scales)` on that diagonal, which adds `2 * len(scales) / n`, and by a
+    factor `(n - 1) / n` on the rest of the two. Without bias, it is negative half of
+    the time where codes are normal. This one is a squared distance between the two
+    samples: never negative (but for rounding), 0 where they coincide, unchanged where
+    each occurs twice, and defined for a single code.
+
+    The codes are handed on as they are. The draws are made outside of training too.
+    Each replica compares its own part of the batch. Everything is computed in float32.
+
+    Args:
+        weight: Weight of the discrepancy, finite and not negative. Defaults to 1.
+        scales: The values of `s`, positive. Defaults to
+            `(0.1, 0.2, 0.5, 1, 2, 5, 10)`.
+        seed: Integer seed of the draws, or `None`.
+        term_name: Name of the loss in the history. Defaults to `"mmd_loss"`.
+
+    Call arguments:
+        inputs: Tensor `(batch, ..., code)`.
+        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+            instances do not count, nor do as many draws.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Tolstikhin et al., Wasserstein auto-encoders,
+          2018](https://arxiv.org/abs/1711.01558)
+        - [Gretton et al., A kernel two-sample test,
+          2012](https://jmlr.org/papers/v13/gretton12a.html)
+
+    Example:
+    >>> import keras
+    >>> z = keras.random.normal((200, 2), seed=0)
+    >>> layer = MMDPenalty(seed=1)
+    >>> for codes in (z, z + 2.0):
+    ...     codes = layer(codes)
+    ...     print(float(layer.losses[0]) < 0.1)
+    True
+    False
+    """
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        scales: Sequence[float] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+        seed: int | None = None,
+        term_name: str = "mmd_loss",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(term_name, **kwargs)
+        if not scales or not all(0.0 < s < float("inf") for s in scales):
+            raise ValueError(
+                "Invalid value received for argument `scales`. Expected at least one "
+                f"number, all positive and finite. Received: scales={scales}"
+            )
+        self.weight = not_negative("weight", weight)
+        self.scales = tuple(float(s) for s in scales)
+        self.seed = seed
+        self.seed_generator = SeedGenerator(seed)
+        self.built = True
+
+    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
+        """Hand on the codes; add the loss."""
+        codes = ops.cast(ops.reshape(inputs, (-1, inputs.shape[-1])), "float32")
+        pairs = None
+        if instance_mask is not None:
+            present = over_axes(instance_mask, inputs)
+            present = ops.broadcast_to(present, (*ops.shape(inputs)[:-1], 1))
+            present = ops.reshape(present, (-1,))
+            codes = blank_absent(codes, present)
+            pairs = ops.logical_and(present[:, None], present)
+        draws = keras.random.normal(
+            ops.shape(codes), dtype="float32", seed=self.seed_generator
+        )
+        within = self._mean_kernel(codes, codes, pairs)
+        within = within + self._mean_kernel(draws, draws, pairs)
+        discrepancy = within - 2.0 * self._mean_kernel(codes, draws, pairs)
+        self.add_term(self.weight * discrepancy)
+        return inputs
+
+    def _mean_kernel(self, a: Tensor, b: Tensor, pairs: Tensor | None) -> Tensor:
+        """Mean of the kernel over pairs of rows of two matrices, all unless masked."""
+        squares = ops.sum(ops.square(a), axis=-1)[:, None]
+        squares = squares + ops.sum(ops.square(b), axis=-1)
+        # Rounding makes some of them negative.
+        squares = ops.maximum(squares - 2.0 * ops.matmul(a, ops.transpose(b)), 0.0)
+        constants = (2.0 * a.shape[-1] * s for s in self.scales)
+        return mean_of_present(sum(c / (c + squares) for c in constants), pairs)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the codes."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "weight": self.weight,
+            "scales": self.scales,
+            "seed": self.seed,
+            "term_name": self.term_name,
+        }
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class PriorAdversary(LossTerm):
+    """Trains a discriminator of codes and draws from N(0, 1), and the codes against it.
+
+    With as many draws `p` as codes `z`, and the discriminator's logit `d`, the loss is
+    the binary cross-entropy
+
+        (mean softplus(-d(p)) + mean softplus(d(z))) / 2.
+
+    The discriminator minimises it, and what made the codes maximises it: they reach the
+    discriminator through a `GradientReversal`. The one value that is logged is thus
+    `log 2 = 0.693` when the discriminator cannot tell the two apart, and falls to 0 as
+    it can.
+
+    The gradient of `softplus(d(z))` fades where the discriminator is sure, and codes
+    that it has found out would never come back. So, as is usual for adversaries, the
+    codes get the gradient of `-softplus(-d(z))` in its place, which has the same
+    direction for each code and is the larger the surer the discriminator is. What they
+    minimise is `strength * mean softplus(-d(z))`.
+
+    The codes are handed on as they are. The draws are made outside of training too, and
+    the logits become losses in float32.
+
+    Args:
+        units: Sizes of the hidden layers of the discriminator. Defaults to `(64, 64)`.
+        strength: Factor of the gradient for the codes; the discriminator learns at its
+            own pace whatever it is. Defaults to 1.
+        seed: Integer seed of the draws, or `None`.
+        term_name: Name of the loss in the history. Defaults to `"adversary_loss"`.
+
+    Call arguments:
+        inputs: Tensor `(batch, ..., code)`.
+        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+            instances do not count, nor do as many draws.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Makhzani et al., Adversarial autoencoders,
+          2015](https://arxiv.org/abs/1511.05644)
+        - [Ganin & Lempitsky, Unsupervised domain adaptation by backpropagation,
+          2015](https://arxiv.org/abs/1409.7495): the reversed gradient
+        - [Goodfellow et al., Generative adversarial networks,
+          2014](https://arxiv.org/abs/1406.2661), section 3: the gradient that does not
+          fade
+
+    Example:
+    >>> from keras import ops
+    >>> layer = PriorAdversary(units=(), seed=0)
+    >>> layer.build((None, 2))
+    >>> _ = layer.discriminator[-1].kernel.assign([[0.0], [0.0]])
+    >>> codes = layer(ops.ones((4, 2)))
+    >>> round(float(layer.losses[0]), 4)
+    0.6931
+    """
+
+    def __init__(
+        self,
+        units: Sequence[int] = (64, 64),
+        strength: float = 1.0,
+        seed: int | None = None,
+        term_name: str = "adversary_loss",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(term_name, **kwargs)
+        dtype = self.dtype_policy
+        self.units = tuple(units)
+        self.reversal = GradientReversal(strength, dtype=dtype)
+        self.strength = self.reversal.strength
+        self.seed = seed
+        self.seed_generator = SeedGenerator(seed)
+        self.discriminator = [
+            *(
+                keras.layers.Dense(n, activation="gelu", dtype=dtype)
+                for n in self.units
+            ),
+            keras.layers.Dense(1, dtype=dtype),
+        ]
+
+    def build(self, input_shape: Shape) -> None:
+        """Build the discriminator on the code axis."""
+        build_chain(self.discriminator, tuple(input_shape))
+
+    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
+        """Hand on the codes; add the loss."""
+        codes = blank_absent(inputs, instance_mask)
+        draws = keras.random.normal(
+            ops.shape(inputs), dtype="float32", seed=self.seed_generator
+        )
+        of_draws = self._logits(ops.cast(draws, self.compute_dtype))
+        of_codes = self._logits(ops.stop_gradient(codes))
+        again = self._logits(self.reversal(codes))
+        # Softplus, since the logarithm of a sigmoid that rounds to 0 is infinite.
+        cross_entropy = ops.softplus(-of_draws) + ops.softplus(of_codes)
+        # 0 in value, and in its gradient for the discriminator: only that for the codes
+        # is left.
+        misled = ops.softplus(-of_codes) - ops.softplus(-again)
+        self.add_term(mean_of_present(0.5 * cross_entropy + misled, instance_mask))
+        return inputs
+
+    def _logits(self, codes: Tensor) -> Tensor:
+        return ops.cast(call_chain(self.discriminator, codes), "float32")
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the codes."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "strength": self.strength,
+            "seed": self.seed,
+            "term_name": self.term_name,
+        }

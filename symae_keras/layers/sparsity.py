@@ -1,0 +1,208 @@
+"""Sparse codes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import not_negative, positive
+from symae_keras.layers.penalties import LossTerm, blank_absent, mean_of_present
+
+# Far below any useful rate, and its logarithm is still a plain number.
+_TINY = 1e-12
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class KLSparsity(LossTerm):
+    """Hands a code in [0, 1] on and adds a divergence that holds its mean rate low.
+
+    With `rate_j` the mean of `code_j` over the batch, and over any other axes before
+    the last one, and `target` the rate wished for, the loss is
+
+        weight * sum_j  target log(target / rate_j)
+                        + (1 - target) log((1 - target) / (1 - rate_j)),
+
+    in float32. Rates are those of a batch, so that batches should hold many instances:
+    some multiples of `1 / target`.
+
+    Args:
+        weight: Weight of the loss, not negative. Defaults to 1e-3.
+        target_rate: Rate wished for, between 0 and 1. Defaults to 0.05.
+
+    Call arguments:
+        inputs: Tensor `(batch, ..., code)` of numbers in [0, 1], such as the output of
+            a sigmoid.
+        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+            instances count in no rate.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Ng, Sparse autoencoder, CS294A lecture
+          notes](https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf)
+        - [Lee, Ekanadham & Ng, Sparse deep belief net model for visual area V2,
+          2008](https://papers.nips.cc/paper/2007/hash/4daa3db355ef2b0e64b472968cb70f0d-Abstract.html)
+
+    Example:
+    >>> from keras import ops
+    >>> layer = KLSparsity(weight=1.0, target_rate=0.25)
+    >>> code = layer(ops.full((4, 3), 0.25))
+    >>> float(layer.losses[0])
+    0.0
+    """
+
+    def __init__(
+        self, weight: float = 1e-3, target_rate: float = 0.05, **kwargs: Any
+    ) -> None:
+        super().__init__("kl_sparsity_loss", **kwargs)
+        if not 0.0 < target_rate < 1.0:
+            raise ValueError(
+                "Invalid value received for argument `target_rate`. Expected "
+                f"0 < target_rate < 1. Received: target_rate={target_rate}"
+            )
+        self.weight = not_negative("weight", weight)
+        self.target_rate = float(target_rate)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
+        """Add the penalty; the code stays as it is."""
+        code = blank_absent(ops.cast(inputs, "float32"), instance_mask)
+        axes = tuple(range(len(code.shape) - 1))
+        rate = mean_of_present(code, instance_mask, axis=axes)
+        target = self.target_rate
+        on = math.log(target) - ops.log(ops.maximum(rate, _TINY))
+        off = math.log1p(-target) - ops.log(ops.maximum(1.0 - rate, _TINY))
+        divergence = target * on + (1.0 - target) * off
+        total = ops.sum(divergence)
+        if instance_mask is not None:
+            # The mean of no instance is 0, which is no rate to be far from the target.
+            total = ops.where(ops.any(instance_mask), total, 0.0)
+        self.add_term(self.weight * total)
+        return inputs
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "weight": self.weight,
+            "target_rate": self.target_rate,
+        }
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class L1Sparsity(LossTerm):
+    """Hands a code on and adds its absolute values to the loss.
+
+    The loss is `weight * sum_j |code_j|`, averaged over the batch and over any other
+    axes before the last one, in float32.
+
+    Args:
+        weight: Weight of the loss, not negative. Defaults to 1e-3.
+
+    Call arguments:
+        inputs: Tensor `(batch, ..., code)`.
+        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+            instances count in no loss.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Olshausen & Field, Emergence of simple-cell receptive field properties by
+          learning a sparse code for natural images,
+          1996](https://doi.org/10.1038/381607a0)
+
+    Example:
+    >>> from keras import ops
+    >>> layer = L1Sparsity(weight=0.5)
+    >>> code = layer(ops.ones((4, 3)))
+    >>> float(layer.losses[0])
+    1.5
+    """
+
+    def __init__(self, weight: float = 1e-3, **kwargs: Any) -> None:
+        super().__init__("l1_loss", **kwargs)
+        self.weight = not_negative("weight", weight)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
+        """Add the penalty; the code stays as it is."""
+        code = blank_absent(ops.cast(inputs, "float32"), instance_mask)
+        size = ops.sum(ops.abs(code), axis=-1)
+        self.add_term(self.weight * mean_of_present(size, instance_mask))
+        return inputs
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "weight": self.weight}
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class TopK(keras.Layer):
+    """Keeps the `n_active` largest numbers of each code and sets the others to 0.
+
+    Exactly `n_active` are kept where numbers are equal, too. Gradients reach those
+    kept only.
+
+    Args:
+        n_active: How many numbers are kept, at least 1.
+
+    Call arguments:
+        inputs: Tensor `(batch, ..., code)` with a code of `n_active` numbers or more.
+
+    Output shape:
+        Same as the input.
+
+    Reference:
+        - [Makhzani & Frey, k-sparse autoencoders,
+          2013](https://arxiv.org/abs/1312.5663)
+
+    Example:
+    >>> from keras import ops
+    >>> layer = TopK(n_active=2)
+    >>> ops.convert_to_numpy(layer(ops.array([[3.0, -1.0, 5.0, 4.0]]))).tolist()
+    [[0.0, 0.0, 5.0, 4.0]]
+    """
+
+    def __init__(self, n_active: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.n_active = positive("n_active", n_active)
+        self.supports_masking = True
+
+    def build(self, input_shape: Shape) -> None:
+        """Check that there are so many numbers to keep."""
+        size = input_shape[-1]
+        if size is None or size < self.n_active:
+            raise ValueError(
+                f"`TopK` expects codes of n_active={self.n_active} numbers or more. "
+                f"Received: shape {tuple(input_shape)}"
+            )
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Keep the largest numbers."""
+        # Ranks, not a threshold: in bfloat16 many numbers are equal.
+        rank = ops.argsort(ops.argsort(-inputs, axis=-1), axis=-1)
+        return ops.where(rank < self.n_active, inputs, ops.zeros_like(inputs))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Same as the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "n_active": self.n_active}

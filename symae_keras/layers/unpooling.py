@@ -1,0 +1,427 @@
+"""Max pooling that keeps where the largest values were, and its inverse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import invalid, one_each
+
+Sizes = int | Sequence[int]
+
+
+class _Windows(keras.Layer):
+    """Where the windows of a pooling lie."""
+
+    rank: ClassVar[int]
+
+    def __init__(
+        self, pool_size: Sizes, strides: Sizes | None, padding: str, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pool_size = one_each("pool_size", pool_size, self.rank, "an axis")
+        self.strides = self.pool_size
+        if strides is not None:
+            self.strides = one_each("strides", strides, self.rank, "an axis")
+        if padding not in ("valid", "same"):
+            raise invalid("padding", "'valid' or 'same'", repr(padding))
+        self.padding = padding
+
+    def _checked(self, shape: Shape, name: str) -> tuple[int, ...]:
+        """The sizes of the spatial axes, which must be known."""
+        sizes = tuple(shape[1:-1])
+        if len(sizes) != self.rank or None in sizes:
+            raise ValueError(
+                f"`{type(self).__name__}` expects {name} of shape (batch, "
+                f"*sizes, channels) with {self.rank} known sizes. "
+                f"Received: shape {tuple(shape)}"
+            )
+        return tuple(int(n) for n in sizes if n is not None)
+
+    def _n_windows(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """How many windows there are along each axis; below 1 where none fits."""
+        if self.padding == "same":
+            return tuple(-(-n // s) for n, s in zip(sizes, self.strides, strict=True))
+        each = zip(sizes, self.pool_size, self.strides, strict=True)
+        return tuple((n - k) // s + 1 for n, k, s in each)
+
+    def _before(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """Padding before each axis; where it is odd, there is one more behind."""
+        if self.padding == "valid":
+            return (0,) * self.rank
+        windows = self._n_windows(sizes)
+        each = zip(sizes, windows, self.pool_size, self.strides, strict=True)
+        return tuple(max((w - 1) * s + k - n, 0) // 2 for n, w, k, s in each)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {
+            **super().get_config(),
+            "pool_size": self.pool_size,
+            "strides": self.strides,
+            "padding": self.padding,
+        }
+
+
+class MaxPoolingWithIndices(_Windows):
+    """Max pooling of any rank that also gives the position of each maximum."""
+
+    def build(self, input_shape: Shape) -> None:
+        """Check that there is a window."""
+        sizes = self._checked(tuple(input_shape), "inputs")
+        if min(self._n_windows(sizes)) < 1:
+            raise ValueError(
+                f"`{type(self).__name__}` expects inputs with room for one window of "
+                f"pool_size={self.pool_size}. Received: shape {tuple(input_shape)}"
+            )
+
+    def call(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Maxima and their positions."""
+        sizes = self._checked(tuple(inputs.shape), "inputs")
+        windows, before = self._n_windows(sizes), self._before(sizes)
+        padded = inputs
+        for axis in range(self.rank):
+            spanned = (windows[axis] - 1) * self.strides[axis] + self.pool_size[axis]
+            behind = spanned - sizes[axis] - before[axis]
+            padded = _repeat_edges(padded, axis + 1, before[axis], max(behind, 0))
+        best = positions = None
+        # One element of every window at a time, all windows at once.
+        for offset in product(*map(range, self.pool_size)):
+            each = zip(offset, windows, self.strides, strict=True)
+            slices = [slice(o, o + (w - 1) * s + 1, s) for o, w, s in each]
+            values = padded[(slice(None), *slices)]
+            here = self._positions(offset, sizes)
+            if best is None:
+                best = values
+                positions = ops.zeros_like(values, dtype="int32") + here
+                continue
+            # Only what is larger replaces, so that of equal numbers the first stays;
+            # it alone has the gradient, which `ops.max` shares out on TensorFlow.
+            larger = ops.logical_or(values > best, ops.isnan(values))
+            best = ops.where(larger, values, best)
+            positions = ops.where(larger, here, positions)
+        return best, positions
+
+    def _positions(self, offset: Sequence[int], sizes: Sequence[int]) -> Tensor:
+        """Flat position in the input of the element `offset` of every window."""
+        axes = []
+        each = zip(
+            offset,
+            sizes,
+            self._n_windows(sizes),
+            self.strides,
+            self._before(sizes),
+            strict=True,
+        )
+        for o, n, w, s, before in each:
+            # The padding repeats the edge, and has the position of the edge.
+            axes.append(np.clip(np.arange(w) * s + o - before, 0, n - 1))
+        flat = np.ravel_multi_index(np.ix_(*axes), tuple(sizes))
+        return ops.convert_to_tensor(flat[None, ..., None], dtype="int32")
+
+    def compute_output_shape(self, input_shape: Shape) -> tuple[Shape, Shape]:
+        """Of the maxima and of their positions, which is the same."""
+        sizes = self._checked(tuple(input_shape), "inputs")
+        shape = (input_shape[0], *self._n_windows(sizes), input_shape[-1])
+        return shape, shape
+
+    def compute_output_spec(self, inputs: Any) -> tuple[Any, Any]:
+        """Maxima in the dtype of the layer, positions as integers."""
+        values, positions = self.compute_output_shape(inputs.shape)
+        return (
+            keras.KerasTensor(values, dtype=self.compute_dtype),
+            keras.KerasTensor(positions, dtype="int32"),
+        )
+
+
+class MaxUnpooling(_Windows):
+    """Max unpooling of any rank."""
+
+    def build(self, input_shape: tuple[Shape, Shape]) -> None:
+        """Check the shapes of values and indices."""
+        values, indices = (tuple(shape) for shape in input_shape)
+        self._checked(values, "values")
+        if values[1:] != indices[1:]:
+            raise ValueError(
+                f"`{type(self).__name__}` expects indices of the shape of the values, "
+                f"{values}. Received: indices of shape {indices}"
+            )
+
+    def call(
+        self, inputs: tuple[Tensor, Tensor], output_size: Sizes | None = None
+    ) -> Tensor:
+        """Put each value where its maximum was, and zeros elsewhere."""
+        values, indices = inputs
+        sizes = self._output_sizes(tuple(values.shape), output_size)
+        own = np.arange(np.prod(sizes), dtype="int32").reshape((1, *sizes, 1))
+        # Without a scatter: every position looks at the windows that it lies in.
+        values = self._at_positions(values, sizes, 0)
+        indices = self._at_positions(indices, sizes, -1)
+        overlaps = [
+            -(-k // s) for k, s in zip(self.pool_size, self.strides, strict=True)
+        ]
+        outputs = ops.zeros_like(values[self._looking((0,) * self.rank, sizes)])
+        # In row-major order, so that the last window wins.
+        for window in product(*map(range, overlaps)):
+            view = self._looking(window, sizes)
+            outputs = ops.where(indices[view] == own, values[view], outputs)
+        return outputs
+
+    def _at_positions(self, x: Tensor, sizes: Sequence[int], fill: int) -> Tensor:
+        """Each window's value repeated over its stride, with room for what overlaps.
+
+        After that, the windows that a position lies in are a stride apart.
+        """
+        padding = [(0, 0)]
+        each = zip(
+            self.pool_size, self.strides, self._before(sizes), sizes, strict=True
+        )
+        for axis, (k, s, before, n) in enumerate(each, start=1):
+            behind = before + n - s * x.shape[axis]
+            x = ops.repeat(x, s, axis=axis) if s > 1 else x
+            padding.append(((-(-k // s) - 1) * s, max(behind, 0)))
+        return ops.pad(x, [*padding, (0, 0)], constant_values=fill)
+
+    def _looking(
+        self, window: Sequence[int], sizes: Sequence[int]
+    ) -> tuple[slice, ...]:
+        """Slices that show every position one of its windows, 0 being the first."""
+        each = zip(window, self.strides, self._before(sizes), sizes, strict=True)
+        starts = [(before + w * s, n) for w, s, before, n in each]
+        return (slice(None), *(slice(start, start + n) for start, n in starts))
+
+    def _output_sizes(self, shape: Shape, output_size: Sizes | None) -> tuple[int, ...]:
+        windows = self._checked(shape, "values")
+        if output_size is None:
+            each = zip(windows, self.pool_size, self.strides, strict=True)
+            if self.padding == "same":
+                return tuple(w * s for w, _, s in each)
+            return tuple((w - 1) * s + k for w, k, s in each)
+        sizes = one_each("output_size", output_size, self.rank, "an axis")
+        if self._n_windows(sizes) != windows:
+            raise ValueError(
+                "Invalid value received for argument `output_size`. Expected a size "
+                f"that is pooled to {windows}. Received: output_size={output_size}, "
+                f"which is pooled to {self._n_windows(sizes)}"
+            )
+        return sizes
+
+    def compute_output_shape(
+        self, input_shape: tuple[Shape, Shape], output_size: Sizes | None = None
+    ) -> Shape:
+        """Batch and channels of the values, and the output size."""
+        values = tuple(input_shape[0])
+        return (values[0], *self._output_sizes(values, output_size), values[-1])
+
+    def compute_output_spec(
+        self, inputs: tuple[Any, Any], output_size: Sizes | None = None
+    ) -> Any:
+        """As `compute_output_shape`, which Keras does not tell the output size."""
+        shapes = (inputs[0].shape, inputs[1].shape)
+        shape = self.compute_output_shape(shapes, output_size)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+
+def _repeat_edges(x: Tensor, axis: int, before: int, behind: int) -> Tensor:
+    """Pad one axis with its first and its last element.
+
+    A window never lies in the padding alone, so that an edge that is repeated neither
+    changes its maximum nor comes before what is first in it.
+    """
+    if not before and not behind:
+        return x
+    lead = (slice(None),) * axis
+    first, last = x[(*lead, slice(0, 1))], x[(*lead, slice(-1, None))]
+    return ops.concatenate([*[first] * before, x, *[last] * behind], axis=axis)
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class MaxPoolingWithIndices1D(MaxPoolingWithIndices):
+    """Max pooling of one axis that gives maxima and where they were.
+
+    `MaxUnpooling1D` takes both. Of equal numbers the first is the maximum, and it alone
+    has the gradient.
+
+    Args:
+        pool_size: Length of the windows. Defaults to 2.
+        strides: Step from one window to the next. Defaults to `pool_size`.
+        padding: `"valid"` (default), where pixels that fill no window are dropped, or
+            `"same"`, where windows reach over the ends; the padding is never the
+            maximum.
+
+    Call arguments:
+        inputs: Tensor `(batch, pixels, channels)`.
+
+    Output shape:
+        A pair of maxima and indices, both `(batch, windows, channels)`. Indices are
+        int32 positions on the axis that was pooled.
+
+    Example:
+    >>> from keras import ops
+    >>> x = ops.array([1.0, 5.0, 4.0, 4.0, 9.0])[None, :, None]
+    >>> maxima, indices = MaxPoolingWithIndices1D(2)(x)
+    >>> ops.convert_to_numpy(maxima)[0, :, 0].tolist()
+    [5.0, 4.0]
+    >>> ops.convert_to_numpy(indices)[0, :, 0].tolist()
+    [1, 2]
+    """
+
+    rank = 1
+
+    def __init__(
+        self,
+        pool_size: int | Sequence[int] = 2,
+        strides: int | Sequence[int] | None = None,
+        padding: str = "valid",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class MaxPoolingWithIndices2D(MaxPoolingWithIndices):
+    """Max pooling of images that gives maxima and where they were.
+
+    `MaxUnpooling2D` takes both. Of equal numbers the first in row-major order is the
+    maximum, and it alone has the gradient.
+
+    Args:
+        pool_size: Size of the windows, an integer or `(height, width)`. Defaults to 2.
+        strides: Step from one window to the next, an integer or `(rows, columns)`.
+            Defaults to `pool_size`.
+        padding: `"valid"` (default), where pixels that fill no window are dropped, or
+            `"same"`, where windows reach over the borders; the padding is never the
+            maximum.
+
+    Call arguments:
+        inputs: Tensor `(batch, height, width, channels)`.
+
+    Output shape:
+        A pair of maxima and indices, both `(batch, rows, columns, channels)`. Indices
+        are int32 positions in the flattened `height * width` pixels of the image that
+        was pooled, for each instance and channel by itself.
+
+    Reference:
+        - [Zeiler & Fergus, Visualizing and understanding convolutional networks,
+          2014](https://arxiv.org/abs/1311.2901)
+
+    Example:
+    >>> from keras import ops
+    >>> x = ops.array([[1.0, 2.0, 7.0], [6.0, 3.0, 8.0]])[None, :, :, None]
+    >>> maxima, indices = MaxPoolingWithIndices2D(2, strides=1)(x)
+    >>> ops.convert_to_numpy(maxima)[0, :, :, 0].tolist()
+    [[6.0, 8.0]]
+    >>> ops.convert_to_numpy(indices)[0, :, :, 0].tolist()
+    [[3, 5]]
+    """
+
+    rank = 2
+
+    def __init__(
+        self,
+        pool_size: int | Sequence[int] = 2,
+        strides: int | Sequence[int] | None = None,
+        padding: str = "valid",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class MaxUnpooling1D(MaxUnpooling):
+    """Puts each value where `MaxPoolingWithIndices1D` found its maximum.
+
+    Everything else is 0. Where windows overlap and share a maximum, the value of the
+    last of them is taken, as NumPy's assignment does.
+
+    Args:
+        pool_size: As in the pooling. Defaults to 2.
+        strides: As in the pooling. Defaults to `pool_size`.
+        padding: As in the pooling. Defaults to `"valid"`.
+
+    Call arguments:
+        inputs: Pair of values and indices, both `(batch, windows, channels)`. Values
+            may be others than the maxima, such as those that a decoder made.
+        output_size: Length of what was pooled. `None` (default) is
+            `(windows - 1) * strides + pool_size` with "valid" padding and
+            `windows * strides` with "same"; give it wherever the length was another,
+            since the indices cannot tell.
+
+    Output shape:
+        `(batch, output_size, channels)`.
+
+    Example:
+    >>> from keras import ops
+    >>> from symae_keras.layers import MaxPoolingWithIndices1D
+    >>> x = ops.array([1.0, 5.0, 4.0, 4.0, 9.0])[None, :, None]
+    >>> y = MaxUnpooling1D(2)(MaxPoolingWithIndices1D(2)(x), output_size=5)
+    >>> ops.convert_to_numpy(y)[0, :, 0].tolist()
+    [0.0, 5.0, 4.0, 0.0, 0.0]
+    """
+
+    rank = 1
+
+    def __init__(
+        self,
+        pool_size: int | Sequence[int] = 2,
+        strides: int | Sequence[int] | None = None,
+        padding: str = "valid",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class MaxUnpooling2D(MaxUnpooling):
+    """Puts each value where `MaxPoolingWithIndices2D` found its maximum.
+
+    Everything else is 0. Where windows overlap and share a maximum, the value of the
+    last of them in row-major order is taken, as NumPy's assignment does.
+
+    Args:
+        pool_size: As in the pooling. Defaults to 2.
+        strides: As in the pooling. Defaults to `pool_size`.
+        padding: As in the pooling. Defaults to `"valid"`.
+
+    Call arguments:
+        inputs: Pair of values and indices, both `(batch, rows, columns, channels)`.
+            Values may be others than the maxima, such as those that a decoder made.
+        output_size: `(height, width)` of what was pooled, or an integer for both.
+            `None` (default) is `(rows - 1) * strides + pool_size` with "valid" padding
+            and `rows * strides` with "same"; give it wherever the size was another,
+            since the indices cannot tell.
+
+    Output shape:
+        `(batch, *output_size, channels)`.
+
+    Reference:
+        - [Zeiler & Fergus, Visualizing and understanding convolutional networks,
+          2014](https://arxiv.org/abs/1311.2901)
+        - [Badrinarayanan et al., SegNet: a deep convolutional encoder-decoder
+          architecture for image segmentation, 2017](https://arxiv.org/abs/1511.00561)
+
+    Example:
+    >>> from keras import ops
+    >>> from symae_keras.layers import MaxPoolingWithIndices2D
+    >>> x = ops.array([[1.0, 2.0, 7.0], [6.0, 3.0, 8.0]])[None, :, :, None]
+    >>> y = MaxUnpooling2D(2)(MaxPoolingWithIndices2D(2)(x), output_size=(2, 3))
+    >>> ops.convert_to_numpy(y)[0, :, :, 0].tolist()
+    [[0.0, 0.0, 0.0], [6.0, 0.0, 0.0]]
+    """
+
+    rank = 2
+
+    def __init__(
+        self,
+        pool_size: int | Sequence[int] = 2,
+        strides: int | Sequence[int] | None = None,
+        padding: str = "valid",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, **kwargs)

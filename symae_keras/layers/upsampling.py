@@ -1,0 +1,269 @@
+"""Upsampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import invalid, one_each, positive
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class SubPixel(keras.layers.Layer):
+    """Upsamples by moving channels to pixels, also known as pixel shuffle.
+
+    With `r` axes of pixels, `channels * size**r` numbers of a pixel become a cell of
+    `size**r` pixels with `channels` each: in row-major order, first over the pixels of
+    the cell, then over the channels. For images this is `keras.ops.depth_to_space`. A
+    convolution that gives so many channels comes before it.
+
+    Args:
+        size: Factor of every axis of pixels. Defaults to 2.
+
+    Call arguments:
+        inputs: Tensor `(batch, pixels, channels)`, `(batch, height, width, channels)`,
+            or with more axes of pixels.
+
+    Output shape:
+        That of the input, with every axis of pixels `size` times as long, and with
+        `size**r` times fewer channels.
+
+    Reference:
+        - [Shi et al., Real-time single image and video super-resolution using an
+          efficient sub-pixel convolutional neural network,
+          2016](https://arxiv.org/abs/1609.05158)
+
+    Example:
+    >>> from keras import ops
+    >>> y = SubPixel(2)(ops.array([[[1.0, 2.0], [3.0, 4.0]]]))
+    >>> ops.convert_to_numpy(y)[0, :, 0].tolist()
+    [1.0, 2.0, 3.0, 4.0]
+    """
+
+    def __init__(self, size: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = positive("size", size)
+
+    def build(self, input_shape: Shape) -> None:
+        """Check that the channels fill the cells."""
+        cell = self.size ** (len(input_shape) - 2)
+        channels = input_shape[-1]
+        if channels is None or channels % cell:
+            raise ValueError(
+                f"`SubPixel` expects a number of channels that is a multiple of {cell} "
+                f"with size={self.size}. Received: shape {tuple(input_shape)}"
+            )
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Move channels to pixels."""
+        return shuffled(inputs, self.size)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Every axis of pixels times `size`, and channels to match."""
+        batch, *sizes, channels = input_shape
+        longer = (None if n is None else n * self.size for n in sizes)
+        fewer = None if channels is None else channels // self.size ** len(sizes)
+        return (batch, *longer, fewer)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "size": self.size}
+
+
+def shuffled(x: Tensor, size: int) -> Tensor:
+    """Move channels to pixels, `size` along every axis of pixels."""
+    batch, *sizes, _ = ops.shape(x)
+    rank = len(sizes)
+    channels = x.shape[-1] // size**rank
+    cells = ops.reshape(x, (batch, *sizes, *[size] * rank, channels))
+    # From (batch, *sizes, *cell, channels) to axes of which each is beside its own.
+    beside = [axis for n in range(1, rank + 1) for axis in (n, n + rank)]
+    cells = ops.transpose(cells, (0, *beside, 2 * rank + 1))
+    return ops.reshape(cells, (batch, *(n * size for n in sizes), channels))
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class BedOfNails(keras.layers.Layer):
+    """Upsamples with zeros: each value becomes the first one of a cell of zeros.
+
+    A convolution that follows has a kernel of its own for each place in a cell, as a
+    transposed convolution has.
+
+    Args:
+        size: Factor of every axis of pixels. Defaults to 2.
+
+    Call arguments:
+        inputs: Tensor `(batch, pixels, channels)`, `(batch, height, width, channels)`,
+            or with more axes of pixels.
+
+    Output shape:
+        That of the input, with every axis of pixels `size` times as long.
+
+    Example:
+    >>> from keras import ops
+    >>> y = BedOfNails(2)(ops.array([[1.0, 2.0], [3.0, 4.0]])[None, :, :, None])
+    >>> for row in ops.convert_to_numpy(y)[0, :, :, 0].tolist():
+    ...     print(row)
+    [1.0, 0.0, 2.0, 0.0]
+    [0.0, 0.0, 0.0, 0.0]
+    [3.0, 0.0, 4.0, 0.0]
+    [0.0, 0.0, 0.0, 0.0]
+    """
+
+    def __init__(self, size: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = positive("size", size)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Put zeros behind each value, on every axis of pixels."""
+        # Channels of zeros become the pixels between the values.
+        rank, channels = len(inputs.shape) - 2, inputs.shape[-1]
+        zeros = channels * (self.size**rank - 1)
+        cells = ops.pad(inputs, ((0, 0),) * (rank + 1) + ((0, zeros),))
+        return shuffled(cells, self.size)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Every axis of pixels times `size`."""
+        batch, *sizes, channels = input_shape
+        longer = (None if n is None else n * self.size for n in sizes)
+        return (batch, *longer, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "size": self.size}
+
+
+class Cropped(keras.Layer):
+    """Base that goes before a transposed convolution of Keras and crops its output."""
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        output_padding: int | Sequence[int] = 0,
+        **kwargs: Any,
+    ) -> None:
+        # Without padding, and with the output padding told, Keras gives all pixels that
+        # a kernel reaches, those of the output padding too.
+        super().__init__(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding="valid",
+            output_padding=output_padding,
+            **{"data_format": "channels_last", **kwargs},
+        )
+        if self.data_format != "channels_last":
+            raise invalid("data_format", "'channels_last'", repr(self.data_format))
+        # The attribute `padding` is Keras's own.
+        self.cropping = one_each("padding", padding, self.rank, "an axis", least=0)
+
+    def build(self, input_shape: Shape) -> None:
+        """Check that something is left, and make the kernel."""
+        sizes = self.compute_output_shape(tuple(input_shape))[1:-1]
+        if any(n is not None and n < 1 for n in sizes):
+            raise ValueError(
+                f"`{type(self).__name__}` with padding={self.cropping} leaves nothing "
+                f"of an input of shape {tuple(input_shape)}."
+            )
+        super().build(input_shape)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Transposed convolution without the padding."""
+        outputs = super().call(inputs)
+        kept = [slice(n, -n if n else None) for n in self.cropping]
+        return outputs[(slice(None), *kept)]
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """`(n - 1) * strides - 2 * padding + kernel_size + output_padding`."""
+        batch, *sizes, channels = super().compute_output_shape(input_shape)
+        each = zip(sizes, self.cropping, strict=True)
+        kept = (None if n is None else n - 2 * cut for n, cut in each)
+        return (batch, *kept, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "padding": self.cropping}
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class TransposedConv1D(Cropped, keras.layers.Conv1DTranspose):
+    """Transposed convolution of one axis, cropped by a number of pixels.
+
+    Each pixel adds the kernel, times its value, to the output; kernels start `strides`
+    apart. Then `padding` pixels are cut off both ends, as textbooks and PyTorch
+    count it. `keras.layers.Conv1DTranspose` with `padding="same"` cuts off what makes
+    the output `strides` times as large, and cannot be told how much.
+
+    Args:
+        filters: Channels of the output.
+        kernel_size: Length of the kernel.
+        strides: Distance of the kernels. Defaults to 1.
+        padding: Pixels cut off both ends. Defaults to 0.
+        output_padding: Pixels more at the end, fewer than `strides`. Defaults to 0.
+        **kwargs: Other arguments of `keras.layers.Conv1DTranspose`, such as
+            `activation` and `use_bias`.
+
+    Call arguments:
+        inputs: Tensor `(batch, pixels, channels)`.
+
+    Output shape:
+        `(batch, longer, filters)`, `n` pixels becoming
+        `(n - 1) * strides - 2 * padding + kernel_size + output_padding`.
+
+    Reference:
+        - [Dumoulin & Visin, A guide to convolution arithmetic for deep learning,
+          2016](https://arxiv.org/abs/1603.07285)
+
+    Example:
+    >>> from keras import ops
+    >>> layer = TransposedConv1D(2, kernel_size=3, strides=2, padding=1)
+    >>> tuple(layer(ops.ones((4, 5, 1))).shape)
+    (4, 9, 2)
+    """
+
+
+@keras.saving.register_keras_serializable(package="symae_keras")
+class TransposedConv2D(Cropped, keras.layers.Conv2DTranspose):
+    """Transposed convolution of images, cropped by a number of pixels.
+
+    Each pixel adds the kernel, times its value, to the output; kernels start `strides`
+    apart. Then `padding` pixels are cut off every side, as textbooks and PyTorch
+    count it. `keras.layers.Conv2DTranspose` with `padding="same"` cuts off what makes
+    the output `strides` times as large, and cannot be told how much.
+
+    Args:
+        filters: Channels of the output.
+        kernel_size: Size of the kernel, an integer or `(height, width)`.
+        strides: Distance of the kernels, an integer or `(rows, columns)`. Defaults
+            to 1.
+        padding: Pixels cut off every side, an integer or `(rows, columns)`. Defaults
+            to 0.
+        output_padding: Pixels more at the end of both axes, fewer than `strides`, an
+            integer or `(rows, columns)`. Defaults to 0.
+        **kwargs: Other arguments of `keras.layers.Conv2DTranspose`, such as
+            `activation` and `use_bias`.
+
+    Call arguments:
+        inputs: Tensor `(batch, height, width, channels)`.
+
+    Output shape:
+        `(batch, higher, wider, filters)`, `n` pixels becoming
+        `(n - 1) * strides - 2 * padding + kernel_size + output_padding`.
+
+    Reference:
+        - [Dumoulin & Visin, A guide to convolution arithmetic for deep learning,
+          2016](https://arxiv.org/abs/1603.07285)
+
+    Example:
+    >>> from keras import ops
+    >>> layer = TransposedConv2D(2, kernel_size=3, strides=2, padding=1)
+    >>> tuple(layer(ops.ones((4, 2, 5, 1))).shape)
+    (4, 3, 9, 2)
+    """

@@ -1,0 +1,331 @@
+"""What the autoencoders of groups share: codes, masks, redatuming."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import positive
+from symae_keras.layers.per_instance import PerInstance
+from symae_keras.models._copies import copy_of
+from symae_keras.models.base import AutoencoderBase, is_groups, may_equal
+
+# Size of the features that the named encoders hand to pooling and heads, and of the
+# hidden layer of a head.
+_FEATURES = 128
+
+
+class Codes(NamedTuple):
+    """The two codes of a batch of groups."""
+
+    coherent: Tensor
+    """`(batch, coherent_dim)`: what the instances of a group share."""
+    nuisance: Tensor
+    """`(batch, instances, nuisance_dim)`: what is particular to each instance."""
+
+
+class GroupedAutoencoder(AutoencoderBase):
+    """Base of the autoencoders of groups.
+
+    A subclass makes its networks and heads, builds, and gives two functions of
+    normalised instances and their mask: `_codes`, without noise, for use; and
+    `_training_codes`, which `call` decodes and where losses are added.
+
+    Args:
+        instance_shape: Shape of one instance, channels last.
+        coherent_dim: Size of the coherent code.
+        nuisance_dim: Size of the nuisance code.
+        encoder: See `AutoencoderBase`. The coherent branch uses it as it is; the
+            nuisance branch uses a copy of it, see `SymAE`.
+        decoder: See `AutoencoderBase`; from both codes, joined, to one instance.
+        normalization: See `AutoencoderBase`.
+        seed: See `AutoencoderBase`.
+    """
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        coherent_dim: int = 8,
+        nuisance_dim: int = 8,
+        encoder: str | keras.Layer = "dense",
+        decoder: keras.Layer | None = None,
+        normalization: keras.Layer | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            instance_shape, encoder, decoder, normalization, seed, **kwargs
+        )
+        self.coherent_dim = positive("coherent_dim", coherent_dim)
+        self.nuisance_dim = positive("nuisance_dim", nuisance_dim)
+        self.carry_mask = _CarryMask(dtype=self.dtype_policy, name="carry_mask")
+
+    # === Networks ===
+
+    def _make_networks(self) -> None:
+        """The two encoders and the decoder."""
+        first = self._make_encoder(_FEATURES)
+        second = copy_of(first, self.instance_shape)
+        policy = self.dtype_policy
+        self.coherent_encoder = PerInstance(
+            first, dtype=policy, name="coherent_encoder"
+        )
+        self.nuisance_encoder = PerInstance(
+            second, dtype=policy, name="nuisance_encoder"
+        )
+        self.instance_decoder = PerInstance(
+            self._make_decoder(first), dtype=policy, name="instance_decoder"
+        )
+
+    def _head(
+        self, units: int, name: str, activation: str | None = None
+    ) -> list[keras.Layer]:
+        """Layers from features to numbers of a code; called with `call_chain`."""
+        dtype = self.dtype_policy
+        return [
+            keras.layers.Dense(
+                _FEATURES, activation="gelu", dtype=dtype, name=f"{name}_hidden"
+            ),
+            keras.layers.Dense(
+                units, activation=activation, dtype=dtype, name=f"{name}_code"
+            ),
+        ]
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build every branch from the shape of one instance.
+
+        Symbolic calls build whatever encoder the user brought as Keras would.
+        """
+        instances = keras.KerasTensor(
+            (None, None, *self.instance_shape), dtype=self.compute_dtype
+        )
+        self._build_normalization(instances.shape)
+        decoded = self.decode(*self._codes(instances, None))
+        self._check_decoded(tuple(decoded.shape[2:]))
+        self._track_terms()
+        self.built = True
+
+    # === Forward pass ===
+
+    def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
+        """Codes of normalised instances, without noise."""
+        raise NotImplementedError
+
+    def _training_codes(
+        self, x: Tensor, mask: Tensor | None, training: bool | None
+    ) -> Codes:
+        """Codes of normalised instances as `call` decodes them."""
+        raise NotImplementedError
+
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
+        """Reconstruct every instance."""
+        x, mask = self._unpack(inputs)
+        x, mask = self._clean(x, mask)
+        decoded = self.decode(*self._training_codes(x, mask, training))
+        if mask is None:
+            return decoded
+        return self.carry_mask(decoded, mask=self.compute_mask(inputs, None))
+
+    def _clean(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Check shapes, blank what is masked, normalise; the mask of instances."""
+        x, mask = self._arrays(x, mask)
+        if len(x.shape) < 3 or tuple(x.shape[2:]) != self.instance_shape:
+            raise ValueError(
+                f"This model takes instances of shape {self.instance_shape}, in arrays "
+                "(groups, instances, *instance_shape). "
+                f"Received: an array of shape {tuple(x.shape)}"
+            )
+        if mask is None:
+            return self._normalize(x), None
+        mask = ops.cast(ops.convert_to_tensor(mask), "bool")
+        if not (may_equal(mask.shape, x.shape[:2]) or may_equal(mask.shape, x.shape)):
+            raise ValueError(
+                "`mask` must have the shape (groups, instances), here "
+                f"{tuple(x.shape[:2])}, or that of the instances, {tuple(x.shape)}. "
+                f"Received: mask of shape {tuple(mask.shape)}"
+            )
+        present = self._present(mask)
+        if len(mask.shape) == 2:
+            mask = _over_pixels(mask, len(self.instance_shape))
+        return self._normalize(self._fill(x, mask)), present
+
+    def _arrays(self, x: Any, mask: Any) -> tuple[Tensor, Tensor | None]:
+        """Convert an array of groups, or `GroupedData` with the masks of its own."""
+        if not is_groups(x):
+            return self._tensor(x), mask
+        if not hasattr(x, "model_mask"):
+            raise ValueError(
+                f"This model takes groups in memory. Received: a {type(x).__name__}; "
+                "give it `groups.load()`, or a part of it: `groups[:100].load()`."
+            )
+        if mask is not None:
+            raise ValueError(
+                f"A {type(x).__name__} has masks of its own. Received: another `mask`; "
+                "give it `groups.x` with that mask."
+            )
+        return self._tensor(x.x), x.model_mask
+
+    @staticmethod
+    def _present(mask: Tensor) -> Tensor:
+        """Mask of instances; one without a good pixel is absent."""
+        if len(mask.shape) == 2:
+            return mask
+        return ops.any(mask, axis=tuple(range(2, len(mask.shape))))
+
+    def _blank_bad_pixels(
+        self, inputs: Any, y: Tensor, y_pred: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        y, blanked = super()._blank_bad_pixels(inputs, y, y_pred)
+        if blanked is not y_pred:
+            mask = self.compute_mask(inputs, None)
+            blanked = self.carry_mask(blanked, mask=mask)
+        return y, blanked
+
+    def _coherent_features(self, x: Tensor) -> Tensor:
+        return _flat(self.coherent_encoder(x))
+
+    def _nuisance_features(self, x: Tensor) -> Tensor:
+        return _flat(self.nuisance_encoder(x))
+
+    # === Use ===
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Codes:
+        """Encode groups, without noise.
+
+        Args:
+            x: `(batch, instances, *instance_shape)`; any number of instances. Or a
+                `symae_keras.data.GroupedData`, whose masks are used.
+            mask: Boolean `(batch, instances)`, True = present, or of the shape of `x`,
+                True = good pixel. Bad pixels are given the value of the mean instance
+                of `normalization`, or 0. Defaults to `None`.
+
+        Returns:
+            `Codes(coherent, nuisance)`, tensors `(batch, coherent_dim)` and
+            `(batch, instances, nuisance_dim)`.
+        """
+        return self._codes(*self._clean(x, mask))
+
+    def decode(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
+        """Decode one coherent code a group with the nuisance code of each instance.
+
+        Args:
+            coherent: `(batch, coherent_dim)`.
+            nuisance: `(batch, instances, nuisance_dim)`.
+
+        Returns:
+            Instances in data units, `(batch, instances, *instance_shape)`.
+        """
+        coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
+        nuisance = ops.convert_to_tensor(nuisance, dtype=self.compute_dtype)
+        return self._denormalize(self.instance_decoder(join(coherent, nuisance)))
+
+    def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Encode and decode without noise.
+
+        Args:
+            x: `(batch, instances, *instance_shape)`, or `GroupedData`.
+            mask: See `encode`. Bad pixels are reconstructed from the good ones.
+
+        Returns:
+            Tensor of the shape of `x`.
+        """
+        return self.decode(*self.encode(x, mask))
+
+    def redatum(
+        self,
+        coherent_from: Tensor,
+        nuisance_from: Tensor,
+        coherent_mask: Tensor | None = None,
+        nuisance_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Virtual instances: the states of some groups under the nuisances of others.
+
+        Args:
+            coherent_from: `(batch, instances_a, *instance_shape)`, the states to show;
+                or `GroupedData`, as `nuisance_from` may be.
+            nuisance_from: `(batch, instances_b, *instance_shape)`, the nuisances to
+                show them under, group by group.
+            coherent_mask: Mask of `coherent_from`, see `encode`.
+            nuisance_mask: Mask of `nuisance_from`.
+
+        Returns:
+            Tensor `(batch, instances_b, *instance_shape)`.
+        """
+        coherent_from, coherent_mask = self._arrays(coherent_from, coherent_mask)
+        nuisance_from, nuisance_mask = self._arrays(nuisance_from, nuisance_mask)
+        if not may_equal(coherent_from.shape[:1], nuisance_from.shape[:1]):
+            raise ValueError(
+                "`coherent_from` and `nuisance_from` must hold the same number of "
+                "groups: virtual instances are made group by group. "
+                f"Received: {coherent_from.shape[0]} and {nuisance_from.shape[0]}"
+            )
+        coherent = self.encode(coherent_from, coherent_mask).coherent
+        nuisance = self.encode(nuisance_from, nuisance_mask).nuisance
+        return self.decode(coherent, nuisance)
+
+    # === Keras protocol ===
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Tensor | None:
+        """Mask of the reconstruction, by which losses leave out absent instances.
+
+        Its axes of length 1 go with the axes of pixels; Keras takes off the last one,
+        which losses reduce.
+        """
+        mask = self._unpack(inputs)[1]
+        if mask is None:
+            return None
+        present = self._present(ops.cast(mask, "bool"))
+        return _over_pixels(present, len(self.instance_shape))
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        """Shape of the instances given."""
+        if isinstance(input_shape, Mapping):
+            input_shape = input_shape["instances"]
+        return (*input_shape[:2], *self.instance_shape)
+
+
+class _CarryMask(keras.Layer):
+    """Attaches a mask to a tensor, as Keras attaches the masks of a layer's output.
+
+    On JAX, `fit` calls `call` of the outermost model alone, so that its `compute_mask`
+    is never asked, and losses would count padding.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.autocast = False  # a tensor keeps its dtype
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        return inputs
+
+
+def join(coherent: Tensor, per_instance: Tensor) -> Tensor:
+    """One vector an instance: the group's numbers, then the instance's own."""
+    batch, instances = ops.shape(per_instance)[:2]
+    coherent = coherent[:, None, :]
+    repeated = ops.broadcast_to(coherent, (batch, instances, coherent.shape[-1]))
+    return ops.concatenate([repeated, per_instance], axis=-1)
+
+
+def n_present(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Number of present instances in a batch, at least 1, in float32."""
+    if mask is None:
+        return ops.cast(ops.prod(ops.shape(x)[:2]), "float32")
+    return ops.maximum(ops.sum(ops.cast(mask, "float32")), 1.0)
+
+
+def _over_pixels(mask: Tensor, axes: int) -> Tensor:
+    return ops.reshape(mask, (*ops.shape(mask), *(1,) * axes))
+
+
+def _flat(features: Tensor) -> Tensor:
+    """Features of any shape as one vector an instance."""
+    size = math.prod(features.shape[2:])
+    return ops.reshape(features, (*ops.shape(features)[:2], size))

@@ -1,0 +1,105 @@
+"""All state of a training run in one file, to go on from."""
+
+from __future__ import annotations
+
+import math
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from symae_keras._utils.files import written_aside
+from symae_keras.callbacks._state import sync_state
+from symae_keras.errors import InputError
+
+_EPOCHS = "epochs_done"
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Writes the state of training into a file at the end of every epoch.
+
+    The state is everything that the next step depends on: weights, states of random
+    generators, and the optimiser's moments and step, from which learning rate and noise
+    schedules follow. Draws of data depend on seed, epoch and step alone, see
+    `symae_keras.data.batches`. The file is replaced in one step, so that it is whole
+    whenever the process dies.
+
+    Keras's `BackupAndRestore` leaves out the states of random generators, so that a
+    run that goes on draws the noise of its first epochs again.
+
+    Args:
+        path: The file, `.npz`.
+        writes: Whether to write it. Of several workers, which all go on from it, one
+            does.
+    """
+
+    def __init__(self, path: str | PathLike[str], writes: bool = True) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.writes = writes
+
+    def restore(self, model: keras.Model) -> int:
+        """Give a compiled model the state of the file.
+
+        Args:
+            model: The model, compiled and built.
+
+        Returns:
+            How many epochs are done, 0 where there is no file.
+
+        Raises:
+            InputError: The file is damaged or of another model.
+        """
+        if not self.path.exists():
+            return 0
+        model.optimizer.build(model.trainable_variables)
+        variables = _variables(model)
+        again = "start again with --force"
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                arrays = dict(file)
+            epochs = int(arrays.pop(_EPOCHS))
+        # Damaged files raise whatever the parser trips over.
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(
+                f"The checkpoint {self.path} is damaged ({reason.rstrip('.')}); "
+                f"{again}."
+            ) from None
+        found = [arrays[key].shape for key in sorted(arrays)]
+        expected = [tuple(each.shape) for each in variables]
+        if found != expected:
+            raise InputError(
+                f"The checkpoint {self.path} is of another model: it holds "
+                f"{_sizes(found)}, but the recipe makes {_sizes(expected)}; {again}."
+            )
+        for variable, key in zip(variables, sorted(arrays), strict=True):
+            variable.assign(arrays[key])
+        return epochs
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write the file."""
+        if not self.writes:
+            return
+        sync_state(self.model)
+        arrays: dict[str, Any] = {
+            f"{n:06d}": each.numpy() for n, each in enumerate(_variables(self.model))
+        }
+        arrays[_EPOCHS] = np.array(epoch + 1)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(self.path) as aside, aside.open("wb") as stream:
+            np.savez(stream, **arrays)
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    """What training changes, in an order that the architecture gives."""
+    metrics = {id(each) for each in model.metrics_variables}
+    own = [each for each in model.variables if id(each) not in metrics]
+    return [*own, *model.optimizer.variables]
+
+
+def _sizes(shapes: list[tuple[int, ...]]) -> str:
+    numbers = sum(math.prod(each) for each in shapes)
+    return f"{len(shapes)} arrays of {numbers} numbers"

@@ -1,0 +1,250 @@
+"""One way of training for the command line, the demo and the benchmarks."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import keras
+
+from symae_keras._utils.types import swaps_codes
+from symae_keras.callbacks.non_finite_guard import NonFiniteGuard
+from symae_keras.data import RaggedGroups, batches, instance_batches
+from symae_keras.data.groups import Array, GroupedData
+from symae_keras.distribute import even_batch_size
+from symae_keras.layers.normalization import Standardization, pixel_moments
+from symae_keras.losses import RelativeMeanSquaredError
+from symae_keras.training.checkpoint import Checkpoint
+
+#: Passes over the groups that a training has, if nothing else is said.
+EPOCHS: Final = 32
+#: Updates of the weights that small data get, if nothing else is said.
+MIN_UPDATES: Final = 2000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is trained.
+
+    Args:
+        epochs: Passes over the groups. `None` (default) stands for 32, or for as many
+            as give 2000 updates of the weights where the data are small: 24 groups in
+            batches of 16 make 2 updates per epoch, and 32 epochs train next to nothing.
+        batch_size: Groups in a batch; instances, for a model of single instances.
+        instances: Instances drawn from each group in an epoch, at most as many as there
+            are; `None` takes all.
+        learning_rate: Of Adam, at first; it falls to 1 % along a cosine.
+        clip_norm: Largest norm of the gradient of all weights together; a longer one is
+            scaled down to it. `None` leaves gradients as they are.
+    """
+
+    epochs: int | None = None
+    batch_size: int = 16
+    instances: int | None = 8
+    learning_rate: float = 2e-3
+    clip_norm: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe(Training):
+    """Everything that makes a trained model but the seed.
+
+    A recipe file is a Python file with a docstring (command, cost, expected score) and
+    a `RECIPE` of this class; see the folder zoo/.
+
+    Args:
+        model: Function of the training data and a seed that returns an uncompiled
+            model, of groups or of single instances; the instance shape comes from the
+            data.
+        data: Function of a seed that returns the groups to train on when the user
+            brings none; `None` where the recipe only works on the user's data.
+        score: Function of the trained model, the groups that it was trained on and
+            those held out, that returns further metrics by name: names that end in
+            `_error` are relative errors, those in `_db` gains in decibels, all others
+            scores of 1 at most. `None` (default) for the errors that every run tells.
+        epochs: As in `Training`, like the arguments below.
+        batch_size: See `epochs`.
+        instances: See `epochs`.
+        learning_rate: See `epochs`.
+        clip_norm: See `epochs`.
+    """
+
+    model: Callable[[GroupedData, int], keras.Model]
+    data: Callable[[int], GroupedData] | None = None
+    score: Callable[[Any, GroupedData, GroupedData], dict[str, float]] | None = None
+
+
+Groups = GroupedData | RaggedGroups
+
+
+def data_variance(groups: Groups) -> float:
+    """Variance of good pixels, each around its mean, averaged over pixels.
+
+    That of shards is that of a sample.
+    """
+    return pixel_moments(*_arrays(groups)).variance
+
+
+def normalization(groups: Groups) -> Standardization:
+    """A layer that takes off the mean instance and divides by one common scale.
+
+    One scale for all pixels keeps their relative weight: dividing each by its own
+    would blow up pixels that hold nothing but noise. For channels-last images the mean
+    is over the pixels too, one value a channel.
+
+    Args:
+        groups: Training data; of shards a sample is looked at.
+
+    Returns:
+        A `Standardization`, for `SymAE(normalization=...)`.
+    """
+    return Standardization.of(*_arrays(groups))
+
+
+def _arrays(groups: Groups) -> tuple[Array, Array | None, Array | None, int]:
+    if isinstance(groups, RaggedGroups):
+        groups = groups.sample()
+    mask = groups.model_mask
+    instances, pixels = (mask, None) if groups.masks < 2 else (None, mask)
+    return groups.x, instances, pixels, len(groups.instance_shape)
+
+
+def train(
+    model: keras.Model,
+    groups: Groups,
+    training: Training,
+    seed: int = 0,
+    validation: GroupedData | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    strategy: Any = None,
+) -> keras.callbacks.History:
+    """Compile a model and fit it to groups, or to the instances of groups.
+
+    The loss is the mean squared error over the variance of the training data, so that
+    it reads as a relative error. A `NonFiniteGuard` watches over it.
+
+    Args:
+        model: An uncompiled model, such as `recipe.model(groups, seed)`. One without a
+            method `redatum` is a model of single instances.
+        groups: Training data.
+        training: Epochs, batch size, instances, learning rate and clipping; a `Recipe`
+            is one.
+        seed: Seed of the sampler.
+        validation: Groups to evaluate after each epoch, all instances of them.
+        callbacks: More Keras callbacks. Where a `Checkpoint` among them has a state,
+            training goes on from there, as if it had not been interrupted.
+        strategy: From `symae_keras.distribute.make_strategy`, to be called inside of
+            `running(strategy)`, where the model was made.
+
+    Returns:
+        The Keras history.
+
+    Raises:
+        NonFiniteError: A loss became NaN or infinite; the model is again as it last was
+            good.
+    """
+    epoch = _EpochNumber()
+    make = _of_groups if swaps_codes(model) else _of_instances
+    dataset = make(groups, training, seed, strategy, first_epoch=epoch)
+    steps = int(dataset.cardinality())
+    epochs = training.epochs or enough_epochs(steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        training.learning_rate, max(epochs * steps, 1), alpha=0.01
+    )
+    model.compile(
+        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=training.clip_norm),
+        loss=RelativeMeanSquaredError(data_variance(groups)),
+    )
+    held_out: Any = None
+    if validation is not None:
+        all_of_them = dataclasses.replace(training, instances=None)
+        held_out = make(validation, all_of_them, 0, strategy, shuffle=False)
+    kept = [each for each in callbacks if isinstance(each, Checkpoint)]
+    done = kept[0].restore(model) if kept else 0
+    return model.fit(
+        dataset,
+        initial_epoch=done,
+        epochs=epochs,
+        validation_data=held_out,
+        # First, so that none of the others keeps what is no longer good.
+        callbacks=[NonFiniteGuard(batch_at=dataset.batch_at), epoch, *callbacks],
+        shuffle=False,  # the data set shuffles itself
+        verbose=0,
+    )
+
+
+def enough_epochs(
+    steps: int, epochs: int = EPOCHS, min_updates: int = MIN_UPDATES
+) -> int:
+    """Return how many epochs a training needs.
+
+    Args:
+        steps: Updates per epoch, see `steps_per_epoch`.
+        epochs: Epochs at least.
+        min_updates: Updates at least.
+
+    Example:
+    >>> enough_epochs(steps=125), enough_epochs(steps=2)
+    (32, 1000)
+    """
+    return max(epochs, math.ceil(min_updates / max(steps, 1)))
+
+
+def steps_per_epoch(
+    model: keras.Model, groups: Groups, training: Training, strategy: Any = None
+) -> int:
+    """Return how many updates `train` makes in one epoch; arguments as there."""
+    if swaps_codes(model):
+        size = even_batch_size(len(groups), training.batch_size, strategy)
+        return math.ceil(len(groups) / size)
+    rows, _ = _rows_of_instances(groups, training)
+    return math.ceil(rows / even_batch_size(rows, training.batch_size, strategy))
+
+
+def _of_groups(
+    groups: Groups, training: Training, seed: int, strategy: Any, **options: Any
+) -> Any:
+    instances = training.instances
+    if instances is not None:
+        instances = min(instances, groups.n_instances)
+    size = even_batch_size(len(groups), training.batch_size, strategy)
+    return batches(groups, size, instances, seed, **options)
+
+
+def _of_instances(
+    groups: Groups, training: Training, seed: int, strategy: Any, **options: Any
+) -> Any:
+    rows, each = _rows_of_instances(groups, training)
+    size = even_batch_size(rows, training.batch_size, strategy)
+    return instance_batches(groups, size, each, seed, **options)
+
+
+def _rows_of_instances(groups: Groups, training: Training) -> tuple[int, int | None]:
+    """Instances in an epoch, and those drawn from each group."""
+    counts, each = groups.present.sum(axis=1), training.instances
+    if each is not None:
+        each = min(each, int(counts.max()))
+    return int(counts.sum() if each is None else (counts > 0).sum() * each), each
+
+
+class _EpochNumber(keras.callbacks.Callback):
+    """The number of the epoch that `fit` is in, for the draws of a dataset.
+
+    Counting iterations would not do: Keras also looks at a dataset when it builds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Take note of it."""
+        self.number = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        return self.number

@@ -1,0 +1,282 @@
+"""The functions of `symae_keras.zoo`."""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import re
+import tempfile
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+import keras
+
+from symae_keras._utils.files import CHECKSUMS, write_checksums
+from symae_keras._utils.folders import Draft
+from symae_keras._utils.text import one_line
+from symae_keras._utils.untrusted_files import open_regular, write_stream
+from symae_keras._utils.untrusted_models import load_model
+from symae_keras.data.axis import AXIS_FILE, Axis, HasAxis
+from symae_keras.errors import InputError
+from symae_keras.zoo._weights import compact_weights
+from symae_keras.zoo.recipes import preset_folder, trained_presets, unknown_preset
+
+_HUB: Final = "hf://"
+#: A repository of the Hugging Face Hub, and a branch, tag or commit of it.
+_HANDLE: Final = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+#: What a preset consists of.
+SAVED: Final = ("config.json", "metadata.json", "model.weights.h5")
+#: What `push` uploads, where it is there.
+PUSHED: Final = (*SAVED, AXIS_FILE, CHECKSUMS, "README.md", "metrics.json")
+
+
+def list() -> builtins.list[str]:
+    """Names of the presets that come with the package, sorted.
+
+    Example:
+    >>> "symae_exposures" in list()
+    True
+    """
+    return trained_presets()
+
+
+def help(name: str) -> None:
+    """Print the card of a preset: what it is for, its limits and how well it does.
+
+    Args:
+        name: One of `list()`.
+
+    Raises:
+        InputError: There is no such preset.
+
+    Example:
+    >>> help("symae_exposures")  # doctest: +ELLIPSIS
+    # symae_exposures
+    ...
+    """
+    print(card(name))
+
+
+def card(name: str) -> str:
+    """The same as a text, in Markdown.
+
+    Args:
+        name: One of `list()`.
+
+    Raises:
+        InputError: There is no such preset.
+    """
+    text = (_named(name) / "README.md").read_text(encoding="utf-8")
+    # The head is for model hubs.
+    return text.split("---\n", 2)[-1].strip()
+
+
+def load(preset: str | PathLike[str]) -> keras.Model:
+    """Load a trained model with its weights, not compiled.
+
+    A preset may come from a stranger: no code of it runs, and no file but its own is
+    read. Classes of your own must be registered before
+    (`keras.saving.register_keras_serializable`).
+
+    Args:
+        preset: A name out of `list()`; or a folder, as `save_preset` makes it; or
+            `"hf://user/name"`, a repository of the Hugging Face Hub with the files of
+            such a folder, which needs the package huggingface_hub. With
+            `"hf://user/name@revision"` it is the state at a tag or commit, which
+            others cannot change if it is the hash of a commit.
+
+    Returns:
+        The model, ready for `encode`, `reconstruct` and, for groups, `redatum`.
+
+    Raises:
+        InputError: There is no such preset, its files differ from its checksums, or it
+            cannot be loaded without running code or reading other files.
+
+    Example:
+    >>> model = load("symae_exposures")
+    >>> model.instance_shape
+    (256,)
+    """
+    what = f"The preset {preset}"
+    if not str(preset).startswith(_HUB):
+        return load_model(_found(preset), what)
+    with tempfile.TemporaryDirectory(prefix="symae-") as folder:
+        _download(str(preset), Path(folder))
+        return load_model(Path(folder), what)
+
+
+def axis(preset: str | PathLike[str]) -> Axis | None:
+    """Return the axis of the data that a preset was trained on.
+
+    The model expects its pixels in that order and unit; `Axis.check` compares the axis
+    of other groups with it.
+
+    Args:
+        preset: A name out of `list()`, or a folder, as `save_preset` makes it.
+
+    Returns:
+        The axis, or `None` where the data had none.
+
+    Raises:
+        InputError: There is no such preset, or its axis cannot be read.
+
+    Example:
+    >>> print(axis("symae_tablets"))
+    600 to 1792, 597 pixels, wavelength (nm)
+    """
+    return Axis.read(_found(preset))
+
+
+def save_preset(
+    model: keras.Model,
+    folder: str | PathLike[str],
+    half: bool = False,
+    data: HasAxis | None = None,
+) -> Path:
+    """Save a model as a preset: a folder that `load` and Keras itself can read.
+
+    The folder is written aside and put in place when it is complete. Its SHA256SUMS
+    shows files that were damaged on their way.
+
+    Args:
+        model: A built model.
+        folder: To be made; one that is there is left alone.
+        half: Whether to store matrices and kernels in float16, in half the bytes.
+            Defaults to False, so that the model gives the same digits when loaded.
+        data: The groups that the model was trained on, whose axis is saved with it.
+            Defaults to `None`, no axis.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: The folder is not empty or cannot be made, or the model has no
+            weights yet.
+
+    Example:
+    >>> import tempfile
+    >>> from symae_keras.models import SymAE
+    >>> model = SymAE((32,), coherent_dim=2, nuisance_dim=1)
+    >>> with tempfile.TemporaryDirectory() as there:
+    ...     again = load(save_preset(model, Path(there) / "mine"))
+    >>> again.coherent_dim
+    2
+    """
+    if not model.built:
+        raise InputError(
+            f"The model {model.name} is not built, so there are no weights to save; "
+            "call it on data first."
+        )
+    with Draft(folder, (*PUSHED, "assets"), resume=None) as aside:
+        keras.saving.save_model(model, aside, zipped=False)
+        if half:
+            compact_weights(aside / "model.weights.h5")
+        of_data = None if data is None else Axis.of(data)
+        if of_data is not None:
+            of_data.write(aside)
+        write_checksums(aside, (*SAVED, AXIS_FILE))
+    return Path(folder)
+
+
+def push(folder: str | PathLike[str], handle: str, private: bool = True) -> str:
+    """Upload a preset to the Hugging Face Hub, its card included.
+
+    Only config.json, metadata.json, model.weights.h5, axis.json, SHA256SUMS, README.md
+    and metrics.json are uploaded, whatever else is in the folder.
+
+    Args:
+        folder: As `save_preset` makes it, or the name of a preset. Write a README.md
+            into it, the card, before you share it.
+        handle: `"hf://user/name"`; the repository is made if it is not there.
+        private: Whether a repository that is made is visible to you only. Defaults to
+            True; `False` publishes it. A repository that exists stays as it is.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        InputError: The folder is no preset, the handle is no handle, or
+            huggingface_hub is not installed.
+    """
+    found = _HANDLE.fullmatch(handle)
+    if found is None or found[2]:
+        raise InputError(f'handle must be like "hf://user/name"; received {handle!r}.')
+    place = _found(folder)
+    # What is checked is what is uploaded.
+    with tempfile.TemporaryDirectory(prefix="symae-") as copied:
+        for name in PUSHED:
+            if (place / name).exists():
+                with open_regular(place / name) as source:
+                    write_stream(source, Path(copied) / name)
+        load_model(Path(copied), f"The preset {folder}")
+        _need_hub()
+        import huggingface_hub
+
+        api = huggingface_hub.HfApi(library_name="symae_keras")
+        repository = api.create_repo(found[1], private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository.repo_id,
+            folder_path=copied,
+            commit_message="A preset of symae_keras",
+        )
+    return str(repository)
+
+
+def _found(preset: str | PathLike[str]) -> Path:
+    """Return the folder of a preset, given by its name or path."""
+    if not Path(preset).is_dir() or str(preset) in list():
+        return _named(str(preset))
+    missing = [each for each in SAVED if not (Path(preset) / each).exists()]
+    if missing:
+        raise InputError(
+            f"{preset} is not a preset: no {' and no '.join(missing)} in it. "
+            "save_preset(model, folder) makes one."
+        )
+    return Path(preset)
+
+
+def _named(name: str) -> Path:
+    names = list()
+    if name not in names:
+        raise unknown_preset(name, names, "preset and no folder")
+    return preset_folder(name)
+
+
+def _download(handle: str, folder: Path) -> None:
+    """Copy the files of a preset from the Hugging Face Hub into a folder."""
+    found = _HANDLE.fullmatch(handle)
+    if found is None:
+        raise InputError(
+            'A preset of the Hugging Face Hub is named like "hf://user/name" or '
+            f'"hf://user/name@revision"; received {handle!r}.'
+        )
+    _need_hub()
+    import huggingface_hub
+
+    names = (*SAVED, CHECKSUMS)
+    try:
+        snapshot = huggingface_hub.snapshot_download(
+            repo_id=found[1],
+            revision=found[2],
+            allow_patterns=[*names],
+            library_name="symae_keras",
+        )
+    # The errors of huggingface_hub and of what it is made of.
+    except Exception as error:
+        raise InputError(
+            f"The preset {handle} cannot be downloaded: {one_line(error)}."
+        ) from error
+    for name in names:
+        if (Path(snapshot) / name).is_file():  # a link into the cache of the package
+            with (Path(snapshot) / name).open("rb") as source:
+                write_stream(source, folder / name)
+        elif name in SAVED:
+            raise InputError(f"The preset {handle} has no {name}.")
+
+
+def _need_hub() -> None:
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise InputError(
+            'The Hugging Face Hub needs huggingface_hub: pip install "symae_keras[hub]"'
+        )

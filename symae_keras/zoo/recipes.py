@@ -1,0 +1,183 @@
+"""Recipes by name, from those that come with the package, or by path."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from symae_keras._utils.text import one_line
+from symae_keras.errors import InputError
+from symae_keras.zoo.cards import About, read_about
+
+if TYPE_CHECKING:
+    from symae_keras.training import Recipe
+
+
+class LoadedRecipe(NamedTuple):
+    """A recipe and what is known about it."""
+
+    recipe: Recipe
+    docstring: str
+    name: str
+
+
+def preset_folder(name: str) -> Path:
+    """The folder of a preset that comes with the package."""
+    return _folder() / name
+
+
+def _folder() -> Path:
+    """The presets: inside an installed package, or beside it in a source checkout."""
+    package = Path(__file__).parents[1]
+    packaged = package / "_zoo"
+    return packaged if packaged.is_dir() else package.parent / "zoo"
+
+
+def preset_names() -> list[str]:
+    """Names of the recipes that come with the package, sorted.
+
+    Example:
+    >>> "symae_exposures" in preset_names()
+    True
+    """
+    return sorted(path.parent.name for path in _folder().glob("*/recipe.py"))
+
+
+def trained_presets() -> list[str]:
+    """Names of those that come with weights, sorted."""
+    return [n for n in preset_names() if (preset_folder(n) / "config.json").exists()]
+
+
+def about(name: str) -> About:
+    """What the docstring of a preset's recipe says, without running the recipe.
+
+    Example:
+    >>> about("symae_exposures").fields["Command"]
+    'symae train symae_exposures'
+    """
+    source = (preset_folder(name) / "recipe.py").read_text(encoding="utf-8")
+    return read_about(ast.get_docstring(ast.parse(source)) or "")
+
+
+def unknown_preset(name: str, names: Sequence[str], what: str = "preset") -> InputError:
+    """The error for a name that is none of those.
+
+    Args:
+        name: The name.
+        names: Those that there are.
+        what: What the name could have been.
+    """
+    close = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {close[0]}? The presets" if close else "the presets"
+    return InputError(f"There is no {what} {name}; {hint} are {', '.join(names)}.")
+
+
+def recipe_file(name_or_path: str | PathLike[str]) -> Path:
+    """The file of a recipe.
+
+    Args:
+        name_or_path: Name of a preset, or path of a recipe file.
+
+    Returns:
+        An existing file, as an absolute path.
+
+    Raises:
+        InputError: There is no such preset and no such file.
+
+    Example:
+    >>> recipe_file("symae_exposures").name
+    'recipe.py'
+    """
+    text = str(name_or_path)
+    names = preset_names()
+    if text in names:
+        return (preset_folder(text) / "recipe.py").resolve()
+    path = Path(text)
+    if path.is_file():
+        return path.resolve()
+    if path.suffix == ".py":
+        raise InputError(f"The recipe file {text} does not exist.")
+    if path.is_dir():
+        raise InputError(f"{text} is a folder; name the recipe file in it.")
+    raise unknown_preset(text, names, "preset and no file")
+
+
+def recipe_hash(name_or_path: str | PathLike[str]) -> str:
+    """SHA-256 of a recipe but for its docstring, which tells nothing to a run.
+
+    Args:
+        name_or_path: As in `recipe_file`.
+
+    Raises:
+        InputError: There is no such recipe, or it cannot be read.
+    """
+    path = recipe_file(name_or_path)
+    try:
+        source = path.read_bytes()
+        lines = source.splitlines(keepends=True)
+        first = ast.parse(source).body[:1]
+        if ast.get_docstring(ast.Module(first, [])) is not None:
+            del lines[first[0].lineno - 1 : first[0].end_lineno]
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {one_line(error)}.") from None
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
+    """Run a recipe file and return its recipe.
+
+    Args:
+        name_or_path: Name of a preset, or path of a Python file with a docstring and a
+            `RECIPE`, a `symae_keras.training.Recipe`.
+
+    Returns:
+        `(recipe, docstring, name)`; the name of a file called recipe.py is that of its
+        folder.
+
+    Raises:
+        InputError: There is no such recipe, it raises when it is run, or it has no
+            usable `RECIPE`.
+
+    Example:
+    >>> recipe, docstring, name = load_recipe("symae_exposures")
+    >>> name, recipe.batch_size
+    ('symae_exposures', 16)
+    """
+    from symae_keras.training import Recipe
+
+    path = recipe_file(name_or_path)
+    name = path.parent.name if path.name == "recipe.py" else path.stem
+    # Not named after the file alone: a recipe called keras.py must not hide Keras.
+    module_name = f"symae_keras_recipe_{name}"
+    # A loader by name, because a file need not end in .py to be a recipe.
+    loader = importlib.machinery.SourceFileLoader(module_name, str(path))
+    spec = importlib.util.spec_from_loader(module_name, loader)
+    assert spec is not None  # a loader was given
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pickling look their module up by its name.
+    sys.modules[module_name] = module
+    try:
+        loader.exec_module(module)
+    except Exception as error:
+        raise InputError(
+            f"The recipe {name_or_path} cannot be run: {one_line(error)}."
+        ) from error
+    recipe = getattr(module, "RECIPE", None)
+    if recipe is None:
+        raise InputError(
+            f"The recipe {name_or_path} defines no RECIPE; give it one, such as "
+            "RECIPE = symae_keras.training.Recipe(model=...)."
+        )
+    if not isinstance(recipe, Recipe):
+        raise InputError(
+            f"RECIPE of {name_or_path} must be a symae_keras.training.Recipe; "
+            f"received an object of class {type(recipe).__name__}."
+        )
+    return LoadedRecipe(recipe, (module.__doc__ or "").strip(), name)
