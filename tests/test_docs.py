@@ -18,7 +18,7 @@ import typer
 
 import symae_keras
 from symae_keras import cli
-from symae_keras.data import datasets, simulate_exposures
+from symae_keras.data import simulate_exposures, tfds
 from symae_keras.zoo.recipes import preset_names
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +59,7 @@ def quick(monkeypatch, tmp_path, tf) -> None:
 
     monkeypatch.setattr(keras.Model, "fit", fit)
     monkeypatch.setattr(keras.Model, "compile", compile)
-    monkeypatch.setattr(datasets, "simulate_exposures", _few_stars)
+    monkeypatch.setattr(tfds, "simulate_exposures", _few_stars)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.chdir(tmp_path)
 

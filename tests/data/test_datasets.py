@@ -13,8 +13,8 @@ from symae_keras.data import (
     simulate_exposures,
     simulate_shapes,
 )
-from symae_keras.data import datasets as module
-from symae_keras.data import images as images_module
+from symae_keras.data import tfds as module
+from symae_keras.data.io import images as images_module
 from symae_keras.data.tfds import GroupedBuilder, from_tfds
 from symae_keras.errors import InputError
 

@@ -45,7 +45,7 @@ def test_virtual_is_exact_up_to_white_noise(entangled):
 
 def by_hand(groups, i, j, t, slope):
     """The formula of the benchmark with loops instead of einsum."""
-    from symae_keras.data import exposures as e
+    from symae_keras.data.simulators import exposures as e
 
     n = {k: v[j, t] for k, v in groups.nuisance.items()}
     s = {k: v[i] for k, v in groups.state.items()}
@@ -165,7 +165,7 @@ def test_more_pixels_show_the_same_stars():
 
 def test_excitation_changes_lines_with_the_temperature():
     """Their depths by `exp(excitation * e_l * T)`, and nothing else."""
-    from symae_keras.data import exposures as e
+    from symae_keras.data.simulators import exposures as e
 
     plain = simulate_exposures(1, 1, seed=0, entangled=False)
     excited = simulate_exposures(1, 1, seed=0, entangled=False, excitation=0.7)

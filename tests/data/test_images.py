@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from symae_keras.data import images as module
+from symae_keras.data.io import images as module
 from symae_keras.data.io.images import load_images
 from symae_keras.errors import InputError
 

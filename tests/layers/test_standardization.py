@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from symae_keras.layers import Standardization
-from symae_keras.layers import standardization as module
+from symae_keras.layers import normalization as module
 
 NAN = float("nan")
 
