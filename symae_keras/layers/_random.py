@@ -79,13 +79,10 @@ class TrainingNoise(keras.Layer):
         raise NotImplementedError
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Alter the input when training."""
         return self._alter(inputs) if training else inputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "seed": self.seed}

@@ -158,7 +158,6 @@ class _ConvStack(keras.Layer):
         ]
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -210,18 +209,15 @@ class ConvEncoder(_ConvStack):
         return shape if len(shape) == self.rank + 2 else (*shape, 1)
 
     def build(self, input_shape: Shape) -> None:
-        """Build the convolutions and the dense layer on their flattened output."""
         shape = build_chain(self.chain, self._with_channels(tuple(input_shape)))
         build_chain([self.flatten, self.head], shape)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Encode a batch of instances."""
         if len(inputs.shape) == self.rank + 1:
             inputs = ops.expand_dims(inputs, -1)
         return self.head(self.flatten(call_chain(self.chain, inputs)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, output_dim)`."""
         if self.output_dim is not None:
             return (input_shape[0], self.output_dim)
         sizes = self._with_channels(tuple(input_shape))[1:-1]
@@ -256,7 +252,6 @@ class ConvEncoder(_ConvStack):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "output_dim": self.output_dim}
 
 
@@ -328,14 +323,12 @@ class ConvDecoder(_ConvStack):
         return [larger, self._layer("Conv{}D", filters, **convolution)]
 
     def build(self, input_shape: Shape) -> None:
-        """Build the stack, each step on the cropped output of the one before."""
         shape = build_chain(self.stem, tuple(input_shape))
         for step, size in zip(self.steps, self._sizes[1:], strict=True):
             shape = build_chain(step, shape)
             shape = (shape[0], *size, shape[-1])
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Decode a batch of codes."""
         x = call_chain(self.stem, inputs)
         for step, size in zip(self.steps, self._sizes[1:], strict=True):
             x = call_chain(step, x)
@@ -345,11 +338,9 @@ class ConvDecoder(_ConvStack):
         return x
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, *instance_shape)`."""
         return (input_shape[0], *self.instance_shape)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "instance_shape": self.instance_shape,

@@ -63,7 +63,6 @@ class RandomScale(TrainingNoise):
         return inputs * ops.cast(ops.exp(self.strength * noise), inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "strength": self.strength,
@@ -146,7 +145,6 @@ class RandomShift(TrainingNoise):
         ) + part * ops.take_along_axis(inputs, right, axis=self.pixel_axis)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "max_shift": self.max_shift,

@@ -110,7 +110,6 @@ class BlockCorruption(TrainingNoise):
         return ops.where(inside, ops.cast(self.value, inputs.dtype), inputs)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "fraction": self.fraction,
@@ -175,7 +174,6 @@ class GaussianCorruption(TrainingNoise):
         return corrupted if self.clip is None else ops.clip(corrupted, *self.clip)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "stddev": self.stddev,
@@ -235,7 +233,6 @@ class MaskingCorruption(TrainingNoise):
         return ops.where(draw < self.rate, value, inputs)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "rate": self.rate,
@@ -303,7 +300,6 @@ class SaltAndPepper(TrainingNoise):
         return ops.where(draw < self.rate, noise, inputs)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "rate": self.rate,

@@ -65,19 +65,15 @@ class DenseDecoder(keras.Layer):
         ]
 
     def build(self, input_shape: Shape) -> None:
-        """Build the stack."""
         build_chain(self.chain, input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Decode a batch of codes."""
         return call_chain(self.chain, inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, *instance_shape)`."""
         return (input_shape[0], *self.instance_shape)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "instance_shape": self.instance_shape,
@@ -265,7 +261,6 @@ class TiedDense(keras.Layer):
         self.instance_shape = tuple(int(n) for n in instance_shape)
 
     def build(self, input_shape: Shape) -> None:
-        """Make the bias, and the kernel unless its owner was built before."""
         size = math.prod(self.instance_shape)
         if not self.dense.built:
             self.dense.build((None, size))
@@ -278,16 +273,13 @@ class TiedDense(keras.Layer):
         self.bias = self.add_weight(name="bias", shape=(size,), initializer="zeros")
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Decode a batch of codes."""
         outputs = ops.matmul(inputs, ops.transpose(self.dense.kernel)) + self.bias
         return ops.reshape(outputs, (-1, *self.instance_shape))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, *instance_shape)`."""
         return (input_shape[0], *self.instance_shape)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "dense": keras.saving.serialize_keras_object(self.dense),
@@ -296,6 +288,5 @@ class TiedDense(keras.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TiedDense:
-        """Rebuild the layer from `get_config`."""
         dense = keras.saving.deserialize_keras_object(config["dense"])
         return cls(**{**config, "dense": dense})

@@ -64,15 +64,12 @@ class DenseEncoder(keras.Layer):
         ]
 
     def build(self, input_shape: Shape) -> None:
-        """Build the stack on a flattened instance."""
         build_chain(self.chain, tuple(input_shape))
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Encode a batch of instances."""
         return call_chain(self.chain, inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, output_dim)`."""
         return (input_shape[0], self.output_dim)
 
     def mirror(self, instance_shape: Sequence[int]) -> DenseDecoder:
@@ -92,7 +89,6 @@ class DenseEncoder(keras.Layer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "output_dim": self.output_dim,

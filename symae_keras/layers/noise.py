@@ -119,7 +119,6 @@ class NuisanceDropout(TrainingNoise):
         return inputs * (1.0 + strength * noise)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "kind": self.kind,
@@ -227,7 +226,6 @@ class GaussianSampling(LossTerm):
         per: Tensor | None = None,
         training: bool | None = None,
     ) -> Tensor:
-        """Sample when training, else return the mean; add the divergence."""
         mean, log_variance = _in_float32(inputs)
         kl = _divergence(mean, log_variance, prior)
         code_axis = len(kl.shape) - 1
@@ -265,11 +263,9 @@ class GaussianSampling(LossTerm):
         return previous_mask[0] if previous_mask is not None else None
 
     def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
-        """Shape of the mean."""
         return tuple(input_shape[0])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "kl_weight": self.initial_kl_weight,

@@ -186,7 +186,6 @@ class JacobianPenalty(LossTerm):
         function: Callable[[Tensor], Tensor],
         instance_mask: Tensor | None = None,
     ) -> Tensor:
-        """Add the penalty; the inputs stay as they are."""
         step = math.cbrt(_PRECISION[self.compute_dtype])
         shift = step * self._directions(inputs)
         middle = blank_absent(inputs, instance_mask)
@@ -216,11 +215,9 @@ class JacobianPenalty(LossTerm):
         return 2 * ops.cast(coins, inputs.dtype) - 1
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "weight": self.weight,
@@ -264,7 +261,6 @@ class ReconstructionPenalty(LossTerm):
     def call(
         self, inputs: tuple[Tensor, Tensor], pixel_mask: Tensor | None = None
     ) -> Tensor:
-        """Add the penalty; the reconstruction stays as it is."""
         truth, reconstruction = (ops.cast(each, "float32") for each in inputs)
         error = ops.square(reconstruction - truth)
         if pixel_mask is not None:
@@ -273,11 +269,9 @@ class ReconstructionPenalty(LossTerm):
         return inputs[1]
 
     def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
-        """Shape of the reconstruction."""
         return tuple(input_shape[1])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "weight": self.weight}
 
 
@@ -319,23 +313,19 @@ class WeightPenalty(LossTerm):
         self.built = True
 
     def call(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Add the penalty, in float32."""
         weights = [keras.ops.cast(each, "float32") for each in inputs]
         self.add_term(sum(self.regularizer(each) for each in weights))
         return inputs
 
     def compute_output_shape(self, input_shape: list[Shape]) -> list[Shape]:
-        """Same as the weights."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         regularizer = keras.saving.serialize_keras_object(self.regularizer)
         return {**super().get_config(), "regularizer": regularizer}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> WeightPenalty:
-        """Rebuild the layer from `get_config`."""
         config = dict(config)
         config["regularizer"] = keras.saving.deserialize_keras_object(
             config["regularizer"]

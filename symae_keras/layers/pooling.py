@@ -61,7 +61,6 @@ class AttentionPooling(keras.Layer):
         self.output_dim = output_dim
 
     def build(self, input_shape: Shape) -> None:
-        """Create the seeds and the three projections."""
         features = input_shape[-1]
         joined = self.num_heads * self.key_dim
         # `output_dim` keeps what the user asked for: the config must not change.
@@ -80,7 +79,6 @@ class AttentionPooling(keras.Layer):
         self.output_projection.build((None, self.num_seeds * joined))
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Pool over axis 1."""
         batch, instances = ops.shape(inputs)[:2]
         heads = (batch, instances, self.num_heads, self.key_dim)
         if mask is not None:
@@ -110,11 +108,9 @@ class AttentionPooling(keras.Layer):
         return None
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, output_dim)`."""
         return (input_shape[0], self.output_dim or input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "num_heads": self.num_heads,
@@ -165,7 +161,6 @@ class DeepSetsPooling(keras.Layer):
         self.mode = mode
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Pool over axis 1."""
         x = ops.cast(inputs, "float32")
         if mask is None:
             pooled = getattr(ops, self.mode)(x, axis=1)
@@ -188,11 +183,9 @@ class DeepSetsPooling(keras.Layer):
         return None
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Input shape without the instance axis."""
         return (input_shape[0], *input_shape[2:])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "mode": self.mode}
 
 
@@ -251,7 +244,6 @@ class GaussianPooling(keras.Layer):
     def call(
         self, inputs: tuple[Tensor, Tensor], instance_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Pool over axis 1."""
         mean, log_variance = (ops.cast(each, "float32") for each in inputs)
         log_variance = ops.clip(log_variance, -20.0, 20.0)
         if instance_mask is None:
@@ -274,10 +266,8 @@ class GaussianPooling(keras.Layer):
     def compute_output_shape(
         self, input_shape: tuple[Shape, Shape]
     ) -> tuple[Shape, Shape]:
-        """Input shapes without the instance axis."""
         mean, log_variance = input_shape
         return (mean[0], *mean[2:]), (log_variance[0], *log_variance[2:])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "mode": self.mode}

@@ -56,18 +56,15 @@ class GradientReversal(keras.Layer):
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Hand on the input."""
         # The difference is exactly 0, so nothing is rounded, and its gradient is 1.
         # The shorter (1 + s) * sg[x] - s * x would lose digits in half precision.
         value = ops.stop_gradient(inputs)
         return value - self.strength * (inputs - value)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "strength": self.strength}
 
 
@@ -147,7 +144,6 @@ class MMDPenalty(LossTerm):
         self.built = True
 
     def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
-        """Hand on the codes; add the loss."""
         codes = ops.cast(ops.reshape(inputs, (-1, inputs.shape[-1])), "float32")
         pairs = None
         if instance_mask is not None:
@@ -175,11 +171,9 @@ class MMDPenalty(LossTerm):
         return mean_of_present(sum(c / (c + squares) for c in constants), pairs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the codes."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "weight": self.weight,
@@ -270,11 +264,9 @@ class PriorAdversary(LossTerm):
         ]
 
     def build(self, input_shape: Shape) -> None:
-        """Build the discriminator on the code axis."""
         build_chain(self.discriminator, tuple(input_shape))
 
     def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
-        """Hand on the codes; add the loss."""
         codes = blank_absent(inputs, instance_mask)
         draws = keras.random.normal(
             ops.shape(inputs), dtype="float32", seed=self.seed_generator
@@ -294,11 +286,9 @@ class PriorAdversary(LossTerm):
         return ops.cast(call_chain(self.discriminator, codes), "float32")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the codes."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "units": self.units,

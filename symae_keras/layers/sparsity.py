@@ -71,7 +71,6 @@ class KLSparsity(LossTerm):
         self.built = True
 
     def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
-        """Add the penalty; the code stays as it is."""
         code = blank_absent(ops.cast(inputs, "float32"), instance_mask)
         axes = tuple(range(len(code.shape) - 1))
         rate = mean_of_present(code, instance_mask, axis=axes)
@@ -87,11 +86,9 @@ class KLSparsity(LossTerm):
         return inputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "weight": self.weight,
@@ -137,18 +134,15 @@ class L1Sparsity(LossTerm):
         self.built = True
 
     def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
-        """Add the penalty; the code stays as it is."""
         code = blank_absent(ops.cast(inputs, "float32"), instance_mask)
         size = ops.sum(ops.abs(code), axis=-1)
         self.add_term(self.weight * mean_of_present(size, instance_mask))
         return inputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "weight": self.weight}
 
 
@@ -185,7 +179,6 @@ class TopK(keras.Layer):
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
-        """Check that there are so many numbers to keep."""
         size = input_shape[-1]
         if size is None or size < self.n_active:
             raise ValueError(
@@ -194,15 +187,12 @@ class TopK(keras.Layer):
             )
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Keep the largest numbers."""
         # Ranks, not a threshold: in bfloat16 many numbers are equal.
         rank = ops.argsort(ops.argsort(-inputs, axis=-1), axis=-1)
         return ops.where(rank < self.n_active, inputs, ops.zeros_like(inputs))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "n_active": self.n_active}

@@ -49,7 +49,6 @@ class SubPixel(keras.layers.Layer):
         self.size = positive("size", size)
 
     def build(self, input_shape: Shape) -> None:
-        """Check that the channels fill the cells."""
         cell = self.size ** (len(input_shape) - 2)
         channels = input_shape[-1]
         if channels is None or channels % cell:
@@ -59,18 +58,15 @@ class SubPixel(keras.layers.Layer):
             )
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Move channels to pixels."""
         return shuffled(inputs, self.size)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Every axis of pixels times `size`, and channels to match."""
         batch, *sizes, channels = input_shape
         longer = (None if n is None else n * self.size for n in sizes)
         fewer = None if channels is None else channels // self.size ** len(sizes)
         return (batch, *longer, fewer)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "size": self.size}
 
 
@@ -119,7 +115,6 @@ class BedOfNails(keras.layers.Layer):
         self.size = positive("size", size)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Put zeros behind each value, on every axis of pixels."""
         # Channels of zeros become the pixels between the values.
         rank, channels = len(inputs.shape) - 2, inputs.shape[-1]
         zeros = channels * (self.size**rank - 1)
@@ -127,13 +122,11 @@ class BedOfNails(keras.layers.Layer):
         return shuffled(cells, self.size)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Every axis of pixels times `size`."""
         batch, *sizes, channels = input_shape
         longer = (None if n is None else n * self.size for n in sizes)
         return (batch, *longer, channels)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "size": self.size}
 
 
@@ -165,7 +158,6 @@ class Cropped(keras.Layer):
         self.cropping = one_each("padding", padding, self.rank, "an axis", least=0)
 
     def build(self, input_shape: Shape) -> None:
-        """Check that something is left, and make the kernel."""
         sizes = self.compute_output_shape(tuple(input_shape))[1:-1]
         if any(n is not None and n < 1 for n in sizes):
             raise ValueError(
@@ -175,7 +167,6 @@ class Cropped(keras.Layer):
         super().build(input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Transposed convolution without the padding."""
         outputs = super().call(inputs)
         kept = [slice(n, -n if n else None) for n in self.cropping]
         return outputs[(slice(None), *kept)]
@@ -188,7 +179,6 @@ class Cropped(keras.Layer):
         return (batch, *kept, channels)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "padding": self.cropping}
 
 

@@ -121,7 +121,6 @@ class VectorQuantizer(LossTerm):
         return ops.cast(vectors, self.compute_dtype)
 
     def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
-        """Quantise; add the loss."""
         indices = self.indices(inputs)
         z = ops.cast(inputs, "float32")
         e = ops.cast(ops.take(self.codebook, indices, axis=0), "float32")
@@ -136,11 +135,9 @@ class VectorQuantizer(LossTerm):
         return ops.cast(straight_through, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "n_embeddings": self.n_embeddings,
