@@ -10,7 +10,13 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import not_negative, share
+from symae_keras._utils.validation import (
+    choice,
+    interval,
+    not_negative,
+    number,
+    share,
+)
 from symae_keras.layers._random import TrainingNoise
 
 
@@ -60,19 +66,11 @@ class BlockCorruption(TrainingNoise):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        if not 0.0 < fraction <= 1.0:
-            raise ValueError(
-                "Invalid value received for argument `fraction`. "
-                f"Expected 0 < fraction <= 1. Received: fraction={fraction}"
-            )
-        if spatial_axes not in (None, 1, 2):
-            raise ValueError(
-                "Invalid value received for argument `spatial_axes`. "
-                f"Expected 1, 2 or None. Received: spatial_axes={spatial_axes}"
-            )
-        self.fraction = float(fraction)
-        self.value = float(value)
-        self.spatial_axes = spatial_axes
+        self.fraction = number(
+            "fraction", fraction, "0 < fraction <= 1", lambda x: 0.0 < x <= 1.0
+        )
+        self.value = number("value", value)
+        self.spatial_axes = choice("spatial_axes", spatial_axes, (None, 1, 2))
 
     def _lengths(self, shape: Shape) -> list[int]:
         """Numbers of pixels along each spatial axis."""
@@ -157,13 +155,8 @@ class GaussianCorruption(TrainingNoise):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        if clip is not None and not (len(clip) == 2 and clip[0] < clip[1]):
-            raise ValueError(
-                "Invalid value received for argument `clip`. Expected a pair (lowest, "
-                f"highest) or None. Received: clip={clip}"
-            )
         self.stddev = not_negative("stddev", stddev)
-        self.clip = None if clip is None else (float(clip[0]), float(clip[1]))
+        self.clip = None if clip is None else interval("clip", clip)
 
     def _alter(self, inputs: Tensor) -> Tensor:
         dtype = keras.backend.standardize_dtype(inputs.dtype)
@@ -222,7 +215,7 @@ class MaskingCorruption(TrainingNoise):
     ) -> None:
         super().__init__(seed, **kwargs)
         self.rate = share("rate", rate)
-        self.value = float(value)
+        self.value = number("value", value)
 
     def _alter(self, inputs: Tensor) -> Tensor:
         # Drawn in float32: a coarse uniform would miss small rates.
@@ -281,14 +274,11 @@ class SaltAndPepper(TrainingNoise):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        if not low < high:
-            raise ValueError(
-                "Invalid value received for arguments `low` and `high`. "
-                f"Expected low < high. Received: low={low}, high={high}"
-            )
         self.rate = share("rate", rate)
-        self.low = float(low)
-        self.high = float(high)
+        self.low = number("low", low)
+        self.high = number(
+            "high", high, f"high > low={self.low}", lambda x: x > self.low
+        )
 
     def _alter(self, inputs: Tensor) -> Tensor:
         # Drawn in float32: a coarse uniform would miss small rates.

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.moved import renamed
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import not_negative
+from symae_keras._utils.validation import not_negative, positive_numbers, sizes
 from symae_keras.layers._random import SeedGenerator
 from symae_keras.layers._stack import build_chain, call_chain
 from symae_keras.layers.penalties import (
@@ -69,6 +70,7 @@ class GradientReversal(keras.Layer):
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
+@renamed("__call__", instance_mask="mask")
 class MMDPenalty(LossTerm):
     """Adds the maximum mean discrepancy between codes and draws from N(0, 1) as a loss.
 
@@ -100,7 +102,7 @@ class MMDPenalty(LossTerm):
 
     Call arguments:
         inputs: Tensor `(batch, ..., code)`.
-        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
             instances do not count, nor do as many draws.
 
     Output shape:
@@ -132,22 +134,17 @@ class MMDPenalty(LossTerm):
         **kwargs: Any,
     ) -> None:
         super().__init__(term_name, **kwargs)
-        if not scales or not all(0.0 < s < float("inf") for s in scales):
-            raise ValueError(
-                "Invalid value received for argument `scales`. Expected at least one "
-                f"number, all positive and finite. Received: scales={scales}"
-            )
         self.weight = not_negative("weight", weight)
-        self.scales = tuple(float(s) for s in scales)
+        self.scales = positive_numbers("scales", scales)
         self.seed = seed
         self.seed_generator = SeedGenerator(seed)
         self.built = True
 
-    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         codes = ops.cast(ops.reshape(inputs, (-1, inputs.shape[-1])), "float32")
         pairs = None
-        if instance_mask is not None:
-            present = over_axes(instance_mask, inputs)
+        if mask is not None:
+            present = over_axes(mask, inputs)
             present = ops.broadcast_to(present, (*ops.shape(inputs)[:-1], 1))
             present = ops.reshape(present, (-1,))
             codes = blank_absent(codes, present)
@@ -184,6 +181,7 @@ class MMDPenalty(LossTerm):
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
+@renamed("__call__", instance_mask="mask")
 class PriorAdversary(LossTerm):
     """Trains a discriminator of codes and draws from N(0, 1), and the codes against it.
 
@@ -215,7 +213,7 @@ class PriorAdversary(LossTerm):
 
     Call arguments:
         inputs: Tensor `(batch, ..., code)`.
-        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
             instances do not count, nor do as many draws.
 
     Output shape:
@@ -250,7 +248,7 @@ class PriorAdversary(LossTerm):
     ) -> None:
         super().__init__(term_name, **kwargs)
         dtype = self.dtype_policy
-        self.units = tuple(units)
+        self.units = sizes("units", units, "(64, 64)", or_empty=True)
         self.reversal = GradientReversal(strength, dtype=dtype)
         self.strength = self.reversal.strength
         self.seed = seed
@@ -266,8 +264,8 @@ class PriorAdversary(LossTerm):
     def build(self, input_shape: Shape) -> None:
         build_chain(self.discriminator, tuple(input_shape))
 
-    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
-        codes = blank_absent(inputs, instance_mask)
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        codes = blank_absent(inputs, mask)
         draws = keras.random.normal(
             ops.shape(inputs), dtype="float32", seed=self.seed_generator
         )
@@ -279,7 +277,7 @@ class PriorAdversary(LossTerm):
         # 0 in value, and in its gradient for the discriminator: only that for the codes
         # is left.
         misled = ops.softplus(-of_codes) - ops.softplus(-again)
-        self.add_term(mean_of_present(0.5 * cross_entropy + misled, instance_mask))
+        self.add_term(mean_of_present(0.5 * cross_entropy + misled, mask))
         return inputs
 
     def _logits(self, codes: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import invalid, one_each
+from symae_keras._utils.validation import choice, one_each
 
 Sizes = int | Sequence[int]
 
@@ -29,9 +29,7 @@ class _Windows(keras.Layer):
         self.strides = self.pool_size
         if strides is not None:
             self.strides = one_each("strides", strides, self.rank, "an axis")
-        if padding not in ("valid", "same"):
-            raise invalid("padding", "'valid' or 'same'", repr(padding))
-        self.padding = padding
+        self.padding = choice("padding", padding, ("valid", "same"))
 
     def _checked(self, shape: Shape, name: str) -> tuple[int, ...]:
         """The sizes of the spatial axes, which must be known."""
