@@ -109,7 +109,8 @@ def one_each(
     name: str, value: Any, count: int, of: str, least: int = 1
 ) -> tuple[int, ...]:
     """Return one size for each, given as one for all or as one for each, or raise."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * count
+    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    values = tuple(value) if several else (value,) * count
     if len(values) != count or not all(is_integer(n, least) for n in values):
         expected = f"an integer >= {least}, or {count}, one {of}"
         raise invalid(name, expected, repr(value))

@@ -98,7 +98,10 @@ class VQVAE(InstanceAutoencoder):
         )
         self.n_latents = n_latents
         self.quantizer = VectorQuantizer(
-            n_embeddings, embedding_dim, commitment_weight, dtype=self.dtype_policy
+            positive("n_embeddings", n_embeddings),
+            embedding_dim,
+            commitment_weight,
+            dtype=self.dtype_policy,
         )
         self.embedding_dim = self.quantizer.embedding_dim
         self.n_embeddings = self.quantizer.num_embeddings
