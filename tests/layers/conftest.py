@@ -10,6 +10,15 @@ import numpy as np
 import pytest
 from keras import ops
 
+if keras.backend.backend() == "torch":
+    import torch
+
+    _to_array = torch.Tensor.__array__
+    # With a gradient or not, like the tensors of other backends.
+    torch.Tensor.__array__ = lambda tensor, *args, **kwargs: _to_array(
+        tensor.detach(), *args, **kwargs
+    )
+
 
 def _is_pair(shape):
     return isinstance(shape[0], tuple)
@@ -168,7 +177,7 @@ def check_absent(present):
                 return layer.losses[0]
 
             if keras.backend.backend() != "tensorflow":
-                return float(loss()), None
+                return float(ops.convert_to_numpy(loss())), None
             import tensorflow as tf
 
             with tf.GradientTape() as tape:

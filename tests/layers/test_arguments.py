@@ -64,6 +64,56 @@ def test_bad_values_give_one_sentence(name) -> None:
                 getattr(layers, name)(**arguments)
 
 
+INVALID = [
+    ("BlockCorruption", "fraction", 0.0),
+    ("BlockCorruption", "spatial_axes", 3),
+    ("DenseEncoder", "units", (3, 0)),
+    ("GaussianCorruption", "clip", (1.0, 0.0)),
+    ("GaussianCorruption", "stddev", -1.0),
+    ("GaussianPooling", "mode", "sum"),
+    ("GaussianSampling", "free_bits", -1.0),
+    ("GradientReversal", "strength", -1.0),
+    ("JacobianPenalty", "num_directions", 0),
+    ("JacobianPenalty", "weight", math.inf),
+    ("KLSparsity", "target_rate", 0.0),
+    ("KLSparsity", "target_rate", 1.0),
+    ("KLSparsity", "weight", -1.0),
+    ("L1Sparsity", "weight", -1.0),
+    ("MMDPenalty", "scales", ()),
+    ("MMDPenalty", "scales", (1.0, 0.0)),
+    ("MMDPenalty", "weight", -1.0),
+    ("MaskingCorruption", "rate", 1.1),
+    ("MaxPoolingWithIndices2D", "padding", "full"),
+    ("MaxPoolingWithIndices2D", "pool_size", (2, 2, 2)),
+    ("MaxUnpooling2D", "pool_size", 0),
+    ("MaxUnpooling2D", "strides", (2, -1)),
+    ("MedianNormalization", "pixel_axes", 0),
+    ("PriorAdversary", "strength", -1.0),
+    ("RandomScale", "pixel_axes", 0),
+    ("RandomScale", "strength", -0.1),
+    ("RandomShift", "max_shift", math.inf),
+    ("RandomShift", "pixel_axis", 1),
+    ("ReconstructionPenalty", "weight", -1),
+    ("SaltAndPepper", "high", 0.0),
+    ("SaltAndPepper", "rate", -0.1),
+    ("TopK", "num_active", 0),
+    ("TransposedConv2D", "padding", "full"),
+    ("TransposedConv2D", "padding", (1, 2, 3)),
+    ("TransposedConv2D", "padding", -1),
+    ("VectorQuantizer", "commitment_weight", -1.0),
+    ("VectorQuantizer", "num_embeddings", 0),
+    ("WeightPenalty", "regularizer", None),
+]
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(("name", "argument", "value"), INVALID)
+def test_values_out_of_range(name, argument, value) -> None:
+    message = rf"`{argument}`\. Expected .* {argument}={re.escape(repr(value))}$"
+    with pytest.raises(ValueError, match=message):
+        getattr(layers, name)(**{**REQUIRED.get(name, {}), argument: value})
+
+
 def test_the_numeric_arguments_are_found() -> None:
     assert sum(map(len, ARGUMENTS.values())) > 80
     assert set(ARGUMENTS["VectorQuantizer"]) == {
@@ -221,7 +271,7 @@ def test_bias_of_a_tied_layer() -> None:
     arguments = {"bias_initializer": "ones", "bias_regularizer": "l2"}
     layer = layers.TiedDense(keras.layers.Dense(2), (4,), **arguments)
     layer.build((None, 2))
-    assert float(layer.losses[0]) == pytest.approx(0.04)
+    assert ops.convert_to_numpy(layer.losses[0]) == pytest.approx(0.04)
     assert layer.from_config(layer.get_config()).get_config() == layer.get_config()
     without = layers.TiedDense(keras.layers.Dense(2), (4,), use_bias=False)
     np.testing.assert_array_equal(without(ops.zeros((1, 2))), np.zeros((1, 4)))

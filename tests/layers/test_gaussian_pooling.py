@@ -92,8 +92,3 @@ def test_extreme_outputs_of_an_encoder_are_harmless(
     assert np.isfinite(pooled[1]).all()
     for gradient in tape.gradient(total, pair):
         assert np.isfinite(tf.cast(gradient, "float32")).all()
-
-
-def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(ValueError, match="Expected one of .*Received: mode='sum'"):
-        GaussianPooling("sum")

@@ -264,8 +264,3 @@ def test_no_gradient_below_the_free_bits(tf) -> None:
         loss = layer.losses[0]
     gradient = np.asarray(tape.gradient(loss, mean))
     np.testing.assert_allclose(gradient, [[0.0, 1.0], [0.0, 0.5]], rtol=1e-6)
-
-
-def test_negative_free_bits_are_refused() -> None:
-    with pytest.raises(ValueError, match="`free_bits`.*Received: free_bits=-1"):
-        GaussianSampling(free_bits=-1.0)

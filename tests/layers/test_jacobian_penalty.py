@@ -24,7 +24,7 @@ def test_linear_function(shape, rng) -> None:
     matrix = rng.normal(size=(9, 4)).astype("float32")
 
     def function(x):
-        return ops.reshape(x, (-1, 9)) @ matrix + 1.0
+        return ops.matmul(ops.reshape(x, (-1, 9)), matrix) + 1.0
 
     x = rng.normal(size=(5, *shape)).astype("float32")
     expected = (np.float64(matrix) ** 2).sum()
@@ -135,16 +135,3 @@ def test_config() -> None:
         3,
     )
     assert JacobianPenalty.from_config(config).get_config() == config
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"weight": -1.0}, r"`weight`.*weight=-1.0"),
-        ({"num_directions": 0}, r"`num_directions`.*or None.*num_directions=0"),
-        ({"num_directions": 1.5}, r"`num_directions`.*num_directions=1.5"),
-    ],
-)
-def test_bad_argument(arguments, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        JacobianPenalty(**arguments)

@@ -134,10 +134,3 @@ def test_names_of_paddings_are_those_of_keras(rank, padding, output_padding, rng
     config = ours.get_config()
     assert config["padding"] == padding
     assert LAYERS[rank].from_config(config).get_config() == config
-
-
-@pytest.mark.jax
-@pytest.mark.parametrize("value", [-1, (1, 2, 3), 0.5, "full"])
-def test_invalid_padding(value) -> None:
-    with pytest.raises(ValueError, match=r"`padding`. Expected .*Received: padding="):
-        layers.TransposedConv2D(1, 3, padding=value)

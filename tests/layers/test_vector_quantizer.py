@@ -50,7 +50,7 @@ def test_loss_equals_closed_form(commitment_weight, rng) -> None:
     layer(z)
     norms = np.square(z - codebook[_nearest(z, codebook)]).sum(axis=-1)
     expected = (1.0 + commitment_weight) * norms.mean()
-    assert float(layer.losses[0]) == pytest.approx(expected, rel=1e-5)
+    assert ops.convert_to_numpy(layer.losses[0]) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.jax
@@ -139,25 +139,12 @@ def test_distances_in_float32() -> None:
     z = ops.ones((1, 1), "bfloat16")
     assert int(layer.indices(z)[0]) == 1
     layer(z + 0.5)
-    assert float(layer.losses[0]) == pytest.approx(1.25 * 0.499**2, rel=1e-4)
+    assert ops.convert_to_numpy(layer.losses[0]) == pytest.approx(
+        1.25 * 0.499**2, rel=1e-4
+    )
 
 
 @pytest.mark.jax
 def test_vectors_of_another_size() -> None:
     with pytest.raises(ValueError, match=r"embedding_dim=3.*\(4, 5\)"):
         VectorQuantizer(2, 3).indices(np.ones((4, 5), "float32"))
-
-
-@pytest.mark.jax
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("num_embeddings", 0),
-        ("embedding_dim", 1.5),
-        ("commitment_weight", -1.0),
-        ("commitment_weight", math.nan),
-    ],
-)
-def test_invalid_argument(name, value) -> None:
-    with pytest.raises(ValueError, match=rf"`{name}`.*{name}={value}"):
-        VectorQuantizer(**{name: value})
