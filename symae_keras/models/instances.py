@@ -262,7 +262,7 @@ class PriorMatchingAutoencoder(GenerativeAutoencoder):
         training: bool | None = None,
         instance_mask: Tensor | None = None,
     ) -> Tensor:
-        return self.matching(self._code(x), instance_mask=instance_mask)
+        return self.matching(self._code(x), mask=instance_mask)
 
 
 CORRUPTIONS: Final = {

@@ -130,7 +130,7 @@ class SparseAutoencoder(InstanceAutoencoder):
         code = self._code(x)
         if self.sparsity_penalty is None:
             return code
-        return self.sparsity_penalty(code, instance_mask=instance_mask)
+        return self.sparsity_penalty(code, mask=instance_mask)
 
     def atoms(self) -> Tensor:
         """What each number of the code adds to an instance, in data units.

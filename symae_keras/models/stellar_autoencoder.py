@@ -201,7 +201,7 @@ class StellarAutoencoder(InstanceAutoencoder):
             return self._code(x)
         return self.sampling(
             self._mean_and_log_variance(x),
-            instance_mask=instance_mask,
+            mask=instance_mask,
             training=training,
         )
 

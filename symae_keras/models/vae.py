@@ -137,7 +137,7 @@ class VAE(GenerativeAutoencoder):
     ) -> Tensor:
         mean, log_variance = ops.split(self._features(x), 2, axis=-1)
         return self.sampling(
-            (mean, log_variance), instance_mask=instance_mask, training=training
+            (mean, log_variance), mask=instance_mask, training=training
         )
 
     def decode(self, code: Tensor) -> Tensor:

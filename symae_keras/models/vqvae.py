@@ -98,10 +98,13 @@ class VQVAE(InstanceAutoencoder):
         )
         self.n_latents = n_latents
         self.quantizer = VectorQuantizer(
-            n_embeddings, embedding_dim, commitment_weight, dtype=self.dtype_policy
+            positive("n_embeddings", n_embeddings),
+            embedding_dim,
+            commitment_weight,
+            dtype=self.dtype_policy,
         )
         self.embedding_dim = self.quantizer.embedding_dim
-        self.n_embeddings = self.quantizer.n_embeddings
+        self.n_embeddings = self.quantizer.num_embeddings
         self.commitment_weight = self.quantizer.commitment_weight
         self._assemble()
 
@@ -129,7 +132,7 @@ class VQVAE(InstanceAutoencoder):
         training: bool | None = None,
         instance_mask: Tensor | None = None,
     ) -> Tensor:
-        return self.quantizer(self._vectors(x), instance_mask=instance_mask)
+        return self.quantizer(self._vectors(x), mask=instance_mask)
 
     def indices(self, x: Tensor) -> Tensor:
         """Encode instances to symbols.
