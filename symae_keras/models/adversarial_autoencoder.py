@@ -9,11 +9,11 @@ import keras
 
 from symae_keras._utils.validation import not_negative
 from symae_keras.layers.priors import PriorAdversary
-from symae_keras.models.instances import PriorMatchingAutoencoder
+from symae_keras.models.instances import GenerativeAutoencoder
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class AdversarialAutoencoder(PriorMatchingAutoencoder):
+class AdversarialAutoencoder(GenerativeAutoencoder):
     """Adversarial autoencoder: a discriminator drives the codes to a normal prior.
 
     A dense discriminator learns to tell codes from draws from N(0, 1), and the encoder

@@ -81,7 +81,6 @@ class Autoencoder(InstanceAutoencoder):
         self._assemble()
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Reconstruct every instance; add the weight decay."""
         outputs = super().call(inputs, training)
         if self.weight_penalty is not None:
             self.weight_penalty(

@@ -76,6 +76,8 @@ class SparseAutoencoder(InstanceAutoencoder):
     5
     """
 
+    _any_code = False
+
     def __init__(
         self,
         instance_shape: Sequence[int],
@@ -93,8 +95,6 @@ class SparseAutoencoder(InstanceAutoencoder):
         super().__init__(
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
-        if code_dim is None:
-            raise ValueError("`code_dim` must be a positive integer. Received: None")
         if sparsity not in _SPARSITIES:
             raise ValueError(
                 "Invalid value received for argument `sparsity`. "

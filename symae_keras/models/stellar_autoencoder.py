@@ -177,7 +177,6 @@ class StellarAutoencoder(InstanceAutoencoder):
     # === Forward pass ===
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """Reconstruct every spectrum, in data units."""
         x, mask = self._unpack(inputs)
         x = self._checked(x, mask)
         present = self._present(mask)

@@ -200,7 +200,6 @@ class SymAE(GroupedAutoencoder):
         )
 
     def build(self, input_shape: Any = None) -> None:
-        """Build every branch from the shape of one instance."""
         if self.prior_head is not None:
             # By itself, since not every way to measure a code asks for it.
             self._prior(

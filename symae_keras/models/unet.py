@@ -12,8 +12,8 @@ from symae_keras._utils.types import Tensor
 from symae_keras._utils.validation import invalid, positive
 from symae_keras.layers._stack import call_chain
 from symae_keras.models.base import one_of
-from symae_keras.models.instances import CORRUPTIONS, make_corruption
-from symae_keras.models.pixelwise import PixelwiseModel
+from symae_keras.models.denoising_autoencoder import CORRUPTIONS, make_corruption
+from symae_keras.models.instances import PixelwiseModel
 
 #: What each head is trained on unless the user says otherwise, and what it may be.
 _CORRUPTIONS: dict[str, tuple[str, ...]] = {
@@ -166,11 +166,12 @@ class UNet(PixelwiseModel):
 
     # === Forward pass ===
 
-    def _input_maps(
-        self, x: Tensor, mask: Tensor | None = None, training: bool | None = None
+    def _inputs(
+        self, x: Tensor, mask: Tensor | None = None, training: bool | None = False
     ) -> Tensor:
         if self.corrupt is None:
-            return super()._input_maps(x, mask, training)
+            return super()._inputs(x, mask, training)
+        x, mask = self._arrays(x, mask)
         x = self._checked(x, mask)
         if self.head == "denoising":
             x = self.corrupt(x, training=training)
@@ -182,7 +183,7 @@ class UNet(PixelwiseModel):
         maps = [x, ops.cast(given, x.dtype)]
         return ops.concatenate([self._with_channels(each) for each in maps], axis=-1)
 
-    def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _code(self, x: Tensor) -> tuple[Tensor, ...]:
         """The input, where it is seen again, and the maps of every depth."""
         code = [] if self.head == "segmentation" else [x]
         for depth, block in enumerate(self.down):

@@ -131,15 +131,16 @@ class VQVAE(InstanceAutoencoder):
     ) -> Tensor:
         return self.quantizer(self._vectors(x), instance_mask=instance_mask)
 
-    def indices(self, x: Tensor) -> Tensor:
+    def indices(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode instances to symbols.
 
         Args:
-            x: `(batch, *instance_shape)`.
+            x: `(batch, *instance_shape)`, or `GroupedData`, see `encode`.
+            mask: See `encode`.
 
         Returns:
-            Integer tensor `(batch, n_latents)`: which vectors of the codebook `encode`
-            returns. `model.quantizer.vectors(indices)` are codes to decode.
+            Integer tensor `(batch, n_latents)`: the places in the codebook of the
+            vectors that `encode` returns. `model.quantizer.vectors(indices)` are codes
+            to decode.
         """
-        x = self._normalize(self._checked(x))
-        return self.quantizer.indices(self._vectors(x))
+        return self.quantizer.indices(self._vectors(self._inputs(x, mask)))
