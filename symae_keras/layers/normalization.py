@@ -97,7 +97,6 @@ class Standardization(keras.Layer):
         return given if rounded else np.asarray(weight, "float64")
 
     def build(self, input_shape: Any = None) -> None:
-        """Make the weights."""
         self._mean = self._add_constant("mean", self._given_mean)
         self._scale = self._add_constant("scale", self._given_scale)
 
@@ -172,7 +171,6 @@ class Standardization(keras.Layer):
         return cls(mean, np.where(constant, 1.0, scale), **kwargs)
 
     def call(self, inputs: Tensor, pixel_mask: Tensor | None = None) -> Tensor:
-        """Take off the mean and divide by the scale."""
         x = ops.cast(inputs, self._float_dtype)
         mean, scale = self.mean_and_scale()
         x = (x - mean) / scale
@@ -208,11 +206,9 @@ class Standardization(keras.Layer):
         return str(keras.backend.result_type(self.compute_dtype, "float32"))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "mean": self.mean.tolist(),
@@ -364,7 +360,6 @@ class MedianNormalization(keras.Layer):
         self.built = True
 
     def call(self, inputs: Tensor, pixel_mask: Tensor | None = None) -> Tensor:
-        """Divide by the median of the good pixels."""
         x, good = self._prepare(inputs, pixel_mask)
         return ops.cast(x / self._median(x, good), self.compute_dtype)
 
@@ -422,9 +417,7 @@ class MedianNormalization(keras.Layer):
         return ops.reshape(median, (*leading, *(1,) * self.pixel_axes))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "pixel_axes": self.pixel_axes}

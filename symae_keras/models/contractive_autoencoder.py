@@ -102,7 +102,7 @@ class ContractiveAutoencoder(InstanceAutoencoder):
         self.jacobian_penalty(
             self._normalize(self._checked(x, mask)),
             function=self._code,
-            instance_mask=self._present(mask),
+            mask=self._present(mask),
             training=False,
         )
         return outputs

@@ -134,11 +134,11 @@ class InstanceAutoencoder(AutoencoderBase):
         self,
         x: Tensor,
         training: bool | None = None,
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Code of normalised instances as `call` decodes it; losses are added here.
 
-        Those where `instance_mask`, boolean `(batch,)`, is False count in no loss.
+        Those where `mask`, boolean `(batch,)`, is False count in no loss.
         """
         return self._code(x)
 
@@ -204,7 +204,7 @@ class GenerativeAutoencoder(InstanceAutoencoder):
 
     A subclass draws codes in `_training_code`, or makes `matching`, a layer that
     returns the codes of a batch and adds a loss of their distance from draws from
-    N(0, 1); its `instance_mask` leaves out absent instances.
+    N(0, 1); its `mask` leaves out absent instances.
 
     Args:
         instance_shape: See `InstanceAutoencoder`.
@@ -228,12 +228,12 @@ class GenerativeAutoencoder(InstanceAutoencoder):
         self,
         x: Tensor,
         training: bool | None = None,
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         code = self._code(x)
         if self.matching is None:
             return code
-        return self.matching(code, instance_mask=instance_mask)
+        return self.matching(code, mask=mask)
 
     def sample(self, n_samples: int) -> Tensor:
         """Decode codes that are drawn from the prior.

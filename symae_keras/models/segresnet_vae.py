@@ -197,7 +197,7 @@ class SegResNetVAE(PixelwiseModel):
                 mask = self._with_channels(ops.cast(mask, "bool"))
                 present = ops.any(mask, axis=tuple(range(1, self.rank + 2)))
             sample = self.sampling(
-                self._posterior(code[-1]), instance_mask=present, training=training
+                self._posterior(code[-1]), mask=present, training=training
             )
             self.penalty((x, self._regenerated(sample)), pixel_mask=mask)
         return self.decode(code)

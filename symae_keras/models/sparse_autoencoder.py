@@ -125,12 +125,12 @@ class SparseAutoencoder(InstanceAutoencoder):
         self,
         x: Tensor,
         training: bool | None = None,
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         code = self._code(x)
         if self.sparsity_penalty is None:
             return code
-        return self.sparsity_penalty(code, instance_mask=instance_mask)
+        return self.sparsity_penalty(code, mask=mask)
 
     def atoms(self) -> Tensor:
         """What each number of the code adds to an instance, in data units.

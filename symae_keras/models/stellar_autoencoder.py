@@ -194,13 +194,13 @@ class StellarAutoencoder(InstanceAutoencoder):
         self,
         x: Tensor,
         training: bool | None = None,
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         if self.sampling is None:
             return self._code(x)
         return self.sampling(
             self._mean_and_log_variance(x),
-            instance_mask=instance_mask,
+            mask=mask,
             training=training,
         )
 

@@ -227,13 +227,13 @@ class SymAE(GroupedAutoencoder):
         coherent = self.coherent_sampling(
             ops.split(coherent, 2, axis=-1),
             # A group without any instance is padding of the batch and costs nothing.
-            instance_mask=None if mask is None else ops.any(mask, axis=1),
+            mask=None if mask is None else ops.any(mask, axis=1),
             per=n_present(x, mask),
             training=training,
         )
         latent = self.noise(
             ops.split(self._nuisance(x, coherent), 2, axis=-1),
-            instance_mask=mask,
+            mask=mask,
             prior=self._prior(coherent),
             training=training,
         )

@@ -133,12 +133,10 @@ class VAE(GenerativeAutoencoder):
         self,
         x: Tensor,
         training: bool | None = None,
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         mean, log_variance = ops.split(self._features(x), 2, axis=-1)
-        return self.sampling(
-            (mean, log_variance), instance_mask=instance_mask, training=training
-        )
+        return self.sampling((mean, log_variance), mask=mask, training=training)
 
     def decode(self, code: Tensor) -> Tensor:
         """Decode codes to the mean of `p(x | z)`.

@@ -101,7 +101,7 @@ class VQVAE(InstanceAutoencoder):
             n_embeddings, embedding_dim, commitment_weight, dtype=self.dtype_policy
         )
         self.embedding_dim = self.quantizer.embedding_dim
-        self.n_embeddings = self.quantizer.n_embeddings
+        self.n_embeddings = self.quantizer.num_embeddings
         self.commitment_weight = self.quantizer.commitment_weight
         self._assemble()
 
@@ -127,9 +127,9 @@ class VQVAE(InstanceAutoencoder):
         self,
         x: Tensor,
         training: bool | None = None,
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        return self.quantizer(self._vectors(x), instance_mask=instance_mask)
+        return self.quantizer(self._vectors(x), mask=mask)
 
     def indices(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode instances to symbols.

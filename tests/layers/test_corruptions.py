@@ -148,7 +148,7 @@ def test_places_along_the_axes_are_independent() -> None:
         (lambda: GaussianCorruption(clip=(1.0, 0.0)), r"`clip`.*clip=\(1.0, 0.0\)"),
         (lambda: MaskingCorruption(1.1), r"`rate`.*rate <= 1.*rate=1.1"),
         (lambda: SaltAndPepper(-0.1), r"`rate`.*rate=-0.1"),
-        (lambda: SaltAndPepper(low=1.0), r"low < high.*low=1.0, high=1.0"),
+        (lambda: SaltAndPepper(low=1.0), r"`high`.*high > low=1.0.*high=1.0"),
         (lambda: BlockCorruption(0.0), r"`fraction`.*fraction=0.0"),
         (lambda: BlockCorruption(spatial_axes=3), r"`spatial_axes`.*spatial_axes=3"),
         (

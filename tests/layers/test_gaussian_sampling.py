@@ -88,10 +88,10 @@ def test_masked_instances_do_not_count(rng) -> None:
     mean, log_variance = rng.normal(size=(2, 3, 4, 2)).astype("float32")
     mask = np.array([[1, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0]], bool)
     layer = GaussianSampling()
-    layer((mean, log_variance), instance_mask=mask)
+    layer((mean, log_variance), mask=mask)
     expected = _kl(mean, log_variance)[mask].mean()
     assert _loss(layer) == pytest.approx(expected, rel=1e-5)
-    layer((mean, log_variance), instance_mask=np.zeros((3, 4), bool))
+    layer((mean, log_variance), mask=np.zeros((3, 4), bool))
     assert _loss(layer) == 0.0
 
 

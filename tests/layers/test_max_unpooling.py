@@ -338,7 +338,7 @@ def test_in_a_model_of_any_batch(rank, tmp_path, rng) -> None:
         ({"pool_size": 0}, r"`pool_size`.*pool_size=0"),
         ({"pool_size": (2, 2, 2)}, r"`pool_size`.* or 2, one an axis.*\(2, 2, 2\)"),
         ({"strides": (2, -1)}, r"`strides`.*strides=\(2, -1\)"),
-        ({"padding": "full"}, r"`padding`.*'valid' or 'same'.*padding='full'"),
+        ({"padding": "full"}, r"`padding`.*'valid', 'same'.*padding='full'"),
     ],
 )
 def test_invalid_argument(arguments, message) -> None:

@@ -13,10 +13,10 @@ from keras import ops
 from symae_keras.layers import VectorQuantizer
 
 
-def _made(rng, n_embeddings=7, embedding_dim=3, **arguments):
+def _made(rng, num_embeddings=7, embedding_dim=3, **arguments):
     """A layer with a codebook as wide as normal vectors."""
-    layer = VectorQuantizer(n_embeddings, embedding_dim, **arguments)
-    codebook = rng.normal(size=(n_embeddings, embedding_dim)).astype("float32")
+    layer = VectorQuantizer(num_embeddings, embedding_dim, **arguments)
+    codebook = rng.normal(size=(num_embeddings, embedding_dim)).astype("float32")
     layer.codebook.assign(codebook)
     return layer, codebook
 
@@ -29,12 +29,12 @@ def _nearest(z, codebook):
 @pytest.mark.jax
 @given(
     shape=st.sampled_from([(5,), (4, 3), (2, 3, 4)]),
-    n_embeddings=st.sampled_from([1, 2, 33]),
+    num_embeddings=st.sampled_from([1, 2, 33]),
     seed=st.integers(0, 1000),
 )
-def test_the_nearest_is_taken(shape, n_embeddings, seed) -> None:
+def test_the_nearest_is_taken(shape, num_embeddings, seed) -> None:
     rng = np.random.default_rng(seed)
-    layer, codebook = _made(rng, n_embeddings)
+    layer, codebook = _made(rng, num_embeddings)
     z = rng.normal(size=(*shape, 3)).astype("float32")
     expected = _nearest(z, codebook)
     np.testing.assert_array_equal(layer.indices(z), expected)
@@ -63,7 +63,7 @@ def test_loss_equals_closed_form(commitment_weight, rng) -> None:
     ],
 )
 def test_perplexity_equals_closed_form(used, expected) -> None:
-    layer = VectorQuantizer(n_embeddings=4, embedding_dim=4)
+    layer = VectorQuantizer(num_embeddings=4, embedding_dim=4)
     layer.codebook.assign(np.eye(4))
     layer(np.eye(4, dtype="float32")[used])
     logged = layer.take_logged()
@@ -75,12 +75,12 @@ def test_perplexity_equals_closed_form(used, expected) -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("shape", [(7, 3), (7, 5, 3)])
 def test_absent_instances_do_not_count(shape, check_absent, present, rng) -> None:
-    layer, _ = _made(rng, n_embeddings=3)
+    layer, _ = _made(rng, num_embeddings=3)
     z = rng.normal(size=shape).astype("float32")
     check_absent(layer, z)
     layer(z[present])
     expected = layer.take_logged()["perplexity"]
-    layer(z, instance_mask=present)
+    layer(z, mask=present)
     value = layer.take_logged()["perplexity"]
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     layer(z)
@@ -152,7 +152,7 @@ def test_vectors_of_another_size() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("n_embeddings", 0),
+        ("num_embeddings", 0),
         ("embedding_dim", 1.5),
         ("commitment_weight", -1.0),
         ("commitment_weight", math.nan),

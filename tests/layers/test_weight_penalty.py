@@ -44,5 +44,5 @@ def test_config() -> None:
 
 
 def test_bad_argument() -> None:
-    with pytest.raises(ValueError, match=r"`regularizer`.*Received: None"):
+    with pytest.raises(ValueError, match=r"`regularizer`.*Received: regularizer=None"):
         WeightPenalty(None)
