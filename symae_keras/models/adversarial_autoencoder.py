@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from symae_keras._utils.validation import not_negative
+from symae_keras._utils.validation import not_negative, sizes
 from symae_keras.layers.priors import PriorAdversary
 from symae_keras.models.instances import GenerativeAutoencoder
 
@@ -84,7 +84,9 @@ class AdversarialAutoencoder(GenerativeAutoencoder):
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
         self.adversary_weight = not_negative("adversary_weight", adversary_weight)
-        self.discriminator_units = tuple(discriminator_units)
+        self.discriminator_units = sizes(
+            "discriminator_units", discriminator_units, "(64, 64)", or_empty=True
+        )
         self.matching = PriorAdversary(
             self.discriminator_units,
             self.adversary_weight,

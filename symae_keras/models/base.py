@@ -16,7 +16,7 @@ from keras import ops
 from symae_keras._utils.copies import Given
 from symae_keras._utils.presets import load_preset, save_preset
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import invalid, sizes
+from symae_keras._utils.validation import invalid, is_integer, sizes
 from symae_keras.errors import InputError
 from symae_keras.layers.decoders import DenseDecoder
 from symae_keras.layers.encoders import Conv1DEncoder, Conv2DEncoder, DenseEncoder
@@ -72,6 +72,8 @@ class AutoencoderBase(keras.Model):
         for name, layer in (("decoder", decoder), ("normalization", normalization)):
             if not (layer is None or isinstance(layer, keras.Layer)):
                 raise invalid(name, "a keras.Layer or None", repr(layer))
+        if not (seed is None or is_integer(seed, 0)):
+            raise invalid("seed", "an integer >= 0 or None", repr(seed))
         super().__init__(**kwargs)
         # Half precision may not hold the units of the data, so that inputs are only
         # cast to it once they are normalised.
@@ -80,7 +82,7 @@ class AutoencoderBase(keras.Model):
         self.encoder = one_of("encoder", encoder, tuple(_ENCODERS))
         self.decoder = decoder
         self.normalization = normalization
-        self.seed = seed
+        self.seed = None if seed is None else int(seed)
         self._trackers: dict[str, keras.metrics.Mean] = {}
 
     # === Networks ===

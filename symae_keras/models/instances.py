@@ -9,7 +9,13 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import invalid, is_integer, positive, sizes
+from symae_keras._utils.validation import (
+    integer,
+    invalid,
+    positive,
+    positive_or_none,
+    sizes,
+)
 from symae_keras.layers._random import SeedGenerator
 from symae_keras.layers._stack import halved, keras_layer, normalization_layer
 from symae_keras.layers.penalties import LossTerm
@@ -289,18 +295,19 @@ class PixelwiseModel(InstanceAutoencoder):
         super().__init__(
             instance_shape, normalization=normalization, seed=seed, **kwargs
         )
-        if not (n_classes is None or is_integer(n_classes, 2)):
-            raise invalid("n_classes", "an integer of at least 2", n_classes)
-        self.n_classes = None if n_classes is None else int(n_classes)
+        self.n_classes = (
+            None if n_classes is None else integer("n_classes", n_classes, least=2)
+        )
         self.filters = sizes("filters", filters, "(16, 32, 64)")
-        self.spatial_axes = spatial_axes
+        self.spatial_axes = positive_or_none("spatial_axes", spatial_axes)
         n_axes = len(self.instance_shape)
-        self.rank = max(n_axes - 1, 1) if spatial_axes is None else int(spatial_axes)
+        self.rank = self.spatial_axes or max(n_axes - 1, 1)
         if self.rank not in self.ranks or n_axes not in (self.rank, self.rank + 1):
             raise ValueError(
+                "Invalid value received for argument `spatial_axes`. "
                 f"`{type(self).__name__}` takes instances with {self.ranks[0]} to "
                 f"{self.ranks[-1]} axes of pixels and one of channels, which may be "
-                "missing where `spatial_axes` tells. Received: instance_shape="
+                "missing if `spatial_axes` is given. Received: instance_shape="
                 f"{self.instance_shape}, spatial_axes={spatial_axes}"
             )
         lengths = [

@@ -9,7 +9,7 @@ import keras
 
 from symae_keras import layers
 from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import positive
+from symae_keras._utils.validation import integer, positive
 from symae_keras.layers._stack import call_chain
 from symae_keras.models.instances import PixelwiseModel
 
@@ -77,7 +77,7 @@ class SegNet(PixelwiseModel):
     ) -> None:
         super().__init__(
             instance_shape,
-            positive("n_classes", n_classes),
+            integer("n_classes", n_classes, least=2),
             filters,
             spatial_axes,
             normalization,

@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import not_negative, positive
+from symae_keras._utils.validation import boolean, integer, not_negative, positive
 from symae_keras.layers._stack import call_chain, normalization_layer
 from symae_keras.layers.noise import GaussianSampling
 from symae_keras.layers.penalties import ReconstructionPenalty
@@ -97,14 +97,14 @@ class SegResNetVAE(PixelwiseModel):
     ) -> None:
         super().__init__(
             instance_shape,
-            positive("n_classes", n_classes),
+            integer("n_classes", n_classes, least=2),
             filters,
             spatial_axes,
             normalization,
             seed,
             **kwargs,
         )
-        self.vae_branch = bool(vae_branch)
+        self.vae_branch = boolean("vae_branch", vae_branch)
         self.code_dim = positive("code_dim", code_dim)
         self.reconstruction_weight = not_negative(
             "reconstruction_weight", reconstruction_weight
