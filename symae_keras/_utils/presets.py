@@ -37,19 +37,19 @@ SAVED: Final = ("config.json", "metadata.json", "model.weights.h5")
 
 
 def preset_folder(name: str) -> Path:
-    """The folder of a preset that comes with the package."""
+    """Return the folder of a preset that comes with the package."""
     return _folder() / name
 
 
 def _folder() -> Path:
-    """The presets: inside an installed package, or beside it in a source checkout."""
+    """Return the folder of presets, in the installed package or the source checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "_zoo"
     return packaged if packaged.is_dir() else package.parent / "zoo"
 
 
 def preset_names() -> list[str]:
-    """Names of the recipes that come with the package, sorted.
+    """Return the names of the recipes that come with the package, sorted.
 
     Example:
     >>> "symae_exposures" in preset_names()
@@ -59,16 +59,16 @@ def preset_names() -> list[str]:
 
 
 def trained_presets() -> list[str]:
-    """Names of those that come with weights, sorted."""
+    """Return the names of the presets that come with weights, sorted."""
     return [n for n in preset_names() if (preset_folder(n) / "config.json").exists()]
 
 
 def unknown_preset(name: str, names: Sequence[str], what: str = "preset") -> InputError:
-    """The error for a name that is none of those.
+    """Return the error for an unknown name.
 
     Args:
         name: The name.
-        names: Those that there are.
+        names: The known names.
         what: What the name could have been.
     """
     close = difflib.get_close_matches(name, names, 1)

@@ -1,4 +1,4 @@
-"""What all models share: networks by name, scaling, configs, the log of loss terms."""
+"""Root class of all models: networks by name, scaling, groups, presets, configs."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ class AutoencoderBase(keras.Model):
     def _fill(self, x: Tensor, mask: Tensor) -> Tensor:
         """Put the mean instance, or 0, where the mask is False.
 
-        What is masked may be anything, NaN included, which no weight of 0 would stop.
+        Masked values may be NaN, which a weight of 0 would not remove.
         """
         mean: Any = 0.0 if self.normalization is None else self._mean_and_scale()[0]
         return ops.where(mask, x, ops.cast(mean, x.dtype))
@@ -216,7 +216,7 @@ class AutoencoderBase(keras.Model):
         return ops.cast(x, self._data_dtype) * scale + mean
 
     def _mean_and_scale(self) -> tuple[Tensor, Tensor]:
-        """What the normalisation takes off and divides by."""
+        """Return the offset and the divisor of the normalisation."""
         layer: Any = self.normalization
         if isinstance(layer, Standardization):
             return layer.mean_and_scale(self._data_dtype)
@@ -478,7 +478,7 @@ class AutoencoderBase(keras.Model):
         super().load_own_variables(own)
 
     def _kind_of_normalization(self) -> str:
-        """What must be the same where weights are loaded: all that is no weight."""
+        """Describe the normalisation without its weights, which files must agree on."""
         layer = self.normalization
         if layer is None:
             return "None"
@@ -523,7 +523,7 @@ def one_of(
 
 
 def is_groups(x: Any) -> bool:
-    """Whether data are groups of this package: in memory, or shards on disk."""
+    """Return whether data are groups of this package, in memory or on disk."""
     # By their attributes: models do not import what reads files.
     return hasattr(x, "instance_shape") and hasattr(x, "present")
 
@@ -537,7 +537,7 @@ def _refuse_beside(groups: Any, y: Any, others: Mapping[str, Any]) -> None:
 
 
 def may_equal(one: Shape, other: Shape) -> bool:
-    """Whether two shapes are equal as far as they are known."""
+    """Return whether two shapes are equal as far as they are known."""
     return len(one) == len(other) and all(
         a == b for a, b in zip(one, other, strict=True) if None not in (a, b)
     )
