@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from symae_keras.layers import DenseEncoder
 from symae_keras.models import MODELS, VAE
 
 _REQUIRED = {
@@ -55,3 +56,10 @@ def test_invalid_values(model, name) -> None:
         if not any(type(value) is type(each) and value == each for each in valid):
             with pytest.raises(ValueError, match=sentence):
                 MODELS[model](**{**given, name: value})
+
+
+@pytest.mark.parametrize("model", ["vae", "wasserstein", "adversarial", "sparse"])
+def test_codes_of_a_known_size(model) -> None:
+    """Also with an encoder whose output could be the code."""
+    with pytest.raises(ValueError, match="`code_dim`. Expected a positive integer. R"):
+        MODELS[model]((12,), code_dim=None, encoder=DenseEncoder(8))
