@@ -25,6 +25,7 @@ MOVED: Final = {
         "data.labelled_shapes": "data.simulators.labelled_shapes",
         "evaluation.batching": "evaluation",
         "models.instance_autoencoder": "models.instances",
+        "models.registry": "models",
         "plotting.images": "plotting.style",
     }.items()
 }

@@ -37,6 +37,13 @@ def is_number(value: Any) -> bool:
         return False
 
 
+def boolean(name: str, value: Any) -> bool:
+    """Return a switch, or raise."""
+    if not isinstance(value, bool):
+        raise invalid(name, "True or False", repr(value))
+    return value
+
+
 def integer(name: str, value: Any, least: int | None = None) -> int:
     """Return an integer of any sign, or of `least` and more, or raise."""
     if not is_integer(value, -(2**63) if least is None else least):

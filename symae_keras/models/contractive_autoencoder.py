@@ -96,7 +96,6 @@ class ContractiveAutoencoder(InstanceAutoencoder):
         self._assemble()
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """Reconstruct every instance; add the penalty."""
         outputs = super().call(inputs, training)
         # Last, because Keras hands `training=False` on to the layers called after.
         x, mask = self._unpack(inputs)

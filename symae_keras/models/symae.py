@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import is_number
+from symae_keras._utils.validation import boolean, not_negative, number
 from symae_keras.layers._random import SeedGenerator
 from symae_keras.layers._stack import call_chain
 from symae_keras.layers.noise import GaussianSampling, NuisanceDropout
@@ -147,14 +147,18 @@ class SymAE(GroupedAutoencoder):
         )
         self.pooling = one_of("pooling", pooling, _POOLINGS)
         self.nuisance_noise = one_of("nuisance_noise", nuisance_noise, _NOISES)
+        if noise_strength is not None:
+            not_negative("noise_strength", noise_strength)
         self.noise_strength = noise_strength
-        self.conditional_nuisance = bool(conditional_nuisance)
-        if not (is_number(instance_dropout) and 0.0 <= instance_dropout < 1.0):
-            raise ValueError(
-                "Invalid value received for argument `instance_dropout`. Expected "
-                f"0 <= instance_dropout < 1. Received: {instance_dropout}"
-            )
-        self.instance_dropout = float(instance_dropout)
+        self.conditional_nuisance = boolean(
+            "conditional_nuisance", conditional_nuisance
+        )
+        self.instance_dropout = number(
+            "instance_dropout",
+            instance_dropout,
+            "0 <= instance_dropout < 1",
+            lambda rate: 0.0 <= rate < 1.0,
+        )
 
         self._make_networks()
         self.pool = self._make_pooling()
@@ -200,7 +204,6 @@ class SymAE(GroupedAutoencoder):
         )
 
     def build(self, input_shape: Any = None) -> None:
-        """Build every branch from the shape of one instance."""
         if self.prior_head is not None:
             # By itself, since not every way to measure a code asks for it.
             self._prior(

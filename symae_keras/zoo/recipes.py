@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from symae_keras._utils.presets import (
+    preset_folder,
+    preset_names,
+    trained_presets,
+    unknown_preset,
+)
 from symae_keras._utils.text import one_line
 from symae_keras.errors import InputError
 from symae_keras.zoo.cards import About, read_about
 
 if TYPE_CHECKING:
     from symae_keras.training import Recipe
+
+__all__ = [
+    "LoadedRecipe",
+    "about",
+    "load_recipe",
+    "preset_folder",
+    "preset_names",
+    "recipe_file",
+    "recipe_hash",
+    "trained_presets",
+    "unknown_preset",
+]
 
 
 class LoadedRecipe(NamedTuple):
@@ -26,33 +42,6 @@ class LoadedRecipe(NamedTuple):
     recipe: Recipe
     docstring: str
     name: str
-
-
-def preset_folder(name: str) -> Path:
-    """The folder of a preset that comes with the package."""
-    return _folder() / name
-
-
-def _folder() -> Path:
-    """The presets: inside an installed package, or beside it in a source checkout."""
-    package = Path(__file__).parents[1]
-    packaged = package / "_zoo"
-    return packaged if packaged.is_dir() else package.parent / "zoo"
-
-
-def preset_names() -> list[str]:
-    """Names of the recipes that come with the package, sorted.
-
-    Example:
-    >>> "symae_exposures" in preset_names()
-    True
-    """
-    return sorted(path.parent.name for path in _folder().glob("*/recipe.py"))
-
-
-def trained_presets() -> list[str]:
-    """Names of those that come with weights, sorted."""
-    return [n for n in preset_names() if (preset_folder(n) / "config.json").exists()]
 
 
 def about(name: str) -> About:
@@ -64,19 +53,6 @@ def about(name: str) -> About:
     """
     source = (preset_folder(name) / "recipe.py").read_text(encoding="utf-8")
     return read_about(ast.get_docstring(ast.parse(source)) or "")
-
-
-def unknown_preset(name: str, names: Sequence[str], what: str = "preset") -> InputError:
-    """The error for a name that is none of those.
-
-    Args:
-        name: The name.
-        names: Those that there are.
-        what: What the name could have been.
-    """
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {close[0]}? The presets" if close else "the presets"
-    return InputError(f"There is no {what} {name}; {hint} are {', '.join(names)}.")
 
 
 def recipe_file(name_or_path: str | PathLike[str]) -> Path:

@@ -14,10 +14,9 @@ import keras
 import numpy as np
 
 from symae_keras import layers
-from symae_keras.models import VAE, VQVAE
+from symae_keras.models import MODELS, VAE, VQVAE
 from symae_keras.models.base import AutoencoderBase
 from symae_keras.models.groups import GroupedAutoencoder
-from symae_keras.models.registry import MODELS
 
 INSTANCES = 3  # in each group
 

@@ -65,11 +65,3 @@ def test_samples(encoder, shape) -> None:
     assert first.shape == (3, *shape)
     assert np.isfinite(first).all()
     assert (first != second).any()
-
-
-@pytest.mark.jax
-def test_invalid_argument() -> None:
-    with pytest.raises(ValueError, match=r"`code_dim`.*None"):
-        AdversarialAutoencoder((12,), code_dim=None, encoder=_encoder())
-    with pytest.raises(ValueError, match=r"`adversary_weight`.*adversary_weight=-1.0"):
-        AdversarialAutoencoder((12,), adversary_weight=-1.0)

@@ -17,8 +17,8 @@ from keras import ops
 
 from symae_keras import layers, models
 from symae_keras.layers import LossTerm
+from symae_keras.models import MODELS
 from symae_keras.models.base import AutoencoderBase
-from symae_keras.models.registry import MODELS
 
 each_case = pytest.mark.parametrize("name", CASES)
 

@@ -81,8 +81,3 @@ def test_noise_is_removed(rng) -> None:
     denoising = error(DenoisingAutoencoder((20,), 20, encoder(), corruption=corruption))
     assert denoising < 0.6 * plain
     assert denoising < 0.15 * np.mean((noisy - unseen) ** 2)
-
-
-def test_bad_argument() -> None:
-    with pytest.raises(ValueError, match=r"`corruption`.*'block'.*corruption='blur'"):
-        DenoisingAutoencoder((12,), corruption="blur")

@@ -202,11 +202,6 @@ def test_swaps_of_codes_would_lose_the_brightness() -> None:
     LatentMeanSwap(_tiny(normalization=None))
 
 
-def test_unknown_normalization() -> None:
-    with pytest.raises(ValueError, match="Received: normalization='mean'"):
-        _tiny(normalization="mean")
-
-
 # === Quality ===
 
 

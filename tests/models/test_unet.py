@@ -172,13 +172,9 @@ def test_gaps_are_filled(rng) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"head": "colour"}, "`head`.*'segmentation'.*head='colour'"),
-        ({"head": "segmentation"}, "needs it.*n_classes=None"),
+        ({"head": "segmentation"}, "head 'segmentation'.*n_classes=None, head='seg"),
         ({"n_classes": 3}, "for the head 'segmentation'.*head='denoising'"),
         ({"head": "segmentation", "n_classes": 1}, "`n_classes`.*n_classes=1"),
-        ({"filters": ()}, r"`filters`.*such as \(16, 32, 64\).*filters=\(\)"),
-        ({"filters": 8}, "`filters`.*positive integers.*filters=8"),
-        ({"upsampling": "cubic"}, "`upsampling`.*'nearest'.*upsampling='cubic'"),
         ({"corruption": "blur"}, "`corruption`.*'block'.*corruption='blur'"),
         (
             {"head": "inpainting", "corruption": "gaussian"},
@@ -201,5 +197,5 @@ def test_other_codes_are_refused(rng) -> None:
     codes = model.encode(rng.normal(size=(2, 13, 11, 1)))
     with pytest.raises(ValueError, match="what `encode` returns.*13, 11, 1.*7, 6, 6"):
         model.decode(codes[1:])
-    with pytest.raises(ValueError, match="knows no classes"):
+    with pytest.raises(ValueError, match="outputs instances, not classes"):
         model.segment(np.zeros((2, 13, 11, 1)))

@@ -60,11 +60,3 @@ def test_samples(encoder, shape) -> None:
     assert first.shape == (3, *shape)
     assert np.isfinite(first).all()
     assert (first != second).any()
-
-
-@pytest.mark.jax
-def test_invalid_argument() -> None:
-    with pytest.raises(ValueError, match=r"`code_dim`.*None"):
-        WassersteinAutoencoder((12,), code_dim=None, encoder=_encoder())
-    with pytest.raises(ValueError, match=r"`mmd_weight`.*mmd_weight=-1.0"):
-        WassersteinAutoencoder((12,), mmd_weight=-1.0)
