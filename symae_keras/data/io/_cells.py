@@ -125,6 +125,7 @@ class Rows:
     def _read(self, columns: Sequence[int], **how: Any) -> Array:
         frame = pd.read_csv(
             io.StringIO(self.text),
+            engine="c",
             sep=self.mark,
             header=None,
             names=range(self.width),
