@@ -80,7 +80,7 @@ _NAN: Final = [
     "",
     *map("".join, itertools.product(("", "+", "-"), "nN", "aA", "nN")),
 ]
-# Newer versions read floats to the last bit without being asked, and warn if they are.
+# From version 3.1, pandas reads floats exactly by default and deprecates the argument.
 _EXACT: Final[dict[str, Any]] = (
     {"float_precision": "round_trip"}
     if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
@@ -155,7 +155,7 @@ class NumberReader:
         """Start without a number."""
         # The first of each kind, as a sentence says it.
         self._seen: dict[Literal["point", "comma", "doubtful"], str] = {}
-        #: Finds the first decimal point in rows whose text was not needed.
+        # Finds the first decimal point in rows that were read without their text.
         self._look: Callable[[], None] | None = None
 
     @property

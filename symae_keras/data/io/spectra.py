@@ -254,11 +254,10 @@ def _spectrum(
     def name_of(k: int) -> str:
         return header[k] if header else str(k + 1)
 
-    def read(k: int) -> Array:
-        return numbers.read_rows(rows, [k], [name_of(k)])[:, 0]
-
-    axis, values = read(used.axis), read(used.value)
-    noise = None if used.weights is None else read(used.weights)
+    columns = sorted({k for k in used[:3] if k is not None})
+    found = numbers.read_rows(rows, columns, [name_of(k) for k in columns])
+    axis, values = (found[:, columns.index(k)] for k in used[:2])
+    noise = None if used.weights is None else found[:, columns.index(used.weights)]
     numbers.settle()
     _refuse_row_numbers(header, used, axis, values)
     label = header[used.axis] if header else "axis"
