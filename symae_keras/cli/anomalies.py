@@ -12,7 +12,7 @@ from symae_keras._utils.files import check_output, written_aside
 from symae_keras.cli._run_folder import load_run, run_files
 from symae_keras.cli.evaluate import groups_for, held_out
 from symae_keras.data.groups import Array
-from symae_keras.data.io._cell_text import escaped
+from symae_keras.data.io._cells import escaped
 from symae_keras.errors import InputError
 from symae_keras.evaluation import AnomalyDetector
 from symae_keras.evaluation._batching import reconstruct_groups
