@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Self
 
+from symae_keras._utils.types import Codes
 from symae_keras.classical.mean_swap import MeanCodes
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
-from symae_keras.models.groups import Codes
 
 
 class GroupedPCA(MeanCodes):

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from symae_keras._utils.batching import in_batches
 from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.errors import InputError
-from symae_keras.evaluation._batching import in_batches
 
 _ENOUGH_TO_STOP_EARLY = 2000
 #: With fewer groups, the scores of probes are chance.

@@ -3,11 +3,11 @@
 # Keras first: its import runs the registration hook of the package.
 import keras  # noqa: F401  isort: skip
 
+from symae_keras._utils.types import Codes
 from symae_keras.models.adversarial_autoencoder import AdversarialAutoencoder
 from symae_keras.models.autoencoder import Autoencoder
 from symae_keras.models.contractive_autoencoder import ContractiveAutoencoder
 from symae_keras.models.denoising_autoencoder import DenoisingAutoencoder
-from symae_keras.models.groups import Codes
 from symae_keras.models.gvae import GVAE
 from symae_keras.models.latent_mean_swap import LatentMeanSwap
 from symae_keras.models.linear_autoencoder import LinearAutoencoder

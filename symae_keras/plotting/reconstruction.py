@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from symae_keras._utils.batching import in_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.plotting.style import (
@@ -133,9 +134,6 @@ def plot_model_reconstruction(
     Returns:
         A figure, see `plot_reconstruction`.
     """
-    # Here, because it loads Keras.
-    from symae_keras.evaluation._batching import in_batches
-
     x, mask = groups[:examples].first_instances()
     reconstruction = in_batches(model.reconstruct, x, mask)
     if mask is not None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from symae_keras._utils.batching import in_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.plotting.style import (
@@ -226,9 +227,6 @@ def plot_model_redatuming(model: Any, groups: GroupedData, examples: int = 3) ->
     Returns:
         A figure, see `plot_redatuming`.
     """
-    # Here, because it loads Keras.
-    from symae_keras.evaluation._batching import in_batches
-
     state = np.arange(min(examples, len(groups) - 1))
     group, mask = state + 1, groups.model_mask
     first = groups.present.argmax(axis=1)
