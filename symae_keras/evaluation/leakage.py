@@ -189,6 +189,13 @@ def leakage(
     return result
 
 
+def mean_score(scores: dict[str, float]) -> float | None:
+    """Return the mean over parameters, with scores below 0 as 0; `None` of none."""
+    if not scores:
+        return None
+    return float(np.mean([max(score, 0.0) for score in scores.values()]))
+
+
 def check_enough_groups(groups: GroupedData) -> None:
     """Refuse groups too few for probes.
 
