@@ -17,3 +17,7 @@ __all__ = [
     "MeanSwap",
     "PiecewiseDirectStandardization",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

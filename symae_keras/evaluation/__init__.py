@@ -111,3 +111,7 @@ __all__ = [
     "snr_gain",
     "virtual_under",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -46,3 +46,7 @@ __all__ = [
     "plot_segmentation",
     "plot_trade_off",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
