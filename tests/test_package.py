@@ -80,26 +80,26 @@ def _claimed_default(text: str) -> tuple[bool, object]:
         return True, literal  # told in words: "the size of the features"
 
 
-@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_documented_defaults_are_the_defaults(cls) -> None:
-    documented = _documented(cls)
-    parameters = {
-        name: parameter.default
-        for name, parameter in inspect.signature(cls.__init__).parameters.items()
-        if name not in ("self", "kwargs")
-    }
-    assert list(documented) == list(parameters)
-    for name, default in parameters.items():
-        claimed, value = _claimed_default(documented[name])
-        if default is inspect.Parameter.empty:
-            assert not claimed, name
-        elif default is None:
-            # None stands for something that only words can tell, or is in the list.
-            assert isinstance(value, str | None), name
-            assert claimed or "`None`" in documented[name], name
-        else:
-            assert claimed, name
-            assert value == default, name
+def test_documented_defaults_are_the_defaults() -> None:
+    for cls in CLASSES:
+        documented = _documented(cls)
+        parameters = {
+            name: parameter.default
+            for name, parameter in inspect.signature(cls.__init__).parameters.items()
+            if name not in ("self", "kwargs")
+        }
+        assert list(documented) == list(parameters), cls
+        for name, default in parameters.items():
+            claimed, value = _claimed_default(documented[name])
+            where = f"{cls.__name__}, {name}"
+            if default is inspect.Parameter.empty:
+                assert not claimed, where
+            elif default is None:
+                # None stands for something that only words can tell, or is in the list.
+                assert isinstance(value, str | None), where
+                assert claimed or "`None`" in documented[name], where
+            else:
+                assert claimed and value == default, where
 
 
 def test_the_parser_of_defaults_reads() -> None:

@@ -17,7 +17,6 @@ from symae_keras.evaluation import (
     RedatumingError,
     error_over_instances,
     exposures_limit,
-    linear_mean_swap,
     redatuming_error,
     relative_error,
     rotations,
@@ -94,28 +93,6 @@ def test_a_constant_truth_has_no_relative_error() -> None:
 
 
 # === linear_mean_swap ===
-
-
-def test_mean_swap_by_hand() -> None:
-    x = np.array([[[1.0], [3.0]], [[10.0], [20.0]]])
-    swapped = linear_mean_swap(GroupedData(x), np.array([1, 0]))
-    # x - own mean + other mean; the means are 2 and 15.
-    np.testing.assert_allclose(swapped, [[[14.0], [16.0]], [[-3.0], [7.0]]])
-
-
-def test_mean_swap_with_a_mask_by_hand() -> None:
-    x = np.array([[[1.0], [3.0], [np.nan]], [[10.0], [20.0], [60.0]]])
-    mask = np.array([[True, True, False], [True, False, True]])
-    swapped = linear_mean_swap(GroupedData(x, mask), np.array([1, 0]))
-    # The means over present instances are 2 and 35.
-    np.testing.assert_allclose(swapped[0, :2], [[34.0], [36.0]])
-    np.testing.assert_allclose(swapped[1, [0, 2]], [[-23.0], [27.0]])
-
-
-def test_mean_swap_of_a_group_with_itself_changes_nothing(groups) -> None:
-    swapped = linear_mean_swap(groups, np.arange(len(groups)))
-    present = groups.present
-    np.testing.assert_allclose(swapped[present], groups.x[present], atol=1e-5)
 
 
 def test_mean_swap_is_exact_where_effects_add_up() -> None:
