@@ -20,5 +20,5 @@ class Codes(NamedTuple):
 
 
 def swaps_codes(model: Any) -> bool:
-    """Whether a model takes groups and swaps their codes; else single instances."""
+    """Return whether a model takes groups and has `redatum`."""
     return hasattr(model, "redatum")

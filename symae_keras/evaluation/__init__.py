@@ -1,4 +1,4 @@
-"""How well codes and virtual instances do what they are for."""
+"""Measures of codes, reconstructions and virtual instances."""
 
 from symae_keras._utils.batching import in_batches
 from symae_keras.evaluation.compare import compare

@@ -1,4 +1,4 @@
-"""Models on the same data, with the same networks, codes, sampler, steps and seeds."""
+"""Comparison of models with equal data, networks, codes, steps and seeds."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class Comparison:
         return list(dict.fromkeys(row.model for row in self.rows))
 
     def values(self, model: str, column: str) -> list[Any]:
-        """What a column holds for a model, seed by seed, where it was measured."""
+        """Return the measured values of a column for a model, one per seed."""
         found = (getattr(row, column) for row in self.rows if row.model == model)
         return [value for value in found if value is not None]
 

@@ -79,7 +79,7 @@ def disentanglement(
     code is disentangled number by number: without knowledge of groups there is no
     reason for it (Locatello et al.).
 
-    `disentanglement_spread` tells how far the scores hang on the seed.
+    `disentanglement_spread` measures how strongly the scores depend on the seed.
 
     Args:
         codes: `(rows, code_dim)`; two numbers or more.
@@ -192,7 +192,7 @@ def disentanglement_spread(
 
 
 def _label_columns(labels: Parameters, rows: int) -> dict[str, Array]:
-    """Every component of every label under a name of its own."""
+    """Return each component of each label under its own name."""
     columns: dict[str, Array] = {}
     for name, values in labels.items():
         values = np.asarray(values)
@@ -209,7 +209,7 @@ def _label_columns(labels: Parameters, rows: int) -> dict[str, Array]:
 
 
 class _Factor:
-    """What each number of a code tells of one factor, in three ways."""
+    """How well each number of a code predicts one factor, by three measures."""
 
     def __init__(
         self,
@@ -241,7 +241,7 @@ class _Factor:
             [measure(code, factor, fit, test) for code in codes.T]
         )
         forest: Any = RandomForestClassifier if classes else RandomForestRegressor
-        # Each split may take any number: one that tells nothing is then not taken.
+        # Each split may use any number, so that one without information is not used.
         forest = forest(50, max_depth=10, max_features=1.0, random_state=seed)
         forest.fit(codes[fit], factor[fit])
         self.importance = forest.feature_importances_
@@ -319,7 +319,7 @@ def mutual_information(
     n_neighbors: int = 3,
     n_permutations: int = 10,
 ) -> MutualInformation:
-    """Estimate what each number of a code tells of each label.
+    """Estimate the mutual information of each number of a code and each label.
 
     Unlike a correlation, mutual information misses no dependence: it is 0 only for
     independent quantities. The estimator is scikit-learn's, from distances to nearest

@@ -1,4 +1,4 @@
-"""How well a model redatums."""
+"""Errors of reconstructions and virtual instances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What codes are used for: anomalies, denoising, parameters."""
+"""Uses of codes: anomaly detection, denoising, estimation of parameters."""
 
 from __future__ import annotations
 
