@@ -9,6 +9,7 @@ import pytest
 
 from symae_keras import zoo
 from symae_keras.cli.reproduce import Reproduced, metrics_of, quick_epochs, tolerance
+from symae_keras.zoo._presets import SAVED
 from symae_keras.zoo.cards import Measured
 from symae_keras.zoo.recipes import load_recipe, preset_folder
 
@@ -36,7 +37,7 @@ def tiny_zoo(tmp_path, recipe, run_folder, monkeypatch):
     from symae_keras.cli._run_folder import load_run
 
     saved = zoo.save_preset(load_run(run_folder).model, tmp_path / "saved")
-    for each in zoo.SAVED[:3]:
+    for each in SAVED[:3]:
         shutil.copyfile(saved / each, folder / each)
     found = metrics_of(run_folder)
     content = {
