@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from symae_keras._utils.batching import in_batches
 from symae_keras._utils.files import written_aside
 from symae_keras._utils.text import one_line
 from symae_keras._utils.types import swaps_codes
 from symae_keras.cli._sources import Groups
 from symae_keras.data.groups import GroupedData
 from symae_keras.evaluation import reconstruction_error, redatuming_error
-from symae_keras.evaluation._batching import in_batches
 from symae_keras.plotting import (
     plot_codes,
     plot_history,

@@ -15,7 +15,7 @@ from symae_keras.data.groups import Array
 from symae_keras.data.io._cells import escaped
 from symae_keras.errors import InputError
 from symae_keras.evaluation import AnomalyDetector
-from symae_keras.evaluation._batching import reconstruct_groups
+from symae_keras.evaluation.redatuming import reconstruct_groups
 
 
 class Anomalies(NamedTuple):

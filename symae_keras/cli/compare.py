@@ -20,8 +20,8 @@ from symae_keras.cli._sources import in_memory, read_groups, split_groups
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
 from symae_keras.evaluation import Comparison, Sizes, compare
-from symae_keras.evaluation._record import refuse_other_folder
 from symae_keras.evaluation.compare import check_models
+from symae_keras.evaluation.comparison import refuse_other_folder
 from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT
 from symae_keras.training import EPOCHS, MIN_UPDATES, Training, enough_epochs
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from symae_keras._utils.batching import in_batches
 from symae_keras._utils.files import check_output
 from symae_keras._utils.types import swaps_codes
 from symae_keras.cli._run_folder import load_run, run_files
@@ -15,7 +16,6 @@ from symae_keras.cli.evaluate import groups_for
 from symae_keras.data import Axis, GroupedData, save
 from symae_keras.data.io.save import SUFFIXES
 from symae_keras.errors import InputError
-from symae_keras.evaluation._batching import in_batches
 
 
 def redatum_files(

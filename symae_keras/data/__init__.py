@@ -43,3 +43,7 @@ __all__ = [
     "simulate_labelled_shapes",
     "simulate_shapes",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from symae_keras._utils.batching import INSTANCES_AT_ONCE, in_batches
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
-from symae_keras.evaluation._batching import INSTANCES_AT_ONCE, in_batches
 from symae_keras.evaluation.redatuming import relative_error
 
 #: Step and length of the packed table that follows.

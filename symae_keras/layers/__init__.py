@@ -101,3 +101,7 @@ __all__ = [
     "VectorQuantizer",
     "WeightPenalty",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,12 +5,12 @@ import keras  # noqa: F401  isort: skip
 
 from typing import Final
 
+from symae_keras._utils.types import Codes
 from symae_keras.models.adversarial_autoencoder import AdversarialAutoencoder
 from symae_keras.models.autoencoder import Autoencoder
 from symae_keras.models.base import AutoencoderBase
 from symae_keras.models.contractive_autoencoder import ContractiveAutoencoder
 from symae_keras.models.denoising_autoencoder import DenoisingAutoencoder
-from symae_keras.models.groups import Codes
 from symae_keras.models.gvae import GVAE
 from symae_keras.models.latent_mean_swap import LatentMeanSwap
 from symae_keras.models.linear_autoencoder import LinearAutoencoder
@@ -71,3 +71,7 @@ MODELS: Final[dict[str, type[AutoencoderBase]]] = {
     "gvae": GVAE,
     "neural_statistician": NeuralStatistician,
 }
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

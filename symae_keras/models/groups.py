@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import ops
 
 from symae_keras._utils.copies import copy_of
-from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.types import Codes, Shape, Tensor
 from symae_keras._utils.validation import positive
 from symae_keras.layers.per_instance import PerInstance
 from symae_keras.models.base import AutoencoderBase, may_equal
@@ -18,15 +18,6 @@ from symae_keras.models.base import AutoencoderBase, may_equal
 # Size of the features that the named encoders hand to pooling and heads, and of the
 # hidden layer of a head.
 _FEATURES = 128
-
-
-class Codes(NamedTuple):
-    """The two codes of a batch of groups."""
-
-    coherent: Tensor
-    """`(batch, coherent_dim)`: what the instances of a group share."""
-    nuisance: Tensor
-    """`(batch, instances, nuisance_dim)`: what is particular to each instance."""
 
 
 class GroupedAutoencoder(AutoencoderBase):

@@ -8,12 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.types import Codes, Tensor
 from symae_keras.layers.normalization import MedianNormalization
 from symae_keras.layers.penalties import over_axes
 from symae_keras.layers.per_instance import PerInstance
 from symae_keras.layers.pooling import DeepSetsPooling
-from symae_keras.models.groups import Codes, GroupedAutoencoder
+from symae_keras.models.groups import GroupedAutoencoder
 from symae_keras.models.instances import InstanceAutoencoder, PixelwiseModel
 
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.types import Codes, Tensor
 from symae_keras._utils.validation import not_negative
 from symae_keras.layers._stack import call_chain
 from symae_keras.layers.noise import GaussianSampling
 from symae_keras.layers.pooling import GaussianPooling
-from symae_keras.models.groups import Codes, GroupedAutoencoder, n_present
+from symae_keras.models.groups import GroupedAutoencoder, n_present
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

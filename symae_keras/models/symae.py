@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.types import Codes, Tensor
 from symae_keras._utils.validation import boolean, not_negative, number
 from symae_keras.layers._random import SeedGenerator
 from symae_keras.layers._stack import call_chain
@@ -16,7 +16,6 @@ from symae_keras.layers.noise import GaussianSampling, NuisanceDropout
 from symae_keras.layers.pooling import AttentionPooling, DeepSetsPooling
 from symae_keras.models.base import one_of
 from symae_keras.models.groups import (
-    Codes,
     GroupedAutoencoder,
     join,
     n_present,
