@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from symae_keras._utils.text import one_line
+from symae_keras._utils.text import did_you_mean, one_line
 from symae_keras.errors import InputError
 from symae_keras.zoo.cards import About, read_about
 
@@ -67,16 +66,15 @@ def about(name: str) -> About:
 
 
 def unknown_preset(name: str, names: Sequence[str], what: str = "preset") -> InputError:
-    """The error for a name that is none of those.
+    """Return the error for an unknown name.
 
     Args:
         name: The name.
-        names: Those that there are.
+        names: The known names.
         what: What the name could have been.
     """
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {close[0]}? The presets" if close else "the presets"
-    return InputError(f"There is no {what} {name}; {hint} are {', '.join(names)}.")
+    known = f"the presets are {', '.join(names)}"
+    return InputError(f"There is no {what} {name}; {did_you_mean(name, names, known)}.")
 
 
 def recipe_file(name_or_path: str | PathLike[str]) -> Path:
@@ -181,3 +179,26 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
             f"received an object of class {type(recipe).__name__}."
         )
     return LoadedRecipe(recipe, (module.__doc__ or "").strip(), name)
+
+
+def call_recipe(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of a recipe.
+
+    Args:
+        name: Of the recipe.
+        what: The call, for the error.
+        function: The function.
+        *args: Its arguments.
+
+    Returns:
+        Its result.
+
+    Raises:
+        InputError: The function raised an exception.
+    """
+    try:
+        return function(*args)
+    except Exception as error:
+        raise InputError(
+            f"The recipe {name} failed in {what}: {one_line(error)}."
+        ) from error
