@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import builtins
-import importlib.util
 import re
 import tempfile
 from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import keras
 
 from symae_keras._utils.files import CHECKSUMS, write_checksums
 from symae_keras._utils.folders import Draft
+from symae_keras._utils.optional import import_optional
 from symae_keras._utils.text import one_line
 from symae_keras._utils.untrusted_files import open_regular, write_stream
 from symae_keras._utils.untrusted_models import load_model
@@ -210,10 +210,7 @@ def push(folder: str | PathLike[str], handle: str, private: bool = True) -> str:
                 with open_regular(place / name) as source:
                     write_stream(source, Path(copied) / name)
         load_model(Path(copied), f"The preset {folder}")
-        _need_hub()
-        import huggingface_hub
-
-        api = huggingface_hub.HfApi(library_name="symae_keras")
+        api = _hub().HfApi(library_name="symae_keras")
         repository = api.create_repo(found[1], private=private, exist_ok=True)
         api.upload_folder(
             repo_id=repository.repo_id,
@@ -251,12 +248,10 @@ def _download(handle: str, folder: Path) -> None:
             'A preset of the Hugging Face Hub is named like "hf://user/name" or '
             f'"hf://user/name@revision"; received {handle!r}.'
         )
-    _need_hub()
-    import huggingface_hub
-
+    hub = _hub()
     names = (*SAVED, CHECKSUMS)
     try:
-        snapshot = huggingface_hub.snapshot_download(
+        snapshot = hub.snapshot_download(
             repo_id=found[1],
             revision=found[2],
             allow_patterns=[*names],
@@ -275,8 +270,5 @@ def _download(handle: str, folder: Path) -> None:
             raise InputError(f"The preset {handle} has no {name}.")
 
 
-def _need_hub() -> None:
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise InputError(
-            'The Hugging Face Hub needs huggingface_hub: pip install "symae_keras[hub]"'
-        )
+def _hub() -> Any:
+    return import_optional("huggingface_hub", "hub", "The Hugging Face Hub")
