@@ -27,6 +27,7 @@ from symae_keras.cli._run_folder import Run, load_run
 from symae_keras.cli.evaluate import both_parts, measure_run
 from symae_keras.cli.zoo import metrics_of, run_preset, seconds_of
 from symae_keras.data.axis import AXIS_FILE
+from symae_keras.zoo._presets import SAVED
 from symae_keras.zoo.cards import Measured, write_card
 from symae_keras.zoo.recipes import about, load_recipe, preset_folder, preset_names
 
@@ -47,7 +48,7 @@ def ship(name: str, seeds: int, out: Path, data_file: Path | None) -> None:
             run.model, Path(scratch) / name, half=True, data=both_parts(run)[0]
         )
         shipped = judge(run, saved)
-        for each in (*zoo.SAVED, AXIS_FILE, CHECKSUMS):
+        for each in (*SAVED, AXIS_FILE, CHECKSUMS):
             if not (saved / each).exists():
                 continue
             shutil.copyfile(saved / each, target / each)

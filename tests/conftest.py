@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,9 @@ hypothesis.settings.register_profile(
     "suite", deadline=None, max_examples=20, derandomize=True, database=None
 )
 hypothesis.settings.load_profile("suite")
+
+# A background job of a shell ignores SIGINT, as do its children, but tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -29,6 +29,7 @@ from symae_keras.cli._run_folder import load_run
 from symae_keras.errors import InputError
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
+from symae_keras.zoo._presets import SAVED
 from symae_keras.zoo.recipes import load_recipe, preset_folder, recipe_hash
 
 Config = dict[str, Any]
@@ -635,7 +636,7 @@ def test_checksums(good, tmp_path) -> None:
     folder = Path(shutil.copytree(good, tmp_path / "copy"))
     (folder / "README.md").write_text("# Mine\n", encoding="utf-8")
     zoo.load(folder)
-    for name in zoo.SAVED:
+    for name in SAVED:
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         with pytest.raises(InputError, match=f"{name} is not the file that SHA256SUMS"):
@@ -661,7 +662,7 @@ def test_presets_of_the_package_have_checksums(name) -> None:
     text = (folder / "SHA256SUMS").read_text(encoding="utf-8")
     named = dict(line.split("  ")[::-1] for line in text.splitlines())
     axis = ["axis.json"] if zoo.axis(name) is not None else []
-    assert sorted(named) == sorted([*zoo.SAVED, *axis])
+    assert sorted(named) == sorted([*SAVED, *axis])
     for each, digest in named.items():
         assert hashlib.sha256((folder / each).read_bytes()).hexdigest() == digest
 

@@ -16,6 +16,7 @@ from symae_keras.data import Axis, simulate_exposures
 from symae_keras.errors import InputError
 from symae_keras.evaluation import redatuming_error
 from symae_keras.models import SymAE
+from symae_keras.zoo._presets import SAVED
 from symae_keras.zoo._weights import compact_weights
 from symae_keras.zoo.cards import FIELDS, Measured, read_about, write_card
 from symae_keras.zoo.recipes import about, preset_folder, preset_names
@@ -255,12 +256,12 @@ def test_push_and_load_from_the_hub(hub, model, x, tmp_path) -> None:
     assert zoo.push(folder, "hf://someone/stars") == "somewhere/someone/stars"
     assert hub.private is True
     there = tmp_path / "hub" / "someone" / "stars"
-    uploaded = {*zoo.SAVED, "SHA256SUMS", "README.md"}
+    uploaded = {*SAVED, "SHA256SUMS", "README.md"}
     assert {each.name for each in there.iterdir()} == uploaded
     assert (there / "README.md").read_text(encoding="utf-8") == "# Stars\n"
     again = zoo.load("hf://someone/stars")
     np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
-    assert hub.revision is None and set(hub.patterns) == {*zoo.SAVED, "SHA256SUMS"}
+    assert hub.revision is None and set(hub.patterns) == {*SAVED, "SHA256SUMS"}
 
     zoo.load("hf://someone/stars@v1.0")
     assert hub.revision == "v1.0"

@@ -259,7 +259,7 @@ def test_any_batch_of_a_dataset_by_itself() -> None:
 @pytest.mark.jax
 def test_train_names_the_place_in_the_draw(monkeypatch) -> None:
     # Of shards, only a sample is looked at before training.
-    monkeypatch.setattr("symae_keras.training.data_variance", lambda groups: 1.0)
+    monkeypatch.setattr("symae_keras.training.fit.data_variance", lambda groups: 1.0)
     groups, model = _groups(masked=True), _model("gaussian")
     groups.x[7, 1, 4] = np.nan
     with pytest.raises(NonFiniteError) as caught:
