@@ -12,7 +12,7 @@ _SHOWN = 8
 
 
 def unreadable(name: object, error: Exception) -> InputError:
-    """What a parser raised, as one sentence."""
+    """Return the error for an exception of a parser, as one sentence."""
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnicodeDecodeError):
         looks = ""

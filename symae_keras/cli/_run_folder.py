@@ -1,4 +1,4 @@
-"""Run folders: what is in them, and how they are read back.
+"""Run folders: their content, and how they are read.
 
 A run folder holds model.keras, config.json, history.csv, metrics.json,
 environment.json, figures/*.png and, for data with an axis, axis.json.
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("symae_keras")
 
-#: Names of the figures of a run; which there are depends on model and data.
+#: Names of the figures of a run; model and data determine which exist.
 FIGURES: Final = ("history", "redatuming", "reconstruction", "codes")
-#: All that a run ever writes, as patterns of paths in its folder.
+#: All files that a run can write, as patterns of paths in its folder.
 RUN_CONTENTS: Final = (
     "model.keras",
     "axis.json",

@@ -8,12 +8,16 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 import symae_keras as sk
-from symae_keras._utils.files import check_writable, refuse_inputs, written_aside
+from symae_keras._utils.files import (
+    check_writable,
+    refuse_inputs,
+    written_aside,
+)
 from symae_keras.cli._options import import_backend
 from symae_keras.cli._tables import print_table
 from symae_keras.cli.train import train_run
@@ -143,11 +147,11 @@ class Reproduced:
 
     Attributes:
         name: Of the preset.
-        measured: What is shipped with it.
-        obtained: Metrics by name, one a seed.
-        seconds: Training of each run took.
+        measured: Its recorded metrics.
+        obtained: Metrics by name, one per seed.
+        seconds: Training time of each run.
         quick: Whether the quick form was trained.
-        command: That did it.
+        command: The command that reproduces it.
     """
 
     name: str
@@ -158,13 +162,13 @@ class Reproduced:
     command: str
 
     def reference(self, metric: str) -> list[float]:
-        """What was measured, one a seed."""
+        """Return the recorded values, one per seed."""
         if self.quick:
             return [self.measured.quick[metric]]
         return self.measured.reference[metric]
 
     def agrees(self, metric: str) -> bool:
-        """Whether each obtained value is near one of the reference's range."""
+        """Return whether all obtained values are within tolerance of the recorded range."""
         low, high = min(self.reference(metric)), max(self.reference(metric))
         return all(
             low - tolerance(metric, low) <= value <= high + tolerance(metric, high)
@@ -178,7 +182,7 @@ class Reproduced:
 
 
 def tolerance(metric: str, reference: float) -> float:
-    """By how much a metric may differ from its reference.
+    """Return how much a metric may differ from its reference.
 
     Example:
     >>> tolerance("redatuming_error", 0.04), tolerance("class_from_coherent", 0.99)
@@ -190,21 +194,19 @@ def tolerance(metric: str, reference: float) -> float:
 
 
 def metrics_of(run: Path) -> dict[str, float]:
-    """The numbers in the metrics.json of a run: errors and scores."""
-    content: dict[str, Any] = json.loads(
-        (run / "metrics.json").read_text(encoding="utf-8")
-    )
+    """Return the errors and scores in the metrics.json of a run."""
+    content = json.loads((run / "metrics.json").read_text("utf-8"))
     return {name: value for name, value in content.items() if isinstance(value, float)}
 
 
 def seconds_of(run: Path) -> float:
-    """Seconds that the training of a run took."""
-    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    """Return the training time of a run."""
+    environment = json.loads((run / "environment.json").read_text("utf-8"))
     return float(environment["training_seconds"])
 
 
 def quick_epochs(recipe: Recipe) -> int:
-    """Epochs of the quick form of a recipe."""
+    """Return the epochs of the quick form of a recipe."""
     return max(1, round(QUICK * (recipe.epochs or sk.training.EPOCHS)))
 
 
@@ -234,7 +236,7 @@ def _reproduce_all(
     """Train presets again, one after the other.
 
     Returns:
-        What was trained, and the reason for each preset that was not, for want of data.
+        The trained presets, and the reason for each that was not, which lacks data.
     """
     measured = {name: Measured.read(preset_folder(name)) for name in names}
     done, skipped = [], {}

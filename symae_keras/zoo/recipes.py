@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class LoadedRecipe(NamedTuple):
-    """A recipe and what is known about it."""
+    """A recipe, its docstring and its name."""
 
     recipe: Recipe
     docstring: str
@@ -28,19 +28,19 @@ class LoadedRecipe(NamedTuple):
 
 
 def preset_folder(name: str) -> Path:
-    """The folder of a preset that comes with the package."""
+    """Return the folder of a preset that comes with the package."""
     return _folder() / name
 
 
 def _folder() -> Path:
-    """The presets: inside an installed package, or beside it in a source checkout."""
+    """Return the folder of all presets, in the package or beside it in a checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "_zoo"
     return packaged if packaged.is_dir() else package.parent / "zoo"
 
 
 def preset_names() -> list[str]:
-    """Names of the recipes that come with the package, sorted.
+    """Return the names of the recipes that come with the package, sorted.
 
     Example:
     >>> "symae_exposures" in preset_names()
@@ -50,12 +50,12 @@ def preset_names() -> list[str]:
 
 
 def trained_presets() -> list[str]:
-    """Names of those that come with weights, sorted."""
+    """Return the names of the presets that come with weights, sorted."""
     return [n for n in preset_names() if (preset_folder(n) / "config.json").exists()]
 
 
 def about(name: str) -> About:
-    """What the docstring of a preset's recipe says, without running the recipe.
+    """Return the content of the docstring of a preset's recipe, without running it.
 
     Example:
     >>> about("symae_exposures").fields["Command"]
@@ -78,7 +78,7 @@ def unknown_preset(name: str, names: Sequence[str], what: str = "preset") -> Inp
 
 
 def recipe_file(name_or_path: str | PathLike[str]) -> Path:
-    """The file of a recipe.
+    """Return the file of a recipe.
 
     Args:
         name_or_path: Name of a preset, or path of a recipe file.
@@ -108,7 +108,7 @@ def recipe_file(name_or_path: str | PathLike[str]) -> Path:
 
 
 def recipe_hash(name_or_path: str | PathLike[str]) -> str:
-    """SHA-256 of a recipe but for its docstring, which tells nothing to a run.
+    """Return the SHA-256 of a recipe without its docstring, which no run depends on.
 
     Args:
         name_or_path: As in `recipe_file`.

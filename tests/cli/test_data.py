@@ -24,7 +24,7 @@ def _here(here):
 
 
 def ragged(n_groups=8, seed=3):
-    """Spectra of 1 MiB a group, so that a file of the smallest size holds one."""
+    """Spectra of 1 MiB per group, so that a file of the smallest size holds one."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n_groups, 2, 1 << 17)).astype("float32")
     mask = np.ones((n_groups, 2), bool)

@@ -1,4 +1,4 @@
-"""A recipe whose model knows no groups, from the command line."""
+"""A recipe whose model takes single instances, from the command line."""
 
 from __future__ import annotations
 
