@@ -168,7 +168,7 @@ class Reproduced:
         return self.measured.reference[metric]
 
     def agrees(self, metric: str) -> bool:
-        """Return whether all obtained values are within tolerance of the recorded range."""
+        """Return whether all obtained values are near the recorded range."""
         low, high = min(self.reference(metric)), max(self.reference(metric))
         return all(
             low - tolerance(metric, low) <= value <= high + tolerance(metric, high)
