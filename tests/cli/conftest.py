@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +10,14 @@ import pytest
 from symae_keras import cli
 from symae_keras.data import simulate_exposures
 from symae_keras.models import SymAE
+from symae_keras.training.history import read_history
 
 RECIPE = '''"""A recipe that trains in a second."""
 
 from symae_keras.data import simulate_exposures
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
+from symae_keras.training.history import read_history
 from symae_keras.training import Recipe, normalization
 
 
@@ -171,10 +172,5 @@ def measured_run(tmp_path_factory, recipe, data_file) -> Path:
 
 @pytest.fixture
 def read_rows():
-    """Reader of the rows of a history.csv."""
-    return rows
-
-
-def rows(history: Path) -> list[dict[str, str]]:
-    with history.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """Reader of the rows of a CSV file."""
+    return read_history

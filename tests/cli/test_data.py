@@ -55,27 +55,15 @@ def test_describe_says_what_is_wrong(symae):
     assert "warning: 50 groups have fewer than 2 instances" in out
 
 
-def test_describe_masks_nan_in_arrays(symae):
-    x = np.random.default_rng(0).normal(size=(5, 4, 5))
-    x[1, 0, 2] = np.nan
-    np.save("nan.npy", x)
-    np.savez("nan.npz", x=x)
-    for name in ("nan.npy", "nan.npz"):
-        out = symae("data", "describe", name).out
-        assert "missing: 0 instances, 1.0 % of pixels" in out
-
-
 def test_describe_refuses_bad_input(refuses):
     x = np.random.default_rng(0).normal(size=(3, 2, 4))
     x[1, 0, 2] = np.inf
     np.savez("inf.npz", x=x)
     assert "group 1, instance 0, pixel 2" in refuses("data", "describe", "inf.npz")
     assert "no.npz does not exist" in refuses("data", "describe", "no.npz")
-    os.mkdir("empty")
-    assert "nothing in it" in refuses("data", "describe", "empty")
     save(GroupedData(np.ones((2, 2, 3))), "my.csv")
-    err = refuses("data", "describe", "my.csv", "--group", "star")
-    assert "my.csv" in err and "star" in err
+    err = refuses("data", "describe", "my.csv", "--group", "grup")
+    assert "my.csv" in err and "no column grup; did you mean group? Found group" in err
 
 
 # === convert and verify ===
@@ -262,18 +250,10 @@ def test_other_inputs_of_finished_shards_are_noticed(symae, refuses, tmp_path):
     command = ("data", "convert", "my.npz", "--out", "shards", "--resume")
     assert symae(*command).code == 0
     assert symae(*command).code == 0
-    for key, change in {
-        "weights": GroupedData(x, weights=np.full(8, 0.5)),
-        "mask": GroupedData(x, mask=np.array([[True, False]] * 4)),
-        "pixel mask": GroupedData(x, pixel_mask=np.arange(8) > 2),
-        "ids": GroupedData(x, ids=np.arange(4) + 7),
-        "axis": GroupedData(x, axis=np.arange(8.0)),
-        "dtype": GroupedData(x.astype("float32")),
-        "values": GroupedData(x + 5),
-    }.items():
+    for change in (GroupedData(x, ids=np.arange(4) + 7), GroupedData(x + 5)):
         save(change, "my.npz")
         err = refuses(*command)
-        assert "other data or settings (input 1: my.npz, SHA-256 " in err, key
+        assert "other data or settings (input 1: my.npz, SHA-256 " in err
         assert "--force" in err and "choose another --out" in err
     save(GroupedData(x), "my.npz")
     assert symae(*command).code == 0
