@@ -16,8 +16,8 @@ from symae_keras._utils.folders import Interrupted
 from symae_keras.cli._options import Group, import_backend
 from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import environment
+from symae_keras.cli._sources import in_memory, read_groups, split_groups
 from symae_keras.cli._tables import print_table
-from symae_keras.cli.data import in_memory, read_groups, split_groups
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:

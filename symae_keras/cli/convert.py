@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from symae_keras._utils.folders import Draft, Interrupted
 from symae_keras.cli._progress import ProgressDisplay
-from symae_keras.cli.data import data_hash, load_unpadded
+from symae_keras.cli._sources import data_hash, load_unpadded
 from symae_keras.data import Shards, ShardWriter
 from symae_keras.data.check import clean
 from symae_keras.errors import InputError

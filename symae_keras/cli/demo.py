@@ -15,8 +15,8 @@ from symae_keras._utils.files import write_json
 from symae_keras._utils.folders import CHECKPOINT, STATE, Draft
 from symae_keras.cli._options import Force, Seed, import_backend
 from symae_keras.cli._run_folder import RUN_CONTENTS
+from symae_keras.cli._sources import find_groups
 from symae_keras.cli._tables import print_table
-from symae_keras.cli.data import find_groups
 from symae_keras.cli.train import fill_run, make_plan, run_config
 
 PRESETS: Final = {

@@ -18,14 +18,14 @@ from symae_keras._utils.text import one_line
 from symae_keras._utils.types import swaps_codes
 from symae_keras.cli._options import Group, RunFolder, TrustedRecipe, import_backend
 from symae_keras.cli._run_folder import Run, load_run, recorded_data
+from symae_keras.cli._sources import data_hash, find_groups, in_memory, read_groups
 from symae_keras.cli._tables import print_table
-from symae_keras.cli.data import data_hash, find_groups, in_memory, read_groups
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from symae_keras.cli.data import Groups
+    from symae_keras.cli._sources import Groups
     from symae_keras.data import GroupedData
     from symae_keras.evaluation import Leakage
     from symae_keras.training import Recipe

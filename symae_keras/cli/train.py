@@ -23,7 +23,7 @@ from symae_keras.cli._run_folder import (
     file_hash,
     read_config,
 )
-from symae_keras.cli.data import data_hash, find_groups, split_groups
+from symae_keras.cli._sources import data_hash, find_groups, split_groups
 from symae_keras.cli.evaluate import measure_run, print_metrics, write_figures
 from symae_keras.errors import InputError
 from symae_keras.zoo.recipes import (
@@ -35,7 +35,7 @@ from symae_keras.zoo.recipes import (
 )
 
 if TYPE_CHECKING:
-    from symae_keras.cli.data import Groups
+    from symae_keras.cli._sources import Groups
     from symae_keras.data import GroupedData
     from symae_keras.training import Recipe
 

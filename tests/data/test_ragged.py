@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
+from symae_keras.cli._sources import describe_file, in_memory, read_groups
 from symae_keras.cli.convert import convert
-from symae_keras.cli.data import describe_file, in_memory, read_groups
 from symae_keras.data import (
     GroupedData,
     RaggedRows,
