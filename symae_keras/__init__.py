@@ -8,11 +8,25 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
 from symae_keras._utils import moved
+
+if TYPE_CHECKING:
+    from symae_keras import callbacks as callbacks
+    from symae_keras import classical as classical
+    from symae_keras import data as data
+    from symae_keras import distribute as distribute
+    from symae_keras import evaluation as evaluation
+    from symae_keras import export as export
+    from symae_keras import layers as layers
+    from symae_keras import losses as losses
+    from symae_keras import models as models
+    from symae_keras import plotting as plotting
+    from symae_keras import training as training
+    from symae_keras import zoo as zoo
 
 __version__ = "0.1.0"
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 import os
 import re
 import tempfile
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-import h5py
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final
 
 from symae_keras._utils.files import CHECKSUMS, write_checksums, written_aside
 from symae_keras._utils.folders import Draft
-from symae_keras._utils.text import one_line
+from symae_keras._utils.optional import import_optional
+from symae_keras._utils.text import did_you_mean, one_line
 from symae_keras._utils.untrusted_files import write_stream
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
+    import h5py
     import keras
+    import numpy as np
 
     from symae_keras.data.axis import HasAxis
 
@@ -71,9 +69,8 @@ def unknown_preset(name: str, names: Sequence[str], what: str = "preset") -> Inp
         names: The known names.
         what: What the name could have been.
     """
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {close[0]}? The presets" if close else "the presets"
-    return InputError(f"There is no {what} {name}; {hint} are {', '.join(names)}.")
+    known = f"the presets are {', '.join(names)}"
+    return InputError(f"There is no {what} {name}; {did_you_mean(name, names, known)}.")
 
 
 # === Loading and saving ===
@@ -156,12 +153,10 @@ def _download(handle: str, folder: Path) -> None:
             'A preset of the Hugging Face Hub is named like "hf://user/name" or '
             f'"hf://user/name@revision"; received {handle!r}.'
         )
-    need_hub()
-    import huggingface_hub
-
+    hub = import_hub()
     names = (*SAVED, CHECKSUMS)
     try:
-        snapshot = huggingface_hub.snapshot_download(
+        snapshot = hub.snapshot_download(
             repo_id=found[1],
             revision=found[2],
             allow_patterns=[*names],
@@ -180,12 +175,9 @@ def _download(handle: str, folder: Path) -> None:
             raise InputError(f"The preset {handle} has no {name}.")
 
 
-def need_hub() -> None:
-    """Raise unless huggingface_hub is installed."""
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise InputError(
-            'The Hugging Face Hub needs huggingface_hub: pip install "symae_keras[hub]"'
-        )
+def import_hub() -> Any:
+    """Return the package huggingface_hub, or raise."""
+    return import_optional("huggingface_hub", "hub", "The Hugging Face Hub")
 
 
 # === Weights in few bits ===
@@ -207,6 +199,9 @@ def compact_weights(path: str | os.PathLike[str]) -> None:
     Args:
         path: A file `model.weights.h5` as Keras writes it, replaced as a whole.
     """
+    # Here, so that `symae --help` does not load it.
+    import h5py
+
     path = Path(path)
     with (
         written_aside(path) as aside,
@@ -217,6 +212,9 @@ def compact_weights(path: str | os.PathLike[str]) -> None:
 
 
 def _copy(source: h5py.Group, target: h5py.Group) -> None:
+    import h5py
+    import numpy as np
+
     target.attrs.update(source.attrs)
     for name, item in source.items():
         if isinstance(item, h5py.Group):
@@ -237,6 +235,8 @@ def _copy(source: h5py.Group, target: h5py.Group) -> None:
 
 def _rounded(values: np.ndarray) -> np.ndarray:
     """In float16 without its last bits, or as they are where that is too coarse."""
+    import numpy as np
+
     with np.errstate(over="ignore"):
         bits = values.astype("float16").view("uint16")
     half, last = 1 << (_CLEARED - 1), (1 << _CLEARED) - 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from symae_keras._utils.text import did_you_mean
 from symae_keras.data.axis import Axis
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
@@ -148,11 +148,9 @@ def check_models(models: Sequence[str]) -> None:
         raise InputError("No models to compare; name at least one.")
     for name in models:
         if name not in CONTENDERS:
-            close = difflib.get_close_matches(name, CONTENDERS, 1)
-            hint = f"did you mean {close[0]}? The models" if close else "the models"
-            raise InputError(
-                f"There is no model {name!r}; {hint} are {', '.join(CONTENDERS)}."
-            )
+            known = f"the models are {', '.join(CONTENDERS)}"
+            hint = did_you_mean(name, CONTENDERS, known)
+            raise InputError(f"There is no model {name!r}; {hint}.")
     twice = sorted({name for name in models if list(models).count(name) > 1})
     if twice:
         raise InputError(f"{', '.join(twice)} was named twice; name each model once.")

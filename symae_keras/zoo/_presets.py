@@ -183,10 +183,7 @@ def push(folder: str | PathLike[str], handle: str, private: bool = True) -> str:
                 with open_regular(place / name) as source:
                     write_stream(source, Path(copied) / name)
         load_model(Path(copied), f"The preset {folder}")
-        presets.need_hub()
-        import huggingface_hub
-
-        api = huggingface_hub.HfApi(library_name="symae_keras")
+        api = presets.import_hub().HfApi(library_name="symae_keras")
         repository = api.create_repo(found[1], private=private, exist_ok=True)
         api.upload_folder(
             repo_id=repository.repo_id,

@@ -6,9 +6,10 @@ import ast
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from symae_keras._utils.presets import (
     preset_folder,
@@ -37,7 +38,7 @@ __all__ = [
 
 
 class LoadedRecipe(NamedTuple):
-    """A recipe and what is known about it."""
+    """A recipe, its docstring and its name."""
 
     recipe: Recipe
     docstring: str
@@ -45,7 +46,7 @@ class LoadedRecipe(NamedTuple):
 
 
 def about(name: str) -> About:
-    """What the docstring of a preset's recipe says, without running the recipe.
+    """Return the content of the docstring of a preset's recipe, without running it.
 
     Example:
     >>> about("symae_exposures").fields["Command"]
@@ -56,7 +57,7 @@ def about(name: str) -> About:
 
 
 def recipe_file(name_or_path: str | PathLike[str]) -> Path:
-    """The file of a recipe.
+    """Return the file of a recipe.
 
     Args:
         name_or_path: Name of a preset, or path of a recipe file.
@@ -86,7 +87,7 @@ def recipe_file(name_or_path: str | PathLike[str]) -> Path:
 
 
 def recipe_hash(name_or_path: str | PathLike[str]) -> str:
-    """SHA-256 of a recipe but for its docstring, which tells nothing to a run.
+    """Return the SHA-256 of a recipe without its docstring, which no run depends on.
 
     Args:
         name_or_path: As in `recipe_file`.
@@ -157,3 +158,26 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
             f"received an object of class {type(recipe).__name__}."
         )
     return LoadedRecipe(recipe, (module.__doc__ or "").strip(), name)
+
+
+def call_recipe(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of a recipe.
+
+    Args:
+        name: Of the recipe.
+        what: The call, for the error.
+        function: The function.
+        *args: Its arguments.
+
+    Returns:
+        Its result.
+
+    Raises:
+        InputError: The function raised an exception.
+    """
+    try:
+        return function(*args)
+    except Exception as error:
+        raise InputError(
+            f"The recipe {name} failed in {what}: {one_line(error)}."
+        ) from error
