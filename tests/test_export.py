@@ -155,6 +155,7 @@ def test_encode(format, conditional, tmp_path, rng) -> None:
         assert all((again[name] == outputs[name]).all() for name in outputs)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_bad_pixels_of_a_convolution(format, tmp_path, rng) -> None:
     """NaN stands for a bad pixel, in groups of any size."""

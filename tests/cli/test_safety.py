@@ -284,6 +284,7 @@ def test_redatum_on_a_full_disk(
         (tmp_path / name).unlink()
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", ["model", "model.onnx", "model.tflite"])
 def test_export_on_a_full_disk(
     on_full_disk, in_memory, symae, run_folder, tmp_path, name

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 
+@pytest.mark.large
 def test_two_workers_make_one_run(recipe, tmp_path, tf, cluster):
     out = tmp_path / "run"
     command = [

@@ -152,6 +152,7 @@ def test_the_figure_has_a_point_for_each_model(finished) -> None:
     assert file.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.large
 def test_an_interrupted_comparison_goes_on(data, settings, tmp_path, titles) -> None:
     def stop(text: str, share: float) -> None:
         if text.startswith("ML-VAE"):

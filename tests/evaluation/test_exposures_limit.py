@@ -14,10 +14,12 @@ def limits() -> dict[int, float]:
     return {n: exposures_limit(n, n_states=states[n]) for n in states}
 
 
+@pytest.mark.large
 def test_limit_of_sixteen_exposures(limits) -> None:
     assert 0.019 < limits[16] < 0.025
 
 
+@pytest.mark.large
 def test_more_exposures_lower_it(limits) -> None:
     # Measured once with other code: 0.072, 0.042, 0.021 and 0.011.
     expected = {4: 0.072, 8: 0.042, 16: 0.021, 32: 0.011}

@@ -141,6 +141,7 @@ def _fit(model: UNet, x: np.ndarray, steps: int = 400) -> None:
     model.fit(many, many, batch_size=32, verbose=0)
 
 
+@pytest.mark.large
 def test_noise_is_removed(rng) -> None:
     x, unseen = _waves(rng, 640), _waves(rng, 100)
     noise = layers.GaussianCorruption(0.4, seed=0)
