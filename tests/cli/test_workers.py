@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 
 @pytest.mark.large
 def test_two_workers_make_one_run(recipe, tmp_path, tf, cluster):

@@ -20,7 +20,17 @@ from symae_keras.layers import LossTerm
 from symae_keras.models.base import AutoencoderBase
 from symae_keras.models.registry import MODELS
 
-each_case = pytest.mark.parametrize("name", CASES)
+_FIRST = {case.model: name for name, case in reversed(CASES.items())}
+
+
+#: One case of each model, and with `-m large` the others.
+each_case = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.large] * (_FIRST[case.model] != name))
+        for name, case in CASES.items()
+    ],
+)
 ten_cases = pytest.mark.parametrize("name", TEN)
 
 
@@ -252,10 +262,8 @@ def test_config(name) -> None:
     assert json.dumps(keras.saving.serialize_keras_object(again)) == text
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[pytest.mark.jax] if n in TEN else []) for n in CASES],
-)
+@pytest.mark.jax
+@each_case
 def test_shapes(name) -> None:
     """Those told without data, of groups and instances unknown, are those of data."""
     case = CASES[name]
@@ -333,6 +341,7 @@ def test_logged_terms_add_up(name) -> None:
             np.testing.assert_allclose(total, loss, rtol=1e-5)
 
 
+@pytest.mark.large
 @ten_cases
 def test_a_seed_repeats_training(name) -> None:
     case = CASES[name]
@@ -411,6 +420,7 @@ def test_every_term_has_a_gradient(name, tf) -> None:
         assert reached(value), term
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 @ten_cases
 def test_mixed_precision(name, half) -> None:

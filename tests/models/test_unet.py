@@ -26,6 +26,7 @@ def _small(shape=(13, 11, 1), head="denoising", **arguments) -> UNet:
 # === Shapes ===
 
 
+@pytest.mark.large
 @given(st.data())
 def test_any_size_and_depth(data) -> None:
     rank = data.draw(st.integers(1, 3), "rank")
@@ -152,6 +153,7 @@ def test_noise_is_removed(rng) -> None:
     assert left < 0.2 * np.mean((noisy - unseen) ** 2)
 
 
+@pytest.mark.large
 def test_gaps_are_filled(rng) -> None:
     """Better than by a straight line."""
     x, unseen = _waves(rng, 640), _waves(rng, 100)
