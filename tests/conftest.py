@@ -29,6 +29,16 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("suite")
 
 
+if keras.backend.backend() == "torch":
+    import torch
+
+    def _array(tensor, *arguments, **keywords):
+        return as_ever(tensor.detach(), *arguments, **keywords)
+
+    # NumPy reads what has a gradient, too, as it does on other backends.
+    as_ever, torch.Tensor.__array__ = torch.Tensor.__array__, _array
+
+
 @pytest.fixture(autouse=True)
 def _fresh_keras():
     """Seed everything, and undo global settings that a test made."""

@@ -38,6 +38,7 @@ def tiny(recipe, tmp_path, monkeypatch):
     return work
 
 
+@pytest.mark.large
 def test_demo(symae, tiny):
     code, out, err = symae("demo", "--quick", "--seed", 3)
     assert code == 0, err

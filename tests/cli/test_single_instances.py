@@ -45,6 +45,7 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.large
 def test_train(run) -> None:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["instances"] == 24 and not metrics["swaps_codes"]
@@ -55,6 +56,7 @@ def test_train(run) -> None:
     assert history[0] == "epoch,loss,val_loss" and len(history) == 21
 
 
+@pytest.mark.large
 def test_figures(run) -> None:
     from symae_keras.cli._measure import write_figures
     from symae_keras.cli._run_folder import load_run
@@ -67,6 +69,7 @@ def test_figures(run) -> None:
     assert [each.stem for each in files] == ["history", "reconstruction", "codes"]
 
 
+@pytest.mark.large
 def test_evaluate(run, symae) -> None:
     done = symae("evaluate", run, "--recipe", run.parent / "single.py")
     assert done.code == 0
@@ -77,6 +80,7 @@ def test_evaluate(run, symae) -> None:
     )
 
 
+@pytest.mark.large
 def test_own_data_with_missing_pixels(run, symae, tmp_path, data_file) -> None:
     with np.load(data_file) as file:
         x, mask = file["x"].copy(), file["mask"]
@@ -91,6 +95,7 @@ def test_own_data_with_missing_pixels(run, symae, tmp_path, data_file) -> None:
     assert np.isfinite(metrics["reconstruction_error"])
 
 
+@pytest.mark.large
 def test_nothing_to_swap(run, symae, data_file, tmp_path) -> None:
     files = ("--coherent-from", data_file, "--nuisance-from", data_file)
     done = symae("redatum", run, *files, "--out", tmp_path / "virtual.npz")
@@ -99,6 +104,7 @@ def test_nothing_to_swap(run, symae, data_file, tmp_path) -> None:
     assert not (tmp_path / "virtual.npz").exists()
 
 
+@pytest.mark.large
 def test_anomalies(run, symae, data_file, tmp_path, read_rows) -> None:
     out = tmp_path / "found.csv"
     recipe = run.parent / "single.py"
