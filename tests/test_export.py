@@ -133,6 +133,7 @@ def test_guide(exported, monkeypatch) -> None:
         exec(compile(block, str(PAGE), "exec"), names)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("format", ["saved_model", "onnx"])
 def test_encode(format, conditional, tmp_path, rng) -> None:
     path = tmp_path / f"model{FORMATS[format]}"
@@ -186,6 +187,7 @@ def test_single_instances(tmp_path, rng) -> None:
         )
 
 
+@pytest.mark.large
 def test_maps_and_classes(tmp_path, rng) -> None:
     model = UNet((8, 8, 1), "segmentation", n_classes=3, filters=(4, 6), seed=0)
     codes = export_model(model, tmp_path / "codes", endpoint="encode")

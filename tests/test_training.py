@@ -161,6 +161,7 @@ def test_masked_instances_do_not_count(eager):
     assert history["val_loss"][0] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("scale", [2.0**-18, 2.0**40])
 def test_train_is_the_same_in_all_units(eager, scale):
     losses = []
@@ -220,6 +221,7 @@ SMALL = {
 }
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_makes_a_model_for_its_data(name):
     groups = SMALL[name.split("_")[1]]()

@@ -83,6 +83,7 @@ def _fit_poisoned(model, **options) -> tuple[NonFiniteError, _Record]:
     return caught.value, record
 
 
+@pytest.mark.large
 @pytest.mark.jax
 def test_a_poisoned_batch_stops_training_within_its_step(tmp_path) -> None:
     model = _model()
@@ -107,6 +108,7 @@ def test_a_poisoned_batch_stops_training_within_its_step(tmp_path) -> None:
     assert np.isfinite(again.fit(x, x, **PLAIN).history["loss"]).all()
 
 
+@pytest.mark.large
 @pytest.mark.jax
 def test_a_backup_after_every_step() -> None:
     model = _model("gaussian")
@@ -133,6 +135,8 @@ def test_the_first_step_of_all_leaves_the_initial_model() -> None:
 
 @pytest.mark.jax
 def test_steps_that_are_executed_at_once() -> None:
+    if keras.backend.backend() == "torch":
+        pytest.skip("PyTorch takes one step at a time")
     x = _groups(24).x.copy()
     x[9, 3, 7] = np.nan  # in step 3 of 6, of which 4 are taken at once
     model = _model("gaussian")
@@ -259,7 +263,7 @@ def test_any_batch_of_a_dataset_by_itself() -> None:
 @pytest.mark.jax
 def test_train_names_the_place_in_the_draw(monkeypatch) -> None:
     # Of shards, only a sample is looked at before training.
-    monkeypatch.setattr("symae_keras.training.data_variance", lambda groups: 1.0)
+    monkeypatch.setattr("symae_keras.training.fit.data_variance", lambda groups: 1.0)
     groups, model = _groups(masked=True), _model("gaussian")
     groups.x[7, 1, 4] = np.nan
     with pytest.raises(NonFiniteError) as caught:

@@ -35,6 +35,7 @@ def stars() -> GroupedData:
     return simulate_exposures(n_states=150, n_instances=4, seed=0)
 
 
+@pytest.mark.large
 def test_exact_virtual_instances_are_best(stars) -> None:
     scores = downstream(Oracle(stars), stars)
     for name in ("temperature", "abundance"):

@@ -24,7 +24,7 @@ def test_linear_function(shape, rng) -> None:
     matrix = rng.normal(size=(9, 4)).astype("float32")
 
     def function(x):
-        return ops.reshape(x, (-1, 9)) @ matrix + 1.0
+        return ops.matmul(ops.reshape(x, (-1, 9)), matrix) + 1.0
 
     x = rng.normal(size=(5, *shape)).astype("float32")
     expected = (np.float64(matrix) ** 2).sum()
