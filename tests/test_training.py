@@ -128,6 +128,7 @@ TRAINING = Training(epochs=3, batch_size=4, instances=2, learning_rate=1e-2)
 ONCE = dataclasses.replace(TRAINING, epochs=1)
 
 
+@pytest.mark.large
 def test_train_follows_its_settings_and_lowers_the_loss():
     groups = simulate_exposures(n_states=20, n_instances=4, seed=0)
     fit, held_out = groups.split(0.8)
