@@ -65,6 +65,7 @@ def test_every_recipe_has_weights() -> None:
     assert len(zoo.list()) == 24
 
 
+@pytest.mark.large
 def test_all_load_and_redatum_in_fresh_processes(run_python, tmp_path, monkeypatch):
     """Offline, in an empty folder, and with the same numbers on other backends."""
     monkeypatch.chdir(tmp_path)

@@ -289,6 +289,7 @@ def test_a_run_without_an_axis_compares_the_two_files(
 # === Updates ===
 
 
+@pytest.mark.large
 def test_a_preset_trains_small_data_for_enough_updates(
     symae, altered, data_file, tmp_path, monkeypatch
 ):

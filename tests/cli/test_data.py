@@ -303,6 +303,7 @@ def test_convert_never_replaces_its_input(symae, refuses, tmp_path):
 # === From shards to a run ===
 
 
+@pytest.mark.large
 def test_train_on_shards_and_evaluate(symae, recipe, tmp_path):
     groups = simulate_exposures(60, 4, seed=5)
     counts = np.random.default_rng(0).integers(2, 5, 60)

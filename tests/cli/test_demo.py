@@ -33,6 +33,7 @@ def tiny(altered, tmp_path, monkeypatch):
     return work
 
 
+@pytest.mark.large
 def test_demo(symae, tiny):
     code, out, err = symae("demo", "--quick", "--seed", 3)
     assert code == 0, err

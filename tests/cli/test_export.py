@@ -33,6 +33,7 @@ def test_onnx(symae, run_folder, data_file, tmp_path) -> None:
     assert again.code == 2 and "give --force" in again.err
 
 
+@pytest.mark.large
 def test_named_after_the_run(symae, run_folder, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = symae("export", run_folder)

@@ -135,6 +135,7 @@ print(cli.main(["train", "symae_exposures", "--out", sys.argv[1]]))
     assert "unset it to use TensorFlow" in sentence and not out.exists()
 
 
+@pytest.mark.large
 def test_an_ascii_locale(run_python, tmp_path, monkeypatch):
     """Names of any language are read and shown, whatever the locale."""
     for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0")):

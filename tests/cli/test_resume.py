@@ -33,6 +33,7 @@ def epochs(read_rows):
     return lambda folder: [row["epoch"] for row in read_rows(folder / "history.csv")]
 
 
+@pytest.mark.large
 def test_resume_ends_with_the_full_history(
     symae, recipe, altered, tmp_path, interrupt, epochs, monkeypatch
 ):
@@ -103,6 +104,7 @@ def test_a_complete_run_is_left_alone(symae, recipe, own_run):
     assert {path: path.stat().st_mtime_ns for path in own_run.rglob("*")} == before
 
 
+@pytest.mark.large
 def test_force_keeps_the_finished_run_until_the_new_one_is(
     symae, recipe, own_run, interrupt
 ):

@@ -133,6 +133,7 @@ def test_evaluate_lists_what_it_writes(
     assert "metrics-mine.json is not as symae wrote it" in err
 
 
+@pytest.mark.large
 def test_a_run_of_version_0_1_is_used_as_before(symae, own_run, recipe, data_file):
     (own_run / ".symae.json").unlink()
     load_run(own_run)
@@ -166,6 +167,7 @@ def test_a_second_command_in_one_folder(symae, refuses, recipe, run_folder, tmp_
 # === Figures ===
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     "error", [ValueError("no mathtext"), RuntimeError("font"), OSError(28, "full")]
 )
@@ -270,6 +272,7 @@ def test_redatum_on_a_full_disk(
         (tmp_path / name).unlink()
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", ["model", "model.onnx", "model.tflite"])
 def test_export_on_a_full_disk(
     on_full_disk, in_memory, symae, run_folder, tmp_path, name
@@ -301,6 +304,7 @@ def test_convert_on_a_full_disk(on_full_disk, symae, tmp_path):
     assert len(Shards("shards")) == 6
 
 
+@pytest.mark.large
 def test_train_on_a_full_disk(on_full_disk, symae, recipe, tmp_path, monkeypatch):
     train = ("train", recipe, "--out", "run")
     assert "run cannot be written" in on_full_disk(*train, n_bytes=20_000)

@@ -27,6 +27,7 @@ def run(altered):
     return folder / "run"
 
 
+@pytest.mark.large
 def test_train(run) -> None:
     metrics = read_json(run / "metrics.json")
     assert metrics["instances"] == 24 and not metrics["swaps_codes"]
@@ -37,6 +38,7 @@ def test_train(run) -> None:
     assert history[0] == "epoch,loss,val_loss" and len(history) == 21
 
 
+@pytest.mark.large
 def test_figures(run) -> None:
     from symae_keras.cli._run_folder import load_run
     from symae_keras.cli.evaluate import write_figures
@@ -49,6 +51,7 @@ def test_figures(run) -> None:
     assert [each.stem for each in files] == ["history", "reconstruction", "codes"]
 
 
+@pytest.mark.large
 def test_evaluate(run, symae) -> None:
     done = symae("evaluate", run, "--recipe", run.parent / "altered.py")
     assert done.code == 0
@@ -57,6 +60,7 @@ def test_evaluate(run, symae) -> None:
     assert "leakage" not in read_json(run / "metrics.json")
 
 
+@pytest.mark.large
 def test_own_data_with_missing_pixels(run, symae, tmp_path, data_file) -> None:
     with np.load(data_file) as file:
         x, mask = file["x"].copy(), file["mask"]
@@ -71,6 +75,7 @@ def test_own_data_with_missing_pixels(run, symae, tmp_path, data_file) -> None:
     assert np.isfinite(metrics["reconstruction_error"])
 
 
+@pytest.mark.large
 def test_nothing_to_swap(run, symae, data_file, tmp_path) -> None:
     files = ("--coherent-from", data_file, "--nuisance-from", data_file)
     done = symae("redatum", run, *files, "--out", tmp_path / "virtual.npz")
@@ -79,6 +84,7 @@ def test_nothing_to_swap(run, symae, data_file, tmp_path) -> None:
     assert not (tmp_path / "virtual.npz").exists()
 
 
+@pytest.mark.large
 def test_anomalies(run, symae, data_file, tmp_path, read_rows) -> None:
     out = tmp_path / "found.csv"
     recipe = run.parent / "altered.py"

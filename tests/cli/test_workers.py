@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from symae_keras._utils.files import read_json
 
 
+@pytest.mark.large
 def test_two_workers_make_one_run(recipe, tmp_path, tf, cluster):
     out = tmp_path / "run"
     command = [

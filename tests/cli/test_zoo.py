@@ -32,7 +32,9 @@ def tiny_zoo(tmp_path, altered, run_folder, monkeypatch):
     """The preset `tiny`, with the metrics of its run, and a working folder."""
     folder = tmp_path / "presets" / "tiny"
     altered(DOCSTRING, path=folder / "recipe.py")
-    monkeypatch.setattr("symae_keras._utils.presets._folder", lambda: tmp_path / "presets")
+    monkeypatch.setattr(
+        "symae_keras._utils.presets._folder", lambda: tmp_path / "presets"
+    )
     from symae_keras.cli._run_folder import load_run
 
     saved = zoo.save_preset(load_run(run_folder).model, tmp_path / "saved")

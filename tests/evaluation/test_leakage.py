@@ -105,6 +105,7 @@ def test_leaks_are_found(groups, masked) -> None:
     assert result.nuisance_from_coherent["shift"] > 0.8
 
 
+@pytest.mark.large
 def test_a_seed_repeats_the_scores(groups) -> None:
     one, other = (leakage(_Codes([3], [4]), groups[:60], seed=3) for _ in range(2))
     assert one == other

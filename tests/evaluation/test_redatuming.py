@@ -357,6 +357,7 @@ def test_bad_counts(stars, counts) -> None:
 # === exposures_limit ===
 
 
+@pytest.mark.large
 def test_more_exposures_lower_the_limit() -> None:
     states = {4: 500, 8: 500, 16: 600, 32: 250}
     limits = {n: exposures_limit(n, n_states=states[n]) for n in states}

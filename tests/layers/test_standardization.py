@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from symae_keras._utils.copies import copy_of
 
+from symae_keras._utils.copies import copy_of
 from symae_keras.layers import Standardization
 from symae_keras.layers import normalization as module
 

@@ -455,3 +455,17 @@ CASES: dict[str, Case] = {
         not_decoded=("prior_",),  # codes are measured by the prior, and back again
     ),
 }
+
+#: One of single instances, of pixels and of groups, for what is dear: several replicas.
+THREE = ("wasserstein", "unet-segmentation", "symae-attention")
+#: Some of every base class and way of building, for what takes seconds a model.
+TEN = (
+    *THREE,
+    "autoencoder-decay",
+    "contractive",
+    "vae",
+    "vqvae",
+    "segnet-spectra",
+    "latent_mean_swap",
+    "gvae",
+)

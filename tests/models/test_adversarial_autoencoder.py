@@ -17,6 +17,7 @@ def _encoder():
     return DenseEncoder(8, units=(16,))
 
 
+@pytest.mark.large
 def test_codes_follow_the_prior(rng) -> None:
     """The data are not centred and wide, and so are the codes of an autoencoder."""
     x = rng.normal(size=(512, 2)) @ rng.normal(size=(2, 12)) + 1.0

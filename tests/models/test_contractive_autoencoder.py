@@ -61,6 +61,7 @@ def test_the_penalty_is_of_normalised_instances(tf, rng) -> None:
     assert float(model.losses[0]) == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.large
 def test_training_contracts_the_code(rng) -> None:
     x, unseen = _curves(rng), _curves(rng)
     norms, errors = [], []

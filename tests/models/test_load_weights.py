@@ -36,6 +36,7 @@ KINDS = {
 CARRIED = ("standard", "one number", "adapted")
 
 
+@pytest.mark.large
 @pytest.mark.jax
 @pytest.mark.parametrize(("saved", "loaded"), [*product(KINDS, KINDS)])
 def test_same_outputs_or_an_error(saved, loaded, tiny, x, tmp_path) -> None:

@@ -205,6 +205,7 @@ def test_swaps_of_codes_would_lose_the_brightness() -> None:
 # === Quality ===
 
 
+@pytest.mark.large
 def test_its_code_tells_more_than_as_many_principal_components() -> None:
     """Of held-out stars of 256 pixels; the velocity bends what PCA takes for planes."""
     from sklearn.decomposition import PCA

@@ -26,6 +26,7 @@ def _small(shape=(13, 11, 1), head="denoising", **arguments) -> UNet:
 # === Shapes ===
 
 
+@pytest.mark.large
 @given(st.data())
 def test_any_size_and_depth(data) -> None:
     rank = data.draw(st.integers(1, 3), "rank")
@@ -141,6 +142,7 @@ def _fit(model: UNet, x: np.ndarray, steps: int = 400) -> None:
     model.fit(many, many, batch_size=32, verbose=0)
 
 
+@pytest.mark.large
 def test_noise_is_removed(rng) -> None:
     x, unseen = _waves(rng, 640), _waves(rng, 100)
     noise = layers.GaussianCorruption(0.4, seed=0)
@@ -151,6 +153,7 @@ def test_noise_is_removed(rng) -> None:
     assert left < 0.2 * np.mean((noisy - unseen) ** 2)
 
 
+@pytest.mark.large
 def test_gaps_are_filled(rng) -> None:
     """Better than by a straight line."""
     x, unseen = _waves(rng, 640), _waves(rng, 100)

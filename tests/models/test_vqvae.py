@@ -99,6 +99,7 @@ def test_perplexity_is_logged(x) -> None:
     assert logs["loss"] == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.large
 def test_training_finds_the_symbols() -> None:
     """Four kinds of instances in two positions: two symbols each, 16 combinations."""
     rng = np.random.default_rng(0)
