@@ -220,7 +220,7 @@ def test_command_line_takes_it(line, whole) -> None:
 
 MODULES = (
     *("callbacks", "classical", "data", "distribute", "evaluation"),
-    *("losses", "plotting", "training"),
+    *("losses", "metrics", "plotting", "training"),
 )
 
 
