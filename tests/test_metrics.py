@@ -149,7 +149,7 @@ def test_bad_pixels_in_compile(metric, grouped, rng) -> None:
 def test_bad_pixels_of_a_segmentation(rng) -> None:
     """Keras's own scores leave them out as weighted metrics."""
     x = rng.normal(size=(3, 6, 4, 1)).astype("float32")
-    labels = rng.integers(0, 3, (3, 6, 4))
+    labels = rng.integers(0, 3, (3, 6, 4), "int32")
     good = rng.random(x.shape) < 0.7
     model = UNet((6, 4, 1), "segmentation", n_classes=3, filters=(2,), seed=0)
     scores = [
