@@ -247,7 +247,7 @@ def _take(words: list[str], whole: bool) -> None:
 
 MODULES = (
     *("callbacks", "classical", "data", "distribute", "evaluation"),
-    *("losses", "plotting", "training"),
+    *("losses", "metrics", "plotting", "training"),
 )
 
 

@@ -352,6 +352,20 @@ class AutoencoderBase(keras.Model):
                 self._trackers[name].update_state(value, sample_weight=samples)
         return loss
 
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """The metrics of Keras over good pixels, with the weights of the loss."""
+        sample_weight = self._checked_weights(y_pred, sample_weight)
+        arrays = self._good_arrays(x, y, y_pred, sample_weight)
+        return dict(super().compute_metrics(x, *arrays))
+
+    def _good_arrays(
+        self, x: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Targets, outputs and weights for metrics, masks taken into account."""
+        return *self._blank_bad_pixels(x, y, y_pred), sample_weight
+
     def _blank_bad_pixels(
         self, inputs: Any, y: Tensor, y_pred: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -372,7 +386,7 @@ class AutoencoderBase(keras.Model):
         if sample_weight is None:
             return None
         weight = leading_axes(sample_weight, y_pred.shape)
-        if len(sample_weight.shape) < len(y_pred.shape):
+        if weight.shape[-1] == 1:
             return ops.broadcast_to(weight[..., 0], ops.shape(y_pred)[:-1])
         if not isinstance(self.loss, PixelwiseLoss):
             raise ValueError(

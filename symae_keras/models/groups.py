@@ -156,11 +156,9 @@ class GroupedAutoencoder(AutoencoderBase):
     def _blank_bad_pixels(
         self, inputs: Any, y: Tensor, y_pred: Tensor
     ) -> tuple[Tensor, Tensor]:
-        y, blanked = super()._blank_bad_pixels(inputs, y, y_pred)
-        if blanked is not y_pred:
-            mask = self.compute_mask(inputs, None)
-            blanked = self.carry_mask(blanked, mask=mask)
-        return y, blanked
+        y, y_pred = super()._blank_bad_pixels(inputs, y, y_pred)
+        mask = self.compute_mask(inputs, None)
+        return y, y_pred if mask is None else self.carry_mask(y_pred, mask=mask)
 
     def _coherent_features(self, x: Tensor) -> Tensor:
         return _flat(self.coherent_encoder(x))

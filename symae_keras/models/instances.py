@@ -439,14 +439,34 @@ class PixelwiseModel(InstanceAutoencoder):
         """Make labels and probabilities agree where no channel is good."""
         if self.n_classes is None:
             return super()._blank_bad_pixels(inputs, y, y_pred)
-        mask = self._unpack(inputs)[1]
-        if mask is None:
+        good = self._good(inputs)
+        if good is None:
             return y, y_pred
-        good = ops.cast(self._with_channels(ops.cast(mask, "bool")), "int32")
-        good = ops.cast(ops.max(good, axis=-1), "bool")
         certain = ops.one_hot(0, self.n_classes, dtype=y_pred.dtype)
         y = ops.where(ops.reshape(good, ops.shape(y)), y, ops.zeros_like(y))
         return y, ops.where(ops.expand_dims(good, -1), y_pred, certain)
+
+    def _good_arrays(
+        self, x: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Give bad pixels the weight 0; blank, they would be right in every score."""
+        if self.n_classes is None:
+            return super()._good_arrays(x, y, y_pred, sample_weight)
+        good = self._good(x)
+        if good is None:
+            return y, y_pred, sample_weight
+        weight = ops.cast(good, "float32")
+        if sample_weight is not None:
+            weight = weight * ops.cast(sample_weight, "float32")
+        return y, y_pred, weight
+
+    def _good(self, inputs: Any) -> Tensor | None:
+        """Mask `(batch, *sizes)` of the pixels with a good channel, if one is given."""
+        mask = self._unpack(inputs)[1]
+        if mask is None:
+            return None
+        good = ops.cast(self._with_channels(ops.cast(mask, "bool")), "int32")
+        return ops.cast(ops.max(good, axis=-1), "bool")
 
     # === Keras protocol ===
 
