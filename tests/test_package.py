@@ -36,8 +36,7 @@ def test_import_is_light_and_silent(run_python) -> None:
     assert run_python(_QUIET).strip() == "[]"
 
 
-#: But `losses`, which has no `__all__` yet.
-PUBLIC = [each for each in dir(symae_keras) if each not in ("__version__", "losses")]
+PUBLIC = [each for each in dir(symae_keras) if each != "__version__"]
 
 
 @pytest.mark.parametrize("name", ["errors", *PUBLIC])
