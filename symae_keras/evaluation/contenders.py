@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol
 import keras
 
 from symae_keras import classical, models
-from symae_keras._utils.copies import copy_of
 from symae_keras.data.groups import GroupedData
+from symae_keras.models._copies import copy_of
 from symae_keras.training import normalization
 
 

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from symae_keras._utils.copies import Given
 from symae_keras._utils.presets import load_preset, save_preset
 from symae_keras._utils.types import Shape, Tensor
 from symae_keras._utils.validation import invalid, is_integer, sizes
@@ -23,6 +22,7 @@ from symae_keras.layers.encoders import Conv1DEncoder, Conv2DEncoder, DenseEncod
 from symae_keras.layers.normalization import Standardization
 from symae_keras.layers.penalties import LossTerm
 from symae_keras.losses import PixelwiseLoss, leading_axes
+from symae_keras.models._copies import Given
 
 if TYPE_CHECKING:
     from symae_keras.data.axis import HasAxis

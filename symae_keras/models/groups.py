@@ -9,10 +9,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.copies import copy_of
 from symae_keras._utils.types import Codes, Shape, Tensor
 from symae_keras._utils.validation import positive
 from symae_keras.layers.per_instance import PerInstance
+from symae_keras.models._copies import copy_of
 from symae_keras.models.base import AutoencoderBase, may_equal
 
 # Size of the features that the named encoders hand to pooling and heads, and of the

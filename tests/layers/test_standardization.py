@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from symae_keras._utils.copies import copy_of
 from symae_keras.layers import Standardization
 from symae_keras.layers import normalization as module
+from symae_keras.models._copies import copy_of
 
 NAN = float("nan")
 
