@@ -21,6 +21,7 @@ LAYERS = [
 
 #: Imports inside functions that may point to the right, and why.
 UPWARD_WHEN_CALLED = {
+    ("_utils.presets", "data.axis"): "`save_to_preset` writes the axis of the data",
     ("evaluation.comparison", "plotting"): "`Comparison.plot` draws its own table",
 }
 
