@@ -73,7 +73,7 @@ def _groups() -> dict[str, Any]:
 
 
 def _file() -> dict[str, Any]:
-    symae_keras.data.io.save(**_groups(), path="spectra.npz")
+    symae_keras.data.save(**_groups(), path="spectra.npz")
     return {}
 
 

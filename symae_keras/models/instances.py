@@ -222,11 +222,12 @@ class GenerativeAutoencoder(InstanceAutoencoder):
     """
 
     _any_code = False
-    matching: LossTerm | None = None
+    # No default: on PyTorch, which keeps layers apart, it would hide the layer.
+    matching: LossTerm
 
     def _assemble(self) -> None:
         self.sample_generator = SeedGenerator(self.seed)
-        if self.matching is not None:
+        if hasattr(self, "matching"):
             self.matching.build((None, self.code_dim))
         super()._assemble()
 
@@ -237,7 +238,7 @@ class GenerativeAutoencoder(InstanceAutoencoder):
         mask: Tensor | None = None,
     ) -> Tensor:
         code = self._code(x)
-        if self.matching is None:
+        if not hasattr(self, "matching"):
             return code
         return self.matching(code, mask=mask)
 
