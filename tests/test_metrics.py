@@ -145,6 +145,8 @@ def test_bad_pixels_in_compile(metric, grouped, rng) -> None:
     assert found["mse"] == pytest.approx(found["loss"], rel=1e-5)
 
 
+# Keras's confusion matrix asks JAX for int64.
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64:UserWarning")
 @pytest.mark.jax
 def test_bad_pixels_of_a_segmentation(rng) -> None:
     """Keras's own scores leave them out as weighted metrics."""

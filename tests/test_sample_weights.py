@@ -187,6 +187,22 @@ def test_fit(kind, axes, rng) -> None:
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
+@pytest.mark.jax
+@pytest.mark.parametrize("kind", _LOSSES)
+def test_weights_are_not_changed(kind, rng) -> None:
+    """On PyTorch, Keras multiplies them by masks in place."""
+    model = _MODELS["LatentMeanSwap"]()
+    x = _data(model, rng)
+    model.compile("sgd", kind, weighted_metrics=[kind], run_eagerly=True)
+    weights = keras.ops.convert_to_tensor(_all_weights(x)[2])
+    inputs = {"instances": x, "mask": _GROUP_MASK}
+    first = model.test_on_batch(inputs, x, sample_weight=weights, return_dict=True)
+    again = model.test_on_batch(inputs, x, sample_weight=weights, return_dict=True)
+    assert first["loss"] == pytest.approx(again["loss"], rel=1e-6)
+    after = keras.ops.convert_to_numpy(weights)
+    np.testing.assert_array_equal(after, _all_weights(x)[2])
+
+
 def test_pixel_weights_need_a_loss_of_pixels(rng) -> None:
     model = _MODELS["SymAE"]()
     x = _data(model, rng)

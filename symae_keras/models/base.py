@@ -387,7 +387,9 @@ class AutoencoderBase(keras.Model):
             return None
         weight = leading_axes(sample_weight, y_pred.shape)
         if weight.shape[-1] == 1:
-            return ops.broadcast_to(weight[..., 0], ops.shape(y_pred)[:-1])
+            # A copy, because Keras multiplies weights by masks in place on PyTorch.
+            full = ops.broadcast_to(weight[..., 0], ops.shape(y_pred)[:-1])
+            return ops.copy(full)
         if not isinstance(self.loss, PixelwiseLoss):
             raise ValueError(
                 "Weights of pixels need a loss that keeps pixels apart, one of "
