@@ -161,20 +161,17 @@ class WithKernels(keras.Layer):
         self, name: str, /, *arguments: Any, **options: Any
     ) -> keras.Layer:
         """A layer of Keras with a kernel, made by `keras_layer`."""
-        return keras_layer(
-            name,
-            *arguments,
-            dtype=self.dtype_policy,
-            **self._kernel_options(),
-            **options,
-        )
+        options |= self._kernel_options()
+        for each in ("kernel_initializer", "bias_initializer"):
+            options[each] = copied(options[each])
+        return keras_layer(name, *arguments, dtype=self.dtype_policy, **options)
 
     def _kernel_options(self) -> dict[str, Any]:
-        """Options of one layer with a kernel."""
+        """Return the arguments of this class, as a mirror takes them."""
         return {
             "use_bias": self.use_bias,
-            "kernel_initializer": copied(self.kernel_initializer),
-            "bias_initializer": copied(self.bias_initializer),
+            "kernel_initializer": self.kernel_initializer,
+            "bias_initializer": self.bias_initializer,
             "kernel_regularizer": self.kernel_regularizer,
             "bias_regularizer": self.bias_regularizer,
         }

@@ -259,10 +259,13 @@ _KINDS = ("initializer", "regularizer")
 def test_options_leave_the_draws_of_seeded_programs() -> None:
     """Keras draws a seed for each initializer that is made."""
     encoder = _built("DenseEncoder")
+    decoder = encoder.mirror((4,))
+    decoder.build((None, 3))
+    kernels = [*_weights(encoder, "kernel"), *_weights(decoder, "kernel")]
     keras.utils.set_random_seed(0)  # as before the test
-    dense = [keras.layers.Dense(n) for n in (5, 5, 3)]
-    for layer, kernel in zip(dense, _weights(encoder, "kernel"), strict=True):
-        layer.build((None, 5))
+    dense = [keras.layers.Dense(kernel.shape[1]) for kernel in kernels]
+    for layer, kernel in zip(dense, kernels, strict=True):
+        layer.build((None, kernel.shape[0]))
         np.testing.assert_array_equal(_weights(layer, "kernel")[0], kernel)
 
 

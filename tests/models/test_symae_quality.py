@@ -18,8 +18,8 @@ _STEPS, _BATCHES = 798, 19
 _BAR = 0.1
 
 
-def _train(train, pixels, cls=SymAE, seed=0, **arguments):
-    keras.utils.set_random_seed(seed)
+def _train(train, pixels, cls=SymAE, **arguments):
+    keras.utils.set_random_seed(0)
     mean, variance = pixels.mean(axis=0), pixels.var(axis=0).mean()
     model = cls(
         (256,),
@@ -28,7 +28,7 @@ def _train(train, pixels, cls=SymAE, seed=0, **arguments):
         normalization=keras.layers.Normalization(
             mean=mean, variance=np.full(256, variance)
         ),
-        seed=seed,
+        seed=0,
     )
     model.compile(
         optimizer=keras.optimizers.Adam(
@@ -73,12 +73,9 @@ def test_conditional_nuisance_disentangles_and_the_original_does_not(errors) -> 
 @pytest.mark.large
 def test_a_nuisance_measured_by_its_prior_can_be_swapped(errors) -> None:
     """The two are trained alike; the statistician swaps the latent variable itself."""
-    # Some seeds end where the nuisance code keeps the state.
-    *found, statistician = errors(
-        *({"nuisance_noise": "variational", "seed": seed} for seed in (1, 2, 3)),
-        {"cls": NeuralStatistician},
+    error, statistician = errors(
+        {"nuisance_noise": "variational"}, {"cls": NeuralStatistician}
     )
-    error = min(found)
     assert error < _BAR, error
     assert statistician > 2.0 * error, statistician
     assert statistician.reconstruction < 1.1 * error.reconstruction, statistician
