@@ -38,9 +38,10 @@ import keras
 import numpy as np
 from common import print_table, worker_environments, write_json
 
+from symae_keras._utils.presets import preset_names
 from symae_keras.data import GroupedData
 from symae_keras.distribute import is_chief, make_strategy, meet, running
-from symae_keras.zoo.recipes import load_recipe, preset_names
+from symae_keras.zoo.recipes import load_recipe
 
 COLUMNS: Final = ["how", "replicas", "steps / s", "ratio", "lowest", "highest"]
 

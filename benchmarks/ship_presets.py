@@ -22,14 +22,13 @@ from pathlib import Path
 from statistics import median
 
 from symae_keras import zoo
-from symae_keras._utils.files import CHECKSUMS
-from symae_keras._utils.presets import SAVED
+from symae_keras._utils.files import AXIS_FILE, CHECKSUMS
+from symae_keras._utils.presets import SAVED, preset_folder, preset_names
 from symae_keras.cli._run_folder import Run, load_run
 from symae_keras.cli.evaluate import both_parts, measure_run
 from symae_keras.cli.zoo import metrics_of, run_preset, seconds_of
-from symae_keras.data.axis import AXIS_FILE
 from symae_keras.zoo.cards import Measured, write_card
-from symae_keras.zoo.recipes import about, load_recipe, preset_folder, preset_names
+from symae_keras.zoo.recipes import about, load_recipe
 
 #: Limits of what is shipped, in bytes.
 MOST_EACH, MOST_TOGETHER = 3_000_000, 25_000_000

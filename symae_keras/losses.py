@@ -71,10 +71,9 @@ class PixelwiseLoss(keras.losses.Loss):
         if sample_weight is None:
             return super().__call__(y_true, y_pred)
         weight = leading_axes(sample_weight, np.shape(y_pred))
-        # A copy, because Keras multiplies weights by masks in place on PyTorch.
-        full = ops.copy(ops.broadcast_to(weight, ops.shape(y_pred)))
         if weight.shape[-1] == 1:
-            return super().__call__(y_true, y_pred, full[..., 0])
+            return super().__call__(y_true, y_pred, one_per_sample(weight, y_pred))
+        full = ops.broadcast_to(weight, ops.shape(y_pred))
         of_samples = ops.mean(full, axis=-1)
         shares = ops.divide_no_nan(full, of_samples[..., None])
         return _WithShares(self, shares)(y_true, y_pred, of_samples)
@@ -114,6 +113,12 @@ def leading_axes(sample_weight: Tensor, shape: Shape) -> Tensor:
             f"{tuple(shape)}. Received: weights of shape {own}"
         )
     return ops.reshape(weight, (*ops.shape(weight), *(1,) * (len(shape) - len(own))))
+
+
+def one_per_sample(weight: Tensor, y_pred: Tensor) -> Tensor:
+    """Return the weights of all samples, from weights with a last axis of length 1."""
+    # A copy, because Keras multiplies weights by masks in place on PyTorch.
+    return ops.copy(ops.broadcast_to(weight[..., 0], ops.shape(y_pred)[:-1]))
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

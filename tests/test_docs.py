@@ -18,8 +18,8 @@ import typer
 
 import symae_keras
 from symae_keras import cli
+from symae_keras._utils.presets import preset_names
 from symae_keras.data import simulate_exposures, tfds
-from symae_keras.zoo.recipes import preset_names
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

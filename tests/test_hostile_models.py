@@ -23,14 +23,14 @@ import numpy as np
 import pytest
 
 from symae_keras import cli, zoo
+from symae_keras._utils.presets import SAVED, preset_folder
 from symae_keras._utils.untrusted_configs import LAYERS
 from symae_keras._utils.untrusted_models import MAX_CONFIG_BYTES, load_model
 from symae_keras.cli._run_folder import load_run
 from symae_keras.errors import InputError
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
-from symae_keras.zoo._presets import SAVED
-from symae_keras.zoo.recipes import load_recipe, preset_folder, recipe_hash
+from symae_keras.zoo.recipes import load_recipe, recipe_hash
 
 Config = dict[str, Any]
 opened: list[str] = []

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from symae_keras._utils.presets import preset_names
 from symae_keras._utils.types import swaps_codes
 from symae_keras.data import GroupedData, simulate_exposures, simulate_shapes
 from symae_keras.layers import DenseEncoder
@@ -23,7 +24,7 @@ from symae_keras.training import (
     steps_per_epoch,
     train,
 )
-from symae_keras.zoo.recipes import load_recipe, preset_names
+from symae_keras.zoo.recipes import load_recipe
 
 # === Loss ===
 

@@ -13,14 +13,19 @@ import numpy as np
 import pytest
 
 from symae_keras import zoo
-from symae_keras._utils.presets import SAVED, compact_weights
+from symae_keras._utils.presets import (
+    SAVED,
+    compact_weights,
+    preset_folder,
+    preset_names,
+)
 from symae_keras.data import Axis, simulate_exposures
 from symae_keras.errors import InputError
 from symae_keras.evaluation import redatuming_error
 from symae_keras.models import GVAE, MLVAE, VAE, SymAE
 from symae_keras.models.base import AutoencoderBase
 from symae_keras.zoo.cards import FIELDS, Measured, read_about, write_card
-from symae_keras.zoo.recipes import about, preset_folder, preset_names
+from symae_keras.zoo.recipes import about
 
 each_preset = pytest.mark.parametrize("name", preset_names())
 

@@ -216,7 +216,9 @@ def _within(path: Path, folder: Path) -> bool:
     return False
 
 
-#: The file in a preset that holds them.
+#: The file in a run folder or preset that holds the axis of the training data.
+AXIS_FILE: Final = "axis.json"
+#: The file in a preset that holds the checksums of the others.
 CHECKSUMS: Final = "SHA256SUMS"
 _LINE: Final = re.compile(r"([0-9a-f]{64})[ ][ *](.+)")
 

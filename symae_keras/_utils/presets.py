@@ -10,7 +10,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from symae_keras._utils.files import CHECKSUMS, write_checksums, written_aside
+from symae_keras._utils.files import (
+    AXIS_FILE,
+    CHECKSUMS,
+    write_checksums,
+    written_aside,
+)
 from symae_keras._utils.folders import Draft
 from symae_keras._utils.optional import import_optional
 from symae_keras._utils.text import did_you_mean, one_line
@@ -29,6 +34,8 @@ HUB: Final = "hf://"
 HANDLE: Final = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 #: The files that every preset consists of.
 SAVED: Final = ("config.json", "metadata.json", "model.weights.h5")
+#: What `push` uploads, where it is there.
+PUSHED: Final = (*SAVED, AXIS_FILE, CHECKSUMS, "README.md", "metrics.json")
 
 
 # === Names ===
@@ -105,7 +112,7 @@ def save_preset(
     """
     import keras
 
-    from symae_keras.data.axis import AXIS_FILE, Axis
+    from symae_keras.data.axis import Axis
 
     if not model.built:
         raise InputError(
@@ -113,8 +120,7 @@ def save_preset(
             "call it on data first."
         )
     axis = None if data is None else Axis.of(data)
-    contents = (*SAVED, AXIS_FILE, CHECKSUMS, "README.md", "metrics.json", "assets")
-    with Draft(folder, contents, resume=None) as aside:
+    with Draft(folder, (*PUSHED, "assets"), resume=None) as aside:
         keras.saving.save_model(model, aside, zipped=False)
         if half:
             compact_weights(aside / "model.weights.h5")

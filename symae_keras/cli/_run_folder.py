@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import symae_keras as sk
+from symae_keras._utils.files import AXIS_FILE
+from symae_keras._utils.presets import preset_names
 from symae_keras._utils.text import one_line
 from symae_keras._utils.untrusted_files import parse_json, read_bounded
 from symae_keras.errors import InputError
-from symae_keras.zoo.recipes import load_recipe, preset_names, recipe_hash
+from symae_keras.zoo.recipes import load_recipe, recipe_hash
 
 if TYPE_CHECKING:
     from symae_keras.data import Axis
@@ -35,7 +37,7 @@ FIGURES: Final = ("history", "redatuming", "reconstruction", "codes")
 #: All files that a run can write, as patterns of paths in its folder.
 RUN_CONTENTS: Final = (
     "model.keras",
-    "axis.json",
+    AXIS_FILE,
     "config.json",
     "history.csv",
     "metrics*.json",

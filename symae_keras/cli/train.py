@@ -15,6 +15,7 @@ import typer
 import symae_keras as sk
 from symae_keras._utils.files import write_json
 from symae_keras._utils.folders import STATE, Draft, Interrupted
+from symae_keras._utils.presets import preset_names
 from symae_keras.cli._options import Data, Force, Group, Seed, import_backend
 from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import (
@@ -26,13 +27,7 @@ from symae_keras.cli._run_folder import (
 from symae_keras.cli._sources import data_hash, find_groups, split_groups
 from symae_keras.cli.evaluate import measure_run, print_metrics, write_figures
 from symae_keras.errors import InputError
-from symae_keras.zoo.recipes import (
-    call_recipe,
-    load_recipe,
-    preset_names,
-    recipe_file,
-    recipe_hash,
-)
+from symae_keras.zoo.recipes import call_recipe, load_recipe, recipe_file, recipe_hash
 
 if TYPE_CHECKING:
     from symae_keras.cli._sources import Groups

@@ -18,18 +18,13 @@ from symae_keras._utils.files import (
     refuse_inputs,
     written_aside,
 )
+from symae_keras._utils.presets import preset_folder, trained_presets, unknown_preset
 from symae_keras.cli._options import import_backend
 from symae_keras.cli._tables import print_table
 from symae_keras.cli.train import train_run
 from symae_keras.errors import InputError
 from symae_keras.zoo.cards import Measured, spread
-from symae_keras.zoo.recipes import (
-    about,
-    load_recipe,
-    preset_folder,
-    trained_presets,
-    unknown_preset,
-)
+from symae_keras.zoo.recipes import about, load_recipe
 
 if TYPE_CHECKING:
     from symae_keras.training import Recipe

@@ -12,15 +12,13 @@ from typing import Any, Final, Protocol, Self
 
 import numpy as np
 
-from symae_keras._utils.files import written_aside
+from symae_keras._utils.files import AXIS_FILE, written_aside
 from symae_keras._utils.untrusted_files import parse_json, read_bounded
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
 
-#: The file in a run folder or preset that holds the axis of the training data.
-AXIS_FILE: Final = "axis.json"
 #: Largest difference of two equal axes, as a fraction of the distance of two pixels.
 _TOLERANCE: Final = 0.05
 _MAX_BYTES: Final = 64 << 20

@@ -21,7 +21,7 @@ from symae_keras.layers.decoders import DenseDecoder
 from symae_keras.layers.encoders import Conv1DEncoder, Conv2DEncoder, DenseEncoder
 from symae_keras.layers.normalization import Standardization
 from symae_keras.layers.penalties import LossTerm
-from symae_keras.losses import PixelwiseLoss, leading_axes
+from symae_keras.losses import PixelwiseLoss, leading_axes, one_per_sample
 from symae_keras.models._copies import Given
 
 if TYPE_CHECKING:
@@ -387,9 +387,7 @@ class AutoencoderBase(keras.Model):
             return None
         weight = leading_axes(sample_weight, y_pred.shape)
         if weight.shape[-1] == 1:
-            # A copy, because Keras multiplies weights by masks in place on PyTorch.
-            full = ops.broadcast_to(weight[..., 0], ops.shape(y_pred)[:-1])
-            return ops.copy(full)
+            return one_per_sample(weight, y_pred)
         if not isinstance(self.loss, PixelwiseLoss):
             raise ValueError(
                 "Weights of pixels need a loss that keeps pixels apart, one of "
@@ -532,10 +530,7 @@ def one_of(
     """A name out of some, or a layer, or an error."""
     if value in names if isinstance(value, str) else isinstance(value, keras.Layer):
         return value
-    raise ValueError(
-        f"Invalid value received for argument `{name}`. "
-        f"Expected one of {names} or a keras.Layer. Received: {name}={value!r}"
-    )
+    raise invalid(name, f"one of {names} or a keras.Layer", repr(value))
 
 
 def is_groups(x: Any) -> bool:

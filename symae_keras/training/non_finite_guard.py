@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from symae_keras._utils.validation import positive
 from symae_keras.errors import NonFiniteError
 from symae_keras.layers.penalties import LossTerm
 from symae_keras.models.base import AutoencoderBase
@@ -177,12 +178,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
         batch_at: Callable[[int, int], tuple[Any, ...]] | None = None,
     ) -> None:
         super().__init__()
-        if backup_every < 1:
-            raise ValueError(
-                "Invalid value received for argument `backup_every`. Expected a "
-                f"positive integer. Received: backup_every={backup_every}"
-            )
-        self.backup_every = backup_every
+        self.backup_every = positive("backup_every", backup_every)
         self.batch_at = batch_at
         self._good: Snapshot | None = None
         self._epoch = self._first = self._last = self._since = 0

@@ -6,20 +6,15 @@ import builtins
 import tempfile
 from os import PathLike
 from pathlib import Path
-from typing import Final
 
 import keras
 
 from symae_keras._utils import presets
-from symae_keras._utils.files import CHECKSUMS
-from symae_keras._utils.presets import HANDLE, SAVED
+from symae_keras._utils.presets import HANDLE, PUSHED
 from symae_keras._utils.untrusted_files import open_regular, write_stream
 from symae_keras._utils.untrusted_models import load_model
-from symae_keras.data.axis import AXIS_FILE, Axis, HasAxis
+from symae_keras.data.axis import Axis, HasAxis
 from symae_keras.errors import InputError
-
-#: What `push` uploads, where it is there.
-PUSHED: Final = (*SAVED, AXIS_FILE, CHECKSUMS, "README.md", "metrics.json")
 
 
 def list() -> builtins.list[str]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from symae_keras._utils.presets import (
     preset_folder,
     preset_names,
-    trained_presets,
     unknown_preset,
 )
 from symae_keras._utils.text import one_line
@@ -27,13 +26,10 @@ if TYPE_CHECKING:
 __all__ = [
     "LoadedRecipe",
     "about",
+    "call_recipe",
     "load_recipe",
-    "preset_folder",
-    "preset_names",
     "recipe_file",
     "recipe_hash",
-    "trained_presets",
-    "unknown_preset",
 ]
 
 

@@ -8,9 +8,10 @@ import shutil
 import pytest
 
 from symae_keras import zoo
+from symae_keras._utils.presets import preset_folder
 from symae_keras.cli.zoo import Reproduced, metrics_of, quick_epochs, tolerance
 from symae_keras.zoo.cards import Measured
-from symae_keras.zoo.recipes import load_recipe, preset_folder
+from symae_keras.zoo.recipes import load_recipe
 
 DOCSTRING = (
     '"""A recipe that trains in a second."""',

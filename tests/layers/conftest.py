@@ -10,15 +10,6 @@ import numpy as np
 import pytest
 from keras import ops
 
-if keras.backend.backend() == "torch":
-    import torch
-
-    _to_array = torch.Tensor.__array__
-    # With a gradient or not, like the tensors of other backends.
-    torch.Tensor.__array__ = lambda tensor, *args, **kwargs: _to_array(
-        tensor.detach(), *args, **kwargs
-    )
-
 
 def _is_pair(shape):
     return isinstance(shape[0], tuple)
