@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 import symae_keras as sk
-from symae_keras._utils.files import (
-    check_writable,
-    refuse_inputs,
-    written_aside,
-)
+from symae_keras._utils.files import check_writable, refuse_inputs, written_aside
 from symae_keras._utils.presets import preset_folder, trained_presets, unknown_preset
 from symae_keras.cli._options import import_backend
 from symae_keras.cli._tables import print_table
@@ -30,8 +26,8 @@ if TYPE_CHECKING:
     from symae_keras.training import Recipe
 
 _TITLE: Final = "# Presets, trained again"
-_HEADINGS: Final = (
-    *("preset", "metric", "obtained", "reference", "agrees", "minutes", "command"),
+_HEADINGS: Final = tuple(
+    "preset metric obtained reference agrees minutes command".split()
 )
 #: Share of the epochs of a recipe that its quick form has.
 QUICK: Final = 1 / 8
