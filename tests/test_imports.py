@@ -33,7 +33,12 @@ def _name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[1:] and parts[-1] == "__init__" else parts)
 
 
-MODULES = {_name(path): path for path in _PACKAGE.rglob("*.py")}
+#: Not the recipes of presets, which an installed package has in it.
+MODULES = {
+    _name(path): path
+    for path in _PACKAGE.rglob("*.py")
+    if _PACKAGE / "_zoo" not in path.parents
+}
 
 
 def _imports(
