@@ -16,7 +16,8 @@ from symae_keras.data import Shards, ShardWriter
 from symae_keras.data.check import clean
 from symae_keras.errors import InputError
 
-_CONTENTS: Final = ("manifest.json", "shard-[0-9]*.bin")
+#: Version 0.1 wrote `.bin` files.
+_CONTENTS: Final = ("manifest.json", "shard-[0-9]*.npy", "shard-[0-9]*.bin")
 #: A shard is complete once its index is there, and is resumed from.
 _STATE: Final = ("shard-[0-9]*.npz",)
 #: Bytes that are looked at together.
@@ -31,11 +32,11 @@ def convert(
     resume: bool = False,
     force: bool = False,
 ) -> Shards:
-    """Write the groups of some files, one file after the other, into shards.
+    """Write the groups of some inputs, one input after the other, into shards.
 
     Args:
         inputs: Files and folders that `load` reads. Each must fit into memory, except
-            .npy files, which stay on disk.
+            .npy files and shards, which stay on disk.
         out: The folder to make.
         group: See `load`.
         shard_mb: Size of a shard in MiB.
@@ -86,8 +87,6 @@ def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> No
     with Progress(console=console, disable=not console.is_terminal) as bar:
         for n, path in enumerate(inputs):
             groups = load_unpadded(path, group)
-            if isinstance(groups, Shards):
-                raise InputError(f"{path} holds shards already.")
             task = bar.add_task(path.name, total=len(groups), completed=skip)
             for start, part in groups[skip:].parts(_BYTES_AT_ONCE):
                 first = skip + start
