@@ -22,8 +22,7 @@ import numpy as np
 from common import print_table, write_json
 
 from symae_keras.data import GroupedData, bag_by_label, load_idx
-from symae_keras.evaluation import leakage, relative_error
-from symae_keras.evaluation._batching import in_batches
+from symae_keras.evaluation import in_batches, leakage, relative_error
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import MLVAE, SymAE
 from symae_keras.plotting import plot_redatuming_grid, plot_trade_off

@@ -26,11 +26,10 @@ from common import print_table, write_json
 
 from symae_keras.data import LabelledImages, simulate_labelled_shapes
 from symae_keras.data.simulators.labelled_shapes import CLASSES
-from symae_keras.evaluation import dice, intersection_over_union, mean_iou
-from symae_keras.evaluation._batching import in_batches
+from symae_keras.evaluation import dice, in_batches, intersection_over_union, mean_iou
 from symae_keras.layers import Standardization
 from symae_keras.models import SegNet, SegResNetVAE, UNet
-from symae_keras.models.pixelwise import PixelwiseModel
+from symae_keras.models.instances import PixelwiseModel
 from symae_keras.plotting import plot_segmentation
 
 N_CLASSES = len(CLASSES)

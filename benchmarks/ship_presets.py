@@ -23,12 +23,11 @@ from statistics import median
 
 from symae_keras import zoo
 from symae_keras._utils.files import CHECKSUMS
-from symae_keras.cli._measure import measure_run
+from symae_keras._utils.presets import SAVED
 from symae_keras.cli._run_folder import Run, load_run
-from symae_keras.cli.evaluate import both_parts
-from symae_keras.cli.reproduce import metrics_of, run_preset, seconds_of
+from symae_keras.cli.evaluate import both_parts, measure_run
+from symae_keras.cli.zoo import metrics_of, run_preset, seconds_of
 from symae_keras.data.axis import AXIS_FILE
-from symae_keras.zoo._presets import SAVED
 from symae_keras.zoo.cards import Measured, write_card
 from symae_keras.zoo.recipes import about, load_recipe, preset_folder, preset_names
 

@@ -35,12 +35,12 @@ from common import print_table, write_json
 from symae_keras.callbacks import KLSchedule
 from symae_keras.data import GroupedData, instance_batches, simulate_exposures
 from symae_keras.evaluation import (
+    in_batches,
     informative_latents,
     mutual_information,
     probe_labels,
     relative_error,
 )
-from symae_keras.evaluation._batching import in_batches
 from symae_keras.layers import MedianNormalization
 from symae_keras.models import StellarAutoencoder
 from symae_keras.plotting import plot_bottleneck_sweep, plot_latent_traversal

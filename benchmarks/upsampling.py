@@ -35,8 +35,7 @@ import numpy as np
 from common import print_table, write_json
 
 from symae_keras.data import simulate_shapes
-from symae_keras.evaluation import checkerboard, relative_error
-from symae_keras.evaluation._batching import in_batches
+from symae_keras.evaluation import checkerboard, in_batches, relative_error
 from symae_keras.layers import Conv2DEncoder, MaxPoolingWithIndices2D, MaxUnpooling2D
 from symae_keras.models import Autoencoder
 from symae_keras.plotting import plot_residuals

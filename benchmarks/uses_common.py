@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from sklearn.decomposition import PCA
 
+from symae_keras._utils.batching import INSTANCES_AT_ONCE, in_batches
 from symae_keras.data import GroupedData
 from symae_keras.data.groups import Array
-from symae_keras.evaluation._batching import INSTANCES_AT_ONCE, in_batches
 from symae_keras.losses import RelativeMeanSquaredError
 
 Setting = TypeVar("Setting")

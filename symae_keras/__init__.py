@@ -8,11 +8,26 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
 from symae_keras._utils import moved
+
+if TYPE_CHECKING:
+    from symae_keras import callbacks as callbacks
+    from symae_keras import classical as classical
+    from symae_keras import data as data
+    from symae_keras import distribute as distribute
+    from symae_keras import evaluation as evaluation
+    from symae_keras import export as export
+    from symae_keras import layers as layers
+    from symae_keras import losses as losses
+    from symae_keras import metrics as metrics
+    from symae_keras import models as models
+    from symae_keras import plotting as plotting
+    from symae_keras import training as training
+    from symae_keras import zoo as zoo
 
 __version__ = "0.1.0"
 
@@ -25,6 +40,7 @@ _MODULES = (
     "export",
     "layers",
     "losses",
+    "metrics",
     "models",
     "plotting",
     "training",
@@ -46,12 +62,16 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-@wrapt.when_imported("keras")
+# `keras.saving.load_model` only knows classes whose decorators have run. Importing
+# Keras here would make `symae --help` slow, so registration waits for Keras. The losses
+# come first, and complete, because metrics and models import them.
+@wrapt.when_imported(f"{__name__}.losses")
 def _register(_: Any) -> None:
-    """Register our classes with Keras, whichever of the two is imported first.
-
-    `keras.saving.load_model` only knows classes whose decorators have run. Importing
-    Keras here would make `symae --help` slow, so registration waits for Keras.
-    """
-    for name in ("layers", "losses", "models"):
+    """Register our classes with Keras, whichever of the two is imported first."""
+    for name in ("layers", "metrics", "models"):
         importlib.import_module(f"{__name__}.{name}")
+
+
+@wrapt.when_imported("keras")
+def _register_losses(_: Any) -> None:
+    importlib.import_module(f"{__name__}.losses")

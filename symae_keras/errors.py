@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["InputError", "NonFiniteError"]
+
 
 class InputError(ValueError):
     """Unusable input, told in one sentence: what came, what was expected, what to do.
@@ -16,3 +18,7 @@ class NonFiniteError(InputError, ArithmeticError):
 
     It is an `InputError` too, since data or settings have to change.
     """
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

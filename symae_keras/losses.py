@@ -13,47 +13,82 @@ from keras import ops
 from symae_keras._utils.types import Shape, Tensor
 from symae_keras._utils.validation import positive_finite
 
+__all__ = [
+    "BernoulliNegativeLogLikelihood",
+    "GaussianNegativeLogLikelihood",
+    "PixelwiseLoss",
+    "RelativeMeanAbsoluteError",
+    "RelativeMeanSquaredError",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 class PixelwiseLoss(keras.losses.Loss):
-    """Base of the losses that also take weights of pixels, and masks of instances.
+    """Base of the losses that are a mean over pixels, and also take weights of pixels.
 
-    As in Keras's own losses, a sample is a row of the last axis: its value is the mean
-    over that axis, and the reduction is over samples. `sample_weight` weights whatever
-    its axes are, counted from the first: groups `(batch,)`, instances
-    `(batch, instances)`, or pixels, in the shape of the data.
+    As in Keras's own losses, a sample is a row of the last axis, and its value is the
+    mean over that axis:
 
-    A subclass overrides `call`, which returns one value per pixel.
+        call(y_true, y_pred) = mean(pixelwise(y_true, y_pred), axis=-1)
+
+    Keras weights, masks and reduces these values. The axes of `sample_weight` are the
+    first axes of the data: `(batch,)` for groups, `(batch, instances)` for instances,
+    or the shape of the data for pixels. Weights `w` of pixels with errors `e` change
+    the value of a sample to `sum(w * e) / sum(w)` over its pixels, and its weight to
+    `mean(w)`. The loss is therefore `mean(w * e)` by default, and
+    `sum(w * e) / sum(w)` with `reduction="mean_with_sample_weight"`.
+
+    A subclass overrides `pixelwise`, which returns one value per pixel.
+
+    Example:
+    >>> class Fourth(PixelwiseLoss):
+    ...     def pixelwise(self, y_true, y_pred):
+    ...         return (y_pred - y_true) ** 4
+    >>> float(Fourth()(ops.zeros((1, 2)), 2.0 * ops.ones((1, 2))))
+    16.0
     """
+
+    def pixelwise(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Compute one value per pixel; for subclasses."""
+        raise NotImplementedError
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Compute one value per sample."""
+        return ops.mean(self.pixelwise(y_true, y_pred), axis=-1)
 
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
         """Compute the loss."""
-        pixel_weight = None
-        if sample_weight is not None:
-            weight = leading_axes(sample_weight, np.shape(y_pred))
-            full = ops.broadcast_to(weight, ops.shape(y_pred))
-            sample_weight = full[..., 0]
-            if weight.shape[-1] != 1:
-                # A sample weighs as much as its pixels, and they share its weight.
-                sample_weight = ops.mean(full, axis=-1)
-                pixel_weight = ops.divide_no_nan(full, sample_weight[..., None])
-        samples = _Samples(self, pixel_weight)
-        return samples(y_true, y_pred, sample_weight)
+        if len(np.shape(y_true)) != len(np.shape(y_pred)):
+            raise ValueError(
+                "`y_true` and `y_pred` must have the same number of axes. "
+                f"Received: shapes {np.shape(y_true)} and {np.shape(y_pred)}"
+            )
+        if sample_weight is None:
+            return super().__call__(y_true, y_pred)
+        weight = leading_axes(sample_weight, np.shape(y_pred))
+        full = ops.broadcast_to(weight, ops.shape(y_pred))
+        if weight.shape[-1] == 1:
+            return super().__call__(y_true, y_pred, full[..., 0])
+        of_samples = ops.mean(full, axis=-1)
+        shares = ops.divide_no_nan(full, of_samples[..., None])
+        return _WithShares(self, shares)(y_true, y_pred, of_samples)
 
 
-class _Samples(keras.losses.Loss):
-    """A pixelwise loss with one value per sample, which Keras weights and reduces."""
+class _WithShares(keras.losses.Loss):
+    """A pixelwise loss in whose samples the pixels have shares of their own."""
 
-    def __init__(self, loss: PixelwiseLoss, pixel_weight: Tensor | None) -> None:
+    def __init__(self, loss: PixelwiseLoss, shares: Tensor) -> None:
         super().__init__(loss.name, loss.reduction, loss.dtype)
-        self.loss, self.pixel_weight = loss, pixel_weight
+        self.loss, self.shares = loss, shares
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        pixels = self.loss.call(y_true, y_pred)
-        if self.pixel_weight is not None:
-            pixels = pixels * ops.cast(self.pixel_weight, pixels.dtype)
-        return ops.mean(pixels, axis=-1)
+        pixels = self.loss.pixelwise(y_true, y_pred)
+        return ops.mean(ops.cast(self.shares, pixels.dtype) * pixels, axis=-1)
 
 
 def leading_axes(sample_weight: Tensor, shape: Shape) -> Tensor:
@@ -118,8 +153,8 @@ class RelativeMeanSquaredError(PixelwiseLoss):
         super().__init__(name=name, reduction=reduction, **kwargs)
         self.variance = positive_finite("variance", variance)
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Squared difference of every pixel, divided by the variance."""
+    def pixelwise(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Compute the squared difference of every pixel over the variance."""
         # Divided before squaring, which could underflow in float32.
         difference = (y_pred - y_true) / self.variance**0.5
         return ops.square(difference)
@@ -159,8 +194,8 @@ class RelativeMeanAbsoluteError(PixelwiseLoss):
         super().__init__(name=name, reduction=reduction, **kwargs)
         self.deviation = positive_finite("deviation", deviation)
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Absolute difference of every pixel, divided by the deviation."""
+    def pixelwise(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Compute the absolute difference of every pixel over the deviation."""
         return ops.abs((y_pred - y_true) / self.deviation)
 
     def get_config(self) -> dict[str, Any]:
@@ -184,8 +219,8 @@ class _NegativeLogLikelihood(PixelwiseLoss):
     def _nats(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Nats of every pixel, times the size of an instance."""
+    def pixelwise(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Compute the nats of every pixel, times the size of an instance."""
         return math.prod(self.instance_shape) * self._nats(y_true, y_pred)
 
     def get_config(self) -> dict[str, Any]:

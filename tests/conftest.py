@@ -33,6 +33,25 @@ hypothesis.settings.load_profile("suite")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+if keras.backend.backend() == "torch":
+    import torch
+
+    def _array(tensor, *arguments, **keywords):
+        return as_ever(tensor.detach(), *arguments, **keywords)
+
+    # NumPy reads what has a gradient, too, as it does on other backends.
+    as_ever, torch.Tensor.__array__ = torch.Tensor.__array__, _array
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Examples in docstrings that train models are large."""
+    folders = ("models", "evaluation", "callbacks")
+    for item in items:
+        if item.nodeid.startswith(tuple(f"symae_keras/{each}/" for each in folders)):
+            item.add_marker(pytest.mark.large)
+
+
 @pytest.fixture(autouse=True)
 def _fresh_keras():
     """Seed everything, and undo global settings that a test made."""

@@ -16,14 +16,12 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from conformance import THREE
 
 import symae_keras
 from symae_keras import distribute
 from symae_keras.distribute.cluster import find_cluster
 from symae_keras.errors import InputError
-
-sys.path.insert(0, str(Path(__file__).parent / "models"))
-from conformance import CASES  # noqa: E402
 
 # === Which strategy ===
 
@@ -311,12 +309,14 @@ def three_devices(tf, run_python) -> dict[str, Any]:
     return json.loads(run_python(_THREE_DEVICES).splitlines()[-1])
 
 
+@pytest.mark.large
 def test_mirrored(three_devices):
     assert three_devices["auto"]  # logical devices are made on purpose
     assert three_devices["replicas"] == 3
     assert three_devices["names"] == ["worker 0"]
 
 
+@pytest.mark.large
 def test_replicas_draw_noise_of_their_own(three_devices):
     assert three_devices["as Keras's"]
     assert three_devices["first as alone"]
@@ -324,6 +324,7 @@ def test_replicas_draw_noise_of_their_own(three_devices):
     assert len(set(draws)) == len(draws)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("how", ["fit", "per worker"])
 def test_replicas_share_every_batch(how, three_devices):
     """The same batches as on one device, whatever the sizes; no part is empty."""
@@ -335,11 +336,13 @@ def test_replicas_share_every_batch(how, three_devices):
     assert sizes == [[3, 3, 4], [3, 3, 4], [3, 3, 4], [1, 1, 1]] * 2
 
 
+@pytest.mark.large
 def test_batch_of_fewer_rows_than_replicas(three_devices):
     assert "fewer rows than the 3 parts" in three_devices["short"]
     assert "batch_size" in three_devices["short"]
 
 
+@pytest.mark.large
 def test_stock_keras_still_fails_on_masks(three_devices):
     assert "stock" in three_devices, (
         "Keras fits batches of bools under MirroredStrategy by itself now: look "
@@ -362,7 +365,7 @@ class Pair:
         for index, config in enumerate(configs):
             with (folder / f"{index}.txt").open("w", encoding="utf-8") as said:
                 process = subprocess.Popen(
-                    [sys.executable, script, folder, *CASES],
+                    [sys.executable, script, folder, *THREE],
                     env={
                         **os.environ,
                         "PYTHONPATH": str(Path(symae_keras.__file__).parents[1]),
@@ -401,6 +404,7 @@ def pair(tf, tmp_path_factory, cluster) -> Iterator[Pair]:
             process.wait()
 
 
+@pytest.mark.large
 def test_workers_know_each_other(pair):
     names = [f"worker {i} ({address})" for i, address in enumerate(pair.addresses)]
     for number, result in enumerate(pair.results):
@@ -410,7 +414,8 @@ def test_workers_know_each_other(pair):
         assert "same data" in result["refused"]
 
 
-@pytest.mark.parametrize("job", ["symae", "user", *(f"case {n}" for n in CASES)])
+@pytest.mark.large
+@pytest.mark.parametrize("job", ["symae", "user", *(f"case {n}" for n in THREE)])
 def test_two_workers_train_as_one_process(job, pair):
     """Ten steps of gradient descent, and evaluation, to the digit."""
     first, second = (each[job] for each in pair.results)
@@ -423,6 +428,7 @@ def test_two_workers_train_as_one_process(job, pair):
     np.testing.assert_allclose(first["weights"], alone["weights"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.large
 def test_each_group_goes_to_one_worker(pair):
     first, second = (each["user"]["seen"] for each in pair.results)
     alone = next(e["alone user"] for e in pair.results if "alone user" in e)["seen"]
@@ -432,6 +438,7 @@ def test_each_group_goes_to_one_worker(pair):
         assert sorted(sum(epoch, [])) == list(range(36))
 
 
+@pytest.mark.large
 def test_stock_keras_still_fails_on_workers(pair):
     for result in pair.results:
         assert result["stock"]["error"] is not None, (
@@ -440,6 +447,7 @@ def test_stock_keras_still_fails_on_workers(pair):
         )
 
 
+@pytest.mark.large
 def test_a_killed_worker_ends_the_other(pair):
     assert pair.seconds < 60
     assert pair.code == 1

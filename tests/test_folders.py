@@ -493,6 +493,7 @@ def test_of_processes_that_start_at_once_one_wins(tmp_path, start, left_over):
     assert os.listdir(tmp_path) == ["out.partial"]
 
 
+@pytest.mark.large
 def test_a_terminated_process_leaves_no_lock(tmp_path, start):
     process = start(tmp_path / "out")
     process.stdout.readline()

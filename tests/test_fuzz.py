@@ -41,6 +41,7 @@ def bad(judge, kind, count):
     )
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_files(tmp_path, kind):
     # Making the judge reads the good example and compares it with the truth.
@@ -56,6 +57,7 @@ def made(tmp_path_factory):
     return folder, fuzz_runs.make(folder)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("kind", FILES)
 def test_runs_and_presets(tmp_path, made, kind):
     base, kinds = made
@@ -64,6 +66,7 @@ def test_runs_and_presets(tmp_path, made, kind):
     assert bad(judge, kind, 4) == ""
 
 
+@pytest.mark.large
 def test_other_files_of_runs_and_presets(tmp_path, made):
     base, kinds = made
     for kind in set(kinds) - set(FILES):
@@ -77,6 +80,7 @@ def judged_with(monkeypatch, tmp_path, load, kind="npy", case=0):
     return judge(SEED, case).name
 
 
+@pytest.mark.large
 def test_a_wrong_reading_is_found(monkeypatch, tmp_path):
     def load(path):
         return GroupedData(np.random.default_rng(0).normal(size=(4, 3, 10)))
@@ -84,6 +88,7 @@ def test_a_wrong_reading_is_found(monkeypatch, tmp_path):
     assert judged_with(monkeypatch, tmp_path, load) == "silent wrong"
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     ("error", "name"),
     [
@@ -102,12 +107,14 @@ def test_errors_are_told_apart(monkeypatch, tmp_path, error, name):
     assert judged_with(monkeypatch, tmp_path, load) == name
 
 
+@pytest.mark.large
 def test_too_slow(monkeypatch):
     with pytest.raises(fuzz_judge.Late), fuzz_judge.bounded(0.05, 1 << 30):
         while True:
             pass
 
 
+@pytest.mark.large
 def test_the_seed_decides(tmp_path):
     one = fuzz_judge.Files("csv-wide", tmp_path / "one")
     other = fuzz_judge.Files("csv-wide", tmp_path / "other")

@@ -422,10 +422,17 @@ def test_old_files_with_long_lists_are_loaded(tmp_path) -> None:
     from symae_keras.models import LinearAutoencoder
 
     mean = np.random.default_rng(0).normal(size=327_680)
-    scale = Standardization(mean=mean.tolist())
-    model = LinearAutoencoder((327_680,), code_dim=1, normalization=scale)
-    model.save(tmp_path / "model.keras")
-    again = load_model(tmp_path / "model.keras")
+    model = LinearAutoencoder(
+        (327_680,), code_dim=1, normalization=Standardization(mean)
+    )
+    folder = zoo.save_preset(model, tmp_path / "model")
+    (folder / "SHA256SUMS").unlink()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    layer = config["config"]["normalization"]["config"]
+    del layer["mean_shape"], layer["scale_shape"]
+    layer |= {"mean": mean.tolist(), "scale": 1.0}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    again = load_model(folder)
     np.testing.assert_allclose(again.normalization.mean, mean, rtol=1e-6)
 
 

@@ -48,6 +48,7 @@ print(json.dumps([alone, train()]))
 """
 
 
+@pytest.mark.large
 def test_data_parallel_trains_as_one_device(run_python) -> None:
     """Noise included: JAX draws it for the whole batch, wherever its rows are."""
     if importlib.util.find_spec("jax") is None:

@@ -6,8 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from symae_keras.losses import RelativeMeanAbsoluteError, RelativeMeanSquaredError
-from symae_keras.models import SymAE
+from symae_keras.losses import (
+    GaussianNegativeLogLikelihood,
+    RelativeMeanAbsoluteError,
+    RelativeMeanSquaredError,
+)
 
 pytestmark = pytest.mark.jax
 
@@ -101,17 +104,24 @@ def test_weights_that_do_not_fit(shape) -> None:
     assert str(shape) in str(error.value) and "(4, 3, 6)" in str(error.value)
 
 
-@pytest.mark.parametrize("loss", [RelativeMeanSquaredError(), "mse"])
-@pytest.mark.parametrize("axes", [1, 2])
-def test_weights_in_training(loss, axes, rng) -> None:
-    """As many groups as instances and pixels; masked instances do not count."""
-    x = rng.normal(size=(4, 4, 4)).astype("float32")
-    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 1, 1, 0]], bool)
-    weights = rng.uniform(0.5, 2.0, (4,) * axes).astype("float32")
-    model = SymAE((4,), 2, 2, seed=0)
-    model.compile("sgd", loss)
-    error = (np.asarray(model.reconstruct(x, mask)) - x) ** 2
-    full = weights.reshape(weights.shape + (1,) * (3 - axes))
-    inputs = {"instances": x, "mask": mask}
-    found = model.evaluate(inputs, x, sample_weight=weights, verbose=0)
-    np.testing.assert_allclose(found, np.mean((full * error)[mask]), rtol=1e-5)
+def test_one_value_per_sample(rng) -> None:
+    """As Keras's own losses; a direct call checks the axes of the data."""
+    y, z = rng.normal(size=(2, 4, 3, 6)).astype("float32")
+    squares = np.mean((y - z) ** 2, axis=-1)
+    np.testing.assert_allclose(
+        RelativeMeanSquaredError(2.0).call(y, z), squares / 2.0, rtol=1e-5
+    )
+    nats = GaussianNegativeLogLikelihood((6,)).call(y, z)
+    expected = 3.0 * squares + 3.0 * np.log(2.0 * np.pi)
+    np.testing.assert_allclose(nats, expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="same number of axes"):
+        RelativeMeanSquaredError()(y, z[..., None])
+
+
+def test_weights_of_ones_are_no_weights(rng) -> None:
+    y, z = rng.normal(size=(2, 4, 4, 4)).astype("float32")
+    for reduction in _REDUCTIONS:
+        loss = RelativeMeanSquaredError(reduction=reduction)
+        for axes in (1, 2, 3):
+            weights = np.ones((4,) * axes, "float32")
+            np.testing.assert_allclose(loss(y, z, weights), loss(y, z), rtol=1e-6)

@@ -128,6 +128,7 @@ TRAINING = Training(epochs=3, batch_size=4, instances=2, learning_rate=1e-2)
 ONCE = dataclasses.replace(TRAINING, epochs=1)
 
 
+@pytest.mark.large
 def test_train_follows_its_settings_and_lowers_the_loss():
     groups = simulate_exposures(n_states=20, n_instances=4, seed=0)
     fit, held_out = groups.split(0.8)
@@ -161,6 +162,7 @@ def test_masked_instances_do_not_count(eager):
     assert history["val_loss"][0] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("scale", [2.0**-18, 2.0**40])
 def test_train_is_the_same_in_all_units(eager, scale):
     losses = []
@@ -220,6 +222,7 @@ SMALL = {
 }
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_makes_a_model_for_its_data(name):
     groups = SMALL[name.split("_")[1]]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 import types
@@ -12,12 +13,12 @@ import numpy as np
 import pytest
 
 from symae_keras import zoo
+from symae_keras._utils.presets import SAVED, compact_weights
 from symae_keras.data import Axis, simulate_exposures
 from symae_keras.errors import InputError
 from symae_keras.evaluation import redatuming_error
-from symae_keras.models import SymAE
-from symae_keras.zoo._presets import SAVED
-from symae_keras.zoo._weights import compact_weights
+from symae_keras.models import GVAE, MLVAE, VAE, SymAE
+from symae_keras.models.base import AutoencoderBase
 from symae_keras.zoo.cards import FIELDS, Measured, read_about, write_card
 from symae_keras.zoo.recipes import about, preset_folder, preset_names
 
@@ -35,6 +36,7 @@ def no_network(*_):
 
 
 socket.socket.connect = no_network
+import keras
 import numpy as np
 import symae_keras as sk
 
@@ -48,7 +50,7 @@ for name in sk.zoo.list():
         made = model.redatum(coherent_from=x, nuisance_from=x[::-1])
     else:
         made = model.reconstruct(x.reshape(-1, *model.instance_shape))
-    made = np.asarray(made, "float64")
+    made = np.asarray(keras.ops.convert_to_numpy(made), "float64")
     assert np.isfinite(made).all(), name
     outputs[name] = [made.size, float(made.mean()), float(made.std())]
 print(json.dumps([outputs, time.perf_counter() - start]))
@@ -63,16 +65,20 @@ def test_every_recipe_has_weights() -> None:
     assert len(zoo.list()) == 24
 
 
+@pytest.mark.large
 def test_all_load_and_redatum_in_fresh_processes(run_python, tmp_path, monkeypatch):
-    """Offline, in an empty folder, and with the same numbers on JAX."""
+    """Offline, in an empty folder, and with the same numbers on other backends."""
     monkeypatch.chdir(tmp_path)
     here, seconds = json.loads(run_python(_EVERYWHERE).splitlines()[-1])
     assert sorted(here) == zoo.list()
     assert seconds < 240.0  # they take seconds each where nothing else runs
-    pytest.importorskip("jax")
-    there, _ = json.loads(run_python(_EVERYWHERE, backend="jax").splitlines()[-1])
-    for name, expected in here.items():
-        assert there[name] == pytest.approx(expected, rel=1e-3, abs=1e-4), name
+    for backend in ("jax", "torch"):
+        if importlib.util.find_spec(backend) is None:
+            continue
+        output = run_python(_EVERYWHERE, backend=backend).splitlines()[-1]
+        there, _ = json.loads(output)
+        for name, expected in here.items():
+            assert there[name] == pytest.approx(expected, rel=1e-3, abs=1e-4), name
 
 
 @each_preset
@@ -146,9 +152,27 @@ def x() -> np.ndarray:
 
 
 def test_a_saved_preset_gives_the_same_digits(model, x, tmp_path) -> None:
-    folder = zoo.save_preset(model, tmp_path / "mine")
-    for again in (zoo.load(folder), keras.saving.load_model(folder)):
+    folders = (
+        zoo.save_preset(model, tmp_path / "a"),
+        model.save_to_preset(tmp_path / "b"),
+    )
+    names = [sorted(each.name for each in folder.iterdir()) for folder in folders]
+    assert names[0] == names[1]
+    loaded = [zoo.load(folders[0]), keras.saving.load_model(folders[0])]
+    loaded += [SymAE.from_preset(folders[1]), AutoencoderBase.from_preset(folders[1])]
+    for again in loaded:
+        assert type(again) is SymAE
         np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
+
+
+def test_from_preset_checks_the_class(tmp_path) -> None:
+    assert SymAE.from_preset("symae_exposures").instance_shape == (256,)
+    # Subclasses are models of the class, too.
+    assert isinstance(MLVAE.from_preset("gvae_exposures"), GVAE)
+    with pytest.raises(InputError, match="symae_exposures holds a SymAE, not a VAE; "):
+        VAE.from_preset("symae_exposures")
+    with pytest.raises(InputError, match="did you mean symae_exposures"):
+        SymAE.from_preset("symae_exposure")
 
 
 def test_half_precision_is_small_and_near(model, x, tmp_path) -> None:
@@ -259,7 +283,7 @@ def test_push_and_load_from_the_hub(hub, model, x, tmp_path) -> None:
     uploaded = {*SAVED, "SHA256SUMS", "README.md"}
     assert {each.name for each in there.iterdir()} == uploaded
     assert (there / "README.md").read_text(encoding="utf-8") == "# Stars\n"
-    again = zoo.load("hf://someone/stars")
+    again = SymAE.from_preset("hf://someone/stars")
     np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
     assert hub.revision is None and set(hub.patterns) == {*SAVED, "SHA256SUMS"}
 
@@ -300,10 +324,10 @@ def test_push_checks_first(model, tmp_path, monkeypatch) -> None:
     with pytest.raises(InputError, match="not a preset"):
         zoo.push(tmp_path, "hf://someone/stars")
     folder = zoo.save_preset(model, tmp_path / "mine")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="needs huggingface_hub: pip install"):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match="needs huggingface_hub; install it with: pip"):
         zoo.push(folder, "hf://someone/stars")
-    with pytest.raises(InputError, match="needs huggingface_hub: pip install"):
+    with pytest.raises(InputError, match="needs huggingface_hub; install it with: pip"):
         zoo.load("hf://someone/stars")
 
 
@@ -313,6 +337,6 @@ def test_the_axis_of_a_preset(tmp_path) -> None:
     assert axis is not None and axis.equals(Axis.of(groups))
     assert zoo.axis("symae_shapes") is None
     folder = tmp_path / "mine"
-    zoo.save_preset(zoo.load("symae_exposures"), folder, data=groups)
+    SymAE.from_preset("symae_exposures").save_to_preset(folder, data=groups)
     assert axis.equals(zoo.axis(folder))
     assert "axis.json" in (folder / "SHA256SUMS").read_text(encoding="utf-8")

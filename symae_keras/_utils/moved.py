@@ -1,16 +1,18 @@
-"""Modules under their old names, which recipes and programs may still import."""
+"""Old names of modules and of arguments, which programs and files may still use."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import inspect
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 #: Modules that presets or docs of version 0.1 named, and where their content is now.
 MOVED: Final = {
@@ -23,6 +25,7 @@ MOVED: Final = {
         "data.labelled_shapes": "data.simulators.labelled_shapes",
         "evaluation.batching": "evaluation",
         "models.instance_autoencoder": "models.instances",
+        "models.registry": "models",
         "plotting.images": "plotting.style",
     }.items()
 }
@@ -61,3 +64,76 @@ def install() -> None:
     """Let Python find the modules of `MOVED`."""
     if not any(isinstance(each, _Finder) for each in sys.meta_path):
         sys.meta_path.append(_Finder())
+
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def renamed(method: str, **names: str) -> Callable[[_Class], _Class]:
+    """Decorate a class whose `method` takes keyword arguments under old names too.
+
+    Each use of an old name gives a DeprecationWarning. Arguments of the constructor are
+    also read under their old names as attributes, and, without a warning, from configs
+    that an older version saved.
+
+    Args:
+        method: `"__init__"` or `"__call__"`.
+        **names: The new name for each old one.
+    """
+
+    def warn(cls: type, old: str) -> None:
+        warnings.warn(
+            f"`{old}` of {cls.__name__} is deprecated and goes in the next version; "
+            f"use `{names[old]}`",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+
+    def translated(arguments: dict[str, Any]) -> dict[str, Any]:
+        for old, new in names.items():
+            if old in arguments and new in arguments:
+                raise TypeError(f"Both `{new}` and its old name `{old}` are given")
+        return {names.get(key, key): value for key, value in arguments.items()}
+
+    def decorate(cls: _Class) -> _Class:
+        current = getattr(cls, method)
+
+        @functools.wraps(current)
+        def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+            for old in names.keys() & kwargs.keys():
+                warn(cls, old)
+            return current(self, *args, **translated(kwargs))
+
+        # Keras reads the arguments of constructors past `functools.wraps`.
+        vars(wrapper)["__signature__"] = inspect.signature(current)
+        setattr(cls, method, wrapper)
+        if method == "__init__":
+            _read_old_names(cls, names, translated, warn)
+        return cls
+
+    return decorate
+
+
+def _read_old_names(
+    cls: Any,
+    names: dict[str, str],
+    translated: Callable[[dict[str, Any]], dict[str, Any]],
+    warn: Callable[[type, str], None],
+) -> None:
+    """Let configs and attributes of a class have old names."""
+    from_config = cls.from_config.__func__
+    inherited = getattr(cls, "__getattr__", None)  # PyTorch's modules have one
+
+    # Not a property: Keras reads all that `dir` lists when it saves a layer.
+    def __getattr__(self: Any, name: str) -> Any:
+        if name in names:
+            warn(cls, name)
+            return getattr(self, names[name])
+        if inherited is not None:
+            return inherited(self, name)
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    cls.__getattr__ = __getattr__
+    cls.from_config = classmethod(
+        lambda cls, config: from_config(cls, translated(config))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 from collections.abc import Iterable, Sequence
 
 from symae_keras.errors import InputError
@@ -11,7 +12,7 @@ _SHOWN = 8
 
 
 def unreadable(name: object, error: Exception) -> InputError:
-    """What a parser raised, as one sentence."""
+    """Return the error for an exception of a parser, as one sentence."""
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnicodeDecodeError):
         looks = ""
@@ -63,11 +64,33 @@ def find_group(
     wanted = defaults if group is None else (group,)
     found = find_name(names, *wanted)
     if found is None:
+        name = " or ".join(wanted)
+        there = did_you_mean(name, names, f"found {listed(names) or 'none'}")
         raise InputError(
-            f"no {kind} {' or '.join(wanted)}; found {listed(names) or 'none'}; name "
-            f"the {kind} that holds the group ids with group=."
+            f"no {kind} {name}; {there}; name the {kind} that holds the group ids with "
+            "group=."
         )
     return found
+
+
+def did_you_mean(name: str, names: Iterable[str], known: str) -> str:
+    """Return the clause behind an unknown name.
+
+    Args:
+        name: The unknown name.
+        names: The known names.
+        known: A clause that lists these.
+
+    Example:
+    >>> did_you_mean("mesn", ["max", "mean"], "the poolings are max, mean")
+    'did you mean mean? The poolings are max, mean'
+    >>> did_you_mean("sum", ["max", "mean"], "the poolings are max, mean")
+    'the poolings are max, mean'
+    """
+    close = difflib.get_close_matches(name, list(names), 1)
+    if not close:
+        return known
+    return f"did you mean {close[0]}? {known[0].upper()}{known[1:]}"
 
 
 def one_line(error: BaseException) -> str:

@@ -1,8 +1,8 @@
-"""Type aliases, and what kind of model one has."""
+"""Types that models and classical references share, and model type checks."""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 #: A tensor of the Keras backend in use, or anything that converts to one.
 Tensor: TypeAlias = Any
@@ -10,6 +10,15 @@ Tensor: TypeAlias = Any
 Shape: TypeAlias = tuple[int | None, ...]
 
 
+class Codes(NamedTuple):
+    """The two codes of a batch of groups."""
+
+    coherent: Tensor
+    """`(batch, coherent_dim)`: what the instances of a group share."""
+    nuisance: Tensor
+    """`(batch, instances, nuisance_dim)`: what is particular to each instance."""
+
+
 def swaps_codes(model: Any) -> bool:
-    """Whether a model takes groups and swaps their codes; else single instances."""
+    """Return whether a model takes groups and has `redatum`."""
     return hasattr(model, "redatum")

@@ -1,15 +1,21 @@
-"""Checks of arguments, whose errors name the argument and what came."""
+"""Checks of arguments that accept any object; errors name the argument and its value.
+
+No check compares before it knows the type, so that `None`, `True`, `2.5`, `"3"` and NaN
+all give the same sentence.
+"""
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+_Choice = TypeVar("_Choice")
 
 
 def invalid(name: str, expected: str, value: Any) -> ValueError:
-    """The error for an argument that is not what was expected."""
+    """Return the error for an argument with an unexpected value."""
     return ValueError(
         f"Invalid value received for argument `{name}`. "
         f"Expected {expected}. Received: {name}={value}"
@@ -17,68 +23,144 @@ def invalid(name: str, expected: str, value: Any) -> ValueError:
 
 
 def is_integer(value: Any, least: int) -> bool:
-    """Whether a value is an integer, or a float that equals one, and large enough."""
+    """Return whether a value is an integer, or a float equal to one, and >= `least`."""
     return is_number(value) and value >= least and value == int(value)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite real number; True and False are not numbers."""
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return real and math.isfinite(value)
+    """Return whether a value is a finite real number; booleans are not numbers."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
 
 
-def positive(name: str, value: int) -> int:
-    """Return a size as an integer, or raise."""
-    if not is_integer(value, 1):
-        raise invalid(name, "a positive integer", value)
+def boolean(name: str, value: Any) -> bool:
+    """Return a switch, or raise."""
+    if not isinstance(value, bool):
+        raise invalid(name, "True or False", repr(value))
+    return value
+
+
+def integer(name: str, value: Any, least: int | None = None) -> int:
+    """Return an integer of any sign, or of `least` and more, or raise."""
+    if not is_integer(value, -(2**63) if least is None else least):
+        suffix = "" if least is None else f" >= {least}"
+        raise invalid(name, f"an integer{suffix}", repr(value))
     return int(value)
 
 
-def sizes(name: str, value: Sequence[int], example: str) -> tuple[int, ...]:
-    """Return at least one size as integers, or raise.
+def positive(name: str, value: Any, expected: str = "a positive integer") -> int:
+    """Return a size as an integer, or raise."""
+    if not is_integer(value, 1):
+        raise invalid(name, expected, repr(value))
+    return int(value)
+
+
+def positive_or_none(name: str, value: Any) -> int | None:
+    """Return a size as an integer, or `None` as it is, or raise."""
+    if value is None:
+        return None
+    return positive(name, value, "a positive integer or None")
+
+
+def _items(value: Any) -> tuple[Any, ...]:
+    """Return what an ordered collection contains, and nothing for other objects."""
+    # Text and dicts can be iterated over, too, and the order of a set is arbitrary.
+    if isinstance(value, (str, bytes, dict, set, frozenset)):
+        return ()
+    try:
+        return tuple(value)
+    except TypeError:
+        return ()
+
+
+def sizes(
+    name: str, value: Any, example: str, or_empty: bool = False
+) -> tuple[int, ...]:
+    """Return sizes as integers, or raise.
 
     Args:
         name: Name of the argument.
         value: Value of the argument.
         example: A valid value, for the error.
+        or_empty: Whether an empty list or tuple is valid. Defaults to False.
     """
-    # Text and dicts can be iterated over, too.
-    values = () if isinstance(value, (str, bytes, dict)) else value
-    try:
-        values = tuple(values)
-    except TypeError:
-        values = ()
+    if or_empty and isinstance(value, (list, tuple)) and not value:
+        return ()
+    values = _items(value)
     if not values or not all(is_integer(n, 1) for n in values):
         raise invalid(name, f"positive integers such as {example}", repr(value))
     return tuple(int(n) for n in values)
 
 
+def positive_numbers(name: str, value: Any) -> tuple[float, ...]:
+    """Return at least one number, all positive and finite, or raise."""
+    values = _items(value)
+    if not values or not all(is_number(each) and each > 0.0 for each in values):
+        raise invalid(name, "positive finite numbers", repr(value))
+    return tuple(float(each) for each in values)
+
+
+def interval(name: str, value: Any) -> tuple[float, float]:
+    """Return a pair `(lowest, highest)` of finite numbers, or raise."""
+    values = _items(value)
+    if len(values) != 2 or not all(map(is_number, values)) or values[0] >= values[1]:
+        raise invalid(name, "a pair (lowest, highest) or None", repr(value))
+    return float(values[0]), float(values[1])
+
+
 def one_each(
-    name: str, value: int | Sequence[int], count: int, of: str, least: int = 1
+    name: str, value: Any, count: int, of: str, least: int = 1
 ) -> tuple[int, ...]:
     """Return one size for each, given as one for all or as one for each, or raise."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * count
+    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    values = tuple(value) if several else (value,) * count
     if len(values) != count or not all(is_integer(n, least) for n in values):
-        raise invalid(name, f"an integer >= {least}, or {count}, one {of}", value)
+        expected = f"an integer >= {least}, or {count}, one {of}"
+        raise invalid(name, expected, repr(value))
     return tuple(int(n) for n in values)
 
 
-def positive_finite(name: str, value: float) -> float:
+def number(
+    name: str,
+    value: Any,
+    expected: str = "a finite number",
+    fits: Callable[[float], bool] = lambda value: True,
+) -> float:
+    """Return a finite number that fits, or raise.
+
+    Args:
+        name: Name of the argument.
+        value: Value of the argument.
+        expected: Description of valid values, for the error.
+        fits: Condition on a finite number. All fit by default.
+    """
+    if not (is_number(value) and fits(value)):
+        raise invalid(name, expected, repr(value))
+    return float(value)
+
+
+def positive_finite(name: str, value: Any) -> float:
     """Return a scale, or raise."""
-    if not (is_number(value) and value > 0.0):
-        raise invalid(name, "a positive finite number", value)
-    return float(value)
+    return number(name, value, "a positive finite number", lambda x: x > 0.0)
 
 
-def not_negative(name: str, value: float) -> float:
+def not_negative(name: str, value: Any) -> float:
     """Return a weight or a strength, or raise."""
-    if not (is_number(value) and value >= 0.0):
-        raise invalid(name, "a finite number >= 0", value)
-    return float(value)
+    return number(name, value, "a finite number >= 0", lambda x: x >= 0.0)
 
 
-def share(name: str, value: float) -> float:
+def share(name: str, value: Any) -> float:
     """Return a part of the whole, or raise."""
-    if not (is_number(value) and 0.0 <= value <= 1.0):
-        raise invalid(name, f"0 <= {name} <= 1", value)
-    return float(value)
+    return number(name, value, f"0 <= {name} <= 1", lambda x: 0.0 <= x <= 1.0)
+
+
+def choice(name: str, value: Any, choices: tuple[_Choice, ...]) -> _Choice:
+    """Return the choice that equals a value, or raise."""
+    simple = value is None or isinstance(value, (str, numbers.Real))
+    if not simple or isinstance(value, bool) or value not in choices:
+        raise invalid(name, f"one of {choices}", repr(value))
+    return choices[choices.index(value)]

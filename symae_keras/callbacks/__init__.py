@@ -10,9 +10,9 @@ A `RedatumMonitor` comes first in the list, so that the others see what it adds.
 """
 
 from symae_keras.callbacks.json_lines import JSONLines
-from symae_keras.callbacks.non_finite_guard import NonFiniteGuard
 from symae_keras.callbacks.redatum_monitor import RedatumMonitor
 from symae_keras.callbacks.schedules import KLSchedule, NoiseSchedule
+from symae_keras.training.non_finite_guard import NonFiniteGuard
 
 __all__ = [
     "JSONLines",
@@ -21,3 +21,7 @@ __all__ = [
     "NonFiniteGuard",
     "RedatumMonitor",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from symae_keras._utils.validation import positive
-from symae_keras.callbacks._state import sync_state
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
+from symae_keras.evaluation.leakage import check_enough_groups, leakage, mean_score
+from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_error
+from symae_keras.plotting.redatuming import plot_model_redatuming
+from symae_keras.training._state import sync_state
 
 
 class RedatumMonitor(keras.callbacks.Callback):
@@ -73,8 +75,6 @@ class RedatumMonitor(keras.callbacks.Callback):
                 "groups carry none: give them a state or leave out leakage."
             )
         if leakage:
-            from symae_keras.evaluation.leakage import check_enough_groups
-
             check_enough_groups(groups)
         self.groups = groups
         self.every = positive("every", every)
@@ -98,15 +98,7 @@ class RedatumMonitor(keras.callbacks.Callback):
         if logs is not None:
             logs.update(self._values)
 
-    # Evaluation and plotting are imported where they are used: the comparison of models
-    # imports the training, which imports callbacks.
-
     def _measure(self) -> dict[str, float]:
-        from symae_keras.evaluation.redatuming import (
-            reconstruction_error,
-            redatuming_error,
-        )
-
         judge: Callable[[Any, GroupedData], float]
         if self._simulated:
             name, judge = "val_redatuming_error", redatuming_error
@@ -116,21 +108,13 @@ class RedatumMonitor(keras.callbacks.Callback):
         return values | self._leakages() if self.leakage else values
 
     def _leakages(self) -> dict[str, float]:
-        from symae_keras.evaluation.leakage import leakage
-
         scores = leakage(self.model, self.groups)
-        parts = {
-            "val_leakage_state": scores.state_from_nuisance,
-            "val_leakage_nuisance": scores.nuisance_from_coherent,
+        means = {
+            "val_leakage_state": mean_score(scores.state_from_nuisance),
+            "val_leakage_nuisance": mean_score(scores.nuisance_from_coherent),
         }
-        return {
-            name: float(np.mean([max(score, 0.0) for score in part.values()]))
-            for name, part in parts.items()
-            if part
-        }
+        return {name: mean for name, mean in means.items() if mean is not None}
 
     def _draw(self, path: Path) -> None:
-        from symae_keras.plotting.redatuming import plot_model_redatuming
-
         path.parent.mkdir(parents=True, exist_ok=True)
         plot_model_redatuming(self.model, self.groups).savefig(path, dpi=150)

@@ -4,12 +4,12 @@ They take and give NumPy arrays. All but `MeanSwap` are fitted by scikit-learn, 
 the extra `data` installs.
 """
 
-from symae_keras.classical.direct_standardization import DirectStandardization
-from symae_keras.classical.grouped_pca import GroupedPCA
-from symae_keras.classical.mean_swap import MeanSwap
-from symae_keras.classical.piecewise_direct_standardization import (
+from symae_keras.classical.direct_standardization import (
+    DirectStandardization,
     PiecewiseDirectStandardization,
 )
+from symae_keras.classical.grouped_pca import GroupedPCA
+from symae_keras.classical.mean_swap import MeanSwap
 
 __all__ = [
     "DirectStandardization",
@@ -17,3 +17,7 @@ __all__ = [
     "MeanSwap",
     "PiecewiseDirectStandardization",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

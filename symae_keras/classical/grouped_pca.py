@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Self
 
+from symae_keras._utils.types import Codes
+from symae_keras._utils.validation import is_integer
 from symae_keras.classical.mean_swap import MeanCodes
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
-from symae_keras.models.groups import Codes
 
 
 class GroupedPCA(MeanCodes):
@@ -57,7 +58,7 @@ class GroupedPCA(MeanCodes):
             ("coherent_dim", coherent_dim),
             ("nuisance_dim", nuisance_dim),
         ):
-            if size != int(size) or size < 1:
+            if not is_integer(size, 1):
                 raise InputError(f"{name} must be a positive integer; received {size}.")
         self.coherent_dim = int(coherent_dim)
         self.nuisance_dim = int(nuisance_dim)

@@ -7,10 +7,10 @@ from typing import Self
 
 import numpy as np
 
+from symae_keras._utils.types import Codes
 from symae_keras.classical._base import Reference, check_finite
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
-from symae_keras.models.groups import Codes
 
 
 class MeanCodes(Reference):

@@ -27,8 +27,8 @@ Group = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="The column or key of your data that tells the group; for a folder of "
-        "spectra a regular expression on the names of the files.",
+        help="The column or key of your data that holds the group ids; for a folder "
+        "of spectra, a regular expression on the file names.",
         show_default="group",
     ),
 ]
@@ -62,7 +62,7 @@ _BACKENDS: Final = ("tensorflow", "jax", "torch")
 
 
 def import_backend() -> None:
-    """Import Keras without the notices that TensorFlow prints whatever the level.
+    """Import Keras without the messages that TensorFlow prints at any log level.
 
     Raises:
         InputError: The backend that the user chose is not installed or cannot train.

@@ -1,4 +1,4 @@
-"""Run folders: what is in them, and how they are read back.
+"""Run folders: their content, and how they are read.
 
 A run folder holds model.keras, config.json, history.csv, metrics.json,
 environment.json, figures/*.png and, for data with an axis, axis.json.
@@ -18,25 +18,24 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import symae_keras
+import symae_keras as sk
 from symae_keras._utils.text import one_line
 from symae_keras._utils.untrusted_files import parse_json, read_bounded
-from symae_keras.data.axis import AXIS_FILE, Axis
 from symae_keras.errors import InputError
 from symae_keras.zoo.recipes import load_recipe, preset_names, recipe_hash
 
 if TYPE_CHECKING:
+    from symae_keras.data import Axis
     from symae_keras.training import Recipe
-
 
 _log = logging.getLogger("symae_keras")
 
-#: Names of the figures of a run; which there are depends on model and data.
+#: Names of the figures of a run; model and data determine which exist.
 FIGURES: Final = ("history", "redatuming", "reconstruction", "codes")
-#: All that a run ever writes, as patterns of paths in its folder.
+#: All files that a run can write, as patterns of paths in its folder.
 RUN_CONTENTS: Final = (
     "model.keras",
-    AXIS_FILE,
+    "axis.json",
     "config.json",
     "history.csv",
     "metrics*.json",
@@ -78,7 +77,7 @@ def environment() -> dict[str, str]:
     packages = ("keras", "tensorflow", "numpy")
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]
     return {
-        "symae_keras": symae_keras.__version__,
+        "symae_keras": sk.__version__,
         **{name: importlib.metadata.version(name) for name in packages},
         "backend": keras.config.backend(),
         "python": platform.python_version(),
@@ -176,7 +175,7 @@ def load_run(
             "symae train --resume."
         )
     trusted = _trusted_recipe(config, recipe)
-    model, axis = load_model(file, remedy=_REMEDY), Axis.read(folder)
+    model, axis = load_model(file, remedy=_REMEDY), sk.data.Axis.read(folder)
     return Run(folder, config, model, axis, trusted)
 
 

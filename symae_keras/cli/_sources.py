@@ -1,19 +1,33 @@
-"""What the user names with --data, ready for a model."""
+"""How all commands read the data that a user or a recipe names."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
+import symae_keras as sk
 from symae_keras.cli._run_folder import file_hash
-from symae_keras.data import GroupedData, RaggedGroups, Shards, check, load
-from symae_keras.data.check import clean
-from symae_keras.data.ragged import RaggedRows, UnevenGroups
 from symae_keras.errors import InputError
+from symae_keras.zoo.recipes import call_recipe
 
-Groups = GroupedData | RaggedGroups
+if TYPE_CHECKING:
+    from symae_keras.data import GroupedData, RaggedGroups, RaggedRows, Shards
+    from symae_keras.training import Recipe
+
+    Groups: TypeAlias = GroupedData | RaggedGroups
+
+
+def describe_file(path: Path, group: str | None = None) -> str:
+    """Describe what is in a file, in a few lines."""
+    from symae_keras.data.check import clean
+
+    groups = load_unpadded(path, group)
+    if not isinstance(groups, sk.data.Shards):
+        groups = clean(groups, str(path))
+    described = str(groups.describe())
+    padded = isinstance(groups, sk.data.GroupedData)
+    return described if padded else f"{groups!r}; of a sample:\n{described}"
 
 
 def load_unpadded(
@@ -26,9 +40,10 @@ def load_unpadded(
         group: See there.
     """
     try:
-        return load(path, group)
-    except UnevenGroups as error:
-        assert isinstance(error.groups, RaggedRows)  # shards are not padded on loading
+        return sk.data.load(path, group)
+    except sk.data.UnevenGroups as error:
+        # Shards are not padded on loading.
+        assert isinstance(error.groups, sk.data.RaggedRows)
         return error.groups
 
 
@@ -44,10 +59,10 @@ def read_groups(path: Path, group: str | None = None, min_instances: int = 1) ->
         InputError: The data cannot be used.
     """
     groups = load_unpadded(path, group)
-    if not isinstance(groups, Shards):
-        return check(groups, min_instances, str(path))
-    # Values were looked at when the shards were written.
-    few = np.flatnonzero(groups.counts < min_instances)
+    if not isinstance(groups, sk.data.Shards):
+        return sk.data.check(groups, min_instances, str(path))
+    # Values were checked when the shards were written.
+    few = (groups.counts < min_instances).nonzero()[0]
     if len(few):
         raise InputError(
             f"{path}: {len(few)} of {len(groups)} groups have fewer than "
@@ -55,16 +70,6 @@ def read_groups(path: Path, group: str | None = None, min_instances: int = 1) ->
             f"with {groups.counts[few[0]]}."
         )
     return groups
-
-
-def describe_file(path: Path, group: str | None = None) -> str:
-    """Describe what is in a file, in a few lines."""
-    groups = load_unpadded(path, group)
-    if not isinstance(groups, Shards):
-        groups = clean(groups, str(path))
-    described = str(groups.describe())
-    padded = isinstance(groups, GroupedData)
-    return described if padded else f"{groups!r}; of a sample:\n{described}"
 
 
 def in_memory(groups: Groups, source: Path) -> GroupedData:
@@ -78,9 +83,9 @@ def in_memory(groups: Groups, source: Path) -> GroupedData:
         UnevenGroups: Padding would take much more memory than the data.
     """
     try:
-        return groups if isinstance(groups, GroupedData) else groups.load()
-    except UnevenGroups as error:
-        raise UnevenGroups(f"{source}: {error}", error.groups) from None
+        return groups if isinstance(groups, sk.data.GroupedData) else groups.load()
+    except sk.data.UnevenGroups as error:
+        raise sk.data.UnevenGroups(f"{source}: {error}", error.groups) from None
 
 
 def split_groups(
@@ -107,3 +112,25 @@ def data_hash(path: Path) -> str:
     for file in sorted(each for each in path.rglob("*") if each.is_file()):
         digest.update(f"{file.relative_to(path)} {file_hash(file)}\n".encode())
     return digest.hexdigest()
+
+
+def find_groups(recipe: Recipe, config: dict[str, Any]) -> Groups:
+    """Load or simulate the groups that the config of a run names.
+
+    Raises:
+        InputError: There are no data, or they cannot be used.
+    """
+    file, name = config["data"]["file"], config["recipe"]["name"]
+    if file is not None:
+        return read_groups(Path(file), config["data"].get("group"), min_instances=2)
+    if recipe.data is None:
+        raise InputError(f"The recipe {name} brings no data; give a file with --data.")
+    groups = call_recipe(name, "data()", recipe.data, config["seed"])
+    if not isinstance(groups, sk.data.GroupedData):
+        raise InputError(
+            f"data() of the recipe {name} must return symae_keras.data.GroupedData; "
+            f"received an object of class {type(groups).__name__}."
+        )
+    return sk.data.check(
+        groups, min_instances=2, source=f"the data of the recipe {name}"
+    )

@@ -1,83 +1,71 @@
-"""Score instances of a file by how badly a run reconstructs them."""
+"""`symae anomalies`: score instances of a file by their reconstruction errors."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated
 
-import numpy as np
+import typer
 
+import symae_keras as sk
 from symae_keras._utils.files import check_output, written_aside
+from symae_keras.cli._options import (
+    Force,
+    Group,
+    RunFolder,
+    TrustedRecipe,
+    import_backend,
+)
 from symae_keras.cli._run_folder import load_run, run_files
-from symae_keras.cli.evaluate import groups_for, held_out
-from symae_keras.data.groups import Array
-from symae_keras.data.io._cell_text import escaped
+from symae_keras.cli.evaluate import both_parts, groups_for
 from symae_keras.errors import InputError
-from symae_keras.evaluation import AnomalyDetector
-from symae_keras.evaluation._batching import reconstruct_groups
 
 
-class Anomalies(NamedTuple):
-    """What was written, a row an instance, and the number of those calibrated on."""
+def anomalies(
+    run: RunFolder,
+    data: Annotated[
+        Path, typer.Option(metavar="FILE", help="Groups to look for anomalies in.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="CSV", help="The table to write, largest score first."),
+    ],
+    group: Group = None,
+    force: Force = False,
+    recipe: TrustedRecipe = None,
+) -> None:
+    """Find instances that a run reconstructs worse than those it held out."""
+    import_backend()
+    import numpy as np
 
-    group: Array
-    instance: Array
-    score: Array
-    p_value: Array
-    n_normal: int
+    from symae_keras.data.io._cells import escaped
+    from symae_keras.evaluation.redatuming import reconstruct_groups
 
-
-def find_anomalies(
-    path: Path,
-    data_file: Path,
-    out: Path,
-    force: bool = False,
-    group: str | None = None,
-    recipe: Path | None = None,
-) -> Anomalies:
-    """Write a score and a p-value for every instance of a file.
-
-    The normal instances are those that the run held out from its own data.
-
-    Args:
-        path: The run folder.
-        data_file: Groups to look for anomalies in.
-        out: The .csv file to write.
-        force: Replace `out`.
-        group: What tells the group, see `symae_keras.data.load`; by default as the run
-            was trained.
-        recipe: See `symae_keras.cli._run_folder.load_run`.
-
-    Returns:
-        The rows, strangest first.
-
-    Raises:
-        InputError: The run, the data or `out` cannot be used.
-    """
     if out.suffix.lower() != ".csv":
         raise InputError(f"--out must end in .csv; received {out}.")
-    check_output(out, force, [data_file, *run_files(path)])
-    run = load_run(path, recipe)
-    groups = groups_for(run, data_file, group)
-    detector = AnomalyDetector(reconstruct_groups(run.model), held_out(run))
+    check_output(out, force, [data, *run_files(run)])
+    found = load_run(run, recipe)
+    groups = groups_for(found, data, group)
+    reconstruct = reconstruct_groups(found.model)
+    detector = sk.evaluation.AnomalyDetector(reconstruct, both_parts(found)[1])
     scores = detector.score(groups)
     rows, places = np.nonzero(np.isfinite(scores))
     order = np.argsort(-scores[rows, places], kind="stable")
     rows, places = rows[order], places[order]
     names = np.arange(len(groups)) if groups.ids is None else np.asarray(groups.ids)
-    found = Anomalies(
-        names[rows],
-        places,
-        scores[rows, places],
-        detector.p_values_of(scores)[rows, places],
-        len(detector.normal_scores_),
-    )
+    p_values = detector.p_values_of(scores)[rows, places]
     with (
         written_aside(out) as aside,
         aside.open("w", newline="", encoding="utf-8") as file,
     ):
         table = csv.writer(file)
-        table.writerow(found._fields[:4])
-        table.writerows(map(escaped, row) for row in zip(*found[:4], strict=True))
-    return found
+        table.writerow(("group", "instance", "score", "p_value"))
+        columns = (names[rows], places, scores[rows, places], p_values)
+        table.writerows(map(escaped, row) for row in zip(*columns, strict=True))
+    print(
+        f"{(p_values <= 0.01).sum()} of {len(p_values)} instances have p <= 0.01; "
+        f"by chance, {0.01 * len(p_values):.1f} would. The p-values are relative to "
+        f"{len(detector.normal_scores_)} held-out instances."
+    )
+    print(f"{out}: group, instance, score and p_value, largest score first")

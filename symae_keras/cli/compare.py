@@ -1,29 +1,29 @@
-"""Compare models on simulated exposures or on the user's data."""
+"""`symae compare`: compare models on simulated exposures or on the user's data."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+import typer
 
+import symae_keras as sk
 from symae_keras._utils.files import check_writable, refuse_inputs, write_json
 from symae_keras._utils.folders import Interrupted
+from symae_keras.cli._options import Group, import_backend
+from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import environment
 from symae_keras.cli._sources import in_memory, read_groups, split_groups
-from symae_keras.data import GroupedData, simulate_exposures
+from symae_keras.cli._tables import print_table
 from symae_keras.errors import InputError
-from symae_keras.evaluation import Comparison, Sizes, compare
-from symae_keras.evaluation._record import refuse_other_folder
-from symae_keras.evaluation.compare import check_models
-from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT
-from symae_keras.training import EPOCHS, MIN_UPDATES, Training, enough_epochs
+
+if TYPE_CHECKING:
+    from symae_keras.data import GroupedData
+    from symae_keras.evaluation import Comparison
+    from symae_keras.training import Training
 
 #: Of 125 steps, in the quick form; the full form has 32.
 QUICK_EPOCHS: Final = 8
@@ -33,74 +33,97 @@ _TRAIN_FRACTION: Final = 0.8
 _ENCODERS: Final = ("dense", "conv1d", "conv2d")
 
 
-def compare_run(
-    out: Path,
-    data_file: Path | None = None,
-    models: Sequence[str] | None = None,
-    seeds: int | None = None,
-    quick: bool = False,
-    encoder: str = "dense",
-    group: str | None = None,
-) -> Comparison:
-    """Train models on the same groups and keep table and figure in a folder.
+def compare(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Grouped data; 20 % of the groups are held out for the evaluation.",
+            show_default="simulated exposures",
+        ),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C",
+            help="Names of models, or all.",
+            show_default="all grouped models and references",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Trainings of each model.", show_default="3, or 1 with --quick"
+        ),
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="Networks of all models: dense, conv1d or conv2d.")
+    ] = "dense",
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="A quarter of the steps, in a few minutes."),
+    ] = False,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="The folder to make; an interrupted comparison in it is resumed.",
+        ),
+    ] = Path("symae_compare"),
+    group: Group = None,
+) -> None:
+    """Train models on the same data and put them into one table and one figure."""
+    import_backend()
+    from symae_keras.evaluation.compare import check_models
+    from symae_keras.evaluation.comparison import refuse_other_folder
+    from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT
 
-    Args:
-        out: The folder; an interrupted comparison in it is resumed.
-        data_file: The user's data, of which 20 % of the groups are held out;
-            `None` for simulated entangled exposures.
-        models: Names of models, or only `"all"`; `None` for all grouped ones and
-            references.
-        seeds: Trainings of each model; `None` for 3, and 1 in the quick form.
-        quick: Train for a quarter of the steps and judge by fewer groups.
-        encoder: `"dense"`, `"conv1d"` or `"conv2d"`.
-        group: What tells the group in the user's data, see `symae_keras.data.load`.
-
-    Returns:
-        The comparison.
-
-    Raises:
-        InputError: Something is unusable; no row of `out` is lost.
-        Interrupted: The user stopped; the rows that were ready are kept.
-    """
-    models = list(DEFAULT if models is None else models)
-    if models == ["all"]:
-        models = list(CONTENDERS)
-    check_models(models)
+    names = list(DEFAULT)
+    if models is not None:
+        names = [each.strip() for each in models.split(",")]
+    if names == ["all"]:
+        names = list(CONTENDERS)
+    check_models(names)
     if encoder not in _ENCODERS:
         raise InputError(
             f"--encoder must be one of {', '.join(_ENCODERS)}; received {encoder!r}."
         )
     check_writable(out)
-    refuse_inputs(out, [data_file] if data_file else [])
+    refuse_inputs(out, [data] if data else [])
     refuse_other_folder(out)
-    groups, test = _data(data_file, group, quick)
+    groups, test = _data(data, group, quick)
     training = _training(groups, quick)
-    with _Bar() as bar:
+    with ProgressDisplay("", 100) as progress:
         try:
-            result = compare(
+            result = sk.evaluation.compare(
                 groups,
                 test,
-                models,
+                names,
                 seeds=seeds or (1 if quick else 3),
                 training=training,
-                sizes=Sizes(encoder=encoder),
+                sizes=sk.evaluation.Sizes(encoder=encoder),
                 out=out,
-                progress=bar.update,
+                progress=lambda step, share: progress.update(
+                    int(100 * share), f"{share:.0%} done", step
+                ),
             )
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted; the rows in {out} are kept, resume with the same command"
             ) from None
     write_json(out / "environment.json", environment())
-    return result
+    _print_comparison(result)
+    print(f"{out}: comparison.md, comparison.csv, rows.csv and the figure")
 
 
 def _training(groups: GroupedData, quick: bool) -> Training:
-    """The same epochs for all models, and enough of them where data are small."""
-    training = Training()
+    """Return the same settings for all models, with enough epochs for small data."""
+    training = sk.training.Training()
     steps = math.ceil(len(groups) / training.batch_size)
-    least = MIN_UPDATES * QUICK_EPOCHS // EPOCHS if quick else MIN_UPDATES
-    epochs = enough_epochs(steps, QUICK_EPOCHS if quick else EPOCHS, least)
+    epochs, least = sk.training.EPOCHS, sk.training.MIN_UPDATES
+    if quick:
+        epochs, least = QUICK_EPOCHS, least * QUICK_EPOCHS // epochs
+    epochs = sk.training.enough_epochs(steps, epochs, least)
     print(
         f"training groups: {len(groups)}; epochs x updates per epoch of grouped "
         f"models: {epochs:,} x {steps:,} = {epochs * steps:,} updates",
@@ -113,49 +136,18 @@ def _training(groups: GroupedData, quick: bool) -> Training:
 def _data(
     file: Path | None, group: str | None, quick: bool
 ) -> tuple[GroupedData, GroupedData]:
-    """Groups to train on, and others to judge by."""
+    """Return groups for training, and others for the evaluation."""
     if file is None:
-        test = simulate_exposures(_TEST_STATES[quick], 16, seed=1)
-        return simulate_exposures(_STATES, 16, seed=100), test
+        test = sk.data.simulate_exposures(_TEST_STATES[quick], 16, seed=1)
+        return sk.data.simulate_exposures(_STATES, 16, seed=100), test
     groups = in_memory(read_groups(file, group, min_instances=2), file)
-    both = split_groups(groups, _TRAIN_FRACTION, 0, str(file))
-    return in_memory(both[0], file), in_memory(both[1], file)
+    train, held_out = split_groups(groups, _TRAIN_FRACTION, 0, str(file))
+    return in_memory(train, file), in_memory(held_out, file)
 
 
-class _Bar:
-    """A bar over the whole on a terminal; elsewhere a line a model."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.percentage:.0f} %"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=self._console,
-            speed_estimate_period=3600.0,
-        )
-        self._last = ""
-
-    def __enter__(self) -> _Bar:
-        if self._console.is_terminal:
-            self._bar.start()
-            self._bar.add_task("", total=1.0)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._console.is_terminal:
-            self._bar.stop()
-
-    def update(self, text: str, share: float) -> None:
-        """Show what is being done and how far the whole is."""
-        if self._console.is_terminal:
-            self._bar.update(self._bar.task_ids[0], description=text, completed=share)
-        elif text != self._last:
-            print(f"{text} ({share:.0%} done)", file=sys.stderr, flush=True)
-        self._last = text
+def _print_comparison(result: Comparison) -> None:
+    headings, lines = result.table()
+    seeds = max(sum(row.model == name for row in result.rows) for name in result.models)
+    spread = f", medians over {seeds} seeds [lowest-highest]" if seeds > 1 else ""
+    print(f"Errors are mean squares over the variance, scores R2 or accuracy{spread}:")
+    print_table(headings, lines)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
-from rich.progress import Progress
-
 from symae_keras._utils.folders import Draft, Interrupted
+from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._sources import data_hash, load_unpadded
 from symae_keras.data import Shards, ShardWriter
 from symae_keras.data.check import clean
@@ -83,20 +80,15 @@ def _named(path: Path) -> str:
 
 def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> None:
     skip = writer.resume()
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        for n, path in enumerate(inputs):
-            groups = load_unpadded(path, group)
-            task = bar.add_task(path.name, total=len(groups), completed=skip)
+    for path in inputs:
+        groups = load_unpadded(path, group)
+        total = len(groups)
+        with ProgressDisplay(str(path), total) as progress:
+            progress.start(min(skip, total))
             for start, part in groups[skip:].parts(_BYTES_AT_ONCE):
                 first = skip + start
                 source = f"{path}, groups from {first} on"
                 writer.add(clean(part, str(path), first), source)
-                bar.update(task, completed=first + len(part))
-            skip = max(0, skip - len(groups))
-            if not console.is_terminal:
-                print(
-                    f"{path}: {len(groups)} groups, {n + 1} of {len(inputs)} done",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                done = first + len(part)
+                progress.update(done, f"{done} of {total} groups done")
+        skip = max(0, skip - total)

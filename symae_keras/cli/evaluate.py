@@ -1,94 +1,139 @@
-"""Judge a run by data that it was not trained on."""
+"""`symae evaluate`, and the metrics and figures of all runs."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
 
+import symae_keras as sk
+from symae_keras._utils.files import written_aside
 from symae_keras._utils.markers import write_listed
-from symae_keras.cli._measure import measure, measure_run
+from symae_keras._utils.text import one_line
+from symae_keras._utils.types import swaps_codes
+from symae_keras.cli._options import Group, RunFolder, TrustedRecipe, import_backend
 from symae_keras.cli._run_folder import Run, load_run, recorded_data
-from symae_keras.cli._sources import Groups, data_hash, in_memory, read_groups
-from symae_keras.cli.train import find_groups
-from symae_keras.data import GroupedData
+from symae_keras.cli._sources import data_hash, find_groups, in_memory, read_groups
+from symae_keras.cli._tables import print_table
 from symae_keras.errors import InputError
-from symae_keras.evaluation import Leakage, leakage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from symae_keras.cli._sources import Groups
+    from symae_keras.data import GroupedData
+    from symae_keras.evaluation import Leakage
+    from symae_keras.training import Recipe
 
 _log = logging.getLogger("symae_keras")
 
 
-def evaluate_run(
-    path: Path,
-    data_file: Path | None = None,
-    probes: bool = True,
-    group: str | None = None,
-    recipe: Path | None = None,
-) -> tuple[Path, dict[str, Any], Leakage | None]:
-    """Judge a run and write the result into its folder.
-
-    Args:
-        path: The run folder.
-        data_file: Groups to judge by; `None` for the held-out part of the data that it
-            was trained on.
-        probes: Probe the codes for leakage; where that is impossible, such as for want
-            of true parameters, a warning of the logger `"symae_keras"` says why.
-        group: What tells the group in `data_file`, see `symae_keras.data.load`.
-        recipe: See `symae_keras.cli._run_folder.load_run`.
-
-    Returns:
-        The file written (metrics.json, or metrics-NAME.json for a file NAME.npz), its
-        content, and the leakage if probed.
-
-    Raises:
-        InputError: The run or the data cannot be used.
-    """
-    run = load_run(path, recipe)
-    if data_file is None:
-        train, groups = both_parts(run)
-        if run.recipe is None:
+def evaluate(
+    run: RunFolder,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Groups for the evaluation, written to metrics-NAME.json for "
+            "NAME.npz.",
+            show_default="the held-out part, written to metrics.json",
+        ),
+    ] = None,
+    leakage: Annotated[
+        bool,
+        typer.Option(
+            help="Probe the codes for true parameters, where these are known."
+        ),
+    ] = True,
+    group: Group = None,
+    recipe: TrustedRecipe = None,
+) -> None:
+    """Evaluate a trained run and write the metrics into its folder."""
+    import_backend()
+    found = load_run(run, recipe)
+    if data is not None:
+        groups = groups_for(found, data, group)
+        metrics = measure(found.model, groups, str(data))
+    else:
+        train, groups = both_parts(found)
+        if found.recipe is None:
             _log.warning(
                 "scores that the recipe computes are left out; give --recipe FILE for "
                 "them, if you trust it, because its code runs"
             )
-            metrics = measure(run.model, groups, "held-out part")
+            metrics = measure(found.model, groups)
         else:
-            metrics = measure_run(run.model, run.recipe, train, groups)
-        name = "metrics.json"
-    else:
-        groups = groups_for(run, data_file, group)
-        metrics = measure(run.model, groups, str(data_file))
-        name = f"metrics-{data_file.stem}.json"
+            metrics = measure_run(found.model, found.recipe, train, groups)
     leaks = None
-    if probes and metrics["swaps_codes"]:
-        leaks = _leakage(run.model, groups)
+    if leakage and metrics["swaps_codes"]:
+        leaks = _leakage(found.model, groups)
     if leaks is not None:
         metrics["leakage"] = dataclasses.asdict(leaks)
-    file = run.folder / name
+    file = run / ("metrics.json" if data is None else f"metrics-{data.stem}.json")
     write_listed(file, metrics)
-    return file, metrics, leaks
+    print_metrics(metrics)
+    if leaks is not None:
+        _print_leakage(leaks)
+    print(f"Written to {file}")
 
 
 def _leakage(model: Any, groups: GroupedData) -> Leakage | None:
     """Return the leakage, or `None` and a note where it cannot be measured."""
     try:
         with Console(stderr=True).status("Probing the codes"):
-            return leakage(model, groups)
+            return sk.evaluation.leakage(model, groups)
     except InputError as error:
         _log.warning("no leakage scores: %s", error)
         return None
 
 
-def held_out(run: Run) -> GroupedData:
-    """What the run was not trained on, found again."""
-    return both_parts(run)[1]
+def _print_leakage(leaks: Leakage) -> None:
+    print("What probes predict from the codes, R2 of numbers or accuracy of labels:")
+    coherent = {**leaks.nuisance_from_coherent, **leaks.state_from_coherent}
+    print_table(
+        ("", "nuisance code", "coherent code", "chance"),
+        [
+            (name, leaks.state_from_nuisance.get(name), coherent[name], chance)
+            for name, chance in leaks.chance.items()
+        ],
+    )
+
+
+def print_metrics(metrics: dict[str, Any]) -> None:
+    """Print the errors of a run.
+
+    Args:
+        metrics: Content of metrics.json.
+    """
+    rows = {
+        "reconstruction_error": "reconstruction error",
+        "redatuming_error": "redatuming error",
+        "mean_swap_error": "the same by linear mean swap",
+    }
+    print(
+        f"{metrics['data']}, {metrics['groups']} groups with {metrics['instances']} "
+        "instances:"
+    )
+    print_table(
+        ("", "error / variance"),
+        [(label, metrics[name]) for name, label in rows.items() if name in metrics],
+    )
+    if not metrics["swaps_codes"]:
+        print("No redatuming error: this is a model of single instances.")
+    elif "redatuming_error" not in metrics:
+        print("No redatuming error, because only simulations have a ground truth.")
+
+
+# === Data of a run ===
 
 
 def both_parts(run: Run) -> tuple[Groups, GroupedData]:
-    """What the run was trained on, and what it was not, found again."""
+    """Return the groups that a run was trained on, and those that it held out."""
     config, file = run.config, recorded_data(run)
     if file is not None:
         if data_hash(file) != config["data"]["sha256"]:
@@ -106,7 +151,7 @@ def both_parts(run: Run) -> tuple[Groups, GroupedData]:
     else:
         groups = find_groups(run.recipe, config)
     train, held_out = groups.split(config["train_fraction"], config["seed"])
-    if not isinstance(held_out, GroupedData):
+    if not isinstance(held_out, sk.data.GroupedData):
         held_out = held_out.sample()
     return train, held_out
 
@@ -134,3 +179,137 @@ def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:
     if run.axis is not None:
         run.axis.check(groups, str(file), str(run.folder))
     return groups
+
+
+# === Metrics and figures ===
+
+
+def measure(
+    model: Any, groups: GroupedData, what: str = "held-out part"
+) -> dict[str, Any]:
+    """Return errors of a model on groups, relative to their variance.
+
+    Args:
+        model: A `SymAE`, or a model of single instances.
+        groups: Groups for the evaluation.
+        what: Name of the groups.
+
+    Returns:
+        Content of metrics.json. `redatuming_error` and `mean_swap_error` exist only
+        for simulated groups, which have a ground truth, and models that swap codes.
+    """
+    metrics: dict[str, Any] = {
+        "data": what,
+        "groups": len(groups),
+        "instances": int(groups.present.sum()),
+        "swaps_codes": swaps_codes(model),
+    }
+    known = groups.render is not None and len(groups) > 1
+    if known and metrics["swaps_codes"]:
+        error = sk.evaluation.redatuming_error(model, groups)
+        metrics["reconstruction_error"] = error.reconstruction
+        metrics["redatuming_error"] = float(error)
+        metrics["mean_swap_error"] = error.mean_swap
+    else:
+        metrics["reconstruction_error"] = sk.evaluation.reconstruction_error(
+            model, groups
+        )
+    return metrics
+
+
+def measure_run(
+    model: Any, recipe: Recipe, train: Groups, held_out: GroupedData
+) -> dict[str, Any]:
+    """Return errors on the held-out groups, and the scores of the recipe.
+
+    Args:
+        model: Trained.
+        recipe: Of the model.
+        train: Training groups; of shards, the recipe gets a sample.
+        held_out: The others.
+
+    Returns:
+        Content of metrics.json.
+    """
+    metrics = measure(model, held_out)
+    if recipe.score is not None:
+        known = train if isinstance(train, sk.data.GroupedData) else train.sample()
+        try:
+            metrics |= recipe.score(model, known, held_out)
+        except Exception as error:
+            # A failing score must not lose the trained model.
+            _log.warning("no scores of the recipe: %s", one_line(error))
+    return metrics
+
+
+def write_figures(
+    folder: Path, model: Any, groups: GroupedData, history: Path
+) -> list[Path]:
+    """Write learning curves, outputs of the model, and a map of known states.
+
+    Grouped models are shown by virtual instances, others by reconstructions.
+
+    A figure that cannot be drawn is left out, with a warning of the logger
+    `"symae_keras"`: a trained model is not lost for a figure.
+
+    Args:
+        folder: Folder to write to; made if missing.
+        model: A `SymAE`, or a model of single instances.
+        groups: Groups that the model was not trained on.
+        history: The history.csv of the training.
+
+    Returns:
+        The files written.
+    """
+    folder.mkdir(exist_ok=True)
+    drawings: dict[str, Callable[[], Figure | None]] = {
+        "history": lambda: sk.plotting.plot_history(history),
+        "redatuming": lambda: _redatuming(model, groups),
+        "reconstruction": lambda: _reconstruction(model, groups),
+        "codes": lambda: _codes(model, groups),
+    }
+    written = []
+    for name, draw in drawings.items():
+        path = folder / f"{name}.png"
+        try:
+            figure = draw()
+            if figure is None:
+                continue
+            with written_aside(path) as aside:
+                figure.savefig(aside, dpi=150)
+        # Matplotlib raises errors of any class, from labels, fonts or the disk.
+        except Exception as error:
+            _log.warning("no figure %s: %s", name, one_line(error))
+        else:
+            written.append(path)
+    return written
+
+
+def _redatuming(model: Any, groups: GroupedData) -> Figure | None:
+    if not swaps_codes(model) or len(groups) < 2 or len(groups.instance_shape) > 3:
+        return None
+    return sk.plotting.plot_model_redatuming(model, groups)
+
+
+def _reconstruction(model: Any, groups: GroupedData) -> Figure | None:
+    if swaps_codes(model) or len(groups.instance_shape) > 3:
+        return None
+    return sk.plotting.plot_model_reconstruction(model, groups)
+
+
+def _codes(model: Any, groups: GroupedData) -> Figure | None:
+    """Codes of the state coloured by its first true parameter."""
+    if not groups.state:
+        return None
+    scalars = [name for name, value in groups.state.items() if value.ndim == 1]
+    name = scalars[0] if scalars else next(iter(groups.state))
+    value = groups.state[name].reshape(len(groups), -1)[:, 0]
+    label = name if scalars else f"{name}[0]"
+    in_batches = sk.evaluation.in_batches
+    if swaps_codes(model):
+        coherent, _ = in_batches(model.encode, groups.x, groups.model_mask)
+        return sk.plotting.plot_codes(coherent, value, label)
+    codes = in_batches(model.encode, *groups.first_instances())
+    if getattr(codes, "ndim", None) != 2:
+        return None  # maps, such as those of a U-Net, are no points
+    return sk.plotting.plot_codes(codes, value, label, code_name="code")

@@ -1,56 +1,97 @@
-"""Write a model of a run into a file that is served without this package."""
+"""`symae export`: write a model of a run into a file that is served without us."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from symae_keras.cli._run_folder import load_run, run_files
-from symae_keras.errors import InputError
-from symae_keras.export import (
-    FORMATS,
-    Exported,
-    check_endpoint,
-    check_target,
-    export_model,
+import typer
+
+import symae_keras as sk
+from symae_keras.cli._options import (
+    Force,
+    RunFolder,
+    TrustedRecipe,
+    import_backend,
+    stderr_aside,
 )
+from symae_keras.cli._run_folder import load_run, run_files
+from symae_keras.cli._tables import print_table
+from symae_keras.errors import InputError
+
+if TYPE_CHECKING:
+    from symae_keras.export import Exported
 
 
-def export_run(
-    path: Path,
-    format: str = "saved_model",
-    endpoint: str | None = None,
-    out: Path | None = None,
-    force: bool = False,
-    recipe: Path | None = None,
+def export(
+    run: RunFolder,
+    format: Annotated[
+        str, typer.Option(help="saved_model, onnx or tflite (LiteRT).")
+    ] = "saved_model",
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="encode, reconstruct or redatum.",
+            show_default="redatum, or reconstruct for a model of single instances",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="The folder, .onnx or .tflite file to make.",
+            show_default="RUN-ENDPOINT here",
+        ),
+    ] = None,
+    force: Force = False,
+    recipe: TrustedRecipe = None,
+) -> None:
+    """Write a model into a file that other programs can serve."""
+    import_backend()
+    # Converters and runtimes write messages there that do not concern the user.
+    with stderr_aside():
+        done = _export(run, format, endpoint, out, force, recipe)
+    print(
+        f"{done.path}: {done.endpoint}, compared with Keras in its own runtime: "
+        f"within {done.difference:.0e} of the largest output"
+    )
+    sides = {"input": done.inputs, "output": done.outputs}
+    print_table(
+        ("", "name", "shape", "dtype"),
+        [
+            (side, name, _named(shape), dtype)
+            for side, specs in sides.items()
+            for name, (shape, dtype) in specs.items()
+        ],
+        n_texts=4,
+    )
+
+
+def _export(
+    run: Path,
+    format: str,
+    endpoint: str | None,
+    out: Path | None,
+    force: bool,
+    recipe: Path | None,
 ) -> Exported:
-    """Export a method of the model of a run.
-
-    Args:
-        path: The run folder.
-        format: See `symae_keras.export.export_model`.
-        endpoint: See there.
-        out: What to make. `None` names it after run and endpoint, in the current
-            folder, such as `run-redatum.onnx`.
-        force: Replace `out`.
-        recipe: See `symae_keras.cli._run_folder.load_run`.
-
-    Returns:
-        What was written.
-
-    Raises:
-        InputError: The run, an argument or `out` cannot be used, or a package is
-            missing; nothing has been written.
-    """
-    inputs = run_files(path)
-    # Looked at first: reading the run takes seconds.
+    inputs = run_files(run)
+    # Checked first, because reading the run takes seconds.
     if out is not None:
-        check_target(out, format, force, inputs)
-    model = load_run(path, recipe).model
+        sk.export.check_target(out, format, force, inputs)
+    model = load_run(run, recipe).model
     try:
-        endpoint = check_endpoint(model, endpoint)
+        endpoint = sk.export.check_endpoint(model, endpoint)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{run}: {error}") from None
     if out is None:
-        out = Path(f"{path.resolve().name}-{endpoint}{FORMATS.get(format, '')}")
-        check_target(out, format, force, inputs)
-    return export_model(model, out, format, endpoint, force)
+        suffix = sk.export.FORMATS.get(format, "")
+        out = Path(f"{run.resolve().name}-{endpoint}{suffix}")
+        sk.export.check_target(out, format, force, inputs)
+    return sk.export.export_model(model, out, format, endpoint, force)
+
+
+def _named(shape: tuple[int | None, ...]) -> str:
+    grouped = shape.count(None) > 1
+    free = iter(("batch", "instances") if grouped else ("batch",))
+    return f"({', '.join(next(free) if n is None else str(n) for n in shape)})"

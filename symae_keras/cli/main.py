@@ -22,10 +22,14 @@ import symae_keras
 from symae_keras._utils.files import disk_error
 from symae_keras._utils.folders import Interrupted
 from symae_keras._utils.text import one_line
-from symae_keras.cli import _commands as runs
-from symae_keras.cli import _data_commands as data
-from symae_keras.cli import _zoo_commands as zoo
-from symae_keras.cli._export_command import export
+from symae_keras.cli import data, zoo
+from symae_keras.cli.anomalies import anomalies
+from symae_keras.cli.compare import compare
+from symae_keras.cli.demo import demo
+from symae_keras.cli.evaluate import evaluate
+from symae_keras.cli.export import export
+from symae_keras.cli.redatum import redatum
+from symae_keras.cli.train import train
 from symae_keras.errors import InputError
 
 #: The exit code that typer makes of an interruption.
@@ -46,20 +50,14 @@ _OF_NAMES: Final = (
 
 app = typer.Typer(
     name="symae",
-    help="Train grouped autoencoders, judge them and make virtual instances.",
+    help="Train grouped autoencoders, evaluate them and make virtual instances.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-for command in (runs.demo, runs.train, runs.evaluate, runs.redatum, runs.anomalies):
+for command in (demo, train, evaluate, redatum, anomalies, compare, export):
     app.command()(command)
-app.command("compare")(runs.compare_models)
-app.command()(export)
-
-data_app = typer.Typer(help="Look at data and convert them.")
-for look in (data.describe, data.convert, data.verify):
-    data_app.command()(look)
-app.add_typer(data_app, name="data")
+app.add_typer(data.app, name="data")
 app.add_typer(zoo.app, name="zoo")
 
 
@@ -172,7 +170,3 @@ def _report(error: Exception) -> int:
     else:
         _say(f"internal error: {one_line(error)}; see where with --debug")
     return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

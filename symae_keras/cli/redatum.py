@@ -1,92 +1,100 @@
-"""Make virtual instances from files."""
+"""`symae redatum`: make virtual instances from files."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
+import typer
 
+import symae_keras as sk
 from symae_keras._utils.files import check_output
 from symae_keras._utils.types import swaps_codes
+from symae_keras.cli._options import (
+    Force,
+    Group,
+    RunFolder,
+    TrustedRecipe,
+    import_backend,
+)
 from symae_keras.cli._run_folder import load_run, run_files
 from symae_keras.cli.evaluate import groups_for
-from symae_keras.data import Axis, GroupedData, save
-from symae_keras.data.io.save import SUFFIXES
 from symae_keras.errors import InputError
-from symae_keras.evaluation._batching import in_batches
+
+if TYPE_CHECKING:
+    from symae_keras.data import GroupedData
 
 
-def redatum_files(
-    path: Path,
-    coherent_file: Path,
-    nuisance_file: Path,
-    out: Path,
-    force: bool = False,
-    group: str | None = None,
-    recipe: Path | None = None,
-) -> GroupedData:
-    """Write virtual instances: the states of one file under the nuisances of another.
+def redatum(
+    run: RunFolder,
+    coherent_from: Annotated[
+        Path, typer.Option(metavar="A", help="Groups whose states are shown.")
+    ],
+    nuisance_from: Annotated[
+        Path,
+        typer.Option(
+            metavar="B",
+            help="Groups whose nuisances they are shown under: as many groups as in "
+            "A, or one group in either file.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The .npz or .csv file to write.")
+    ],
+    group: Group = None,
+    force: Force = False,
+    recipe: TrustedRecipe = None,
+) -> None:
+    """Make virtual instances: the states of A under the nuisances of B."""
+    import_backend()
+    from symae_keras.data.io.save import SUFFIXES
 
-    Args:
-        path: The run folder.
-        coherent_file: Groups whose states are shown.
-        nuisance_file: Groups whose nuisances they are shown under: as many, or one; a
-            single group in either file is used for all of the other.
-        out: The .npz or .csv file to write, see `symae_keras.data.save`.
-        force: Replace `out`.
-        group: What tells the group in both files, see `symae_keras.data.load`; by
-            default as the run was trained.
-        recipe: See `symae_keras.cli._run_folder.load_run`.
-
-    Returns:
-        What was written.
-
-    Raises:
-        InputError: The run, a file or `out` cannot be used; nothing has been written.
-    """
-    if out.suffix.lower() not in SUFFIXES:
+    suffix = out.suffix.lower()
+    if suffix not in SUFFIXES:
         raise InputError(f"--out must end in {' or '.join(SUFFIXES)}; received {out}.")
-    check_output(out, force, [coherent_file, nuisance_file, *run_files(path)])
-    run = load_run(path, recipe)
-    if not swaps_codes(run.model):
+    check_output(out, force, [coherent_from, nuisance_from, *run_files(run)])
+    found = load_run(run, recipe)
+    if not swaps_codes(found.model):
         raise InputError(
-            f"The model of {path} is a {type(run.model).__name__}, a model of single "
+            f"The model of {run} is a {type(found.model).__name__}, a model of single "
             "instances, which has no codes of groups to swap; train a grouped one."
         )
-    if out.suffix.lower() == ".csv" and len(run.config["instance_shape"]) != 1:
+    if suffix == ".csv" and len(found.config["instance_shape"]) != 1:
         raise InputError(
             f"{out}: a table holds spectra, but this model makes instances of shape "
-            f"{tuple(run.config['instance_shape'])}; give an .npz file."
+            f"{tuple(found.config['instance_shape'])}; give an .npz file."
         )
-    states = groups_for(run, coherent_file, group)
-    nuisances = groups_for(run, nuisance_file, group)
-    virtual = _redatum(run.model, states, nuisances, (coherent_file, nuisance_file))
-    if virtual.axis is None and run.axis is not None:
+    states = groups_for(found, coherent_from, group)
+    nuisances = groups_for(found, nuisance_from, group)
+    virtual = _redatum(found.model, states, nuisances, (coherent_from, nuisance_from))
+    if virtual.axis is None and found.axis is not None:
         virtual = dataclasses.replace(
-            virtual, axis=run.axis.values, axis_label=run.axis.label
+            virtual, axis=found.axis.values, axis_label=found.axis.label
         )
-    save(virtual, out)
-    return virtual
+    sk.data.save(virtual, out)
+    print(f"{out}: x {virtual.x.shape}")
 
 
 def _redatum(
     model: Any, states: GroupedData, nuisances: GroupedData, files: tuple[Path, Path]
 ) -> GroupedData:
+    import numpy as np
+
     counts = len(states), len(nuisances)
     if counts[0] != counts[1] and 1 not in counts:
         raise InputError(
             f"{files[0]} holds {counts[0]} groups and {files[1]} {counts[1]}; they "
             "must hold as many, or one of them a single group, which is used for all."
         )
-    axes = [axis for each in (states, nuisances) if (axis := Axis.of(each))]
+    axes = [axis for each in (states, nuisances) if (axis := sk.data.Axis.of(each))]
     # A run made before version 0.2 has no axis that both were compared with.
     if len(axes) == 2 and not axes[0].equals(axes[1]):
         raise InputError(
             f"{files[0]} is on the axis {axes[0]} and {files[1]} on {axes[1]}; "
             "resample one of them to the axis of the other."
         )
+    in_batches = sk.evaluation.in_batches
     coherent, _ = in_batches(model.encode, states.x, states.model_mask)
     _, nuisance = in_batches(model.encode, nuisances.x, nuisances.model_mask)
     total = max(counts)
@@ -99,7 +107,7 @@ def _redatum(
         there = mask.reshape(mask.shape + (1,) * (x.ndim - 2))
         x = np.where(there, x, np.float32(0))
     ids = states.ids if len(states) == total else None
-    virtual = GroupedData(x, mask=mask, ids=ids)
+    virtual = sk.data.GroupedData(x, mask=mask, ids=ids)
     if axes:
         # The label is the one that has a unit, if only one of them does.
         label = next((axis.label for axis in axes[::-1] if axis.unit), axes[-1].label)

@@ -1,293 +1,95 @@
-"""Train a recipe into a run folder."""
+"""`symae train`: train a recipe into a run folder."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import math
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import keras
+import typer
 
-import symae_keras
+import symae_keras as sk
 from symae_keras._utils.files import write_json
 from symae_keras._utils.folders import STATE, Draft, Interrupted
-from symae_keras._utils.text import one_line
-from symae_keras.cli._measure import measure_run, write_figures
-from symae_keras.cli._progress import EpochProgress, HistoryFile
+from symae_keras.cli._options import Data, Force, Group, Seed, import_backend
+from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import (
     RUN_CONTENTS,
     environment,
     file_hash,
     read_config,
 )
-from symae_keras.cli._sources import Groups, data_hash, read_groups, split_groups
-from symae_keras.data import Axis, GroupedData, check
-from symae_keras.distribute import (
-    WorkerLost,
-    check_same,
-    is_chief,
-    make_strategy,
-    meet,
-    running,
-)
+from symae_keras.cli._sources import data_hash, find_groups, split_groups
+from symae_keras.cli.evaluate import measure_run, print_metrics, write_figures
 from symae_keras.errors import InputError
-from symae_keras.training import (
-    EPOCHS,
-    MIN_UPDATES,
-    Recipe,
-    data_variance,
-    enough_epochs,
-    steps_per_epoch,
-    train,
+from symae_keras.zoo.recipes import (
+    call_recipe,
+    load_recipe,
+    preset_names,
+    recipe_file,
+    recipe_hash,
 )
-from symae_keras.training.checkpoint import Checkpoint
-from symae_keras.zoo.recipes import load_recipe, preset_names, recipe_file, recipe_hash
+
+if TYPE_CHECKING:
+    from symae_keras.cli._sources import Groups
+    from symae_keras.data import GroupedData
+    from symae_keras.training import Recipe
 
 _log = logging.getLogger("symae_keras")
 _TRAIN_FRACTION: Final = 0.8
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """A run that only needs computing: all that could be wrong has been looked at.
-
-    Attributes:
-        title: What is trained, for the progress bar.
-        recipe: With the epochs to train.
-        config: Content of config.json.
-        train: Groups to train on.
-        held_out: Groups to judge by.
-        model: Built, not compiled.
-    """
-
-    title: str
-    recipe: Recipe
-    config: dict[str, Any]
-    train: Groups
-    held_out: GroupedData
-    model: Any
-
-
-def run_config(
-    source: str,
-    data_file: Path | None,
-    seed: int,
-    epochs: int | None = None,
-    group: str | None = None,
-) -> tuple[Recipe, dict[str, Any]]:
-    """A recipe and the config of a run of it, as far as known without the data.
-
-    Args:
-        source: Name of a preset or path of a recipe file.
-        data_file: The user's data; `None` for those of the recipe.
-        seed: Seed of data, split, weights and sampler.
-        epochs: Overrides those of the recipe.
-        group: What tells the group in the user's data, see `symae_keras.data.load`.
-
-    Raises:
-        InputError: The recipe or the file cannot be used.
-    """
-    recipe, _, name = load_recipe(source)
-    if epochs is not None:
-        recipe = dataclasses.replace(recipe, epochs=epochs)
-    preset = source in preset_names()
-    # Presets have the epochs that their own data need; other data may be a hundredth of
-    # these. The author of a recipe knows their data.
-    enough = recipe.epochs is None or (epochs is None and preset and data_file)
-    recipe = dataclasses.replace(recipe, epochs=recipe.epochs or EPOCHS)
-    file = recipe_file(source)
-    data: dict[str, Any] = {"file": None, "sha256": None, "group": group}
-    if data_file is not None:
-        data["file"] = str(data_file.resolve())
-        data["sha256"] = data_hash(data_file)
-    return recipe, {
-        "symae_keras": symae_keras.__version__,
-        "recipe": {
-            "name": name,
-            "source": source if preset else str(file),
-            "sha256": recipe_hash(source),
-        },
-        "data": data,
-        "seed": seed,
-        "epochs": recipe.epochs,
-        "min_updates": MIN_UPDATES if enough else 0,
-        "batch_size": recipe.batch_size,
-        "instances": recipe.instances,
-        "learning_rate": recipe.learning_rate,
-        "clip_norm": recipe.clip_norm,
-        "train_fraction": _TRAIN_FRACTION,
-    }
-
-
-def find_groups(recipe: Recipe, config: dict[str, Any]) -> Groups:
-    """Load or simulate what a config names, ready for a model.
-
-    Raises:
-        InputError: There are no data, or they cannot be used.
-    """
-    file, name = config["data"]["file"], config["recipe"]["name"]
-    if file is not None:
-        return read_groups(Path(file), config["data"].get("group"), min_instances=2)
-    if recipe.data is None:
-        raise InputError(f"The recipe {name} brings no data; give a file with --data.")
-    groups = _call(name, "data()", recipe.data, config["seed"])
-    if not isinstance(groups, GroupedData):
-        raise InputError(
-            f"data() of the recipe {name} must return symae_keras.data.GroupedData; "
-            f"received an object of class {type(groups).__name__}."
-        )
-    return check(groups, min_instances=2, source=f"the data of the recipe {name}")
-
-
-def make_plan(
-    recipe: Recipe, config: dict[str, Any], groups: Groups, strategy: Any = None
-) -> Plan:
-    """Split the groups, build the model, and settle the number of epochs.
-
-    Args:
-        recipe: From `run_config`.
-        config: From `run_config`.
-        groups: From `find_groups`.
-        strategy: From `make_strategy`.
-
-    Raises:
-        InputError: The groups cannot be split or do not suit the recipe.
-    """
-    name, seed = config["recipe"]["name"], config["seed"]
-    source = config["data"]["file"] or f"the data of the recipe {name}"
-    fit, rest = split_groups(groups, config["train_fraction"], seed, source)
-    # As much as can be judged by at once.
-    held_out = rest if isinstance(rest, GroupedData) else rest.sample()
-    for part, title in ((fit, "to train on"), (held_out, "held out")):
-        _refuse_range(data_variance(part), f"{source}: the {len(part)} groups {title}")
-    keras.utils.set_random_seed(seed)
-    shape = groups.instance_shape
-    what = f"model() on instances of shape {shape}"
-    model = _call(name, what, recipe.model, fit, seed)
-    for method in ("encode", "reconstruct"):
-        if not hasattr(model, method):
-            raise InputError(
-                f"model() of the recipe {name} must return a model with the methods "
-                "encode and reconstruct, and redatum for groups; received a "
-                f"{type(model).__name__} without {method}."
-            )
-    steps = steps_per_epoch(model, fit, recipe, strategy)
-    epochs = enough_epochs(steps, recipe.epochs or EPOCHS, config["min_updates"])
-    recipe = dataclasses.replace(recipe, epochs=epochs)
-    config = {
-        **config,
-        "updates": epochs * steps,
-        "instance_shape": list(shape),
-        "groups": {"train": len(fit), "held_out": len(held_out)},
-    }
-    return Plan(name, recipe, config, fit, held_out, model)
-
-
-def _note_few_updates(plan: Plan) -> None:
-    updates, epochs = plan.config["updates"], plan.recipe.epochs or EPOCHS
-    if updates < MIN_UPDATES:
-        _log.warning(
-            "the %d epochs of the recipe are only %d updates of the weights, and small "
-            "data need about %d; give --epochs %d, or leave epochs out of the recipe.",
-            epochs,
-            updates,
-            MIN_UPDATES,
-            math.ceil(MIN_UPDATES * epochs / updates),
-        )
-
-
-def _refuse_range(variance: float, what: str) -> None:
-    """Refuse values that differ by nothing, or by what float32 cannot square."""
-    if not variance > 0.0:
-        raise InputError(
-            f"{what} hold one instance all over; there is nothing to tell."
-        )
-    deviation = math.sqrt(variance)
-    # Squares of what is left after scaling must not leave float32.
-    if not 1e-30 < deviation < 1e18:
-        raise InputError(
-            f"{what} vary by about {deviation:.0e}, beyond what can be computed with; "
-            "rescale them to about 1."
-        )
-
-
-def _call(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function of a recipe, whose failures are the recipe's."""
-    try:
-        return function(*args)
-    except Exception as error:
-        raise InputError(
-            f"The recipe {name} failed in {what}: {one_line(error)}."
-        ) from error
-
-
-def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
-    """Train as planned and write all of a run folder, going on from a checkpoint.
-
-    The checkpoint stays in it, for the caller to remove when the folder is in place.
-
-    Args:
-        folder: The run folder, made by the caller.
-        plan: From `make_plan`.
-        strategy: From `make_strategy`, under which the model was made.
-
-    Returns:
-        The metrics.
-    """
-    write_json(folder / "config.json", plan.config)
-    axis = Axis.of(plan.train)
-    if axis is not None:
-        axis.write(folder)
-    write_json(folder / "environment.json", environment())
-    history = folder / "history.csv"
-    with EpochProgress(plan.title) as progress:
-        # What the history tells is there before the state that follows from it.
-        kept = [HistoryFile(history), Checkpoint(folder / STATE), progress]
-        start = time.perf_counter()
-        _fit(plan, kept, strategy)
-        # Of a run that was resumed, since then.
-        took = {"training_seconds": f"{time.perf_counter() - start:.1f}"}
-    write_json(folder / "environment.json", environment() | took)
-    plan.model.save(folder / "model.keras")
-    metrics = measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
-    write_json(folder / "metrics.json", metrics)
-    write_figures(folder / "figures", plan.model, plan.held_out, history)
-    return metrics
-
-
-def take_part(plan: Plan, aside: Path | None, strategy: Any) -> dict[str, Any]:
-    """What the workers do that are not the chief: all but writing.
-
-    Args:
-        plan: From `make_plan`.
-        aside: The folder of an interrupted run to go on with, or `None`.
-        strategy: From `make_strategy`.
-
-    Returns:
-        The metrics, which are those of the chief.
-    """
-    state = [] if aside is None else [Checkpoint(aside / STATE, writes=False)]
-    _fit(plan, state, strategy)
-    return measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
-
-
-def _fit(plan: Plan, callbacks: list[Any], strategy: Any) -> None:
-    # Nothing but this is in the scope of the strategy: each variable made there is sent
-    # to all workers, which then have to make it, too.
-    with running(strategy):
-        train(
-            plan.model,
-            plan.train,
-            plan.recipe,
-            plan.config["seed"],
-            validation=plan.held_out,
-            callbacks=callbacks,
-            strategy=strategy,
-        )
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="PRESET|recipe.py",
+            help=f"A preset ({', '.join(preset_names())}) or the path of a recipe.",
+        ),
+    ],
+    data: Data = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The run folder to make.", show_default="runs/NAME"
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Passes over the data.",
+            show_default="the recipe's; with --data and a preset at least 2000 updates",
+        ),
+    ] = None,
+    group: Group = None,
+    seed: Seed = 0,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="none, mirrored (the GPUs of this machine), multiworker (machines "
+            "named by TF_CONFIG or srun) or auto."
+        ),
+    ] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume an interrupted run.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Train a recipe on 80 % of the states and evaluate it on the others."""
+    import_backend()
+    folder, metrics = train_run(
+        recipe, data, out, epochs, seed, resume, force, group, strategy
+    )
+    if metrics is None:
+        print(f"{folder} is complete already.")
+        return
+    print_metrics(metrics)
+    print(f"{folder}: model.keras, metrics.json and figures/*.png")
 
 
 def train_run(
@@ -303,17 +105,8 @@ def train_run(
 ) -> tuple[Path, dict[str, Any] | None]:
     """Train a recipe into a run folder.
 
-    Args:
-        source: Name of a preset or path of a recipe file.
-        data_file: The user's data; `None` for those of the recipe.
-        out: The run folder. Defaults to runs/ and the name of the recipe.
-        epochs: Overrides those of the recipe.
-        seed: Seed of data, split, weights and sampler.
-        resume: Go on with an interrupted run.
-        force: Replace a finished run, or discard an interrupted one.
-        group: What tells the group in the user's data, see `symae_keras.data.load`.
-        strategy_name: See `symae_keras.distribute.make_strategy`. Of several workers
-            the chief writes the run folder, which all must be able to read.
+    The arguments are those of `symae train`. Of several workers, the chief writes the
+    run folder, which all must be able to read.
 
     Returns:
         The run folder and the metrics, `None` if the run was complete already.
@@ -332,41 +125,284 @@ def train_run(
         return out, None
     if draft.resumes:
         _refuse_other(draft.aside, config)
-    # All workers have looked at the folder before any goes on, and the chief writes.
-    strategy = make_strategy(strategy_name)
+    # All workers read the folder before the chief writes into it.
+    strategy = sk.distribute.make_strategy(strategy_name)
     state = draft.aside / STATE
     kept = file_hash(state) if draft.resumes and state.is_file() else None
     try:
-        check_same(f"{_identity(config)} {kept}", "settings or checkpoint", strategy)
-        with running(strategy):
+        sk.distribute.check_same(
+            f"{_identity(config)} {kept}", "settings or checkpoint", strategy
+        )
+        with sk.distribute.running(strategy):
             groups = find_groups(recipe, config)
             plan = make_plan(recipe, config, groups, strategy)
         if draft.resumes:
             _refuse_other(draft.aside, plan.config)
         if epochs is None and data_file is not None:
             _note_few_updates(plan)
-        if is_chief(strategy):
+        if sk.distribute.is_chief(strategy):
             with draft as folder:
                 metrics = fill_run(folder, plan, strategy)
         else:
             metrics = take_part(plan, draft.aside if draft.resumes else None, strategy)
-        with running(strategy):
-            meet(strategy)
+        with sk.distribute.running(strategy):
+            sk.distribute.meet(strategy)
         return out, metrics
-    except WorkerLost as error:
+    except sk.distribute.WorkerLost as error:
         raise Interrupted(str(error)) from error
     except KeyboardInterrupt:
         if not draft.resumable:
             raise
         flags = "--resume --force" if force and out.exists() else "--resume"
         raise Interrupted(
-            f"interrupted; {draft.aside} is kept, go on with the same command and "
+            f"interrupted; {draft.aside} is kept, resume with the same command and "
             f"{flags}"
         ) from None
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A checked run, ready to be computed.
+
+    Attributes:
+        title: Name of the run, for the progress bar.
+        recipe: With the epochs to train.
+        config: Content of config.json.
+        train: Groups to train on.
+        held_out: Groups for the evaluation.
+        model: Built, not compiled.
+    """
+
+    title: str
+    recipe: Recipe
+    config: dict[str, Any]
+    train: Groups
+    held_out: GroupedData
+    model: Any
+
+
+def run_config(
+    source: str,
+    data_file: Path | None,
+    seed: int,
+    epochs: int | None = None,
+    group: str | None = None,
+) -> tuple[Recipe, dict[str, Any]]:
+    """Return a recipe and the config of a run of it, as far as known without the data.
+
+    Args:
+        source: Name of a preset or path of a recipe file.
+        data_file: The user's data; `None` for those of the recipe.
+        seed: Seed of data, split, weights and sampler.
+        epochs: Overrides those of the recipe.
+        group: Name of the group in the user's data, see `symae_keras.data.load`.
+
+    Raises:
+        InputError: The recipe or the file cannot be used.
+    """
+    recipe, _, name = load_recipe(source)
+    if epochs is not None:
+        recipe = dataclasses.replace(recipe, epochs=epochs)
+    preset = source in preset_names()
+    # Presets have the epochs that their own data need; other data may be a hundredth of
+    # these. The author of a recipe knows their data.
+    enough = recipe.epochs is None or (epochs is None and preset and data_file)
+    recipe = dataclasses.replace(recipe, epochs=recipe.epochs or sk.training.EPOCHS)
+    file = recipe_file(source)
+    data: dict[str, Any] = {"file": None, "sha256": None, "group": group}
+    if data_file is not None:
+        data["file"] = str(data_file.resolve())
+        data["sha256"] = data_hash(data_file)
+    return recipe, {
+        "symae_keras": sk.__version__,
+        "recipe": {
+            "name": name,
+            "source": source if preset else str(file),
+            "sha256": recipe_hash(source),
+        },
+        "data": data,
+        "seed": seed,
+        "epochs": recipe.epochs,
+        "min_updates": sk.training.MIN_UPDATES if enough else 0,
+        "batch_size": recipe.batch_size,
+        "instances": recipe.instances,
+        "learning_rate": recipe.learning_rate,
+        "clip_norm": recipe.clip_norm,
+        "train_fraction": _TRAIN_FRACTION,
+    }
+
+
+def make_plan(
+    recipe: Recipe, config: dict[str, Any], groups: Groups, strategy: Any = None
+) -> Plan:
+    """Split the groups, build the model, and settle the number of epochs.
+
+    Args:
+        recipe: From `run_config`.
+        config: From `run_config`.
+        groups: From `find_groups`.
+        strategy: From `make_strategy`.
+
+    Raises:
+        InputError: The groups cannot be split or do not suit the recipe.
+    """
+    import keras
+
+    name, seed = config["recipe"]["name"], config["seed"]
+    source = config["data"]["file"] or f"the data of the recipe {name}"
+    fit, rest = split_groups(groups, config["train_fraction"], seed, source)
+    # Of shards, a part that fits into memory.
+    held_out = rest if isinstance(rest, sk.data.GroupedData) else rest.sample()
+    for part, title in ((fit, "to train on"), (held_out, "held out")):
+        _refuse_range(
+            sk.training.data_variance(part), f"{source}: the {len(part)} groups {title}"
+        )
+    keras.utils.set_random_seed(seed)
+    shape = groups.instance_shape
+    what = f"model() on instances of shape {shape}"
+    model = call_recipe(name, what, recipe.model, fit, seed)
+    for method in ("encode", "reconstruct"):
+        if not hasattr(model, method):
+            raise InputError(
+                f"model() of the recipe {name} must return a model with the methods "
+                "encode and reconstruct, and redatum for groups; received a "
+                f"{type(model).__name__} without {method}."
+            )
+    steps = sk.training.steps_per_epoch(model, fit, recipe, strategy)
+    epochs = sk.training.enough_epochs(
+        steps, recipe.epochs or sk.training.EPOCHS, config["min_updates"]
+    )
+    recipe = dataclasses.replace(recipe, epochs=epochs)
+    config = {
+        **config,
+        "updates": epochs * steps,
+        "instance_shape": list(shape),
+        "groups": {"train": len(fit), "held_out": len(held_out)},
+    }
+    return Plan(name, recipe, config, fit, held_out, model)
+
+
+def _note_few_updates(plan: Plan) -> None:
+    updates, epochs = plan.config["updates"], plan.recipe.epochs or sk.training.EPOCHS
+    if updates < sk.training.MIN_UPDATES:
+        _log.warning(
+            "the %d epochs of the recipe are only %d updates of the weights, and small "
+            "data need about %d; give --epochs %d, or leave epochs out of the recipe.",
+            epochs,
+            updates,
+            sk.training.MIN_UPDATES,
+            math.ceil(sk.training.MIN_UPDATES * epochs / updates),
+        )
+
+
+def _refuse_range(variance: float, what: str) -> None:
+    """Refuse values without variance, or with one beyond the range of float32."""
+    if not variance > 0.0:
+        raise InputError(f"{what} cannot be learned from: all instances are identical.")
+    deviation = math.sqrt(variance)
+    # Squares of what is left after scaling must not leave float32.
+    if not 1e-30 < deviation < 1e18:
+        raise InputError(
+            f"{what} vary by about {deviation:.0e}, beyond what can be computed with; "
+            "rescale them to about 1."
+        )
+
+
+def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
+    """Train as planned, from a checkpoint if there is one, and write the run folder.
+
+    The checkpoint stays in it, for the caller to remove when the folder is in place.
+
+    Args:
+        folder: The run folder, made by the caller.
+        plan: From `make_plan`.
+        strategy: From `make_strategy`, under which the model was made.
+
+    Returns:
+        The metrics.
+    """
+    import keras
+
+    from symae_keras.training.history import HistoryFile
+
+    write_json(folder / "config.json", plan.config)
+    axis = sk.data.Axis.of(plan.train)
+    if axis is not None:
+        axis.write(folder)
+    write_json(folder / "environment.json", environment())
+    history = folder / "history.csv"
+    epochs = plan.recipe.epochs or sk.training.EPOCHS
+    updates = plan.config["updates"]
+    print(
+        f"{plan.title}: epochs x updates per epoch: {epochs:,} x "
+        f"{updates // epochs:,} = {updates:,} updates",
+        file=sys.stderr,
+        flush=True,
+    )
+    start = time.perf_counter()
+    with ProgressDisplay(plan.title, epochs) as progress:
+        # The history is written before the state, which a resumed run starts from.
+        callbacks = [
+            HistoryFile(history),
+            sk.training.Checkpoint(folder / STATE),
+            keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs: progress.start(epoch),
+                on_epoch_end=lambda epoch, logs: progress.update(
+                    epoch + 1, _epoch_text(epoch + 1, epochs, logs)
+                ),
+            ),
+        ]
+        _fit(plan, callbacks, strategy)
+    # Of a resumed run, the seconds since it was resumed.
+    took = {"training_seconds": f"{time.perf_counter() - start:.1f}"}
+    write_json(folder / "environment.json", environment() | took)
+    plan.model.save(folder / "model.keras")
+    metrics = measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
+    write_json(folder / "metrics.json", metrics)
+    write_figures(folder / "figures", plan.model, plan.held_out, history)
+    return metrics
+
+
+def _epoch_text(epoch: int, epochs: int, logs: dict[str, Any]) -> str:
+    losses = ", ".join(f"{k} {v:.4f}" for k, v in logs.items() if k.endswith("loss"))
+    return f"epoch {epoch}/{epochs}: {losses}"
+
+
+def take_part(plan: Plan, aside: Path | None, strategy: Any) -> dict[str, Any]:
+    """Do what all workers but the chief do: everything except writing.
+
+    Args:
+        plan: From `make_plan`.
+        aside: The folder of an interrupted run to resume, or `None`.
+        strategy: From `make_strategy`.
+
+    Returns:
+        The metrics, which are those of the chief.
+    """
+    state = (
+        [] if aside is None else [sk.training.Checkpoint(aside / STATE, writes=False)]
+    )
+    _fit(plan, state, strategy)
+    return measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
+
+
+def _fit(plan: Plan, callbacks: list[Any], strategy: Any) -> None:
+    # Nothing but this is in the scope of the strategy: each variable made there is sent
+    # to all workers, which then have to make it, too.
+    with sk.distribute.running(strategy):
+        sk.training.train(
+            plan.model,
+            plan.train,
+            plan.recipe,
+            plan.config["seed"],
+            validation=plan.held_out,
+            callbacks=callbacks,
+            strategy=strategy,
+        )
+
+
 def _refuse_other(folder: Path, config: dict[str, Any]) -> None:
-    """Refuse to go on with a run that was started otherwise."""
+    """Refuse to resume a run that was started with other settings."""
     if not (folder / "config.json").exists():
         return  # killed before it began
     there, here = _identity(read_config(folder)), _identity(config)
@@ -385,7 +421,7 @@ def _refuse_other(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same for a run to be gone on with, and for all workers."""
+    """Return what must be the same in a resumed run, and for all workers."""
     return {
         # The same file in another place, or under another name, is the same.
         "recipe": config["recipe"]["sha256"],

@@ -5,10 +5,10 @@ from symae_keras.data.batches import batches, instance_batches
 from symae_keras.data.check import check
 from symae_keras.data.grouping import bag_by_label, group_by
 from symae_keras.data.groups import GroupedData
+from symae_keras.data.io import load
 from symae_keras.data.io._shard_files import ShardWriter
 from symae_keras.data.io.idx import load_idx
 from symae_keras.data.io.images import load_images
-from symae_keras.data.io.load import load
 from symae_keras.data.io.save import save
 from symae_keras.data.io.shards import Shards
 from symae_keras.data.ragged import RaggedGroups, RaggedRows, UnevenGroups
@@ -43,3 +43,7 @@ __all__ = [
     "simulate_labelled_shapes",
     "simulate_shapes",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

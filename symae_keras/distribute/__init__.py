@@ -41,3 +41,7 @@ __all__ = [
     "worker_names",
     "worker_number",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

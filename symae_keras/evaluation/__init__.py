@@ -1,6 +1,6 @@
-"""How well codes and virtual instances do what they are for."""
+"""Measures of codes, reconstructions and virtual instances."""
 
-from symae_keras.evaluation._batching import in_batches
+from symae_keras._utils.batching import in_batches
 from symae_keras.evaluation.compare import compare
 from symae_keras.evaluation.comparison import Comparison, Row
 from symae_keras.evaluation.compression import (
@@ -18,7 +18,6 @@ from symae_keras.evaluation.disentanglement import (
     disentanglement_spread,
     mutual_information,
 )
-from symae_keras.evaluation.gauge import rotations, shifts
 from symae_keras.evaluation.leakage import (
     Leakage,
     coherent_agreement,
@@ -36,6 +35,8 @@ from symae_keras.evaluation.redatuming import (
     reconstruction_error,
     redatuming_error,
     relative_error,
+    rotations,
+    shifts,
 )
 from symae_keras.evaluation.segmentation import (
     checkerboard,
@@ -110,3 +111,7 @@ __all__ = [
     "snr_gain",
     "virtual_under",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

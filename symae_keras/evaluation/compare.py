@@ -1,8 +1,7 @@
-"""Models on the same data, with the same networks, codes, sampler, steps and seeds."""
+"""Comparison of models with equal data, networks, codes, steps and seeds."""
 
 from __future__ import annotations
 
-import difflib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -13,13 +12,19 @@ from typing import Any
 import keras
 import numpy as np
 
+from symae_keras._utils.text import did_you_mean
 from symae_keras.data.axis import Axis
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
-from symae_keras.evaluation._record import VERSION, Record, data_digest
-from symae_keras.evaluation.comparison import Comparison, Row
+from symae_keras.evaluation.comparison import (
+    VERSION,
+    Comparison,
+    Record,
+    Row,
+    data_digest,
+)
 from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT, Contender, Sizes
-from symae_keras.evaluation.leakage import MIN_GROUPS, leakage
+from symae_keras.evaluation.leakage import MIN_GROUPS, leakage, mean_score
 from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_error
 from symae_keras.training import Training, train
 
@@ -143,11 +148,9 @@ def check_models(models: Sequence[str]) -> None:
         raise InputError("No models to compare; name at least one.")
     for name in models:
         if name not in CONTENDERS:
-            close = difflib.get_close_matches(name, CONTENDERS, 1)
-            hint = f"did you mean {close[0]}? The models" if close else "the models"
-            raise InputError(
-                f"There is no model {name!r}; {hint} are {', '.join(CONTENDERS)}."
-            )
+            known = f"the models are {', '.join(CONTENDERS)}"
+            hint = did_you_mean(name, CONTENDERS, known)
+            raise InputError(f"There is no model {name!r}; {hint}.")
     twice = sorted({name for name in models if list(models).count(name) > 1})
     if twice:
         raise InputError(f"{', '.join(twice)} was named twice; name each model once.")
@@ -209,17 +212,14 @@ def _errors(model: Any, test: GroupedData) -> tuple[float, float | None]:
 
 
 def _leakages(model: Any, test: GroupedData) -> tuple[float | None, ...]:
-    """Means over parameters of what the codes tell, none below 0."""
+    """Mean scores of the probes; `None` where no state is known."""
     if not test.state or len(test) < MIN_GROUPS:
         return None, None, None
     scores = leakage(model, test)
-    return tuple(
-        float(np.mean([max(score, 0.0) for score in part.values()])) if part else None
-        for part in (
-            scores.state_from_nuisance,
-            scores.nuisance_from_coherent,
-            scores.state_from_coherent,
-        )
+    return (
+        mean_score(scores.state_from_nuisance),
+        mean_score(scores.nuisance_from_coherent),
+        mean_score(scores.state_from_coherent),
     )
 
 

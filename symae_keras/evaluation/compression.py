@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from symae_keras._utils.batching import INSTANCES_AT_ONCE, in_batches
+from symae_keras._utils.optional import import_optional
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
-from symae_keras.evaluation._batching import INSTANCES_AT_ONCE, in_batches
 from symae_keras.evaluation.redatuming import relative_error
 
 #: Step and length of the packed table that follows.
@@ -65,7 +66,7 @@ def compress_codes(codes: Array, step: float) -> bytes:
     levels = np.rint(codes.reshape(len(codes), -1) / step)
     if np.abs(levels).max() >= 2.0**53:
         raise InputError(f"step={step} is too small for codes of this size.")
-    stream = _constriction().stream
+    stream = import_optional("constriction", "uses", "Compression").stream
     coder = stream.stack.AnsCoder()
     tables = []
     # What is coded last is decoded first.
@@ -95,7 +96,7 @@ def decompress_codes(packed: bytes) -> Array:
     numbers = _unpack(packed[_HEAD.size : start])
     shape = tuple(numbers[1 : 1 + numbers[0]])
     place = 1 + len(shape)
-    stream = _constriction().stream
+    stream = import_optional("constriction", "uses", "Compression").stream
     coder = stream.stack.AnsCoder(np.frombuffer(packed[start:], "<u4").astype("uint32"))
     levels = np.empty((math.prod(shape[1:]), shape[0]))
     for column in levels:
@@ -191,13 +192,3 @@ def _pack(*numbers: Any) -> bytes:
 def _unpack(packed: bytes) -> Array:
     planes = np.frombuffer(zlib.decompress(packed), "u1").reshape(8, -1)
     return np.ascontiguousarray(planes.T).view("<i8")[:, 0].astype("int64")
-
-
-def _constriction() -> Any:
-    try:
-        import constriction
-    except ImportError as error:
-        raise ImportError(
-            'Compression needs constriction: pip install "symae_keras[uses]".'
-        ) from error
-    return constriction

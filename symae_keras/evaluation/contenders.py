@@ -1,4 +1,4 @@
-"""The models that `compare` knows by name, each as it does best."""
+"""The models that `compare` trains, each with its best settings."""
 
 from __future__ import annotations
 

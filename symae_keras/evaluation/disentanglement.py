@@ -10,7 +10,6 @@ import numpy as np
 
 from symae_keras.data.groups import Array, Parameters
 from symae_keras.errors import InputError
-from symae_keras.evaluation._batching import label_columns
 from symae_keras.evaluation.leakage import chance_score, is_label
 
 _BINS = 20
@@ -80,7 +79,7 @@ def disentanglement(
     code is disentangled number by number: without knowledge of groups there is no
     reason for it (Locatello et al.).
 
-    `disentanglement_spread` tells how far the scores hang on the seed.
+    `disentanglement_spread` measures how strongly the scores depend on the seed.
 
     Args:
         codes: `(rows, code_dim)`; two numbers or more.
@@ -120,7 +119,7 @@ def disentanglement(
     fit, test = np.split(order, [round(train * len(order))])
     rows = [
         _Factor(codes, factor, fit, test, rng.permutation(len(codes)), seed)
-        for factor in label_columns(factors, len(codes)).values()
+        for factor in _label_columns(factors, len(codes)).values()
     ]
     importance = np.array([each.importance for each in rows])
     return Disentanglement(
@@ -192,8 +191,25 @@ def disentanglement_spread(
     )
 
 
+def _label_columns(labels: Parameters, rows: int) -> dict[str, Array]:
+    """Return each component of each label under its own name."""
+    columns: dict[str, Array] = {}
+    for name, values in labels.items():
+        values = np.asarray(values)
+        if values.ndim not in (1, 2) or len(values) != rows:
+            raise InputError(
+                f"labels[{name!r}] must have one row for each of the {rows} codes, and "
+                f"one or two axes; received shape {values.shape}."
+            )
+        if values.ndim == 1:
+            columns[name] = values
+        else:
+            columns |= {f"{name}[{i}]": each for i, each in enumerate(values.T)}
+    return columns
+
+
 class _Factor:
-    """What each number of a code tells of one factor, in three ways."""
+    """How well each number of a code predicts one factor, by three measures."""
 
     def __init__(
         self,
@@ -205,15 +221,16 @@ class _Factor:
         seed: int,
     ) -> None:
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+        from sklearn.metrics import mutual_info_score
 
         classes = is_label(factor)
         binned = np.unique(factor, return_inverse=True)[1] if classes else _bins(factor)
-        entropy = _mutual_information(binned, binned)
+        entropy = mutual_info_score(binned, binned)
         self.information = np.array(
             [
                 _over_chance(
-                    _mutual_information(code, binned),
-                    _mutual_information(code, binned[shuffled]),
+                    mutual_info_score(code, binned),
+                    mutual_info_score(code, binned[shuffled]),
                     entropy,
                 )
                 for code in map(_bins, codes.T)
@@ -224,7 +241,7 @@ class _Factor:
             [measure(code, factor, fit, test) for code in codes.T]
         )
         forest: Any = RandomForestClassifier if classes else RandomForestRegressor
-        # Each split may take any number: one that tells nothing is then not taken.
+        # Each split may use any number, so that one without information is not used.
         forest = forest(50, max_depth=10, max_features=1.0, random_state=seed)
         forest.fit(codes[fit], factor[fit])
         self.importance = forest.feature_importances_
@@ -235,16 +252,6 @@ def _bins(values: Array) -> Array:
     """Numbers of 20 bins of equal counts."""
     edges = np.quantile(values, np.linspace(0.0, 1.0, _BINS + 1)[1:-1])
     return np.searchsorted(edges, values, side="right")
-
-
-def _mutual_information(one: Array, other: Array) -> float:
-    """Of two columns of whole numbers, in nats."""
-    counts = np.zeros((one.max() + 1, other.max() + 1))
-    np.add.at(counts, (one, other), 1.0)
-    joint = counts / counts.sum()
-    product = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)
-    some = joint > 0.0
-    return float(np.sum(joint[some] * np.log(joint[some] / product[some])))
 
 
 def _squared_correlation(code: Array, factor: Array, fit: Array, test: Array) -> float:
@@ -312,7 +319,7 @@ def mutual_information(
     n_neighbors: int = 3,
     n_permutations: int = 10,
 ) -> MutualInformation:
-    """Estimate what each number of a code tells of each label.
+    """Estimate the mutual information of each number of a code and each label.
 
     Unlike a correlation, mutual information misses no dependence: it is 0 only for
     independent quantities. The estimator is scikit-learn's, from distances to nearest
@@ -386,7 +393,7 @@ def mutual_information(
         )
 
     found = MutualInformation({}, {}, {})
-    for name, label in label_columns(labels, len(codes)).items():
+    for name, label in _label_columns(labels, len(codes)).items():
         rng = np.random.default_rng(seed)
         by_chance = np.array(
             [estimate(rng.permutation(label)) for _ in range(n_permutations)]

@@ -1,4 +1,4 @@
-"""What codes tell that they should not."""
+"""Leakage: what codes encode that they should not."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from symae_keras._utils.batching import in_batches
 from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.errors import InputError
-from symae_keras.evaluation._batching import in_batches
 
 _ENOUGH_TO_STOP_EARLY = 2000
 #: With fewer groups, the scores of probes are chance.
@@ -110,12 +110,12 @@ def _perceptron(labels: bool, rows: int, seed: int) -> Any:
 
 
 def is_label(target: Array) -> bool:
-    """Whether a parameter is a class (integers, booleans, text), not a number."""
+    """Return whether a parameter is a class: integers, booleans or text."""
     return not np.issubdtype(target.dtype, np.floating)
 
 
 class _Encoded:
-    """Codes of some groups, row by row beside what they may tell."""
+    """Codes of groups, and the targets of their probes row by row."""
 
     def __init__(self, model: Any, groups: GroupedData) -> None:
         coherent, nuisance = in_batches(model.encode, groups.x, groups.model_mask)
@@ -124,15 +124,15 @@ class _Encoded:
         self.nuisance: Array = nuisance[groups.present]
 
     def state(self, name: str) -> Array:
-        """One target a group."""
+        """Return one target per group."""
         return self.groups.state[name]
 
     def state_of_each(self, name: str) -> Array:
-        """One target a present instance."""
+        """Return one target per present instance."""
         return np.repeat(self.state(name), self.groups.present.sum(axis=1), axis=0)
 
     def mean_nuisance(self, name: str) -> Array:
-        """One target a group, the mean over its present instances."""
+        """Return one target per group, the mean over its present instances."""
         values, present = self.groups.nuisance[name], self.groups.present
         weights = present.reshape(present.shape + (1,) * (values.ndim - 2))
         return np.asarray((values * weights).sum(axis=1) / weights.sum(axis=1))
@@ -189,6 +189,13 @@ def leakage(
     return result
 
 
+def mean_score(scores: dict[str, float]) -> float | None:
+    """Return the mean over parameters, with scores below 0 as 0; `None` of none."""
+    if not scores:
+        return None
+    return float(np.mean([max(score, 0.0) for score in scores.values()]))
+
+
 def check_enough_groups(groups: GroupedData) -> None:
     """Refuse groups too few for probes.
 
@@ -203,7 +210,7 @@ def check_enough_groups(groups: GroupedData) -> None:
 
 
 def chance_score(target: Array) -> float:
-    """Score of a guess that sees no code: the commonest class, or the mean."""
+    """Return the score of always predicting the commonest class, or the mean."""
     if not is_label(target):
         return 0.0
     return float(np.unique(target, return_counts=True)[1].max() / len(target))
@@ -264,7 +271,7 @@ _MOST_PAIRED = 2000
 
 
 def coherent_agreement(model: Any, groups: GroupedData) -> float:
-    """Whether each instance alone leads to the coherent code of its group.
+    """Measure whether instances of one group have the same coherent code.
 
     Every instance is encoded as a group of its own. The agreement is the intraclass
     correlation of these codes, all their numbers taken together,
@@ -334,7 +341,7 @@ def _intraclass_correlation(codes: Array, group: Array) -> float:
 
 
 def nuisance_dependence(model: Any, groups: GroupedData, seed: int = 0) -> float:
-    """How far the nuisance codes of a group are from those of all groups.
+    """Measure how strongly nuisance codes depend on the group.
 
     The mean squared energy distance between the codes of one group and the codes of
     all, over the largest that it can be:

@@ -1,9 +1,10 @@
-"""How well maps agree."""
+"""Scores of segmentations and of patterns in residuals."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 
 from symae_keras.data.groups import Array
@@ -32,12 +33,14 @@ def intersection_over_union(labels: Any, predicted: Any, n_classes: int) -> Arra
     >>> intersection_over_union([0, 0, 1, 1], [0, 1, 1, 1], n_classes=3).round(3)
     array([0.5  , 0.667,   nan])
     """
-    both, either = _overlaps(labels, predicted, n_classes)
+    both, either = _overlaps(_counted(labels, predicted, n_classes))
     return _ratio(both, either - both)
 
 
 def mean_iou(labels: Any, predicted: Any, n_classes: int) -> float:
     """Mean of `intersection_over_union` over the classes that there are.
+
+    It is the result of `keras.metrics.MeanIoU`, with the checks of the labels.
 
     Args:
         labels: See `intersection_over_union`.
@@ -51,7 +54,7 @@ def mean_iou(labels: Any, predicted: Any, n_classes: int) -> float:
     >>> round(mean_iou([0, 0, 1, 1], [0, 1, 1, 1], n_classes=2), 3)
     0.583
     """
-    return float(np.nanmean(intersection_over_union(labels, predicted, n_classes)))
+    return float(_counted(labels, predicted, n_classes).result())
 
 
 def dice(labels: Any, predicted: Any, n_classes: int) -> Array:
@@ -71,12 +74,12 @@ def dice(labels: Any, predicted: Any, n_classes: int) -> Array:
     >>> dice([0, 0, 1, 1], [0, 1, 1, 1], n_classes=2).round(3)
     array([0.667, 0.8  ])
     """
-    both, either = _overlaps(labels, predicted, n_classes)
+    both, either = _overlaps(_counted(labels, predicted, n_classes))
     return _ratio(2 * both, either)
 
 
-def _overlaps(labels: Any, predicted: Any, n_classes: int) -> tuple[Array, Array]:
-    """Pixels of each class in both, and the sum of those in each."""
+def _counted(labels: Any, predicted: Any, n_classes: int) -> keras.metrics.MeanIoU:
+    """Check labels and count them in Keras's confusion matrix."""
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.shape != predicted.shape:
         raise InputError(
@@ -99,8 +102,14 @@ def _overlaps(labels: Any, predicted: Any, n_classes: int) -> tuple[Array, Array
                 f"{name} must be below n_classes={n_classes} and not negative; "
                 f"received labels from {each.min()} to {each.max()}."
             )
-    pairs = np.bincount(n_classes * labels + predicted, minlength=n_classes**2)
-    counts = pairs.reshape(n_classes, n_classes)
+    metric = keras.metrics.MeanIoU(n_classes)
+    metric.update_state(labels.astype("int32"), predicted.astype("int32"))
+    return metric
+
+
+def _overlaps(metric: keras.metrics.MeanIoU) -> tuple[Array, Array]:
+    """Pixels of each class in both, and the sum of those in each."""
+    counts = keras.ops.convert_to_numpy(metric.total_cm)
     return np.diag(counts), counts.sum(axis=0) + counts.sum(axis=1)
 
 

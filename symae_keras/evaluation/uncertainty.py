@@ -1,4 +1,4 @@
-"""Whether distributions are right: intervals, samples, latent variables."""
+"""Calibration of intervals, distance of samples, latent variables in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What codes are used for: anomalies, denoising, parameters."""
+"""Uses of codes: anomaly detection, denoising, estimation of parameters."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from symae_keras._utils.batching import INSTANCES_AT_ONCE, in_batches, to_numpy
+from symae_keras.classical import MeanSwap
 from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.errors import InputError
-from symae_keras.evaluation._batching import INSTANCES_AT_ONCE, in_batches, to_numpy
 from symae_keras.evaluation.leakage import MIN_GROUPS, probe_labels
 
 
@@ -306,9 +307,6 @@ def downstream(
         )
     parts = dataclasses.replace(groups, group_metadata=labels).split(train, seed)
     lender = parts[0][:1] if reference is None else reference
-    # Here, because it loads Keras.
-    from symae_keras.classical import MeanSwap
-
     averaged = MeanSwap().fit(parts[0])
     fill = averaged.fill_.reshape(groups.instance_shape)
 

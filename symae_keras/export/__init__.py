@@ -27,3 +27,7 @@ __all__ = [
     "check_target",
     "export_model",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -16,6 +15,7 @@ from keras import ops
 
 from symae_keras._utils.files import check_output, disk_error, written_aside
 from symae_keras._utils.folders import Draft
+from symae_keras._utils.optional import import_optional
 from symae_keras._utils.text import one_line
 from symae_keras._utils.types import Shape, Tensor, swaps_codes
 from symae_keras.errors import InputError
@@ -210,12 +210,8 @@ def check_target(
             f"The format saved_model makes a folder, but {path} is named as a file; "
             "give another format, or another name."
         )
-    missing = [e for e in _NEEDS.get(format, ()) if not importlib.util.find_spec(e)]
-    if missing:
-        raise InputError(
-            f"The format {format} needs {' and '.join(missing)}: "
-            'pip install "symae_keras[export]".'
-        )
+    for each in _NEEDS.get(format, ()):
+        import_optional(each, "export", f"The format {format}")
     if keras.backend.backend() != "tensorflow":
         raise InputError(
             "Models are exported with the TensorFlow backend of Keras, but this is "

@@ -1,4 +1,15 @@
-"""Keras layers for groups of instances; backend-agnostic (`keras.ops` only)."""
+"""Keras layers for groups of instances; backend-agnostic (`keras.ops` only).
+
+Masks of calls are boolean tensors, True = present or good, of two kinds:
+
+- `mask` tells which instances are present: `(batch, instances)` for layers that pool
+  groups, and the leading axes of the input for those that add a loss. As usual in
+  Keras, the mask that the input carries is taken where none is given.
+- `pixel_mask` tells which numbers of an instance are good, in the shape of the input or
+  one that broadcasts to it.
+
+Arguments that count things are called `num_...`, as in Keras.
+"""
 
 # Keras first: its import runs the registration hook of the package, which imports the
 # modules below by their full names while this one is still empty.
@@ -90,3 +101,7 @@ __all__ = [
     "VectorQuantizer",
     "WeightPenalty",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

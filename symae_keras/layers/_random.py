@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import invalid, is_integer
 
 #: Between the seeds of two replicas; large, since layers of one model have seeds
 #: that differ by little.
@@ -34,6 +35,13 @@ class SeedGenerator(keras.random.SeedGenerator):
     >>> bool(ops.all(draw == keras.random.normal((2,), seed=theirs)))
     True
     """
+
+    def __init__(
+        self, seed: int | None = None, name: str | None = None, **kwargs: Any
+    ) -> None:
+        if not (seed is None or is_integer(seed, 0)):
+            raise invalid("seed", "an integer >= 0 or None", repr(seed))
+        super().__init__(None if seed is None else int(seed), name, **kwargs)
 
     def next(self, ordered: bool = True) -> Any:
         """The next seed, of this replica."""
@@ -79,13 +87,10 @@ class TrainingNoise(keras.Layer):
         raise NotImplementedError
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Alter the input when training."""
         return self._alter(inputs) if training else inputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "seed": self.seed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import random
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,12 +12,12 @@ import numpy as np
 from keras import ops
 
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import invalid, one_each, sizes
+from symae_keras._utils.validation import choice, one_each, positive_or_none, sizes
 from symae_keras.layers.upsampling import BedOfNails, SubPixel
 
 
 def keras_layer(
-    name: str, *arguments: Any, rank: int = 1, dtype: Any = None, **options: Any
+    name: str, /, *arguments: Any, rank: int = 1, dtype: Any = None, **options: Any
 ) -> keras.Layer:
     """Make a layer of Keras that takes channels last, whatever the global setting is.
 
@@ -79,17 +80,13 @@ def normalization_layer(kind: str | None, filters: int, dtype: Any) -> keras.Lay
     Raises:
         ValueError: `kind` is none of these.
     """
+    kind = choice("normalization", kind, ("layer", "group", None))
     if kind is None:
         return keras.layers.Identity(dtype=dtype)
     if kind == "layer":
         return keras.layers.LayerNormalization(dtype=dtype)
-    if kind == "group":
-        groups = filters // 8 if filters % 8 == 0 else 1
-        return keras.layers.GroupNormalization(groups, dtype=dtype)
-    raise ValueError(
-        "Invalid value received for argument `normalization`. "
-        f"Expected 'layer', 'group' or None. Received: normalization={kind!r}"
-    )
+    groups = filters // 8 if filters % 8 == 0 else 1
+    return keras.layers.GroupNormalization(groups, dtype=dtype)
 
 
 def strided(size: int, strides: Sequence[int]) -> list[int]:
@@ -120,7 +117,82 @@ _EACH = "a convolution"
 _UPSAMPLINGS = ("transposed", "nearest", "bed_of_nails", "subpixel")
 
 
-class _ConvStack(keras.Layer):
+def copied(initializer: Any) -> Any:
+    """Return an equal initializer, so that two weights do not start from one draw."""
+    if isinstance(initializer, keras.initializers.Initializer):
+        return initializer.clone()
+    return initializer
+
+
+class WithKernels(keras.Layer):
+    """Base of layers that are made of dense layers and convolutions.
+
+    Args:
+        use_bias: Whether each of these adds a bias. Defaults to True.
+        kernel_initializer: Initializer of their kernels. Defaults to
+            `"glorot_uniform"`.
+        bias_initializer: Initializer of their biases. Defaults to `"zeros"`.
+        kernel_regularizer: Regularizer of their kernels, or `None` (default).
+        bias_regularizer: Regularizer of their biases, or `None` (default).
+    """
+
+    def __init__(
+        self,
+        *,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.use_bias = bool(use_bias)
+        # Each initializer draws its seed from Python's generator. These only serve as
+        # patterns, and must not change the seeds of the others.
+        state = random.getstate()
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        random.setstate(state)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+
+    def _kernel_layer(
+        self, name: str, /, *arguments: Any, **options: Any
+    ) -> keras.Layer:
+        """A layer of Keras with a kernel, made by `keras_layer`."""
+        return keras_layer(
+            name,
+            *arguments,
+            dtype=self.dtype_policy,
+            **self._kernel_options(),
+            **options,
+        )
+
+    def _kernel_options(self) -> dict[str, Any]:
+        """Options of one layer with a kernel."""
+        return {
+            "use_bias": self.use_bias,
+            "kernel_initializer": copied(self.kernel_initializer),
+            "bias_initializer": copied(self.bias_initializer),
+            "kernel_regularizer": self.kernel_regularizer,
+            "bias_regularizer": self.bias_regularizer,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        initializer = keras.initializers.serialize
+        regularizer = keras.regularizers.serialize
+        return {
+            **super().get_config(),
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializer(self.kernel_initializer),
+            "bias_initializer": initializer(self.bias_initializer),
+            "kernel_regularizer": regularizer(self.kernel_regularizer),
+            "bias_regularizer": regularizer(self.bias_regularizer),
+        }
+
+
+class _ConvStack(WithKernels):
     """The arguments that encoder and decoder have in common."""
 
     rank: ClassVar[int]
@@ -144,11 +216,14 @@ class _ConvStack(keras.Layer):
         self.normalization = normalization
         self.activation = keras.activations.get(activation)
 
-    def _layer(self, name: str, *arguments: Any, **options: Any) -> keras.Layer:
-        """A layer of Keras, whose name has braces for the rank."""
-        return keras_layer(
-            name, *arguments, rank=self.rank, dtype=self.dtype_policy, **options
-        )
+    def _layer(self, name: str, *arguments: Any) -> keras.Layer:
+        """A layer of Keras without a kernel."""
+        return keras_layer(name, *arguments, rank=self.rank, dtype=self.dtype_policy)
+
+    def _convolution(self, name: str, *arguments: Any, **options: Any) -> keras.Layer:
+        """A convolution of Keras, whose name has braces for the rank."""
+        options = {"padding": "same", "rank": self.rank, **options}
+        return self._kernel_layer(name, *arguments, **options)
 
     def _after(self, filters: int) -> list[keras.Layer]:
         """What follows a convolution that is not the last."""
@@ -158,7 +233,6 @@ class _ConvStack(keras.Layer):
         ]
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -187,18 +261,21 @@ class ConvEncoder(_ConvStack):
         super().__init__(
             filters, kernel_size, normalization, activation, strides, **kwargs
         )
-        self.output_dim = output_dim
+        self.output_dim = positive_or_none("output_dim", output_dim)
         chain: list[keras.Layer] = []
         for arguments in zip(self.filters, self._kernels, self._strides, strict=True):
-            chain.append(self._layer("Conv{}D", *arguments, padding="same"))
+            chain.append(self._convolution("Conv{}D", *arguments))
             chain += self._after(arguments[0])
         if output_dim is None:
             # The last convolution gives the code, which is as linear as a dense one.
             del chain[-2:]
         self.chain = chain
         self.flatten = self._layer("Flatten")
-        head = ("Identity",) if output_dim is None else ("Dense", output_dim)
-        self.head = self._layer(*head)
+        self.head = (
+            self._layer("Identity")
+            if self.output_dim is None
+            else self._kernel_layer("Dense", self.output_dim)
+        )
 
     def _with_channels(self, shape: Shape) -> Shape:
         if len(shape) not in (self.rank + 1, self.rank + 2):
@@ -210,18 +287,15 @@ class ConvEncoder(_ConvStack):
         return shape if len(shape) == self.rank + 2 else (*shape, 1)
 
     def build(self, input_shape: Shape) -> None:
-        """Build the convolutions and the dense layer on their flattened output."""
         shape = build_chain(self.chain, self._with_channels(tuple(input_shape)))
         build_chain([self.flatten, self.head], shape)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Encode a batch of instances."""
         if len(inputs.shape) == self.rank + 1:
             inputs = ops.expand_dims(inputs, -1)
         return self.head(self.flatten(call_chain(self.chain, inputs)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, output_dim)`."""
         if self.output_dim is not None:
             return (input_shape[0], self.output_dim)
         sizes = self._with_channels(tuple(input_shape))[1:-1]
@@ -253,10 +327,10 @@ class ConvEncoder(_ConvStack):
             upsampling=upsampling,
             dense=self.output_dim is not None,
             dtype=self.dtype_policy,
+            **self._kernel_options(),
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "output_dim": self.output_dim}
 
 
@@ -282,11 +356,9 @@ class ConvDecoder(_ConvStack):
         super().__init__(
             filters, kernel_size, normalization, activation, strides, **kwargs
         )
-        if upsampling not in _UPSAMPLINGS:
-            raise invalid("upsampling", f"one of {_UPSAMPLINGS}", repr(upsampling))
-        self.upsampling = upsampling
+        self.upsampling = choice("upsampling", upsampling, _UPSAMPLINGS)
         self.dense = dense
-        self.instance_shape = tuple(instance_shape)
+        self.instance_shape = sizes("instance_shape", instance_shape, "(28, 28)")
         if len(self.instance_shape) not in (self.rank, self.rank + 1):
             raise ValueError(
                 f"`{type(self).__name__}` gives instances with {self.rank} axes, or "
@@ -301,7 +373,7 @@ class ConvDecoder(_ConvStack):
         smallest = (*self._sizes[0], self.filters[0])
         stem = [self._layer("Reshape", smallest)]
         if dense:
-            stem.insert(0, self._layer("Dense", int(np.prod(smallest))))
+            stem.insert(0, self._kernel_layer("Dense", int(np.prod(smallest))))
             stem.append(activation_layer(self.activation, self.dtype_policy))
         channels = self.instance_shape[self.rank :] or (1,)
         each = zip(
@@ -313,29 +385,25 @@ class ConvDecoder(_ConvStack):
 
     def _larger(self, filters: int, kernel: int, stride: int) -> list[keras.Layer]:
         """A convolution that multiplies every axis of pixels by a stride."""
-        convolution: dict[str, Any] = {"kernel_size": kernel, "padding": "same"}
         if self.upsampling == "transposed":
-            name = "Conv{}DTranspose"
-            return [self._layer(name, filters, strides=stride, **convolution)]
+            return [self._convolution("Conv{}DTranspose", filters, kernel, stride)]
         if self.upsampling == "subpixel":
             filters *= stride**self.rank
             larger = SubPixel(stride, dtype=self.dtype_policy)
-            return [self._layer("Conv{}D", filters, **convolution), larger]
+            return [self._convolution("Conv{}D", filters, kernel), larger]
         if self.upsampling == "nearest":
             larger = self._layer("UpSampling{}D", stride)
         else:
             larger = BedOfNails(stride, dtype=self.dtype_policy)
-        return [larger, self._layer("Conv{}D", filters, **convolution)]
+        return [larger, self._convolution("Conv{}D", filters, kernel)]
 
     def build(self, input_shape: Shape) -> None:
-        """Build the stack, each step on the cropped output of the one before."""
         shape = build_chain(self.stem, tuple(input_shape))
         for step, size in zip(self.steps, self._sizes[1:], strict=True):
             shape = build_chain(step, shape)
             shape = (shape[0], *size, shape[-1])
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Decode a batch of codes."""
         x = call_chain(self.stem, inputs)
         for step, size in zip(self.steps, self._sizes[1:], strict=True):
             x = call_chain(step, x)
@@ -345,11 +413,9 @@ class ConvDecoder(_ConvStack):
         return x
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, *instance_shape)`."""
         return (input_shape[0], *self.instance_shape)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "instance_shape": self.instance_shape,

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import not_negative, positive
+from symae_keras._utils.validation import choice, not_negative, positive
 from symae_keras.layers._random import TrainingNoise
 
 
@@ -63,7 +63,6 @@ class RandomScale(TrainingNoise):
         return inputs * ops.cast(ops.exp(self.strength * noise), inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "strength": self.strength,
@@ -109,13 +108,8 @@ class RandomShift(TrainingNoise):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        if pixel_axis not in (-1, -2):
-            raise ValueError(
-                "Invalid value received for argument `pixel_axis`. "
-                f"Expected -1 or -2. Received: pixel_axis={pixel_axis}"
-            )
         self.max_shift = not_negative("max_shift", max_shift)
-        self.pixel_axis = int(pixel_axis)
+        self.pixel_axis = choice("pixel_axis", pixel_axis, (-1, -2))
 
     def _alter(self, inputs: Tensor) -> Tensor:
         n_leading = len(inputs.shape) + self.pixel_axis
@@ -146,7 +140,6 @@ class RandomShift(TrainingNoise):
         ) + part * ops.take_along_axis(inputs, right, axis=self.pixel_axis)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "max_shift": self.max_shift,

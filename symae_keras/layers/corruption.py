@@ -10,7 +10,13 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import not_negative, share
+from symae_keras._utils.validation import (
+    choice,
+    interval,
+    not_negative,
+    number,
+    share,
+)
 from symae_keras.layers._random import TrainingNoise
 
 
@@ -60,19 +66,11 @@ class BlockCorruption(TrainingNoise):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        if not 0.0 < fraction <= 1.0:
-            raise ValueError(
-                "Invalid value received for argument `fraction`. "
-                f"Expected 0 < fraction <= 1. Received: fraction={fraction}"
-            )
-        if spatial_axes not in (None, 1, 2):
-            raise ValueError(
-                "Invalid value received for argument `spatial_axes`. "
-                f"Expected 1, 2 or None. Received: spatial_axes={spatial_axes}"
-            )
-        self.fraction = float(fraction)
-        self.value = float(value)
-        self.spatial_axes = spatial_axes
+        self.fraction = number(
+            "fraction", fraction, "0 < fraction <= 1", lambda x: 0.0 < x <= 1.0
+        )
+        self.value = number("value", value)
+        self.spatial_axes = choice("spatial_axes", spatial_axes, (None, 1, 2))
 
     def _lengths(self, shape: Shape) -> list[int]:
         """Numbers of pixels along each spatial axis."""
@@ -110,7 +108,6 @@ class BlockCorruption(TrainingNoise):
         return ops.where(inside, ops.cast(self.value, inputs.dtype), inputs)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "fraction": self.fraction,
@@ -158,13 +155,8 @@ class GaussianCorruption(TrainingNoise):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        if clip is not None and not (len(clip) == 2 and clip[0] < clip[1]):
-            raise ValueError(
-                "Invalid value received for argument `clip`. Expected a pair (lowest, "
-                f"highest) or None. Received: clip={clip}"
-            )
         self.stddev = not_negative("stddev", stddev)
-        self.clip = None if clip is None else (float(clip[0]), float(clip[1]))
+        self.clip = None if clip is None else interval("clip", clip)
 
     def _alter(self, inputs: Tensor) -> Tensor:
         dtype = keras.backend.standardize_dtype(inputs.dtype)
@@ -175,7 +167,6 @@ class GaussianCorruption(TrainingNoise):
         return corrupted if self.clip is None else ops.clip(corrupted, *self.clip)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "stddev": self.stddev,
@@ -224,7 +215,7 @@ class MaskingCorruption(TrainingNoise):
     ) -> None:
         super().__init__(seed, **kwargs)
         self.rate = share("rate", rate)
-        self.value = float(value)
+        self.value = number("value", value)
 
     def _alter(self, inputs: Tensor) -> Tensor:
         # Drawn in float32: a coarse uniform would miss small rates.
@@ -235,7 +226,6 @@ class MaskingCorruption(TrainingNoise):
         return ops.where(draw < self.rate, value, inputs)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "rate": self.rate,
@@ -284,14 +274,11 @@ class SaltAndPepper(TrainingNoise):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        if not low < high:
-            raise ValueError(
-                "Invalid value received for arguments `low` and `high`. "
-                f"Expected low < high. Received: low={low}, high={high}"
-            )
         self.rate = share("rate", rate)
-        self.low = float(low)
-        self.high = float(high)
+        self.low = number("low", low)
+        self.high = number(
+            "high", high, f"high > low={self.low}", lambda x: x > self.low
+        )
 
     def _alter(self, inputs: Tensor) -> Tensor:
         # Drawn in float32: a coarse uniform would miss small rates.
@@ -303,7 +290,6 @@ class SaltAndPepper(TrainingNoise):
         return ops.where(draw < self.rate, noise, inputs)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "rate": self.rate,

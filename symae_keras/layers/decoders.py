@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import invalid, sizes
 from symae_keras.layers._stack import (
     ConvDecoder,
     PerConvolution,
+    WithKernels,
     activation_config,
     build_chain,
     call_chain,
@@ -21,7 +22,7 @@ from symae_keras.layers._stack import (
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class DenseDecoder(keras.Layer):
+class DenseDecoder(WithKernels):
     """Decodes a code to an instance of any shape with a stack of dense layers.
 
     The hidden layers are activated; the output is linear, in data units.
@@ -30,6 +31,9 @@ class DenseDecoder(keras.Layer):
         instance_shape: Shape of one instance.
         units: Sizes of the hidden layers. Defaults to `(256, 512)`.
         activation: Activation of the hidden layers. Defaults to `"gelu"`.
+        **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
+            `kernel_regularizer` and `bias_regularizer` of all layers inside, with the
+            defaults of `keras.layers.Dense`; other arguments of `keras.Layer`.
 
     Call arguments:
         inputs: Tensor `(batch, code)`.
@@ -51,33 +55,28 @@ class DenseDecoder(keras.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.instance_shape = tuple(instance_shape)
-        self.units = tuple(units)
+        self.instance_shape = sizes("instance_shape", instance_shape, "(28, 28)")
+        self.units = sizes("units", units, "(256, 512)", or_empty=True)
         self.activation = keras.activations.get(activation)
-        dtype = self.dtype_policy
         self.chain = [
             *(
-                keras.layers.Dense(n, activation=self.activation, dtype=dtype)
+                self._kernel_layer("Dense", n, activation=self.activation)
                 for n in self.units
             ),
-            keras.layers.Dense(int(np.prod(self.instance_shape)), dtype=dtype),
-            keras.layers.Reshape(self.instance_shape, dtype=dtype),
+            self._kernel_layer("Dense", math.prod(self.instance_shape)),
+            keras.layers.Reshape(self.instance_shape, dtype=self.dtype_policy),
         ]
 
     def build(self, input_shape: Shape) -> None:
-        """Build the stack."""
         build_chain(self.chain, input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Decode a batch of codes."""
         return call_chain(self.chain, inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, *instance_shape)`."""
         return (input_shape[0], *self.instance_shape)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "instance_shape": self.instance_shape,
@@ -114,6 +113,9 @@ class Conv1DDecoder(ConvDecoder):
         dense: Whether there is a dense layer. Without it the code itself is the
             smallest map, as an encoder with `output_dim=None` gives it. Defaults to
             True.
+        **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
+            `kernel_regularizer` and `bias_regularizer` of all layers inside, with the
+            defaults of `keras.layers.Dense`; other arguments of `keras.Layer`.
 
     Call arguments:
         inputs: Tensor `(batch, code)`.
@@ -182,6 +184,9 @@ class Conv2DDecoder(ConvDecoder):
         dense: Whether there is a dense layer. Without it the code itself is the
             smallest map, as an encoder with `output_dim=None` gives it. Defaults to
             True.
+        **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
+            `kernel_regularizer` and `bias_regularizer` of all layers inside, with the
+            defaults of `keras.layers.Dense`; other arguments of `keras.Layer`.
 
     Call arguments:
         inputs: Tensor `(batch, code)`.
@@ -233,6 +238,9 @@ class TiedDense(keras.Layer):
     Args:
         dense: The `keras.layers.Dense` on flattened instances whose kernel is shared.
         instance_shape: Shape of one instance.
+        use_bias: Whether the layer has a bias. Defaults to True.
+        bias_initializer: Initializer of the bias. Defaults to `"zeros"`.
+        bias_regularizer: Regularizer of the bias, or `None` (default).
 
     Call arguments:
         inputs: Tensor `(batch, dense.units)`.
@@ -253,19 +261,24 @@ class TiedDense(keras.Layer):
     """
 
     def __init__(
-        self, dense: keras.layers.Dense, instance_shape: Sequence[int], **kwargs: Any
+        self,
+        dense: keras.layers.Dense,
+        instance_shape: Sequence[int],
+        use_bias: bool = True,
+        bias_initializer: Any = "zeros",
+        bias_regularizer: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(dense, keras.layers.Dense):
-            raise ValueError(
-                "Invalid value received for argument `dense`. "
-                f"Expected a keras.layers.Dense. Received: dense={dense!r}"
-            )
+            raise invalid("dense", "a keras.layers.Dense", repr(dense))
         self.dense = dense
-        self.instance_shape = tuple(int(n) for n in instance_shape)
+        self.instance_shape = sizes("instance_shape", instance_shape, "(28, 28)")
+        self.use_bias = bool(use_bias)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
 
     def build(self, input_shape: Shape) -> None:
-        """Make the bias, and the kernel unless its owner was built before."""
         size = math.prod(self.instance_shape)
         if not self.dense.built:
             self.dense.build((None, size))
@@ -275,27 +288,35 @@ class TiedDense(keras.Layer):
                 f"of {size} numbers. Received: codes of shape {tuple(input_shape)} and "
                 f"a kernel of shape {tuple(self.dense.kernel.shape)}"
             )
-        self.bias = self.add_weight(name="bias", shape=(size,), initializer="zeros")
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(size,),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+            )
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Decode a batch of codes."""
-        outputs = ops.matmul(inputs, ops.transpose(self.dense.kernel)) + self.bias
+        outputs = ops.matmul(inputs, ops.transpose(self.dense.kernel))
+        if self.bias is not None:
+            outputs = outputs + self.bias
         return ops.reshape(outputs, (-1, *self.instance_shape))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, *instance_shape)`."""
         return (input_shape[0], *self.instance_shape)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "dense": keras.saving.serialize_keras_object(self.dense),
             "instance_shape": self.instance_shape,
+            "use_bias": self.use_bias,
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TiedDense:
-        """Rebuild the layer from `get_config`."""
         dense = keras.saving.deserialize_keras_object(config["dense"])
         return cls(**{**config, "dense": dense})

@@ -8,9 +8,11 @@ from typing import Any
 import keras
 
 from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.validation import positive, sizes
 from symae_keras.layers._stack import (
     ConvEncoder,
     PerConvolution,
+    WithKernels,
     activation_config,
     build_chain,
     call_chain,
@@ -20,7 +22,7 @@ from symae_keras.layers.decoders import Conv1DDecoder, Conv2DDecoder, DenseDecod
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class DenseEncoder(keras.Layer):
+class DenseEncoder(WithKernels):
     """Encodes an instance of any shape with a stack of dense layers.
 
     The instance is flattened; the hidden layers are activated, the last one is linear.
@@ -29,6 +31,9 @@ class DenseEncoder(keras.Layer):
         output_dim: Size of the code.
         units: Sizes of the hidden layers. Defaults to `(512, 256)`.
         activation: Activation of the hidden layers. Defaults to `"gelu"`.
+        **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
+            `kernel_regularizer` and `bias_regularizer` of all layers inside, with the
+            defaults of `keras.layers.Dense`; other arguments of `keras.Layer`.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`.
@@ -50,29 +55,25 @@ class DenseEncoder(keras.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.output_dim = output_dim
-        self.units = tuple(units)
+        self.output_dim = positive("output_dim", output_dim)
+        self.units = sizes("units", units, "(512, 256)", or_empty=True)
         self.activation = keras.activations.get(activation)
-        dtype = self.dtype_policy
         self.chain = [
-            keras_layer("Flatten", dtype=dtype),
+            keras_layer("Flatten", dtype=self.dtype_policy),
             *(
-                keras.layers.Dense(n, activation=self.activation, dtype=dtype)
+                self._kernel_layer("Dense", n, activation=self.activation)
                 for n in self.units
             ),
-            keras.layers.Dense(output_dim, dtype=dtype),
+            self._kernel_layer("Dense", self.output_dim),
         ]
 
     def build(self, input_shape: Shape) -> None:
-        """Build the stack on a flattened instance."""
         build_chain(self.chain, tuple(input_shape))
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Encode a batch of instances."""
         return call_chain(self.chain, inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, output_dim)`."""
         return (input_shape[0], self.output_dim)
 
     def mirror(self, instance_shape: Sequence[int]) -> DenseDecoder:
@@ -89,10 +90,10 @@ class DenseEncoder(keras.Layer):
             units=self.units[::-1],
             activation=self.activation,
             dtype=self.dtype_policy,
+            **self._kernel_options(),
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "output_dim": self.output_dim,
@@ -120,6 +121,9 @@ class Conv1DEncoder(ConvEncoder):
             `keras.layers.LeakyReLU(0.1)`, of which each place has a copy. Defaults to
             `"gelu"`.
         strides: Strides of the convolutions, an integer or one for each. Defaults to 2.
+        **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
+            `kernel_regularizer` and `bias_regularizer` of all layers inside, with the
+            defaults of `keras.layers.Dense`; other arguments of `keras.Layer`.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`, where the instance shape is
@@ -177,6 +181,9 @@ class Conv2DEncoder(ConvEncoder):
             `keras.layers.LeakyReLU(0.1)`, of which each place has a copy. Defaults to
             `"gelu"`.
         strides: Strides of the convolutions, an integer or one for each. Defaults to 2.
+        **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
+            `kernel_regularizer` and `bias_regularizer` of all layers inside, with the
+            defaults of `keras.layers.Dense`; other arguments of `keras.Layer`.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`, where the instance shape is

@@ -8,10 +8,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.moved import renamed
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import not_negative
+from symae_keras._utils.validation import choice, not_negative, number
 from symae_keras.layers._random import SeedGenerator, TrainingNoise
-from symae_keras.layers.penalties import LossTerm
+from symae_keras.layers.penalties import LossTerm, first
 
 _KINDS = ("gaussian", "bernoulli", "additive")
 
@@ -67,12 +68,7 @@ class NuisanceDropout(TrainingNoise):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        if kind not in _KINDS:
-            raise ValueError(
-                "Invalid value received for argument `kind`. "
-                f"Expected one of {_KINDS}. Received: kind={kind!r}"
-            )
-        self.kind = kind
+        self.kind = choice("kind", kind, _KINDS)
         self.initial_strength = self._checked(strength)
         self.strength = self.add_weight(
             name="strength",
@@ -84,15 +80,9 @@ class NuisanceDropout(TrainingNoise):
         )
 
     def _checked(self, strength: float) -> float:
-        strength = float(strength)
         limit = 1.0 if self.kind == "bernoulli" else math.inf
-        if not 0.0 <= strength < limit:
-            raise ValueError(
-                "Invalid value received for argument `strength`. Expected "
-                f"0 <= strength < {limit} for {self.kind} noise. "
-                f"Received: strength={strength}"
-            )
-        return strength
+        expected = f"0 <= strength < {limit} for {self.kind} noise"
+        return number("strength", strength, expected, lambda x: 0.0 <= x < limit)
 
     def set_strength(self, strength: float) -> None:
         """Set the strength of the noise from now on.
@@ -119,7 +109,6 @@ class NuisanceDropout(TrainingNoise):
         return inputs * (1.0 + strength * noise)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "kind": self.kind,
@@ -134,6 +123,7 @@ _LARGEST_HALF = 65504.0
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
+@renamed("__call__", instance_mask="mask")
 class GaussianSampling(LossTerm):
     """Samples `mean + exp(log_variance / 2) * e` and adds the KL divergence as a loss.
 
@@ -161,7 +151,8 @@ class GaussianSampling(LossTerm):
 
     Call arguments:
         inputs: Pair `(mean, log_variance)` of tensors of one shape `(..., code)`.
-        instance_mask: Boolean tensor of that shape without the code axis, or `None`.
+        mask: Boolean tensor of that shape without the code axis, True = present, or
+            `None`.
         prior: Pair `(mean, log_variance)` that broadcasts to that shape, or `None` for
             the standard normal distribution.
         per: Number, or scalar tensor, that the sum of the divergences is divided by
@@ -200,7 +191,6 @@ class GaussianSampling(LossTerm):
         self.seed = seed
         self.autocast = False  # all is computed in float32
         self.seed_generator = SeedGenerator(seed)
-        self.supports_masking = True
         self.kl_weight = self.add_weight(
             name="kl_weight",
             shape=(),
@@ -222,20 +212,20 @@ class GaussianSampling(LossTerm):
     def call(
         self,
         inputs: tuple[Tensor, Tensor],
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
         prior: tuple[Tensor, Tensor] | None = None,
         per: Tensor | None = None,
         training: bool | None = None,
     ) -> Tensor:
-        """Sample when training, else return the mean; add the divergence."""
         mean, log_variance = _in_float32(inputs)
         kl = _divergence(mean, log_variance, prior)
         code_axis = len(kl.shape) - 1
         axes = tuple(range(code_axis))
-        if instance_mask is None:
+        mask = first(mask)
+        if mask is None:
             count = ops.cast(ops.prod(ops.shape(kl)[:code_axis]), "float32")
         else:
-            present = ops.cast(instance_mask, "float32")
+            present = ops.cast(mask, "float32")
             count = ops.maximum(ops.sum(present), 1.0)
             kl = kl * ops.expand_dims(present, -1)
         kl = ops.sum(kl, axis=axes) / count
@@ -258,18 +248,10 @@ class GaussianSampling(LossTerm):
             code = ops.clip(code, -_LARGEST_HALF, _LARGEST_HALF)
         return ops.cast(code, self.compute_dtype)
 
-    def compute_mask(
-        self, inputs: tuple[Tensor, Tensor], previous_mask: Any
-    ) -> Tensor | None:
-        """The mask of the mean."""
-        return previous_mask[0] if previous_mask is not None else None
-
     def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
-        """Shape of the mean."""
         return tuple(input_shape[0])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "kl_weight": self.initial_kl_weight,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from keras import ops
 
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import positive
+from symae_keras._utils.validation import invalid, is_integer, positive
 
 # Between them a quotient neither overflows nor underflows in float32.
 _SMALLEST, _LARGEST = 1e-30, 1e30
@@ -25,10 +25,14 @@ class Standardization(keras.Layer):
     """Takes off a mean and divides by a scale: `(x - mean) / scale`.
 
     `Standardization.of` finds both from data, and `inverse` leads back to the units of
-    the data. Once the layer is built they are weights that are not trained, so that
-    files of weights carry them; the config holds their values, too. It is all computed
-    in float32 at least, from inputs that are not cast to half precision before, so that
-    fluxes of 1e-17 need no other unit.
+    the data. They are non-trainable weights, saved with the weights of a model, and the
+    config contains only their shapes. A layer that `from_config` or
+    `keras.models.clone_model` made thus has no constants until weights are loaded or
+    set: its outputs are NaN, and `mean` and `scale` raise an error. Configs of version
+    0.1, which contain the values, need no weights.
+
+    Everything is computed in float32 at least, from inputs that are not cast to half
+    precision before, so that fluxes of 1e-17 need no other unit.
 
     Args:
         mean: Number, or array that broadcasts to an instance, or `None` (default)
@@ -60,34 +64,35 @@ class Standardization(keras.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._given_mean = np.asarray(0.0 if mean is None else mean, "float64")
-        self._given_scale = np.asarray(1.0 if scale is None else scale, "float64")
-        # A NaN fails every comparison.
-        if not np.all(np.abs(self.mean) <= _LARGEST):
-            raise ValueError(
-                "Invalid value received for argument `mean`. Expected finite numbers "
-                f"from {-_LARGEST} to {_LARGEST}. Received: mean={self.mean}"
-            )
-        if not np.all((self.scale >= _SMALLEST) & (self.scale <= _LARGEST)):
-            raise ValueError(
-                "Invalid value received for argument `scale`. Expected numbers from "
-                f"{_SMALLEST} to {_LARGEST}. Received: scale={self.scale}"
-            )
+        self._given_mean = _constant("mean", 0.0 if mean is None else mean, -_LARGEST)
+        self._given_scale = _constant(
+            "scale", 1.0 if scale is None else scale, _SMALLEST
+        )
         # Fluxes of 1e-17 would be zeros in half precision.
         self.autocast = False
         self.supports_masking = True
 
     @property
     def mean(self) -> _Array:
-        """What is taken off, in float64."""
+        """What is taken off, in float64, or an error if it is not known yet."""
         return self._exact("mean")
 
     @property
     def scale(self) -> _Array:
-        """What is divided by, in float64."""
+        """What is divided by, in float64, or an error if it is not known yet."""
         return self._exact("scale")
 
     def _exact(self, name: str) -> _Array:
+        value = self._value(name)
+        if np.isnan(value).any():
+            raise ValueError(
+                f"The {name} of the layer `{self.name}` is not known, since it was "
+                "made from a config. Load the weights that belong to it, or make the "
+                "layer with `Standardization.of(x)`."
+            )
+        return value
+
+    def _value(self, name: str) -> _Array:
         """Return what was given in float64, unless other weights were loaded since."""
         given = np.asarray(getattr(self, f"_given_{name}"))
         if not self.built:
@@ -97,7 +102,6 @@ class Standardization(keras.Layer):
         return given if rounded else np.asarray(weight, "float64")
 
     def build(self, input_shape: Any = None) -> None:
-        """Make the weights."""
         self._mean = self._add_constant("mean", self._given_mean)
         self._scale = self._add_constant("scale", self._given_scale)
 
@@ -113,7 +117,7 @@ class Standardization(keras.Layer):
 
     def load_own_variables(self, store: Any) -> None:
         """Load the weights; files of version 0.1 hold them in the config alone."""
-        if store.keys():
+        if store.keys() or np.isnan(self._given_mean).any():
             super().load_own_variables(store)
 
     @classmethod
@@ -172,7 +176,6 @@ class Standardization(keras.Layer):
         return cls(mean, np.where(constant, 1.0, scale), **kwargs)
 
     def call(self, inputs: Tensor, pixel_mask: Tensor | None = None) -> Tensor:
-        """Take off the mean and divide by the scale."""
         x = ops.cast(inputs, self._float_dtype)
         mean, scale = self.mean_and_scale()
         x = (x - mean) / scale
@@ -208,16 +211,48 @@ class Standardization(keras.Layer):
         return str(keras.backend.result_type(self.compute_dtype, "float32"))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
-            "mean": self.mean.tolist(),
-            "scale": self.scale.tolist(),
+            "mean_shape": list(self._given_mean.shape),
+            "scale_shape": list(self._given_scale.shape),
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Rebuild the layer without its constants, unless the config contains them."""
+        config = dict(config)
+        shapes = {name: config.pop(f"{name}_shape", None) for name in ("mean", "scale")}
+        layer: Self = super().from_config(config)
+        for name, shape in shapes.items():
+            if shape is not None:
+                setattr(layer, f"_given_{name}", np.full(shape, np.nan))
+        return layer
+
+    def take_constants(self, other: Standardization) -> None:
+        """Take mean and scale of another layer, before this one is built.
+
+        Args:
+            other: Layer with constants of any shapes.
+        """
+        self._given_mean, self._given_scale = map(other._value, ("mean", "scale"))
+
+
+def _constant(name: str, value: npt.ArrayLike, least: float) -> _Array:
+    """Return numbers that are safe to subtract or divide by, or raise."""
+    expected = f"finite numbers from {least} to {_LARGEST}"
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of unequal lengths
+        raise invalid(name, expected, repr(value)) from None
+    # A NaN fails every comparison.
+    if array.dtype.kind not in "iuf" or not np.all(
+        (array >= least) & (array <= _LARGEST)
+    ):
+        raise invalid(name, expected, value)
+    return array.astype("float64")
 
 
 class Moments(NamedTuple):
@@ -244,12 +279,9 @@ def pixel_moments(
 ) -> Moments:
     """Mean and variance of good entries, pixel by pixel; see `Standardization.of`."""
     x = np.asanyarray(x)
-    if not 1 <= instance_axes < x.ndim:
-        raise ValueError(
-            "Invalid value received for argument `instance_axes`. Expected 1 or "
-            f"more, and fewer than the {x.ndim} axes of x. "
-            f"Received: instance_axes={instance_axes}"
-        )
+    if not is_integer(instance_axes, 1) or instance_axes >= x.ndim:
+        expected = f"1 or more, and fewer than the {x.ndim} axes of x"
+        raise invalid("instance_axes", expected, repr(instance_axes))
     shape = x.shape[-instance_axes:]
     good = _joint_mask(x.shape, instance_axes, mask, pixel_mask)
     count = np.zeros(shape)
@@ -258,15 +290,11 @@ def pixel_moments(
         count += kept.sum(axis=0)
         total += np.where(kept, values, 0.0).sum(axis=0)
     if not count.any():
-        raise ValueError(
-            "Invalid value received for argument `x`. Expected at least one good "
-            f"entry. Received: shape {x.shape}, all of it empty or masked"
-        )
+        found = f"an array of shape {x.shape}, all of it empty or masked"
+        raise invalid("x", "at least one good entry", found)
     if not np.isfinite(total).all():
-        raise ValueError(
-            "Invalid value received for argument `x`. Expected finite numbers "
-            "wherever the masks say present and good. Received: NaN or infinity"
-        )
+        expected = "finite numbers wherever the masks say present and good"
+        raise invalid("x", expected, "an array with NaN or infinity")
     mean = total / np.maximum(count, 1)
     squares = np.zeros(shape)
     for values, kept in _parts(x, good, instance_axes):
@@ -284,20 +312,17 @@ def _joint_mask(
     leading = shape[:-instance_axes]
     present = np.asarray(True if mask is None else mask, bool)
     if mask is not None and present.shape != leading:
-        raise ValueError(
-            "Invalid value received for argument `mask`. Expected the shape "
-            f"{leading} of x without its instance axes. Received: shape {present.shape}"
-        )
+        expected = f"the shape {leading} of x without its instance axes"
+        raise invalid("mask", expected, f"an array of shape {present.shape}")
     if mask is not None:
         present = present.reshape(*leading, *(1,) * instance_axes)
     good = np.asanyarray(True if pixel_mask is None else pixel_mask)
     try:
         good = np.broadcast_to(good, shape)
     except ValueError:
-        raise ValueError(
-            "Invalid value received for argument `pixel_mask`. Expected a shape that "
-            f"broadcasts to {shape}. Received: shape {good.shape}"
-        ) from None
+        expected = f"a shape that broadcasts to {shape}"
+        found = f"an array of shape {good.shape}"
+        raise invalid("pixel_mask", expected, found) from None
     return np.broadcast_to(present, shape), good
 
 
@@ -316,10 +341,8 @@ def _parts(
         yield values.reshape(rows), kept.reshape(rows)
 
 
-# Medians below it count as zero: far below any flux, far above float32's underflow.
-_SMALLEST = 1e-30
 # What bad pixels are lifted to, so that sorting puts them last.
-_LARGEST = 1e38
+_LAST = 1e38
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -364,7 +387,6 @@ class MedianNormalization(keras.Layer):
         self.built = True
 
     def call(self, inputs: Tensor, pixel_mask: Tensor | None = None) -> Tensor:
-        """Divide by the median of the good pixels."""
         x, good = self._prepare(inputs, pixel_mask)
         return ops.cast(x / self._median(x, good), self.compute_dtype)
 
@@ -406,7 +428,7 @@ class MedianNormalization(keras.Layer):
 
     def _median(self, x: Tensor, good: Tensor) -> Tensor:
         leading = tuple(ops.shape(x))[: len(x.shape) - self.pixel_axes]
-        lifted = ops.where(good, x, ops.full_like(x, _LARGEST))
+        lifted = ops.where(good, x, ops.full_like(x, _LAST))
         lifted = ops.sort(ops.reshape(lifted, (*leading, -1)), axis=-1)
         n_good = ops.reshape(ops.cast(good, "int32"), (*leading, -1))
         n_good = ops.sum(n_good, axis=-1, keepdims=True)
@@ -422,9 +444,7 @@ class MedianNormalization(keras.Layer):
         return ops.reshape(median, (*leading, *(1,) * self.pixel_axes))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "pixel_axes": self.pixel_axes}

@@ -9,8 +9,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.moved import renamed
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import not_negative
+from symae_keras._utils.validation import invalid, not_negative, positive_or_none
 from symae_keras.layers._random import SeedGenerator
 
 
@@ -60,15 +61,28 @@ class LossTerm(keras.Layer):
         values, self._logged = self._logged, ()
         return dict(zip(self.logged_names, values, strict=True)) if values else {}
 
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Tensor | None:
+        """The mask that the (first) input carries.
 
-def over_axes(instance_mask: Tensor, values: Tensor) -> Tensor:
+        One that only the call is given ends here, since it tells which instances count
+        in the loss.
+        """
+        return getattr(keras.tree.flatten(inputs)[0], "_keras_mask", None)
+
+
+def first(masks: Any) -> Tensor | None:
+    """The mask of the first input, where Keras gives a list of masks."""
+    return masks[0] if isinstance(masks, (list, tuple)) else masks
+
+
+def over_axes(mask: Tensor, values: Tensor) -> Tensor:
     """The mask with axes of length 1 for those of the values that it does not have."""
-    mask = ops.cast(instance_mask, "bool")
+    mask = ops.cast(mask, "bool")
     rest = (1,) * (len(values.shape) - len(mask.shape))
     return ops.reshape(mask, (*ops.shape(mask), *rest))
 
 
-def blank_absent(values: Tensor, instance_mask: Tensor | None) -> Tensor:
+def blank_absent(values: Tensor, mask: Tensor | None) -> Tensor:
     """Put 0 where an instance is absent.
 
     What is there may be anything, NaN included, which no weight of 0 would stop, and
@@ -76,27 +90,25 @@ def blank_absent(values: Tensor, instance_mask: Tensor | None) -> Tensor:
 
     Args:
         values: Tensor whose leading axes are those of the mask.
-        instance_mask: Boolean tensor, True = present, or `None` if all are.
+        mask: Boolean tensor, True = present, or `None` if all are.
     """
-    if instance_mask is None:
+    if mask is None:
         return values
-    return ops.where(over_axes(instance_mask, values), values, 0.0)
+    return ops.where(over_axes(mask, values), values, 0.0)
 
 
-def mean_of_present(
-    values: Tensor, instance_mask: Tensor | None, axis: Any = None
-) -> Tensor:
+def mean_of_present(values: Tensor, mask: Tensor | None, axis: Any = None) -> Tensor:
     """Mean over present instances, 0 where there are none.
 
     Args:
         values: Finite tensor in float32 whose leading axes are those of the mask.
-        instance_mask: Boolean tensor, True = present, or `None` if all are.
+        mask: Boolean tensor, True = present, or `None` if all are.
         axis: Axes to reduce, which must be all that the mask tells apart. Defaults to
             all axes.
     """
-    if instance_mask is None:
+    if mask is None:
         return ops.mean(values, axis=axis)
-    weights = ops.cast(over_axes(instance_mask, values), "float32")
+    weights = ops.cast(over_axes(mask, values), "float32")
     # The share of those present, which is exactly 1 where all are, is no less than one
     # over their number.
     share = ops.maximum(ops.mean(weights), 1e-12)
@@ -113,6 +125,8 @@ _PRECISION = {
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
+@renamed("__init__", n_directions="num_directions")
+@renamed("__call__", instance_mask="mask")
 class JacobianPenalty(LossTerm):
     """Adds the squared Frobenius norm of a function's Jacobian to the loss.
 
@@ -128,9 +142,9 @@ class JacobianPenalty(LossTerm):
 
     Args:
         weight: Weight of the loss, not negative. Defaults to 1e-3.
-        n_directions: How many random directions are drawn for each instance, or `None`
-            for all unit vectors, which leaves no randomness but takes memory for two
-            copies of an instance for each of its numbers. Defaults to 1.
+        num_directions: How many random directions are drawn for each instance, or
+            `None` for all unit vectors, which leaves no randomness but takes memory
+            for two copies of an instance for each of its numbers. Defaults to 1.
         seed: Integer seed of the directions, or `None`.
 
     Call arguments:
@@ -139,7 +153,7 @@ class JacobianPenalty(LossTerm):
             a tensor `(batch, ...)`; its value for an instance must be the same in
             every call. Call the layer with `training=False`, and after all others,
             where it holds layers such as dropout.
-        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
             instances count in no loss.
 
     Output shape:
@@ -153,7 +167,7 @@ class JacobianPenalty(LossTerm):
 
     Example:
     >>> from keras import ops
-    >>> layer = JacobianPenalty(weight=1.0, n_directions=None)
+    >>> layer = JacobianPenalty(weight=1.0, num_directions=None)
     >>> x = layer(ops.ones((4, 3)), function=lambda x: 2.0 * x)
     >>> round(float(layer.losses[0]), 2)  # three entries of 2 squared
     12.0
@@ -162,20 +176,13 @@ class JacobianPenalty(LossTerm):
     def __init__(
         self,
         weight: float = 1e-3,
-        n_directions: int | None = 1,
+        num_directions: int | None = 1,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__("contractive_loss", **kwargs)
-        if n_directions is not None and (
-            int(n_directions) != n_directions or n_directions < 1
-        ):
-            raise ValueError(
-                "Invalid value received for argument `n_directions`. Expected a "
-                f"positive integer or None. Received: n_directions={n_directions}"
-            )
         self.weight = not_negative("weight", weight)
-        self.n_directions = None if n_directions is None else int(n_directions)
+        self.num_directions = positive_or_none("num_directions", num_directions)
         self.seed = seed
         self.seed_generator = SeedGenerator(seed)
         self.built = True
@@ -184,12 +191,11 @@ class JacobianPenalty(LossTerm):
         self,
         inputs: Tensor,
         function: Callable[[Tensor], Tensor],
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """Add the penalty; the inputs stay as they are."""
         step = math.cbrt(_PRECISION[self.compute_dtype])
         shift = step * self._directions(inputs)
-        middle = blank_absent(inputs, instance_mask)
+        middle = blank_absent(inputs, mask)
         points = ops.concatenate([middle + shift, middle - shift])
         values = function(ops.reshape(points, (-1, *inputs.shape[1:])))
         # (either side, direction, instance, number)
@@ -197,34 +203,32 @@ class JacobianPenalty(LossTerm):
         values = ops.reshape(ops.cast(values, "float32"), split)
         slopes = (values[0] - values[1]) / (2.0 * step)
         norms = ops.sum(ops.square(slopes), axis=-1)
-        of_each = None if instance_mask is None else ops.expand_dims(instance_mask, 0)
+        of_each = None if mask is None else ops.expand_dims(mask, 0)
         squares = mean_of_present(norms, of_each, axis=-1)
-        total = ops.sum if self.n_directions is None else ops.mean
+        total = ops.sum if self.num_directions is None else ops.mean
         self.add_term(self.weight * total(squares))
         return inputs
 
     def _directions(self, inputs: Tensor) -> Tensor:
         """Directions `(n, batch or 1, ...)`."""
         shape = tuple(inputs.shape[1:])
-        if self.n_directions is None:
+        if self.num_directions is None:
             size = math.prod(shape)
             unit = ops.eye(size, dtype=inputs.dtype)
             return ops.reshape(unit, (size, 1, *shape))
         coins = keras.random.randint(
-            (self.n_directions, *ops.shape(inputs)), 0, 2, seed=self.seed_generator
+            (self.num_directions, *ops.shape(inputs)), 0, 2, seed=self.seed_generator
         )
         return 2 * ops.cast(coins, inputs.dtype) - 1
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "weight": self.weight,
-            "n_directions": self.n_directions,
+            "num_directions": self.num_directions,
             "seed": self.seed,
         }
 
@@ -264,7 +268,6 @@ class ReconstructionPenalty(LossTerm):
     def call(
         self, inputs: tuple[Tensor, Tensor], pixel_mask: Tensor | None = None
     ) -> Tensor:
-        """Add the penalty; the reconstruction stays as it is."""
         truth, reconstruction = (ops.cast(each, "float32") for each in inputs)
         error = ops.square(reconstruction - truth)
         if pixel_mask is not None:
@@ -273,11 +276,9 @@ class ReconstructionPenalty(LossTerm):
         return inputs[1]
 
     def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
-        """Shape of the reconstruction."""
         return tuple(input_shape[1])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "weight": self.weight}
 
 
@@ -312,30 +313,23 @@ class WeightPenalty(LossTerm):
         super().__init__("weight_decay_loss", **kwargs)
         self.regularizer = keras.regularizers.get(regularizer)
         if self.regularizer is None:
-            raise ValueError(
-                "Invalid value received for argument `regularizer`. Expected a "
-                "keras.regularizers.Regularizer. Received: None"
-            )
+            raise invalid("regularizer", "a keras.regularizers.Regularizer", None)
         self.built = True
 
     def call(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Add the penalty, in float32."""
         weights = [keras.ops.cast(each, "float32") for each in inputs]
         self.add_term(sum(self.regularizer(each) for each in weights))
         return inputs
 
     def compute_output_shape(self, input_shape: list[Shape]) -> list[Shape]:
-        """Same as the weights."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         regularizer = keras.saving.serialize_keras_object(self.regularizer)
         return {**super().get_config(), "regularizer": regularizer}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> WeightPenalty:
-        """Rebuild the layer from `get_config`."""
         config = dict(config)
         config["regularizer"] = keras.saving.deserialize_keras_object(
             config["regularizer"]

@@ -44,7 +44,6 @@ class PerInstance(keras.layers.Wrapper):
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
-        """Build the wrapped layer on the shape of one instance."""
         if len(input_shape) < 3:
             raise ValueError(
                 "`PerInstance` expects inputs of shape "
@@ -57,14 +56,12 @@ class PerInstance(keras.layers.Wrapper):
         super().build(input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Fold, call the layer once, unfold."""
         batch, instances, *shape = ops.shape(inputs)
         flat = ops.reshape(inputs, (-1, *shape))
         outputs = self.layer(flat)
         return ops.reshape(outputs, (batch, instances, *ops.shape(outputs)[1:]))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Shape of the output; the batch and instance axes may be `None`."""
         output = self.layer.compute_output_spec(self._instance(input_shape))
         return (*input_shape[:2], *output.shape[1:])
 

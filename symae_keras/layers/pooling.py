@@ -7,14 +7,17 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.moved import renamed
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import positive
+from symae_keras._utils.validation import choice, positive, positive_or_none
+from symae_keras.layers._stack import WithKernels, copied
+from symae_keras.layers.penalties import first
 
 _LOWEST = -1e30
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class AttentionPooling(keras.Layer):
+class AttentionPooling(WithKernels):
     """Pools a group with multi-head attention whose queries are learned seeds.
 
     Each of `num_seeds` learned queries attends over the instances with `num_heads`
@@ -28,6 +31,10 @@ class AttentionPooling(keras.Layer):
         num_seeds: Number of learned queries. Defaults to 1.
         key_dim: Size of each head. Defaults to 16.
         output_dim: Size of the output. Defaults to the size of the features.
+        **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
+            `kernel_regularizer` and `bias_regularizer` of the three projections, with
+            the defaults of `keras.layers.Dense`; other arguments of `keras.Layer`. The
+            options of kernels hold for the seeds too.
 
     Call arguments:
         inputs: Tensor `(batch, instances, features)`.
@@ -58,29 +65,27 @@ class AttentionPooling(keras.Layer):
         self.num_heads = positive("num_heads", num_heads)
         self.num_seeds = positive("num_seeds", num_seeds)
         self.key_dim = positive("key_dim", key_dim)
-        self.output_dim = output_dim
+        self.output_dim = positive_or_none("output_dim", output_dim)
 
     def build(self, input_shape: Shape) -> None:
-        """Create the seeds and the three projections."""
         features = input_shape[-1]
         joined = self.num_heads * self.key_dim
         # `output_dim` keeps what the user asked for: the config must not change.
         units = self.output_dim or features
-        dtype = self.dtype_policy
         self.seeds = self.add_weight(
             name="seeds",
             shape=(self.num_seeds, self.num_heads, self.key_dim),
-            initializer="glorot_uniform",
+            initializer=copied(self.kernel_initializer),
+            regularizer=self.kernel_regularizer,
         )
-        self.key_projection = keras.layers.Dense(joined, dtype=dtype, name="key")
-        self.value_projection = keras.layers.Dense(joined, dtype=dtype, name="value")
-        self.output_projection = keras.layers.Dense(units, dtype=dtype, name="output")
+        self.key_projection = self._kernel_layer("Dense", joined, name="key")
+        self.value_projection = self._kernel_layer("Dense", joined, name="value")
+        self.output_projection = self._kernel_layer("Dense", units, name="output")
         self.key_projection.build((None, None, features))
         self.value_projection.build((None, None, features))
         self.output_projection.build((None, self.num_seeds * joined))
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Pool over axis 1."""
         batch, instances = ops.shape(inputs)[:2]
         heads = (batch, instances, self.num_heads, self.key_dim)
         if mask is not None:
@@ -110,11 +115,9 @@ class AttentionPooling(keras.Layer):
         return None
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, output_dim)`."""
         return (input_shape[0], self.output_dim or input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "num_heads": self.num_heads,
@@ -157,15 +160,9 @@ class DeepSetsPooling(keras.Layer):
 
     def __init__(self, mode: str = "mean", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if mode not in _STATISTICS:
-            raise ValueError(
-                "Invalid value received for argument `mode`. "
-                f"Expected one of {_STATISTICS}. Received: mode={mode!r}"
-            )
-        self.mode = mode
+        self.mode = choice("mode", mode, _STATISTICS)
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Pool over axis 1."""
         x = ops.cast(inputs, "float32")
         if mask is None:
             pooled = getattr(ops, self.mode)(x, axis=1)
@@ -188,11 +185,9 @@ class DeepSetsPooling(keras.Layer):
         return None
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Input shape without the instance axis."""
         return (input_shape[0], *input_shape[2:])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "mode": self.mode}
 
 
@@ -200,6 +195,7 @@ _PRODUCTS = ("product", "average")
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
+@renamed("__call__", instance_mask="mask")
 class GaussianPooling(keras.Layer):
     """Pools diagonal Gaussians over the instances of a group, leaving out masked ones.
 
@@ -218,7 +214,7 @@ class GaussianPooling(keras.Layer):
 
     Call arguments:
         inputs: Pair `(mean, log_variance)` of tensors `(batch, instances, code)`.
-        instance_mask: Boolean tensor `(batch, instances)`, True = present, or `None`.
+        mask: Boolean tensor `(batch, instances)`, True = present, or `None`.
 
     Output shape:
         Pair of `(batch, code)`: mean and log variance, float32.
@@ -238,26 +234,21 @@ class GaussianPooling(keras.Layer):
 
     def __init__(self, mode: str = "product", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if mode not in _PRODUCTS:
-            raise ValueError(
-                "Invalid value received for argument `mode`. "
-                f"Expected one of {_PRODUCTS}. Received: mode={mode!r}"
-            )
-        self.mode = mode
+        self.mode = choice("mode", mode, _PRODUCTS)
         self.autocast = False  # all is computed in float32
         self.supports_masking = True
         self.built = True
 
     def call(
-        self, inputs: tuple[Tensor, Tensor], instance_mask: Tensor | None = None
+        self, inputs: tuple[Tensor, Tensor], mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Pool over axis 1."""
         mean, log_variance = (ops.cast(each, "float32") for each in inputs)
         log_variance = ops.clip(log_variance, -20.0, 20.0)
-        if instance_mask is None:
+        mask = first(mask)
+        if mask is None:
             present = ops.ones_like(mean[..., :1])
         else:
-            present = ops.expand_dims(ops.cast(instance_mask, "float32"), -1)
+            present = ops.expand_dims(ops.cast(mask, "float32"), -1)
         empty = ops.cast(ops.sum(present, axis=1) == 0.0, "float32")
         if self.mode == "product":
             precision = present * ops.exp(-log_variance)
@@ -274,10 +265,8 @@ class GaussianPooling(keras.Layer):
     def compute_output_shape(
         self, input_shape: tuple[Shape, Shape]
     ) -> tuple[Shape, Shape]:
-        """Input shapes without the instance axis."""
         mean, log_variance = input_shape
         return (mean[0], *mean[2:]), (log_variance[0], *log_variance[2:])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "mode": self.mode}

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.moved import renamed
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import not_negative
+from symae_keras._utils.validation import not_negative, positive_numbers, sizes
 from symae_keras.layers._random import SeedGenerator
 from symae_keras.layers._stack import build_chain, call_chain
 from symae_keras.layers.penalties import (
@@ -56,22 +57,20 @@ class GradientReversal(keras.Layer):
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Hand on the input."""
         # The difference is exactly 0, so nothing is rounded, and its gradient is 1.
         # The shorter (1 + s) * sg[x] - s * x would lose digits in half precision.
         value = ops.stop_gradient(inputs)
         return value - self.strength * (inputs - value)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "strength": self.strength}
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
+@renamed("__call__", instance_mask="mask")
 class MMDPenalty(LossTerm):
     """Adds the maximum mean discrepancy between codes and draws from N(0, 1) as a loss.
 
@@ -103,7 +102,7 @@ class MMDPenalty(LossTerm):
 
     Call arguments:
         inputs: Tensor `(batch, ..., code)`.
-        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
             instances do not count, nor do as many draws.
 
     Output shape:
@@ -135,23 +134,17 @@ class MMDPenalty(LossTerm):
         **kwargs: Any,
     ) -> None:
         super().__init__(term_name, **kwargs)
-        if not scales or not all(0.0 < s < float("inf") for s in scales):
-            raise ValueError(
-                "Invalid value received for argument `scales`. Expected at least one "
-                f"number, all positive and finite. Received: scales={scales}"
-            )
         self.weight = not_negative("weight", weight)
-        self.scales = tuple(float(s) for s in scales)
+        self.scales = positive_numbers("scales", scales)
         self.seed = seed
         self.seed_generator = SeedGenerator(seed)
         self.built = True
 
-    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
-        """Hand on the codes; add the loss."""
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         codes = ops.cast(ops.reshape(inputs, (-1, inputs.shape[-1])), "float32")
         pairs = None
-        if instance_mask is not None:
-            present = over_axes(instance_mask, inputs)
+        if mask is not None:
+            present = over_axes(mask, inputs)
             present = ops.broadcast_to(present, (*ops.shape(inputs)[:-1], 1))
             present = ops.reshape(present, (-1,))
             codes = blank_absent(codes, present)
@@ -175,11 +168,9 @@ class MMDPenalty(LossTerm):
         return mean_of_present(sum(c / (c + squares) for c in constants), pairs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the codes."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "weight": self.weight,
@@ -190,6 +181,7 @@ class MMDPenalty(LossTerm):
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
+@renamed("__call__", instance_mask="mask")
 class PriorAdversary(LossTerm):
     """Trains a discriminator of codes and draws from N(0, 1), and the codes against it.
 
@@ -221,7 +213,7 @@ class PriorAdversary(LossTerm):
 
     Call arguments:
         inputs: Tensor `(batch, ..., code)`.
-        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
             instances do not count, nor do as many draws.
 
     Output shape:
@@ -256,7 +248,7 @@ class PriorAdversary(LossTerm):
     ) -> None:
         super().__init__(term_name, **kwargs)
         dtype = self.dtype_policy
-        self.units = tuple(units)
+        self.units = sizes("units", units, "(64, 64)", or_empty=True)
         self.reversal = GradientReversal(strength, dtype=dtype)
         self.strength = self.reversal.strength
         self.seed = seed
@@ -270,12 +262,10 @@ class PriorAdversary(LossTerm):
         ]
 
     def build(self, input_shape: Shape) -> None:
-        """Build the discriminator on the code axis."""
         build_chain(self.discriminator, tuple(input_shape))
 
-    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
-        """Hand on the codes; add the loss."""
-        codes = blank_absent(inputs, instance_mask)
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        codes = blank_absent(inputs, mask)
         draws = keras.random.normal(
             ops.shape(inputs), dtype="float32", seed=self.seed_generator
         )
@@ -287,18 +277,16 @@ class PriorAdversary(LossTerm):
         # 0 in value, and in its gradient for the discriminator: only that for the codes
         # is left.
         misled = ops.softplus(-of_codes) - ops.softplus(-again)
-        self.add_term(mean_of_present(0.5 * cross_entropy + misled, instance_mask))
+        self.add_term(mean_of_present(0.5 * cross_entropy + misled, mask))
         return inputs
 
     def _logits(self, codes: Tensor) -> Tensor:
         return ops.cast(call_chain(self.discriminator, codes), "float32")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the codes."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "units": self.units,

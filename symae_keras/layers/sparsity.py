@@ -8,8 +8,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.moved import renamed
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import not_negative, positive
+from symae_keras._utils.validation import not_negative, number, positive
 from symae_keras.layers.penalties import LossTerm, blank_absent, mean_of_present
 
 # Far below any useful rate, and its logarithm is still a plain number.
@@ -17,6 +18,7 @@ _TINY = 1e-12
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
+@renamed("__call__", instance_mask="mask")
 class KLSparsity(LossTerm):
     """Hands a code in [0, 1] on and adds a divergence that holds its mean rate low.
 
@@ -36,7 +38,7 @@ class KLSparsity(LossTerm):
     Call arguments:
         inputs: Tensor `(batch, ..., code)` of numbers in [0, 1], such as the output of
             a sigmoid.
-        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
             instances count in no rate.
 
     Output shape:
@@ -60,38 +62,31 @@ class KLSparsity(LossTerm):
         self, weight: float = 1e-3, target_rate: float = 0.05, **kwargs: Any
     ) -> None:
         super().__init__("kl_sparsity_loss", **kwargs)
-        if not 0.0 < target_rate < 1.0:
-            raise ValueError(
-                "Invalid value received for argument `target_rate`. Expected "
-                f"0 < target_rate < 1. Received: target_rate={target_rate}"
-            )
         self.weight = not_negative("weight", weight)
-        self.target_rate = float(target_rate)
-        self.supports_masking = True
+        self.target_rate = number(
+            "target_rate", target_rate, "0 < target_rate < 1", lambda x: 0.0 < x < 1.0
+        )
         self.built = True
 
-    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
-        """Add the penalty; the code stays as it is."""
-        code = blank_absent(ops.cast(inputs, "float32"), instance_mask)
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        code = blank_absent(ops.cast(inputs, "float32"), mask)
         axes = tuple(range(len(code.shape) - 1))
-        rate = mean_of_present(code, instance_mask, axis=axes)
+        rate = mean_of_present(code, mask, axis=axes)
         target = self.target_rate
         on = math.log(target) - ops.log(ops.maximum(rate, _TINY))
         off = math.log1p(-target) - ops.log(ops.maximum(1.0 - rate, _TINY))
         divergence = target * on + (1.0 - target) * off
         total = ops.sum(divergence)
-        if instance_mask is not None:
+        if mask is not None:
             # The mean of no instance is 0, which is no rate to be far from the target.
-            total = ops.where(ops.any(instance_mask), total, 0.0)
+            total = ops.where(ops.any(mask), total, 0.0)
         self.add_term(self.weight * total)
         return inputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "weight": self.weight,
@@ -100,6 +95,7 @@ class KLSparsity(LossTerm):
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
+@renamed("__call__", instance_mask="mask")
 class L1Sparsity(LossTerm):
     """Hands a code on and adds its absolute values to the loss.
 
@@ -111,7 +107,7 @@ class L1Sparsity(LossTerm):
 
     Call arguments:
         inputs: Tensor `(batch, ..., code)`.
-        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
             instances count in no loss.
 
     Output shape:
@@ -133,37 +129,34 @@ class L1Sparsity(LossTerm):
     def __init__(self, weight: float = 1e-3, **kwargs: Any) -> None:
         super().__init__("l1_loss", **kwargs)
         self.weight = not_negative("weight", weight)
-        self.supports_masking = True
         self.built = True
 
-    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
-        """Add the penalty; the code stays as it is."""
-        code = blank_absent(ops.cast(inputs, "float32"), instance_mask)
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        code = blank_absent(ops.cast(inputs, "float32"), mask)
         size = ops.sum(ops.abs(code), axis=-1)
-        self.add_term(self.weight * mean_of_present(size, instance_mask))
+        self.add_term(self.weight * mean_of_present(size, mask))
         return inputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "weight": self.weight}
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
+@renamed("__init__", n_active="num_active")
 class TopK(keras.Layer):
-    """Keeps the `n_active` largest numbers of each code and sets the others to 0.
+    """Keeps the `num_active` largest numbers of each code and sets the others to 0.
 
-    Exactly `n_active` are kept where numbers are equal, too. Gradients reach those
+    Exactly `num_active` are kept where numbers are equal, too. Gradients reach those
     kept only.
 
     Args:
-        n_active: How many numbers are kept, at least 1.
+        num_active: How many numbers are kept, at least 1.
 
     Call arguments:
-        inputs: Tensor `(batch, ..., code)` with a code of `n_active` numbers or more.
+        inputs: Tensor `(batch, ..., code)` with a code of `num_active` numbers or more.
 
     Output shape:
         Same as the input.
@@ -174,35 +167,31 @@ class TopK(keras.Layer):
 
     Example:
     >>> from keras import ops
-    >>> layer = TopK(n_active=2)
+    >>> layer = TopK(num_active=2)
     >>> ops.convert_to_numpy(layer(ops.array([[3.0, -1.0, 5.0, 4.0]]))).tolist()
     [[0.0, 0.0, 5.0, 4.0]]
     """
 
-    def __init__(self, n_active: int, **kwargs: Any) -> None:
+    def __init__(self, num_active: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.n_active = positive("n_active", n_active)
+        self.num_active = positive("num_active", num_active)
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
-        """Check that there are so many numbers to keep."""
         size = input_shape[-1]
-        if size is None or size < self.n_active:
+        if size is None or size < self.num_active:
             raise ValueError(
-                f"`TopK` expects codes of n_active={self.n_active} numbers or more. "
-                f"Received: shape {tuple(input_shape)}"
+                f"`TopK` expects codes of num_active={self.num_active} numbers or "
+                f"more. Received: shape {tuple(input_shape)}"
             )
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Keep the largest numbers."""
         # Ranks, not a threshold: in bfloat16 many numbers are equal.
         rank = ops.argsort(ops.argsort(-inputs, axis=-1), axis=-1)
-        return ops.where(rank < self.n_active, inputs, ops.zeros_like(inputs))
+        return ops.where(rank < self.num_active, inputs, ops.zeros_like(inputs))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "n_active": self.n_active}
+        return {**super().get_config(), "num_active": self.num_active}

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import invalid, one_each
+from symae_keras._utils.validation import choice, one_each
 
 Sizes = int | Sequence[int]
 
@@ -29,9 +29,7 @@ class _Windows(keras.Layer):
         self.strides = self.pool_size
         if strides is not None:
             self.strides = one_each("strides", strides, self.rank, "an axis")
-        if padding not in ("valid", "same"):
-            raise invalid("padding", "'valid' or 'same'", repr(padding))
-        self.padding = padding
+        self.padding = choice("padding", padding, ("valid", "same"))
 
     def _checked(self, shape: Shape, name: str) -> tuple[int, ...]:
         """The sizes of the spatial axes, which must be known."""
@@ -60,7 +58,6 @@ class _Windows(keras.Layer):
         return tuple(max((w - 1) * s + k - n, 0) // 2 for n, w, k, s in each)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
             "pool_size": self.pool_size,
@@ -73,7 +70,6 @@ class MaxPoolingWithIndices(_Windows):
     """Max pooling of any rank that also gives the position of each maximum."""
 
     def build(self, input_shape: Shape) -> None:
-        """Check that there is a window."""
         sizes = self._checked(tuple(input_shape), "inputs")
         if min(self._n_windows(sizes)) < 1:
             raise ValueError(
@@ -82,7 +78,6 @@ class MaxPoolingWithIndices(_Windows):
             )
 
     def call(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Maxima and their positions."""
         sizes = self._checked(tuple(inputs.shape), "inputs")
         windows, before = self._n_windows(sizes), self._before(sizes)
         padded = inputs
@@ -126,13 +121,11 @@ class MaxPoolingWithIndices(_Windows):
         return ops.convert_to_tensor(flat[None, ..., None], dtype="int32")
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[Shape, Shape]:
-        """Of the maxima and of their positions, which is the same."""
         sizes = self._checked(tuple(input_shape), "inputs")
         shape = (input_shape[0], *self._n_windows(sizes), input_shape[-1])
         return shape, shape
 
     def compute_output_spec(self, inputs: Any) -> tuple[Any, Any]:
-        """Maxima in the dtype of the layer, positions as integers."""
         values, positions = self.compute_output_shape(inputs.shape)
         return (
             keras.KerasTensor(values, dtype=self.compute_dtype),
@@ -144,7 +137,6 @@ class MaxUnpooling(_Windows):
     """Max unpooling of any rank."""
 
     def build(self, input_shape: tuple[Shape, Shape]) -> None:
-        """Check the shapes of values and indices."""
         values, indices = (tuple(shape) for shape in input_shape)
         self._checked(values, "values")
         if values[1:] != indices[1:]:
@@ -156,7 +148,6 @@ class MaxUnpooling(_Windows):
     def call(
         self, inputs: tuple[Tensor, Tensor], output_size: Sizes | None = None
     ) -> Tensor:
-        """Put each value where its maximum was, and zeros elsewhere."""
         values, indices = inputs
         sizes = self._output_sizes(tuple(values.shape), output_size)
         own = np.arange(np.prod(sizes), dtype="int32").reshape((1, *sizes, 1))
@@ -215,7 +206,6 @@ class MaxUnpooling(_Windows):
     def compute_output_shape(
         self, input_shape: tuple[Shape, Shape], output_size: Sizes | None = None
     ) -> Shape:
-        """Batch and channels of the values, and the output size."""
         values = tuple(input_shape[0])
         return (values[0], *self._output_sizes(values, output_size), values[-1])
 

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import invalid, one_each, positive
+from symae_keras._utils.validation import choice, invalid, one_each, positive
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -49,7 +49,6 @@ class SubPixel(keras.layers.Layer):
         self.size = positive("size", size)
 
     def build(self, input_shape: Shape) -> None:
-        """Check that the channels fill the cells."""
         cell = self.size ** (len(input_shape) - 2)
         channels = input_shape[-1]
         if channels is None or channels % cell:
@@ -59,18 +58,15 @@ class SubPixel(keras.layers.Layer):
             )
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Move channels to pixels."""
         return shuffled(inputs, self.size)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Every axis of pixels times `size`, and channels to match."""
         batch, *sizes, channels = input_shape
         longer = (None if n is None else n * self.size for n in sizes)
         fewer = None if channels is None else channels // self.size ** len(sizes)
         return (batch, *longer, fewer)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "size": self.size}
 
 
@@ -119,7 +115,6 @@ class BedOfNails(keras.layers.Layer):
         self.size = positive("size", size)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Put zeros behind each value, on every axis of pixels."""
         # Channels of zeros become the pixels between the values.
         rank, channels = len(inputs.shape) - 2, inputs.shape[-1]
         zeros = channels * (self.size**rank - 1)
@@ -127,69 +122,86 @@ class BedOfNails(keras.layers.Layer):
         return shuffled(cells, self.size)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Every axis of pixels times `size`."""
         batch, *sizes, channels = input_shape
         longer = (None if n is None else n * self.size for n in sizes)
         return (batch, *longer, channels)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), "size": self.size}
 
 
 class Cropped(keras.Layer):
     """Base that goes before a transposed convolution of Keras and crops its output."""
 
+    rank: int
+
     def __init__(
         self,
         filters: int,
         kernel_size: int | Sequence[int],
         strides: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 0,
-        output_padding: int | Sequence[int] = 0,
+        padding: int | Sequence[int] | str = 0,
+        output_padding: int | Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        # Without padding, and with the output padding told, Keras gives all pixels that
-        # a kernel reaches, those of the output padding too.
+        def one_an_axis(name: str, value: Any, least: int) -> tuple[int, ...]:
+            return one_each(name, value, self.rank, "an axis", least)
+
+        cropping = None
+        if isinstance(padding, str):
+            padding = choice("padding", padding, ("valid", "same"))
+        else:
+            cropping = one_an_axis("padding", padding, 0)
+            # Without padding, and with an output padding, Keras gives all pixels that
+            # a kernel reaches, those of the output padding too.
+            padding = "valid"
+            output_padding = 0 if output_padding is None else output_padding
+        if output_padding is not None:
+            output_padding = one_an_axis("output_padding", output_padding, 0)
         super().__init__(
-            filters,
-            kernel_size,
-            strides=strides,
-            padding="valid",
+            positive("filters", filters),
+            one_an_axis("kernel_size", kernel_size, 1),
+            strides=one_an_axis("strides", strides, 1),
+            padding=padding,
             output_padding=output_padding,
             **{"data_format": "channels_last", **kwargs},
         )
         if self.data_format != "channels_last":
             raise invalid("data_format", "'channels_last'", repr(self.data_format))
-        # The attribute `padding` is Keras's own.
-        self.cropping = one_each("padding", padding, self.rank, "an axis", least=0)
+        #: Pixels cut off either end of each axis, `None` where Keras crops.
+        self.cropping = cropping
 
     def build(self, input_shape: Shape) -> None:
-        """Check that something is left, and make the kernel."""
         sizes = self.compute_output_shape(tuple(input_shape))[1:-1]
         if any(n is not None and n < 1 for n in sizes):
             raise ValueError(
-                f"`{type(self).__name__}` with padding={self.cropping} leaves nothing "
+                f"`{type(self).__name__}` with padding={self._given()} leaves nothing "
                 f"of an input of shape {tuple(input_shape)}."
             )
         super().build(input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Transposed convolution without the padding."""
         outputs = super().call(inputs)
+        if self.cropping is None:
+            return outputs
         kept = [slice(n, -n if n else None) for n in self.cropping]
         return outputs[(slice(None), *kept)]
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`(n - 1) * strides - 2 * padding + kernel_size + output_padding`."""
         batch, *sizes, channels = super().compute_output_shape(input_shape)
+        if self.cropping is None:
+            return (batch, *sizes, channels)
         each = zip(sizes, self.cropping, strict=True)
         kept = (None if n is None else n - 2 * cut for n, cut in each)
         return (batch, *kept, channels)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "padding": self.cropping}
+        return {**super().get_config(), "padding": self._given()}
+
+    def _given(self) -> tuple[int, ...] | str:
+        """The argument `padding`; the attribute is Keras's own."""
+        return str(self.padding) if self.cropping is None else self.cropping
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -198,15 +210,17 @@ class TransposedConv1D(Cropped, keras.layers.Conv1DTranspose):
 
     Each pixel adds the kernel, times its value, to the output; kernels start `strides`
     apart. Then `padding` pixels are cut off both ends, as textbooks and PyTorch
-    count it. `keras.layers.Conv1DTranspose` with `padding="same"` cuts off what makes
-    the output `strides` times as large, and cannot be told how much.
+    count it. Keras's `padding="same"`, which this layer takes too, cuts off what makes
+    the output `strides` times as large.
 
     Args:
         filters: Channels of the output.
         kernel_size: Length of the kernel.
         strides: Distance of the kernels. Defaults to 1.
-        padding: Pixels cut off both ends. Defaults to 0.
-        output_padding: Pixels more at the end, fewer than `strides`. Defaults to 0.
+        padding: Pixels cut off both ends, or `"valid"` or `"same"` as in
+            `keras.layers.Conv1DTranspose`. Defaults to 0.
+        output_padding: Pixels more at the end, fewer than `strides`. `None` (default)
+            means 0 after a number of pixels, and Keras's choice after a name.
         **kwargs: Other arguments of `keras.layers.Conv1DTranspose`, such as
             `activation` and `use_bias`.
 
@@ -215,7 +229,8 @@ class TransposedConv1D(Cropped, keras.layers.Conv1DTranspose):
 
     Output shape:
         `(batch, longer, filters)`, `n` pixels becoming
-        `(n - 1) * strides - 2 * padding + kernel_size + output_padding`.
+        `(n - 1) * strides - 2 * padding + kernel_size + output_padding`; after a name,
+        as in Keras.
 
     Reference:
         - [Dumoulin & Visin, A guide to convolution arithmetic for deep learning,
@@ -228,6 +243,8 @@ class TransposedConv1D(Cropped, keras.layers.Conv1DTranspose):
     (4, 9, 2)
     """
 
+    rank = 1
+
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class TransposedConv2D(Cropped, keras.layers.Conv2DTranspose):
@@ -235,18 +252,19 @@ class TransposedConv2D(Cropped, keras.layers.Conv2DTranspose):
 
     Each pixel adds the kernel, times its value, to the output; kernels start `strides`
     apart. Then `padding` pixels are cut off every side, as textbooks and PyTorch
-    count it. `keras.layers.Conv2DTranspose` with `padding="same"` cuts off what makes
-    the output `strides` times as large, and cannot be told how much.
+    count it. Keras's `padding="same"`, which this layer takes too, cuts off what makes
+    the output `strides` times as large.
 
     Args:
         filters: Channels of the output.
         kernel_size: Size of the kernel, an integer or `(height, width)`.
         strides: Distance of the kernels, an integer or `(rows, columns)`. Defaults
             to 1.
-        padding: Pixels cut off every side, an integer or `(rows, columns)`. Defaults
-            to 0.
+        padding: Pixels cut off every side, an integer or `(rows, columns)`; or
+            `"valid"` or `"same"` as in `keras.layers.Conv2DTranspose`. Defaults to 0.
         output_padding: Pixels more at the end of both axes, fewer than `strides`, an
-            integer or `(rows, columns)`. Defaults to 0.
+            integer or `(rows, columns)`. `None` (default) means 0 after a number of
+            pixels, and Keras's choice after a name.
         **kwargs: Other arguments of `keras.layers.Conv2DTranspose`, such as
             `activation` and `use_bias`.
 
@@ -255,7 +273,8 @@ class TransposedConv2D(Cropped, keras.layers.Conv2DTranspose):
 
     Output shape:
         `(batch, higher, wider, filters)`, `n` pixels becoming
-        `(n - 1) * strides - 2 * padding + kernel_size + output_padding`.
+        `(n - 1) * strides - 2 * padding + kernel_size + output_padding`; after a name,
+        as in Keras.
 
     Reference:
         - [Dumoulin & Visin, A guide to convolution arithmetic for deep learning,
@@ -267,3 +286,5 @@ class TransposedConv2D(Cropped, keras.layers.Conv2DTranspose):
     >>> tuple(layer(ops.ones((4, 2, 5, 1))).shape)
     (4, 3, 9, 2)
     """
+
+    rank = 2

@@ -7,12 +7,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.moved import renamed
 from symae_keras._utils.types import Shape, Tensor
 from symae_keras._utils.validation import not_negative, positive
 from symae_keras.layers.penalties import LossTerm, blank_absent, mean_of_present
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
+@renamed("__init__", n_embeddings="num_embeddings")
+@renamed("__call__", instance_mask="mask")
 class VectorQuantizer(LossTerm):
     """Replaces each vector by the nearest one of a codebook, and trains the codebook.
 
@@ -29,11 +32,11 @@ class VectorQuantizer(LossTerm):
 
     `"perplexity"` in the history is `exp(-sum_k p_k log p_k)`, where `p_k` is the share
     of the vectors of a batch that became vector `k`: how many vectors of the codebook
-    are in use, between 1 and `n_embeddings`. Each replica counts its own part of the
+    are in use, between 1 and `num_embeddings`. Each replica counts its own part of the
     batch. Distances, loss and perplexity are computed in float32.
 
     Args:
-        n_embeddings: Number of vectors in the codebook. Defaults to 128.
+        num_embeddings: Number of vectors in the codebook. Defaults to 128.
         embedding_dim: Size of a vector. Defaults to 8.
         commitment_weight: Weight of the second part of the loss, finite and not
             negative. Defaults to 0.25.
@@ -41,7 +44,7 @@ class VectorQuantizer(LossTerm):
 
     Call arguments:
         inputs: Tensor `(batch, ..., embedding_dim)`.
-        instance_mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
             instances count in neither loss nor perplexity.
 
     Output shape:
@@ -53,7 +56,7 @@ class VectorQuantizer(LossTerm):
 
     Example:
     >>> from keras import ops
-    >>> layer = VectorQuantizer(n_embeddings=2, embedding_dim=2)
+    >>> layer = VectorQuantizer(num_embeddings=2, embedding_dim=2)
     >>> _ = layer.codebook.assign([[0.0, 0.0], [1.0, 1.0]])
     >>> z = ops.convert_to_tensor([[0.0, 0.5], [1.0, 0.5]])
     >>> ops.convert_to_numpy(layer(z)).tolist()
@@ -66,22 +69,22 @@ class VectorQuantizer(LossTerm):
 
     def __init__(
         self,
-        n_embeddings: int = 128,
+        num_embeddings: int = 128,
         embedding_dim: int = 8,
         commitment_weight: float = 0.25,
         term_name: str = "quantization_loss",
         **kwargs: Any,
     ) -> None:
         super().__init__(term_name, measured=("perplexity",), **kwargs)
-        self.n_embeddings = positive("n_embeddings", n_embeddings)
+        self.num_embeddings = positive("num_embeddings", num_embeddings)
         self.embedding_dim = positive("embedding_dim", embedding_dim)
         self.commitment_weight = not_negative("commitment_weight", commitment_weight)
         # Close together at first, so that it is the direction of a vector that chooses,
         # and none of the codebook is far from all vectors.
-        limit = 1.0 / self.n_embeddings
+        limit = 1.0 / self.num_embeddings
         self.codebook = self.add_weight(
             name="codebook",
-            shape=(self.n_embeddings, self.embedding_dim),
+            shape=(self.num_embeddings, self.embedding_dim),
             initializer=keras.initializers.RandomUniform(-limit, limit),
             autocast=False,
         )
@@ -120,48 +123,43 @@ class VectorQuantizer(LossTerm):
         vectors = ops.take(self.codebook, indices, axis=0)
         return ops.cast(vectors, self.compute_dtype)
 
-    def call(self, inputs: Tensor, instance_mask: Tensor | None = None) -> Tensor:
-        """Quantise; add the loss."""
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         indices = self.indices(inputs)
         z = ops.cast(inputs, "float32")
         e = ops.cast(ops.take(self.codebook, indices, axis=0), "float32")
-        to_codebook = _mean_square(ops.stop_gradient(z) - e, instance_mask)
-        to_vectors = _mean_square(z - ops.stop_gradient(e), instance_mask)
+        to_codebook = _mean_square(ops.stop_gradient(z) - e, mask)
+        to_vectors = _mean_square(z - ops.stop_gradient(e), mask)
         self.add_term(
             to_codebook + self.commitment_weight * to_vectors,
-            _perplexity(indices, self.n_embeddings, instance_mask),
+            _perplexity(indices, self.num_embeddings, mask),
         )
         # z - sg[z] is exactly 0, so that the result is exactly e in any precision.
         straight_through = ops.stop_gradient(e) + (z - ops.stop_gradient(z))
         return ops.cast(straight_through, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Same as the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
         return {
             **super().get_config(),
-            "n_embeddings": self.n_embeddings,
+            "num_embeddings": self.num_embeddings,
             "embedding_dim": self.embedding_dim,
             "commitment_weight": self.commitment_weight,
             "term_name": self.term_name,
         }
 
 
-def _mean_square(difference: Tensor, instance_mask: Tensor | None) -> Tensor:
+def _mean_square(difference: Tensor, mask: Tensor | None) -> Tensor:
     """Mean over vectors of their squared norms."""
-    difference = blank_absent(difference, instance_mask)
-    return mean_of_present(ops.sum(ops.square(difference), axis=-1), instance_mask)
+    difference = blank_absent(difference, mask)
+    return mean_of_present(ops.sum(ops.square(difference), axis=-1), mask)
 
 
-def _perplexity(
-    indices: Tensor, n_embeddings: int, instance_mask: Tensor | None
-) -> Tensor:
+def _perplexity(indices: Tensor, num_embeddings: int, mask: Tensor | None) -> Tensor:
     """Exponential of the entropy of the indices."""
-    chosen = ops.one_hot(indices, n_embeddings, dtype="float32")
+    chosen = ops.one_hot(indices, num_embeddings, dtype="float32")
     axes = tuple(range(len(chosen.shape) - 1))
-    share = mean_of_present(chosen, instance_mask, axis=axes)
+    share = mean_of_present(chosen, mask, axis=axes)
     # 0 log 0 = 0.
     return ops.exp(-ops.sum(share * ops.log(ops.maximum(share, 1e-30))))

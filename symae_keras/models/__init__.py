@@ -3,17 +3,19 @@
 # Keras first: its import runs the registration hook of the package.
 import keras  # noqa: F401  isort: skip
 
+from typing import Final
+
+from symae_keras._utils.types import Codes
 from symae_keras.models.adversarial_autoencoder import AdversarialAutoencoder
 from symae_keras.models.autoencoder import Autoencoder
+from symae_keras.models.base import AutoencoderBase
 from symae_keras.models.contractive_autoencoder import ContractiveAutoencoder
 from symae_keras.models.denoising_autoencoder import DenoisingAutoencoder
-from symae_keras.models.groups import Codes
 from symae_keras.models.gvae import GVAE
 from symae_keras.models.latent_mean_swap import LatentMeanSwap
 from symae_keras.models.linear_autoencoder import LinearAutoencoder
 from symae_keras.models.mlvae import MLVAE
 from symae_keras.models.neural_statistician import NeuralStatistician
-from symae_keras.models.registry import MODELS
 from symae_keras.models.segnet import SegNet
 from symae_keras.models.segresnet_vae import SegResNetVAE
 from symae_keras.models.sparse_autoencoder import SparseAutoencoder
@@ -46,3 +48,30 @@ __all__ = [
     "VQVAE",
     "WassersteinAutoencoder",
 ]
+
+#: All models by short name: those of single instances, then those of groups. A new
+#: model adds one line here.
+MODELS: Final[dict[str, type[AutoencoderBase]]] = {
+    "linear": LinearAutoencoder,
+    "autoencoder": Autoencoder,
+    "sparse": SparseAutoencoder,
+    "denoising": DenoisingAutoencoder,
+    "contractive": ContractiveAutoencoder,
+    "vae": VAE,
+    "vqvae": VQVAE,
+    "adversarial": AdversarialAutoencoder,
+    "wasserstein": WassersteinAutoencoder,
+    "stellar": StellarAutoencoder,
+    "latent_mean_swap": LatentMeanSwap,
+    "unet": UNet,
+    "segnet": SegNet,
+    "segresnet_vae": SegResNetVAE,
+    "symae": SymAE,
+    "mlvae": MLVAE,
+    "gvae": GVAE,
+    "neural_statistician": NeuralStatistician,
+}
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from symae_keras.layers.normalization import Standardization
+
 
 def copy_of(
     encoder: keras.Layer, instance_shape: Sequence[int] | None = None
@@ -32,12 +34,18 @@ def copy_of(
         copy = type(encoder).from_config(encoder.get_config())
         if encoder.built and encoder.weights:
             _copy_weights(encoder, copy)
-        layers = zip(encoder._flatten_layers(), copy._flatten_layers(), strict=True)
+        layers = list(
+            zip(encoder._flatten_layers(), copy._flatten_layers(), strict=True)
+        )
         variables = zip(encoder.variables, copy.variables, strict=True)
         # Parents come first: what they set for their children is set again.
         for original, copied in (*layers, *variables):
             if copied.trainable != original.trainable:
                 copied.trainable = original.trainable
+        for original, copied in layers:
+            # Its constants are weights, which are made when it is built.
+            if isinstance(original, Standardization) and not copied.built:
+                copied.take_constants(original)
     # What a class of the user raises may be anything.
     except Exception as error:
         reason = " ".join(str(error).split("\n\n")[0].split())

@@ -7,13 +7,13 @@ from typing import Any
 
 import keras
 
-from symae_keras._utils.validation import not_negative
+from symae_keras._utils.validation import not_negative, sizes
 from symae_keras.layers.priors import PriorAdversary
-from symae_keras.models.instances import PriorMatchingAutoencoder
+from symae_keras.models.instances import GenerativeAutoencoder
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class AdversarialAutoencoder(PriorMatchingAutoencoder):
+class AdversarialAutoencoder(GenerativeAutoencoder):
     """Adversarial autoencoder: a discriminator drives the codes to a normal prior.
 
     A dense discriminator learns to tell codes from draws from N(0, 1), and the encoder
@@ -84,7 +84,9 @@ class AdversarialAutoencoder(PriorMatchingAutoencoder):
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
         self.adversary_weight = not_negative("adversary_weight", adversary_weight)
-        self.discriminator_units = tuple(discriminator_units)
+        self.discriminator_units = sizes(
+            "discriminator_units", discriminator_units, "(64, 64)", or_empty=True
+        )
         self.matching = PriorAdversary(
             self.discriminator_units,
             self.adversary_weight,

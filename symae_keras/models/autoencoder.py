@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from symae_keras._utils.types import Tensor
+from symae_keras._utils.validation import invalid
 from symae_keras.layers.penalties import WeightPenalty
 from symae_keras.models.instances import InstanceAutoencoder
 
@@ -74,14 +75,19 @@ class Autoencoder(InstanceAutoencoder):
         super().__init__(
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
-        self.weight_decay = weight_decay
+        try:
+            self.weight_decay = keras.regularizers.get(weight_decay)
+        except ValueError:
+            expected = "a keras.regularizers.Regularizer or None"
+            raise invalid("weight_decay", expected, repr(weight_decay)) from None
         self.weight_penalty = None
-        if weight_decay is not None:
-            self.weight_penalty = WeightPenalty(weight_decay, dtype=self.dtype_policy)
+        if self.weight_decay is not None:
+            self.weight_penalty = WeightPenalty(
+                self.weight_decay, dtype=self.dtype_policy
+            )
         self._assemble()
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Reconstruct every instance; add the weight decay."""
         outputs = super().call(inputs, training)
         if self.weight_penalty is not None:
             self.weight_penalty(

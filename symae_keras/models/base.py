@@ -1,24 +1,31 @@
-"""What all models share: networks by name, scaling, configs, the log of loss terms."""
+"""Root class of all models: networks by name, scaling, groups, presets, configs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 import numpy as np
 from keras import ops
 
+from symae_keras._utils.presets import load_preset, save_preset
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import invalid, sizes
+from symae_keras._utils.validation import invalid, is_integer, sizes
+from symae_keras.errors import InputError
 from symae_keras.layers.decoders import DenseDecoder
 from symae_keras.layers.encoders import Conv1DEncoder, Conv2DEncoder, DenseEncoder
 from symae_keras.layers.normalization import Standardization
 from symae_keras.layers.penalties import LossTerm
 from symae_keras.losses import PixelwiseLoss, leading_axes
 from symae_keras.models._copies import Given
+
+if TYPE_CHECKING:
+    from symae_keras.data.axis import HasAxis
 
 #: Where the weights of a model say what its normalisation is.
 _NORMALIZATION = "normalization"
@@ -65,6 +72,8 @@ class AutoencoderBase(keras.Model):
         for name, layer in (("decoder", decoder), ("normalization", normalization)):
             if not (layer is None or isinstance(layer, keras.Layer)):
                 raise invalid(name, "a keras.Layer or None", repr(layer))
+        if not (seed is None or is_integer(seed, 0)):
+            raise invalid("seed", "an integer >= 0 or None", repr(seed))
         super().__init__(**kwargs)
         # Half precision may not hold the units of the data, so that inputs are only
         # cast to it once they are normalised.
@@ -73,7 +82,7 @@ class AutoencoderBase(keras.Model):
         self.encoder = one_of("encoder", encoder, tuple(_ENCODERS))
         self.decoder = decoder
         self.normalization = normalization
-        self.seed = seed
+        self.seed = None if seed is None else int(seed)
         self._trackers: dict[str, keras.metrics.Mean] = {}
 
     # === Networks ===
@@ -113,14 +122,7 @@ class AutoencoderBase(keras.Model):
 
     def _checked(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Instances of the right shape, with bad pixels filled."""
-        if is_groups(x):
-            raise ValueError(
-                f"This model takes single instances of shape {self.instance_shape}, in "
-                f"arrays (batch, *instance_shape). Received: a {type(x).__name__}; "
-                "take `x, mask = groups.first_instances()`, or wrap the model in "
-                "`symae_keras.models.LatentMeanSwap`."
-            )
-        x = self._tensor(x)
+        x, mask = self._arrays(x, mask)
         if not may_equal(tuple(x.shape[1:]), self.instance_shape):
             raise ValueError(
                 f"This model takes instances of shape {self.instance_shape}, in arrays "
@@ -135,6 +137,28 @@ class AutoencoderBase(keras.Model):
                 f"{tuple(x.shape)}. Received: mask of shape {tuple(mask.shape)}"
             )
         return self._fill(x, mask)
+
+    def _arrays(self, x: Any, mask: Any) -> tuple[Tensor, Any]:
+        """Convert an array, or `GroupedData` with its masks."""
+        if not is_groups(x):
+            return self._tensor(x), mask
+        if not hasattr(x, "model_mask"):
+            raise ValueError(
+                f"This method takes groups in memory. Received: a {type(x).__name__}; "
+                "load it, or a part of it: `groups[:100].load()`, or give "
+                "`symae_keras.data.batches(groups, ...)` to `predict`."
+            )
+        if mask is not None:
+            raise ValueError(
+                f"A {type(x).__name__} has masks of its own. Received: another `mask`; "
+                "give it `groups.x` with that mask."
+            )
+        x, mask = self._of_groups(x)
+        return self._tensor(x), mask
+
+    def _of_groups(self, groups: Any) -> tuple[Any, Any]:
+        """Return the arrays that this model takes out of groups, and their mask."""
+        raise NotImplementedError
 
     def _tensor(self, x: Any) -> Tensor:
         """Convert an array of data, or raise for what is no array."""
@@ -151,7 +175,7 @@ class AutoencoderBase(keras.Model):
     def _fill(self, x: Tensor, mask: Tensor) -> Tensor:
         """Put the mean instance, or 0, where the mask is False.
 
-        What is masked may be anything, NaN included, which no weight of 0 would stop.
+        Masked values may be NaN, which a weight of 0 would not remove.
         """
         mean: Any = 0.0 if self.normalization is None else self._mean_and_scale()[0]
         return ops.where(mask, x, ops.cast(mean, x.dtype))
@@ -192,7 +216,7 @@ class AutoencoderBase(keras.Model):
         return ops.cast(x, self._data_dtype) * scale + mean
 
     def _mean_and_scale(self) -> tuple[Tensor, Tensor]:
-        """What the normalisation takes off and divides by."""
+        """Return the offset and the divisor of the normalisation."""
         layer: Any = self.normalization
         if isinstance(layer, Standardization):
             return layer.mean_and_scale(self._data_dtype)
@@ -208,20 +232,83 @@ class AutoencoderBase(keras.Model):
 
     # === Training ===
 
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Train the model on arrays or datasets; see `keras.Model.fit`."""
-        _refuse_groups("fit", x)
-        return super().fit(x, *args, **kwargs)
+    def fit(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any
+    ) -> Any:
+        """Train the model; see `keras.Model.fit`.
 
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Compute losses and metrics; see `keras.Model.evaluate`."""
-        _refuse_groups("evaluate", x)
-        return super().evaluate(x, *args, **kwargs)
+        Args:
+            x: Arrays or a dataset, as `keras.Model` takes them; or groups
+                (`GroupedData`, `Shards`, `RaggedRows`), which are their own targets.
+                Models of groups train on all instances of each group, models of single
+                instances on every present one; masks and weights of pixels are used.
+                `symae_keras.data.batches` draws some of the instances anew in every
+                epoch.
+            y: Targets of arrays.
+            batch_size: Groups or instances per batch. Defaults to 32.
+            **kwargs: Further arguments of `keras.Model.fit`. `validation_data` may be
+                groups, too.
+        """
+        held_out = kwargs.get("validation_data")
+        if is_groups(held_out):
+            size = kwargs.pop("validation_batch_size", None) or batch_size
+            kwargs["validation_data"] = self._batches("fit", held_out, size)
+        if is_groups(x):
+            _refuse_beside(x, y, kwargs)
+            shuffle = kwargs.pop("shuffle", True)
+            first = kwargs.get("initial_epoch", 0)
+            x = self._batches("fit", x, batch_size, shuffle, first)
+            # The order is drawn already.
+            batch_size, kwargs["shuffle"] = None, False
+        return super().fit(x, y, batch_size, **kwargs)
 
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Reconstruct arrays or datasets; see `keras.Model.predict`."""
-        _refuse_groups("predict", x)
-        return super().predict(x, *args, **kwargs)
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any
+    ) -> Any:
+        """Compute losses and metrics; see `keras.Model.evaluate`, and `fit` for groups.
+
+        Args:
+            x: Arrays, a dataset, or groups, see `fit`.
+            y: Targets of arrays.
+            batch_size: Groups or instances per batch. Defaults to 32.
+            **kwargs: Further arguments of `keras.Model.evaluate`.
+        """
+        if is_groups(x):
+            _refuse_beside(x, y, kwargs)
+            x, batch_size = self._batches("evaluate", x, batch_size), None
+        return super().evaluate(x, y, batch_size, **kwargs)
+
+    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """Reconstruct instances; see `keras.Model.predict`.
+
+        Args:
+            x: Arrays, a dataset, or groups. Models of single instances reconstruct
+                the present ones, in the order of `groups.x[groups.present]`.
+            batch_size: Groups or instances per batch. Defaults to 32.
+            **kwargs: Further arguments of `keras.Model.predict`.
+        """
+        if is_groups(x):
+            x, batch_size = self._batches("predict", x, batch_size), None
+        return super().predict(x, batch_size, **kwargs)
+
+    #: The function of `symae_keras.data` that makes batches of groups for the model.
+    _batching = "instance_batches"
+
+    def _batches(
+        self,
+        method: str,
+        groups: Any,
+        batch_size: int | None,
+        shuffle: bool = False,
+        first_epoch: int = 0,
+    ) -> Any:
+        """Return a dataset of all instances of groups, for a method of Keras."""
+        from symae_keras import data
+
+        batches = getattr(data, self._batching)
+        seed = self.seed or 0
+        size = 32 if batch_size is None else batch_size
+        return batches(groups, size, None, seed, shuffle, first_epoch=first_epoch)
 
     # === Loss terms ===
 
@@ -265,6 +352,20 @@ class AutoencoderBase(keras.Model):
                 self._trackers[name].update_state(value, sample_weight=samples)
         return loss
 
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """The metrics of Keras over good pixels, with the weights of the loss."""
+        sample_weight = self._checked_weights(y_pred, sample_weight)
+        arrays = self._good_arrays(x, y, y_pred, sample_weight)
+        return dict(super().compute_metrics(x, *arrays))
+
+    def _good_arrays(
+        self, x: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Targets, outputs and weights for metrics, masks taken into account."""
+        return *self._blank_bad_pixels(x, y, y_pred), sample_weight
+
     def _blank_bad_pixels(
         self, inputs: Any, y: Tensor, y_pred: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -285,7 +386,7 @@ class AutoencoderBase(keras.Model):
         if sample_weight is None:
             return None
         weight = leading_axes(sample_weight, y_pred.shape)
-        if len(sample_weight.shape) < len(y_pred.shape):
+        if weight.shape[-1] == 1:
             return ops.broadcast_to(weight[..., 0], ops.shape(y_pred)[:-1])
         if not isinstance(self.loss, PixelwiseLoss):
             raise ValueError(
@@ -310,10 +411,56 @@ class AutoencoderBase(keras.Model):
         }
         return [each for each in super().metrics if id(each) not in inside]
 
+    # === Presets ===
+
+    @classmethod
+    def from_preset(cls, preset: str | PathLike[str]) -> Self:
+        """Load a trained model of this class, as `symae_keras.zoo.load` does.
+
+        Args:
+            preset: A name out of `symae_keras.zoo.list()`, a folder, or
+                `"hf://user/name"`; see `symae_keras.zoo.load`.
+
+        Returns:
+            The model, not compiled.
+
+        Raises:
+            InputError: There is no such preset, it cannot be loaded without running
+                code, or it holds a model of another class.
+        """
+        model = load_preset(preset)
+        if not isinstance(model, cls):
+            raise InputError(
+                f"The preset {preset} holds a {type(model).__name__}, not a "
+                f"{cls.__name__}; symae_keras.zoo.load loads models of any class."
+            )
+        return model
+
+    def save_to_preset(
+        self,
+        folder: str | PathLike[str],
+        half: bool = False,
+        data: HasAxis | None = None,
+    ) -> Path:
+        """Save the model as a preset; see `symae_keras.zoo.save_preset`.
+
+        Args:
+            folder: The folder to make; a folder that is there is not overwritten.
+            half: Whether to store matrices and kernels in float16. Defaults to False.
+            data: The groups that the model was trained on, whose axis is saved with
+                it. Defaults to `None`, no axis.
+
+        Returns:
+            The folder, which `from_preset` and Keras itself can load.
+
+        Raises:
+            InputError: The folder is not empty or cannot be made.
+        """
+        return save_preset(self, folder, half, data)
+
     # === Keras protocol ===
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the model; layers are serialised."""
         serialize = keras.saving.serialize_keras_object
         given = {k: serialize(v) for k, v in self._given.named().items()}
         return {**given, **super().get_config()}
@@ -345,7 +492,7 @@ class AutoencoderBase(keras.Model):
         super().load_own_variables(own)
 
     def _kind_of_normalization(self) -> str:
-        """What must be the same where weights are loaded: all that is no weight."""
+        """Describe the normalisation without its weights, which files must agree on."""
         layer = self.normalization
         if layer is None:
             return "None"
@@ -390,22 +537,21 @@ def one_of(
 
 
 def is_groups(x: Any) -> bool:
-    """Whether data are groups of this package: in memory, or shards on disk."""
+    """Return whether data are groups of this package, in memory or on disk."""
     # By their attributes: models do not import what reads files.
     return hasattr(x, "instance_shape") and hasattr(x, "present")
 
 
-def _refuse_groups(method: str, x: Any) -> None:
-    if is_groups(x):
+def _refuse_beside(groups: Any, y: Any, others: Mapping[str, Any]) -> None:
+    if y is not None or others.get("sample_weight") is not None:
         raise ValueError(
-            f"`{method}` takes arrays or a dataset. Received: a {type(x).__name__}; "
-            "use `symae_keras.training.train(model, groups, ...)`, or give it "
-            "`symae_keras.data.batches(groups, ...)`."
+            f"A {type(groups).__name__} has targets and weights of its own. Received: "
+            "`y` or `sample_weight` beside it; give the arrays `groups.x` with them."
         )
 
 
 def may_equal(one: Shape, other: Shape) -> bool:
-    """Whether two shapes are equal as far as they are known."""
+    """Return whether two shapes are equal as far as they are known."""
     return len(one) == len(other) and all(
         a == b for a, b in zip(one, other, strict=True) if None not in (a, b)
     )

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import not_negative
+from symae_keras._utils.validation import not_negative, positive_or_none
 from symae_keras.layers.penalties import JacobianPenalty
 from symae_keras.models.instances import InstanceAutoencoder
 
@@ -89,21 +89,20 @@ class ContractiveAutoencoder(InstanceAutoencoder):
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
         self.penalty_weight = not_negative("penalty_weight", penalty_weight)
-        self.n_directions = n_directions
+        self.n_directions = positive_or_none("n_directions", n_directions)
         self.jacobian_penalty = JacobianPenalty(
-            self.penalty_weight, n_directions, seed, dtype=self.dtype_policy
+            self.penalty_weight, self.n_directions, seed, dtype=self.dtype_policy
         )
         self._assemble()
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """Reconstruct every instance; add the penalty."""
         outputs = super().call(inputs, training)
         # Last, because Keras hands `training=False` on to the layers called after.
         x, mask = self._unpack(inputs)
         self.jacobian_penalty(
             self._normalize(self._checked(x, mask)),
             function=self._code,
-            instance_mask=self._present(mask),
+            mask=self._present(mask),
             training=False,
         )
         return outputs

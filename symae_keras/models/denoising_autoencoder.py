@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import keras
 
 from symae_keras._utils.types import Tensor
+from symae_keras.layers.corruption import (
+    BlockCorruption,
+    GaussianCorruption,
+    MaskingCorruption,
+    SaltAndPepper,
+)
 from symae_keras.layers.encoders import Conv2DEncoder
 from symae_keras.models.base import one_of
-from symae_keras.models.instances import (
-    CORRUPTIONS,
-    InstanceAutoencoder,
-    make_corruption,
-)
+from symae_keras.models.instances import InstanceAutoencoder
+
+CORRUPTIONS: Final = {
+    "gaussian": GaussianCorruption,
+    "masking": MaskingCorruption,
+    "salt_and_pepper": SaltAndPepper,
+    "block": BlockCorruption,
+}
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -88,3 +97,27 @@ class DenoisingAutoencoder(InstanceAutoencoder):
 
     def _corrupt(self, x: Tensor, training: bool | None) -> Tensor:
         return self.corrupt(x, training=training)
+
+
+def make_corruption(
+    corruption: str | keras.Layer,
+    spatial_axes: int | None,
+    seed: int | None,
+    dtype: Any,
+) -> keras.Layer:
+    """A corruption that acts on data units.
+
+    Args:
+        corruption: A name, or a layer, which is returned as it is.
+        spatial_axes: See `BlockCorruption`.
+        seed: Integer seed of a corruption given by name, or `None`.
+        dtype: Dtype policy of a corruption given by name.
+    """
+    if not isinstance(corruption, str):
+        return corruption
+    options: dict[str, Any] = {"seed": seed, "dtype": dtype}
+    if corruption == "block":
+        options["spatial_axes"] = spatial_axes
+    layer = CORRUPTIONS[corruption](**options)
+    layer.autocast = False  # half precision may not hold data units
+    return layer

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.types import Codes, Shape, Tensor
 from symae_keras._utils.validation import positive
 from symae_keras.layers.per_instance import PerInstance
 from symae_keras.models._copies import copy_of
-from symae_keras.models.base import AutoencoderBase, is_groups, may_equal
+from symae_keras.models.base import AutoencoderBase, may_equal
 
 # Size of the features that the named encoders hand to pooling and heads, and of the
 # hidden layer of a head.
 _FEATURES = 128
-
-
-class Codes(NamedTuple):
-    """The two codes of a batch of groups."""
-
-    coherent: Tensor
-    """`(batch, coherent_dim)`: what the instances of a group share."""
-    nuisance: Tensor
-    """`(batch, instances, nuisance_dim)`: what is particular to each instance."""
 
 
 class GroupedAutoencoder(AutoencoderBase):
@@ -46,6 +37,8 @@ class GroupedAutoencoder(AutoencoderBase):
         normalization: See `AutoencoderBase`.
         seed: See `AutoencoderBase`.
     """
+
+    _batching = "batches"
 
     def __init__(
         self,
@@ -97,10 +90,7 @@ class GroupedAutoencoder(AutoencoderBase):
         ]
 
     def build(self, input_shape: Any = None) -> None:
-        """Build every branch from the shape of one instance.
-
-        Symbolic calls build whatever encoder the user brought as Keras would.
-        """
+        # Symbolic calls build whatever encoder the user brought as Keras would.
         instances = keras.KerasTensor(
             (None, None, *self.instance_shape), dtype=self.compute_dtype
         )
@@ -123,7 +113,6 @@ class GroupedAutoencoder(AutoencoderBase):
         raise NotImplementedError
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """Reconstruct every instance."""
         x, mask = self._unpack(inputs)
         x, mask = self._clean(x, mask)
         decoded = self.decode(*self._training_codes(x, mask, training))
@@ -154,21 +143,8 @@ class GroupedAutoencoder(AutoencoderBase):
             mask = _over_pixels(mask, len(self.instance_shape))
         return self._normalize(self._fill(x, mask)), present
 
-    def _arrays(self, x: Any, mask: Any) -> tuple[Tensor, Tensor | None]:
-        """Convert an array of groups, or `GroupedData` with the masks of its own."""
-        if not is_groups(x):
-            return self._tensor(x), mask
-        if not hasattr(x, "model_mask"):
-            raise ValueError(
-                f"This model takes groups in memory. Received: a {type(x).__name__}; "
-                "give it `groups.load()`, or a part of it: `groups[:100].load()`."
-            )
-        if mask is not None:
-            raise ValueError(
-                f"A {type(x).__name__} has masks of its own. Received: another `mask`; "
-                "give it `groups.x` with that mask."
-            )
-        return self._tensor(x.x), x.model_mask
+    def _of_groups(self, groups: Any) -> tuple[Any, Any]:
+        return groups.x, groups.model_mask
 
     @staticmethod
     def _present(mask: Tensor) -> Tensor:
@@ -180,11 +156,9 @@ class GroupedAutoencoder(AutoencoderBase):
     def _blank_bad_pixels(
         self, inputs: Any, y: Tensor, y_pred: Tensor
     ) -> tuple[Tensor, Tensor]:
-        y, blanked = super()._blank_bad_pixels(inputs, y, y_pred)
-        if blanked is not y_pred:
-            mask = self.compute_mask(inputs, None)
-            blanked = self.carry_mask(blanked, mask=mask)
-        return y, blanked
+        y, y_pred = super()._blank_bad_pixels(inputs, y, y_pred)
+        mask = self.compute_mask(inputs, None)
+        return y, y_pred if mask is None else self.carry_mask(y_pred, mask=mask)
 
     def _coherent_features(self, x: Tensor) -> Tensor:
         return _flat(self.coherent_encoder(x))
@@ -243,13 +217,14 @@ class GroupedAutoencoder(AutoencoderBase):
         coherent_mask: Tensor | None = None,
         nuisance_mask: Tensor | None = None,
     ) -> Tensor:
-        """Virtual instances: the states of some groups under the nuisances of others.
+        """Make virtual instances: the states of some groups under others' nuisances.
 
         Args:
             coherent_from: `(batch, instances_a, *instance_shape)`, the states to show;
                 or `GroupedData`, as `nuisance_from` may be.
             nuisance_from: `(batch, instances_b, *instance_shape)`, the nuisances to
-                show them under, group by group.
+                show them under, group by group. A single group in either argument is
+                used for all groups of the other.
             coherent_mask: Mask of `coherent_from`, see `encode`.
             nuisance_mask: Mask of `nuisance_from`.
 
@@ -258,14 +233,19 @@ class GroupedAutoencoder(AutoencoderBase):
         """
         coherent_from, coherent_mask = self._arrays(coherent_from, coherent_mask)
         nuisance_from, nuisance_mask = self._arrays(nuisance_from, nuisance_mask)
-        if not may_equal(coherent_from.shape[:1], nuisance_from.shape[:1]):
+        sizes = coherent_from.shape[0], nuisance_from.shape[0]
+        if not (may_equal(sizes[:1], sizes[1:]) or 1 in sizes):
             raise ValueError(
                 "`coherent_from` and `nuisance_from` must hold the same number of "
-                "groups: virtual instances are made group by group. "
-                f"Received: {coherent_from.shape[0]} and {nuisance_from.shape[0]}"
+                "groups, or one of them a single group, which is used for all. "
+                f"Received: {sizes[0]} and {sizes[1]}"
             )
         coherent = self.encode(coherent_from, coherent_mask).coherent
         nuisance = self.encode(nuisance_from, nuisance_mask).nuisance
+        if sizes[0] != sizes[1] and None not in sizes:
+            rows = sizes[0] * sizes[1]  # one of them is 1
+            coherent = ops.broadcast_to(coherent, (rows, *ops.shape(coherent)[1:]))
+            nuisance = ops.broadcast_to(nuisance, (rows, *ops.shape(nuisance)[1:]))
         return self.decode(coherent, nuisance)
 
     # === Keras protocol ===
@@ -283,7 +263,6 @@ class GroupedAutoencoder(AutoencoderBase):
         return _over_pixels(present, len(self.instance_shape))
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
-        """Shape of the instances given."""
         if isinstance(input_shape, Mapping):
             input_shape = input_shape["instances"]
         return (*input_shape[:2], *self.instance_shape)

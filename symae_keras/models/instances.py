@@ -1,23 +1,23 @@
-"""Bases of the models of single instances."""
+"""Base classes of the models of single instances."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import positive
-from symae_keras.layers._random import SeedGenerator
-from symae_keras.layers._stack import keras_layer
-from symae_keras.layers.corruption import (
-    BlockCorruption,
-    GaussianCorruption,
-    MaskingCorruption,
-    SaltAndPepper,
+from symae_keras._utils.validation import (
+    integer,
+    invalid,
+    positive,
+    positive_or_none,
+    sizes,
 )
+from symae_keras.layers._random import SeedGenerator
+from symae_keras.layers._stack import halved, keras_layer, normalization_layer
 from symae_keras.layers.penalties import LossTerm
 from symae_keras.models.base import AutoencoderBase, may_equal
 
@@ -43,6 +43,9 @@ class InstanceAutoencoder(AutoencoderBase):
 
     #: Numbers that the encoder gives for each number of the code.
     _numbers_each = 1
+    #: Whether the output of the user's own encoder may be the code, with
+    #: `code_dim=None`.
+    _any_code = True
 
     def __init__(
         self,
@@ -57,16 +60,17 @@ class InstanceAutoencoder(AutoencoderBase):
         super().__init__(
             instance_shape, encoder, decoder, normalization, seed, **kwargs
         )
-        self.code_dim = None if code_dim is None else positive("code_dim", code_dim)
-        if self.code_dim is None and isinstance(self.encoder, str):
-            raise ValueError(
-                "`code_dim=None` takes the output of your own `encoder` as the code; "
-                f"with encoder={self.encoder!r}, give a size."
-            )
+        size: Any = code_dim
+        if size is not None or not self._any_code:
+            size = positive("code_dim", size)
+        self.code_dim: int | None = size
 
     def _assemble(self) -> None:
         """Make the networks and build; the last thing that constructors do."""
         dim = self.code_dim
+        if dim is None and isinstance(self.encoder, str):
+            expected = "a positive integer, or None with an `encoder` of your own"
+            raise invalid("code_dim", expected, None)
         size = None if dim is None else dim * self._numbers_each
         self.instance_encoder = self._make_encoder(size or 1)
         self.code_head: list[keras.Layer] = []
@@ -80,10 +84,8 @@ class InstanceAutoencoder(AutoencoderBase):
         self.build((None, *self.instance_shape))
 
     def build(self, input_shape: Any = None) -> None:
-        """Build everything from the shape of one instance, by symbolic calls.
-
-        Layers that only `_training_code` calls are to be built where they are made.
-        """
+        # By symbolic calls; layers that only `_training_code` calls are to be built
+        # where they are made.
         x = keras.KerasTensor((None, *self.instance_shape), dtype=self.compute_dtype)
         self._build_normalization(x.shape)
         code = self._code(x)
@@ -95,11 +97,22 @@ class InstanceAutoencoder(AutoencoderBase):
 
     # === Forward pass ===
 
+    def _of_groups(self, groups: Any) -> tuple[Any, Any]:
+        """Return the present instances."""
+        present, good = groups.present, groups.good_pixels
+        pixels = groups.masks == 2
+        return groups.x[present], good[present] if pixels else None
+
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """Reconstruct every instance."""
         x, mask = self._unpack(inputs)
-        x = self._normalize(self._corrupt(self._checked(x, mask), training))
+        x = self._inputs(x, mask, training)
         return self.decode(self._training_code(x, training, self._present(mask)))
+
+    def _inputs(
+        self, x: Tensor, mask: Tensor | None = None, training: bool | None = False
+    ) -> Tensor:
+        """Normalised instances as the encoder takes them, bad pixels filled."""
+        return self._normalize(self._corrupt(self._checked(x, mask), training))
 
     @staticmethod
     def _present(mask: Tensor | None) -> Tensor | None:
@@ -127,11 +140,11 @@ class InstanceAutoencoder(AutoencoderBase):
         self,
         x: Tensor,
         training: bool | None = None,
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Code of normalised instances as `call` decodes it; losses are added here.
 
-        Those where `instance_mask`, boolean `(batch,)`, is False count in no loss.
+        Those where `mask`, boolean `(batch,)`, is False count in no loss.
         """
         return self._code(x)
 
@@ -141,16 +154,18 @@ class InstanceAutoencoder(AutoencoderBase):
         """Encode instances, without noise.
 
         Args:
-            x: `(batch, *instance_shape)`.
+            x: `(batch, *instance_shape)`; or a `symae_keras.data.GroupedData`, whose
+                present instances and masks are used, in the order of
+                `groups.x[groups.present]`.
             mask: Boolean, of the shape of `x`, True = good pixel. Bad pixels are given
                 the value of the mean instance of `normalization`, or 0. Defaults to
                 `None`.
 
         Returns:
             Tensor `(batch, code_dim)`, or `(batch, *code_shape)` where the encoder
-            gives the code its shape.
+            gives the code its shape; what `decode` takes.
         """
-        return self._code(self._normalize(self._checked(x, mask)))
+        return self._code(self._inputs(x, mask))
 
     def decode(self, code: Tensor) -> Tensor:
         """Decode codes.
@@ -173,18 +188,18 @@ class InstanceAutoencoder(AutoencoderBase):
         """Encode and decode, without noise or corruption.
 
         Args:
-            x: `(batch, *instance_shape)`.
+            x: `(batch, *instance_shape)`, or `GroupedData`, see `encode`.
             mask: See `encode`. Bad pixels are reconstructed from the good ones.
 
         Returns:
-            Tensor of the shape of `x`.
+            Tensor `(batch, *instance_shape)`; class probabilities of a network that
+            segments.
         """
         return self.decode(self.encode(x, mask))
 
     # === Keras protocol ===
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
-        """Shape of the instances given."""
         if isinstance(input_shape, Mapping):
             input_shape = input_shape["instances"]
         return (input_shape[0], *self.instance_shape)
@@ -192,6 +207,10 @@ class InstanceAutoencoder(AutoencoderBase):
 
 class GenerativeAutoencoder(InstanceAutoencoder):
     """Base of the autoencoders of single instances whose codes have the prior N(0, 1).
+
+    A subclass draws codes in `_training_code`, or makes `matching`, a layer that
+    returns the codes of a batch and adds a loss of their distance from draws from
+    N(0, 1); its `mask` leaves out absent instances.
 
     Args:
         instance_shape: See `InstanceAutoencoder`.
@@ -202,28 +221,31 @@ class GenerativeAutoencoder(InstanceAutoencoder):
         seed: Integer seed of all draws, or `None`.
     """
 
-    def __init__(
+    _any_code = False
+    matching: LossTerm | None = None
+
+    def _assemble(self) -> None:
+        self.sample_generator = SeedGenerator(self.seed)
+        if self.matching is not None:
+            self.matching.build((None, self.code_dim))
+        super()._assemble()
+
+    def _training_code(
         self,
-        instance_shape: Sequence[int],
-        code_dim: int,
-        encoder: str | keras.Layer,
-        decoder: keras.Layer | None,
-        normalization: keras.Layer | None,
-        seed: int | None,
-        **kwargs: Any,
-    ) -> None:
-        if code_dim is None:
-            raise ValueError("`code_dim` must be a positive integer. Received: None")
-        super().__init__(
-            instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
-        )
-        self.sample_generator = SeedGenerator(seed)
+        x: Tensor,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        code = self._code(x)
+        if self.matching is None:
+            return code
+        return self.matching(code, mask=mask)
 
     def sample(self, n_samples: int) -> Tensor:
-        """New instances, decoded from codes that are drawn from the prior.
+        """Decode codes that are drawn from the prior.
 
         Args:
-            n_samples: How many.
+            n_samples: Number of instances.
 
         Returns:
             Tensor `(n_samples, *instance_shape)`.
@@ -234,64 +256,222 @@ class GenerativeAutoencoder(InstanceAutoencoder):
         return self.decode(code)
 
 
-class PriorMatchingAutoencoder(GenerativeAutoencoder):
-    """Base of the autoencoders that match the codes of a batch to draws from N(0, 1).
+class PixelwiseModel(InstanceAutoencoder):
+    """Base of the networks from instances to maps of the same size.
 
-    A subclass makes `matching`, a layer that hands on codes and adds a loss of those
-    that its `instance_mask` leaves. Each instance has one code without noise, unlike
-    that of a `VAE`.
+    Their code is not small: it is all maps that the decoder is given, a tuple of
+    tensors, so that `decode(encode(x))` is the output. With `n_classes` the output are
+    probabilities `(batch, *sizes, n_classes)`, else instances.
+
+    A subclass makes its layers and calls `_assemble`. It overrides `_code`, the code of
+    an input with a channel axis, and `_outputs`, the maps made of a code, which have
+    `output_channels` channels.
 
     Args:
-        instance_shape: See `InstanceAutoencoder`.
-        code_dim: Size of the code.
-        encoder: See `InstanceAutoencoder`.
-        decoder: See `InstanceAutoencoder`.
-        normalization: See `InstanceAutoencoder`.
-        seed: Integer seed of all draws, or `None`.
+        instance_shape: Shape of one instance, channels last.
+        n_classes: Number of classes, at least 2, or `None` for a network that gives
+            instances.
+        filters: Channels at each depth; all depths but the first halve the maps.
+        spatial_axes: How many axes of an instance are axes of pixels. `None` takes
+            instances as `(pixels,)`, `(pixels, channels)`, `(height, width, channels)`
+            and `(depth, height, width, channels)`.
+        normalization: See `AutoencoderBase`.
+        seed: See `AutoencoderBase`.
     """
 
-    matching: LossTerm
+    #: Numbers of spatial axes that the layers of the network exist for.
+    ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
+
+    def __init__(
+        self,
+        instance_shape: Sequence[int],
+        n_classes: int | None,
+        filters: Sequence[int],
+        spatial_axes: int | None,
+        normalization: keras.Layer | None,
+        seed: int | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            instance_shape, normalization=normalization, seed=seed, **kwargs
+        )
+        self.n_classes = (
+            None if n_classes is None else integer("n_classes", n_classes, least=2)
+        )
+        self.filters = sizes("filters", filters, "(16, 32, 64)")
+        self.spatial_axes = positive_or_none("spatial_axes", spatial_axes)
+        n_axes = len(self.instance_shape)
+        self.rank = self.spatial_axes or max(n_axes - 1, 1)
+        if self.rank not in self.ranks or n_axes not in (self.rank, self.rank + 1):
+            raise ValueError(
+                "Invalid value received for argument `spatial_axes`. "
+                f"`{type(self).__name__}` takes instances with {self.ranks[0]} to "
+                f"{self.ranks[-1]} axes of pixels and one of channels, which may be "
+                "missing if `spatial_axes` is given. Received: instance_shape="
+                f"{self.instance_shape}, spatial_axes={spatial_axes}"
+            )
+        lengths = [
+            halved(n, len(self.filters) - 1) for n in self.instance_shape[: self.rank]
+        ]
+        #: Sizes of the maps at each depth, that of the instance first.
+        self.sizes = tuple(zip(*lengths, strict=True))
+        self.channels = (*self.instance_shape, 1)[self.rank]
+        self.output_channels = self.n_classes or self.channels
+
+    # === Layers ===
+
+    def _layer(self, name: str, *arguments: Any, **options: Any) -> keras.Layer:
+        """A layer of Keras, whose name has braces for the rank."""
+        return keras_layer(
+            name, *arguments, rank=self.rank, dtype=self.dtype_policy, **options
+        )
+
+    def _step(
+        self, filters: int, kernel_size: int, normalization: str | None
+    ) -> list[keras.Layer]:
+        """A convolution, normalised per instance and activated."""
+        return [
+            self._layer("Conv{}D", filters, kernel_size, padding="same"),
+            normalization_layer(normalization, filters, self.dtype_policy),
+            keras.layers.Activation("relu", dtype=self.dtype_policy),
+        ]
+
+    def _crop(self, x: Tensor, depth: int) -> Tensor:
+        """What an upsampling made too large, cut to the size at that depth."""
+        sizes = self.sizes[depth]
+        if tuple(x.shape[1:-1]) == sizes:
+            return x
+        return x[(slice(None), *(slice(0, n) for n in sizes))]
 
     def _assemble(self) -> None:
-        self.matching.build((None, self.code_dim))
-        super()._assemble()
+        """Build; constructors end with it."""
+        self.build((None, *self.instance_shape))
 
-    def _training_code(
-        self,
-        x: Tensor,
-        training: bool | None = None,
-        instance_mask: Tensor | None = None,
+    def build(self, input_shape: Any = None) -> None:
+        x = keras.KerasTensor((None, *self.instance_shape), dtype=self._data_dtype)
+        self._build_normalization(x.shape)
+        code = self._code(self._inputs(x))
+        self.code_shapes = tuple(tuple(each.shape[1:]) for each in code)
+        self._code_dtypes = tuple(str(each.dtype) for each in code)
+        self._outputs(code)
+        self._track_terms()
+        self.built = True
+
+    # === Forward pass ===
+
+    def _inputs(
+        self, x: Tensor, mask: Tensor | None = None, training: bool | None = False
     ) -> Tensor:
-        return self.matching(self._code(x), instance_mask=instance_mask)
+        return self._with_channels(super()._inputs(x, mask, training))
 
+    def _with_channels(self, x: Tensor) -> Tensor:
+        return ops.expand_dims(x, -1) if len(x.shape) == self.rank + 1 else x
 
-CORRUPTIONS: Final = {
-    "gaussian": GaussianCorruption,
-    "masking": MaskingCorruption,
-    "salt_and_pepper": SaltAndPepper,
-    "block": BlockCorruption,
-}
+    def _code(self, x: Tensor) -> tuple[Tensor, ...]:
+        raise NotImplementedError
 
+    def _outputs(self, code: tuple[Tensor, ...]) -> Tensor:
+        raise NotImplementedError
 
-def make_corruption(
-    corruption: str | keras.Layer,
-    spatial_axes: int | None,
-    seed: int | None,
-    dtype: Any,
-) -> keras.Layer:
-    """A corruption that acts on data units.
+    # === Use ===
 
-    Args:
-        corruption: A name, or a layer, which is returned as it is.
-        spatial_axes: See `BlockCorruption`.
-        seed: Integer seed of a corruption given by name, or `None`.
-        dtype: Dtype policy of a corruption given by name.
-    """
-    if not isinstance(corruption, str):
-        return corruption
-    options: dict[str, Any] = {"seed": seed, "dtype": dtype}
-    if corruption == "block":
-        options["spatial_axes"] = spatial_axes
-    layer = CORRUPTIONS[corruption](**options)
-    layer.autocast = False  # half precision may not hold data units
-    return layer
+    def decode(self, code: Sequence[Tensor]) -> Tensor:
+        """Decode maps.
+
+        Args:
+            code: What `encode` returns, a tuple of tensors `(batch, *code_shape)`, one
+                for each of `code_shapes`.
+
+        Returns:
+            Instances in data units, `(batch, *instance_shape)`, or probabilities
+            `(batch, *sizes, n_classes)`.
+        """
+        shapes = tuple(tuple(each.shape[1:]) for each in code)
+        if len(shapes) != len(self.code_shapes) or not all(
+            map(may_equal, shapes, self.code_shapes)
+        ):
+            raise ValueError(
+                "This model decodes what `encode` returns, arrays (batch, *code_shape) "
+                f"of the shapes {self.code_shapes}. Received: {shapes}"
+            )
+        x = self._outputs(tuple(map(ops.convert_to_tensor, code, self._code_dtypes)))
+        if self.n_classes is not None:
+            return ops.softmax(ops.cast(x, self._data_dtype))
+        return self._as_instances(x)
+
+    def _as_instances(self, x: Tensor) -> Tensor:
+        """Normalised maps in data units, in the shape of instances."""
+        if len(self.instance_shape) == self.rank:
+            x = ops.squeeze(x, -1)
+        return self._denormalize(x)
+
+    def segment(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the most probable class of every pixel.
+
+        Args:
+            x: `(batch, *instance_shape)`.
+            mask: See `encode`. Bad pixels get a class, too.
+
+        Returns:
+            Integer labels `(batch, *sizes)`, from 0 to `n_classes - 1`.
+        """
+        if self.n_classes is None:
+            raise ValueError(
+                "This model outputs instances, not classes: `segment` needs a model "
+                "with `n_classes`."
+            )
+        return ops.cast(ops.argmax(self.reconstruct(x, mask), axis=-1), "int32")
+
+    # === Losses ===
+
+    def _batches(self, method: str, groups: Any, *args: Any, **kwargs: Any) -> Any:
+        if method != "predict" and self.n_classes is not None:
+            raise ValueError(
+                f"`{method}` of a model with `n_classes` needs labels, which a "
+                f"{type(groups).__name__} does not hold. Give it arrays of instances "
+                "and labels."
+            )
+        return super()._batches(method, groups, *args, **kwargs)
+
+    def _blank_bad_pixels(
+        self, inputs: Any, y: Tensor, y_pred: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Make labels and probabilities agree where no channel is good."""
+        if self.n_classes is None:
+            return super()._blank_bad_pixels(inputs, y, y_pred)
+        good = self._good(inputs)
+        if good is None:
+            return y, y_pred
+        certain = ops.one_hot(0, self.n_classes, dtype=y_pred.dtype)
+        y = ops.where(ops.reshape(good, ops.shape(y)), y, ops.zeros_like(y))
+        return y, ops.where(ops.expand_dims(good, -1), y_pred, certain)
+
+    def _good_arrays(
+        self, x: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Give bad pixels the weight 0; blank, they would be right in every score."""
+        if self.n_classes is None:
+            return super()._good_arrays(x, y, y_pred, sample_weight)
+        good = self._good(x)
+        if good is None:
+            return y, y_pred, sample_weight
+        weight = ops.cast(good, "float32")
+        if sample_weight is not None:
+            weight = weight * ops.cast(sample_weight, "float32")
+        return y, y_pred, weight
+
+    def _good(self, inputs: Any) -> Tensor | None:
+        """Mask `(batch, *sizes)` of the pixels with a good channel, if one is given."""
+        mask = self._unpack(inputs)[1]
+        if mask is None:
+            return None
+        good = ops.cast(self._with_channels(ops.cast(mask, "bool")), "int32")
+        return ops.cast(ops.max(good, axis=-1), "bool")
+
+    # === Keras protocol ===
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        shape = super().compute_output_shape(input_shape)
+        if self.n_classes is None:
+            return shape
+        return (shape[0], *self.sizes[0], self.n_classes)

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.types import Codes, Tensor
 from symae_keras.layers.normalization import MedianNormalization
 from symae_keras.layers.penalties import over_axes
 from symae_keras.layers.per_instance import PerInstance
 from symae_keras.layers.pooling import DeepSetsPooling
-from symae_keras.models.groups import Codes, GroupedAutoencoder
-from symae_keras.models.instances import InstanceAutoencoder
+from symae_keras.models.groups import GroupedAutoencoder
+from symae_keras.models.instances import InstanceAutoencoder, PixelwiseModel
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -52,7 +52,9 @@ class LatentMeanSwap(GroupedAutoencoder):
     """
 
     def __init__(self, autoencoder: InstanceAutoencoder, **kwargs: Any) -> None:
-        if not isinstance(autoencoder, InstanceAutoencoder):
+        if not isinstance(autoencoder, InstanceAutoencoder) or isinstance(
+            autoencoder, PixelwiseModel
+        ):
             raise ValueError(
                 "Invalid value received for argument `autoencoder`. Expected a model "
                 "of single instances such as `symae_keras.models.VAE`. Received: "
@@ -72,7 +74,6 @@ class LatentMeanSwap(GroupedAutoencoder):
         self.build((None, None, *self.instance_shape))
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """Reconstruct every instance, each by itself."""
         x, mask = self._unpack(inputs)
         x, present = self._clean(x, mask)
         if present is None:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from symae_keras._utils.validation import boolean
 from symae_keras.layers.decoders import DenseDecoder, TiedDense
 from symae_keras.layers.encoders import DenseEncoder
 from symae_keras.models.instances import InstanceAutoencoder
@@ -75,7 +76,7 @@ class LinearAutoencoder(InstanceAutoencoder):
         super().__init__(
             instance_shape, code_dim, normalization=normalization, seed=seed, **kwargs
         )
-        self.tied = bool(tied)
+        self.tied = boolean("tied", tied)
         self._assemble()
 
     def _make_encoder(self, output_dim: int) -> keras.Layer:

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.types import Codes, Tensor
 from symae_keras._utils.validation import not_negative
 from symae_keras.layers._stack import call_chain
 from symae_keras.layers.noise import GaussianSampling
 from symae_keras.layers.pooling import GaussianPooling
-from symae_keras.models.groups import Codes, GroupedAutoencoder, n_present
+from symae_keras.models.groups import GroupedAutoencoder, n_present
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -125,7 +125,7 @@ class MLVAE(GroupedAutoencoder):
         own = call_chain(self.nuisance_head, self._nuisance_features(x))
         mean, log_variance = ops.split(group, 2, axis=-1)
         own_mean, own_log_variance = ops.split(own, 2, axis=-1)
-        pooled = self.pool((mean, log_variance), instance_mask=mask)
+        pooled = self.pool((mean, log_variance), mask=mask)
         return pooled, (own_mean, own_log_variance)
 
     def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
@@ -139,9 +139,9 @@ class MLVAE(GroupedAutoencoder):
         coherent = self.coherent_sampling(
             group,
             # A group without any instance is padding of the batch and costs nothing.
-            instance_mask=None if mask is None else ops.any(mask, axis=1),
+            mask=None if mask is None else ops.any(mask, axis=1),
             per=n_present(x, mask),
             training=training,
         )
-        nuisance = self.nuisance_sampling(own, instance_mask=mask, training=training)
+        nuisance = self.nuisance_sampling(own, mask=mask, training=training)
         return Codes(coherent, nuisance)

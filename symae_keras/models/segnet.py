@@ -9,9 +9,9 @@ import keras
 
 from symae_keras import layers
 from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import positive
+from symae_keras._utils.validation import integer, positive
 from symae_keras.layers._stack import call_chain
-from symae_keras.models.pixelwise import PixelwiseModel
+from symae_keras.models.instances import PixelwiseModel
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -77,7 +77,7 @@ class SegNet(PixelwiseModel):
     ) -> None:
         super().__init__(
             instance_shape,
-            positive("n_classes", n_classes),
+            integer("n_classes", n_classes, least=2),
             filters,
             spatial_axes,
             normalization,
@@ -103,7 +103,7 @@ class SegNet(PixelwiseModel):
         steps = [self._step(n, self.kernel_size, "group") for n in filters]
         return [layer for step in steps for layer in step]
 
-    def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _code(self, x: Tensor) -> tuple[Tensor, ...]:
         """The smallest maps, then the positions, those of the largest maps last."""
         positions: list[Tensor] = []
         for pool, block in zip(self.pool, self.down, strict=False):

@@ -10,11 +10,11 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import not_negative, positive
+from symae_keras._utils.validation import boolean, integer, not_negative, positive
 from symae_keras.layers._stack import call_chain, normalization_layer
 from symae_keras.layers.noise import GaussianSampling
 from symae_keras.layers.penalties import ReconstructionPenalty
-from symae_keras.models.pixelwise import PixelwiseModel
+from symae_keras.models.instances import PixelwiseModel
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -79,6 +79,7 @@ class SegResNetVAE(PixelwiseModel):
     """
 
     compiled_loss_name = "segmentation_loss"
+    code_dim: int
 
     def __init__(
         self,
@@ -96,14 +97,14 @@ class SegResNetVAE(PixelwiseModel):
     ) -> None:
         super().__init__(
             instance_shape,
-            positive("n_classes", n_classes),
+            integer("n_classes", n_classes, least=2),
             filters,
             spatial_axes,
             normalization,
             seed,
             **kwargs,
         )
-        self.vae_branch = bool(vae_branch)
+        self.vae_branch = boolean("vae_branch", vae_branch)
         self.code_dim = positive("code_dim", code_dim)
         self.reconstruction_weight = not_negative(
             "reconstruction_weight", reconstruction_weight
@@ -177,7 +178,6 @@ class SegResNetVAE(PixelwiseModel):
         )
 
     def build(self, input_shape: Any = None) -> None:
-        """Build everything from the shape of one instance, by symbolic calls."""
         if self.vae_branch and not self.built:
             smallest = (None, *self.sizes[-1], self.filters[-1])
             maps = keras.KerasTensor(smallest, dtype=self.compute_dtype)
@@ -188,22 +188,21 @@ class SegResNetVAE(PixelwiseModel):
     # === Forward pass ===
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """Probabilities; the losses of the branch are added."""
         x, mask = self._unpack(inputs)
-        x = self._input_maps(x, mask, training)
-        code = self._maps(x)
+        x = self._inputs(x, mask, training)
+        code = self._code(x)
         if self.vae_branch:
             present = None
             if mask is not None:
                 mask = self._with_channels(ops.cast(mask, "bool"))
                 present = ops.any(mask, axis=tuple(range(1, self.rank + 2)))
             sample = self.sampling(
-                self._posterior(code[-1]), instance_mask=present, training=training
+                self._posterior(code[-1]), mask=present, training=training
             )
             self.penalty((x, self._regenerated(sample)), pixel_mask=mask)
         return self.decode(code)
 
-    def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _code(self, x: Tensor) -> tuple[Tensor, ...]:
         """The maps of every depth."""
         code: list[Tensor] = []
         for halve, blocks in zip([self.first, *self.halvings], self.down, strict=True):

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import not_negative, positive
+from symae_keras._utils.validation import choice, not_negative, number, positive
 from symae_keras.layers.sparsity import KLSparsity, L1Sparsity, TopK
 from symae_keras.models.instances import InstanceAutoencoder
 
@@ -76,6 +76,8 @@ class SparseAutoencoder(InstanceAutoencoder):
     5
     """
 
+    _any_code = False
+
     def __init__(
         self,
         instance_shape: Sequence[int],
@@ -93,16 +95,14 @@ class SparseAutoencoder(InstanceAutoencoder):
         super().__init__(
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
-        if code_dim is None:
-            raise ValueError("`code_dim` must be a positive integer. Received: None")
-        if sparsity not in _SPARSITIES:
-            raise ValueError(
-                "Invalid value received for argument `sparsity`. "
-                f"Expected one of {_SPARSITIES}. Received: sparsity={sparsity!r}"
-            )
-        self.sparsity = sparsity
+        self.sparsity = choice("sparsity", sparsity, _SPARSITIES)
         self.sparsity_weight = not_negative("sparsity_weight", sparsity_weight)
-        self.target_rate = float(target_rate)
+        self.target_rate = number(
+            "target_rate",
+            target_rate,
+            "0 < target_rate < 1",
+            lambda rate: 0.0 < rate < 1.0,
+        )
         self.n_active = positive("n_active", n_active)
         dtype = self.dtype_policy
         self.sparsity_penalty: keras.Layer | None = None
@@ -125,12 +125,12 @@ class SparseAutoencoder(InstanceAutoencoder):
         self,
         x: Tensor,
         training: bool | None = None,
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         code = self._code(x)
         if self.sparsity_penalty is None:
             return code
-        return self.sparsity_penalty(code, instance_mask=instance_mask)
+        return self.sparsity_penalty(code, mask=mask)
 
     def atoms(self) -> Tensor:
         """What each number of the code adds to an instance, in data units.

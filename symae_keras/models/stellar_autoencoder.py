@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import invalid, not_negative
+from symae_keras._utils.validation import invalid, not_negative, sizes
 from symae_keras.layers._stack import strided
 from symae_keras.layers.encoders import Conv1DEncoder
 from symae_keras.layers.noise import GaussianSampling
@@ -102,6 +102,7 @@ class StellarAutoencoder(InstanceAutoencoder):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
+        instance_shape = sizes("instance_shape", instance_shape, "(4096,)")
         if isinstance(normalization, str):
             if normalization != "median":
                 expected = "'median', a normalisation layer or None"
@@ -177,7 +178,6 @@ class StellarAutoencoder(InstanceAutoencoder):
     # === Forward pass ===
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """Reconstruct every spectrum, in data units."""
         x, mask = self._unpack(inputs)
         x = self._checked(x, mask)
         present = self._present(mask)
@@ -195,13 +195,13 @@ class StellarAutoencoder(InstanceAutoencoder):
         self,
         x: Tensor,
         training: bool | None = None,
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         if self.sampling is None:
             return self._code(x)
         return self.sampling(
             self._mean_and_log_variance(x),
-            instance_mask=instance_mask,
+            mask=mask,
             training=training,
         )
 

@@ -8,15 +8,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import is_number
+from symae_keras._utils.types import Codes, Tensor
+from symae_keras._utils.validation import boolean, not_negative, number
 from symae_keras.layers._random import SeedGenerator
 from symae_keras.layers._stack import call_chain
 from symae_keras.layers.noise import GaussianSampling, NuisanceDropout
 from symae_keras.layers.pooling import AttentionPooling, DeepSetsPooling
 from symae_keras.models.base import one_of
 from symae_keras.models.groups import (
-    Codes,
     GroupedAutoencoder,
     join,
     n_present,
@@ -147,14 +146,18 @@ class SymAE(GroupedAutoencoder):
         )
         self.pooling = one_of("pooling", pooling, _POOLINGS)
         self.nuisance_noise = one_of("nuisance_noise", nuisance_noise, _NOISES)
+        if noise_strength is not None:
+            not_negative("noise_strength", noise_strength)
         self.noise_strength = noise_strength
-        self.conditional_nuisance = bool(conditional_nuisance)
-        if not (is_number(instance_dropout) and 0.0 <= instance_dropout < 1.0):
-            raise ValueError(
-                "Invalid value received for argument `instance_dropout`. Expected "
-                f"0 <= instance_dropout < 1. Received: {instance_dropout}"
-            )
-        self.instance_dropout = float(instance_dropout)
+        self.conditional_nuisance = boolean(
+            "conditional_nuisance", conditional_nuisance
+        )
+        self.instance_dropout = number(
+            "instance_dropout",
+            instance_dropout,
+            "0 <= instance_dropout < 1",
+            lambda rate: 0.0 <= rate < 1.0,
+        )
 
         self._make_networks()
         self.pool = self._make_pooling()
@@ -200,7 +203,6 @@ class SymAE(GroupedAutoencoder):
         )
 
     def build(self, input_shape: Any = None) -> None:
-        """Build every branch from the shape of one instance."""
         if self.prior_head is not None:
             # By itself, since not every way to measure a code asks for it.
             self._prior(
@@ -228,13 +230,13 @@ class SymAE(GroupedAutoencoder):
         coherent = self.coherent_sampling(
             ops.split(coherent, 2, axis=-1),
             # A group without any instance is padding of the batch and costs nothing.
-            instance_mask=None if mask is None else ops.any(mask, axis=1),
+            mask=None if mask is None else ops.any(mask, axis=1),
             per=n_present(x, mask),
             training=training,
         )
         latent = self.noise(
             ops.split(self._nuisance(x, coherent), 2, axis=-1),
-            instance_mask=mask,
+            mask=mask,
             prior=self._prior(coherent),
             training=training,
         )

@@ -9,11 +9,11 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import invalid, positive
+from symae_keras._utils.validation import choice, invalid, positive
 from symae_keras.layers._stack import call_chain
 from symae_keras.models.base import one_of
-from symae_keras.models.instances import CORRUPTIONS, make_corruption
-from symae_keras.models.pixelwise import PixelwiseModel
+from symae_keras.models.denoising_autoencoder import CORRUPTIONS, make_corruption
+from symae_keras.models.instances import PixelwiseModel
 
 #: What each head is trained on unless the user says otherwise, and what it may be.
 _CORRUPTIONS: dict[str, tuple[str, ...]] = {
@@ -107,13 +107,10 @@ class UNet(PixelwiseModel):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if head not in _HEADS:
-            raise invalid("head", f"one of {_HEADS}", repr(head))
+        head = choice("head", head, _HEADS)
         if (head == "segmentation") != (n_classes is not None):
-            raise ValueError(
-                "`n_classes` is for the head 'segmentation', which needs it. "
-                f"Received: head={head!r}, n_classes={n_classes}"
-            )
+            expected = "an integer of at least 2 for the head 'segmentation' alone"
+            raise invalid("n_classes", expected, f"{n_classes!r}, head={head!r}")
         super().__init__(
             instance_shape,
             n_classes,
@@ -123,11 +120,9 @@ class UNet(PixelwiseModel):
             seed,
             **kwargs,
         )
-        if upsampling not in _UPSAMPLINGS:
-            raise invalid("upsampling", f"one of {_UPSAMPLINGS}", repr(upsampling))
         self.head = head
         self.kernel_size = positive("kernel_size", kernel_size)
-        self.upsampling = upsampling
+        self.upsampling = choice("upsampling", upsampling, _UPSAMPLINGS)
         self.corruption = corruption
         self.corrupt = self._make_corruption()
         self.down = [self._block(n) for n in self.filters]
@@ -166,11 +161,12 @@ class UNet(PixelwiseModel):
 
     # === Forward pass ===
 
-    def _input_maps(
-        self, x: Tensor, mask: Tensor | None = None, training: bool | None = None
+    def _inputs(
+        self, x: Tensor, mask: Tensor | None = None, training: bool | None = False
     ) -> Tensor:
         if self.corrupt is None:
-            return super()._input_maps(x, mask, training)
+            return super()._inputs(x, mask, training)
+        x, mask = self._arrays(x, mask)
         x = self._checked(x, mask)
         if self.head == "denoising":
             x = self.corrupt(x, training=training)
@@ -182,7 +178,7 @@ class UNet(PixelwiseModel):
         maps = [x, ops.cast(given, x.dtype)]
         return ops.concatenate([self._with_channels(each) for each in maps], axis=-1)
 
-    def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _code(self, x: Tensor) -> tuple[Tensor, ...]:
         """The input, where it is seen again, and the maps of every depth."""
         code = [] if self.head == "segmentation" else [x]
         for depth, block in enumerate(self.down):

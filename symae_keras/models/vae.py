@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import not_negative
+from symae_keras._utils.validation import choice, not_negative
 from symae_keras.layers.noise import GaussianSampling
 from symae_keras.losses import (
     BernoulliNegativeLogLikelihood,
@@ -94,19 +94,14 @@ class VAE(GenerativeAutoencoder):
         super().__init__(
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
-        if likelihood not in _LIKELIHOODS:
-            raise ValueError(
-                "Invalid value received for argument `likelihood`. "
-                f"Expected one of {_LIKELIHOODS}. Received: likelihood={likelihood!r}"
-            )
+        self.likelihood = choice("likelihood", likelihood, _LIKELIHOODS)
         if likelihood == "bernoulli" and normalization is not None:
             raise ValueError(
                 "A Bernoulli likelihood needs data in [0, 1], so it takes no "
                 "`normalization`."
             )
-        self.likelihood = likelihood
         self.kl_weight = not_negative("kl_weight", kl_weight)
-        self.free_bits = float(free_bits)
+        self.free_bits = not_negative("free_bits", free_bits)
         self.sampling = GaussianSampling(
             kl_weight, seed, free_bits, dtype=self.dtype_policy
         )
@@ -133,12 +128,10 @@ class VAE(GenerativeAutoencoder):
         self,
         x: Tensor,
         training: bool | None = None,
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         mean, log_variance = ops.split(self._features(x), 2, axis=-1)
-        return self.sampling(
-            (mean, log_variance), instance_mask=instance_mask, training=training
-        )
+        return self.sampling((mean, log_variance), mask=mask, training=training)
 
     def decode(self, code: Tensor) -> Tensor:
         """Decode codes to the mean of `p(x | z)`.

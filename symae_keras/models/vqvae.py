@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from symae_keras._utils.types import Tensor
-from symae_keras._utils.validation import positive
+from symae_keras._utils.validation import invalid, positive
 from symae_keras.layers._stack import keras_layer
 from symae_keras.layers.vector_quantizer import VectorQuantizer
 from symae_keras.models.instances import InstanceAutoencoder
@@ -83,10 +83,8 @@ class VQVAE(InstanceAutoencoder):
         **kwargs: Any,
     ) -> None:
         if n_latents is None and isinstance(encoder, str):
-            raise ValueError(
-                "`n_latents=None` takes the output of your own `encoder` as it is; "
-                f"with encoder={encoder!r}, give a number."
-            )
+            expected = "a positive integer, or None with an `encoder` of your own"
+            raise invalid("n_latents", expected, None)
         size = (
             None
             if n_latents is None
@@ -97,11 +95,11 @@ class VQVAE(InstanceAutoencoder):
             instance_shape, size, encoder, decoder, normalization, seed, **kwargs
         )
         self.n_latents = n_latents
+        self.n_embeddings = positive("n_embeddings", n_embeddings)
         self.quantizer = VectorQuantizer(
-            n_embeddings, embedding_dim, commitment_weight, dtype=self.dtype_policy
+            self.n_embeddings, embedding_dim, commitment_weight, dtype=self.dtype_policy
         )
         self.embedding_dim = self.quantizer.embedding_dim
-        self.n_embeddings = self.quantizer.n_embeddings
         self.commitment_weight = self.quantizer.commitment_weight
         self._assemble()
 
@@ -127,19 +125,20 @@ class VQVAE(InstanceAutoencoder):
         self,
         x: Tensor,
         training: bool | None = None,
-        instance_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        return self.quantizer(self._vectors(x), instance_mask=instance_mask)
+        return self.quantizer(self._vectors(x), mask=mask)
 
-    def indices(self, x: Tensor) -> Tensor:
+    def indices(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode instances to symbols.
 
         Args:
-            x: `(batch, *instance_shape)`.
+            x: `(batch, *instance_shape)`, or `GroupedData`, see `encode`.
+            mask: See `encode`.
 
         Returns:
-            Integer tensor `(batch, n_latents)`: which vectors of the codebook `encode`
-            returns. `model.quantizer.vectors(indices)` are codes to decode.
+            Integer tensor `(batch, n_latents)`: the places in the codebook of the
+            vectors that `encode` returns. `model.quantizer.vectors(indices)` are codes
+            to decode.
         """
-        x = self._normalize(self._checked(x))
-        return self.quantizer.indices(self._vectors(x))
+        return self.quantizer.indices(self._vectors(self._inputs(x, mask)))

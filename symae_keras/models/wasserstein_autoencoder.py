@@ -9,11 +9,11 @@ import keras
 
 from symae_keras._utils.validation import not_negative
 from symae_keras.layers.priors import MMDPenalty
-from symae_keras.models.instances import PriorMatchingAutoencoder
+from symae_keras.models.instances import GenerativeAutoencoder
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class WassersteinAutoencoder(PriorMatchingAutoencoder):
+class WassersteinAutoencoder(GenerativeAutoencoder):
     """Wasserstein autoencoder whose penalty is a maximum mean discrepancy (WAE-MMD).
 
     With a deterministic encoder `f` and a decoder `D`, the loss

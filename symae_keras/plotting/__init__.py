@@ -5,22 +5,28 @@ Every function returns a `matplotlib.figure.Figure` and shows nothing: save it w
 `matplotlib.pyplot` is never imported, so no window or global state is involved.
 """
 
-from symae_keras.plotting.codes import plot_codes, plot_latent_traversal
+from symae_keras.plotting.codes import (
+    plot_codes,
+    plot_dictionary,
+    plot_latent_traversal,
+)
 from symae_keras.plotting.curves import (
     plot_bottleneck_sweep,
     plot_error_over_instances,
     plot_history,
     plot_one_over_t,
 )
-from symae_keras.plotting.dictionary import plot_dictionary
 from symae_keras.plotting.reconstruction import (
     plot_model_reconstruction,
     plot_reconstruction,
     plot_residuals,
+    plot_segmentation,
 )
-from symae_keras.plotting.redatuming import plot_model_redatuming, plot_redatuming
-from symae_keras.plotting.redatuming_grid import plot_redatuming_grid
-from symae_keras.plotting.segmentation import plot_segmentation
+from symae_keras.plotting.redatuming import (
+    plot_model_redatuming,
+    plot_redatuming,
+    plot_redatuming_grid,
+)
 from symae_keras.plotting.trade_off import plot_trade_off
 
 __all__ = [
@@ -40,3 +46,7 @@ __all__ = [
     "plot_segmentation",
     "plot_trade_off",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
@@ -20,6 +19,7 @@ from symae_keras.plotting.style import (
     PALETTE,
     check_shape,
     finish,
+    log_ticks,
     new_figure,
     open_frame,
     series_style,
@@ -27,7 +27,7 @@ from symae_keras.plotting.style import (
 )
 
 
-def plot_curves(
+def _plot_curves(
     x_name: str,
     x: Any,
     errors: Mapping[str, Any],
@@ -93,10 +93,8 @@ def plot_curves(
     ax.set_ylabel(y_label)
     ax.set_xticks(_apart(count[order]))
     ax.set_xticks([], minor=True)
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ax.yaxis.set_minor_formatter(NullFormatter())
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_major_formatter("{x:g}")
+    log_ticks(ax.yaxis)
     ax.legend(frameon=False)
     return finish(figure)
 
@@ -148,7 +146,7 @@ def plot_bottleneck_sweep(
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['autoencoder', 'PCA']
     """
-    return plot_curves(
+    return _plot_curves(
         "code_dims",
         code_dims,
         errors,
@@ -193,7 +191,7 @@ def plot_error_over_instances(
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['SymAE', 'limit']
     """
-    return plot_curves(
+    return _plot_curves(
         "n_instances",
         n_instances,
         errors,

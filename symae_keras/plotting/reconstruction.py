@@ -1,30 +1,40 @@
-"""Reconstructions and their residuals."""
+"""Outputs of models: reconstructions, their residuals, and segmentations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
+from symae_keras._utils.batching import in_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.plotting.style import (
+    EDGE,
     PAGE,
+    PALETTE,
     TRUTH,
     VIRTUAL,
     Display,
+    axis_and_labels,
     bare_frame,
     check_shape,
     drawable,
     finish,
     new_figure,
     open_frame,
+    plot_residual,
+    show_signed,
     to_array,
     to_axis,
 )
+
+#: Of label 0, which is the background by custom, then those of the others.
+_COLOURS: Final = ("0.92", *PALETTE)
 
 
 def plot_reconstruction(
@@ -74,10 +84,7 @@ def _plot_spectra(
         top.plot(pixels, one, color=TRUTH, linewidth=1.8, label="instance")
         top.plot(pixels, other, color=VIRTUAL, linewidth=0.9, label="reconstruction")
         residual = np.asarray(one, "float64") - other
-        below.axhline(0.0, color="0.6", linewidth=0.8)
-        below.plot(pixels, residual, color=TRUTH, linewidth=0.9)
-        rms = np.sqrt(np.nanmean(residual**2))
-        below.set_title(f"residual, rms {rms:.2g}", loc="left")
+        plot_residual(below, pixels, residual, "residual")
         top.margins(x=0.0)
         for ax in (top, below):
             open_frame(ax)
@@ -89,15 +96,11 @@ def _plot_spectra(
                 ncols=2,
                 frameon=False,
             )
-    figure.supxlabel(axis_label)
-    figure.supylabel(value_label)
-    return finish(figure)
+    return finish(figure, axis_label, value_label)
 
 
 def _plot_images(x: Array, y: Array, value_label: str) -> Figure:
     display = Display([x, y], channel_axis=x.ndim == 4)
-    residual = display.difference(x, y)
-    limit = float(np.nanmax(np.abs(residual))) or 1.0
     side = (PAGE - 0.8) / max(len(x), 4)
     figure = new_figure(
         side * len(x) + 0.9, 3 * side * x.shape[1] / x.shape[2] + 0.3, "compressed"
@@ -106,9 +109,7 @@ def _plot_images(x: Array, y: Array, value_label: str) -> Figure:
     for axes, images in zip(rows[:2], (x, y), strict=True):
         for ax, image in zip(axes, images, strict=True):
             shown = display.show(ax, image)
-    for ax, image in zip(rows[2], residual, strict=True):
-        bare_frame(ax)
-        left = ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    left = show_signed(rows[2], display.difference(x, y))
     for axes, title in zip(
         rows, ("instance", "reconstruction", "residual"), strict=True
     ):
@@ -133,20 +134,14 @@ def plot_model_reconstruction(
     Returns:
         A figure, see `plot_reconstruction`.
     """
-    # Here, because it loads Keras.
-    from symae_keras.evaluation._batching import in_batches
-
     x, mask = groups[:examples].first_instances()
     reconstruction = in_batches(model.reconstruct, x, mask)
     if mask is not None:
         x = np.where(mask, x, np.nan)  # gaps in the lines
-    images = len(groups.instance_shape) == 3
     return plot_reconstruction(
         drawable(x),
         drawable(reconstruction),
-        axis=None if images else groups.axis,
-        axis_label=groups.axis_label,
-        value_label="intensity" if images else "value",
+        **axis_and_labels(groups),
     )
 
 
@@ -199,7 +194,6 @@ def plot_residuals(
     display = Display([images, *made.values()], channel_axis=images.ndim == 4)
     residuals = {name: display.difference(y, images) for name, y in made.items()}
     spectra = {name: _power(each) for name, each in residuals.items()}
-    largest = max(float(np.abs(each[0]).max()) for each in residuals.values()) or 1.0
 
     columns = 1 + len(made)
     side = (PAGE - 0.8) / columns
@@ -216,10 +210,7 @@ def plot_residuals(
         display.show(ax, each[0])
         note = (notes or {}).get(name)
         ax.set_title(name if note is None else f"{name}\n{note}")
-    for ax, each in zip(rows[1], residuals.values(), strict=True):
-        bare_frame(ax)
-        drawn = ax.imshow(each[0], cmap="RdBu_r", vmin=-largest, vmax=largest)
-    shown.append(drawn)
+    shown.append(show_signed(rows[1], [each[0] for each in residuals.values()]))
     norm = LogNorm(*_limits(list(spectra.values())))
     for ax, each in zip(rows[2], spectra.values(), strict=True):
         bare_frame(ax)
@@ -245,3 +236,80 @@ def _limits(spectra: list[Any]) -> tuple[float, float]:
         return 0.1, 1.0
     high = float(positive.max())
     return max(float(np.percentile(positive, 1)), 1e-6 * high), high
+
+
+def plot_segmentation(
+    images: Any,
+    labels: Any,
+    predicted: Mapping[str, Any],
+    classes: Sequence[str] | None = None,
+) -> Figure:
+    """Plot images in columns: as they are, their labels, and what models predict.
+
+    Args:
+        images: Array `(n, height, width)` or `(n, height, width, channels)` with one or
+            three channels.
+        labels: True labels, integers `(n, height, width)` from 0 to 8.
+        predicted: Predicted labels by method, each of the shape of `labels`.
+        classes: Names of the labels, in their order, or `None` (default) for numbers.
+
+    Returns:
+        A figure with one row of axes for the images, the truth and each method.
+
+    Raises:
+        InputError: Shapes do not fit, or there are more than nine classes.
+
+    Example:
+    >>> labels = np.tile(np.arange(3), (2, 8, 4))
+    >>> figure = plot_segmentation(labels * 0.5, labels, {"U-Net": labels[..., ::-1]})
+    >>> len(figure.axes), [each.get_text() for each in figure.legends[0].get_texts()]
+    (6, ['0', '1', '2'])
+    """
+    shown = to_array("images", images, (3, 4))
+    truth = to_array("labels", labels, (3,))
+    check_shape("labels", truth, shown.shape[:3], "the images")
+    rows = {"truth": truth}
+    for name, each in predicted.items():
+        argument = f"predicted[{name!r}]"
+        rows[name] = to_array(argument, each, (3,))
+        check_shape(argument, rows[name], truth.shape, "the labels")
+    highest = int(max(each.max() for each in rows.values()))
+    lowest = int(min(each.min() for each in rows.values()))
+    if lowest < 0 or highest >= len(_COLOURS):
+        raise InputError(
+            f"Labels must be from 0 to {len(_COLOURS) - 1}, which have colours; "
+            f"received labels from {lowest} to {highest}."
+        )
+    names = [str(n) for n in range(highest + 1)] if classes is None else [*classes]
+    if len(names) <= highest:
+        raise InputError(
+            f"classes must name the labels up to {highest}; received {len(names)}."
+        )
+    colours = ListedColormap(_COLOURS[: len(names)])
+    n, side = len(shown), PAGE / (len(shown) + 0.3)
+    height = side * shown.shape[1] / shown.shape[2]
+    figure = new_figure(PAGE, height * (1 + len(rows)) + 0.45, layout="compressed")
+    axes = figure.subplots(1 + len(rows), n, squeeze=False)
+    display = Display([shown], channel_axis=shown.ndim == 4)
+    for ax, image in zip(axes[0], shown, strict=True):
+        display.show(ax, image)
+    for row, each in zip(axes[1:], rows.values(), strict=True):
+        for ax, map_of_labels in zip(row, each, strict=True):
+            bare_frame(ax)
+            ax.imshow(
+                map_of_labels,
+                cmap=colours,
+                vmin=-0.5,
+                vmax=len(names) - 0.5,
+                interpolation="nearest",
+            )
+    for row, name in zip(axes, ["image", *rows], strict=True):
+        row[0].set_ylabel(name)
+    patches = [
+        Patch(facecolor=colour, edgecolor=EDGE, label=name)
+        for colour, name in zip(_COLOURS, names, strict=False)
+    ]
+    figure.legend(
+        handles=patches, loc="outside lower center", ncols=len(names), frameon=False
+    )
+    return finish(figure)

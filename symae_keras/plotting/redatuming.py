@@ -1,4 +1,4 @@
-"""Virtual instances."""
+"""Virtual instances: beside their sources and the truth, and in a grid."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from symae_keras._utils.batching import in_batches
 from symae_keras.data.groups import Array, GroupedData
-from symae_keras.errors import InputError
 from symae_keras.plotting.style import (
     COHERENT,
     NUISANCE,
@@ -16,17 +16,23 @@ from symae_keras.plotting.style import (
     TRUTH,
     VIRTUAL,
     Display,
-    bare_frame,
+    axis_and_labels,
     check_shape,
     drawable,
     finish,
     new_figure,
     open_frame,
+    plot_residual,
+    refuse_axis,
+    show_signed,
+    signed_bar,
     to_array,
     to_axis,
 )
 
 _COLUMNS: Final = 3
+#: Least width of a cell of the grid, in inches, over which its name fits.
+_ROOM_FOR_NAMES: Final = 0.9
 _RESIDUAL: Final = "truth \N{MINUS SIGN} virtual"
 
 
@@ -92,11 +98,7 @@ def plot_redatuming(
     if first.ndim == 2:
         pixels = to_axis(axis, first.shape[1])
         return _plot_spectra(arrays, pixels, axis_label, value_label)
-    if axis is not None:
-        raise InputError(
-            "axis belongs to spectra, arrays (n, pixels); received images of shape "
-            f"{first.shape}."
-        )
+    refuse_axis(axis, first)
     return _plot_images(arrays, value_label)
 
 
@@ -126,9 +128,7 @@ def _plot_spectra(
             )
         example = {title: array[n] for title, array in arrays.items()}
         _plot_example(panels, example, pixels)
-    figure.supxlabel(axis_label)
-    figure.supylabel(value_label)
-    return finish(figure)
+    return finish(figure, axis_label, value_label)
 
 
 def _plot_example(panels: list[Any], example: dict[str, Array], pixels: Array) -> None:
@@ -143,14 +143,11 @@ def _plot_example(panels: list[Any], example: dict[str, Array], pixels: Array) -
     ax.plot(pixels, example["virtual"], color=VIRTUAL, linewidth=0.9, label="virtual")
     if "truth" in example:
         residual = np.asarray(example["truth"], "float64") - example["virtual"]
-        panels[3].axhline(0.0, color="0.6", linewidth=0.8)
-        panels[3].plot(pixels, residual, color=TRUTH, linewidth=0.9)
+        plot_residual(panels[3], pixels, residual, _RESIDUAL)
         known = residual[np.isfinite(residual)]
         limit = 1.1 * np.abs(known).max(initial=0.0) or 1.0
         panels[3].set_ylim(-limit, limit)
         panels[3].locator_params(axis="y", nbins=4)
-        rms = np.sqrt(np.sum(known**2) / max(len(known), 1))
-        panels[3].set_title(f"{_RESIDUAL}, rms {rms:.2g}", loc="left")
         # Where a title would be: inside, it would hide a part of the curves.
         ax.legend(
             loc="lower left",
@@ -197,21 +194,10 @@ def _plot_images(arrays: dict[str, Array], value_label: str) -> Figure:
         )
     if "truth" in arrays:
         residual = display.difference(arrays["truth"], arrays["virtual"])
-        limit = float(np.nanmax(np.abs(residual))) or 1.0
-        for ax, image in zip(panels[:, -1], residual, strict=True):
-            bare_frame(ax)
-            shown = ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        shown = show_signed(panels[:, -1], residual)
         panels[0, -1].set_title("residual")
-        bar = figure.colorbar(
-            shown,
-            ax=list(panels[:, -1]),
-            location="bottom",
-            label=_RESIDUAL + ("\n(mean of colours)" if display.colour else ""),
-            shrink=0.9,
-            aspect=12,
-        )
-        ends = f"\N{MINUS SIGN}{limit:.2g}", f"{limit:.2g}"
-        bar.set_ticks([-limit, 0.0, limit], labels=[ends[0], "0", ends[1]])
+        label = _RESIDUAL + ("\n(mean of colours)" if display.colour else "")
+        signed_bar(figure, shown, panels[:, -1], label=label, shrink=0.9, aspect=12)
     return finish(figure)
 
 
@@ -226,9 +212,6 @@ def plot_model_redatuming(model: Any, groups: GroupedData, examples: int = 3) ->
     Returns:
         A figure, see `plot_redatuming`.
     """
-    # Here, because it loads Keras.
-    from symae_keras.evaluation._batching import in_batches
-
     state = np.arange(min(examples, len(groups) - 1))
     group, mask = state + 1, groups.model_mask
     first = groups.present.argmax(axis=1)
@@ -249,13 +232,156 @@ def plot_model_redatuming(model: Any, groups: GroupedData, examples: int = 3) ->
     x = groups.x
     if groups.masks == 2:
         x = np.where(groups.good_pixels, x, np.nan)  # gaps in the lines
-    images = len(groups.instance_shape) == 3
     return plot_redatuming(
         drawable(x[state, first[state]]),
         drawable(x[group, first[group]]),
         drawable(virtual),
         truth,
-        axis=None if images else groups.axis,
-        axis_label=groups.axis_label,
-        value_label="intensity" if images else "value",
+        **axis_and_labels(groups),
     )
+
+
+def plot_redatuming_grid(
+    states: Any,
+    nuisances: Any,
+    virtual: Any,
+    axis: Any = None,
+    axis_label: str = "pixel",
+    value_label: str = "flux",
+) -> Figure:
+    """Show every state under every nuisance in a grid.
+
+    The first column holds the coherent sources, the first row the nuisance sources,
+    and the cell between them the virtual instance of that state under that nuisance.
+
+    Args:
+        states: An instance of each state: images `(n_states, height, width)`, with or
+            without one or three channels last, or spectra `(n_states, pixels)`.
+        nuisances: An instance under each nuisance, `(n_nuisances, *instance_shape)`.
+        virtual: Virtual instances, `(n_states, n_nuisances, *instance_shape)`.
+        axis: Physical value of each pixel of a spectrum, `(pixels,)`. `None` (default)
+            counts pixels.
+        axis_label: What the axis is, with its unit. Defaults to `"pixel"`.
+        value_label: What the values are, with their unit. Defaults to `"flux"`.
+
+    Returns:
+        A figure; the axes row by row without the empty corner, then any colour bar.
+
+    Raises:
+        InputError: The arrays do not fit each other, or `axis` came with images.
+
+    Example:
+    >>> from symae_keras.data import simulate_shapes
+    >>> groups = simulate_shapes(n_states=5, n_instances=1, seed=0)
+    >>> figure = plot_redatuming_grid(
+    ...     states=groups.x[:2, 0],
+    ...     nuisances=groups.x[2:, 0],
+    ...     virtual=groups.virtual([[0], [1]], [[2, 3, 4]], 0),  # a perfect model
+    ...     value_label="intensity",
+    ... )
+    >>> len(figure.axes)  # 3 * 4 cells without a corner, and a colour bar
+    12
+    """
+    states = to_array("states", states, (2, 3, 4))
+    nuisances = to_array("nuisances", nuisances, (states.ndim,))
+    instance_shape = states.shape[1:]
+    check_shape("nuisances", nuisances, (len(nuisances), *instance_shape), "the states")
+    virtual = to_array("virtual", virtual, (states.ndim + 1,))
+    expected = (len(states), len(nuisances), *instance_shape)
+    check_shape("virtual", virtual, expected, "states and nuisances")
+    if states.ndim == 2:
+        pixels = to_axis(axis, states.shape[1])
+        figure = _plot_grid_of_spectra(states, nuisances, virtual, pixels)
+        return finish(figure, axis_label, value_label)
+    refuse_axis(axis, states)
+    return finish(_plot_grid_of_images(states, nuisances, virtual, value_label))
+
+
+def _plot_grid_of_images(
+    states: Array, nuisances: Array, virtual: Array, value_label: str
+) -> Figure:
+    display = Display([states, nuisances, virtual], channel_axis=states.ndim == 4)
+    rows, columns = len(states) + 1, len(nuisances) + 1
+    cell = min(PAGE / columns, PAGE / 5)
+    height = cell * rows * states.shape[1] / states.shape[2]
+    figure = new_figure(
+        cell * columns, height + (0.3 if display.colour else 0.8), "compressed"
+    )
+    panels = _panels(figure, rows, columns, share=False)
+    for i, row in enumerate(panels):
+        for j, ax in enumerate(row):
+            if ax is not None:
+                shown = display.show(ax, _cell(states, nuisances, virtual, i, j))
+    _head(panels, in_full=cell >= _ROOM_FOR_NAMES)
+    for ax, colour in (
+        *((ax, NUISANCE) for ax in panels[0][1:]),
+        *((row[0], COHERENT) for row in panels[1:]),
+    ):
+        ax.spines[:].set(color=colour, linewidth=2.0)
+    if not display.colour:
+        axes = [ax for row in panels for ax in row if ax is not None]
+        figure.colorbar(
+            shown,
+            ax=axes,
+            location="bottom",
+            label=value_label,
+            shrink=0.7,
+            aspect=40,
+        )
+    return figure
+
+
+def _plot_grid_of_spectra(
+    states: Array, nuisances: Array, virtual: Array, pixels: Array
+) -> Figure:
+    rows, columns = len(states) + 1, len(nuisances) + 1
+    figure = new_figure(PAGE, 1.1 * rows + 0.6)
+    panels = _panels(figure, rows, columns, share=True)
+    for i, row in enumerate(panels):
+        for j, ax in enumerate(row):
+            if ax is None:
+                continue
+            colour = NUISANCE if i == 0 else COHERENT if j == 0 else VIRTUAL
+            spectrum = _cell(states, nuisances, virtual, i, j)
+            ax.plot(pixels, spectrum, color=colour, linewidth=0.8)
+            open_frame(ax)
+            # The corner has no axes to label the first row: the scale is the same.
+            ax.tick_params(labelbottom=i == rows - 1, labelleft=j == 0)
+    panels[0][1].margins(x=0.0)
+    panels[0][1].locator_params(nbins=3)
+    _head(panels, in_full=PAGE / columns >= _ROOM_FOR_NAMES)
+    return figure
+
+
+def _panels(figure: Figure, rows: int, columns: int, share: bool) -> list[list[Any]]:
+    """Axes of all cells but the corner, row by row."""
+    grid = figure.add_gridspec(rows, columns)
+    panels: list[list[Any]] = []
+    first = None
+    for i in range(rows):
+        panels.append([])
+        for j in range(columns):
+            ax = None
+            if (i, j) != (0, 0):
+                ax = figure.add_subplot(grid[i, j], sharex=first, sharey=first)
+                first = ax if share and first is None else first
+            panels[-1].append(ax)
+    return panels
+
+
+def _cell(states: Array, nuisances: Array, virtual: Array, i: int, j: int) -> Array:
+    if i == 0:
+        chosen = nuisances[j - 1]
+    elif j == 0:
+        chosen = states[i - 1]
+    else:
+        chosen = virtual[i - 1, j - 1]
+    return np.asarray(chosen)
+
+
+def _head(panels: list[list[Any]], in_full: bool) -> None:
+    """Name or number the sources."""
+    for number, ax in enumerate(panels[0][1:], start=1):
+        ax.set_title(f"nuisance {number}" if in_full else number, color=NUISANCE)
+    for number, row in enumerate(panels[1:], start=1):
+        row[0].set_ylabel(f"state {number}" if in_full else number, color=COHERENT)

@@ -6,12 +6,14 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from symae_keras.data.groups import Array
+from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 
 #: Okabe and Ito's palette, which colour-blind readers can tell apart; yellow, faint on
@@ -46,8 +48,20 @@ def new_figure(
     return Figure(figsize=(width, height), dpi=150, layout=layout)
 
 
-def finish(figure: Figure) -> Figure:
-    """Set all text to the one legible size; what is no mathtext is drawn as it is."""
+def finish(
+    figure: Figure, x_label: str | None = None, y_label: str | None = None
+) -> Figure:
+    """Set all text to one legible size, and text that is not mathtext to plain text.
+
+    Args:
+        figure: The figure.
+        x_label: Label below all of its axes.
+        y_label: Label at the left of all of them.
+    """
+    if x_label is not None:
+        figure.supxlabel(x_label)
+    if y_label is not None:
+        figure.supylabel(y_label)
     for ax in figure.axes:
         ax.tick_params(which="both", labelsize=FONT_SIZE)
     for text in figure.findobj(Text):
@@ -72,6 +86,13 @@ def _can_be_drawn(line: str) -> bool:
 def open_frame(ax: Axes) -> None:
     """Leave the two spines that carry the axes."""
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def log_ticks(axis: Axis) -> None:
+    """Label 1, 2 and 5 of each decade; other labels run into each other."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def series_style(index: int) -> tuple[str, str]:
@@ -114,6 +135,41 @@ def to_axis(axis: Any, n_pixels: int) -> Array:
     axis = to_array("axis", axis, (1,))
     check_shape("axis", axis, (n_pixels,), "the pixels of the spectra")
     return np.asarray(axis)
+
+
+def refuse_axis(axis: Any, images: Array) -> None:
+    """Refuse the axis of spectra that came with images."""
+    if axis is not None:
+        raise InputError(
+            "axis belongs to spectra, arrays (n, pixels); received images of shape "
+            f"{images.shape}."
+        )
+
+
+def plot_residual(ax: Axes, pixels: Array, residual: Array, name: str) -> None:
+    """Draw the residual of a spectrum under its name and root mean square."""
+    ax.axhline(0.0, color="0.6", linewidth=0.8)
+    ax.plot(pixels, residual, color=TRUTH, linewidth=0.9)
+    known = residual[np.isfinite(residual)]
+    rms = np.sqrt(np.sum(known**2) / max(len(known), 1))
+    ax.set_title(f"{name}, rms {rms:.2g}", loc="left")
+
+
+def show_signed(axes: Any, images: Any) -> Any:
+    """Draw images on one scale that is white at 0; return the last one."""
+    limit = float(np.nanmax(np.abs(images))) or 1.0
+    for ax, image in zip(axes, images, strict=True):
+        bare_frame(ax)
+        shown = ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    return shown
+
+
+def signed_bar(figure: Figure, shown: AxesImage, axes: Any, **options: Any) -> None:
+    """Add a colour bar below axes, with ticks at 0 and at both ends."""
+    bar = figure.colorbar(shown, ax=list(axes), location="bottom", **options)
+    limit = float(shown.get_clim()[1])
+    ends = f"\N{MINUS SIGN}{limit:.2g}", f"{limit:.2g}"
+    bar.set_ticks([-limit, 0.0, limit], labels=[ends[0], "0", ends[1]])
 
 
 class Display:
@@ -163,3 +219,13 @@ def drawable(instances: Array) -> Array:
     if instances.ndim < 3 or instances.shape[1:][2:] == (3,):
         return instances
     return instances[..., 0]
+
+
+def axis_and_labels(groups: GroupedData) -> dict[str, Any]:
+    """Arguments of a figure of instances: axis of spectra, and labels."""
+    images = len(groups.instance_shape) == 3
+    return {
+        "axis": None if images else groups.axis,
+        "axis_label": groups.axis_label,
+        "value_label": "intensity" if images else "value",
+    }

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
@@ -18,6 +17,7 @@ from symae_keras.plotting.style import (
     PAGE,
     check_shape,
     finish,
+    log_ticks,
     new_figure,
     open_frame,
     series_style,
@@ -94,11 +94,8 @@ def plot_trade_off(
     ax.margins(0.12)
     if log:
         ax.set(xscale="log", yscale="log")
-        for axis in (ax.xaxis, ax.yaxis):
-            # Matplotlib's own labels of a short logarithmic axis run into each other.
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter(NullFormatter())
+        log_ticks(ax.xaxis)
+        log_ticks(ax.yaxis)
     ax.set(xlabel=x_label, ylabel=y_label)
     handles = []
     for n, family in enumerate(distinct):

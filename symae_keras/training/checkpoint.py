@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from symae_keras._utils.files import written_aside
-from symae_keras.callbacks._state import sync_state
 from symae_keras.errors import InputError
+from symae_keras.training._state import sync_state
 
 _EPOCHS = "epochs_done"
 

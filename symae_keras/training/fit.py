@@ -10,13 +10,13 @@ from typing import Any, Final
 import keras
 
 from symae_keras._utils.types import swaps_codes
-from symae_keras.callbacks.non_finite_guard import NonFiniteGuard
 from symae_keras.data import RaggedGroups, batches, instance_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.distribute import even_batch_size
 from symae_keras.layers.normalization import Standardization, pixel_moments
 from symae_keras.losses import RelativeMeanSquaredError
 from symae_keras.training.checkpoint import Checkpoint
+from symae_keras.training.non_finite_guard import NonFiniteGuard
 
 #: Passes over the groups that a training has, if nothing else is said.
 EPOCHS: Final = 32

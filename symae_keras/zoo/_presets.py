@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import importlib.util
-import re
 import tempfile
 from os import PathLike
 from pathlib import Path
@@ -12,21 +10,14 @@ from typing import Final
 
 import keras
 
-from symae_keras._utils.files import CHECKSUMS, write_checksums
-from symae_keras._utils.folders import Draft
-from symae_keras._utils.text import one_line
+from symae_keras._utils import presets
+from symae_keras._utils.files import CHECKSUMS
+from symae_keras._utils.presets import HANDLE, SAVED
 from symae_keras._utils.untrusted_files import open_regular, write_stream
 from symae_keras._utils.untrusted_models import load_model
 from symae_keras.data.axis import AXIS_FILE, Axis, HasAxis
 from symae_keras.errors import InputError
-from symae_keras.zoo._weights import compact_weights
-from symae_keras.zoo.recipes import preset_folder, trained_presets, unknown_preset
 
-_HUB: Final = "hf://"
-#: A repository of the Hugging Face Hub, and a branch, tag or commit of it.
-_HANDLE: Final = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-#: What a preset consists of.
-SAVED: Final = ("config.json", "metadata.json", "model.weights.h5")
 #: What `push` uploads, where it is there.
 PUSHED: Final = (*SAVED, AXIS_FILE, CHECKSUMS, "README.md", "metrics.json")
 
@@ -38,7 +29,7 @@ def list() -> builtins.list[str]:
     >>> "symae_exposures" in list()
     True
     """
-    return trained_presets()
+    return presets.trained_presets()
 
 
 def help(name: str) -> None:
@@ -67,7 +58,7 @@ def card(name: str) -> str:
     Raises:
         InputError: There is no such preset.
     """
-    text = (_named(name) / "README.md").read_text(encoding="utf-8")
+    text = (presets.named_preset(name) / "README.md").read_text(encoding="utf-8")
     # The head is for model hubs.
     return text.split("---\n", 2)[-1].strip()
 
@@ -98,12 +89,7 @@ def load(preset: str | PathLike[str]) -> keras.Model:
     >>> model.instance_shape
     (256,)
     """
-    what = f"The preset {preset}"
-    if not str(preset).startswith(_HUB):
-        return load_model(_found(preset), what)
-    with tempfile.TemporaryDirectory(prefix="symae-") as folder:
-        _download(str(preset), Path(folder))
-        return load_model(Path(folder), what)
+    return presets.load_preset(preset)
 
 
 def axis(preset: str | PathLike[str]) -> Axis | None:
@@ -125,7 +111,7 @@ def axis(preset: str | PathLike[str]) -> Axis | None:
     >>> print(axis("symae_tablets"))
     600 to 1792, 597 pixels, wavelength (nm)
     """
-    return Axis.read(_found(preset))
+    return Axis.read(presets.find_preset(preset))
 
 
 def save_preset(
@@ -163,20 +149,7 @@ def save_preset(
     >>> again.coherent_dim
     2
     """
-    if not model.built:
-        raise InputError(
-            f"The model {model.name} is not built, so there are no weights to save; "
-            "call it on data first."
-        )
-    with Draft(folder, (*PUSHED, "assets"), resume=None) as aside:
-        keras.saving.save_model(model, aside, zipped=False)
-        if half:
-            compact_weights(aside / "model.weights.h5")
-        of_data = None if data is None else Axis.of(data)
-        if of_data is not None:
-            of_data.write(aside)
-        write_checksums(aside, (*SAVED, AXIS_FILE))
-    return Path(folder)
+    return presets.save_preset(model, folder, half, data)
 
 
 def push(folder: str | PathLike[str], handle: str, private: bool = True) -> str:
@@ -199,10 +172,10 @@ def push(folder: str | PathLike[str], handle: str, private: bool = True) -> str:
         InputError: The folder is no preset, the handle is no handle, or
             huggingface_hub is not installed.
     """
-    found = _HANDLE.fullmatch(handle)
+    found = HANDLE.fullmatch(handle)
     if found is None or found[2]:
         raise InputError(f'handle must be like "hf://user/name"; received {handle!r}.')
-    place = _found(folder)
+    place = presets.find_preset(folder)
     # What is checked is what is uploaded.
     with tempfile.TemporaryDirectory(prefix="symae-") as copied:
         for name in PUSHED:
@@ -210,10 +183,7 @@ def push(folder: str | PathLike[str], handle: str, private: bool = True) -> str:
                 with open_regular(place / name) as source:
                     write_stream(source, Path(copied) / name)
         load_model(Path(copied), f"The preset {folder}")
-        _need_hub()
-        import huggingface_hub
-
-        api = huggingface_hub.HfApi(library_name="symae_keras")
+        api = presets.import_hub().HfApi(library_name="symae_keras")
         repository = api.create_repo(found[1], private=private, exist_ok=True)
         api.upload_folder(
             repo_id=repository.repo_id,
@@ -221,62 +191,3 @@ def push(folder: str | PathLike[str], handle: str, private: bool = True) -> str:
             commit_message="A preset of symae_keras",
         )
     return str(repository)
-
-
-def _found(preset: str | PathLike[str]) -> Path:
-    """Return the folder of a preset, given by its name or path."""
-    if not Path(preset).is_dir() or str(preset) in list():
-        return _named(str(preset))
-    missing = [each for each in SAVED if not (Path(preset) / each).exists()]
-    if missing:
-        raise InputError(
-            f"{preset} is not a preset: no {' and no '.join(missing)} in it. "
-            "save_preset(model, folder) makes one."
-        )
-    return Path(preset)
-
-
-def _named(name: str) -> Path:
-    names = list()
-    if name not in names:
-        raise unknown_preset(name, names, "preset and no folder")
-    return preset_folder(name)
-
-
-def _download(handle: str, folder: Path) -> None:
-    """Copy the files of a preset from the Hugging Face Hub into a folder."""
-    found = _HANDLE.fullmatch(handle)
-    if found is None:
-        raise InputError(
-            'A preset of the Hugging Face Hub is named like "hf://user/name" or '
-            f'"hf://user/name@revision"; received {handle!r}.'
-        )
-    _need_hub()
-    import huggingface_hub
-
-    names = (*SAVED, CHECKSUMS)
-    try:
-        snapshot = huggingface_hub.snapshot_download(
-            repo_id=found[1],
-            revision=found[2],
-            allow_patterns=[*names],
-            library_name="symae_keras",
-        )
-    # The errors of huggingface_hub and of what it is made of.
-    except Exception as error:
-        raise InputError(
-            f"The preset {handle} cannot be downloaded: {one_line(error)}."
-        ) from error
-    for name in names:
-        if (Path(snapshot) / name).is_file():  # a link into the cache of the package
-            with (Path(snapshot) / name).open("rb") as source:
-                write_stream(source, folder / name)
-        elif name in SAVED:
-            raise InputError(f"The preset {handle} has no {name}.")
-
-
-def _need_hub() -> None:
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise InputError(
-            'The Hugging Face Hub needs huggingface_hub: pip install "symae_keras[hub]"'
-        )

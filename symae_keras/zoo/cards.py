@@ -1,4 +1,4 @@
-"""What a recipe says of itself, and the card of a preset."""
+"""Docstrings of recipes, metrics of presets, and the cards made of both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from symae_keras.errors import InputError
 
-#: What the docstring of a preset's recipe tells, in this order.
+#: Fields in the docstring of a preset's recipe, in this order.
 FIELDS: Final = ("Command", "Cost", "Expect", "Data", "Use", "Limits", "Cite")
 LICENCE: Final = "Apache-2.0, code and weights"
 _FIELD: Final = re.compile(r"^([A-Z][a-z]+):[ \t]+(.*)$")
@@ -24,7 +24,7 @@ class About:
 
     Attributes:
         title: Its first line.
-        fields: What stands behind `Command:`, `Cost:` and so on, by name.
+        fields: The texts behind `Command:`, `Cost:` and so on, by name.
     """
 
     title: str
@@ -69,14 +69,14 @@ def read_about(docstring: str) -> About:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Content of a preset's metrics.json, which a run made.
+    """Content of a preset's metrics.json.
 
     Attributes:
-        reference: Metrics of runs of the recipe, one a seed, by name.
+        reference: Metrics of runs of the recipe, one per seed, by name.
         quick: Metrics of the quick form, of the first seed.
-        shipped: Metrics of the weights that are shipped, on what their run held out.
-        seconds: Median time that training took.
-        parameters: Trainable numbers of the model.
+        shipped: Metrics of the shipped weights on the groups that their run held out.
+        seconds: Median training time.
+        parameters: Number of trainable parameters.
         epochs: Passes over the data.
         environment: Versions and platform.
     """
@@ -108,12 +108,12 @@ class Measured:
 
     @property
     def n_seeds(self) -> int:
-        """Runs that the spread is of."""
+        """Number of runs in `reference`."""
         return len(next(iter(self.reference.values())))
 
 
 def spread(values: list[float]) -> str:
-    """Median, with lowest and highest where there are several.
+    """Return the median, with the lowest and highest of several values.
 
     Example:
     >>> spread([0.0311, 0.0298, 0.0302]), spread([0.5])
@@ -126,7 +126,7 @@ def spread(values: list[float]) -> str:
 
 
 def write_card(name: str, about: About, measured: Measured) -> str:
-    """The model card of a preset, in Markdown.
+    """Return the model card of a preset, in Markdown.
 
     Args:
         name: Of the preset.

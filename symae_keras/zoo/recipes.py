@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from symae_keras._utils.presets import (
+    preset_folder,
+    preset_names,
+    trained_presets,
+    unknown_preset,
+)
 from symae_keras._utils.text import one_line
 from symae_keras.errors import InputError
 from symae_keras.zoo.cards import About, read_about
@@ -19,44 +24,29 @@ from symae_keras.zoo.cards import About, read_about
 if TYPE_CHECKING:
     from symae_keras.training import Recipe
 
+__all__ = [
+    "LoadedRecipe",
+    "about",
+    "load_recipe",
+    "preset_folder",
+    "preset_names",
+    "recipe_file",
+    "recipe_hash",
+    "trained_presets",
+    "unknown_preset",
+]
+
 
 class LoadedRecipe(NamedTuple):
-    """A recipe and what is known about it."""
+    """A recipe, its docstring and its name."""
 
     recipe: Recipe
     docstring: str
     name: str
 
 
-def preset_folder(name: str) -> Path:
-    """The folder of a preset that comes with the package."""
-    return _folder() / name
-
-
-def _folder() -> Path:
-    """The presets: inside an installed package, or beside it in a source checkout."""
-    package = Path(__file__).parents[1]
-    packaged = package / "_zoo"
-    return packaged if packaged.is_dir() else package.parent / "zoo"
-
-
-def preset_names() -> list[str]:
-    """Names of the recipes that come with the package, sorted.
-
-    Example:
-    >>> "symae_exposures" in preset_names()
-    True
-    """
-    return sorted(path.parent.name for path in _folder().glob("*/recipe.py"))
-
-
-def trained_presets() -> list[str]:
-    """Names of those that come with weights, sorted."""
-    return [n for n in preset_names() if (preset_folder(n) / "config.json").exists()]
-
-
 def about(name: str) -> About:
-    """What the docstring of a preset's recipe says, without running the recipe.
+    """Return the content of the docstring of a preset's recipe, without running it.
 
     Example:
     >>> about("symae_exposures").fields["Command"]
@@ -66,21 +56,8 @@ def about(name: str) -> About:
     return read_about(ast.get_docstring(ast.parse(source)) or "")
 
 
-def unknown_preset(name: str, names: Sequence[str], what: str = "preset") -> InputError:
-    """The error for a name that is none of those.
-
-    Args:
-        name: The name.
-        names: Those that there are.
-        what: What the name could have been.
-    """
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {close[0]}? The presets" if close else "the presets"
-    return InputError(f"There is no {what} {name}; {hint} are {', '.join(names)}.")
-
-
 def recipe_file(name_or_path: str | PathLike[str]) -> Path:
-    """The file of a recipe.
+    """Return the file of a recipe.
 
     Args:
         name_or_path: Name of a preset, or path of a recipe file.
@@ -110,7 +87,7 @@ def recipe_file(name_or_path: str | PathLike[str]) -> Path:
 
 
 def recipe_hash(name_or_path: str | PathLike[str]) -> str:
-    """SHA-256 of a recipe but for its docstring, which tells nothing to a run.
+    """Return the SHA-256 of a recipe without its docstring, which no run depends on.
 
     Args:
         name_or_path: As in `recipe_file`.
@@ -181,3 +158,26 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
             f"received an object of class {type(recipe).__name__}."
         )
     return LoadedRecipe(recipe, (module.__doc__ or "").strip(), name)
+
+
+def call_recipe(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of a recipe.
+
+    Args:
+        name: Of the recipe.
+        what: The call, for the error.
+        function: The function.
+        *args: Its arguments.
+
+    Returns:
+        Its result.
+
+    Raises:
+        InputError: The function raised an exception.
+    """
+    try:
+        return function(*args)
+    except Exception as error:
+        raise InputError(
+            f"The recipe {name} failed in {what}: {one_line(error)}."
+        ) from error

@@ -131,7 +131,11 @@ def test_images_at_full_rank_give_the_mean_swap() -> None:
 
 
 def test_errors() -> None:
-    for arguments in ({"coherent_dim": 0}, {"nuisance_dim": 1.5}):
+    for arguments in (
+        {"coherent_dim": 0},
+        {"nuisance_dim": 1.5},
+        {"coherent_dim": None},
+    ):
         (name,) = arguments
         with pytest.raises(InputError, match=f"{name} must be a positive integer"):
             GroupedPCA(**arguments)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +10,14 @@ import pytest
 from symae_keras import cli
 from symae_keras.data import simulate_exposures
 from symae_keras.models import SymAE
+from symae_keras.training.history import read_history
 
 RECIPE = '''"""A recipe that trains in a second."""
 
 from symae_keras.data import simulate_exposures
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
+from symae_keras.training.history import read_history
 from symae_keras.training import Recipe, normalization
 
 
@@ -63,6 +64,13 @@ def _fast(monkeypatch):
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def symae(capfd):
     """Run the command line in this process and catch all that it writes."""
 
@@ -72,6 +80,50 @@ def symae(capfd):
         return Result(code, *capfd.readouterr())
 
     return run
+
+
+def listing(folder: Path) -> list[tuple[str, int]]:
+    """Every path below a folder with the time of its last change."""
+    return sorted((str(p), p.lstat().st_mtime_ns) for p in folder.rglob("*"))
+
+
+@pytest.fixture(name="listing")
+def _listing():
+    return listing
+
+
+@pytest.fixture
+def refuses(symae, here):
+    """Check that a command fails in one sentence, writes nothing, and return it."""
+
+    def run(*args: object) -> str:
+        before = listing(here)
+        code, out, err = symae(*args)
+        assert (code, out) == (2, ""), err
+        *progress, last = err.splitlines()
+        assert all(line.endswith(" done") for line in progress), err
+        assert last.startswith("symae: ")
+        assert listing(here) == before
+        return last
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def altered(recipe, tmp_path_factory):
+    """A function that writes a changed copy of the tiny recipe."""
+
+    def write(*changes: tuple[str, str], path: Path | None = None) -> Path:
+        path = path or tmp_path_factory.mktemp("altered") / "altered.py"
+        text = recipe.read_text(encoding="utf-8")
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")
@@ -120,10 +172,5 @@ def measured_run(tmp_path_factory, recipe, data_file) -> Path:
 
 @pytest.fixture
 def read_rows():
-    """Reader of the rows of a history.csv."""
-    return rows
-
-
-def rows(history: Path) -> list[dict[str, str]]:
-    with history.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """Reader of the rows of a CSV file."""
+    return read_history

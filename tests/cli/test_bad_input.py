@@ -13,103 +13,62 @@ X = np.random.default_rng(0).normal(size=(6, 4, 256)).astype("float32")
 AXIS = np.linspace(-1.0, 1.0, 256)
 
 
-def listing(folder: Path) -> list[tuple[str, int]]:
-    """Every path below a folder with the time of its last change."""
-    return sorted((str(p), p.lstat().st_mtime_ns) for p in folder.rglob("*"))
-
-
-@pytest.fixture
-def refuses(symae, tmp_path, monkeypatch):
-    """Check that a command fails as it should and leave its sentence to the test."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args: object) -> str:
-        before = listing(tmp_path)
-        code, out, err = symae(*args)
-        assert (code, out) == (2, ""), err
-        assert err.startswith("symae: ") and err.count("\n") == 1
-        assert listing(tmp_path) == before
-        return err
-
-    return run
-
-
-def spoilt(index: tuple[int, ...], value: float, count: int = 1) -> np.ndarray:
-    x = X.copy()
-    x[index] = value
-    if count > 1:
-        x[-1, -1, -count + 1 :] = value
-    return x
-
-
 def one_instance() -> np.ndarray:
     mask = np.ones((6, 4), bool)
     mask[2, 1:] = False
     return mask
 
 
+#: Two files that readers refuse, and those that only the checks of runs refuse.
 BAD_FILES = {
-    "missing key": ({"y": X}, ["no key x", "found y"]),
     "wrong rank": ({"x": X[0]}, ["(groups, instances, *instance_shape)", "(4, 256)"]),
-    "zero groups": ({"x": X[:0]}, ["x is empty", "(0, 4, 256)"]),
+    "infinity": (
+        {"x": np.where(X == X[1, 2, 3], np.inf, X)},
+        ["group 1, instance 2, pixel 3"],
+    ),
     "one instance": ({"x": X[:, :1]}, ["6 of 6 groups", "fewer than 2", "group 0"]),
     "one instance present": (
         {"x": X, "mask": one_instance()},
         ["1 of 6 groups", "fewer than 2", "group 2 with 1"],
     ),
-    "minus infinity": (
-        {"x": spoilt((1, 2, 3), -np.inf, count=3)},
-        ["3 values are NaN", "group 1, instance 2, pixel 3"],
-    ),
-    "infinity": (
-        {"x": spoilt((4, 0, 255), np.inf)},
-        ["1 value is NaN or infinite", "group 4, instance 0, pixel 255"],
-    ),
-    "mask shape": ({"x": X, "mask": np.ones((6, 3), bool)}, ["(6, 4)", "(6, 3)"]),
     "constant": ({"x": np.full_like(X, 7)}, ["all present values are 7"]),
     "equal instances": (
         {"x": np.broadcast_to(X[0, 0], X.shape)},
-        ["one instance all over"],
+        ["all instances are identical"],
     ),
     "tiny values": ({"x": X * 1e-32}, ["vary by about 1e-32", "rescale"]),
     "huge values": ({"x": X * 1e20}, ["vary by about 1e+20", "rescale"]),
     "one group": ({"x": X[:1]}, ["at least two states", "received 1"]),
-    "text": ({"x": np.full((6, 4, 256), "a")}, ["real numbers"]),
 }
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_train_refuses_a_file(refuses, recipe, tmp_path, name):
+def test_train_refuses_a_file(refuses, recipe, name):
     arrays, words = BAD_FILES[name]
-    np.savez(tmp_path / "my.npz", **arrays)
+    np.savez("my.npz", **arrays)
     err = refuses("train", recipe, "--data", "my.npz", "--out", "run")
     assert "my.npz" in err
     for word in words:
         assert word in err
 
 
-@pytest.mark.parametrize(
-    "name", ["missing key", "wrong rank", "zero groups", "minus infinity", "constant"]
-)
-def test_evaluate_and_redatum_refuse_a_file(refuses, run_folder, tmp_path, name):
+@pytest.mark.parametrize("name", ["infinity", "constant"])
+def test_evaluate_and_redatum_refuse_a_file(refuses, run_folder, listing, name):
     arrays, words = BAD_FILES[name]
-    np.savez(tmp_path / "my.npz", **arrays)
-    np.savez(tmp_path / "good.npz", x=X, axis=AXIS)
+    np.savez("my.npz", **arrays)
+    np.savez("good.npz", x=X, axis=AXIS)
     before = listing(run_folder)
-    evaluated = refuses("evaluate", run_folder, "--data", "my.npz")
-    coherent = refuses(
-        *("redatum", run_folder, "--out", "virtual.npz"),
-        *("--coherent-from", "my.npz", "--nuisance-from", "good.npz"),
-    )
-    nuisance = refuses(
-        *("redatum", run_folder, "--out", "virtual.npz"),
-        *("--coherent-from", "good.npz", "--nuisance-from", "my.npz"),
-    )
-    assert listing(run_folder) == before
-    for err in (evaluated, coherent, nuisance):
+    redatum = ("redatum", run_folder, "--out", "virtual.npz", "--coherent-from")
+    for command in (
+        ("evaluate", run_folder, "--data", "my.npz"),
+        (*redatum, "my.npz", "--nuisance-from", "good.npz"),
+        (*redatum, "good.npz", "--nuisance-from", "my.npz"),
+    ):
+        err = refuses(*command)
         assert "my.npz" in err
         for word in words:
             assert word in err
+    assert listing(run_folder) == before
 
 
 def test_missing_and_truncated_files(refuses, recipe, run_folder, tmp_path):
@@ -160,15 +119,14 @@ def test_output_folders_that_cannot_be_made(refuses, recipe, tmp_path):
     assert "current folder" in refuses(*train, ".")
 
 
-def test_demo_refuses_a_folder_in_use(symae, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "symae_demo").mkdir()
-    (tmp_path / "symae_demo" / "notes.txt").write_text("mine", encoding="utf-8")
-    before = listing(tmp_path)
+def test_demo_refuses_a_folder_in_use(symae, here, listing):
+    (here / "symae_demo").mkdir()
+    (here / "symae_demo" / "notes.txt").write_text("mine", encoding="utf-8")
+    before = listing(here)
     code, _, err = symae("demo")
     assert code == 2 and err.count("\n") == 1
     assert "--force" in err and "--resume" not in err
-    assert listing(tmp_path) == before
+    assert listing(here) == before
 
 
 def test_redatum_output_and_groups(refuses, run_folder, tmp_path):

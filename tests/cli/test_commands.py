@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import symae_keras
+from symae_keras._utils.files import read_json
 from symae_keras.data import GroupedData, load, save, simulate_exposures
 from symae_keras.evaluation import relative_error
 
@@ -39,18 +40,18 @@ def test_what_is_in_a_run_folder(simulated, run_folder, measured_run, read_rows)
     rows = read_rows(folder / "history.csv")
     assert [row["epoch"] for row in rows] == [str(n) for n in range(epochs)]
     assert all(float(row["loss"]) > 0 < float(row["val_loss"]) for row in rows)
-    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    environment = read_json(folder / "environment.json")
     assert environment["keras"] == keras.__version__
     assert environment["backend"] == keras.backend.backend()
     assert {"python", "platform", "numpy", "command"} < set(environment)
 
 
 def test_metrics_and_config_of_a_simulated_run(run_folder):
-    metrics = json.loads((run_folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(run_folder / "metrics.json")
     assert metrics["groups"] == 22 and metrics["instances"] == 66
     for name in ("reconstruction_error", "redatuming_error", "mean_swap_error"):
         assert 0.0 < metrics[name] < 2.0
-    config = json.loads((run_folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(run_folder / "config.json")
     assert config["recipe"]["name"] == "tiny" and config["seed"] == 0
     assert config["groups"] == {"train": 88, "held_out": 22}
 
@@ -59,7 +60,7 @@ def test_train_prints_what_it_writes(symae, recipe, data_file, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     code, out, err = symae("train", recipe, "--data", data_file, "--epochs", 1)
     assert code == 0, err
-    metrics = json.loads(Path("runs/tiny/metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(Path("runs/tiny/metrics.json"))
     assert "redatuming_error" not in metrics and "No redatuming error" in out
     assert "runs/tiny" in out and f"{metrics['reconstruction_error']:.4f}" in out
     assert err.startswith("tiny: epochs x updates per epoch: 1 x 1 = 1 updates\n")
@@ -68,10 +69,10 @@ def test_train_prints_what_it_writes(symae, recipe, data_file, tmp_path, monkeyp
 
 
 def test_evaluate_finds_the_held_out_part_again(symae, own_run, recipe):
-    before = json.loads((own_run / "metrics.json").read_text(encoding="utf-8"))
+    before = read_json(own_run / "metrics.json")
     code, out, err = symae("evaluate", own_run, "--recipe", recipe)
     assert (code, err) == (0, "")
-    metrics = json.loads((own_run / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(own_run / "metrics.json")
     leakage = metrics.pop("leakage")
     assert metrics == pytest.approx(before)
     states = {"temperature", "abundance", "line_width"}
@@ -79,11 +80,11 @@ def test_evaluate_finds_the_held_out_part_again(symae, own_run, recipe):
     assert f"{leakage['state_from_coherent']['temperature']:.4f}" in out
     again = symae("evaluate", own_run, "--recipe", recipe, "--no-leakage")
     assert again.out.count("temperature") == 0
-    assert json.loads((own_run / "metrics.json").read_text(encoding="utf-8")) == metrics
+    assert read_json(own_run / "metrics.json") == metrics
 
 
 def test_leakage_that_cannot_be_had_is_a_note(symae, own_run, recipe):
-    config = json.loads((own_run / "config.json").read_text(encoding="utf-8"))
+    config = read_json(own_run / "config.json")
     config["train_fraction"] = 0.9
     (own_run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     code, out, err = symae("evaluate", own_run, "--recipe", recipe)
@@ -92,7 +93,7 @@ def test_leakage_that_cannot_be_had_is_a_note(symae, own_run, recipe):
 
 
 def test_a_changed_recipe_is_told(symae, own_run, recipe):
-    config = json.loads((own_run / "config.json").read_text(encoding="utf-8"))
+    config = read_json(own_run / "config.json")
     config["recipe"]["sha256"] = "another"
     (own_run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     code, _, err = symae("evaluate", own_run, "--recipe", recipe, "--no-leakage")
@@ -104,7 +105,7 @@ def test_evaluate_a_run_on_a_file(symae, measured_run, recipe, data_file, tmp_pa
     give = ("--recipe", recipe, "--no-leakage")
     code, _, err = symae("evaluate", measured_run, *give)
     assert (code, err) == (0, "")
-    again = json.loads((measured_run / "metrics.json").read_text(encoding="utf-8"))
+    again = read_json(measured_run / "metrics.json")
     assert again == pytest.approx(json.loads(before))
 
     # All of another file goes beside, and does not touch that.
@@ -114,7 +115,7 @@ def test_evaluate_a_run_on_a_file(symae, measured_run, recipe, data_file, tmp_pa
     assert code == 0 and "metrics-my.json" in out
     assert err.startswith("symae: note: no leakage scores: Leakage is measured against")
     assert err.count("\n") == 1
-    metrics = json.loads((measured_run / "metrics-my.json").read_text(encoding="utf-8"))
+    metrics = read_json(measured_run / "metrics-my.json")
     (measured_run / "metrics-my.json").unlink()
     assert metrics["groups"] == 10 and metrics["instances"] == 38
     model = keras.saving.load_model(measured_run / "model.keras", compile=False)
@@ -288,21 +289,24 @@ def test_a_run_without_an_axis_compares_the_two_files(
 # === Updates ===
 
 
+@pytest.mark.large
 def test_a_preset_trains_small_data_for_enough_updates(
-    symae, data_file, tmp_path, monkeypatch
+    symae, altered, data_file, tmp_path, monkeypatch
 ):
-    """Eight groups are one batch, so that 32 epochs would be 32 updates."""
-    monkeypatch.setattr("symae_keras.cli.train.MIN_UPDATES", 40)
+    """Eight groups are one batch, so that two epochs would be two updates."""
+    monkeypatch.setattr("symae_keras.training.MIN_UPDATES", 4)
+    altered(path=tmp_path / "zoo" / "small" / "recipe.py")
+    monkeypatch.setattr("symae_keras._utils.presets._folder", lambda: tmp_path / "zoo")
     out = tmp_path / "run"
-    command = ("train", "symae_exposures", "--data", data_file, "--out", out)
+    command = ("train", "small", "--data", data_file, "--out", out)
     code, _, err = symae(*command)
     assert code == 0
-    assert "symae_exposures: epochs x updates per epoch: 40 x 1 = 40" in err
-    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
-    assert (config["min_updates"], config["updates"]) == (40, 40)
-    # Who asks for epochs gets these.
-    code, _, err = symae(*command, "--epochs", 2, "--force")
-    assert code == 0 and "2 x 1 = 2 updates" in err and "small data" not in err
+    assert "small: epochs x updates per epoch: 4 x 1 = 4 updates" in err
+    config = read_json(out / "config.json")
+    assert (config["min_updates"], config["updates"]) == (4, 4)
+    # The option --epochs overrides that.
+    code, _, err = symae(*command, "--epochs", 1, "--force")
+    assert code == 0 and "1 x 1 = 1 updates" in err and "small data" not in err
 
 
 def test_a_recipe_with_few_updates_is_a_note(symae, recipe, data_file, tmp_path):

@@ -26,6 +26,7 @@ def _small(monkeypatch):
     monkeypatch.setattr(compare, "QUICK_EPOCHS", 1)
 
 
+@pytest.mark.large
 def test_table_and_files(symae, tmp_path) -> None:
     out = tmp_path / "comparison"
     arguments = ("--quick", "--models", "symae, pca,mean_swap", "--out", out)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import keras
 import pytest
 
+from symae_keras._utils.files import read_json
 from symae_keras._utils.folders import Draft
 from symae_keras._utils.markers import write_marker
 from symae_keras.cli import demo
@@ -16,19 +16,14 @@ from symae_keras.evaluation import exposures_limit, redatuming_error
 
 
 @pytest.fixture
-def tiny(recipe, tmp_path, monkeypatch):
+def tiny(altered, tmp_path, monkeypatch):
     """Small presets, few test stars, and an empty current folder."""
     for name, conditional in (("conditional", True), ("original", False)):
-        file = tmp_path / "zoo" / demo.PRESETS[name] / "recipe.py"
-        file.parent.mkdir(parents=True)
-        argument = f"seed=seed, conditional_nuisance={conditional}"
-        file.write_text(
-            recipe.read_text(encoding="utf-8").replace(
-                "seed=seed,\n    )", f"{argument})"
-            ),
-            encoding="utf-8",
+        altered(
+            ("seed=seed,\n", f"seed=seed, conditional_nuisance={conditional}\n"),
+            path=tmp_path / "zoo" / demo.PRESETS[name] / "recipe.py",
         )
-    monkeypatch.setattr("symae_keras.zoo.recipes._folder", lambda: tmp_path / "zoo")
+    monkeypatch.setattr("symae_keras._utils.presets._folder", lambda: tmp_path / "zoo")
     monkeypatch.setattr(demo, "_STATES", 6)
     monkeypatch.setattr(demo, "_INSTANCES", 4)
     monkeypatch.setattr(demo, "QUICK_EPOCHS", 1)
@@ -38,6 +33,7 @@ def tiny(recipe, tmp_path, monkeypatch):
     return work
 
 
+@pytest.mark.large
 def test_demo(symae, tiny):
     code, out, err = symae("demo", "--quick", "--seed", 3)
     assert code == 0, err
@@ -46,7 +42,7 @@ def test_demo(symae, tiny):
     assert sorted(os.listdir(folder)) == [
         *(".symae.json", "conditional", "metrics.json", "original"),
     ]
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(folder / "metrics.json")
     assert metrics["quick"] is True
     # All rows are about the same stars, which none of the models has seen.
     test = simulate_exposures(6, 4, seed=4)
@@ -100,7 +96,7 @@ def test_the_full_demo_replaces_by_force(symae, tiny, monkeypatch):
     code, out, err = symae("demo", "--force")
     assert code == 0, err
     assert epochs == [2, 2] and "Quick form" not in out
-    metrics = json.loads((old / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(old / "metrics.json")
     assert metrics["quick"] is False and metrics["test"]["seed"] == 1
     assert os.listdir(tiny) == ["symae_demo"]
 

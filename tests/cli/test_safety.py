@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import resource
 import shutil
@@ -13,13 +12,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from symae_keras._utils.files import read_json
 from symae_keras._utils.folders import Draft
 from symae_keras._utils.lock import FolderLock
 from symae_keras._utils.markers import read_marker
-from symae_keras.cli import _measure as figures
 from symae_keras.cli import compare
-from symae_keras.cli._progress import EpochProgress
+from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import FIGURES, RUN_CONTENTS, load_run
+from symae_keras.cli.evaluate import write_figures
 from symae_keras.data import GroupedData, Shards, save
 from symae_keras.training import Training
 
@@ -34,22 +34,8 @@ def snapshot(folder):
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def refuses(symae, tmp_path):
-    """Check that a command is refused, that no file changes, and return its words."""
-
-    def run(*args):
-        before = snapshot(tmp_path)
-        code, out, err = symae(*args)
-        assert (code, out) == (2, "") and err.count("\n") == 1, err
-        assert snapshot(tmp_path) == before
-        return err
-
-    return run
+def _here(here):
+    """Use an empty current folder."""
 
 
 # === --force and inputs ===
@@ -147,6 +133,7 @@ def test_evaluate_lists_what_it_writes(
     assert "metrics-mine.json is not as symae wrote it" in err
 
 
+@pytest.mark.large
 def test_a_run_of_version_0_1_is_used_as_before(symae, own_run, recipe, data_file):
     (own_run / ".symae.json").unlink()
     load_run(own_run)
@@ -180,6 +167,7 @@ def test_a_second_command_in_one_folder(symae, refuses, recipe, run_folder, tmp_
 # === Figures ===
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     "error", [ValueError("no mathtext"), RuntimeError("font"), OSError(28, "full")]
 )
@@ -189,7 +177,7 @@ def test_a_figure_that_fails_costs_nothing(
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(figures, "plot_history", fail)
+    monkeypatch.setattr("symae_keras.plotting.plot_history", fail)
     run = load_run(run_folder)
     rng = np.random.default_rng(0)
     # The label is no mathtext, and is drawn as it stands.
@@ -198,7 +186,7 @@ def test_a_figure_that_fails_costs_nothing(
         axis=np.arange(256.0),
         axis_label="flux $_{bad (a$\n$^ b$",
     )
-    written = figures.write_figures(
+    written = write_figures(
         tmp_path / "figures", run.model, groups, run_folder / "history.csv"
     )
     assert [each.name for each in written] == ["redatuming.png"]
@@ -214,13 +202,13 @@ def test_a_figure_that_fails_costs_nothing(
 def test_a_signal_ends_like_an_interruption(
     symae, recipe, tmp_path, monkeypatch, number
 ):
-    as_ever = EpochProgress.on_epoch_end
+    as_ever = ProgressDisplay.update
 
-    def on_epoch_end(self, epoch, logs=None):
-        as_ever(self, epoch, logs)
+    def update(self, *args):
+        as_ever(self, *args)
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(EpochProgress, "on_epoch_end", on_epoch_end)
+    monkeypatch.setattr(ProgressDisplay, "update", update)
     before = signal.getsignal(number)
     code, _, err = symae("train", recipe, "--out", "run")
     assert code == 1
@@ -265,8 +253,8 @@ def on_full_disk(symae, tmp_path):
 def in_memory(run_folder, monkeypatch) -> None:
     """Let commands have the model of the run without a copy of it on the full disk."""
     run = load_run(run_folder)
-    for job in ("redatum", "export"):
-        monkeypatch.setattr(f"symae_keras.cli.{job}.load_run", lambda *_: run)
+    for command in ("redatum", "export"):
+        monkeypatch.setattr(f"symae_keras.cli.{command}.load_run", lambda *_: run)
 
 
 def test_redatum_on_a_full_disk(
@@ -284,6 +272,7 @@ def test_redatum_on_a_full_disk(
         (tmp_path / name).unlink()
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", ["model", "model.onnx", "model.tflite"])
 def test_export_on_a_full_disk(
     on_full_disk, in_memory, symae, run_folder, tmp_path, name
@@ -315,22 +304,23 @@ def test_convert_on_a_full_disk(on_full_disk, symae, tmp_path):
     assert len(Shards("shards")) == 6
 
 
+@pytest.mark.large
 def test_train_on_a_full_disk(on_full_disk, symae, recipe, tmp_path, monkeypatch):
     train = ("train", recipe, "--out", "run")
     assert "run cannot be written" in on_full_disk(*train, n_bytes=20_000)
     assert os.listdir() == []
 
     # The model is trained, and there is space for its checkpoint, but for no more.
-    as_ever, limits = EpochProgress.on_epoch_end, []
+    as_ever, limits = ProgressDisplay.update, []
 
-    def on_epoch_end(self, epoch, logs=None):
-        as_ever(self, epoch, logs)
-        if epoch == 1:
+    def update(self, done, text):
+        as_ever(self, done, text)
+        if done == 2:
             limits.append(small_disk(20_000))
             limits[-1].__enter__()
 
     with monkeypatch.context() as patch:
-        patch.setattr(EpochProgress, "on_epoch_end", on_epoch_end)
+        patch.setattr(ProgressDisplay, "update", update)
         code, _, err = symae(*train)
         limits[-1].__exit__(None, None, None)
     assert code == 2 and "internal error" not in err
@@ -340,7 +330,7 @@ def test_train_on_a_full_disk(on_full_disk, symae, recipe, tmp_path, monkeypatch
     assert code == 0 and "epoch 1/2" not in err
     assert os.listdir() == ["run"] and "checkpoint" not in os.listdir("run")
     load_run("run")
-    config = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    config = read_json(tmp_path / "run" / "config.json")
     assert config["seed"] == 0
 
 

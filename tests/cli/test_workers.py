@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 
+import pytest
 
+from symae_keras._utils.files import read_json
+
+
+@pytest.mark.large
 def test_two_workers_make_one_run(recipe, tmp_path, tf, cluster):
     out = tmp_path / "run"
     command = [
@@ -30,5 +34,5 @@ def test_two_workers_make_one_run(recipe, tmp_path, tf, cluster):
     assert ends[0][0] == ends[1][0] and "redatuming error" in ends[0][0]
     assert "epoch 2/2" in ends[0][1] and "epoch" not in ends[1][1]
     assert [each.name for each in tmp_path.iterdir()] == ["run"]
-    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(out / "metrics.json")
     assert metrics["groups"] == 22

@@ -8,12 +8,13 @@ import shutil
 import pytest
 
 from symae_keras import zoo
-from symae_keras.cli.reproduce import Reproduced, metrics_of, quick_epochs, tolerance
-from symae_keras.zoo._presets import SAVED
+from symae_keras.cli.zoo import Reproduced, metrics_of, quick_epochs, tolerance
 from symae_keras.zoo.cards import Measured
 from symae_keras.zoo.recipes import load_recipe, preset_folder
 
-_FIELDS = '''"""A recipe that trains in a second.
+DOCSTRING = (
+    '"""A recipe that trains in a second."""',
+    '''"""A recipe that trains in a second.
 
 Command: symae train tiny
 Cost:    a second
@@ -22,23 +23,22 @@ Data:    simulated
 Use:     tests
 Limits:  all of them
 Cite:    nobody
-"""'''
+"""''',
+)
 
 
 @pytest.fixture
-def tiny_zoo(tmp_path, recipe, run_folder, monkeypatch):
+def tiny_zoo(tmp_path, altered, run_folder, monkeypatch):
     """The preset `tiny`, with the metrics of its run, and a working folder."""
     folder = tmp_path / "presets" / "tiny"
-    folder.mkdir(parents=True)
-    code = recipe.read_text(encoding="utf-8").partition('"""\n')[2]
-    code = code.partition('"""')[2] if code.startswith('"""') else code
-    (folder / "recipe.py").write_text(_FIELDS + "\n" + code, encoding="utf-8")
-    monkeypatch.setattr("symae_keras.zoo.recipes._folder", lambda: tmp_path / "presets")
+    altered(DOCSTRING, path=folder / "recipe.py")
+    monkeypatch.setattr(
+        "symae_keras._utils.presets._folder", lambda: tmp_path / "presets"
+    )
     from symae_keras.cli._run_folder import load_run
 
     saved = zoo.save_preset(load_run(run_folder).model, tmp_path / "saved")
-    for each in SAVED[:3]:
-        shutil.copyfile(saved / each, folder / each)
+    shutil.copytree(saved, folder, dirs_exist_ok=True)
     found = metrics_of(run_folder)
     content = {
         "reference": {k: [v] for k, v in found.items()},
@@ -91,14 +91,9 @@ def test_reproduce_tells_what_does_not_agree(tiny_zoo, symae, tmp_path) -> None:
     assert not (tmp_path / "zoo" / "RESULTS.md").exists()
 
 
-def test_recipes_without_data_are_told_about(tiny_zoo, symae, data_file) -> None:
-    file = tiny_zoo / "recipe.py"
-    file.write_text(
-        file.read_text(encoding="utf-8").replace(
-            "model=model, data=data", "model=model"
-        ),
-        encoding="utf-8",
-    )
+def test_recipes_without_data_are_told_about(tiny_zoo, altered, symae) -> None:
+    data = ("model=model, data=data", "model=model")
+    altered(DOCSTRING, data, path=tiny_zoo / "recipe.py")
     done = symae("zoo", "reproduce", "tiny")
     assert done.code == 0, done.err
     assert "0 of 0 presets agree" in done.out and "brings no data" in done.out
@@ -115,19 +110,14 @@ def test_bad_input(tiny_zoo, symae, tmp_path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_docstrings_do_not_make_another_run(tiny_zoo, symae, tmp_path) -> None:
-    """Words about a recipe may be mended without training it again."""
+def test_docstrings_do_not_make_another_run(tiny_zoo, altered, symae) -> None:
+    """Editing a recipe's docstring does not require another training."""
     command = ("train", "tiny", "--epochs", 1, "--out", "run")
     assert symae(*command).code == 0
     file = tiny_zoo / "recipe.py"
-    file.write_text(
-        file.read_text(encoding="utf-8").replace("nobody", "somebody"), encoding="utf-8"
-    )
+    altered(DOCSTRING, ("nobody", "somebody"), path=file)
     assert "complete already" in symae(*command, "--resume").out
-    file.write_text(
-        file.read_text(encoding="utf-8").replace("coherent_dim=3", "coherent_dim=4"),
-        encoding="utf-8",
-    )
+    altered(DOCSTRING, ("coherent_dim=3", "coherent_dim=4"), path=file)
     done = symae(*command, "--resume")
     assert done.code == 2 and "other settings (recipe" in done.err
 

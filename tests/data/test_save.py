@@ -301,10 +301,9 @@ def test_any_text_comes_back(tmp_path_factory, text):
     assert found.instance_metadata["note"].tolist() == note.tolist()
 
 
-@pytest.mark.parametrize("pixels", [20_000, 200_000])
-def test_tables_of_many_pixels(tmp_path, pixels):
-    x = np.random.default_rng(0).normal(size=(2, 1, pixels)).astype("float32")
-    axis = 4000 + 0.05 * np.arange(pixels)
+def test_tables_of_many_pixels(tmp_path):
+    x = np.random.default_rng(0).normal(size=(2, 1, 30_000)).astype("float32")
+    axis = 4000 + 0.05 * np.arange(30_000)
     save(GroupedData(x, axis=axis), tmp_path / "long.csv")
     found = load(tmp_path / "long.csv")
     np.testing.assert_array_equal(found.x, x)

@@ -72,6 +72,7 @@ def titles():
     return Titles()
 
 
+@pytest.mark.large
 def test_a_row_for_each_model_and_seed(finished) -> None:
     result, _ = finished
     assert [(row.model, row.seed) for row in result.rows] == [
@@ -87,6 +88,7 @@ def test_a_row_for_each_model_and_seed(finished) -> None:
             assert 0.0 <= getattr(row, column) <= 1.0
 
 
+@pytest.mark.large
 def test_seeds_differ_and_reproduce(finished, data, settings) -> None:
     result, _ = finished
     one, other = result.values("symae", "redatuming")
@@ -95,6 +97,7 @@ def test_seeds_differ_and_reproduce(finished, data, settings) -> None:
     assert again.values("symae", "redatuming")[0] == pytest.approx(one, rel=1e-4)
 
 
+@pytest.mark.large
 def test_parameters_are_those_of_the_model(finished, data, settings) -> None:
     result, _ = finished
     model = CONTENDERS["mlvae"].build(data[0], settings["sizes"], 0)
@@ -102,6 +105,7 @@ def test_parameters_are_those_of_the_model(finished, data, settings) -> None:
     assert result.values("mlvae", "parameters") == [expected, expected]
 
 
+@pytest.mark.large
 def test_networks_and_codes_are_the_same_for_all(data, settings) -> None:
     for name in DEFAULT:
         model = CONTENDERS[name].build(data[0], settings["sizes"], 0)
@@ -117,6 +121,7 @@ def test_networks_and_codes_are_the_same_for_all(data, settings) -> None:
             assert sizes == (3, 2)
 
 
+@pytest.mark.large
 def test_tables_hold_medians_and_ranges(finished) -> None:
     result, folder = finished
     errors = result.values("symae", "redatuming")
@@ -143,6 +148,7 @@ def test_the_leader_has_the_least_median_error() -> None:
     assert Comparison((row("vae", 0, None),)).leader is None
 
 
+@pytest.mark.large
 def test_the_figure_has_a_point_for_each_model(finished) -> None:
     result, folder = finished
     figure = result.plot()
@@ -152,6 +158,7 @@ def test_the_figure_has_a_point_for_each_model(finished) -> None:
     assert file.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.large
 def test_an_interrupted_comparison_goes_on(data, settings, tmp_path, titles) -> None:
     def stop(text: str, share: float) -> None:
         if text.startswith("ML-VAE"):
@@ -172,6 +179,7 @@ def test_an_interrupted_comparison_goes_on(data, settings, tmp_path, titles) -> 
     ]
 
 
+@pytest.mark.large
 def test_a_comparison_takes_further_models(finished, data, settings, titles) -> None:
     _, folder = finished
     names = [*MODELS, "mean_swap"]
@@ -180,6 +188,7 @@ def test_a_comparison_takes_further_models(finished, data, settings, titles) -> 
     assert result.models == names
 
 
+@pytest.mark.large
 def test_another_setting_or_folder_is_refused(finished, data, settings) -> None:
     _, folder = finished
     longer = dataclasses.replace(settings["training"], epochs=3)

@@ -84,6 +84,7 @@ def test_measure(name, kind, known_model, known_groups) -> None:
     assert found == pytest.approx(answer, abs=noise)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [("perfect", (0.0, 0.0, 1.0)), ("leaking", (1.0,) * 3), ("random", (0.0,) * 3)],

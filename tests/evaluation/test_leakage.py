@@ -1,4 +1,4 @@
-"""Probes on codes of which it is known what they tell."""
+"""Probes, agreement and dependence of codes of which it is known what they tell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import pytest
 
 from symae_keras.data import GroupedData
 from symae_keras.errors import InputError
-from symae_keras.evaluation import Leakage, leakage, probe
+from symae_keras.evaluation import (
+    Leakage,
+    coherent_agreement,
+    leakage,
+    nuisance_dependence,
+    probe,
+    probe_labels,
+)
 
 N_GROUPS, N_INSTANCES = 300, 4
 
@@ -98,6 +105,7 @@ def test_leaks_are_found(groups, masked) -> None:
     assert result.nuisance_from_coherent["shift"] > 0.8
 
 
+@pytest.mark.large
 def test_a_seed_repeats_the_scores(groups) -> None:
     one, other = (leakage(_Codes([3], [4]), groups[:60], seed=3) for _ in range(2))
     assert one == other
@@ -167,3 +175,110 @@ def test_a_linear_probe_sees_what_lies_open_alone() -> None:
     assert scores[0] > 0.999
     assert scores[1] < 0.1
     assert scores[2] > 0.95
+
+
+# === probe_labels ===
+
+
+def _parts(*arrays: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    return tuple((each[:300], each[300:]) for each in arrays)
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_each_label_has_the_score_of_its_probe(linear, rng) -> None:
+    code = rng.normal(size=(400, 2))
+    noise = rng.normal(size=400)
+    label = np.where(code[:, 0] > 0.0, "hot", "cool")
+    both, number, unknown, kind = _parts(code, code @ [1.0, -2.0], noise, label)
+    names = ("number", "unknown", "kind")
+    labels = tuple(
+        dict(zip(names, part, strict=True))
+        for part in zip(number, unknown, kind, strict=True)
+    )
+    scores = probe_labels(both, labels, seed=1, linear=linear)
+    assert list(scores) == list(names)
+    assert scores["number"] > 0.95 and scores["kind"] > 0.9
+    assert scores["unknown"] < 0.1
+    for name in names:
+        pair = labels[0][name], labels[1][name]
+        assert scores[name] == probe(both, pair, seed=1, linear=linear)
+
+
+def test_both_parts_must_have_the_same_labels(rng) -> None:
+    code = rng.normal(size=(10, 2))
+    with pytest.raises(InputError, match=r"received \['a'\] and \['b'\]"):
+        probe_labels((code, code), ({"a": code[:, 0]}, {"b": code[:, 0]}))
+
+
+# === coherent_agreement and nuisance_dependence ===
+
+
+class Reader:
+    """Reads both codes off the instance itself, the first half and the second."""
+
+    def encode(self, x, mask=None):
+        half = x.shape[-1] // 2
+        weight = np.ones(x.shape[:2]) if mask is None else mask.astype(float)
+        coherent = np.where(weight[..., None] > 0, x[..., :half], 0.0).sum(axis=1)
+        return coherent / weight.sum(axis=1)[:, None], x[..., half:]
+
+
+def _groups(coherent, nuisance, mask=None) -> GroupedData:
+    x = np.concatenate([coherent, nuisance], axis=-1).astype("float32")
+    if mask is not None:
+        x = np.where(mask[..., None], x, np.float32(np.nan))
+    return GroupedData(x, mask)
+
+
+@pytest.fixture
+def own(rng) -> np.ndarray:
+    return rng.normal(size=(200, 6, 3))
+
+
+@pytest.fixture
+def shared(rng) -> np.ndarray:
+    return rng.normal(size=(200, 1, 3)) + np.zeros((200, 6, 3))
+
+
+def test_perfect_codes(own, shared) -> None:
+    groups = _groups(shared, own)
+    assert coherent_agreement(Reader(), groups) == pytest.approx(1.0)
+    assert nuisance_dependence(Reader(), groups) == pytest.approx(0.0, abs=0.02)
+
+
+def test_swapped_codes(own, shared) -> None:
+    groups = _groups(own, shared)
+    assert coherent_agreement(Reader(), groups) == pytest.approx(0.0, abs=0.05)
+    assert nuisance_dependence(Reader(), groups) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("noise", [0.5, 1.0, 2.0])
+def test_agreement_is_the_share_of_variance(noise, own, shared) -> None:
+    expected = 1.0 / (1.0 + noise**2)
+    found = coherent_agreement(Reader(), _groups(shared + noise * own, own))
+    assert found == pytest.approx(expected, abs=0.05)
+
+
+def test_dependence_of_gaussian_codes(own, shared) -> None:
+    """Distances within a group are shorter by the share of the variance."""
+    share = 0.36
+    leaking = np.sqrt(share) * shared + np.sqrt(1.0 - share) * own
+    found = nuisance_dependence(Reader(), _groups(shared, leaking))
+    assert found == pytest.approx(1.0 - np.sqrt(1.0 - share), abs=0.03)
+
+
+def test_absent_instances_do_not_count(own, shared, rng) -> None:
+    mask = rng.random((200, 6)) < 0.7
+    mask[:, 0] = True
+    groups = _groups(shared + own, own, mask)
+    assert coherent_agreement(Reader(), groups) == pytest.approx(0.5, abs=0.06)
+    assert nuisance_dependence(Reader(), groups) == pytest.approx(0.0, abs=0.03)
+
+
+@pytest.mark.parametrize("measure", [coherent_agreement, nuisance_dependence])
+def test_too_little_to_compare(measure, own) -> None:
+    for groups in (_groups(own[:1], own[:1]), _groups(own[:, :1], own[:, :1])):
+        with pytest.raises(InputError, match="two groups, and a group of two"):
+            measure(Reader(), groups)
+    with pytest.raises(InputError, match="are equal"):
+        measure(Reader(), _groups(np.ones_like(own), np.ones_like(own)))

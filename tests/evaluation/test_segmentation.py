@@ -43,6 +43,13 @@ def test_absent_classes_do_not_count() -> None:
     assert mean_iou([0, 0, 2], [0, 2, 2], 4) == 0.5
 
 
+def test_the_mean_is_that_of_the_classes(rng) -> None:
+    labels, predicted = rng.integers(0, 5, (2, 300))
+    labels[:40] = -1
+    mean = np.nanmean(intersection_over_union(labels, predicted, 7))
+    assert mean_iou(labels, predicted, 7) == pytest.approx(mean, rel=1e-6)
+
+
 def test_pixels_without_a_label_do_not_count(rng) -> None:
     labels, predicted = rng.integers(0, 3, (2, 50))
     known = rng.random(50) < 0.5
@@ -63,6 +70,7 @@ def test_small_integers_do_not_overflow(rng) -> None:
         ([0, 1], [0], r"one shape; received \(2,\) and \(1,\)"),
         ([0, 1], [0.2, 0.8], "predicted must be integers.*argmax"),
         ([0, 3], [0, 1], "labels must be below n_classes=3.*from 0 to 3"),
+        ([0, 2**32], [0, 1], "labels must be below n_classes=3"),
         ([0, 1], [0, -1], "predicted must be below.*from -1 to 0"),
         ([-1, -1], [0, 0], "no label"),
     ],

@@ -11,6 +11,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "timelapse.md"
 
 
+@pytest.mark.large
 @pytest.mark.skipif(not PAGE.exists(), reason="docs are not in the sdist")
 def test_recipe_measures_a_number_a_star() -> None:
     blocks = re.findall(

@@ -136,22 +136,8 @@ def test_unknown_lengths(name, jit, tf) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: RandomScale(-0.1), r"`strength`.*strength=-0.1"),
-        (lambda: RandomScale(0.1, pixel_axes=0), r"`pixel_axes`.*pixel_axes=0"),
-        (
-            lambda: RandomScale(0.1, pixel_axes=2)(np.ones(3), training=True),
-            r"rank 2 or more.*shape \(3,\)",
-        ),
-        (lambda: RandomShift(float("nan")), r"`max_shift`.*max_shift=nan"),
-        (lambda: RandomShift(1.0, pixel_axis=1), r"`pixel_axis`.*pixel_axis=1"),
-        (
-            lambda: RandomShift(1.0, pixel_axis=-2)(np.ones(3), training=True),
-            r"rank 2 or more.*shape \(3,\)",
-        ),
-    ],
+    "layer", [RandomScale(0.1, pixel_axes=2), RandomShift(1.0, pixel_axis=-2)]
 )
-def test_bad_argument(make, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        make()
+def test_inputs_without_enough_axes(layer) -> None:
+    with pytest.raises(ValueError, match=r"rank 2 or more.*shape \(3,\)"):
+        layer(np.ones(3), training=True)

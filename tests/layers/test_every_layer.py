@@ -118,7 +118,7 @@ CASES = {
     **_of_one_kind(
         {
             "MedianNormalization": {},
-            "TopK": {"n_active": 2},
+            "TopK": {"num_active": 2},
             "GradientReversal": {"strength": 0.3},
         },
         unknown_axes=2,
@@ -142,6 +142,7 @@ CASES = {
             input_shape=((3, 5, 6), (3, 5, 6)),
             output_shape=(3, 5, 6),
             losses=1,
+            supports_masking=True,
             unknown_axes=2,
         ),
     ),
@@ -169,12 +170,13 @@ CASES = {
         dict(input_shape=(3, 6), output_shape=(3, 5, 3), trainable=2),
     ),
     "VectorQuantizer": (
-        {"n_embeddings": 7, "embedding_dim": 6, "commitment_weight": 0.5},
+        {"num_embeddings": 7, "embedding_dim": 6, "commitment_weight": 0.5},
         dict(
             input_shape=(3, 5, 6),
             output_shape=(3, 5, 6),
             trainable=1,
             losses=1,
+            supports_masking=True,
             unknown_axes=2,
         ),
     ),
@@ -186,6 +188,7 @@ CASES = {
             trainable=4,
             seed_generators=1,
             losses=1,
+            supports_masking=True,
             unknown_axes=2,
         ),
     ),
@@ -196,6 +199,7 @@ CASES = {
             output_shape=(3, 5, 6),
             seed_generators=1,
             losses=1,
+            supports_masking=True,
             unknown_axes=2,
         ),
     ),

@@ -88,10 +88,10 @@ def test_masked_instances_do_not_count(rng) -> None:
     mean, log_variance = rng.normal(size=(2, 3, 4, 2)).astype("float32")
     mask = np.array([[1, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0]], bool)
     layer = GaussianSampling()
-    layer((mean, log_variance), instance_mask=mask)
+    layer((mean, log_variance), mask=mask)
     expected = _kl(mean, log_variance)[mask].mean()
     assert _loss(layer) == pytest.approx(expected, rel=1e-5)
-    layer((mean, log_variance), instance_mask=np.zeros((3, 4), bool))
+    layer((mean, log_variance), mask=np.zeros((3, 4), bool))
     assert _loss(layer) == 0.0
 
 
@@ -264,8 +264,3 @@ def test_no_gradient_below_the_free_bits(tf) -> None:
         loss = layer.losses[0]
     gradient = np.asarray(tape.gradient(loss, mean))
     np.testing.assert_allclose(gradient, [[0.0, 1.0], [0.0, 0.5]], rtol=1e-6)
-
-
-def test_negative_free_bits_are_refused() -> None:
-    with pytest.raises(ValueError, match="`free_bits`.*Received: free_bits=-1"):
-        GaussianSampling(free_bits=-1.0)

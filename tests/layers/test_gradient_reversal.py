@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import keras
 import numpy as np
 import pytest
@@ -53,12 +51,8 @@ def test_before_and_after_learn_the_opposite(rng) -> None:
     model.compile(optimizer=keras.optimizers.SGD(0.1), loss=Difference())
     x = rng.uniform(1.0, 2.0, size=(8, 1)).astype("float32")
     model.fit(x, 0.0 * x, batch_size=8, verbose=0)
-    assert float(after.kernel.value[0, 0]) == pytest.approx(1 - 0.1 * x.mean())
-    assert float(before.kernel.value[0, 0]) == pytest.approx(1 + 0.05 * x.mean())
-
-
-@pytest.mark.jax
-@pytest.mark.parametrize("strength", [-1.0, math.nan, math.inf])
-def test_invalid_strength(strength) -> None:
-    with pytest.raises(ValueError, match=rf"`strength`.*strength={strength}"):
-        GradientReversal(strength)
+    later, earlier = (
+        ops.convert_to_numpy(each.kernel)[0, 0] for each in (after, before)
+    )
+    assert later == pytest.approx(1 - 0.1 * x.mean())
+    assert earlier == pytest.approx(1 + 0.05 * x.mean())

@@ -198,6 +198,12 @@ def _gradient(function, x):
 
         total = jax.grad(lambda x: ops.sum(function(x)))
         return np.asarray(jax.jit(total)(x))
+    if keras.backend.backend() == "torch":
+        import torch
+
+        x = torch.tensor(x, requires_grad=True)
+        ops.sum(function(x)).backward()
+        return x.grad.numpy()
     import tensorflow as tf
 
     x = tf.constant(x)
@@ -239,8 +245,10 @@ def test_gradients_equal_finite_differences(
     of_unpooled = rng.integers(-3, 4, shape).astype("float32")
     _, indices = pooling(x)
 
+    axes = tuple(range(1, len(shape)))
+
     def weighted(y, weights):
-        return ops.sum(weights * ops.square(y), axis=tuple(range(1, len(shape))))
+        return ops.sum(ops.square(y) * ops.convert_to_tensor(weights), axis=axes)
 
     def pooled(x):
         return weighted(pooling(x)[0], of_pooled)
@@ -329,22 +337,6 @@ def test_in_a_model_of_any_batch(rank, tmp_path, rng) -> None:
 
 
 # === Errors ===
-
-
-@pytest.mark.jax
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"pool_size": 0}, r"`pool_size`.*pool_size=0"),
-        ({"pool_size": (2, 2, 2)}, r"`pool_size`.* or 2, one an axis.*\(2, 2, 2\)"),
-        ({"strides": (2, -1)}, r"`strides`.*strides=\(2, -1\)"),
-        ({"padding": "full"}, r"`padding`.*'valid' or 'same'.*padding='full'"),
-    ],
-)
-def test_invalid_argument(arguments, message) -> None:
-    for layer in (POOLING[2], UNPOOLING[2]):
-        with pytest.raises(ValueError, match=message):
-            layer(**arguments)
 
 
 @pytest.mark.jax

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from keras import ops
@@ -80,11 +78,11 @@ def test_penalties_are_computed_in_float32() -> None:
 
 @pytest.mark.jax
 @pytest.mark.parametrize("shape", [(20, 7), (4, 5, 7)])
-@pytest.mark.parametrize("n_active", [1, 3, 7])
-def test_top_k_keeps_the_largest(shape, n_active, rng) -> None:
+@pytest.mark.parametrize("num_active", [1, 3, 7])
+def test_top_k_keeps_the_largest(shape, num_active, rng) -> None:
     code = rng.normal(size=shape).astype("float32")
-    kept = ops.convert_to_numpy(TopK(n_active)(code))
-    threshold = np.sort(code, axis=-1)[..., -n_active, None]
+    kept = ops.convert_to_numpy(TopK(num_active)(code))
+    threshold = np.sort(code, axis=-1)[..., -num_active, None]
     np.testing.assert_array_equal(kept, np.where(code >= threshold, code, 0.0))
 
 
@@ -102,18 +100,6 @@ def test_gradients_reach_what_top_k_keeps(tf) -> None:
     np.testing.assert_array_equal(tape.gradient(total, code), [[0.0, 3.0, 0.0, 3.0]])
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: L1Sparsity(-1.0), r"`weight`.*weight=-1.0"),
-        (lambda: KLSparsity(math.inf), r"`weight`.*weight=inf"),
-        (lambda: KLSparsity(target_rate=0.0), r"`target_rate`.*target_rate=0.0"),
-        (lambda: KLSparsity(target_rate=1.0), r"`target_rate`.*target_rate=1.0"),
-        (lambda: TopK(0), r"`n_active`.*n_active=0"),
-        (lambda: TopK(1.5), r"`n_active`.*n_active=1.5"),
-        (lambda: TopK(5)(np.ones((2, 4))), r"n_active=5.*\(2, 4\)"),
-    ],
-)
-def test_bad_argument(make, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        make()
+def test_top_k_of_a_short_code() -> None:
+    with pytest.raises(ValueError, match=r"num_active=5.*\(2, 4\)"):
+        TopK(5)(np.ones((2, 4)))

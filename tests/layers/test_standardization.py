@@ -9,6 +9,7 @@ from keras import ops
 
 from symae_keras.layers import Standardization
 from symae_keras.layers import normalization as module
+from symae_keras.models._copies import copy_of
 
 NAN = float("nan")
 
@@ -54,11 +55,9 @@ def test_weights_carry_the_constants() -> None:
     for each in (layer, other):
         each.build()
     assert layer.mean.tolist() == [1e-17, 0.1] and layer.scale == 0.3
-    assert layer.get_config()["mean"] == [1e-17, 0.1]
     other.set_weights(layer.get_weights())
     np.testing.assert_allclose(other.mean, [1e-17, 0.1], rtol=1e-7)
     np.testing.assert_allclose(other.scale, 0.3, rtol=1e-7)
-    assert other.get_config()["scale"] == float(other.scale)
     x = np.float32([[0.5, 0.25]])
     np.testing.assert_array_equal(other(x), layer(x))
     np.testing.assert_array_equal(other.inverse(x), layer.inverse(x))
@@ -73,6 +72,55 @@ def test_files_without_the_weights_leave_the_constants() -> None:
     assert layer.mean.tolist() == [1.0, 2.0] and layer.scale == 3.0
     with pytest.raises(ValueError, match="expected 2 variables"):
         layer.load_own_variables({"0": np.zeros(2)})
+    empty = Standardization.from_config(layer.get_config())
+    empty.build()
+    with pytest.raises(ValueError, match="expected 2 variables"):
+        empty.load_own_variables({})
+
+
+@pytest.mark.jax
+def test_the_config_has_shapes_and_the_weights_have_the_numbers(tmp_path, rng) -> None:
+    layer = Standardization(rng.normal(size=327_680), 3.0, name="standard")
+    config = layer.get_config()
+    assert (config["mean_shape"], config["scale_shape"]) == ([327_680], [])
+    assert len(str(config)) < 400
+    x = rng.normal(size=(2, 327_680)).astype("float32")
+    inputs = keras.Input((327_680,))
+    model = keras.Model(inputs, layer(inputs))
+    # Whatever rebuilds the architecture alone knows no constants, and says so.
+    clone = keras.models.clone_model(model)
+    for each in (clone.layers[-1], Standardization.from_config(config)):
+        assert np.isnan(ops.convert_to_numpy(each(x))).all()
+        assert np.isnan(ops.convert_to_numpy(each.inverse(x))).all()
+        for name in ("mean", "scale"):
+            with pytest.raises(ValueError, match=f"{name} of the layer.*not known"):
+                getattr(each, name)
+    clone.set_weights(model.get_weights())
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    loaded = keras.models.clone_model(model)
+    loaded.load_weights(tmp_path / "model.weights.h5")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    expected = ops.convert_to_numpy(model(x))
+    for each in (clone, loaded, again):
+        np.testing.assert_array_equal(ops.convert_to_numpy(each(x)), expected)
+        np.testing.assert_allclose(each.layers[-1].mean, layer.mean, rtol=1e-6)
+        assert each.layers[-1].scale == 3.0
+
+
+@pytest.mark.jax
+def test_configs_of_version_0_1_hold_the_numbers() -> None:
+    config = Standardization([0.0, 0.0]).get_config()
+    for name in ("mean_shape", "scale_shape"):
+        del config[name]
+    layer = Standardization.from_config({**config, "mean": [1e-17, 0.1], "scale": 0.3})
+    assert layer.mean.tolist() == [1e-17, 0.1] and layer.scale == 0.3
+
+
+def test_unbuilt_encoders_are_copied_with_their_constants() -> None:
+    encoder = keras.Sequential([Standardization(3.0, 2.0), keras.layers.Dense(2)])
+    copy = copy_of(encoder)
+    assert (copy.layers[0].mean, copy.layers[0].scale) == (3.0, 2.0)
 
 
 def _constants(x, good):
@@ -154,7 +202,11 @@ def test_memory_mapped_data_stay_on_disk(tmp_path, rng, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Standardization(mean=[0.0, NAN]), r"`mean`.*mean=\[ 0. nan\]"),
+        (lambda: Standardization(mean=[0.0, NAN]), r"`mean`.*mean=\[0.0, nan\]"),
+        (lambda: Standardization(mean=1e31), r"`mean`.*to 1e\+30.*mean=1e\+31"),
+        (lambda: Standardization(mean="3"), r"`mean`.*mean=3"),
+        (lambda: Standardization(scale=True), r"`scale`.*scale=True"),
+        (lambda: Standardization([[1.0], [2.0, 3.0]]), r"`mean`.*finite numbers"),
         (lambda: Standardization(scale=0.0), r"`scale`.*scale=0.0"),
         (lambda: Standardization(scale=-1.0), r"`scale`.*scale=-1.0"),
         (lambda: Standardization(scale=[NAN]), r"`scale`.*scale=\[nan\]"),

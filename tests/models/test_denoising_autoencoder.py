@@ -58,6 +58,7 @@ def test_blocks_of_images_are_rectangles(shape) -> None:
         assert (blank.any(axis=1).sum(), blank.any(axis=0).sum()) == expected
 
 
+@pytest.mark.large
 def test_noise_is_removed(rng) -> None:
     """Better than by a plain autoencoder of the same size, which learns to copy."""
     phase, amplitude = rng.uniform(-1.0, 1.0, size=(2, 1000, 1))
@@ -81,8 +82,3 @@ def test_noise_is_removed(rng) -> None:
     denoising = error(DenoisingAutoencoder((20,), 20, encoder(), corruption=corruption))
     assert denoising < 0.6 * plain
     assert denoising < 0.15 * np.mean((noisy - unseen) ** 2)
-
-
-def test_bad_argument() -> None:
-    with pytest.raises(ValueError, match=r"`corruption`.*'block'.*corruption='blur'"):
-        DenoisingAutoencoder((12,), corruption="blur")

@@ -1,54 +1,188 @@
-"""Groups given to models whole, and what is no array of instances."""
+"""Groups given to models whole, and objects that are not arrays of instances."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
-from symae_keras.data import GroupedData, Shards, ShardWriter, batches
+from symae_keras.data import (
+    GroupedData,
+    Shards,
+    ShardWriter,
+    batches,
+    instance_batches,
+)
+from symae_keras.layers import DenseEncoder
+from symae_keras.losses import RelativeMeanSquaredError
 from symae_keras.models import (
     VAE,
+    VQVAE,
+    Autoencoder,
     LatentMeanSwap,
+    SegNet,
     StellarAutoencoder,
     UNet,
 )
 
+numpy = keras.ops.convert_to_numpy
+
+
+def equal(found, expected, rtol=0.0) -> None:
+    pairs = zip(keras.tree.flatten(found), keras.tree.flatten(expected), strict=True)
+    for one, other in pairs:
+        np.testing.assert_allclose(numpy(one), numpy(other), rtol=rtol, atol=rtol)
+
 
 @pytest.fixture
 def groups(x, mask) -> GroupedData:
-    return GroupedData(x, mask=mask, pixel_mask=np.arange(12) > 1)
+    """With values behind the masks that would spoil every result."""
+    good = np.arange(12) > 1
+    there = mask[..., None] & good
+    return GroupedData(np.where(there, x, np.nan), mask=mask, pixel_mask=good)
 
 
+@pytest.fixture
+def shards(groups, tmp_path) -> Shards:
+    with ShardWriter(tmp_path / "shards") as writer:
+        writer.add(groups)
+    return Shards(tmp_path / "shards")
+
+
+def with_masks(groups: GroupedData, masks: int) -> GroupedData:
+    """The same groups with fewer kinds of masks."""
+    fields = ("pixel_mask", "mask")[: 2 - masks]
+    x = groups.x if masks == 2 else np.nan_to_num(groups.x)
+    return dataclasses.replace(groups, x=x, **dict.fromkeys(fields))
+
+
+# === Methods of their own ===
+
+
+@pytest.mark.jax
 @pytest.mark.parametrize("masks", [0, 1, 2])
 def test_groups_with_their_masks(masks, tiny, groups) -> None:
-    fields = ("pixel_mask", "mask")[: 2 - masks]
-    groups = dataclasses.replace(groups, **dict.fromkeys(fields))
+    groups = with_masks(groups, masks)
     assert groups.masks == masks
     model, x, mask = tiny(), groups.x, groups.model_mask
-    for code, expected in zip(model.encode(groups), model.encode(x, mask), strict=True):
-        np.testing.assert_array_equal(code, expected)
-    expected = np.asarray(model.reconstruct(x, mask))
-    np.testing.assert_array_equal(model.reconstruct(groups), expected)
-    expected = np.asarray(model.redatum(x, x[::-1], mask, None))
-    np.testing.assert_array_equal(model.redatum(groups, x[::-1]), expected)
+    equal(model.encode(groups), model.encode(x, mask))
+    equal(model.reconstruct(groups), model.reconstruct(x, mask))
+    expected = model.redatum(x, x[::-1], mask, None if mask is None else mask[::-1])
+    equal(model.redatum(groups, groups[::-1]), expected)
     swap = LatentMeanSwap(VAE((12,), 2))
-    expected = np.asarray(swap.encode(x, mask).coherent)
-    np.testing.assert_array_equal(swap.encode(groups).coherent, expected)
+    equal(swap.encode(groups).coherent, swap.encode(x, mask).coherent)
 
 
-def test_two_masks(tiny, groups) -> None:
-    with pytest.raises(ValueError, match=r"masks of its own.*`groups.x`"):
-        tiny().encode(groups, groups.mask)
+@pytest.mark.jax
+def test_one_group_against_many(tiny, groups) -> None:
+    model, one = tiny(nuisance_noise="variational"), groups[[2]]
+    repeated = groups[[2] * len(groups)]
+    equal(model.redatum(one, groups), model.redatum(repeated, groups), 1e-5)
+    equal(model.redatum(groups, one), model.redatum(groups, repeated), 1e-5)
+    with pytest.raises(ValueError, match="same number of groups, or one.*: 2 and 6"):
+        model.redatum(groups[:2], groups)
 
 
-@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
-def test_training_takes_arrays(method, tiny, groups) -> None:
+@pytest.mark.jax
+@pytest.mark.parametrize("masks", [0, 1, 2])
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: VAE((12,), 2, seed=0),
+        lambda: StellarAutoencoder((12,), 2, seed=0),
+        lambda: UNet((12,), "inpainting", filters=(2, 2), seed=0),
+    ],
+)
+def test_single_instances(model, masks, groups) -> None:
+    """Models of single instances take the present ones."""
+    model, groups = model(), with_masks(groups, masks)
+    x, good = groups.x[groups.present], None
+    if masks == 2:
+        good = np.broadcast_to(groups.good_pixels, groups.x.shape)[groups.present]
+    equal(model.encode(groups), model.encode(x, good))
+    equal(model.reconstruct(groups), model.reconstruct(x, good))
+    made = model.predict(groups, verbose=0)
+    equal(made, model.reconstruct(x, good), 1e-5)
+    assert np.isfinite(made).all()
+
+
+def test_symbols(groups) -> None:
+    model = VQVAE((12,), 2, 2)
+    codes = model.quantizer.vectors(model.indices(groups))
+    equal(codes, model.encode(groups))
+
+
+# === Methods of Keras ===
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(("grouped", "masks"), [(True, 1), (True, 2), (False, 2)])
+def test_training(grouped, masks, tiny, groups) -> None:
+    """As with batches of all instances, in the same order."""
+    groups = with_masks(groups, masks)
+    if masks == 2:
+        weights = np.linspace(0.0, 2.0, 12, dtype="float32")
+        groups = dataclasses.replace(groups, weights=weights)
+    make = batches if grouped else instance_batches
+    theirs = {"validation_data": groups[:3], "batch_size": 4}
+    ours = {"validation_data": make(groups[:3], 4, None, 0, False), "shuffle": False}
+    found = []
+    for data, options in ((groups, theirs), (make(groups, 4, None, 0), ours)):
+        encoder = DenseEncoder(8, units=(16,))
+        model = tiny() if grouped else Autoencoder((12,), 2, encoder, seed=0)
+        rng = np.random.default_rng(0)
+        for each in model.trainable_variables:
+            each.assign(rng.normal(0.0, 0.3, each.shape))
+        loss = RelativeMeanSquaredError(1.0)
+        model.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=True)
+        history = model.fit(data, epochs=2, verbose=0, **options).history
+        found.append([*history["loss"], *history["val_loss"]])
+    assert np.isfinite(found).all() and min(found[0]) > 0.0
+    np.testing.assert_allclose(*found, rtol=1e-5)
+    whole = model.evaluate(make(groups, 32, None, 0, False), verbose=0)
+    np.testing.assert_allclose(model.evaluate(groups, verbose=0), whole, rtol=1e-6)
+
+
+@pytest.mark.jax
+def test_predictions_are_in_order(tiny, groups, shards) -> None:
     model = tiny()
-    model.compile("adam", "mse")
-    with pytest.raises(ValueError, match=f"`{method}`.*GroupedData.*training.train"):
-        getattr(model, method)(groups)
+    expected = numpy(model.reconstruct(groups))
+    made = model.predict(groups, batch_size=4, verbose=0)
+    np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-6)
+    # In shards, absent instances come last.
+    there = shards.load().present
+    np.testing.assert_allclose(
+        model.predict(shards, verbose=0)[there],
+        expected[groups.present],
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_targets_are_the_groups(method, tiny, groups) -> None:
+    model = tiny()
+    model.compile("sgd", "mse")
+    for more in ({"y": groups.x}, {"sample_weight": np.ones(6)}):
+        with pytest.raises(ValueError, match="GroupedData has targets and weights of"):
+            getattr(model, method)(groups, **more)
+    net = SegNet((12,), 3, (2, 2))
+    net.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match=f"`{method}`.*needs labels.*GroupedData does"):
+        getattr(net, method)(groups)
+    assert net.predict(groups, verbose=0).shape == (groups.present.sum(), 12, 3)
+
+
+# === What is refused ===
+
+
+@pytest.mark.parametrize("model", ["tiny", VAE((12,), 2)])
+def test_two_masks(model, tiny, groups) -> None:
+    model = tiny() if model == "tiny" else model
+    with pytest.raises(ValueError, match=r"masks of its own.*`groups.x`"):
+        model.encode(groups, groups.mask)
 
 
 def test_calls_and_codes(tiny, groups) -> None:
@@ -57,36 +191,14 @@ def test_calls_and_codes(tiny, groups) -> None:
         model(groups)
     with pytest.raises(ValueError, match="GroupedData is a set of groups"):
         model.decode(groups, groups)
-    with pytest.raises(ValueError, match="GroupedData is a set of groups"):
-        np.asarray(groups)
 
 
-def test_shards_are_loaded_first(tiny, groups, tmp_path) -> None:
-    with ShardWriter(tmp_path / "shards") as writer:
-        writer.add(groups)
-    shards, model = Shards(tmp_path / "shards"), tiny()
-    for use in (model.encode, model.reconstruct, lambda s: model.redatum(s, s)):
-        with pytest.raises(ValueError, match=r"Received: a Shards.*`groups.load\(\)`"):
+def test_shards_are_loaded_first(tiny, shards) -> None:
+    model, single = tiny(), VAE((12,), 2)
+    for use in (model.encode, lambda s: model.redatum(s, s), single.reconstruct):
+        with pytest.raises(ValueError, match=r"Received: a Shards.*data\.batches"):
             use(shards)
-    loaded = shards.load()
-    assert model.encode(loaded).coherent.shape == (6, model.coherent_dim)
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        VAE((12,), 2),
-        StellarAutoencoder((12,), 2),
-        UNet((12,), filters=(2, 2)),
-    ],
-    ids=lambda model: type(model).__name__,
-)
-def test_single_instances(model, groups) -> None:
-    for use in (model.encode, model.reconstruct):
-        with pytest.raises(ValueError, match=r"single instances.*first_instances\(\)"):
-            use(groups)
-    x, mask = groups.first_instances()
-    assert model.reconstruct(x, mask).shape == (6, 12)
+    assert model.encode(shards.load()).coherent.shape == (6, model.coherent_dim)
 
 
 @pytest.mark.parametrize("what", ["text", None, {"a": 1}, "dataset"])
@@ -98,5 +210,4 @@ def test_what_is_no_array(what, tiny, x) -> None:
 
 def test_lists_are_arrays(tiny, x) -> None:
     model = tiny()
-    expected = np.asarray(model.encode(x).coherent)
-    np.testing.assert_allclose(model.encode(x.tolist()).coherent, expected, rtol=1e-6)
+    equal(model.encode(x.tolist()), model.encode(x), 1e-6)

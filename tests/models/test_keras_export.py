@@ -9,6 +9,7 @@ from conformance import CASES
 NAMES = ("vae", "symae", "mlvae", "latent_mean_swap", "unet")
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     ("name", "fitted"), [*((name, False) for name in NAMES), ("symae", True)]
 )
@@ -26,6 +27,7 @@ def test_saved_model(name, fitted, tf, tmp_path) -> None:
         np.testing.assert_allclose(served.serve(data), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.large
 def test_inputs_are_not_half_precision(tf, tmp_path) -> None:
     """Data units are cast to it once they are normalised."""
     case = CASES["symae-attention"]

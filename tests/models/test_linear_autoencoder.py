@@ -22,6 +22,7 @@ def _data(rng, mean) -> np.ndarray:
     return (x + mean * rng.normal(size=PIXELS)).astype("float32")
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     ("tied", "mean", "normalized"),
     [(True, 0.3, False), (False, 0.3, False), (True, 30.0, True)],

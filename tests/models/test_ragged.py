@@ -46,6 +46,7 @@ def data() -> tuple[GroupedData, GroupedData]:
     return first, rest
 
 
+@pytest.mark.large
 def test_ragged_groups_train_and_redatum(data) -> None:
     """The mean instance has the error 1; the untrained model is worse than that."""
     first, rest = data

@@ -25,6 +25,7 @@ def cubes(n: int, size: tuple[int, ...], rng) -> tuple[np.ndarray, np.ndarray]:
     return x[..., None].astype("float32"), labels
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     ("cls", "arguments", "least"),
     [

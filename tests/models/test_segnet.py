@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from symae_keras.models import SegNet
 
 
+@pytest.mark.large
 @settings(max_examples=10)
 @given(st.data())
 def test_any_size_and_depth(data) -> None:

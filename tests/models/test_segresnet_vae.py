@@ -14,6 +14,7 @@ from symae_keras.models import SegResNetVAE
 SMALL = {"filters": (4, 6), "code_dim": 3}
 
 
+@pytest.mark.large
 @settings(max_examples=8)
 @given(st.data())
 def test_any_size_and_depth(data) -> None:

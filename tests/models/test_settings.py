@@ -45,6 +45,7 @@ def float64():
     keras.config.set_floatx("float32")
 
 
+@pytest.mark.large
 @pytest.mark.jax
 @pytest.mark.parametrize("name", _MAPS)
 def test_channels_first_changes_nothing(name, tmp_path) -> None:
@@ -73,6 +74,7 @@ def test_public_layers_are_channels_last(channels_first) -> None:
         TransposedConv2D(2, 3, data_format="channels_first")
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("masked", [False, True])
 @each_model
 def test_float64_trains(name, masked, float64) -> None:

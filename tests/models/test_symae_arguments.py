@@ -189,16 +189,9 @@ def test_noise_of_the_user(tiny, x, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"coherent_dim": 0}, r"`coherent_dim`.*positive integer.*coherent_dim=0"),
-        ({"nuisance_dim": -2}, r"`nuisance_dim`.*nuisance_dim=-2"),
-        ({"nuisance_dim": 1.5}, r"`nuisance_dim`.*nuisance_dim=1.5"),
         ({"encoder": "resnet"}, r"`encoder`.*'conv1d'.*encoder='resnet'"),
-        ({"pooling": "median"}, r"`pooling`.*'attention'.*pooling='median'"),
-        ({"pooling": None}, r"`pooling`.*pooling=None"),
         ({"nuisance_noise": "poisson"}, r"`nuisance_noise`.*'variational'.*'poisson'"),
-        ({"noise_strength": -1.0}, r"`strength`.*strength=-1.0"),
-        ({"instance_dropout": 1.0}, r"`instance_dropout`.*Received: 1.0"),
-        ({"instance_dropout": -0.1}, r"`instance_dropout`.*Received: -0.1"),
+        ({"instance_dropout": 1.0}, r"0 <= instance_dropout < 1.*=1.0"),
         ({"encoder": "conv2d"}, r"2 axes.*\(12,\)"),
         (
             {"decoder": keras.layers.Dense(11)},

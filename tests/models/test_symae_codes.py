@@ -51,6 +51,7 @@ def test_order_of_the_instances(model, seed, order) -> None:
     np.testing.assert_allclose(shuffled.nuisance, expected, atol=ATOL)
 
 
+@pytest.mark.large
 @few
 @given(
     seed=st.integers(0, 1000),
@@ -118,6 +119,7 @@ def test_conditional_nuisance_sees_the_group(tiny, original, x) -> None:
     assert weights[0] == weights[1]
 
 
+@pytest.mark.large
 @few
 @given(seed=st.integers(0, 1000))
 def test_redatuming_to_itself_is_reconstruction(model, seed) -> None:

@@ -58,6 +58,7 @@ def errors(tf):
     return errors
 
 
+@pytest.mark.large
 def test_conditional_nuisance_disentangles_and_the_original_does_not(errors) -> None:
     error, original = errors(
         {"conditional_nuisance": True}, {"conditional_nuisance": False}
@@ -69,6 +70,7 @@ def test_conditional_nuisance_disentangles_and_the_original_does_not(errors) -> 
     assert original > original.mean_swap, original
 
 
+@pytest.mark.large
 def test_a_nuisance_measured_by_its_prior_can_be_swapped(errors) -> None:
     """The two are trained alike; the statistician swaps the latent variable itself."""
     error, statistician = errors(

@@ -19,6 +19,7 @@ def _sgd(model: SymAE, rate: float = 0.1) -> SymAE:
     return model
 
 
+@pytest.mark.large
 @pytest.mark.jax
 @pytest.mark.parametrize(("pooling", "noise"), list(zip(POOLINGS, NOISES, strict=True)))
 def test_fit_and_reload(pooling, noise, tiny, x, mask, tmp_path) -> None:
@@ -153,6 +154,7 @@ def test_additive_noise_comes_with_a_bounded_code(tiny, x) -> None:
     assert np.abs(nuisance).max() > 1.0
 
 
+@pytest.mark.large
 def test_fit_in_mixed_bfloat16(tiny, x) -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = tiny(noise_strength=0.1)

@@ -26,6 +26,7 @@ def _small(shape=(13, 11, 1), head="denoising", **arguments) -> UNet:
 # === Shapes ===
 
 
+@pytest.mark.large
 @given(st.data())
 def test_any_size_and_depth(data) -> None:
     rank = data.draw(st.integers(1, 3), "rank")
@@ -141,6 +142,7 @@ def _fit(model: UNet, x: np.ndarray, steps: int = 400) -> None:
     model.fit(many, many, batch_size=32, verbose=0)
 
 
+@pytest.mark.large
 def test_noise_is_removed(rng) -> None:
     x, unseen = _waves(rng, 640), _waves(rng, 100)
     noise = layers.GaussianCorruption(0.4, seed=0)
@@ -151,6 +153,7 @@ def test_noise_is_removed(rng) -> None:
     assert left < 0.2 * np.mean((noisy - unseen) ** 2)
 
 
+@pytest.mark.large
 def test_gaps_are_filled(rng) -> None:
     """Better than by a straight line."""
     x, unseen = _waves(rng, 640), _waves(rng, 100)
@@ -172,13 +175,9 @@ def test_gaps_are_filled(rng) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"head": "colour"}, "`head`.*'segmentation'.*head='colour'"),
-        ({"head": "segmentation"}, "needs it.*n_classes=None"),
+        ({"head": "segmentation"}, "head 'segmentation'.*n_classes=None, head='seg"),
         ({"n_classes": 3}, "for the head 'segmentation'.*head='denoising'"),
         ({"head": "segmentation", "n_classes": 1}, "`n_classes`.*n_classes=1"),
-        ({"filters": ()}, r"`filters`.*such as \(16, 32, 64\).*filters=\(\)"),
-        ({"filters": 8}, "`filters`.*positive integers.*filters=8"),
-        ({"upsampling": "cubic"}, "`upsampling`.*'nearest'.*upsampling='cubic'"),
         ({"corruption": "blur"}, "`corruption`.*'block'.*corruption='blur'"),
         (
             {"head": "inpainting", "corruption": "gaussian"},
@@ -201,5 +200,5 @@ def test_other_codes_are_refused(rng) -> None:
     codes = model.encode(rng.normal(size=(2, 13, 11, 1)))
     with pytest.raises(ValueError, match="what `encode` returns.*13, 11, 1.*7, 6, 6"):
         model.decode(codes[1:])
-    with pytest.raises(ValueError, match="knows no classes"):
+    with pytest.raises(ValueError, match="outputs instances, not classes"):
         model.segment(np.zeros((2, 13, 11, 1)))

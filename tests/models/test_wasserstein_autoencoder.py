@@ -15,6 +15,7 @@ def _encoder():
     return DenseEncoder(8, units=(16,))
 
 
+@pytest.mark.large
 def test_codes_follow_the_prior(rng) -> None:
     """The data are not centred and wide, and so are the codes of an autoencoder."""
     x = rng.normal(size=(512, 2)) @ rng.normal(size=(2, 12)) + 1.0
@@ -60,11 +61,3 @@ def test_samples(encoder, shape) -> None:
     assert first.shape == (3, *shape)
     assert np.isfinite(first).all()
     assert (first != second).any()
-
-
-@pytest.mark.jax
-def test_invalid_argument() -> None:
-    with pytest.raises(ValueError, match=r"`code_dim`.*None"):
-        WassersteinAutoencoder((12,), code_dim=None, encoder=_encoder())
-    with pytest.raises(ValueError, match=r"`mmd_weight`.*mmd_weight=-1.0"):
-        WassersteinAutoencoder((12,), mmd_weight=-1.0)

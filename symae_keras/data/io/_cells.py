@@ -1,18 +1,24 @@
-"""From the text of table cells to numbers and names."""
+"""From the text of table cells to numbers and names, and back."""
 
 from __future__ import annotations
 
+import io
+import itertools
 import math
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from symae_keras._utils.text import quoted
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
+
+_Cell = TypeVar("_Cell")
 
 # The one definition of a number in headers and cells of all text files: ASCII digits
 # with a decimal point, or a decimal comma in a file that has these, and an exponent.
@@ -28,7 +34,7 @@ _DOUBTFUL: Final = re.compile(f"{_SIGN}[1-9][0-9]{{0,2}},[0-9]{{3}}")
 _LEADING_ZERO: Final = re.compile("[+-]?0[0-9]")
 _MISSING: Final = re.compile("(?:[+-]?nan)?", re.IGNORECASE)
 #: Of text in these characters, `float` accepts only what the above does, and infinity.
-_PLAIN: Final = re.compile(r"[0-9.,+\-eE \n]*")
+_PLAIN: Final = re.compile(r"(?:[0-9.,+\-eE \n]++|[nN][aA][nN])*+")
 _OPEN_COMMA: Final = re.compile(r",(?![0-9])")
 
 #: What programs write into a header cell in place of a number.
@@ -69,6 +75,70 @@ def _number(cell: str) -> float:
     return math.nan if _MISSING.fullmatch(cell) else math.inf
 
 
+#: All that is missing, as pandas looks for it.
+_NAN: Final = [
+    "",
+    *map("".join, itertools.product(("", "+", "-"), "nN", "aA", "nN")),
+]
+# From version 3.1, pandas reads floats exactly by default and deprecates the argument.
+_EXACT: Final[dict[str, Any]] = (
+    {"float_precision": "round_trip"}
+    if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
+    else {}
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a file, each of equally many cells, that pandas reads.
+
+    Attributes:
+        numbers: The numbers of their lines.
+        text: The rows.
+        mark: What stands between cells.
+        width: The number of cells in each row.
+    """
+
+    numbers: Sequence[int]
+    text: str
+    mark: str
+    width: int
+
+    def cells(self, columns: Sequence[int]) -> Array:
+        """Return the text of some columns, in the order of the file."""
+        return self._read(columns, dtype=object, na_filter=False)
+
+    def floats(self, columns: Sequence[int]) -> Array | None:
+        """Return some columns as numbers; `None` if a cell is not a usual number."""
+        try:
+            values = self._read(
+                columns,
+                dtype="float64",
+                keep_default_na=False,
+                na_values=_NAN,
+                **_EXACT,
+            )
+        except ValueError:
+            return None
+        return None if np.isinf(values).any() else values
+
+    def _read(self, columns: Sequence[int], **how: Any) -> Array:
+        frame = pd.read_csv(
+            io.StringIO(self.text),
+            engine="c",
+            sep=self.mark,
+            header=None,
+            names=range(self.width),
+            usecols=columns,
+            index_col=False,
+            skipinitialspace=True,
+            skip_blank_lines=False,
+            low_memory=False,
+            **how,
+        )
+        return np.asarray(frame)
+
+
 class NumberReader:
     """Reader of the numbers of one file, all with decimal points or all with commas.
 
@@ -85,6 +155,8 @@ class NumberReader:
         """Start without a number."""
         # The first of each kind, as a sentence says it.
         self._seen: dict[Literal["point", "comma", "doubtful"], str] = {}
+        # Finds the first decimal point in rows that were read without their text.
+        self._look: Callable[[], None] | None = None
 
     @property
     def decimal_comma(self) -> bool:
@@ -101,8 +173,8 @@ class NumberReader:
         Raises:
             InputError: A cell is not a finite number.
         """
-        text = "\n".join(cells)
-        values = _plain(cells, text)
+        text = "\n".join(cells).replace("\N{MINUS SIGN}", "-")
+        values = _plain(text, len(cells))
         if values is None:
             values = np.array([_number(cell) for cell in cells])
         wrong = np.flatnonzero(np.isinf(values))
@@ -112,10 +184,39 @@ class NumberReader:
                 "finite number such as 1234.5 or 1e-3, or nothing for a missing pixel."
             )
         if "." in text:
-            self._note("point", cells, place, lambda cell: "." in cell)
+            self._note("point", cells, place, _has_point)
         if "," in text:
             self._note("doubtful", cells, place, lambda cell: "," in cell)
             self._note("comma", cells, place, _has_decimal_comma)
+        return values
+
+    def read_rows(
+        self, rows: Rows, columns: Sequence[int], names: Sequence[object]
+    ) -> Array:
+        """Return columns as float64 `(rows, columns)`, NaN where a cell is missing.
+
+        Args:
+            rows: The rows.
+            columns: Which columns to read, in the order of the file.
+            names: What to call the columns in errors.
+
+        Raises:
+            InputError: A cell is not a finite number.
+        """
+
+        def text() -> list[str]:
+            cells: list[str] = rows.cells(columns).ravel().tolist()
+            return cells
+
+        def place(k: int) -> str:
+            row, column = divmod(k, len(columns))
+            return f"line {rows.numbers[row]}, column {names[column]},"
+
+        values = rows.floats(columns)
+        if values is None:
+            return self.read(text(), place).reshape(-1, len(columns))
+        if self._look is None and "." in rows.text:
+            self._look = lambda: self._note("point", text(), place, _has_point)
         return values
 
     def settle(self) -> None:
@@ -125,6 +226,8 @@ class NumberReader:
             InputError: Some numbers have points and others have commas, or commas may
                 stand between thousands.
         """
+        if self._look is not None and {"comma", "doubtful"} & set(self._seen):
+            self._look()
         point, comma = self._seen.get("point"), self._seen.get("comma")
         doubtful = self._seen.get("doubtful")
         if point and (comma or doubtful):
@@ -153,20 +256,27 @@ class NumberReader:
                 self._seen[kind] = f"{place(k)} holds {quoted(cells[k].strip())}"
 
 
+def _has_point(cell: str) -> bool:
+    return "." in cell
+
+
 def _has_decimal_comma(cell: str) -> bool:
     """Return whether a number has a comma that cannot stand between thousands."""
     return "," in cell and not _DOUBTFUL.fullmatch(cell.strip())
 
 
-def _plain(cells: Sequence[str], text: str) -> Array | None:
-    """Convert cells quickly, if they hold only the usual characters."""
+def _plain(text: str, n_cells: int) -> Array | None:
+    """Convert cells, one a line, quickly if they hold only the usual characters."""
     if not _PLAIN.fullmatch(text):
         return None
     if "," in text:
         # "5," and "1,000.5" are no numbers.
         if "." in text or _OPEN_COMMA.search(text):
             return None
-        cells = [cell.replace(",", ".") for cell in cells]
+        text = text.replace(",", ".")
+    cells = text.split("\n")
+    if len(cells) != n_cells:
+        return None
     try:
         return np.array([cell or "nan" for cell in cells], "float64")
     except ValueError:
@@ -207,12 +317,54 @@ def filled(cells: Sequence[str], lines: Sequence[int], name: str) -> Sequence[st
     """Return the cells of a column that must not be missing in any row.
 
     Raises:
-        InputError: There are no rows, or a cell is empty or NaN.
+        InputError: A cell is empty or NaN.
     """
-    if not cells:
-        raise InputError("the file has a header but no rows.")
     for line, cell in zip(lines, cells, strict=True):
         if is_missing(cell):
             what = f"holds {quoted(cell)}" if cell else "is empty"
             raise InputError(f"line {line}, column {name}, {what}; fill it.")
     return cells
+
+
+#: Spreadsheet programs take a cell that starts with one of these for a formula.
+_FORMULA = tuple("=+-@＝＋－＠")
+_ESCAPE = "'"
+
+
+def escaped(cell: _Cell) -> _Cell | str:
+    """Return what to write into a cell of a CSV file.
+
+    Text that a spreadsheet program would run as a formula, or whose outer white space
+    would be lost, gets an apostrophe in front; `unescaped` removes it. Numbers, and
+    text that is a number, such as "-1.5", stay as they are.
+
+    Args:
+        cell: The value, of any type.
+
+    Example:
+    >>> [escaped(cell) for cell in ("=1+1", "-1.5", -1.5, "sun", "'tis", "'=")]
+    ["'=1+1", '-1.5', -1.5, 'sun', "'tis", "''="]
+    """
+    return _ESCAPE + cell if isinstance(cell, str) and _needs_escape(cell) else cell
+
+
+def unescaped(cell: str) -> str:
+    """Return the text that `escaped` wrote; strip any other cell.
+
+    Example:
+    >>> [unescaped(cell) for cell in ("'=1+1", " sun ", "'tis", "''=", "' sun")]
+    ['=1+1', 'sun', "'tis", "'=", ' sun']
+    """
+    if cell.startswith(_ESCAPE) and _needs_escape(cell[1:]):
+        return cell[1:]
+    return cell.strip()
+
+
+def _needs_escape(text: str) -> bool:
+    if text != text.strip():
+        return True
+    # What looks escaped already is escaped once more, so that it comes back.
+    bare = text.lstrip(_ESCAPE)
+    if bare != text:
+        return _needs_escape(bare)
+    return text.startswith(_FORMULA) and not is_number(text)

@@ -15,6 +15,7 @@ from typing import IO, Any, Final
 
 import numpy as np
 
+from symae_keras._utils.optional import import_optional
 from symae_keras._utils.untrusted_files import require, unzipped
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
@@ -212,13 +213,7 @@ def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
         InputError: astropy is missing, or a checksum is wrong.
         OSError: The file is damaged.
     """
-    try:
-        from astropy.io import fits
-    except ImportError:
-        raise InputError(
-            "reading FITS files needs astropy; install it with: pip install "
-            '"symae_keras[data]".'
-        ) from None
+    fits = import_optional("astropy.io.fits", "data", "reading FITS files")
     # Files bend the standard in many harmless ways; only damage is not.
     with contextlib.ExitStack() as stack:
         told = stack.enter_context(warnings.catch_warnings(record=True))

@@ -14,9 +14,9 @@ import numpy as np
 from symae_keras._utils.files import written_aside
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.io._assemble import checked_axis
-from symae_keras.data.io._cell_text import escaped
-from symae_keras.data.io._cells import is_missing, is_number
-from symae_keras.data.io._lines import header_of, long_columns, may_be_pixel
+from symae_keras.data.io._cells import escaped, is_missing, is_number
+from symae_keras.data.io._lines import header_of
+from symae_keras.data.io.table import long_columns, may_be_pixel
 from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")

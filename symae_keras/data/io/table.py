@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+import pandas as pd
 
-from symae_keras._utils.text import find_group, find_name, listed
+from symae_keras._utils.text import find_group, find_name, listed, quoted
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.io._assemble import (
     checked_axis,
@@ -16,97 +18,29 @@ from symae_keras.data.io._assemble import (
     mask_missing,
     note_unused,
 )
-from symae_keras.data.io._cell_text import unescaped
-from symae_keras.data.io._cells import NumberReader, column, filled, is_number, names
-from symae_keras.data.io._cells import names as names_of
+from symae_keras.data.io._cells import (
+    NumberReader,
+    Rows,
+    column,
+    filled,
+    is_missing,
+    is_nearly_number,
+    is_number,
+    names,
+    unescaped,
+)
 from symae_keras.data.io._lines import (
     header_of,
     in_header,
     lines_of,
-    long_columns,
     refuse_double,
-    refuse_lost_pixels,
 )
 from symae_keras.errors import InputError
 
-
-def read_long(
-    path: Path,
-    header: list[str],
-    lines: Iterator[tuple[int, list[str]]],
-    used: tuple[str, str, str, str],
-) -> GroupedData:
-    """Read groups from rows of group, instance, axis value and value, in any order.
-
-    Args:
-        path: The file, for notes in the log.
-        header: The names of all columns.
-        lines: The rows with their line numbers.
-        used: The names of the four columns.
-
-    Raises:
-        InputError: A cell is empty or no number, a pixel is given twice, or an instance
-            lacks rows. Only the value may be empty: that is a missing pixel.
-    """
-    unused = [name or "(no name)" for name in header if name not in used]
-    note_unused(path, "columns", unused)
-    places = [header.index(name) for name in used]
-    numbered: list[int] = []
-    columns: tuple[list[str], ...] = ([], [], [], [])
-    for line, cells in lines:
-        numbered.append(line)
-        for cells_of_one, k in zip(columns, places, strict=True):
-            cells_of_one.append(cells[k])
-    text = [[unescaped(cell) for cell in each] for each in columns[:3]]
-    for cells, name in zip(text, used, strict=False):
-        filled(cells, numbered, name)
-    numbers = NumberReader()
-
-    def read(c: int) -> Array:
-        return numbers.read(
-            columns[c], lambda k: f"line {numbered[k]}, column {used[c]},"
-        )
-
-    positions, values = read(2), read(3)
-    numbers.settle()
-
-    groups, group = np.unique(names(text[0]), return_inverse=True)
-    instances, instance = np.unique(names(text[1]), return_inverse=True)
-    axis, pixel = np.unique(positions, return_inverse=True)
-    pairs, row = np.unique(group * len(instances) + instance, return_inverse=True)
-    of_group, of_instance = np.divmod(pairs, len(instances))
-
-    cell = row * len(axis) + pixel
-    order = np.argsort(cell, kind="stable")
-    again = order[1:][np.diff(cell[order]) == 0]
-    if len(again):
-        k = again.min()
-        raise InputError(
-            f"line {numbered[k]} gives {used[2]} {text[2][k]} of group "
-            f"{text[0][k]}, instance {text[1][k]} again; keep one row of them."
-        )
-    counts = np.bincount(row)
-    short = np.flatnonzero(counts < len(axis))
-    if len(short):
-        k = short[0]
-        raise InputError(
-            f"mixed lengths: group {groups[of_group[k]]}, instance "
-            f"{instances[of_instance[k]]} has {counts[k]} values, but there are "
-            f"{len(axis)} different values of {used[2]}; give each instance a row for "
-            "each of them, with an empty value where a pixel is missing."
-        )
-    x = np.empty((len(pairs), len(axis)))
-    x.reshape(-1)[cell] = values
-    x, pixel_mask, _ = mask_missing(path, x, None, None)
-    return from_rows(
-        path,
-        x,
-        groups[of_group],
-        pixel_mask=pixel_mask,
-        metadata={"instance": instances[of_instance]},
-        axis=axis,
-        axis_label=used[2],
-    )
+_ONE_LETTER: Final = re.compile(r"[^\W\d_]\d(\d+|\d*\.\d*)")
+#: Letters that are typed, or read from paper, for digits.
+_LETTERS: Final = str.maketrans("OoIl|", "00111")
+_AXIS: Final = re.compile(r"axis(\s*\(.*\))?", re.IGNORECASE)
 
 
 def read_table(path: Path, group: str | None) -> GroupedData:
@@ -121,72 +55,125 @@ def read_table(path: Path, group: str | None) -> GroupedData:
         return find_name(header_of(cells), group or "group") is not None
 
     with lines_of(path, lambda first, _: has_group(first)) as lines:
-        number, cells = next(lines.rows)
-        rows = lines.rows
-        if not has_group(cells):
-            for above, names in lines.comments:
-                if len(names) == len(cells) and has_group(names):
-                    rows = itertools.chain([(number, cells)], rows)
-                    number, cells = above, names
-                    break
+        above = None if has_group(lines.first) else lines.above(has_group)
+        line, cells = above or (lines.number, lines.first)
+        with_first = above is not None
         header = header_of(cells)
-        with in_header(number):
+        with in_header(line):
             refuse_double(header)
             name = find_group(header, group, "column", "group")
         rest = [each for each in header if each != name]
         long = long_columns(rest)
         if long is None:
             instance = find_name(rest, "instance")
-            return _read_wide(path, number, header, rows, name, instance)
+            rows = lines.rows(with_first=with_first)
+            return _read_wide(path, line, header, rows, name, instance)
         pixels = [each for each in rest if is_number(each)]
         if pixels:
             raise InputError(
-                f"line {number}, the header: {', '.join(long)} are the columns of a "
+                f"line {line}, the header: {', '.join(long)} are the columns of a "
                 f"long table, and {listed(pixels)} the pixels of a wide one; keep one "
                 "form, or rename what is metadata."
             )
-        return read_long(path, header, rows, (name, *long))
+        (whole,) = lines.rows(with_first=with_first, whole=True)
+        return _read_long(path, header, whole, (name, *long))
+
+
+def _read_long(
+    path: Path,
+    header: list[str],
+    rows: Rows,
+    used: tuple[str, str, str, str],
+) -> GroupedData:
+    """Read groups from rows of group, instance, axis value and value, in any order.
+
+    Raises:
+        InputError: A cell is empty or no number, a pixel is given twice, or an instance
+            lacks rows. Only the value may be empty: that is a missing pixel.
+    """
+    unused = [name or "(no name)" for name in header if name not in used]
+    note_unused(path, "columns", unused)
+    places = [header.index(name) for name in used]
+    text = [[unescaped(cell) for cell in rows.cells([k])[:, 0]] for k in places[:3]]
+    for each, name in zip(text, used, strict=False):
+        filled(each, rows.numbers, name)
+    numbers = NumberReader()
+    positions, values = (
+        numbers.read_rows(rows, [places[k]], [used[k]])[:, 0] for k in (2, 3)
+    )
+    numbers.settle()
+    ids, instances = names(text[0]), names(text[1])
+    frame = pd.DataFrame(
+        {"group": ids, "instance": instances, "axis": positions, "value": values}
+    )
+    again = frame.duplicated(["group", "instance", "axis"]).to_numpy()
+    if again.any():
+        k = int(again.argmax())
+        raise InputError(
+            f"line {rows.numbers[k]} gives {used[2]} {text[2][k]} of group "
+            f"{text[0][k]}, instance {text[1][k]} again; keep one row of them."
+        )
+    counts = frame.groupby(["group", "instance"]).size()
+    n_pixels = frame["axis"].nunique()
+    short = counts[counts < n_pixels]
+    if len(short):
+        name, instance = short.index[0]
+        raise InputError(
+            f"mixed lengths: group {name}, instance {instance} has {short.iloc[0]} "
+            f"values, but there are {n_pixels} different values of {used[2]}; give "
+            "each instance a row for each of them, with an empty value where a pixel "
+            "is missing."
+        )
+    wide = frame.pivot(index=["group", "instance"], columns="axis", values="value")
+    x, pixel_mask, _ = mask_missing(path, wide.to_numpy(), None, None)
+    groups, instance = map(wide.index.get_level_values, (0, 1))
+    return from_rows(
+        path,
+        x,
+        groups.to_numpy().astype(ids.dtype),
+        pixel_mask=pixel_mask,
+        metadata={"instance": instance.to_numpy().astype(instances.dtype)},
+        axis=wide.columns.to_numpy(),
+        axis_label=used[2],
+    )
 
 
 def _read_wide(
     path: Path,
-    header_line: int,
+    line: int,
     header: list[str],
-    rows: Iterator[tuple[int, list[str]]],
+    rows: Iterator[Rows],
     group: str,
     instance: str | None,
 ) -> GroupedData:
+    """Read groups from rows of pixels; `line` is that of the header."""
     pixels = [k for k, name in enumerate(header) if is_number(name) and name != group]
     others = sorted(set(range(len(header))) - set(pixels))
     heads = [header[k] for k in pixels]
     if not heads:
         raise InputError(
-            f"line {header_line}, the header: no column is a pixel; expected headers "
+            f"line {line}, the header: no column is a pixel; expected headers "
             "that are numbers, the axis values, or the columns group, instance, axis "
             f"and value; found {listed(header)}."
         )
     numbers = NumberReader()
-    axis = numbers.read(heads, lambda k: f"line {header_line}, column {pixels[k] + 1},")
+    axis = numbers.read(heads, lambda k: f"line {line}, column {pixels[k] + 1},")
     values: list[Array] = []
-    rest: list[list[str]] = []
-    lines: list[int] = []
-    for line, cells in rows:
-
-        def place(k: int, line: int = line) -> str:
-            return f"line {line}, column {heads[k]},"
-
-        values.append(numbers.read([cells[k] for k in pixels], place))
-        rest.append([unescaped(cells[k]) for k in others])
-        lines.append(line)
-    columns = {k: [row[i] for row in rest] for i, k in enumerate(others)}
-    ids = filled(columns.pop(header.index(group)), lines, group)
+    columns: dict[int, list[str]] = {k: [] for k in others}
+    numbered: list[int] = []
+    for some in rows:
+        values.append(numbers.read_rows(some, pixels, heads))
+        for k, cells in zip(others, some.cells(others).T, strict=True):
+            columns[k] += map(unescaped, cells)
+        numbered += some.numbers
+    ids = filled(columns.pop(header.index(group)), numbered, group)
     given = None
     if instance is not None:
-        given = filled(columns.pop(header.index(instance)), lines, instance)
-        _refuse_double_rows(lines, ids, given)
-    refuse_lost_pixels(header_line, header, pixels, axis, columns, lines)
+        given = filled(columns.pop(header.index(instance)), numbered, instance)
+        _refuse_double_rows(numbered, ids, given)
+    _refuse_lost_pixels(line, header, pixels, axis, columns, numbered)
     numbers.settle()
-    with in_header(header_line):
+    with in_header(line):
         axis = checked_axis(axis, heads, "sort the columns")
 
     note_unused(
@@ -198,12 +185,12 @@ def _read_wide(
         if header[k]
     }
     if given is not None:
-        metadata["instance"] = names_of(given)
-    x, pixel_mask, _ = mask_missing(path, np.stack(values), None, None)
+        metadata["instance"] = names(given)
+    x, pixel_mask, _ = mask_missing(path, np.concatenate(values), None, None)
     return from_rows(
         path,
         x,
-        names_of(ids),
+        names(ids),
         pixel_mask=pixel_mask,
         metadata=metadata,
         axis=axis,
@@ -221,3 +208,102 @@ def _refuse_double_rows(lines: list[int], *names: Sequence[str]) -> None:
                 f"line {seen[pair]}; keep one or rename one."
             )
         seen[pair] = line
+
+
+def long_columns(names: Sequence[str]) -> tuple[str, str, str] | None:
+    """Return the columns of instance, axis and value, which make a table a long one."""
+    instance, value = find_name(names, "instance"), find_name(names, "value")
+    axis = next((name for name in names if _AXIS.fullmatch(name)), None)
+    if instance is None or axis is None or value is None:
+        return None
+    return instance, axis, value
+
+
+def may_be_pixel(header: str, cells: Sequence[str]) -> bool:
+    """Return whether a header is nearly a number, and its column not one of text."""
+    return is_nearly_number(header) and _may_be_values(cells)
+
+
+def _refuse_lost_pixels(
+    line: int,
+    header: Sequence[str],
+    pixels: Sequence[int],
+    axis: Array,
+    others: Mapping[int, Sequence[str]],
+    lines: Sequence[int],
+) -> None:
+    """Refuse columns that are not read as pixels, but may be meant as such.
+
+    Args:
+        line: The number of the line of headers.
+        header: The names of all columns.
+        pixels: Which columns are pixels.
+        axis: The axis value of each pixel.
+        others: The cells of each column that is to be metadata, or that has no name.
+        lines: The numbers of the rows.
+
+    Raises:
+        InputError: There is such a column.
+    """
+    for k, cells in others.items():
+        name = header[k]
+        place = f"line {line}, column {k + 1},"
+        row = next((i for i, c in enumerate(cells) if not is_missing(c)), None)
+        what = "all its rows are empty"
+        if row is not None:
+            what = f"line {lines[row]} holds {quoted(cells[row])} in it"
+        if not name:
+            # An empty column without a name comes from a delimiter at the end of lines;
+            # a first column without a name is the index that pandas and R write.
+            if row is not None and (k > 0 or k + 1 in pixels):
+                raise InputError(
+                    f"{place} has no name, but {what}; write its axis value if it is "
+                    "a pixel, else a name, or delete the column."
+                )
+        elif may_be_pixel(name, cells):
+            raise InputError(
+                f"{place} has the header {quoted(name)}, which is nearly a number, and "
+                f"{what}; if it is a pixel, write its axis value as a number such as "
+                "1234.5, without unit or thousands separators; if not, start its name "
+                "with a letter."
+            )
+        elif _may_be_values(cells) and (
+            pixels[0] < k < pixels[-1] or _continues(header, k, pixels, axis)
+        ):
+            beside = header[max((p for p in pixels if p < k), default=pixels[0])]
+            raise InputError(
+                f"{place} has the header {quoted(name)} beside the pixel {beside}, and "
+                f"{what}; if it is a pixel, write its axis value as the header; if "
+                "not, move it away from the pixels."
+            )
+
+
+def _continues(
+    header: Sequence[str], k: int, pixels: Sequence[int], axis: Array
+) -> bool:
+    """Return whether a name next to the pixels may be the next axis value.
+
+    It contains that value ("nm501" after 499 and 500, "l00.5" before 101.0 and 101.5),
+    or is a number whose first digit is a letter ("n02.5"; "n02" beside 501).
+    """
+    if k not in (pixels[0] - 1, pixels[-1] + 1):
+        return False
+    name, beside = header[k], header[pixels[0] if k < pixels[0] else pixels[-1]]
+    if _ONE_LETTER.fullmatch(name) and ("." in name or len(name) == len(beside)):
+        return True
+    if len(axis) < 2:
+        return False
+    inner, edge = axis[[1, 0]] if k < pixels[0] else axis[-2:]
+    step = edge - inner
+    numbers = re.findall(r"\d+\.?\d*|\.\d+", f"{name} {name.translate(_LETTERS)}")
+    return any(2 * abs(float(n) - edge - step) <= abs(step) for n in numbers)
+
+
+def _may_be_values(cells: Sequence[str]) -> bool:
+    """Return whether a column holds a number, or is empty.
+
+    A number may have a delimiter of another kind behind it, as where all lines of a
+    table with semicolons end with a comma.
+    """
+    filled = [cell for cell in cells if not is_missing(cell)]
+    return not filled or any(is_number(cell.rstrip(",;")) for cell in filled)

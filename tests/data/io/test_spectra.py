@@ -34,8 +34,10 @@ def is_the_folder(groups, suffix):
     ]
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".txt", ".dat", ".TSV"])
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "  "])
+@pytest.mark.parametrize(
+    ("suffix", "delimiter"),
+    [(".csv", ","), (".txt", ";"), (".dat", "  "), (".TSV", "\t")],
+)
 @pytest.mark.parametrize(
     ("header", "label"),
     [
@@ -215,9 +217,8 @@ def test_column_numbers_without_a_name(tmp_path, refusal):
         ),
     ],
 )
-@pytest.mark.parametrize("comment", ["", "# "])
-def test_third_column_by_its_name(tmp_path, caplog, name, weights, comment):
-    groups = load(folder(tmp_path, columns(f"{comment}wavelength,flux,{name}")))
+def test_third_column_by_its_name(tmp_path, caplog, name, weights):
+    groups = load(folder(tmp_path, columns(f"wavelength,flux,{name}")))
     assert groups.x[0].tolist() == [[1, 2, 4]] * 2
     if weights is None:
         assert groups.weights is None
@@ -232,12 +233,12 @@ def test_third_column_by_its_name(tmp_path, caplog, name, weights, comment):
 
 
 @pytest.mark.parametrize("header", ["# wave, flux, err", "# wave  flux err"])
-@pytest.mark.parametrize("delimiter", [",", " ", ";", "\t"])
-def test_names_in_a_comment_are_cut_in_any_way(tmp_path, header, delimiter):
+def test_names_in_a_comment_are_cut_in_any_way(tmp_path, header):
     above = f"# made by hand, at night\n{header}\n#"
-    groups = load(folder(tmp_path, columns(above, delimiter=delimiter)))
-    np.testing.assert_allclose(groups.weights[0, 0], [100, 4, 0.25], rtol=1e-6)
-    assert groups.axis_label == "wave"
+    for delimiter in ", ;\t":
+        groups = load(folder(tmp_path, columns(above, delimiter=delimiter)))
+        np.testing.assert_allclose(groups.weights[0, 0], [100, 4, 0.25], rtol=1e-6)
+        assert groups.axis_label == "wave"
 
 
 def test_other_comments_are_text(tmp_path, caplog):

@@ -8,10 +8,11 @@ import sys
 import pytest
 
 from symae_keras._utils.text import one_line
-from symae_keras.cli._progress import EpochProgress, HistoryFile, read_history
+from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import environment, file_hash, read_config
 from symae_keras.errors import InputError
 from symae_keras.training import Recipe
+from symae_keras.training.history import HistoryFile, read_history
 from symae_keras.zoo.recipes import load_recipe, preset_names, recipe_file
 
 # === Presets ===
@@ -104,18 +105,17 @@ def test_progress_over_a_resumed_run(terminal, monkeypatch, capsys):
     monkeypatch.delenv("NO_COLOR", raising=False)
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
-    with EpochProgress("tiny [x]") as progress:
-        progress.set_params({"epochs": 20})
+    with ProgressDisplay("tiny [x]", 20) as progress:
         for epoch in range(5, 20):
-            progress.on_epoch_begin(epoch)
-            progress.on_epoch_end(epoch, {"loss": 0.5, "val_loss": 0.25, "rate": 1.0})
+            progress.start(epoch)
+            progress.update(epoch + 1, f"epoch {epoch + 1}/20: val_loss [0.25]")
     out, err = capsys.readouterr()
     assert out == ""
     if terminal:
-        assert "tiny [x]" in err and "epoch 20/20" in err and "val_loss 0.2500" in err
+        assert "tiny [x]" in err and "epoch 20/20: val_loss [0.25]" in err
     else:
         lines = err.splitlines()
-        assert lines[0] == "tiny [x]: epoch 6/20: loss 0.5000, val_loss 0.2500"
+        assert lines[0] == "tiny [x]: epoch 6/20: val_loss [0.25]"
         # Every tenth of the epochs.
         assert [line.split("/")[0].split()[-1] for line in lines] == [
             *("6", "8", "10", "12", "14", "16", "18", "20"),

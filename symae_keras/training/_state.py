@@ -1,4 +1,4 @@
-"""What a training step changes: to look at it, to copy it, to put it back."""
+"""State that a training step changes: reading, copying and restoring it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,41 @@
+"""Functions of whole arrays, applied to a few rows at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_GROUPS_AT_ONCE = 64
+#: For `in_batches` over single instances.
+INSTANCES_AT_ONCE = 1024
+
+
+def in_batches(function: Any, *arrays: Any, rows: int = _GROUPS_AT_ONCE) -> Any:
+    """Apply a function of whole arrays a few groups at a time, to bound memory.
+
+    Args:
+        function: Function of the arrays that returns a tensor, or a tuple of them such
+            as `SymAE.encode` does, with one row per group.
+        arrays: Arrays with one row per group, or `None`, which is passed on.
+        rows: Rows per call; `INSTANCES_AT_ONCE` where rows are single instances.
+
+    Returns:
+        The results as float32 NumPy arrays.
+    """
+    import keras
+
+    first = next(a for a in arrays if a is not None)
+    parts = []
+    for start in range(0, len(first), rows):
+        part = slice(start, start + rows)
+        result = function(*(None if a is None else a[part] for a in arrays))
+        parts.append(keras.tree.map_structure(to_numpy, result))
+    return keras.tree.map_structure(lambda *each: np.concatenate(each), *parts)
+
+
+def to_numpy(tensor: Any) -> Any:
+    """Return a tensor of any backend and dtype as a float32 NumPy array."""
+    import keras
+
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")))

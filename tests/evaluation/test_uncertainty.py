@@ -1,0 +1,142 @@
+"""Intervals, samples and latent numbers whose measures are known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from symae_keras.errors import InputError
+from symae_keras.evaluation import calibration, energy_distance, informative_latents
+
+# === calibration ===
+
+
+@pytest.mark.parametrize("stated", [0.25, 1.0, 3.0])
+def test_of_gaussian_errors(stated, rng) -> None:
+    from scipy.stats import norm
+
+    scale = rng.uniform(0.5, 2.0, size=(500, 40))
+    mean = rng.normal(size=scale.shape)
+    truth = mean + scale * rng.normal(size=scale.shape)
+    found = calibration(truth, mean, stated * scale)
+    widths = stated * norm.ppf(0.5 + 0.5 * np.array(found.levels))
+    expected = norm.cdf(widths) - norm.cdf(-widths)
+    np.testing.assert_allclose(found.coverage, expected, atol=0.015)
+    assert found.spread == pytest.approx(1.0 / stated, rel=0.02)
+    assert (found.error < 0.01) == (stated == 1.0)
+
+
+def test_two_codes_of_one_group_stand_for_the_truth(rng) -> None:
+    state = rng.normal(size=(4000, 3))
+    one, other = (state + s * rng.normal(size=state.shape) for s in (0.3, 0.4))
+    assert calibration(one, other, 0.5).error < 0.02
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((3,), (4,), ()), "of one shape"),
+        (((0,), (0,), ()), "of one shape"),
+        (((3,), (3,), (2,)), "broadcast"),
+    ],
+)
+def test_bad_shapes_of_intervals(shapes, message) -> None:
+    truth, mean, scale = map(np.ones, shapes)
+    with pytest.raises(InputError, match=message):
+        calibration(truth, mean, scale)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_bad_standard_deviation(scale) -> None:
+    with pytest.raises(InputError, match="positive"):
+        calibration(np.ones(3), np.ones(3), scale)
+
+
+# === energy_distance ===
+
+
+def test_agrees_with_scipy_in_one_dimension(rng) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    one, other = rng.normal(size=200), 1e3 + rng.exponential(size=150)
+    assert energy_distance(one[:, None], other[:, None]) == pytest.approx(
+        stats.energy_distance(one, other)
+    )
+
+
+def test_two_points() -> None:
+    """Sets of one instance each: sqrt(2 |x - y|), whatever the shape of an instance."""
+    one, other = np.zeros((1, 2, 2)), np.full((1, 2, 2), 3.0)
+    assert energy_distance(one, other) == pytest.approx(math.sqrt(2 * 6.0))
+    assert energy_distance(one, one) == 0.0
+
+
+def test_shifted_gaussians(rng) -> None:
+    """Far apart, 2 |shift| less the distances within, 2 / sqrt(pi) each."""
+    one, other = rng.normal(size=(2, 3000, 1))
+    expected = math.sqrt(2 * 20.0 - 4 / math.sqrt(math.pi))
+    assert energy_distance(one, other + 20.0) == pytest.approx(expected, rel=0.01)
+
+
+def test_falls_with_the_size_of_equal_distributions_only(rng) -> None:
+    def between(scale, n):
+        return energy_distance(rng.normal(size=(n, 5)), scale * rng.normal(size=(n, 5)))
+
+    assert between(1.0, 2000) < 0.5 * between(1.0, 100)
+    assert between(2.0, 2000) > 0.8 * between(2.0, 100)
+
+
+def test_bad_sets() -> None:
+    with pytest.raises(InputError, match=r"shape \(2, 3\) and \(2, 4\)"):
+        energy_distance(np.zeros((2, 3)), np.zeros((2, 4)))
+    with pytest.raises(InputError, match="shape"):
+        energy_distance(np.zeros((0, 3)), np.zeros((2, 3)))
+
+
+# === informative_latents ===
+
+
+def test_optimal_gaussian_channels() -> None:
+    """A number with unit signal seen through noise v has -log(posterior variance) / 2.
+
+    The aggregate of such posteriors is the prior, and the mean divergence is the mutual
+    information between number and data.
+    """
+    variance = np.array([1e-4, 0.05, 0.5, 1.0])
+    rng = np.random.default_rng(0)
+    mean = np.sqrt(1.0 - variance) * rng.normal(size=(20000, 4))
+    found = informative_latents(mean, np.log(variance) + 0.0 * mean)
+    np.testing.assert_allclose(found.kl, -0.5 * np.log(variance), atol=0.02)
+    np.testing.assert_allclose(found.dispersion, np.sqrt(1.0 - variance), atol=0.03)
+    assert found.by_kl.tolist() == found.by_dispersion.tolist() == [0, 1, 2]
+
+
+def test_the_prior_tells_nothing() -> None:
+    found = informative_latents(np.zeros((5, 3)), np.zeros((5, 3)))
+    assert found.kl.tolist() == found.dispersion.tolist() == [0.0, 0.0, 0.0]
+    assert len(found.by_kl) == len(found.by_dispersion) == 0
+
+
+def test_thresholds() -> None:
+    mean = np.random.default_rng(0).normal(size=(4000, 2)) * [0.5, 1.0]
+    log_variance = np.zeros_like(mean)
+    plain = informative_latents(mean, log_variance)
+    assert plain.by_kl.tolist() == plain.by_dispersion.tolist() == [0, 1]
+    strict = informative_latents(mean, log_variance, 0.3, 0.8)
+    assert strict.by_kl.tolist() == strict.by_dispersion.tolist() == [1]
+
+
+def test_the_two_ways_differ_where_one_value_rules() -> None:
+    """Known precisely, but the same for nearly all data; odd spectra move no median."""
+    mean, log_variance = np.zeros((1000, 1)), np.full((1000, 1), -4.0)
+    mean[:100] = 50.0
+    found = informative_latents(mean, log_variance)
+    assert found.by_kl.tolist() == [0]
+    assert found.by_dispersion.tolist() == []
+
+
+@pytest.mark.parametrize("shapes", [((5, 2), (5, 3)), ((5,), (5,)), ((0, 2), (0, 2))])
+def test_bad_posteriors(shapes) -> None:
+    with pytest.raises(InputError, match="must have one shape"):
+        informative_latents(*(np.zeros(shape) for shape in shapes))

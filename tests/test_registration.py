@@ -1,0 +1,44 @@
+"""Classes are registered with Keras, in whichever order modules are imported."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+import symae_keras
+from symae_keras import losses, metrics
+
+_ALONE = """
+import os
+import sys
+
+# What Keras imports, once for all children.
+import jax.experimental.sparse, matplotlib.axes, rich.console, sklearn.utils
+
+assert not {"keras", "symae_keras"} & set(sys.modules)
+for name in sys.argv[1:]:
+    if (child := os.fork()) == 0:
+        __import__(f"symae_keras.{name}")
+        import keras
+
+        for each in ("SymAE", "GaussianSampling", "RelativeMeanSquaredErrorMetric"):
+            assert keras.saving.get_registered_object(f"symae_keras>{each}"), each
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        print(name)
+"""
+
+
+def test_each_module_is_imported_alone(run_python) -> None:
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("JAX is not installed")
+    names = [each for each in symae_keras.__all__ if not each.startswith("_")]
+    assert "metrics" in names
+    assert run_python(_ALONE, *names, backend="jax").split() == []
+
+
+@pytest.mark.parametrize("module", [losses, metrics])
+def test_only_public_names_are_listed(module) -> None:
+    assert dir(module) == sorted(module.__all__)
+    assert all(getattr(module, name).__doc__ for name in module.__all__)

@@ -1,0 +1,258 @@
+"""Weights of samples and pixels in `fit` and `evaluate`, against Keras and NumPy."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from symae_keras import models
+from symae_keras.layers import Conv2DEncoder
+from symae_keras.losses import RelativeMeanAbsoluteError, RelativeMeanSquaredError
+
+_GROUP_MASK = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 1, 1, 0]], bool)
+
+
+def _small() -> keras.Layer:
+    return keras.layers.Dense(3)
+
+
+def _image() -> keras.Layer:
+    return Conv2DEncoder(3, filters=(2,))
+
+
+def _grouped(name: str, **arguments):
+    return lambda: getattr(models, name)((4,), 2, 2, _small(), seed=0, **arguments)
+
+
+#: As many rows as instances and pixels, so that a wrong broadcast would be silent. All
+#: reconstruct without noise in `evaluate`.
+_MODELS = {
+    "Autoencoder": lambda: models.Autoencoder((4,), 2, _small(), seed=0),
+    "VAE": lambda: models.VAE((4,), 2, _small(), seed=0),
+    "VQVAE": lambda: models.VQVAE((4,), 2, 2, 4, encoder=_small(), seed=0),
+    "Stellar": lambda: models.StellarAutoencoder((4,), 2, seed=0),
+    "image": lambda: models.Autoencoder((4, 4, 1), 2, _image(), seed=0),
+    "UNet": lambda: models.UNet((4, 4, 2), filters=(2,), seed=0),
+    "LatentMeanSwap": lambda: models.LatentMeanSwap(_MODELS["Autoencoder"]()),
+    "SymAE": _grouped("SymAE"),
+    "MLVAE": _grouped("MLVAE"),
+    "GVAE": _grouped("GVAE"),
+    "NeuralStatistician": lambda: models.NeuralStatistician(
+        (4,), 2, 2, encoder=_small(), seed=0
+    ),
+    "images": lambda: models.SymAE((4, 4, 2), 2, 2, _image(), seed=0),
+}
+_LOSSES = {
+    "mse": (lambda e: e**2, RelativeMeanSquaredError),
+    "mae": (np.abs, RelativeMeanAbsoluteError),
+}
+
+
+def _data(model, rng) -> np.ndarray:
+    rows = (4, 4) if hasattr(model, "redatum") else (4,)
+    return rng.uniform(0.5, 2.0, (*rows, *model.instance_shape)).astype("float32")
+
+
+def _all_weights(x: np.ndarray) -> dict[int, np.ndarray]:
+    """Weights of every number of axes, 0 for a row."""
+    made = {}
+    for axes in range(1, x.ndim + 1):
+        rng = np.random.default_rng(axes)
+        made[axes] = rng.uniform(0.5, 2.0, x.shape[:axes]).astype("float32")
+        made[axes][2] = 0.0
+    return made
+
+
+def _full(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
+    axes = (1,) * (x.ndim - weights.ndim)
+    return np.broadcast_to(weights.reshape(*weights.shape, *axes), x.shape)
+
+
+def _evaluate(model, inputs, x, weights) -> float:
+    """The compiled loss alone, without the penalties of layers."""
+    logs = model.evaluate(inputs, x, sample_weight=weights, verbose=0, return_dict=True)
+    return logs.get("reconstruction_loss", logs["loss"])
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("name", _MODELS)
+@pytest.mark.parametrize("kind", _LOSSES)
+def test_every_shape_in_evaluate(name, kind, rng) -> None:
+    """As Keras's own loss by its own reduction, and by the closed form."""
+    error, ours = _LOSSES[kind]
+    model = _MODELS[name]()
+    x = _data(model, rng)
+    errors = error(keras.ops.convert_to_numpy(model(x)) - x)
+    if name == "Stellar":
+        errors = error(
+            (keras.ops.convert_to_numpy(model(x)) - x) / np.median(x, axis=1)[:, None]
+        )
+    model.compile("sgd", ours(), run_eagerly=True)
+    found = {}
+    for axes, weights in _all_weights(x).items():
+        found[axes] = _evaluate(model, x, x, weights)
+        expected = np.mean(_full(weights, x) * errors)
+        assert found[axes] == pytest.approx(expected, rel=1e-5), axes
+    model.compile("sgd", kind, run_eagerly=True)
+    for axes, weights in _all_weights(x).items():
+        if axes < x.ndim:
+            value = _evaluate(model, x, x, weights)
+            assert found[axes] == pytest.approx(value, rel=1e-6), axes
+            value = _evaluate(model, x, x, weights[..., None])
+            assert found[axes] == pytest.approx(value, rel=1e-6), axes
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("kind", _LOSSES)
+@pytest.mark.parametrize("masks", ["instances", "pixels"])
+@pytest.mark.parametrize("name", ["LatentMeanSwap", "SymAE", "Autoencoder"])
+def test_weights_and_masks(name, masks, kind, rng) -> None:
+    """The mean is over present instances; bad pixels count without an error."""
+    error, ours = _LOSSES[kind]
+    model = _MODELS[name]()
+    x = _data(model, rng)
+    present = _GROUP_MASK if x.ndim == 3 else np.ones(4, bool)
+    mask = present
+    if masks == "pixels":
+        mask = present[..., None] & (rng.random(x.shape) < 0.7)
+        mask[..., 0] = present
+    elif x.ndim == 2:
+        pytest.skip("single instances have masks of pixels alone")
+    inputs = {"instances": np.where(_full(mask, x), x, 9.0), "mask": mask}
+    errors = np.where(
+        _full(mask, x), error(keras.ops.convert_to_numpy(model(inputs)) - x), 0.0
+    )
+    targets = np.where(_full(mask, x), x, np.nan if masks == "pixels" else 9.0)
+    for loss in (ours(), kind):
+        model.compile("sgd", loss, run_eagerly=True)
+        for axes, weights in _all_weights(x).items():
+            if axes == x.ndim and loss == kind:
+                continue
+            expected = np.mean((_full(weights, x) * errors)[present])
+            found = _evaluate(model, inputs, targets.astype("float32"), weights)
+            assert found == pytest.approx(expected, rel=1e-5), (loss, axes)
+
+
+def _trained(model, loss, x, weights, by_batch: bool = False) -> list[np.ndarray]:
+    """Weights of the model after gradient descent, the whole data a batch."""
+    model.compile(keras.optimizers.SGD(0.5), loss)
+    if by_batch:
+        for _ in range(3):
+            model.train_on_batch(x, x, sample_weight=weights)
+    else:
+        model.fit(
+            x,
+            x,
+            batch_size=4,
+            epochs=3,
+            sample_weight=weights,
+            shuffle=False,
+            verbose=0,
+        )
+    return [keras.ops.convert_to_numpy(each) for each in model.get_weights()]
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("kind", _LOSSES)
+def test_fit(kind, axes, rng) -> None:
+    """As Keras's own loss, and as a loss that contains the weights."""
+    ours = _LOSSES[kind][1]
+
+    def model():
+        keras.utils.set_random_seed(0)
+        return _MODELS["LatentMeanSwap"]()
+
+    x = _data(model(), rng)
+    weights = _all_weights(x)[axes]
+    full = keras.ops.convert_to_tensor(_full(weights, x))
+
+    def weighted(y, z):
+        error = keras.ops.square(z - y) if kind == "mse" else keras.ops.abs(z - y)
+        return keras.ops.mean(full * error)
+
+    start = [keras.ops.convert_to_numpy(each) for each in model().get_weights()]
+    found = _trained(model(), ours(), x, weights)
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(found, start, strict=True))
+    others = [
+        _trained(model(), weighted, x, None),
+        _trained(model(), ours(), x, weights, by_batch=True),
+        *([_trained(model(), kind, x, weights)] if axes < 3 else []),
+    ]
+    for other in others:
+        for a, b in zip(found, other, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+def test_pixel_weights_need_a_loss_of_pixels(rng) -> None:
+    model = _MODELS["SymAE"]()
+    x = _data(model, rng)
+    model.compile("sgd", "mse", run_eagerly=True)
+    with pytest.raises(ValueError, match="RelativeMeanSquaredError; Keras's own"):
+        model.evaluate(x, x, sample_weight=np.ones_like(x), verbose=0)
+
+
+_TWO_REPLICAS = """
+import json
+
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+one = tf.config.LogicalDeviceConfiguration()
+tf.config.set_logical_device_configuration(cpu, [one] * 2)
+
+import keras
+import numpy as np
+from symae_keras import distribute, losses, metrics
+from symae_keras.models import Autoencoder, LatentMeanSwap
+
+rng = np.random.default_rng(0)
+x = rng.normal(size=(8, 4, 4)).astype("float32")
+mask = np.arange(32).reshape(8, 4) % 4 < 3  # as many instances on both replicas
+weights = {n: rng.uniform(0.5, 2.0, x.shape[:n]).astype("float32") for n in (1, 2, 3)}
+
+
+def run(loss, n, masked=False):
+    keras.utils.set_random_seed(0)
+    model = LatentMeanSwap(Autoencoder((4,), 2, keras.layers.Dense(3), seed=0))
+    weighted = [metrics.RelativeMeanSquaredError(name="metric")]
+    model.compile(keras.optimizers.SGD(0.1), loss, weighted_metrics=weighted)
+    inputs = {"instances": x, "mask": mask} if masked else x
+    given = dict(sample_weight=weights[n], batch_size=8, verbose=0)
+    logs = model.evaluate(inputs, x, return_dict=True, **given)
+    model.fit(inputs, x, shuffle=False, **given)
+    numbers = np.concatenate([np.ravel(each) for each in model.get_weights()])
+    return [logs["loss"], logs["metric"], *numbers.tolist()]
+
+
+squares, absolute = losses.RelativeMeanSquaredError, losses.RelativeMeanAbsoluteError
+alone = {"pixels": run(squares(), 3), "masked": run(squares(), 2, masked=True)}
+strategy = distribute.make_strategy("mirrored")
+assert strategy.num_replicas_in_sync == 2
+with distribute.running(strategy):
+    found = {
+        "pixels": run(squares(), 3),
+        "masked": run(squares(), 2, masked=True),
+        **{f"ours mse {n}": run(squares(), n) for n in (1, 2)},
+        **{f"keras mse {n}": run("mse", n) for n in (1, 2)},
+        "ours mae 2": run(absolute(), 2),
+        "keras mae 2": run("mae", 2),
+    }
+print(json.dumps([alone, found]))
+"""
+
+
+def test_two_replicas(tf, run_python) -> None:
+    """Loss, weighted metric and trained weights: as Keras's own, and as on one."""
+    alone, two = json.loads(run_python(_TWO_REPLICAS).splitlines()[-1])
+    for name, expected in alone.items():
+        np.testing.assert_allclose(two[name], expected, rtol=1e-5, atol=1e-6)
+    for run in ("mse 1", "mse 2", "mae 2"):
+        np.testing.assert_allclose(
+            two[f"ours {run}"], two[f"keras {run}"], rtol=1e-6, atol=1e-6
+        )
+    # Every shape of the weights gave another result.
+    assert len({round(each[0], 4) for each in two.values()}) == 5
