@@ -53,7 +53,7 @@ def damaged(path: Path, reason: object) -> InputError:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Kind:
-    """What all groups of a folder have in common."""
+    """Properties that all groups of a folder share."""
 
     instance_shape: tuple[int, ...]
     #: Those of `FIELDS` that there are.
@@ -100,7 +100,7 @@ def read_index(folder: Path, number: int) -> tuple[Kind, dict[str, Array], int]:
     """Read the index of a shard.
 
     Returns:
-        What its groups have in common, its arrays by name, and its CRC-32.
+        Properties of its groups, its arrays by name, and its CRC-32.
 
     Raises:
         InputError: It is damaged, or its arrays do not fit each other.
@@ -151,7 +151,7 @@ def map_shard(
 
     Args:
         folder: The folder.
-        kind: What all groups in it have in common.
+        kind: Properties of the groups in it.
         instances: Instances of each shard.
         version: Version of the format; 1 has all fields of a group in one file.
         number: Which shard.
@@ -234,7 +234,7 @@ class ShardWriter:
         """Take up the complete shards of an interrupted job.
 
         Returns:
-            The number of groups in them; go on with those behind them.
+            The number of groups in them; add those that follow.
 
         Raises:
             InputError: A shard is damaged, or of an earlier version.

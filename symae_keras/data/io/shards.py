@@ -37,15 +37,12 @@ class Shards(RaggedGroups):
 
     It stands where `GroupedData` does in `batches` and training, but the files are
     memory-mapped, and only what a batch needs is read. The CRC-32 of each group is
-    compared when the group is first read. Selecting groups copies nothing.
-
-    Files must not be shortened while they are in use: as with every memory map, the
-    system then ends the process.
+    compared when the group is first read. Selecting groups copies nothing. Do not
+    shorten files in use: the system ends a process that reads behind their end.
 
     Args:
-        folder: The folder, which holds `manifest.json`. Those that version 0.1 wrote
-            are read, too; `symae data convert OLD --out NEW` makes one that is read
-            faster.
+        folder: The folder, which holds `manifest.json`; version 0.1 may have written
+            it.
 
     Raises:
         InputError: The folder holds no complete set of shards.
