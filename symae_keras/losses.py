@@ -71,7 +71,8 @@ class PixelwiseLoss(keras.losses.Loss):
         if sample_weight is None:
             return super().__call__(y_true, y_pred)
         weight = leading_axes(sample_weight, np.shape(y_pred))
-        full = ops.broadcast_to(weight, ops.shape(y_pred))
+        # A copy, because Keras multiplies weights by masks in place on PyTorch.
+        full = ops.copy(ops.broadcast_to(weight, ops.shape(y_pred)))
         if weight.shape[-1] == 1:
             return super().__call__(y_true, y_pred, full[..., 0])
         of_samples = ops.mean(full, axis=-1)
