@@ -106,34 +106,34 @@ def shards(folder: Path) -> Reading:
     """Groups in shards, all checksums and counts of which fit."""
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
-        need(manifest["version"] == 1, "another version")
-        shape, fields = manifest["instance_shape"], ["x"]
-        fields += [key for key in ("pixel_mask", "weights") if manifest[key]]
+        need(manifest["version"] == 2, "another version")
         need(manifest["groups"] == sum(e["groups"] for e in manifest["shards"]), "sum")
         ids: list[str] = []
         parts: list[dict[str, Array]] = []
         axis = None
-        for entry in manifest["shards"]:
-            content = (folder / entry["file"]).read_bytes()
-            index = (folder / entry["file"]).with_suffix(".npz").read_bytes()
+        for number, entry in enumerate(manifest["shards"]):
+            file = folder / f"shard-{number:05d}.npz"
+            index = file.read_bytes()
             need(zlib.crc32(index) == entry["index_crc32"], "checksum of an index")
             arrays = {n[:-4]: npy_array(body) for n, body in zip_members(index).items()}
-            need(arrays["instance_shape"].tolist() == shape, "shape")
-            need(arrays["fields"].tolist() == fields, "fields")
             need(len(arrays["counts"]) == entry["groups"], "groups of a shard")
-            axis, place = arrays.get("axis"), 0
-            for count, crc in zip(arrays["counts"], arrays["crc32"], strict=True):
-                record, at = {}, place
-                for key in fields:
-                    kind = "?" if key == "pixel_mask" else "<f4"
-                    size = int(count) * int(np.prod(shape))
-                    values = np.frombuffer(content, kind, size, at)
-                    record[key] = values.reshape(count, *shape)
-                    at += values.nbytes
-                need(zlib.crc32(content[place:at]) == crc, "checksum of a group")
-                parts.append(record)
-                place = at
-            need(place == len(content), "bytes behind the last group")
+            axis, fields = arrays.get("axis"), arrays["fields"].tolist()
+            rows = {
+                key: npy_array(file.with_suffix(f".{key}.npy").read_bytes())
+                for key in fields
+            }
+            counts = arrays["counts"]
+            shape = (sum(counts.tolist()), *arrays["instance_shape"].tolist())
+            need(all(each.shape == shape for each in rows.values()), "shape")
+            for stop, count, crc in zip(
+                np.cumsum(counts), counts, arrays["crc32"], strict=True
+            ):
+                part = {
+                    key: values[stop - count : stop] for key, values in rows.items()
+                }
+                record = b"".join(each.tobytes() for each in part.values())
+                need(zlib.crc32(record) == crc, "checksum of a group")
+                parts.append(part)
             ids += [str(each) for each in arrays["ids"]]
     except Seen:
         raise

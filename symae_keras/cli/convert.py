@@ -13,7 +13,8 @@ from symae_keras.data import Shards, ShardWriter
 from symae_keras.data.check import clean
 from symae_keras.errors import InputError
 
-_CONTENTS: Final = ("manifest.json", "shard-[0-9]*.bin")
+#: Version 0.1 wrote `.bin` files.
+_CONTENTS: Final = ("manifest.json", "shard-[0-9]*.npy", "shard-[0-9]*.bin")
 #: A shard is complete once its index is there, and is resumed from.
 _STATE: Final = ("shard-[0-9]*.npz",)
 #: Bytes that are looked at together.
@@ -28,11 +29,11 @@ def convert(
     resume: bool = False,
     force: bool = False,
 ) -> Shards:
-    """Write the groups of some files, one file after the other, into shards.
+    """Write the groups of some inputs, one input after the other, into shards.
 
     Args:
         inputs: Files and folders that `load` reads. Each must fit into memory, except
-            .npy files, which stay on disk.
+            .npy files and shards, which stay on disk.
         out: The folder to make.
         group: See `load`.
         shard_mb: Size of a shard in MiB.
@@ -81,8 +82,6 @@ def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> No
     skip = writer.resume()
     for path in inputs:
         groups = load_unpadded(path, group)
-        if isinstance(groups, Shards):
-            raise InputError(f"{path} holds shards already.")
         total = len(groups)
         with ProgressDisplay(str(path), total) as progress:
             progress.start(min(skip, total))

@@ -47,7 +47,7 @@ class HasAxis(Protocol):
         """Name and unit of the axis."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Axis:
     """The physical value of each pixel, in order.
 
@@ -80,6 +80,9 @@ class Axis:
             if unit in others or unit.removesuffix("s") in (usual, *others):
                 return usual
         return unit
+
+    def __repr__(self) -> str:
+        return f"Axis({self})"
 
     def __str__(self) -> str:
         first, last = self.values[0], self.values[-1]

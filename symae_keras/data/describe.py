@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from symae_keras.data.groups import GroupedData
-    from symae_keras.data.ragged import RaggedGroups
+from symae_keras.data.split import KnownGroups
 
 # Below this share of the variance, what groups or instances have of their own is nil.
 _NIL = 1e-4
@@ -77,21 +75,19 @@ class Description:
         return "\n".join(lines)
 
 
-def describe(
-    groups: GroupedData | RaggedGroups, sample: GroupedData | None = None
-) -> Description:
+def describe(groups: KnownGroups, sample: KnownGroups | None = None) -> Description:
     """Compute sizes, what is missing, and variances between and within groups.
 
     Args:
-        groups: The data.
-        sample: Padded groups to look at, where the data are not padded; `None` takes
+        groups: The data; `GroupedData` unless there is a sample.
+        sample: `GroupedData` to look at, where the data are not padded; `None` takes
             groups of the data at even distances.
 
     Returns:
         A `Description`; print it.
     """
     counts, ids, n_present = groups.counts, groups.ids, int(groups.counts.sum())
-    part = _part(groups) if sample is None else sample
+    part: Any = _part(groups) if sample is None else sample
     between, within, chance = _variances(part)
     missing = 0.0
     if part.masks == 2:
@@ -121,18 +117,13 @@ def describe(
     )
 
 
-def _part(groups: Any) -> GroupedData:
+def _part(groups: Any) -> Any:
     """Groups at even distances."""
-    part: GroupedData = groups[:: max(1, groups.x.size // _NUMBERS)]
-    return part
+    return groups[:: max(1, groups.x.size // _NUMBERS)]
 
 
-def summary(groups: GroupedData) -> str:
-    """Describe groups in one short paragraph, for `repr`: nothing is computed.
-
-    Args:
-        groups: The data.
-    """
+def summary(groups: Any) -> str:
+    """Describe `GroupedData` in one short paragraph, for `repr`; compute nothing."""
     parts = [
         f"{len(groups)} groups of {sizes(groups.counts, groups.n_instances)} of "
         f"shape {groups.instance_shape}, {groups.x.dtype}"
@@ -165,7 +156,7 @@ def _short(name: str) -> str:
     return name if len(name) <= 24 else f"{name[:23]}…"
 
 
-def _variances(groups: GroupedData) -> tuple[float, float, float]:
+def _variances(groups: Any) -> tuple[float, float, float]:
     """Variance between and within groups, and between groups of no state at all."""
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
     x = np.where(good, groups.x, 0.0).astype("float64")
@@ -195,7 +186,7 @@ def _variances(groups: GroupedData) -> tuple[float, float, float]:
 
 
 def _warnings(
-    groups: GroupedData | RaggedGroups, between: float, within: float, chance: float
+    groups: KnownGroups, between: float, within: float, chance: float
 ) -> tuple[str, ...]:
     found = []
     alone = np.flatnonzero(groups.counts < 2)

@@ -15,11 +15,18 @@ from symae_keras.errors import InputError
 class KnownGroups:
     """Base of what holds groups by number, of each of which something is known.
 
-    A subclass has a length, takes an array of bools as an index, and has `ids`, the
-    names of states, or `None`.
+    A subclass has a length, takes an array of bools as an index, and has the attributes
+    below.
     """
 
+    #: The name of the state of each group, or `None`.
     ids: Any
+    #: Present instances of each group, `(groups,)`.
+    counts: Any
+    #: Instances of the largest group, or padding included.
+    n_instances: Any
+    #: Shape of one instance.
+    instance_shape: Any
 
     @property
     def known(self) -> Mapping[str, npt.NDArray[Any]]:

@@ -77,7 +77,7 @@ def test_convert_several_files(symae, tmp_path):
     code, out, err = symae(*command, "--shard-mb", 1)
     assert (code, out) == (
         0,
-        "shards: 5 groups of 2 instances of shape (131072,) in 5 files\n",
+        "shards: 5 groups of 2 instances of shape (131072,) in 5 shards\n",
     )
     assert err.splitlines() == [
         "a.npz: 3 of 3 groups done",
@@ -88,26 +88,28 @@ def test_convert_several_files(symae, tmp_path):
     np.testing.assert_array_equal(found.ids, [100, 101, 102, 200, 201])
     assert sorted(os.listdir("shards")) == sorted(
         [".symae.json", "manifest.json"]
-        + [f"shard-{n:05d}.{suffix}" for n in range(5) for suffix in ("bin", "npz")]
+        + [f"shard-{n:05d}.{suffix}" for n in range(5) for suffix in ("x.npy", "npz")]
     )
 
     code, out, err = symae("data", "verify", "shards")
-    assert (code, err) == (0, "") and out.endswith("5 files, all checksums fit\n")
+    assert (code, err) == (0, "") and out.endswith("5 shards, all checksums fit\n")
     code, out, err = symae("data", "describe", "shards")
     assert (code, err) == (0, "")
-    assert out.startswith("5 groups of 2 instances of shape (131072,) in 5 files; of a")
+    assert out.startswith(
+        "5 groups of 2 instances of shape (131072,) in 5 shards; of a"
+    )
     assert "10 instances in all" in out
 
 
 def test_damage_is_found(refuses, symae, tmp_path):
     save(GroupedData(np.random.default_rng(0).normal(size=(4, 2, 8))), "my.npz")
     assert symae("data", "convert", "my.npz", "--out", "shards").code == 0
-    path = tmp_path / "shards" / "shard-00000.bin"
+    path = tmp_path / "shards" / "shard-00000.x.npy"
     content = bytearray(path.read_bytes())
-    content[70] ^= 1
+    content[128 + 70] ^= 1
     path.write_bytes(content)
     err = refuses("data", "verify", "shards")
-    assert "shard-00000.bin is damaged at group 1" in err
+    assert "shard-00000.* is damaged: the checksum of group 1" in err
     assert "no manifest.json" in refuses("data", "verify", tmp_path)
     assert "no manifest.json" in refuses("data", "verify", "my.npz")
 
@@ -147,9 +149,9 @@ def test_convert_leaves_finished_shards_alone(symae, refuses, listing, tmp_path)
     code, out, _ = symae(*command, "--force")
     assert code == 0 and out.startswith("shards: 5 groups")
     assert sorted(os.listdir()) == ["my.npz", "shards"]
-    assert "shards holds shards already" in refuses(
-        "data", "convert", "shards", "--out", "more"
-    )
+    # Shards are an input like others.
+    assert symae("data", "convert", "shards", "--out", "more").code == 0
+    np.testing.assert_array_equal(load("more").load().x, load("shards").load().x)
 
 
 @pytest.fixture
@@ -183,7 +185,7 @@ def test_an_interrupted_conversion_is_resumed(symae, refuses, interrupt, tmp_pat
     assert last.startswith("symae: interrupted; shards.partial is kept")
     assert "--resume" in last
     aside = tmp_path / "shards.partial"
-    assert len(list(aside.glob("*.bin"))) == 5
+    assert len(list(aside.glob("*.npy"))) == 5
     assert "shards.partial is left over" in refuses(*command, "shards")
     assert "no manifest.json" in refuses("data", "verify", "shards.partial")
 

@@ -39,6 +39,10 @@ def test_units_have_one_spelling(label, unit) -> None:
     assert Axis(NM.values, label).unit == unit
 
 
+def test_repr_is_short() -> None:
+    assert repr(NM) == "Axis(500 to 515, 16 pixels, wavelength (nm))"
+
+
 def test_equal_up_to_rounding_of_a_file() -> None:
     step = 1.0
     assert NM.equals(Axis(NM.values + 0.04 * step, "axis"))

@@ -326,7 +326,7 @@ def test_shards_give_the_same_batches(which, tmp_path):
     with ShardWriter(tmp_path, shard_bytes=200) as writer:
         writer.add(check(groups))
     shards = Shards(tmp_path)
-    assert len(list(tmp_path.glob("*.bin"))) > 2 and shards.masks == groups.masks
+    assert len(list(tmp_path.glob("*.x.npy"))) > 2 and shards.masks == groups.masks
     for more in ({"instances": 3}, {"instances": (1, 5)}, {"instances": None}):
         arguments = {"batch_size": 4, "seed": 2, "balance": np.arange(9) % 2, **more}
         same_batches(

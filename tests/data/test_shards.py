@@ -1,17 +1,19 @@
 import copy
 import gc
-import io
 import json
 import os
 import pickle
 import re
+import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from symae_keras.cli.convert import convert
 from symae_keras.data import GroupedData, Shards, ShardWriter, load
+from symae_keras.data.check import clean
 from symae_keras.errors import InputError
 
 NAMES = ("x", "mask", "pixel_mask", "weights", "ids", "axis")
@@ -89,15 +91,18 @@ def test_everything_comes_back(tmp_path, shard_bytes):
     equal(shards.load(), groups)
     equal(load(tmp_path).load(), groups)
     shards.verify()
-    files = len(list(tmp_path.glob("*.bin")))
+    files = len(list(tmp_path.glob("*.x.npy")))
     assert files == {1: 9, 200: files, 1 << 20: 1}[shard_bytes] and files > 0
+    assert len(list(tmp_path.iterdir())) == 4 * files + 1
     sizes = (len(shards), shards.n_groups, shards.n_instances, shards.instance_shape)
     assert sizes == (9, 9, 4, (3,)) and shards.masks == 2
     np.testing.assert_array_equal(shards.counts, groups.present.sum(axis=1))
     np.testing.assert_array_equal(shards.present, groups.present)
     assert shards.mean_weight == pytest.approx(groups.mean_weight)
     np.testing.assert_array_equal(shards.classes("kind"), groups.classes("kind"))
-    assert f"9 groups of 1 to 4 instances of shape (3,) in {files} file" in repr(shards)
+    assert f"9 groups of 1 to 4 instances of shape (3,) in {files} shard" in repr(
+        shards
+    )
 
 
 @pytest.mark.parametrize("without", ["pixel_mask", "weights", "ids", "axis", "mask"])
@@ -124,14 +129,14 @@ def test_absent_instances_are_left_out(tmp_path):
     np.testing.assert_array_equal(found.mask, [[True, True], [True, False]])
     np.testing.assert_array_equal(found.x[found.mask], x[mask])
     np.testing.assert_array_equal(found.instance_metadata["air"], [[1, 3], [4, 0]])
-    assert (tmp_path / "shard-00000.bin").stat().st_size == 3 * 3 * 4
+    assert np.load(tmp_path / "shard-00000.x.npy").shape == (3, 3)
 
 
-def test_a_file_is_closed_when_it_is_full(tmp_path):
+def test_a_shard_is_closed_when_it_is_full(tmp_path):
     groups = GroupedData(np.zeros((7, 4, 3), "float32"))  # 48 bytes each
     written(tmp_path, groups[:3], groups[3:], shard_bytes=96)
-    sizes = [path.stat().st_size for path in sorted(tmp_path.glob("*.bin"))]
-    assert sizes == [96, 96, 96, 48]
+    lengths = [len(np.load(path)) for path in sorted(tmp_path.glob("*.x.npy"))]
+    assert lengths == [8, 8, 8, 4]
 
 
 def test_true_parameters_become_metadata(tmp_path):
@@ -146,10 +151,16 @@ def test_true_parameters_become_metadata(tmp_path):
 # === Selection ===
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    written(folder, ragged(12), shard_bytes=150)
+    return folder
+
+
 @given(data=st.data())
-def test_selecting_reads_nothing_and_equals_that_in_memory(tmp_path_factory, data):
-    groups = ragged(12)
-    shards = written(tmp_path_factory.mktemp("shards"), groups, shard_bytes=150)
+def test_selecting_reads_nothing_and_equals_that_in_memory(folder, data):
+    groups, shards = ragged(12), Shards(folder)
     index = data.draw(
         st.one_of(
             st.slices(12),
@@ -160,9 +171,8 @@ def test_selecting_reads_nothing_and_equals_that_in_memory(tmp_path_factory, dat
     if isinstance(index, slice) and not len(range(12)[index]):
         return
     # A second choice out of the first one.
-    shards._read = None  # nothing may be read yet
     part, again = shards[index], shards[index][::-1][:3]
-    del part.__dict__["_read"], again.__dict__["_read"]
+    assert not shards._checked.any()  # nothing has been read yet
     equal(part.load(), groups[index])
     equal(again.load(), groups[index][::-1][:3])
 
@@ -216,7 +226,7 @@ def test_a_sample_is_as_large_as_asked(tmp_path):
 
 
 def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("symae_keras.data.io.shards._OPEN_FILES", 2)
+    monkeypatch.setattr("symae_keras.data.io.shards._OPEN", 2)
     groups = ragged(12)
     shards = written(tmp_path, groups, shard_bytes=1)
 
@@ -229,7 +239,7 @@ def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
     equal(part.load(), groups[np.random.default_rng(0).permutation(12)])
     equal(shards.load(), groups)
     if os.path.isdir("/proc/self/fd"):
-        assert open_files() == 2
+        assert open_files() == 2 * 3
         del part, shards
         gc.collect()
         assert open_files() == 0
@@ -256,59 +266,142 @@ def refusal(function, *words):
         assert str(word) in sentence
 
 
-def test_a_damaged_record_is_named(tmp_path):
-    shards = written(tmp_path, ragged(), shard_bytes=200)
-    path = tmp_path / "shard-00001.bin"
+def damage(path, place=-1):
     content = bytearray(path.read_bytes())
-    content[5] ^= 1
+    content[place] ^= 1
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize("field", ["x", "pixel_mask", "weights"])
+def test_a_damaged_group_is_named_when_it_is_first_read(tmp_path, field):
+    shards = written(tmp_path, ragged(), shard_bytes=200)
     first = int((shards._shard == 0).sum())
+    damage(tmp_path / f"shard-00001.{field}.npy", 128)
     for function in (
         shards.verify,
         shards.load,
         lambda: shards.gather(np.array([first]), np.array([[0]])),
     ):
-        refusal(function, path, f"damaged at group {first}", "convert")
+        refusal(function, tmp_path / "shard-00001.*", f"group {first} (id", "convert")
     assert len(shards[:first].load()) == first
 
 
-@pytest.mark.parametrize("change", ["cut", "longer", "gone"])
-def test_files_of_another_size_are_refused_at_once(tmp_path, change):
-    written(tmp_path, ragged())
-    path = tmp_path / "shard-00001.bin"
-    content = path.read_bytes()
-    if change == "gone":
-        path.unlink()
-        refusal(lambda: Shards(tmp_path), path, "No such file")
-        return
-    changed = content[:-1] if change == "cut" else content + b"0"
-    path.write_bytes(changed)
-    refusal(lambda: Shards(tmp_path), path, f"{len(changed)} bytes", len(content))
-
-
-def test_files_cut_while_in_use(tmp_path):
+def test_verify_reads_again_what_was_read_before(tmp_path):
     shards = written(tmp_path, ragged())
-    path = tmp_path / "shard-00000.bin"
-    path.write_bytes(path.read_bytes()[:-1])
-    refusal(shards.load, path, "damaged")
-    fresh = shards[:]
-    fresh._files = type(shards._files)()
+    shards.load()
+    damage(tmp_path / "shard-00000.x.npy")
+    refusal(shards.verify, "shard-00000.*", "damaged", "checksum")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        *(("cut", "x"), ("longer", "pixel_mask"), ("gone", "weights"), ("link", "x")),
+        *(("pipe", "x"), ("type", "weights"), ("order", "x"), ("header", "x")),
+    ],
+)
+def test_files_that_do_not_fit_the_index_are_refused_at_once(tmp_path, change, field):
+    groups = ragged()
+    written(tmp_path, groups, shard_bytes=1 << 20)
+    path = tmp_path / f"shard-00000.{field}.npy"
+    content, array = path.read_bytes(), np.load(path)
     path.unlink()
-    refusal(fresh.load, path, "No such file")
+    words = "damaged"
+    if change == "cut":
+        path.write_bytes(content[:-1])
+        words = f"{len(content) - 1} bytes where {len(content)} were written"
+    elif change == "longer":
+        path.write_bytes(content + b"0")
+        words = f"{len(content) + 1} bytes"
+    elif change == "gone":
+        words = "No such file"
+    elif change == "link":
+        (tmp_path / "elsewhere").write_bytes(content)
+        path.symlink_to(tmp_path / "elsewhere")
+        words = "links are not followed"
+    elif change == "pipe":
+        os.mkfifo(path)
+        words = "not a regular file"
+    elif change == "type":
+        np.save(path, array.astype("O"), allow_pickle=True)
+        words = "header says"
+    elif change == "order":
+        np.save(path, np.asfortranarray(array))
+        words = "header says"
+    else:
+        path.write_bytes(b"no NumPy file")
+    refusal(lambda: Shards(tmp_path), path, words)
 
 
-@pytest.mark.parametrize("change", ["bit", "cut", "gone"])
+@pytest.mark.parametrize("change", ["bit", "cut", "gone", "link"])
 def test_a_damaged_index_is_named(tmp_path, change):
     written(tmp_path, ragged())
     path = tmp_path / "shard-00001.npz"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    if change == "gone":
-        path.unlink()
+    content = path.read_bytes()
+    if change == "bit":
+        damage(path, len(content) // 2)
+    elif change == "cut":
+        path.write_bytes(content[:-10])
     else:
-        path.write_bytes(content[:-10] if change == "cut" else content)
-    refusal(lambda: Shards(tmp_path), tmp_path, "shard-00001.npz", "convert")
-    refusal(lambda: load(tmp_path), "shard-00001.npz")
+        path.rename(tmp_path / "elsewhere")
+    if change == "link":
+        path.symlink_to("elsewhere")
+    refusal(lambda: Shards(tmp_path), path)
+    refusal(lambda: load(tmp_path), path)
+
+
+def rewrite(folder, **changes):
+    """Change arrays of the first index, with its checksum."""
+    path, manifest = folder / "shard-00000.npz", folder / "manifest.json"
+    with np.load(path) as file:
+        arrays = {**file, **changes}
+    np.savez(path, **{key: v for key, v in arrays.items() if v is not None})
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    content["shards"][0]["index_crc32"] = zlib.crc32(path.read_bytes())
+    manifest.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("counts", np.array([4, -1, 2, 1, 1, 1, 1, 1, 1])),
+        ("counts", np.full(9, 1 << 61)),  # overflows to no instances
+        ("counts", np.full(9, 1.0)),
+        ("counts", np.int64(9)),
+        ("counts", None),
+        ("crc32", np.zeros(8, "uint32")),
+        ("instance_shape", np.array([3, -1])),
+        ("instance_shape", np.array([1 << 40])),
+        ("instance_shape", np.array([], int)),
+        ("fields", np.array(["x", "y"])),
+        ("fields", np.array(["weights"])),
+        ("axis", np.zeros(4)),
+        ("axis_label", np.array([1.0])),
+        ("ids", np.array(["a"])),
+        ("group/kind", np.zeros(8)),
+        ("instance/air", np.float64(0)),
+        ("ids", np.array([None] * 9)),  # pickled
+    ],
+)
+def test_an_index_whose_arrays_do_not_fit(tmp_path, key, value):
+    written(tmp_path, ragged(), shard_bytes=1 << 20)
+    rewrite(tmp_path, **{key: value})
+    refusal(lambda: Shards(tmp_path), tmp_path, "shard-00000")
+
+
+def test_shards_of_different_kinds_are_refused(tmp_path):
+    written(tmp_path, ragged(), shard_bytes=200)
+    rewrite(tmp_path, ids=None)
+    refusal(lambda: Shards(tmp_path), "shard-00001.npz has ids", "groups before")
+
+
+def test_an_index_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    written(tmp_path, ragged(), shard_bytes=1 << 20)
+    monkeypatch.setattr("symae_keras._utils.untrusted_files._limit", lambda: 4000)
+    with np.load(tmp_path / "shard-00000.npz") as file:
+        arrays = {**file, "group/kind": np.zeros((9, 10_000))}
+    np.savez_compressed(tmp_path / "shard-00000.npz", **arrays)
+    refusal(lambda: Shards(tmp_path), "an .npz file needs", "memory")
 
 
 def test_manifests_that_cannot_be_used(tmp_path):
@@ -323,18 +416,26 @@ def test_manifests_that_cannot_be_used(tmp_path):
         )
         refusal(lambda: Shards(tmp_path), path, *words)
 
-    refuses({**good, "version": 2}, "symae-shards 2", "expected symae-shards 1")
-    refuses({**good, "format": "zarr"}, "zarr 1")
-    refuses({**good, "shards": []}, "lists no shards")
-    refuses(path.read_text(encoding="utf-8")[:-20], "cannot be read")
-    refuses("[]", "cannot be read")
-    for key in ("format", "shards", "instance_shape", "weights", "axis_label"):
-        refuses({k: v for k, v in good.items() if k != key}, "cannot be read", key)
-    for key in ("file", "index_crc32"):
+    refuses({**good, "version": 3}, "symae-shards 3", "expected symae-shards 2")
+    refuses({**good, "format": "zarr"}, "zarr 2")
+    refuses({**good, "shards": []}, "its shards have 0 groups, not 9")
+    refuses({**good, "groups": 8}, "its shards have 9 groups, not 8")
+    refuses(path.read_text(encoding="utf-8")[:-20], "damaged")
+    refuses("[]", "damaged")
+    refuses(json.dumps(good)[:-1] + ', "version": 2}', "a key twice")
+    for key in ("format", "version", "shards", "groups"):
+        refuses({k: v for k, v in good.items() if k != key}, "damaged", key)
+    for key in ("groups", "index_crc32"):
         shards = [
             {k: v for k, v in each.items() if k != key} for each in good["shards"]
         ]
-        refuses({**good, "shards": shards}, "cannot be read", key)
+        refuses({**good, "shards": shards}, "damaged", key)
+    for key in ("groups", "index_crc32"):
+        other = [dict(each) for each in good["shards"]]
+        other[0][key] += 1
+        other[1]["groups"] -= key == "groups"
+        path.write_text(json.dumps({**good, "shards": other}), encoding="utf-8")
+        refusal(lambda: Shards(tmp_path), "shard-00000.npz", "does not fit")
     path.unlink()
     refusal(lambda: Shards(tmp_path), tmp_path, "no manifest.json", "data convert")
     refusal(lambda: Shards(tmp_path / "none"), "none", "no manifest.json")
@@ -347,12 +448,9 @@ class _Stop(Exception):
     pass
 
 
-@given(stop=st.integers(1, 11), part=st.integers(1, 5))
-def test_an_interrupted_writer_goes_on_to_the_same_files(tmp_path_factory, stop, part):
-    groups = ragged(12)
-    folder, whole = (tmp_path_factory.mktemp(name) for name in ("partial", "whole"))
-    written(whole, groups, shard_bytes=150)
-
+@pytest.mark.parametrize(("stop", "part"), [(1, 1), (3, 1), (7, 5), (11, 2)])
+def test_an_interrupted_writer_goes_on_to_the_same_files(tmp_path, folder, stop, part):
+    groups, whole, folder = ragged(12), folder, tmp_path
     with pytest.raises(_Stop), ShardWriter(folder, 150) as writer:
         for start in range(0, stop, part):
             writer.add(groups[start : min(start + part, stop)])
@@ -360,7 +458,7 @@ def test_an_interrupted_writer_goes_on_to_the_same_files(tmp_path_factory, stop,
     assert not (folder / "manifest.json").exists()
     complete = len(list(folder.glob("*.npz")))
     # Killed between a file and its index, too.
-    (folder / f"shard-{complete:05d}.bin").write_bytes(b"half a sh")
+    (folder / f"shard-{complete:05d}.x.npy").write_bytes(b"half a sh")
 
     with ShardWriter(folder, 150) as writer:
         begin = writer.resume()
@@ -381,14 +479,16 @@ def test_a_writer_that_resumes_knows_what_fits(tmp_path):
         assert writer.resume() == 2
         with pytest.raises(InputError, match="the groups before"):
             writer.add(misfit)
+    (tmp_path / "shard-00001.weights.npy").unlink()
+    refusal(ShardWriter(tmp_path, 1).resume, "shard-00001.weights.npy")
 
 
 @pytest.mark.parametrize(
     ("misfit", "words"),
     [
-        (GroupedData(np.zeros((2, 2, 4))), "instance_shape=(4,)"),
-        (ragged(pixel_mask=None), "pixel_mask=False"),
-        (ragged(weights=None), "weights=False"),
+        (GroupedData(np.zeros((2, 2, 4))), "has x of the shape (4,), but"),
+        (ragged(pixel_mask=None), "has x and weights of the"),
+        (ragged(weights=None), "has x and pixel_mask of the"),
         (ragged(axis=None), "another axis"),
         (ragged(axis=np.linspace(400, 501, 3)), "another axis"),
         (ragged(ids=None), "but the groups before have ids, group/kind"),
@@ -399,10 +499,9 @@ def test_a_writer_that_resumes_knows_what_fits(tmp_path):
         ),
     ],
 )
-@pytest.mark.parametrize("shard_bytes", [1, 1 << 20])
-def test_parts_that_do_not_fit_are_refused(tmp_path, misfit, words, shard_bytes):
+def test_parts_that_do_not_fit_are_refused(tmp_path, misfit, words):
     with pytest.raises(InputError, match=re.escape(words)) as error:
-        with ShardWriter(tmp_path, shard_bytes) as writer:
+        with ShardWriter(tmp_path) as writer:
             writer.add(ragged())
             writer.add(misfit, source="b.npz")
     assert str(error.value).startswith("b.npz ")
@@ -424,13 +523,55 @@ def test_nothing_a_file_cannot_hold(tmp_path):
         ShardWriter(tmp_path, 0)
 
 
-def test_an_index_can_be_read_without_this_package(tmp_path):
-    """The format is plain: float32 records, one behind the other, and an .npz."""
-    groups = ragged(pixel_mask=None, weights=None)
+def test_files_can_be_read_without_this_package(tmp_path):
+    """The format is plain: arrays of all instances, and an .npz."""
+    groups = ragged()
     written(tmp_path, groups, shard_bytes=1 << 20)
-    content = (tmp_path / "shard-00000.npz").read_bytes()
-    with np.load(io.BytesIO(content)) as index:
+    with np.load(tmp_path / "shard-00000.npz") as index:
         np.testing.assert_array_equal(index["counts"], groups.mask.sum(axis=1))
         np.testing.assert_array_equal(index["ids"], groups.ids)
-    flat = np.fromfile(tmp_path / "shard-00000.bin", "<f4").reshape(-1, 3)
-    np.testing.assert_array_equal(flat, groups.x[groups.mask])
+    for key in ("x", "pixel_mask", "weights"):
+        flat = np.load(tmp_path / f"shard-00000.{key}.npy")
+        np.testing.assert_array_equal(flat, getattr(groups, key)[groups.mask])
+
+
+# === Version 1 ===
+
+
+def of_version_1(folder):
+    """Make what version 0.1 wrote: the fields of a group one behind the other."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for entry in manifest["shards"]:
+        file = folder / entry["index"].replace("npz", "bin")
+        fields = [file.with_suffix(f".{k}.npy") for k in ("x", "pixel_mask", "weights")]
+        arrays = [np.load(each) for each in fields if each.exists()]
+        with np.load(folder / entry["index"]) as index:
+            stops = np.cumsum(index["counts"])[:-1]
+        groups = zip(*(np.split(each, stops) for each in arrays), strict=True)
+        file.write_bytes(b"".join(v.tobytes() for each in groups for v in each))
+        for each in fields:
+            each.unlink(missing_ok=True)
+        entry["file"] = file.name
+    manifest["version"] = 1
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+@pytest.mark.parametrize("without", [{}, {"pixel_mask": None, "weights": None}])
+def test_shards_of_version_1_are_read_and_converted(tmp_path, without):
+    groups = ragged(**without)
+    written(tmp_path / "old", groups)
+    of_version_1(tmp_path / "old")
+    old = Shards(tmp_path / "old")
+    old.verify()
+    equal(old.load(), groups)
+    new = convert([tmp_path / "old"], tmp_path / "new")
+    equal(new.load(), clean(groups))
+    assert "shard-00000.x.npy" in os.listdir(tmp_path / "new")
+
+    path = tmp_path / "old" / "shard-00001.bin"
+    first = int((old._shard == 0).sum())
+    damage(path)
+    refusal(Shards(tmp_path / "old").verify, "shard-00001.*", "group")
+    assert len(Shards(tmp_path / "old")[:first].load()) == first
+    path.write_bytes(path.read_bytes()[:-1])
+    refusal(lambda: Shards(tmp_path / "old"), path, "bytes where")

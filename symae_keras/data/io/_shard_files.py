@@ -1,13 +1,14 @@
-"""The files that `Shards` reads: what they hold, and how they are written."""
+"""The files that `Shards` reads: their content, and how they are written."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import math
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -16,87 +17,192 @@ from typing import Any, Final, Self
 import numpy as np
 
 from symae_keras._utils.files import write_json, written_aside
+from symae_keras._utils.untrusted_files import open_regular, require
 from symae_keras.data.check import refuse_rounding
 from symae_keras.data.groups import Array, GroupedData
+from symae_keras.data.io.arrays import read_archive
 from symae_keras.errors import InputError
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "symae-shards"
-VERSION: Final = 1
+VERSION: Final = 2
+#: What there is for each pixel, in the order in which checksums take it.
+FIELDS: Final = {
+    "x": np.dtype("<f4"),
+    "pixel_mask": np.dtype("?"),
+    "weights": np.dtype("<f4"),
+}
 #: What names of ids and metadata begin with, in an index.
 _KNOWN: Final = ("ids", "group/", "instance/")
 
 
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """What the record of a group holds, one field behind the other.
+def name_of(number: int, what: str) -> str:
+    """Return the name of a file of a shard; no file names a path itself."""
+    return f"shard-{number:05d}.{what}"
 
-    `x (count, *instance_shape)` as little-endian float32; if there are any,
-    `pixel_mask` of that shape as bytes 0 and 1, and `weights` as float32.
 
-    Args:
-        instance_shape: Shape of one instance.
-        pixel_mask: Whether pixels are masked.
-        weights: Whether pixels have weights.
-    """
+def checksum(fields: Iterable[Array]) -> int:
+    """Return the CRC-32 of the fields of a group, one behind the other."""
+    return functools.reduce(lambda crc, values: zlib.crc32(values.data, crc), fields, 0)
+
+
+def damaged(path: Path, reason: object) -> InputError:
+    """Return the error for a file that is not what was written."""
+    return InputError(f"{path} is damaged: {reason}; convert the data again.")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kind:
+    """Properties that all groups of a folder share."""
 
     instance_shape: tuple[int, ...]
-    pixel_mask: bool
-    weights: bool
-
-    @property
-    def fields(self) -> dict[str, np.dtype[Any]]:
-        """Names and types of what there is for each pixel."""
-        fields: dict[str, np.dtype[Any]] = {"x": np.dtype("<f4")}
-        if self.pixel_mask:
-            fields["pixel_mask"] = np.dtype("?")
-        if self.weights:
-            fields["weights"] = np.dtype("<f4")
-        return fields
+    #: Those of `FIELDS` that there are.
+    fields: tuple[str, ...]
+    #: Names of ids and metadata, with their shape for one group or instance.
+    known: dict[str, tuple[int, ...]]
+    axis: Array | None
+    axis_label: str
 
     @property
     def instance_bytes(self) -> int:
         """Bytes of one instance."""
-        each = sum(dtype.itemsize for dtype in self.fields.values())
-        return each * math.prod(self.instance_shape)
+        pixels = math.prod(self.instance_shape)
+        return pixels * sum(FIELDS[each].itemsize for each in self.fields)
 
-    def offsets(self, counts: Array) -> Array:
-        """Where each record of a file begins, and where the file ends."""
-        sizes = counts.astype("int64") * self.instance_bytes
-        return np.concatenate([[0], np.cumsum(sizes)])
+    def refuse_other(self, other: Kind, source: object) -> None:
+        """Raise `InputError` if groups of a source are of another kind."""
+        for own, found in zip(self._texts(), other._texts(), strict=True):
+            if own != found:
+                raise InputError(
+                    f"{source} has {found}, but the groups before have {own}; convert "
+                    "them to folders of their own."
+                )
+        same = (self.axis is None) == (other.axis is None)
+        if self.axis is not None and other.axis is not None:
+            same = np.allclose(self.axis, other.axis, rtol=1e-6, atol=0)
+        if not same:
+            raise InputError(
+                f"{source} has another axis than the groups before; resample them."
+            )
 
-    def pack(self, arrays: dict[str, Array]) -> bytes:
-        """The record of a group."""
-        return b"".join(
-            np.ascontiguousarray(arrays[name], dtype).tobytes()
-            for name, dtype in self.fields.items()
+    def _texts(self) -> tuple[str, str]:
+        known = (f"{k} {shape}" if shape else k for k, shape in self.known.items())
+        return (
+            f"{' and '.join(self.fields)} of the shape {self.instance_shape}",
+            ", ".join(known) or "neither ids nor metadata",
         )
 
-    def unpack(self, record: bytes, count: int) -> dict[str, Array]:
-        """What `pack` packed."""
-        arrays, start = {}, 0
-        shape = (count, *self.instance_shape)
-        for name, dtype in self.fields.items():
-            values = np.frombuffer(record, dtype, math.prod(shape), start)
-            arrays[name] = values.reshape(shape)
-            start += values.nbytes
-        return arrays
+
+# === Reading ===
+
+
+def read_index(folder: Path, number: int) -> tuple[Kind, dict[str, Array], int]:
+    """Read the index of a shard.
+
+    Returns:
+        Properties of its groups, its arrays by name, and its CRC-32.
+
+    Raises:
+        InputError: It is damaged, or its arrays do not fit each other.
+    """
+    path = folder / name_of(number, "npz")
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        require(size, str(path))
+        content = file.read(size)
+    try:
+        arrays = read_archive(io.BytesIO(content))
+        return _checked_kind(arrays), arrays, zlib.crc32(content)
+    except Exception as error:  # broken archives raise errors of many classes
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise damaged(path, reason) from None
+
+
+def _checked_kind(arrays: dict[str, Array]) -> Kind:
+    counts, crc32, axis = arrays["counts"], arrays["crc32"], arrays.get("axis")
+    shape, label = tuple(arrays["instance_shape"].tolist()), arrays["axis_label"]
+    fields = tuple(each for each in FIELDS if each in arrays["fields"])
+    known = {key: v for key, v in arrays.items() if key.startswith(_KNOWN)}
+    numbers = counts.ndim == 1 and counts.dtype.kind == "i" and len(counts) > 0
+    # Integers of Python, which do not overflow.
+    instances = sum(counts.tolist()) if numbers else 0
+    fit = {
+        "counts": numbers and counts.min() > 0,
+        "crc32": crc32.shape == counts.shape and crc32.dtype == np.uint32,
+        "instance_shape": shape and all(type(n) is int and n > 0 for n in shape),
+        "fields": "x" in fields and arrays["fields"].tolist() == list(fields),
+        "axis": axis is None or axis.shape == shape[:1],
+        "axis_label": label.shape == () and label.dtype.kind == "U",
+    }
+    for key, values in known.items():
+        rows = instances if key.startswith("instance/") else len(counts)
+        fit[key] = values.shape[:1] == (rows,)
+    for key, fits in fit.items():
+        if not fits:
+            raise InputError(f"its {key} cannot be used")
+    shapes = {key: values.shape[1:] for key, values in known.items()}
+    return Kind(shape, fields, shapes, axis, str(label))
+
+
+def map_shard(
+    folder: Path, kind: Kind, instances: list[int], version: int, number: int
+) -> dict[str, Array]:
+    """Map the arrays of a shard, or refuse files that do not fit its index.
+
+    Args:
+        folder: The folder.
+        kind: Properties of the groups in it.
+        instances: Instances of each shard.
+        version: Version of the format; 1 has all fields of a group in one file.
+        number: Which shard.
+    """
+    if version == 1:
+        size = instances[number] * kind.instance_bytes
+        return {"bin": _map(folder / name_of(number, "bin"), (size,), np.dtype("u1"))}
+    shape = instances[number], *kind.instance_shape
+    return {
+        key: _map(folder / name_of(number, f"{key}.npy"), shape, FIELDS[key])
+        for key in kind.fields
+    }
+
+
+def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    with open_regular(path) as file:
+        if path.suffix == ".npy":
+            try:
+                version = np.lib.format.read_magic(file)
+                found = version, *np.lib.format.read_array_header_1_0(file)
+            except (ValueError, MemoryError, RecursionError) as error:
+                raise damaged(path, error) from None
+            if found != ((1, 0), shape, False, dtype):
+                raise damaged(path, f"its header says {found}, not {shape}, {dtype}")
+        size = os.fstat(file.fileno()).st_size
+        expected = file.tell() + math.prod(shape) * dtype.itemsize
+        if size != expected:
+            raise damaged(path, f"it has {size} bytes where {expected} were written")
+        # As a plain array, whose slices take a tenth of the time.
+        return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape))
+
+
+# === Writing ===
 
 
 class ShardWriter:
     """Writes groups, a part at a time, into files that `Shards` reads.
 
-    Groups go into files `shard-00000.bin` of about `shard_bytes`, each with an index
-    `shard-00000.npz` beside it: instances and CRC-32 of each group, ids, metadata. A
-    file is complete once its index is there, so an interrupted job can go on behind the
-    last one: see `resume`. `manifest.json` comes last.
+    A shard has about `shard_bytes`: `shard-00000.x.npy` holds the instances of its
+    groups, one behind the other, `shard-00000.pixel_mask.npy` and
+    `shard-00000.weights.npy` what belongs to their pixels, and the index
+    `shard-00000.npz` the number of instances and the CRC-32 of each group, ids and
+    metadata. A shard is complete once its index is there, so an interrupted job can be
+    resumed behind the last one: see `resume`. `manifest.json` comes last.
 
     Absent instances are left out. Use it as a context: leaving it writes the manifest,
     unless an error is on its way.
 
     Args:
         folder: Where to write; made if it is missing.
-        shard_bytes: Size at which a file is full. Defaults to 256 MiB.
+        shard_bytes: Size at which a shard is full. Defaults to 256 MiB.
 
     Example:
     >>> import tempfile
@@ -117,44 +223,33 @@ class ShardWriter:
         self.shard_bytes = shard_bytes
         #: Groups added so far.
         self.n_groups = 0
-        self._layout: Layout | None = None
-        self._axis: Array | None = None
-        self._axis_label = GroupedData.axis_label
-        self._known: dict[str, tuple[int, ...]] = {}
+        self._kind: Kind | None = None
         self._shards: list[dict[str, Any]] = []
-        self._pending: list[dict[str, Any]] = []
-        self._pending_bytes = 0
+        #: Fields, ids and metadata of each group that is not written yet.
+        self._pending: list[dict[str, Array]] = []
+        self._pending_instances = 0
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self) -> int:
-        """Take up the complete files of an interrupted job.
+        """Take up the complete shards of an interrupted job.
 
         Returns:
-            How many groups they hold; go on with those behind them.
+            The number of groups in them; add those that follow.
+
+        Raises:
+            InputError: A shard is damaged, or of an earlier version.
         """
-        while True:
-            file = self.folder / _name(len(self._shards))
-            index = file.with_suffix(".npz")
-            if not index.is_file() or not file.is_file():
-                return self.n_groups
-            content = index.read_bytes()
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                groups = len(arrays["counts"])
-                self._axis = arrays.get("axis")
-                self._axis_label = str(arrays["axis_label"])
-                fields = arrays["fields"].tolist()
-                shape = tuple(arrays["instance_shape"].tolist())
-                self._known = {
-                    key: arrays[key].shape[1:]
-                    for key in arrays
-                    if key.startswith(_KNOWN)
-                }
-            self._layout = Layout(shape, "pixel_mask" in fields, "weights" in fields)
-            self._shards.append(_entry(file, groups, content))
-            self.n_groups += groups
+        while (self.folder / name_of(len(self._shards), "npz")).is_file():
+            number = len(self._shards)
+            self._kind, arrays, crc32 = read_index(self.folder, number)
+            instances = [0] * number + [int(arrays["counts"].sum())]
+            map_shard(self.folder, self._kind, instances, VERSION, number)
+            self._note(len(arrays["counts"]), crc32)
+            self.n_groups += len(arrays["counts"])
+        return self.n_groups
 
     def add(self, groups: GroupedData, source: str = "the data") -> None:
-        """Add groups; files that they fill are written.
+        """Add groups; shards that they fill are written.
 
         Args:
             groups: Groups of the shape, fields and axis of those before.
@@ -164,16 +259,11 @@ class ShardWriter:
             InputError: They do not go with those before, a group has no instance, or
                 float32 would round off the differences between values.
         """
-        layout = Layout(
-            groups.instance_shape,
-            groups.pixel_mask is not None,
-            groups.weights is not None,
-        )
-        if self._layout is None:
-            self._layout = layout
-            self._axis, self._axis_label = groups.axis, groups.axis_label
-            self._known = _shapes_of_known(groups)
-        self._refuse_other(layout, groups, source)
+        arrays = _arrays_of(groups)
+        kind = _kind_of(groups, arrays)
+        if self._kind is None:
+            self._kind = kind
+        self._kind.refuse_other(kind, source)
         empty = np.flatnonzero(groups.counts == 0)
         if len(empty):
             first = groups.called(int(empty[0]))
@@ -182,66 +272,66 @@ class ShardWriter:
                 f"instance; the first is {first}; leave them out."
             )
         refuse_rounding(groups, source)
-        for record in _records(groups, layout):
+        for n, there in enumerate(groups.present):
+            record = {
+                key: values[n][there] if _of_instances(key) else values[n]
+                for key, values in arrays.items()
+            }
+            for key in kind.fields:
+                record[key] = np.ascontiguousarray(record[key], FIELDS[key])
             self._pending.append(record)
-            self._pending_bytes += len(record["bytes"])
+            self._pending_instances += len(record["x"])
             self.n_groups += 1
-            if self._pending_bytes >= self.shard_bytes:
+            if self._pending_instances * kind.instance_bytes >= self.shard_bytes:
                 self._write_shard()
 
-    def _refuse_other(self, layout: Layout, groups: GroupedData, source: str) -> None:
-        if layout != self._layout:
-            raise InputError(
-                f"{source} holds {layout}, but the groups before are {self._layout}; "
-                "convert them to folders of their own."
-            )
-        same = (self._axis is None) == (groups.axis is None)
-        if self._axis is not None and groups.axis is not None:
-            same = np.allclose(self._axis, groups.axis, rtol=1e-6, atol=0)
-        if not same:
-            raise InputError(
-                f"{source} has another axis than the groups before; resample them."
-            )
-        known = _shapes_of_known(groups)
-        if known != self._known:
-            raise InputError(
-                f"{source} has {_listed(known)}, but the groups before have "
-                f"{_listed(self._known)}; convert them to folders of their own."
-            )
-
     def _write_shard(self) -> None:
-        file = self.folder / _name(len(self._shards))
-        for there in (file.with_suffix(".npz"), self.folder / MANIFEST):
+        number, kind = len(self._shards), self._kind
+        assert kind is not None  # something is pending
+        path = self.folder / name_of(number, "npz")
+        for there in (path, self.folder / MANIFEST):
             if os.path.lexists(there):
                 raise InputError(
                     f"{there} is there already, and would be replaced; call resume() "
                     "to add to an interrupted job, or name another folder."
                 )
-        assert self._layout is not None  # something is pending
+        records = self._pending
+        for key in kind.fields:
+            header = {
+                "descr": FIELDS[key].str,
+                "fortran_order": False,
+                "shape": (self._pending_instances, *kind.instance_shape),
+            }
+            file = self.folder / name_of(number, f"{key}.npy")
+            with written_aside(file) as aside, aside.open("wb") as stream:
+                np.lib.format.write_array_header_1_0(stream, header)
+                stream.writelines(record[key].data for record in records)
         index: dict[str, Any] = {
-            "instance_shape": np.array(self._layout.instance_shape),
-            "fields": np.array(list(self._layout.fields)),
-            "axis_label": np.array(self._axis_label),
-            "counts": np.array([each["count"] for each in self._pending]),
+            "instance_shape": np.array(kind.instance_shape),
+            "fields": np.array(kind.fields),
+            "axis_label": np.array(kind.axis_label),
+            "counts": np.array([len(each["x"]) for each in records]),
             "crc32": np.array(
-                [zlib.crc32(each["bytes"]) for each in self._pending], "uint32"
+                [checksum(each[key] for key in kind.fields) for each in records],
+                "uint32",
             ),
         }
-        for key in self._pending[0]["known"]:
-            values = [each["known"][key] for each in self._pending]
-            join = np.concatenate if key.startswith("instance/") else np.stack
-            index[key] = join(values)
-        if self._axis is not None:
-            index["axis"] = self._axis
-        with written_aside(file) as aside, aside.open("wb") as stream:
-            stream.writelines(each["bytes"] for each in self._pending)
+        for key in kind.known:
+            join = np.concatenate if _of_instances(key) else np.stack
+            index[key] = join([each[key] for each in records])
+        if kind.axis is not None:
+            index["axis"] = kind.axis
         # The index comes last: it is what makes a shard complete.
         buffer = io.BytesIO()
         np.savez(buffer, **index)
-        with written_aside(file.with_suffix(".npz")) as aside:
+        with written_aside(path) as aside:
             aside.write_bytes(buffer.getvalue())
-        self._shards.append(_entry(file, len(self._pending), buffer.getvalue()))
-        self._pending, self._pending_bytes = [], 0
+        self._note(len(records), zlib.crc32(buffer.getvalue()))
+        self._pending, self._pending_instances = [], 0
+
+    def _note(self, groups: int, crc32: int) -> None:
+        index = name_of(len(self._shards), "npz")
+        self._shards.append({"index": index, "groups": groups, "index_crc32": crc32})
 
     def __enter__(self) -> Self:
         return self
@@ -255,7 +345,7 @@ class ShardWriter:
         """Write what is left and the manifest."""
         if error is not None:
             return
-        if self._layout is None:
+        if self._kind is None:
             raise InputError("There must be at least one group; received none.")
         if self._pending:
             self._write_shard()
@@ -264,65 +354,38 @@ class ShardWriter:
             {
                 "format": FORMAT,
                 "version": VERSION,
-                **dataclasses.asdict(self._layout),
-                "axis_label": self._axis_label,
                 "groups": self.n_groups,
                 "shards": self._shards,
             },
         )
 
 
-def _name(number: int) -> str:
-    return f"shard-{number:05d}.bin"
-
-
-def _entry(file: Path, groups: int, index: bytes) -> dict[str, Any]:
-    return {"file": file.name, "groups": groups, "index_crc32": zlib.crc32(index)}
-
-
-def _all_known(groups: GroupedData) -> dict[str, Array]:
-    """Ids, parameters and metadata, by their names in an index."""
-    ids = {} if groups.ids is None else {"ids": np.asarray(groups.ids)}
+def _arrays_of(groups: GroupedData) -> dict[str, Array]:
+    """Fields, ids, parameters and metadata, by their names in files."""
     of_groups = {**groups.state, **groups.group_metadata}
     of_instances = {**groups.nuisance, **groups.instance_metadata}
-    return {
-        **ids,
-        **{f"group/{k}": np.asarray(v) for k, v in of_groups.items()},
-        **{f"instance/{k}": np.asarray(v) for k, v in of_instances.items()},
+    arrays = {
+        **{key: getattr(groups, key) for key in (*FIELDS, "ids")},
+        **{f"group/{key}": values for key, values in of_groups.items()},
+        **{f"instance/{key}": values for key, values in of_instances.items()},
     }
+    return {key: np.asarray(v) for key, v in arrays.items() if v is not None}
 
 
-def _shapes_of_known(groups: GroupedData) -> dict[str, tuple[int, ...]]:
-    """What is known, and the shape of it for one group or instance."""
-    shapes = {}
-    for key, values in _all_known(groups).items():
+def _of_instances(key: str) -> bool:
+    return key in FIELDS or key.startswith("instance/")
+
+
+def _kind_of(groups: GroupedData, arrays: dict[str, Array]) -> Kind:
+    for key, values in arrays.items():
         if values.dtype.hasobject:
             raise InputError(
                 f"{key} holds Python objects; shards hold numbers and text."
             )
-        shapes[key] = values.shape[1 + key.startswith("instance/") :]
-    return shapes
-
-
-def _listed(known: dict[str, tuple[int, ...]]) -> str:
-    each = (f"{key} {shape}" if shape else key for key, shape in known.items())
-    return ", ".join(each) or "neither ids nor metadata"
-
-
-def _records(groups: GroupedData, layout: Layout) -> Iterator[dict[str, Any]]:
-    """Each group as bytes, with what is known about it."""
-    present, all_known = groups.present, _all_known(groups)
-    for n in range(len(groups)):
-        there = present[n]
-        arrays = {
-            name: np.asarray(getattr(groups, name)[n])[there] for name in layout.fields
-        }
-        known = {
-            key: values[n][there] if key.startswith("instance/") else values[n]
-            for key, values in all_known.items()
-        }
-        yield {
-            "count": int(there.sum()),
-            "bytes": layout.pack(arrays),
-            "known": known,
-        }
+    fields = tuple(key for key in FIELDS if key in arrays)
+    known = {
+        key: values.shape[1 + _of_instances(key) :]
+        for key, values in arrays.items()
+        if key not in FIELDS
+    }
+    return Kind(groups.instance_shape, fields, known, groups.axis, groups.axis_label)

@@ -69,6 +69,22 @@ def _mapped(path: Path) -> Stored:
     return array._replace(read=read, n_bytes=0)
 
 
+def read_archive(file: IO[bytes]) -> dict[str, Array]:
+    """Read all arrays of an open `.npz` file into memory.
+
+    Raises:
+        InputError: One of them cannot be read, or they are too large.
+    """
+    with zipfile.ZipFile(file) as archive:
+        arrays: dict[str, Stored] = {}
+        for name, array in _members(archive):
+            if isinstance(array, str):
+                raise InputError(f"{name} {array}.")
+            arrays[name] = array
+        require(sum(each.n_bytes for each in arrays.values()), "an .npz file")
+        return {name: array.read() for name, array in arrays.items()}
+
+
 def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Stored | str]]:
     """List the arrays of an archive; a text says why one cannot be read."""
     seen = set()

@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import json
-import os
-import threading
-import zlib
-from collections import OrderedDict
+import functools
+import math
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from symae_keras._utils.untrusted_files import parse_json, read_bounded
 from symae_keras.data.groups import Array, Parameters
-from symae_keras.data.io._shard_files import FORMAT, MANIFEST, VERSION, Layout
+from symae_keras.data.io._shard_files import (
+    FIELDS,
+    FORMAT,
+    MANIFEST,
+    VERSION,
+    checksum,
+    damaged,
+    map_shard,
+    name_of,
+    read_index,
+)
 from symae_keras.data.ragged import RaggedGroups
 from symae_keras.data.split import group_name
 from symae_keras.errors import InputError
 
-_OPEN_FILES: Final = 64
-#: What is read of a manifest besides the shards.
-_MANIFEST_KEYS: Final = ("instance_shape", "pixel_mask", "weights", "axis_label")
+_MANIFEST_BYTES: Final = 64 << 20
+#: Shards whose files are open at a time.
+_OPEN: Final = 64
 
 
 class Shards(RaggedGroups):
     """Groups in the files that `ShardWriter` or `symae data convert` wrote.
 
-    It stands where `GroupedData` does in `batches` and training, but only what a batch
-    needs is read, a group at a time, each checked by its CRC-32. Selecting groups
-    copies nothing.
+    It stands where `GroupedData` does in `batches` and training, but the files are
+    memory-mapped, and only what a batch needs is read. The CRC-32 of each group is
+    compared when the group is first read. Selecting groups copies nothing. Do not
+    shorten files in use: the system ends a process that reads behind their end.
 
     Args:
-        folder: The folder, which holds `manifest.json`.
+        folder: The folder, which holds `manifest.json`; version 0.1 may have written
+            it.
 
     Raises:
         InputError: The folder holds no complete set of shards.
@@ -45,189 +55,152 @@ class Shards(RaggedGroups):
     ...     writer.add(GroupedData(np.ones((100, 4, 64))))
     >>> shards = Shards(folder)
     >>> shards, shards[:10].load().x.shape
-    (100 groups of 4 instances of shape (64,) in 1 file, (10, 4, 64))
+    (100 groups of 4 instances of shape (64,) in 1 shard, (10, 4, 64))
     """
 
     def __init__(self, folder: str | PathLike[str]) -> None:
         self.folder = Path(folder)
-        manifest = _read_manifest(self.folder)
-        self.layout = Layout(
-            tuple(manifest["instance_shape"]),
-            manifest["pixel_mask"],
-            manifest["weights"],
-        )
-        self.instance_shape = self.layout.instance_shape
-        self.instance_bytes = self.layout.instance_bytes
-        self.has_pixel_mask = self.layout.pixel_mask
-        self.has_weights = self.layout.weights
-        self.axis_label = manifest["axis_label"]
-        self._paths = [str(self.folder / each["file"]) for each in manifest["shards"]]
-        parts = [
-            _read_index(self.folder, shard, self.layout) for shard in manifest["shards"]
-        ]
-        self.axis = parts[0].get("axis")
-        join = {
+        version, entries = _read_manifest(self.folder)
+        kinds, parts = [], []
+        for number, entry in enumerate(entries):
+            path = self.folder / name_of(number, "npz")
+            kind, arrays, crc32 = read_index(self.folder, number)
+            if entry != (len(arrays["counts"]), crc32):
+                raise damaged(path, "its checksum or its number of groups does not fit")
+            kinds.append(kind)
+            parts.append(arrays)
+            kinds[0].refuse_other(kind, path)
+        self._kind = kind = kinds[0]
+        self.axis, self.axis_label = kind.axis, kind.axis_label
+        self.instance_shape = kind.instance_shape
+        self.instance_bytes = kind.instance_bytes
+        self.has_pixel_mask = "pixel_mask" in kind.fields
+        self.has_weights = "weights" in kind.fields
+        self._known = {
             key: np.concatenate([each[key] for each in parts])
-            for key in parts[0]
-            if key not in ("axis", "axis_label", "fields", "instance_shape")
+            for key in ("counts", "crc32", *kind.known)
         }
-        self._counts = join.pop("counts")
-        self._crc = join.pop("crc32")
-        self._ids: Array | None = join.pop("ids", None)
-        self._metadata = join
-        self._shard = np.repeat(np.arange(len(parts)), [len(p["crc32"]) for p in parts])
-        starts = [self.layout.offsets(each["counts"])[:-1] for each in parts]
-        self._start = np.concatenate(starts)
-        #: Where the metadata of the instances of each group begin.
-        self._rows = np.cumsum(self._counts) - self._counts
-        self._files = _OpenFiles()
+        self._counts = self._known["counts"]
+        self._checked = np.zeros(len(self._counts), bool)
+        counts = [each["counts"] for each in parts]
+        self._shard = np.repeat(np.arange(len(parts)), [len(each) for each in counts])
+        #: Where each group begins in its shard, and its metadata among those of all.
+        self._start = np.concatenate([_starts(each) for each in counts])
+        self._rows = _starts(self._counts)
+        self._files = self.folder, kind, [int(each.sum()) for each in counts], version
+        self.__setstate__({})
+        for number in range(len(parts)):
+            self._arrays(number)  # raises where a file does not fit its index
         self._choose(np.arange(len(self._counts)))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: v for key, v in self.__dict__.items() if key != "_arrays"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Copies, such as those of other processes, map files of their own.
+        self.__dict__ |= state
+        mapped = functools.partial(map_shard, *self._files)
+        self._arrays = functools.lru_cache(_OPEN)(mapped)
+
     def __repr__(self) -> str:
-        files = len(self._paths)
-        return f"{super().__repr__()} in {files} file{'s' * (files != 1)}"
+        shards = len(self._files[2])
+        return f"{super().__repr__()} in {shards} shard{'s' * (shards != 1)}"
 
     @property
     def ids(self) -> Array | None:
         """The name of each group, `(groups,)`, if they have names."""
-        return None if self._ids is None else self._ids[self._chosen]
+        return self._known["ids"][self._chosen] if "ids" in self._known else None
 
     @property
     def group_metadata(self) -> Parameters:
         """What is known about each group."""
-        return {
-            key.removeprefix("group/"): value[self._chosen]
-            for key, value in self._metadata.items()
-            if key.startswith("group/")
-        }
+        return self._metadata("group/", self._chosen)
 
     def verify(self) -> None:
         """Read everything once.
 
         Raises:
-            InputError: A record is damaged; the sentence names file and group.
+            InputError: A group is damaged; the sentence names file and group.
         """
+        self._checked[self._chosen] = False
         for each in self._chosen:
             self._record(int(each))
+
+    def _metadata(self, prefix: str, rows: Array) -> Parameters:
+        return {
+            key.removeprefix(prefix): values[rows]
+            for key, values in self._known.items()
+            if key.startswith(prefix)
+        }
 
     def _rows_of(
         self, counts: Array, place: Array
     ) -> tuple[dict[str, Array], Parameters]:
-        chosen = self._chosen.tolist()
-        records = [self._record(each) for each in chosen]
+        records = [self._record(each) for each in self._chosen.tolist()]
         places = np.split(place, np.cumsum(counts)[:-1])
         pairs = list(zip(records, places, strict=True))
         rows = np.repeat(self._rows[self._chosen], counts) + place
         return (
             {
                 key: np.concatenate([record[key][own] for record, own in pairs])
-                for key in self.layout.fields
+                for key in self._kind.fields
             },
-            {
-                key.removeprefix("instance/"): values[rows]
-                for key, values in self._metadata.items()
-                if key.startswith("instance/")
-            },
+            self._metadata("instance/", rows),
         )
 
     def _record(self, group: int) -> dict[str, Array]:
-        path = self._paths[self._shard[group]]
-        count = int(self._counts[group])
-        size = count * self.layout.instance_bytes
-        try:
-            record = self._files.read(path, size, int(self._start[group]))
-        except OSError as error:
-            raise InputError(
-                f"{path} cannot be read: {error.strerror or error}."
-            ) from None
-        if len(record) != size or zlib.crc32(record) != self._crc[group]:
-            name = None if self._ids is None else self._ids[group]
-            raise InputError(
-                f"{path} is damaged at {group_name(group, name)}: its checksum does "
-                "not fit; convert the data again."
-            )
-        return self.layout.unpack(record, count)
+        record = self._mapped(group)
+        if not self._checked[group]:
+            if checksum(record.values()) != self._known["crc32"][group]:
+                name = self._known["ids"][group] if "ids" in self._known else None
+                path = self.folder / name_of(self._shard[group], "*")
+                where = group_name(group, name)
+                raise damaged(path, f"the checksum of {where} does not fit")
+            self._checked[group] = True
+        return record
+
+    def _mapped(self, group: int) -> dict[str, Array]:
+        first, count = int(self._start[group]), int(self._counts[group])
+        arrays = self._arrays(int(self._shard[group]))
+        if "bin" not in arrays:
+            return {key: each[first : first + count] for key, each in arrays.items()}
+        # Version 1: the fields of a group are one behind the other.
+        start, shape = first * self.instance_bytes, (count, *self.instance_shape)
+        record = {}
+        for key in self._kind.fields:
+            stop = start + math.prod(shape) * FIELDS[key].itemsize
+            record[key] = arrays["bin"][start:stop].view(FIELDS[key]).reshape(shape)
+            start = stop
+        return record
 
 
-class _OpenFiles:
-    """The files that were read last, open until nobody needs them.
-
-    Threads may share them; copies and other processes open files of their own.
-    """
-
-    def __init__(self) -> None:
-        self._open: OrderedDict[str, int] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def read(self, path: str, size: int, start: int) -> bytes:
-        """Some bytes of a file."""
-        # Or another thread could close the file before it is read.
-        with self._lock:
-            if path not in self._open:
-                if len(self._open) >= _OPEN_FILES:
-                    os.close(self._open.popitem(last=False)[1])
-                self._open[path] = os.open(path, os.O_RDONLY)
-            self._open.move_to_end(path)
-            return os.pread(self._open[path], size, start)
-
-    def __del__(self) -> None:
-        for file in self._open.values():
-            os.close(file)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), ()
+def _starts(counts: Array) -> Array:
+    return np.cumsum(counts) - counts
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> tuple[int, list[tuple[object, object]]]:
+    """Return the version of the format, and groups and CRC-32 of each index."""
     path = folder / MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT or manifest["version"] != VERSION:
-            raise InputError(
-                f"{path} is of another format, {manifest['format']} "
-                f"{manifest['version']}; expected {FORMAT} {VERSION}."
-            )
-        if not manifest["shards"]:
-            raise InputError(f"{path} lists no shards.")
-        for key in _MANIFEST_KEYS:
-            manifest[key]
-        for shard in manifest["shards"]:
-            shard["file"], shard["index_crc32"]
-    except (FileNotFoundError, NotADirectoryError):
+    if not path.exists():
         raise InputError(
             f"{folder} has no {MANIFEST}, so it is no complete set of shards; make "
             "one with symae data convert."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        # An error of decoding quotes the whole file.
-        reason = getattr(error, "reason", error)
-        raise InputError(
-            f"{path} cannot be read: {type(error).__name__}: {reason}; convert the "
-            "data again."
-        ) from None
-    return manifest
-
-
-def _read_index(
-    folder: Path, shard: dict[str, Any], layout: Layout
-) -> dict[str, Array]:
-    path = folder / shard["file"]
-    index = path.with_suffix(".npz")
-    try:
-        content = index.read_bytes()
-        if zlib.crc32(content) != shard["index_crc32"]:
-            raise ValueError("its checksum does not fit")
-        with np.load(index, allow_pickle=False) as file:
-            arrays = dict(file)
-        size = path.stat().st_size
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder} is damaged at {index.name}: {error}; convert the data again."
-        ) from None
-    expected = int(layout.offsets(arrays["counts"])[-1])
-    if size != expected:
-        raise InputError(
-            f"{path} has {size} bytes where {expected} were written; convert the data "
-            "again."
         )
-    return arrays
+    content = read_bounded(path, _MANIFEST_BYTES)
+    try:
+        manifest = parse_json(content)
+        found = manifest["format"], manifest["version"]
+        entries = [(each["groups"], each["index_crc32"]) for each in manifest["shards"]]
+        groups, listed = manifest["groups"], sum(each for each, _ in entries)
+    except (ValueError, KeyError, TypeError) as error:
+        # An error of decoding quotes the whole file.
+        reason = f"{type(error).__name__}: {getattr(error, 'reason', error)}"
+        raise damaged(path, reason) from None
+    if found not in ((FORMAT, 1), (FORMAT, VERSION)):
+        raise InputError(
+            f"{path} is of another format, {found[0]} {found[1]}; expected {FORMAT} "
+            f"{VERSION}."
+        )
+    if not entries or groups != listed:
+        raise damaged(path, f"its shards have {listed} groups, not {groups}")
+    return found[1], entries

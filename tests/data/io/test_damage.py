@@ -110,7 +110,7 @@ def test_a_manifest_that_is_no_text_is_not_quoted(tmp_path) -> None:
         writer.add(GroupedData(X))
     manifest = tmp_path / "manifest.json"
     manifest.write_bytes(manifest.read_bytes() + b"\xff" + 1000 * b"x")
-    with pytest.raises(InputError, match="cannot be read: UnicodeDecodeError") as error:
+    with pytest.raises(InputError, match="damaged: UnicodeDecodeError") as error:
         Shards(tmp_path)
     assert len(str(error.value)) < 300
 
