@@ -13,7 +13,7 @@ import keras
 
 from symae_keras._utils.files import written_aside
 from symae_keras.errors import InputError
-from symae_keras.training._state import sync_state
+from symae_keras.training.checkpoint import sync_state
 
 
 class JSONLines(keras.callbacks.Callback):

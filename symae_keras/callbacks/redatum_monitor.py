@@ -15,7 +15,7 @@ from symae_keras.errors import InputError
 from symae_keras.evaluation.leakage import check_enough_groups, leakage, mean_score
 from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_error
 from symae_keras.plotting.redatuming import plot_model_redatuming
-from symae_keras.training._state import sync_state
+from symae_keras.training.checkpoint import sync_state
 
 
 class RedatumMonitor(keras.callbacks.Callback):

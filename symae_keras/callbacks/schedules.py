@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from symae_keras.layers.noise import GaussianSampling, NuisanceDropout
-from symae_keras.training._state import sync_state
+from symae_keras.training.checkpoint import sync_state
 
 
 class Schedule(keras.callbacks.Callback):

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
-import symae_keras as sk
+from symae_keras._utils.folders import Draft, Interrupted
 from symae_keras.cli._options import Files, Force, Group
-from symae_keras.cli._sources import describe_file
+from symae_keras.cli._progress import ProgressDisplay
+from symae_keras.cli._sources import data_hash, describe_file, load_unpadded
+from symae_keras.data import Shards, ShardWriter
+from symae_keras.data.check import clean
+from symae_keras.errors import InputError
+
+#: Version 0.1 wrote `.bin` files.
+_CONTENTS: Final = ("manifest.json", "shard-[0-9]*.npy", "shard-[0-9]*.bin")
+#: A shard is complete once its index is there, and is resumed from.
+_STATE: Final = ("shard-[0-9]*.npz",)
+#: Bytes that are looked at together.
+_BYTES_AT_ONCE: Final = 64 << 20
 
 app = typer.Typer(help="Describe, convert and verify data.")
 
@@ -35,9 +47,7 @@ def convert(
     force: Force = False,
 ) -> None:
     """Write data into checksummed shards, for sets that do not fit into memory."""
-    from symae_keras.cli.convert import convert
-
-    print(f"{out}: {convert(files, out, group, shard_mb, resume, force)!r}")
+    print(f"{out}: {to_shards(files, out, group, shard_mb, resume, force)!r}")
 
 
 @app.command()
@@ -45,6 +55,79 @@ def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of shards.")],
 ) -> None:
     """Read all shards once and compare checksums."""
-    shards = sk.data.Shards(folder)
+    shards = Shards(folder)
     shards.verify()
     print(f"{folder}: {shards!r}, all checksums fit")
+
+
+def to_shards(
+    inputs: Sequence[Path],
+    out: Path,
+    group: str | None = None,
+    shard_mb: int = 256,
+    resume: bool = False,
+    force: bool = False,
+) -> Shards:
+    """Write the groups of some inputs, one input after the other, into shards.
+
+    Args:
+        inputs: Files and folders that `load` reads. Each must fit into memory, except
+            .npy files and shards, which stay on disk.
+        out: The folder to make.
+        group: See `load`.
+        shard_mb: Size of a shard in MiB.
+        resume: Resume an interrupted conversion of the same content; a complete one is
+            left alone.
+        force: Replace `out`, or discard an interrupted conversion.
+
+    Returns:
+        The shards.
+
+    Raises:
+        InputError: Something cannot be read or written, or `resume` finds shards of
+            other inputs; a conversion that has been interrupted stays aside.
+        Interrupted: The user stopped it.
+    """
+    made_from: dict[str, Any] = {
+        "inputs": len(inputs),
+        **{f"input {n}": _named(path) for n, path in enumerate(inputs, 1)},
+        "group": group,
+        "shard_mb": shard_mb,
+    }
+    draft = Draft(out, _CONTENTS, resume, force, inputs, made_from, _STATE)
+    if draft.complete:
+        return Shards(out)
+    try:
+        with draft as folder, ShardWriter(folder, shard_mb << 20) as writer:
+            _write(writer, inputs, group)
+    except KeyboardInterrupt:
+        if not draft.resumable:
+            raise
+        raise Interrupted(
+            f"interrupted; {draft.aside} is kept, resume with the same command and "
+            "--resume"
+        ) from None
+    return Shards(out)
+
+
+def _named(path: Path) -> str:
+    """Return the name and the checksum of an input."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist, or is closed to you.")
+    return f"{path.name}, SHA-256 {data_hash(path)}"
+
+
+def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> None:
+    skip = writer.resume()
+    for path in inputs:
+        groups = load_unpadded(path, group)
+        total = len(groups)
+        with ProgressDisplay(str(path), total) as progress:
+            progress.start(min(skip, total))
+            for start, part in groups[skip:].parts(_BYTES_AT_ONCE):
+                first = skip + start
+                source = f"{path}, groups from {first} on"
+                writer.add(clean(part, str(path), first), source)
+                done = first + len(part)
+                progress.update(done, f"{done} of {total} groups done")
+        skip = max(0, skip - total)

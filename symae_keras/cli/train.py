@@ -318,7 +318,7 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     """
     import keras
 
-    from symae_keras.training.history import HistoryFile
+    from symae_keras.training.checkpoint import HistoryFile
 
     write_json(folder / "config.json", plan.config)
     axis = sk.data.Axis.of(plan.train)

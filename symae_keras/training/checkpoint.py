@@ -1,7 +1,8 @@
-"""All state of a training run in one file, to go on from."""
+"""What a training run keeps: copies of its state, a file to go on from, its history."""
 
 from __future__ import annotations
 
+import csv
 import math
 from os import PathLike
 from pathlib import Path
@@ -9,12 +10,49 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import backend
 
 from symae_keras._utils.files import written_aside
 from symae_keras.errors import InputError
-from symae_keras.training._state import sync_state
+
+__all__ = ["Checkpoint", "HistoryFile", "Snapshot", "read_history", "sync_state"]
 
 _EPOCHS = "epochs_done"
+
+
+def sync_state(model: Any) -> None:
+    """Make the variables of a model those of the last training step.
+
+    On JAX, `fit` holds the variables itself; syncing hands them to us and makes it read
+    them again before the next step.
+    """
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+
+
+class Snapshot:
+    """Copies, in memory, of the variables of a model and of its optimiser.
+
+    Attributes:
+        finite: Whether all of what is trained, and the optimiser, is finite.
+    """
+
+    def __init__(self, model: Any) -> None:
+        sync_state(model)
+        trained = [*model.trainable_variables, *model.optimizer.variables]
+        variables = [*trained, *model.non_trainable_variables]
+        self._copies = [(each, each.numpy()) for each in variables]
+        self.finite = all(
+            np.isfinite(copy).all()
+            for each, copy in self._copies[: len(trained)]
+            if backend.is_float_dtype(each.dtype)
+        )
+
+    def restore(self, model: Any) -> None:
+        """Put the copies back."""
+        sync_state(model)
+        for variable, copy in self._copies:
+            variable.assign(copy)
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -103,3 +141,41 @@ def _variables(model: keras.Model) -> list[Any]:
 def _sizes(shapes: list[tuple[int, ...]]) -> str:
     numbers = sum(math.prod(each) for each in shapes)
     return f"{len(shapes)} arrays of {numbers} numbers"
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """CSV file of the logs of all epochs, in the form of Keras's `CSVLogger`.
+
+    The file is replaced as a whole after each epoch. `CSVLogger(append=True)` would
+    leave an epoch twice, or half of one, where a run is killed between writing a row
+    and saving the state.
+
+    Args:
+        path: The file; the epochs in it are kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._rows = read_history(path)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Add the row of an epoch, and drop the rows of it and of later epochs."""
+        row = {"epoch": epoch, **{k: float(v) for k, v in (logs or {}).items()}}
+        self._rows = [each for each in self._rows if int(each["epoch"]) < epoch]
+        self._rows.append({name: str(value) for name, value in row.items()})
+        with (
+            written_aside(self.path) as aside,
+            aside.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, self._rows[-1], extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+
+def read_history(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a history file, none if the file does not exist."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -16,7 +16,7 @@ from symae_keras.errors import NonFiniteError
 from symae_keras.layers.penalties import LossTerm
 from symae_keras.models.base import AutoencoderBase
 from symae_keras.models.groups import GroupedAutoencoder
-from symae_keras.training._state import Snapshot
+from symae_keras.training.checkpoint import Snapshot
 
 
 def bad_data(model: Any, batch: tuple[Any, ...]) -> str | None:

@@ -10,14 +10,14 @@ import pytest
 from symae_keras import cli
 from symae_keras.data import simulate_exposures
 from symae_keras.models import SymAE
-from symae_keras.training.history import read_history
+from symae_keras.training.checkpoint import read_history
 
 RECIPE = '''"""A recipe that trains in a second."""
 
 from symae_keras.data import simulate_exposures
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
-from symae_keras.training.history import read_history
+from symae_keras.training.checkpoint import read_history
 from symae_keras.training import Recipe, normalization
 
 

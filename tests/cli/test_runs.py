@@ -13,7 +13,7 @@ from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import environment, file_hash, read_config
 from symae_keras.errors import InputError
 from symae_keras.training import Recipe
-from symae_keras.training.history import HistoryFile, read_history
+from symae_keras.training.checkpoint import HistoryFile, read_history
 from symae_keras.zoo.recipes import load_recipe, recipe_file
 
 # === Presets ===

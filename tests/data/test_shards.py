@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symae_keras.cli.convert import convert
+from symae_keras.cli.data import to_shards
 from symae_keras.data import GroupedData, Shards, ShardWriter, load
 from symae_keras.data.check import clean
 from symae_keras.errors import InputError
@@ -564,7 +564,7 @@ def test_shards_of_version_1_are_read_and_converted(tmp_path, without):
     old = Shards(tmp_path / "old")
     old.verify()
     equal(old.load(), groups)
-    new = convert([tmp_path / "old"], tmp_path / "new")
+    new = to_shards([tmp_path / "old"], tmp_path / "new")
     equal(new.load(), clean(groups))
     assert "shard-00000.x.npy" in os.listdir(tmp_path / "new")
 
