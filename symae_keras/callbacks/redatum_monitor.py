@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
 
+from symae_keras._utils.types import swaps_codes
 from symae_keras._utils.validation import positive
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
+from symae_keras.evaluation.estimate import estimate_redatuming_error
 from symae_keras.evaluation.leakage import check_enough_groups, leakage, mean_score
 from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_error
 from symae_keras.plotting.redatuming import plot_model_redatuming
 from symae_keras.training.checkpoint import sync_state
+
+#: Of an estimate in every epoch, which is to be fast; the donors are always the same.
+_DONORS: Final = 2
 
 
 class RedatumMonitor(keras.callbacks.Callback):
@@ -25,7 +29,9 @@ class RedatumMonitor(keras.callbacks.Callback):
     simulated groups, which know the truth, this measures `val_redatuming_error`, and
     with `leakage` the means over all parameters of `val_leakage_state` (of the state
     from a nuisance code) and `val_leakage_nuisance` (of the nuisance from the coherent
-    code), none below 0. In measured groups there is only `val_reconstruction_error`.
+    code), none below 0. In measured groups, it logs `val_reconstruction_error` and,
+    where two or more groups have several instances, the estimate of the redatuming
+    error that needs no truth, `val_estimated_redatuming_error`.
 
     It comes first in the list of callbacks, so that `EarlyStopping`, `ModelCheckpoint`
     and files of logs see what it adds; the former two have to be told `mode="min"`.
@@ -99,12 +105,14 @@ class RedatumMonitor(keras.callbacks.Callback):
             logs.update(self._values)
 
     def _measure(self) -> dict[str, float]:
-        judge: Callable[[Any, GroupedData], float]
+        model, groups = self.model, self.groups
         if self._simulated:
-            name, judge = "val_redatuming_error", redatuming_error
+            values = {"val_redatuming_error": float(redatuming_error(model, groups))}
         else:
-            name, judge = "val_reconstruction_error", reconstruction_error
-        values = {name: float(judge(self.model, self.groups))}
+            values = {"val_reconstruction_error": reconstruction_error(model, groups)}
+            if swaps_codes(model) and (groups.counts > 1).sum() > 1:
+                estimate = estimate_redatuming_error(model, groups, _DONORS)
+                values["val_estimated_redatuming_error"] = float(estimate)
         return values | self._leakages() if self.leakage else values
 
     def _leakages(self) -> dict[str, float]:

@@ -114,6 +114,8 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         "reconstruction_error": "reconstruction error",
         "redatuming_error": "redatuming error",
         "mean_swap_error": "the same by linear mean swap",
+        "estimated_redatuming_error": "redatuming error, estimated without a truth",
+        "estimated_mean_swap_error": "the same by linear mean swap",
     }
     print(
         f"{metrics['data']}, {metrics['groups']} groups with {metrics['instances']} "
@@ -125,8 +127,10 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     )
     if not metrics["swaps_codes"]:
         print("No redatuming error: this is a model of single instances.")
-    elif "redatuming_error" not in metrics:
-        print("No redatuming error, because only simulations have a ground truth.")
+    elif "verdict" in metrics:
+        print(metrics["verdict"])
+    else:
+        print("No redatuming error: it takes two or more groups of several instances.")
 
 
 # === Data of a run ===
@@ -195,8 +199,9 @@ def measure(
         what: Name of the groups.
 
     Returns:
-        Content of metrics.json. `redatuming_error` and `mean_swap_error` exist only
-        for simulated groups, which have a ground truth, and models that swap codes.
+        Content of metrics.json. Models that swap codes have an estimate of the
+        redatuming error, with a verdict; `redatuming_error` and `mean_swap_error` exist
+        for simulated groups alone, which have a ground truth.
     """
     metrics: dict[str, Any] = {
         "data": what,
@@ -214,7 +219,29 @@ def measure(
         metrics["reconstruction_error"] = sk.evaluation.reconstruction_error(
             model, groups
         )
+    if metrics["swaps_codes"]:
+        metrics |= _estimates(model, groups)
     return metrics
+
+
+def _estimates(model: Any, groups: GroupedData) -> dict[str, Any]:
+    """Return estimates that need no ground truth, none where groups are too small."""
+    try:
+        estimate = sk.evaluation.estimate_redatuming_error(model, groups)
+        reference = sk.classical.MeanSwap().fit(groups)
+        linear = float(sk.evaluation.estimate_redatuming_error(reference, groups))
+    except InputError as error:
+        _log.warning("no estimate of the redatuming error: %s", error)
+        return {}
+    return {
+        "estimated_redatuming_error": float(estimate),
+        "estimated_low": estimate.interval[0],
+        "estimated_high": estimate.interval[1],
+        "estimated_nuisance_in_state": estimate.nuisance_in_state,
+        "estimated_state_in_nuisance": estimate.state_in_nuisance,
+        "estimated_mean_swap_error": linear,
+        "verdict": estimate.verdict(linear),
+    }
 
 
 def measure_run(

@@ -18,6 +18,11 @@ from symae_keras.evaluation.disentanglement import (
     disentanglement_spread,
     mutual_information,
 )
+from symae_keras.evaluation.estimate import (
+    EstimatedRedatumingError,
+    confounded_metadata,
+    estimate_redatuming_error,
+)
 from symae_keras.evaluation.leakage import (
     Leakage,
     coherent_agreement,
@@ -71,6 +76,7 @@ __all__ = [
     "DisentanglementSpread",
     "Downstream",
     "ErrorOverInstances",
+    "EstimatedRedatumingError",
     "InformativeLatents",
     "Leakage",
     "MutualInformation",
@@ -84,6 +90,7 @@ __all__ = [
     "compare",
     "compress_codes",
     "decompress_codes",
+    "confounded_metadata",
     "detection",
     "dice",
     "disentanglement",
@@ -92,6 +99,7 @@ __all__ = [
     "energy_distance",
     "in_batches",
     "error_over_instances",
+    "estimate_redatuming_error",
     "exposures_limit",
     "informative_latents",
     "intersection_over_union",

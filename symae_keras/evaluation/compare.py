@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from symae_keras._utils.text import did_you_mean
+from symae_keras._utils.types import swaps_codes
 from symae_keras.data.axis import Axis
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
@@ -24,6 +25,7 @@ from symae_keras.evaluation.comparison import (
     data_digest,
 )
 from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT, Contender, Sizes
+from symae_keras.evaluation.estimate import estimate_redatuming_error
 from symae_keras.evaluation.leakage import MIN_GROUPS, leakage, mean_score
 from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_error
 from symae_keras.training import Training, train
@@ -200,7 +202,10 @@ def _row(
     else:
         model.fit(groups)
     errors = _errors(model, test)
-    return Row(name, seed, parameters, per_step, *errors, *_leakages(model, test))
+    leakages = _leakages(model, test)
+    return Row(
+        name, seed, parameters, per_step, *errors, _estimate(model, test), *leakages
+    )
 
 
 def _errors(model: Any, test: GroupedData) -> tuple[float, float | None]:
@@ -209,6 +214,13 @@ def _errors(model: Any, test: GroupedData) -> tuple[float, float | None]:
         error = redatuming_error(model, test)
         return error.reconstruction, float(error)
     return reconstruction_error(model, test), None
+
+
+def _estimate(model: Any, test: GroupedData) -> float | None:
+    """The redatuming error without a truth, where there are groups to estimate it."""
+    if not swaps_codes(model) or (test.counts > 1).sum() < 2:
+        return None
+    return float(estimate_redatuming_error(model, test))
 
 
 def _leakages(model: Any, test: GroupedData) -> tuple[float | None, ...]:

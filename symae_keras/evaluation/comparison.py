@@ -42,6 +42,7 @@ COLUMNS: Final = {
     "seconds_per_step": "s / step",
     "reconstruction": "reconstruction error",
     "redatuming": "redatuming error",
+    "estimated": "estimated redatuming error",
     "state_from_nuisance": "state from nuisance code",
     "nuisance_from_coherent": "nuisance from coherent code",
     "state_from_coherent": "state from coherent code",
@@ -59,6 +60,9 @@ class Row:
         seconds_per_step: Of training; `None` for classical references.
         reconstruction: Mean squared error over the variance.
         redatuming: The same of virtual instances; `None` where the truth is unknown.
+        estimated: The estimate of it that needs no truth, see
+            `estimate_redatuming_error`; `None` for models of single instances that do
+            not swap codes.
         state_from_nuisance: Leakage: mean score over the parameters of the state of
             probes on one nuisance code (R2 of numbers, accuracy of labels, none below
             0); `None` where no state is known, like those below.
@@ -73,16 +77,17 @@ class Row:
     seconds_per_step: float | None
     reconstruction: float
     redatuming: float | None
+    estimated: float | None
     state_from_nuisance: float | None
     nuisance_from_coherent: float | None
     state_from_coherent: float | None
 
     @classmethod
     def from_text(cls, values: dict[str, str]) -> Self:
-        """A row out of a CSV file."""
+        """A row out of a CSV file; version 0.1 did not estimate."""
         read = {
             name: float(text) if text else None
-            for name, text in values.items()
+            for name, text in {"estimated": "", **values}.items()
             if name not in ("model", "seed", "parameters")
         }
         parameters = int(values["parameters"]) if values["parameters"] else None
@@ -121,10 +126,18 @@ class Comparison:
 
     @property
     def leader(self) -> str | None:
-        """The model with the least median redatuming error."""
-        errors = {name: self.median(name, "redatuming") for name in self.models}
+        """The model with the least median redatuming error, as far as that is known.
+
+        Without a truth it is the one with the least estimate of that.
+        """
+        errors = {name: self.median(name, self._judged_by) for name in self.models}
         known = {name: error for name, error in errors.items() if error is not None}
         return min(known, key=lambda name: known[name]) if known else None
+
+    @property
+    def _judged_by(self) -> str:
+        known = any(self.values(name, "redatuming") for name in self.models)
+        return "redatuming" if known else "estimated"
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Headings, and a line of text for each model: median [lowest-highest]."""
@@ -167,11 +180,13 @@ class Comparison:
         return text.getvalue()
 
     def plot(self) -> Figure | None:
-        """Redatuming against reconstruction error, `None` where the truth is unknown.
+        """Redatuming against reconstruction error, `None` where neither is known.
 
-        Both axes are logarithmic; a point is the median over seeds.
+        Without a truth the estimate stands for the redatuming error. Both axes are
+        logarithmic; a point is the median over seeds.
         """
-        names = [m for m in self.models if self.values(m, "redatuming")]
+        judged_by = self._judged_by
+        names = [m for m in self.models if self.values(m, judged_by)]
         if not names:
             return None
         from symae_keras.plotting import plot_trade_off
@@ -180,10 +195,10 @@ class Comparison:
         names = [m for m in names if (self.median(m, "reconstruction") or 0.0) > 1e-6]
         figure = plot_trade_off(
             [self.median(m, "reconstruction") for m in names],
-            [self.median(m, "redatuming") for m in names],
+            [self.median(m, judged_by) for m in names],
             [CONTENDERS[m].title for m in names],
             "reconstruction error / variance",
-            "redatuming error / variance",
+            f"{COLUMNS[judged_by]} / variance",
             groups=[CONTENDERS[m].family for m in names],
             log=True,
         )

@@ -1,0 +1,205 @@
+"""The estimate of the redatuming error, against closed forms."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from symae_keras._utils.types import Codes
+from symae_keras.classical import MeanSwap
+from symae_keras.data import GroupedData, simulate_exposures
+from symae_keras.errors import InputError
+from symae_keras.evaluation import (
+    confounded_metadata,
+    estimate_redatuming_error,
+    redatuming_error,
+)
+
+PIXELS = 6
+#: Variances of the state and of the nuisance, in every pixel.
+STATE, NUISANCE = 1.0, 0.5
+
+
+@dataclasses.dataclass
+class Shrinking:
+    """An additive model: the coherent code is the mean times a factor.
+
+    What it gets wrong of a state `s` is `e = s - factor (s + mean nuisance)`, and every
+    virtual instance is wrong by the difference of two of these.
+    """
+
+    factor: float
+    #: Instances of all groups, where the code is their sum.
+    summed: int | None = None
+
+    def encode(self, x: Any, mask: Any = None) -> Codes:
+        good = np.ones(x.shape, bool) if mask is None else np.asarray(mask)
+        good = good.reshape(*good.shape, *(1,) * (x.ndim - good.ndim))
+        good = np.broadcast_to(good, x.shape)
+        total = np.where(good, x, 0.0).sum(axis=1)
+        share = self.factor * total / good.sum(axis=1).clip(1)
+        nuisance = x - share[:, None]
+        return Codes(self.factor * total if self.summed else share, nuisance)
+
+    def decode(self, coherent: Any, nuisance: Any) -> Any:
+        return coherent[:, None] / (self.summed or 1) + nuisance
+
+
+def additive(n: int, instances: int, seed: int = 0) -> GroupedData:
+    rng = np.random.default_rng(seed)
+    state = rng.normal(size=(n, 1, PIXELS)) * STATE**0.5
+    nuisance = rng.normal(size=(n, instances, PIXELS)) * NUISANCE**0.5
+    return GroupedData((state + nuisance).astype("float32"))
+
+
+@pytest.mark.parametrize("instances", [2, 3, 8])
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0])
+def test_closed_form_of_additive_models(factor: float, instances: int) -> None:
+    found = estimate_redatuming_error(Shrinking(factor), additive(2000, instances))
+    total = STATE + NUISANCE
+    contamination = factor**2 * NUISANCE / instances / total
+    leak = (1.0 - factor) ** 2 * STATE / total
+    assert found.reconstruction == pytest.approx(0.0, abs=1e-9)
+    assert found.nuisance_in_state == pytest.approx(contamination, rel=0.06, abs=1e-9)
+    # Shapes of few instances are compared with noise of this size.
+    assert found.state_in_nuisance == pytest.approx(leak, rel=0.08, abs=0.02)
+    assert found == pytest.approx(2.0 * (contamination + leak), rel=0.08, abs=0.04)
+
+
+def test_ragged_groups_and_bad_pixels() -> None:
+    groups = additive(1500, 6)
+    rng = np.random.default_rng(1)
+    counts = rng.choice([1, 2, 3, 6], 1500)
+    mask = np.arange(6) < counts[:, None]
+    mask = rng.permuted(mask, axis=1)
+    x = np.where(mask[..., None], groups.x, 1e6)
+    bad = np.arange(PIXELS) == 2
+    spoiled = np.where(bad, np.nan, x)
+    several = counts[counts > 1]
+    contamination = 0.36 * np.mean(NUISANCE / several) / (STATE + NUISANCE)
+    for each in (
+        GroupedData(x.astype("float32"), mask=mask),
+        GroupedData(
+            np.nan_to_num(spoiled, nan=1e6).astype("float32"),
+            mask=mask,
+            pixel_mask=np.broadcast_to(~bad, x.shape),
+        ),
+    ):
+        found = estimate_redatuming_error(Shrinking(0.6), each)
+        assert found.nuisance_in_state == pytest.approx(contamination, rel=0.1)
+        assert found.state_in_nuisance == pytest.approx(0.16 * STATE / 1.5, rel=0.2)
+
+
+def test_halves_of_groups_have_their_size_for_a_sum() -> None:
+    groups = additive(500, 4)
+    found = estimate_redatuming_error(Shrinking(0.7, summed=4), groups)
+    assert found == pytest.approx(
+        estimate_redatuming_error(Shrinking(0.7), groups), rel=1e-4
+    )
+
+
+def test_scale_and_offset_of_the_data_do_not_matter() -> None:
+    groups = simulate_exposures(60, 6, seed=0)
+    other = GroupedData(groups.x * 1000.0 + 5.0)
+    one = estimate_redatuming_error(MeanSwap().fit(groups), groups)
+    two = estimate_redatuming_error(MeanSwap().fit(other), other)
+    np.testing.assert_allclose(two, one, rtol=2e-3)
+    np.testing.assert_allclose(two.interval, one.interval, rtol=2e-3)
+
+
+@pytest.mark.parametrize("entangled", [True, False])
+@pytest.mark.parametrize("instances", [2, 8, 16])
+def test_it_comes_near_the_truth(entangled: bool, instances: int) -> None:
+    groups = simulate_exposures(200, instances, seed=1, entangled=entangled)
+    model = MeanSwap().fit(groups)
+    found = estimate_redatuming_error(model, groups)
+    assert 0.75 < found / redatuming_error(model, groups) < 1.25
+    assert found.interval[0] < found < found.interval[1]
+
+
+def test_actions_of_nuisances_count() -> None:
+    """Gains act most on bright states, which the mean swap carries to dark ones."""
+    rng = np.random.default_rng(0)
+    state = rng.lognormal(size=(300, 1, 40))
+    gain = 1.0 + 0.2 * rng.normal(size=(300, 12, 1))
+    groups = GroupedData((state * gain).astype("float32"))
+    found = estimate_redatuming_error(MeanSwap().fit(groups), groups)
+    # (s_i - s_j)(g - 1), and the means of gains on both sides.
+    swapped = 2.0 * state.var() * 0.2**2
+    variance = groups.x.var(axis=(0, 1)).mean()
+    assert found.state_in_nuisance > 0.25 * swapped / variance
+    known = Shrinking(1.0)
+    additive_part = 2.0 * estimate_redatuming_error(known, groups).nuisance_in_state
+    assert found > 1.3 * additive_part
+
+
+def test_more_groups_narrow_the_interval() -> None:
+    widths = []
+    for n in (50, 400):
+        low, high = estimate_redatuming_error(Shrinking(0.5), additive(n, 4)).interval
+        widths.append(high - low)
+    assert 1.8 < widths[0] / widths[1] < 4.5  # the square root of 8 in the mean
+
+
+def test_seed_and_copies() -> None:
+    groups, model = additive(40, 4), Shrinking(0.5)
+    found = estimate_redatuming_error(model, groups, seed=3)
+    assert found == estimate_redatuming_error(model, groups, seed=3)
+    assert found != estimate_redatuming_error(model, groups, seed=4)
+    for other in (copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert repr(other) == repr(found) and other.interval == found.interval
+    assert f"EstimatedRedatumingError({found:.4f}, 90% interval" in repr(found)
+
+
+def test_what_cannot_be_estimated() -> None:
+    model = Shrinking(1.0)
+    with pytest.raises(InputError, match="two or more instances; received 0 such of 9"):
+        estimate_redatuming_error(model, additive(9, 1))
+    with pytest.raises(InputError, match="constant"):
+        estimate_redatuming_error(model, GroupedData(np.ones((4, 3, 5))))
+    with pytest.raises(ValueError, match="0 < level < 1"):
+        estimate_redatuming_error(model, additive(9, 2), level=90)
+
+
+# === Assumption ===
+
+
+def test_confounded_nuisances_are_told_by_metadata() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 6, 5))
+    night = np.repeat(rng.integers(0, 5, (40, 1)), 6, axis=1)
+    night[:, 5] = rng.integers(0, 5, 40)  # nearly one night for each star
+    groups = GroupedData(
+        x,
+        mask=rng.random((40, 6)) < 0.9,
+        instance_metadata={
+            "night": night.astype(str),
+            "air mass": rng.normal(size=(40, 1)) + 0.1 * rng.normal(size=(40, 6)),
+            "order": np.tile(np.arange(6), (40, 1)),
+            "file": np.arange(240).astype(str).reshape(40, 6),
+            "seeing": rng.normal(size=(40, 6)),
+            "constant": np.ones((40, 6)),
+            "gaps": np.full((40, 6), np.nan),
+        },
+    )
+    found = confounded_metadata(groups)
+    assert set(found) == {"night", "air mass"}
+    assert 0.4 < found["night"] < 0.9 and found["air mass"] == pytest.approx(1, abs=0.1)
+
+
+def test_confounding_makes_the_estimate_too_low(caplog) -> None:
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=(200, 1, PIXELS))
+    weather = np.repeat(rng.normal(size=(200, 1, 1)), 8, axis=1)
+    x = state + weather + 0.3 * rng.normal(size=(200, 8, PIXELS))
+    groups = GroupedData(x, instance_metadata={"weather": weather[..., 0]})
+    found = estimate_redatuming_error(Shrinking(1.0), groups)
+    # The whole weather of a group is in its coherent code, and nothing shows it.
+    assert found < 0.1 * 2.0 * weather.var() / x.var(axis=(0, 1)).mean()
+    (record,) = caplog.records
+    assert "weather" in record.getMessage() and "too low" in record.getMessage()
