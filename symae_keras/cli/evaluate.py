@@ -114,7 +114,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         "reconstruction_error": "reconstruction error",
         "redatuming_error": "redatuming error",
         "mean_swap_error": "the same by linear mean swap",
-        "estimated_redatuming_error": "redatuming error, estimated without a truth",
+        "estimated_redatuming_error": "redatuming error, estimated without ground truth",
         "estimated_mean_swap_error": "the same by linear mean swap",
     }
     print(
@@ -130,7 +130,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     elif "verdict" in metrics:
         print(metrics["verdict"])
     else:
-        print("No redatuming error: it takes two or more groups of several instances.")
+        print("No redatuming error: fewer than two groups have several instances.")
 
 
 # === Data of a run ===
@@ -200,8 +200,8 @@ def measure(
 
     Returns:
         Content of metrics.json. Models that swap codes have an estimate of the
-        redatuming error, with a verdict; `redatuming_error` and `mean_swap_error` exist
-        for simulated groups alone, which have a ground truth.
+        redatuming error and a verdict. Only simulated groups, which have a ground
+        truth, have `redatuming_error` and `mean_swap_error`.
     """
     metrics: dict[str, Any] = {
         "data": what,
@@ -225,7 +225,7 @@ def measure(
 
 
 def _estimates(model: Any, groups: GroupedData) -> dict[str, Any]:
-    """Return estimates that need no ground truth, none where groups are too small."""
+    """Return estimates without ground truth, empty if groups are too small."""
     try:
         estimate = sk.evaluation.estimate_redatuming_error(model, groups)
         reference = sk.classical.MeanSwap().fit(groups)

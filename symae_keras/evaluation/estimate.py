@@ -1,4 +1,4 @@
-"""The redatuming error where nobody knows the truth, and when not to trust it."""
+"""Estimate of the redatuming error without ground truth."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
 
-#: Groups looked at; more would narrow the interval by little and take memory.
+#: More groups would narrow the interval only a little, and take memory.
 _MOST_GROUPS: Final = 512
 _DRAWS: Final = 1000
 #: Decoded numbers that are kept at a time.
 _MOST_NUMBERS: Final = 1 << 25
-#: Of the variance of metadata, from which on groups are said to differ.
+#: Share of the variance of metadata between groups that is reported.
 _MIN_SHARE: Final = 0.2
 _SHUFFLES: Final = 199
 _MOST_NAMES: Final = 20
-#: What errors up to a bound are called.
+#: Words for errors up to a bound.
 _WORDS: Final = {0.05: "Very good", 0.15: "Good", 0.4: "Fair", math.inf: "Poor"}
 _ADVICE: Final = {
     "reconstruction": "error of the reconstruction: train longer, or make the codes "
@@ -47,14 +47,12 @@ class EstimatedRedatumingError(float):
 
     Attributes:
         reconstruction: Error of the reconstruction.
-        nuisance_in_state: Variance that the nuisances of a group cause in the decoded
-            instances by way of its coherent code.
-        state_in_nuisance: Variance of what nuisance codes hold of the state. It is
-            estimated without bias and not cut off, so that it may fall a little below
-            0.
-        interval: Bounds that hold the estimate for other groups like these with the
-            probability `level`, by bootstrap over the groups.
-        level: See `interval`.
+        nuisance_in_state: Variance of decoded instances that is due to nuisances in
+            the coherent code.
+        state_in_nuisance: Variance of decoded instances that is due to the state in the
+            nuisance codes. The estimate is unbiased, so it can be slightly negative.
+        interval: Confidence interval, from a bootstrap over groups.
+        level: Confidence level of `interval`.
     """
 
     reconstruction: float
@@ -71,7 +69,7 @@ class EstimatedRedatumingError(float):
         interval: tuple[float, float],
         level: float,
     ) -> EstimatedRedatumingError:
-        """Sum up the parts."""
+        """Compute the total from the parts."""
         total = reconstruction + 2.0 * (nuisance_in_state + state_in_nuisance)
         self = super().__new__(cls, max(total, 0.0))
         self.reconstruction = reconstruction
@@ -87,11 +85,14 @@ class EstimatedRedatumingError(float):
         return type(self), (*parts, self.interval, self.level)
 
     def verdict(self, linear: float | None = None) -> str:
-        """Say in words what it means, and what to do about the largest part.
+        """Describe the result in words, with advice about the largest part.
 
         Args:
-            linear: The estimate of a linear reference on the same groups, such as
-                `MeanSwap`. Defaults to `None`, which leaves it out.
+            linear: The estimate for `MeanSwap` on the same groups. Defaults to `None`:
+                no comparison.
+
+        Returns:
+            One line of text.
 
         Example:
         >>> error = EstimatedRedatumingError(0.01, 0.002, 0.2, (0.3, 0.5), 0.9)
@@ -140,42 +141,44 @@ def estimate_redatuming_error(
     level: float = 0.9,
     seed: int = 0,
 ) -> EstimatedRedatumingError:
-    """Estimate the error of virtual instances without knowing any.
+    """Estimate the error of virtual instances without ground truth.
 
-    The page "Did it work?" of the documentation derives it. In short, with `e_i` for
-    what the coherent code of group `i` gets wrong of its state, as it shows in decoded
-    instances, a virtual instance of `i` under a nuisance of `j` is wrong by the
-    reconstruction error and by `e_i - e_j`, since the nuisance codes of `j` make good
-    for `e_j`. Three swaps that the model can make tell the variance of `e`:
+    Let `e_i` be the part of the state of group `i` that its coherent code misses, in
+    decoded units. The nuisance codes of the group contain this part, because the model
+    still reconstructs the group. A virtual instance of `i` with a nuisance of `j`
+    therefore has the error `e_j - e_i`, in addition to the reconstruction error. Three
+    quantities, which need no ground truth, give the variance of `e`:
 
-    - `u`: decoded instances of the coherent codes of two halves of a group, under one
-      nuisance. Their difference is nuisance that the code took for state.
-    - `w`: decoded instances of the nuisance codes of a group, in one state. What the
-      means of the groups vary by, beyond what so few instances vary by, is state that
-      the code took for nuisance.
-    - The covariance of both, since nuisance codes make good for what is wrong in the
-      coherent code of the group, which hides as much of the state in them.
+    - The difference of decoded instances between the coherent codes of two halves of a
+      group, with the same nuisance code.
+    - The variance between groups of instances decoded from their nuisance codes with
+      one coherent code, minus the variance expected from the instances (ANOVA).
+    - The covariance of the two, because the nuisance codes compensate for nuisance in
+      the coherent code of their group.
 
-    It assumes that nuisances are drawn independently of the groups. If each group has
-    nuisances of its own (one night for each star), nobody can tell these from the
-    state without further knowledge, and the estimate is too low; see
-    `confounded_metadata`.
+    The page "Did it work?" of the documentation has the derivation.
+
+    The estimate assumes that nuisances are independent of groups. If each group has
+    nuisances of its own (each star is observed in one night), they cannot be separated
+    from the state, and the estimate is too low. A warning is logged if metadata reveal
+    it, see `confounded_metadata`.
 
     Args:
-        model: Anything with `encode` and `decode` of groups, such as `SymAE` or a
-            classical reference.
-        groups: Groups that the model was not trained on, simulated or measured, with
-            or without masks. Of more than 512, so many are drawn.
-        n_donors: States and nuisances that swaps are made with. Defaults to 8.
-        level: Probability of the interval. Defaults to 0.9.
-        seed: Seed of donors, halves and bootstrap.
+        model: A model with `encode` and `decode` for groups, such as `SymAE` or
+            `symae_keras.classical.GroupedPCA`.
+        groups: Held-out groups, simulated or measured, with or without masks. From more
+            than 512 groups, 512 are drawn.
+        n_donors: Number of random states and nuisances to swap with. Defaults to 8.
+        level: Confidence level of the interval. Defaults to 0.9.
+        seed: Seed of donors, halves and bootstrap. Defaults to 0.
 
     Returns:
-        A float with the attributes `reconstruction`, `nuisance_in_state`,
-        `state_in_nuisance`, `interval` and `level`.
+        An `EstimatedRedatumingError`, a float with the attributes `reconstruction`,
+        `nuisance_in_state`, `state_in_nuisance`, `interval` and `level`.
 
     Raises:
-        InputError: Fewer than two groups have two instances, or the data are constant.
+        InputError: Fewer than two groups have at least two instances, or the data are
+            constant.
 
     Example:
     >>> from symae_keras.classical import MeanSwap
@@ -228,7 +231,7 @@ def _total(misfit: Array, contamination: Array, leak: Array, form: Array) -> Arr
 
 
 def _variance(x: Array, good: Array) -> float:
-    """Variance of good pixels, each around its mean."""
+    """Return the mean over pixels of the variance of good values."""
     total = x.sum(axis=(0, 1), where=good, dtype="float64")
     mean = total / good.sum(axis=(0, 1)).clip(1)
     variance = np.mean((x - mean) ** 2, where=good)
@@ -238,16 +241,16 @@ def _variance(x: Array, good: Array) -> float:
 
 
 def _misfits(decoded: Array, x: Array, good: Array) -> Array:
-    """Squared errors of groups, weighted so that their mean is that of all pixels."""
+    """Return squared errors per group, whose mean is the mean over all good pixels."""
     axes = tuple(range(1, x.ndim))
     totals = ((decoded - x) ** 2).sum(axis=axes, where=good, dtype="float64")
     return np.asarray(totals * len(x) / good.sum())
 
 
 def _bootstrap_means(parts: Sequence[Array], rng: np.random.Generator) -> list[Array]:
-    """Means of each part over groups drawn with replacement, `(draws,)`.
+    """Return bootstrap means of each part, `(draws,)`.
 
-    Parts of the same groups are drawn alike, since they depend on each other.
+    Parts of equal length use the same draws, because they are correlated.
     """
     uniform = rng.random((_DRAWS, max(map(len, parts))))
     drawn = ((uniform[:, : len(each)] * len(each)).astype(int) for each in parts)
@@ -255,15 +258,15 @@ def _bootstrap_means(parts: Sequence[Array], rng: np.random.Generator) -> list[A
 
 
 class _Swaps:
-    """Swaps with donors drawn at random, and what they tell.
+    """Variances of decoded instances after swaps with random donors.
 
     Args:
         model: The model.
         groups: Groups of two or more instances.
         coherent: Their coherent codes.
         nuisance: Their nuisance codes.
-        weights: Weights of flattened pixels, relative to the variance of the data.
-        rng: Draws donors and halves.
+        weights: Weights of flattened pixels, divided by the variance of the data.
+        rng: Generator for donors and halves.
     """
 
     def __init__(
@@ -283,10 +286,9 @@ class _Swaps:
         self.rng = rng
 
     def variances(self) -> tuple[Array, Array]:
-        """Nuisance in the state, and state in the nuisance, for each group."""
+        """Return nuisance in the state and state in the nuisance, per group."""
         counts, present = self.groups.counts, self.groups.present
-        # The present instances of each group in random order, and how many of them
-        # are in the first half.
+        # Present instances in random order; the first `first` are the first half.
         order = np.argsort(self.rng.random(present.shape) + ~present, axis=1)
         first = counts // 2
         state, donor = self.rng.integers(len(counts), size=2)
@@ -312,8 +314,8 @@ class _Swaps:
         )
         difference = u[0] - u[1]
         contamination = self._mean(difference**2) / share / counts
-        # Halves of n1 and n2 have means that vary by v (1 / n1 + 1 / n2), v / n by v
-        # of all: the factor is n1 n2 / n^2.
+        # The difference of means of n1 and n2 instances has the variance
+        # v (1 / n1 + 1 / n2), the mean of all n has v / n: the ratio is n1 n2 / n^2.
         hidden = self._mean(difference * halves) * first * (counts - first) / counts**2
         noise = within.sum() / (counts - 1).sum() / counts
         between = self._mean((mean - mean.mean(axis=0)) ** 2)
@@ -321,19 +323,19 @@ class _Swaps:
         return contamination, between - noise + 2.0 * hidden - contamination
 
     def interactions(self, n_partners: int) -> Array:
-        """State in the form of the nuisances of a group, beyond their mean.
+        """Return state in the form of nuisances, beyond their mean, per group.
 
-        Where nuisances act on each state in another way (a multiplicative one acts
-        most on bright stars), codes that only subtract the mean keep this action. The
-        decoded instances of a group, in one state and around their mean, are then
-        nearer to each other than to those of other groups; what the squared distance
-        to the nearest one differs by is twice the variance of the action.
+        A nuisance can act differently on each state: a gain changes bright stars most.
+        Nuisance codes that only subtract the mean contain this interaction. Instances
+        of one group, decoded with a common coherent code and centred, are then closer
+        to each other than to those of other groups. Half the difference of squared
+        nearest-neighbour distances estimates the variance of the interaction.
         """
         shape = self.nuisance.shape[1], len(self.weights)
         few = max(2, _MOST_NUMBERS // (shape[0] * shape[1]))
         present, nuisance = self.groups.present[:few], self.nuisance[:few]
         if shape[0] < 3 or present.sum(axis=1).min() < 3:
-            return np.zeros(len(present))  # no two others to choose the nearest from
+            return np.zeros(len(present))  # a single neighbour is always the nearest
         state = self.coherent[self.rng.integers(len(self.coherent))]
         decoded = in_batches(
             self.model.decode,
@@ -353,23 +355,23 @@ class _Swaps:
             partner = np.empty_like(order)
             partner[order] = np.roll(order, step)
             distances = _squared_distances(scaled, scaled[partner])
-            # Of as many others as an instance has in its own group.
+            # Leave out one instance: an instance has one neighbour less in its group.
             chance = np.where(present[partner], self.rng.random(present.shape), -1.0)
             out = ~present[partner]
             out[np.arange(len(out)), chance.argmax(axis=1)] = True
             distances[np.broadcast_to(out[:, None], distances.shape)] = np.inf
             others += distances.min(axis=2) / n_partners
         own[np.broadcast_to(~present[:, None], own.shape)] = np.inf
-        # Means of few instances take off a part of the distance between groups.
+        # Centring by the mean of few instances shortens distances between groups.
         excess = others * (counts / (counts - 1.0))[:, None] - own.min(axis=2)
         total = np.sum(excess, axis=1, where=present)
         return np.asarray(0.5 * total / counts)
 
     def _coherent_of_half(self, order: Array, start: Any, size: Array) -> Array:
-        """Coherent codes of halves of groups, repeated to the size of the groups.
+        """Return coherent codes of half groups, repeated to the size of the groups.
 
-        Repetition leaves the mean over instances alone, and their number too, which
-        sums and posteriors depend on.
+        Repetition keeps the mean over instances and their number, on which sum pooling
+        and posteriors depend.
         """
         slots = np.arange(order.shape[1])
         chosen = np.reshape(start, (-1, 1)) + slots % size[:, None]
@@ -385,7 +387,7 @@ class _Swaps:
     def _decoded_means(
         self, coherent: Array, nuisance: Array, present: Array, in_first: Array
     ) -> tuple[Array, Array, Array]:
-        """Means of decoded groups, differences of their halves, squares within."""
+        """Return group means, differences of halves, and squares within groups."""
         decoded = to_numpy(self.model.decode(coherent, nuisance))
         decoded = decoded.reshape(*present.shape, -1)
 
@@ -399,19 +401,19 @@ class _Swaps:
         return means, halves, (squares * present).sum(axis=1)
 
     def _mean(self, values: Array) -> Array:
-        """Weighted mean over pixels."""
+        """Return the weighted mean over pixels."""
         return np.asarray(values @ self.weights)
 
 
 def _sum_of_squared_shares(counts: Array, size: Array) -> Array:
-    """Squared shares in a group of `counts` that repeats `size` instances, summed."""
+    """Return the summed squared weights of `size` instances repeated to `counts`."""
     times, more = np.divmod(counts, size)
     squares = more * (times + 1) ** 2 + (size - more) * times**2
     return np.asarray(squares / counts**2)
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
-    """Between all instances of groups, `(groups, instances, instances)`."""
+    """Return distances between instances, `(groups, instances, instances)`."""
     products = np.einsum("gtp,gsp->gts", a, b, optimize=True)
     return np.asarray(
         (a**2).sum(-1)[..., None] + (b**2).sum(-1)[:, None] - 2 * products
@@ -420,7 +422,7 @@ def _squared_distances(a: Array, b: Array) -> Array:
 
 # === The assumption ===
 
-#: Groups that the user has been told about; a callback estimates again and again.
+#: Groups that were checked before; callbacks estimate once per epoch.
 _looked_at: weakref.WeakSet[GroupedData] = weakref.WeakSet()
 
 
@@ -431,29 +433,28 @@ def _warn_of_confounding(groups: GroupedData) -> None:
     confounded = confounded_metadata(groups)
     if confounded:
         _log.warning(
-            "%s: differs between groups more than within them, so that what depends on "
-            "it looks like the state, and the estimate of the redatuming error is too "
-            "low if the instances depend on it.",
+            "%s: differs between groups more than within them. If the instances depend "
+            "on it, its effect cannot be separated from the state, and the estimate of "
+            "the redatuming error is too low.",
             ", ".join(confounded),
         )
 
 
 def confounded_metadata(groups: GroupedData) -> dict[str, float]:
-    """Find what is known about instances and differs between groups beyond chance.
+    """Find instance metadata that differ between groups more than by chance.
 
-    If stars are observed in a night each, their nuisances differ by the night, and the
-    instances of a star have the same: whatever the night does to them looks like the
-    star. Then no method can tell both apart from the spectra, and
-    `estimate_redatuming_error` is too low. Columns of metadata tell it: they should be
-    as different within groups as between them.
+    If each star is observed in one night, all its instances share the nuisances of that
+    night. No method can separate them from the star, and `estimate_redatuming_error` is
+    too low. Metadata such as the night should vary within groups as much as between
+    groups.
 
     Args:
-        groups: Groups with `instance_metadata`: numbers, or names and other texts.
+        groups: Groups with `instance_metadata`, numbers or text.
 
     Returns:
-        For each such column with at least a fifth of its variance between groups, that
-        share (of names: of the variance of their indicators). A share counts where it
-        is larger than in 199 shuffles.
+        The share of variance between groups, for each column in which it is at least
+        0.2 and larger than in 199 random permutations. The variance of text is that of
+        its indicator variables.
 
     Example:
     >>> night = np.repeat([["mon"], ["tue"], ["wed"], ["thu"]], 6, axis=1)
@@ -486,7 +487,7 @@ def confounded_metadata(groups: GroupedData) -> dict[str, float]:
 
 
 def _indicators(values: Array) -> Array | None:
-    """Columns to take variances of: the numbers, or one for each frequent name."""
+    """Return numbers as one column, or an indicator column per frequent name."""
     if values.dtype.kind in "iufb":
         columns = values.astype(float)[:, None]
     else:
@@ -499,7 +500,7 @@ def _indicators(values: Array) -> Array | None:
 
 
 def _share_between(columns: Array, of_group: Array) -> float:
-    """Variance between groups over all variance, unbiased, by one-way ANOVA."""
+    """Return the unbiased share of variance between groups (one-way ANOVA)."""
     counts = np.bincount(of_group)
     there = counts[counts > 0]
     total = ((columns - columns.mean(axis=0)) ** 2).sum()

@@ -1,0 +1,184 @@
+"""The redatuming error estimated without ground truth, against the true one.
+
+Models of all grouped kinds, in good and in bad settings, are trained on simulated
+groups: exposures in their entangled and identifiable forms, and shapes. For each model,
+the true redatuming error of 300 held-out groups is compared with the estimate, which
+does not use the ground truth, and with the reconstruction error.
+
+The table has Spearman's rank correlation with the true error, for the estimate and for
+the reconstruction error, and percentiles of estimate / truth.
+
+    python benchmarks/estimate.py --models estimate_models --out estimate.json
+
+`--models` keeps trained models and their true errors, and resumes an interrupted run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+from common import print_table, write_json
+from scipy.stats import spearmanr
+
+from symae_keras.data import GroupedData, simulate_exposures, simulate_shapes
+from symae_keras.evaluation import (
+    CONTENDERS,
+    Sizes,
+    estimate_redatuming_error,
+    redatuming_error,
+)
+from symae_keras.models import SymAE
+from symae_keras.training import Training, normalization, train
+
+N_TRAIN: Final = 1000
+N_TEST: Final = 300
+EPOCHS: Final = 24
+PIXELS: Final = 16
+
+SIMULATORS: Final[dict[str, Callable[[int, int], GroupedData]]] = {
+    "entangled": lambda n, seed: simulate_exposures(n, 16, seed, entangled=True),
+    "identifiable": lambda n, seed: simulate_exposures(n, 16, seed, entangled=False),
+    "shapes": lambda n, seed: simulate_shapes(n, 16, seed, PIXELS),
+}
+#: Sizes of the codes and other arguments of SymAE.
+SYMAE: Final[tuple[tuple[int, int, dict[str, Any]], ...]] = (
+    (8, 8, {}),
+    (8, 8, {"nuisance_noise": "variational"}),
+    (8, 8, {"conditional_nuisance": False}),
+    (4, 8, {}),
+    (16, 8, {}),
+    (8, 2, {}),
+    (8, 4, {}),
+    (8, 16, {}),
+    (8, 8, {"noise_strength": 0.0}),
+    (8, 8, {"noise_strength": 0.1}),
+    (8, 8, {"noise_strength": 0.25}),
+    (8, 8, {"noise_strength": 1.0}),
+    (8, 3, {"conditional_nuisance": False}),
+    (6, 6, {"noise_strength": 0.7}),
+    (8, 8, {"pooling": "max"}),
+    (8, 8, {"nuisance_noise": "bernoulli"}),
+)
+OTHERS: Final = (
+    "neural_statistician",
+    "mlvae",
+    "gvae",
+    "autoencoder",
+    "vae",
+    "pca",
+    "mean_swap",
+)
+
+
+def configurations() -> Iterator[tuple[str, Callable[[GroupedData], Any]]]:
+    """Names of models, and functions that make them for training groups."""
+    for p, q, arguments in SYMAE:
+
+        def symae(
+            groups: GroupedData,
+            sizes: tuple[int, int] = (p, q),
+            given: dict[str, Any] = arguments,
+        ) -> Any:
+            scale = normalization(groups)
+            shape = groups.instance_shape
+            return SymAE(shape, *sizes, normalization=scale, seed=0, **given)
+
+        words = [f"{name}={value}" for name, value in arguments.items()]
+        yield " ".join(["symae", f"{p}+{q}", *words]), symae
+    for name in OTHERS:
+        yield name, functools.partial(_build, name)
+
+
+def _build(name: str, groups: GroupedData) -> Any:
+    return CONTENDERS[name].build(groups, Sizes(), 0)
+
+
+def trained(name: str, make: Any, groups: GroupedData, file: Path | None) -> Any:
+    """The trained model, from the file if it is there."""
+    if file is not None and file.exists():
+        return keras.saving.load_model(file)
+    keras.utils.set_random_seed(0)
+    model = make(groups)
+    if not isinstance(model, keras.Model):
+        return model.fit(groups)
+    train(model, groups, Training(epochs=EPOCHS), 0)
+    if file is not None:
+        model.save(file)
+    return model
+
+
+def summary(rows: list[dict[str, Any]], simulator: str) -> dict[str, Any]:
+    """Rank correlations and ratios of some rows."""
+    truth, estimate, reconstruction = (
+        np.array([row[key] for row in rows])
+        for key in ("truth", "estimate", "reconstruction")
+    )
+    ratios = estimate / truth
+    low, tenth, median, ninetieth, high = np.percentile(ratios, (0, 5, 50, 95, 100))
+    return {
+        "simulator": simulator,
+        "models": len(rows),
+        "Spearman of estimate": float(spearmanr(truth, estimate)[0]),
+        "of reconstruction": float(spearmanr(truth, reconstruction)[0]),
+        "lowest ratio": low,
+        "5 %": tenth,
+        "median": median,
+        "95 %": ninetieth,
+        "highest": high,
+        "in 0.7-1.4": float(np.mean((ratios > 0.7) & (ratios < 1.4))),
+    }
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--simulators", nargs="*", default=list(SIMULATORS))
+    parser.add_argument("--models", type=Path, help="folder that keeps trained models")
+    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    options = parser.parse_args()
+    if options.models:
+        options.models.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for simulator in options.simulators:
+        simulate = SIMULATORS[simulator]
+        groups, test = simulate(N_TRAIN, 0), simulate(N_TEST, 1)
+        for name, make in configurations():
+            stem = f"{simulator} {name}".replace(" ", "_")
+            file = options.models / f"{stem}.keras" if options.models else None
+            model = trained(name, make, groups, file)
+            estimate = estimate_redatuming_error(model, test)
+            row = {
+                "simulator": simulator,
+                "model": name,
+                "truth": float(redatuming_error(model, test)),
+                "estimate": float(estimate),
+                "low": estimate.interval[0],
+                "high": estimate.interval[1],
+                "reconstruction": estimate.reconstruction,
+                "nuisance in state": estimate.nuisance_in_state,
+                "state in nuisance": estimate.state_in_nuisance,
+            }
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    print_table(rows, list(rows[0]))
+    table = [
+        summary([row for row in rows if row["simulator"] == each], each)
+        for each in options.simulators
+    ]
+    table.append(summary(rows, "all"))
+    print_table(table, list(table[0]))
+    if options.out:
+        write_json(options.out, {"summary": table, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
