@@ -114,7 +114,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         "reconstruction_error": "reconstruction error",
         "redatuming_error": "redatuming error",
         "mean_swap_error": "the same by linear mean swap",
-        "estimated_redatuming_error": "redatuming error, estimated without ground truth",
+        "estimated_redatuming_error": "redatuming error, estimate without truth",
         "estimated_mean_swap_error": "the same by linear mean swap",
     }
     print(

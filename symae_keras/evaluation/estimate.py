@@ -159,7 +159,7 @@ def estimate_redatuming_error(
     The page "Did it work?" of the documentation has the derivation.
 
     The estimate assumes that nuisances are independent of groups. If each group has
-    nuisances of its own (each star is observed in one night), they cannot be separated
+    separate nuisances (each star is observed in one night), they cannot be separated
     from the state, and the estimate is too low. A warning is logged if metadata reveal
     it, see `confounded_metadata`.
 
