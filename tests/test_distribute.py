@@ -28,6 +28,10 @@ from symae_keras.errors import InputError
 _TWO = {"worker": ["one:1", "two:2"]}
 
 
+def tf_config(index: int = 0, kind: str = "worker", jobs: Any = _TWO) -> str:
+    return json.dumps({"cluster": jobs, "task": {"type": kind, "index": index}})
+
+
 @pytest.fixture(autouse=True)
 def _no_cluster(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
@@ -81,8 +85,7 @@ def test_multiworker_needs_workers(tf):
 
 def test_multiworker_comes_first(tf, monkeypatch):
     tf.constant(1.0) + 1.0
-    task = {"type": "worker", "index": 0}
-    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": _TWO, "task": task}))
+    monkeypatch.setenv("TF_CONFIG", tf_config())
     with pytest.raises(InputError, match="before anything else uses TensorFlow"):
         distribute.make_strategy("auto")
 
@@ -95,31 +98,12 @@ def test_multiworker_comes_first(tf, monkeypatch):
         ("[1]", "cannot be read"),
         ('{"cluster": {"worker": "one:1"}}', "cannot be read"),
         (json.dumps({"cluster": _TWO}), "cannot be read"),
-        (
-            json.dumps({"cluster": _TWO, "task": {"type": "worker", "index": 2}}),
-            "no worker of index 2",
-        ),
-        (
-            json.dumps({"cluster": _TWO, "task": {"type": "chief", "index": 0}}),
-            "no chief of index 0",
-        ),
+        (tf_config(2), "no worker of index 2"),
+        (tf_config(kind="chief"), "no chief of index 0"),
+        (tf_config(kind="ps", jobs={"ps": ["one:1"]}), "has the jobs ps"),
         *(
-            (
-                json.dumps(
-                    {
-                        "cluster": {"worker": ["one:1", address]},
-                        "task": {"type": "worker", "index": 0},
-                    }
-                ),
-                f"'{address}' is no host:port",
-            )
-            for address in ("two", "two:", ":2222", "two:http", "two:70000", "two:0")
-        ),
-        (
-            json.dumps(
-                {"cluster": {"ps": ["one:1"]}, "task": {"type": "ps", "index": 0}}
-            ),
-            "has the jobs ps",
+            (tf_config(jobs={"worker": ["one:1", port]}), f"'{port}' is no host:port")
+            for port in ("two", "two:", ":2222", "two:http", "two:70000", "two:0")
         ),
     ],
 )
@@ -221,8 +205,7 @@ import numpy as np
 from symae_keras import distribute
 from symae_keras.data import GroupedData, batches
 from symae_keras.errors import InputError
-from symae_keras.layers import DenseEncoder, NuisanceDropout
-from symae_keras.models import SymAE
+from symae_keras.layers import NuisanceDropout
 
 strategy = distribute.make_strategy("mirrored")
 results = {
@@ -310,14 +293,10 @@ def three_devices(tf, run_python) -> dict[str, Any]:
 
 
 @pytest.mark.large
-def test_mirrored(three_devices):
+def test_replicas_draw_noise_of_their_own(three_devices):
     assert three_devices["auto"]  # logical devices are made on purpose
     assert three_devices["replicas"] == 3
     assert three_devices["names"] == ["worker 0"]
-
-
-@pytest.mark.large
-def test_replicas_draw_noise_of_their_own(three_devices):
     assert three_devices["as Keras's"]
     assert three_devices["first as alone"]
     draws = three_devices["draws"]
@@ -353,6 +332,10 @@ def test_stock_keras_still_fails_on_masks(three_devices):
 # === Two workers ===
 
 
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 class Pair:
     """What two workers found, and how one of them ended when the other was killed."""
 
@@ -379,17 +362,19 @@ class Pair:
         patience = time.monotonic() + 1200
         while not all(file.exists() for file in files):
             for index, process in enumerate(self.processes):
-                assert process.poll() is None, (folder / f"{index}.txt").read_text(
-                    encoding="utf-8"
-                )
+                assert process.poll() is None, read(folder / f"{index}.txt")
             assert time.monotonic() < patience, "the workers are not getting on"
             time.sleep(0.2)
-        self.results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        self.results = [json.loads(read(file)) for file in files]
         self.processes[1].kill()
         killed = time.monotonic()
         self.code = self.processes[0].wait(120)
         self.seconds = time.monotonic() - killed
-        self.said = (folder / "0.txt").read_text(encoding="utf-8")
+        self.said = read(folder / "0.txt")
+
+    def alone(self, job: str) -> dict[str, Any]:
+        """What the one worker found that repeated a job as a single process."""
+        return next(e[f"alone {job}"] for e in self.results if f"alone {job}" in e)
 
 
 @pytest.fixture(scope="module")
@@ -421,7 +406,7 @@ def test_two_workers_train_as_one_process(job, pair):
     first, second = (each[job] for each in pair.results)
     assert first["logs"] == second["logs"]
     assert first["weights"] == second["weights"]
-    alone = next(e[f"alone {job}"] for e in pair.results if f"alone {job}" in e)
+    alone = pair.alone(job)
     assert set(first["logs"]) == set(alone["logs"])
     for key, expected in alone["logs"].items():
         assert first["logs"][key] == pytest.approx(expected, rel=1e-5, abs=1e-5), key
@@ -431,7 +416,7 @@ def test_two_workers_train_as_one_process(job, pair):
 @pytest.mark.large
 def test_each_group_goes_to_one_worker(pair):
     first, second = (each["user"]["seen"] for each in pair.results)
-    alone = next(e["alone user"] for e in pair.results if "alone user" in e)["seen"]
+    alone = pair.alone("user")["seen"]
     assert [one + other for one, other in zip(first, second, strict=True)] == alone
     half = len(alone) // 2
     for epoch in (alone[:half], alone[half:]):
