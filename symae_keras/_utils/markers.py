@@ -75,11 +75,7 @@ def files_in(folder: Path) -> Iterator[str]:
 
 
 def matches(name: str, contents: tuple[str, ...]) -> bool:
-    """Return whether a path in a folder is one of its contents.
-
-    Args:
-        name: The path.
-        contents: Patterns of files, and of folders with all that is in them.
+    """Return whether a path in a folder matches patterns of files, or of folders.
 
     Example:
     >>> matches("variables/index", ("saved_model.pb", "variables"))
@@ -104,10 +100,8 @@ def foreign_file(
 ) -> str | None:
     """Return a clause about the first file that symae did not write, if there is one.
 
-    Args:
-        folder: The folder.
-        contents: Patterns of what a command writes into it.
-        complete: Whether its marker lists the files.
+    Such a file matches no pattern of what a command writes or, where the folder is
+    complete, is not listed in its marker.
     """
     listed = (read_marker(folder) or {"files": {}})["files"]
     for name in files_in(folder):
@@ -125,10 +119,7 @@ def foreign_file(
 def remove_own(folder: Path, contents: tuple[str, ...] | None = None) -> None:
     """Remove what symae wrote from a folder, but for its marker and its lock.
 
-    Args:
-        folder: The folder.
-        contents: Patterns of what a command writes into it; `None` takes the files that
-            its marker lists.
+    That is what matches the patterns, or, without any, what the marker lists.
     """
     listed = (read_marker(folder) or {"files": {}})["files"]
     for name in list(files_in(folder)):
@@ -158,14 +149,7 @@ def remove_folder(folder: Path) -> bool:
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse a file in a marked folder that symae did not write.
-
-    Args:
-        path: The file to write or replace.
-
-    Raises:
-        InputError: With what to do.
-    """
+    """Refuse to replace a file in a marked folder that symae did not write."""
     path = path.absolute()
     home = _home(path)
     if home is None or not os.path.lexists(path):
@@ -179,15 +163,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def write_listed(path: Path, content: Any) -> None:
-    """Write a JSON file into a folder and list it in the marker, if there is one.
-
-    Args:
-        path: The file.
-        content: As for `write_json`.
-
-    Raises:
-        InputError: The file cannot be written, or is not one of symae's.
-    """
+    """Write a JSON file into a folder and list it in the marker, if there is one."""
     check_replaceable(path)
     path = path.absolute()
     home = _home(path)

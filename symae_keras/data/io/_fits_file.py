@@ -39,13 +39,7 @@ _DOUBTFUL: Final = re.compile(
 
 
 class Unit:
-    """A header and its data.
-
-    Args:
-        number: Its place in the file; the primary one is 0.
-        hdu: The unit, as astropy takes it.
-        stream: The file.
-    """
+    """A header and its data; the primary unit has the number 0."""
 
     def __init__(self, number: int, hdu: Any, stream: IO[bytes]) -> None:
         self.hdu = hdu
@@ -127,13 +121,7 @@ class Unit:
         return self._stream.read(count)
 
     def verify(self, length: int) -> None:
-        """Verify that the file is long enough and that the checksums are right.
-
-        Raises:
-            InputError: The data have changed since the sums were written, or are of a
-                type that there is not.
-            OSError: The file ends within the data.
-        """
+        """Verify that the file is long enough and that the checksums are right."""
         from astropy.io import fits
 
         bits = self.header.get("BITPIX")
@@ -171,7 +159,7 @@ class Unit:
                 )
 
     def has_fill(self) -> bool:
-        """Return whether what fills the last block of the data is empty, as it should.
+        """Return whether the rest of the last block of the data is empty.
 
         If not, the header describes less data than there are.
         """
@@ -207,12 +195,7 @@ def _folded(total: int) -> int:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
-    """Open a file, plain or packed with gzip, and give its tables and its images.
-
-    Raises:
-        InputError: astropy is missing, or a checksum is wrong.
-        OSError: The file is damaged.
-    """
+    """Open a file, plain or packed with gzip, and give its tables and its images."""
     fits = import_optional("astropy.io.fits", "data", "reading FITS files")
     # Files bend the standard in many harmless ways; only damage is not.
     with contextlib.ExitStack() as stack:
@@ -279,11 +262,7 @@ def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
 
 
 def _refuse_many_axes(stream: IO[bytes]) -> None:
-    """Refuse a header that claims more axes than FITS allows.
-
-    Raises:
-        OSError: There is one.
-    """
+    """Refuse a header that claims more axes than FITS allows."""
     while piece := stream.read(_PIECE):
         for found in _AXES.finditer(piece):
             if found.start() % 80 == 0 and int(found[1]) > _MAX_AXES:
