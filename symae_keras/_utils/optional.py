@@ -9,7 +9,7 @@ from symae_keras.errors import InputError
 
 
 def import_optional(module: str, extra: str, purpose: str) -> Any:
-    """Import a module of a package that the extra `extra` installs.
+    """Import a module of an optional package, or say which extra installs it.
 
     `purpose` is the subject of the error: what needs the package.
 

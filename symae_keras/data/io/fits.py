@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -166,7 +166,12 @@ def read_image(
         None if good is None else pixels(good),
         None if weight is None else pixels(weight),
     )
-    axis, axis_label = image_axis(image.header)
+    axis, label = image_axis(image.header)
+    beside: dict[str, Any] = {
+        "pixel_mask": pixel_mask,
+        "weights": weights,
+        "axis": axis,
+    }
     if x.ndim == 3:
         if group is not None:
             raise InputError(
@@ -174,29 +179,14 @@ def read_image(
                 "group= out."
             )
         note_unused(path, "tables", [table.label for table in tables])
-        return from_groups(
-            path,
-            x,
-            pixel_mask=pixel_mask,
-            weights=weights,
-            axis=axis,
-            axis_label=axis_label,
-        )
+        return from_groups(path, x, axis_label=label, **beside)
     wanted = ("group", "object") if group is None else (group,)
     found = [name for table in tables for name in table.hdu.columns.names]
     name = find_group(found, group, "table column", *wanted)
     table = next(table for table in tables if name in table.hdu.columns.names)
     note_unused(path, "tables", [each.label for each in tables if each is not table])
-    return from_rows(
-        path,
-        x,
-        group_ids(table, name),
-        pixel_mask=pixel_mask,
-        weights=weights,
-        metadata=scalars(path, table, (name,)),
-        axis=axis,
-        axis_label=axis_label,
-    )
+    ids, metadata = group_ids(table, name), scalars(path, table, (name,))
+    return from_rows(path, x, ids, metadata=metadata, axis_label=label, **beside)
 
 
 def first_image(images: Sequence[Unit]) -> Unit | None:
