@@ -336,55 +336,49 @@ def read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-class Pair:
+@pytest.fixture(scope="module")
+def pair(tf, tmp_path_factory, cluster) -> Iterator[Any]:
     """What two workers found, and how one of them ended when the other was killed."""
-
-    def __init__(self) -> None:
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def run(self, folder: Path, configs: list[str]) -> None:
-        self.addresses = json.loads(configs[0])["cluster"]["worker"]
-        script = Path(__file__).with_name("two_workers.py")
-        for index, config in enumerate(configs):
-            with (folder / f"{index}.txt").open("w", encoding="utf-8") as said:
+    folder = tmp_path_factory.mktemp("workers")
+    said, found = (
+        [folder / f"{n}.{kind}" for n in range(2)] for kind in ("txt", "json")
+    )
+    configs = cluster(2)
+    script = Path(__file__).with_name("two_workers.py")
+    package = str(Path(symae_keras.__file__).parents[1])
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for config, path in zip(configs, said, strict=True):
+            with path.open("w", encoding="utf-8") as errors:
                 process = subprocess.Popen(
                     [sys.executable, script, folder, *THREE],
-                    env={
-                        **os.environ,
-                        "PYTHONPATH": str(Path(symae_keras.__file__).parents[1]),
-                        "TF_CONFIG": config,
-                    },
+                    env={**os.environ, "PYTHONPATH": package, "TF_CONFIG": config},
                     stdout=subprocess.DEVNULL,
-                    stderr=said,
+                    stderr=errors,
                 )
-            self.processes.append(process)
-        files = [folder / f"{index}.json" for index in range(2)]
+            processes.append(process)
         patience = time.monotonic() + 1200
-        while not all(file.exists() for file in files):
-            for index, process in enumerate(self.processes):
-                assert process.poll() is None, read(folder / f"{index}.txt")
+        while not all(path.exists() for path in found):
+            for process, path in zip(processes, said, strict=True):
+                assert process.poll() is None, read(path)
             assert time.monotonic() < patience, "the workers are not getting on"
             time.sleep(0.2)
-        self.results = [json.loads(read(file)) for file in files]
-        self.processes[1].kill()
+        results = [json.loads(read(path)) for path in found]
+        processes[1].kill()
         killed = time.monotonic()
-        self.code = self.processes[0].wait(120)
-        self.seconds = time.monotonic() - killed
-        self.said = read(folder / "0.txt")
-
-    def alone(self, job: str) -> dict[str, Any]:
-        """What the one worker found that repeated a job as a single process."""
-        return next(e[f"alone {job}"] for e in self.results if f"alone {job}" in e)
-
-
-@pytest.fixture(scope="module")
-def pair(tf, tmp_path_factory, cluster) -> Iterator[Pair]:
-    made = Pair()
-    try:
-        made.run(tmp_path_factory.mktemp("workers"), cluster(2))
-        yield made
+        yield SimpleNamespace(
+            addresses=json.loads(configs[0])["cluster"]["worker"],
+            results=results,
+            # Each job is repeated by one of the workers, as a single process.
+            alone={
+                key: each[key] for each in results for key in each if "alone" in key
+            },
+            code=processes[0].wait(120),
+            seconds=time.monotonic() - killed,
+            said=read(said[0]),
+        )
     finally:
-        for process in made.processes:
+        for process in processes:
             process.kill()
             process.wait()
 
@@ -406,7 +400,7 @@ def test_two_workers_train_as_one_process(job, pair):
     first, second = (each[job] for each in pair.results)
     assert first["logs"] == second["logs"]
     assert first["weights"] == second["weights"]
-    alone = pair.alone(job)
+    alone = pair.alone[f"alone {job}"]
     assert set(first["logs"]) == set(alone["logs"])
     for key, expected in alone["logs"].items():
         assert first["logs"][key] == pytest.approx(expected, rel=1e-5, abs=1e-5), key
@@ -416,7 +410,7 @@ def test_two_workers_train_as_one_process(job, pair):
 @pytest.mark.large
 def test_each_group_goes_to_one_worker(pair):
     first, second = (each["user"]["seen"] for each in pair.results)
-    alone = pair.alone("user")["seen"]
+    alone = pair.alone["alone user"]["seen"]
     assert [one + other for one, other in zip(first, second, strict=True)] == alone
     half = len(alone) // 2
     for epoch in (alone[:half], alone[half:]):

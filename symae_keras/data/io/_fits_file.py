@@ -205,9 +205,12 @@ def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
         length = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         _refuse_many_axes(stream)
-        how = {"memmap": False, "lazy_load_hdus": False}
-        hdus = fits.open(stream, do_not_scale_image_data=True, **how)
-        stack.enter_context(hdus)
+        how = {
+            "memmap": False,
+            "lazy_load_hdus": False,
+            "do_not_scale_image_data": True,
+        }
+        hdus = stack.enter_context(fits.open(stream, **how))
         doubts = []
         for text in (str(warning.message) for warning in told):
             if _UNUSABLE.search(text):

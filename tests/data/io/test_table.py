@@ -153,8 +153,6 @@ LONG_HEAD = "group,instance,axis,value\n"
         (HEAD + "a\0,1,2\n", "line 2 holds NUL characters.*save the file as UTF-8"),
         (HEAD + "NaN,1,2\n", "line 2, column group, holds 'NaN'; fill it"),
         (HEAD + "a,1,2\n\nb,1,x1\n", "line 4, column 401, holds 'x1'; expected"),
-        (HEAD + "a,1,inf\n", "line 2, column 401, holds 'inf'"),
-        (HEAD + "a,,1e999\n", "line 2, column 401, holds '1e999'"),
         (HEAD + ",1,2\n", "line 2, column group, is empty"),
         (HEAD + 'a,1,"2\n', "line 2 cannot be read.*correct its quotes"),
         (
@@ -297,16 +295,12 @@ def test_columns_without_a_name(tmp_path, caplog, refusal):
     for name in ("", "Unnamed: 0"):
         groups = load(save(tmp_path, f"{name},group,500\n3,a,1\n7,b,2\n"))
         assert groups.x[:, 0].tolist() == [[1], [2]] and not groups.instance_metadata
-    notes = [record.getMessage() for record in caplog.records]
-    assert [note.rsplit(": ")[-1] for note in notes] == [
-        *("4 (no name).", "1 (no name).", "1 (no name).")
-    ]
+    notes = [record.getMessage().rsplit(": ")[-1] for record in caplog.records]
+    assert notes == ["4 (no name).", "1 (no name).", "1 (no name)."]
     for heads in (["500", "", "502"], ["500", "501", ""], ["", "501", "Unnamed: 3"]):
         k = heads.index("")
-        sentence = refusal(save(tmp_path, table(*heads)))
-        assert f"line 1, column {k + 2}, has no name, but line 2 holds '{k + 1}'" in (
-            sentence
-        )
+        words = f"line 1, column {k + 2}, has no name, but line 2 holds '{k + 1}'"
+        assert words in refusal(save(tmp_path, table(*heads)))
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", ","])
