@@ -100,8 +100,8 @@ def foreign_file(
 ) -> str | None:
     """Return a clause about the first file that symae did not write, if there is one.
 
-    Such a file matches no pattern of what a command writes or, where the folder is
-    complete, is not listed in its marker.
+    Such a file matches no pattern of what a command writes. In a complete folder, it
+    may also be missing from the marker, or have changed since it was listed there.
     """
     listed = (read_marker(folder) or {"files": {}})["files"]
     for name in files_in(folder):

@@ -187,7 +187,7 @@ def compact_weights(path: str | os.PathLike[str]) -> None:
     They become float16 whose last three bits are 0: numbers to 0.4 %, or better. Keras
     casts what it reads to the dtype of each variable, so that the file is loaded like
     any other. Vectors (biases, scales, means) and what float16 cannot hold stay as they
-    are. Measure a network again afterwards.
+    are. The file is replaced as a whole. Measure a network again afterwards.
     """
     # Here, so that `symae --help` does not load it.
     import h5py

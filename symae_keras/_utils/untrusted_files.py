@@ -27,7 +27,7 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading; never wait for a pipe or follow a link.
 
-    Only the folders of the file may be links.
+    Only its folders may be links. Pipes, devices and folders raise `InputError`.
     """
     flags = os.O_RDONLY
     for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"):  # not on every system
