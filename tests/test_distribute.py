@@ -102,8 +102,8 @@ def test_multiworker_comes_first(tf, monkeypatch):
         (tf_config(kind="chief"), "no chief of index 0"),
         (tf_config(kind="ps", jobs={"ps": ["one:1"]}), "has the jobs ps"),
         *(
-            (tf_config(jobs={"worker": ["one:1", port]}), f"'{port}' is no host:port")
-            for port in ("two", "two:", ":2222", "two:http", "two:70000", "two:0")
+            (tf_config(jobs={"worker": ["one:1", host]}), f"'{host}' is no host:port")
+            for host in ("two", "two:", ":2222", "two:http", "two:70000", "two:0")
         ),
     ],
 )
@@ -293,10 +293,14 @@ def three_devices(tf, run_python) -> dict[str, Any]:
 
 
 @pytest.mark.large
-def test_replicas_draw_noise_of_their_own(three_devices):
+def test_mirrored(three_devices):
     assert three_devices["auto"]  # logical devices are made on purpose
     assert three_devices["replicas"] == 3
     assert three_devices["names"] == ["worker 0"]
+
+
+@pytest.mark.large
+def test_replicas_draw_noise_of_their_own(three_devices):
     assert three_devices["as Keras's"]
     assert three_devices["first as alone"]
     draws = three_devices["draws"]
@@ -340,9 +344,8 @@ def read(path: Path) -> str:
 def pair(tf, tmp_path_factory, cluster) -> Iterator[Any]:
     """What two workers found, and how one of them ended when the other was killed."""
     folder = tmp_path_factory.mktemp("workers")
-    said, found = (
-        [folder / f"{n}.{kind}" for n in range(2)] for kind in ("txt", "json")
-    )
+    said = [folder / f"{number}.txt" for number in range(2)]
+    found = [folder / f"{number}.json" for number in range(2)]
     configs = cluster(2)
     script = Path(__file__).with_name("two_workers.py")
     package = str(Path(symae_keras.__file__).parents[1])
