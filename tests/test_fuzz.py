@@ -55,22 +55,10 @@ def test_runs_and_presets(tmp_path):
     assert found == ""
 
 
-def judged_with(monkeypatch, tmp_path, load, kind="npy", case=0):
-    judge = fuzz_judge.Files(kind, tmp_path / "files")
-    monkeypatch.setattr(fuzz_judge, "load", load)
-    return judge(SEED, case).name
-
-
-def test_a_wrong_reading_is_found(monkeypatch, tmp_path):
-    def load(path):
-        return GroupedData(np.random.default_rng(0).normal(size=(4, 3, 10)))
-
-    assert judged_with(monkeypatch, tmp_path, load) == "silent wrong"
-
-
 @pytest.mark.parametrize(
-    ("error", "name"),
+    ("found", "name"),
     [
+        (GroupedData(np.random.default_rng(0).normal(size=(4, 3, 10))), "silent wrong"),
         (KeyError("x"), "traceback"),
         (MemoryError(), "memory"),
         (fuzz_judge.InputError("x is empty."), "refused"),
@@ -79,11 +67,15 @@ def test_a_wrong_reading_is_found(monkeypatch, tmp_path):
         (fuzz_judge.InputError(500 * "x" + "."), "bad sentence"),
     ],
 )
-def test_errors_are_told_apart(monkeypatch, tmp_path, error, name):
+def test_outcomes_are_distinguished(monkeypatch, tmp_path, found, name):
     def load(path):
-        raise error
+        if isinstance(found, Exception):
+            raise found
+        return found
 
-    assert judged_with(monkeypatch, tmp_path, load) == name
+    judge = fuzz_judge.Files("npy", tmp_path / "files")
+    monkeypatch.setattr(fuzz_judge, "load", load)
+    assert judge(SEED, 0).name == name
 
 
 def test_too_slow(monkeypatch):
