@@ -33,35 +33,38 @@ def test_other_floats_become_native_float32(dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("behind", [np.nan, np.inf, 1e300])
-def test_what_is_masked_may_be_anything(dtype, behind):
+@pytest.mark.parametrize("name", ["mask", "pixel_mask", "weights"])
+def test_what_is_masked_may_be_anything(dtype, behind, name):
     x = noise()
-    mask = np.ones((4, 3), bool)
-    mask[1, 2] = mask[3, 0] = False
+    good = np.random.default_rng(1).random(x.shape[: 2 if name == "mask" else 3]) < 0.7
+    good[:, 0] = True
+    shown = good[..., None] if name == "mask" else good
     with np.errstate(over="ignore"):
-        dirty = np.where(mask[..., None], x, behind).astype(dtype)
-    groups = check(GroupedData(dirty, mask=mask))
-    np.testing.assert_array_equal(groups.x[mask], x[mask])
-    np.testing.assert_array_equal(groups.x[~mask], 0.0)
+        dirty = np.where(shown, x, behind).astype(dtype)
+    given = dirty.copy()
+    groups = check(GroupedData(dirty, **{name: good}))
+    np.testing.assert_array_equal(groups.x, np.where(shown, x, 0))
+    np.testing.assert_array_equal(getattr(groups, name), good)
+    np.testing.assert_array_equal(dirty, given)  # a copy was changed
 
 
-def test_the_input_is_not_changed():
-    x = noise()
-    mask = np.ones((4, 3), bool)
-    mask[0, 0], x[0, 0] = False, 9.0
-    check(GroupedData(x, mask=mask))
-    np.testing.assert_array_equal(x[0, 0], 9.0)
+BESIDE = np.ones((4, 3, 5))
+BESIDE[0, 0, 0] = 0
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_non_finite_values_are_named(bad):
+@pytest.mark.parametrize("more", [{}, {"pixel_mask": BESIDE}, {"weights": 3 * BESIDE}])
+def test_non_finite_values_are_named(bad, more):
     x = noise()
     x[2, 1, 3] = x[2, 1, 4] = x[3, 0, 0] = bad
+    if more:
+        x[0, 0, 0] = bad
     sentence = (
         "^the data: 3 values are NaN or infinite; correct or mask them; the first is "
         "at group 2, instance 1, pixel 3.$"
     )
     with pytest.raises(InputError, match=sentence):
-        check(GroupedData(x))
+        check(GroupedData(x, **more))
 
 
 def test_one_bad_pixel_of_an_image():
@@ -90,11 +93,14 @@ def test_too_few_instances():
         check(groups, min_instances=3, source="my.npz")
 
 
-def test_a_group_behind_its_mask():
-    mask = np.ones((4, 3), bool)
-    mask[2] = False
+@pytest.mark.parametrize(
+    ("name", "shape"), [("mask", (4, 3)), ("pixel_mask", (4, 3, 5))]
+)
+def test_a_group_behind_its_mask(name, shape):
+    good = np.ones(shape, bool)
+    good[2] = False
     with pytest.raises(InputError, match="1 of 4 groups.* group 2 with 0"):
-        check(GroupedData(noise(), mask=mask))
+        check(GroupedData(noise(), **{name: good}))
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 5), (4, 0, 5), (4, 3, 0)])
@@ -104,75 +110,35 @@ def test_empty_data(shape):
 
 
 def test_constant_data():
-    x = np.full((4, 3, 5), 2.5)
-    with pytest.raises(InputError, match="all present values are 2.5"):
-        check(GroupedData(x))
     mask = np.ones((4, 3), bool)
-    mask[0, 0], x[0, 0] = False, 7.0
-    with pytest.raises(InputError, match="all present values are 2.5"):
-        check(GroupedData(x, mask=mask))
-    x[1, 1, 1] = 2.6
-    assert len(check(GroupedData(x, mask=mask))) == 4
-
-
-def test_what_is_behind_a_pixel_mask_may_be_anything():
-    x = noise()
-    good = np.random.default_rng(1).random(x.shape) < 0.7
-    for behind in (np.nan, np.inf, 1e300):
-        dirty = np.where(good, x.astype("float64"), behind)
-        groups = check(GroupedData(dirty, pixel_mask=good))
-        np.testing.assert_array_equal(groups.x, np.where(good, x, 0))
-        np.testing.assert_array_equal(groups.pixel_mask, good)
-
-
-def test_pixels_of_weight_0_may_be_anything():
-    x = noise()
-    x[..., 3] = np.nan
-    weights = np.array([1, 2, 3, 0, 5])
-    groups = check(GroupedData(x, weights=weights))
-    np.testing.assert_array_equal(groups.x[..., 3], 0.0)
-    x[1, 2, 4] = np.inf
-    with pytest.raises(InputError, match="group 1, instance 2, pixel 4"):
-        check(GroupedData(x, weights=weights))
-
-
-def test_a_bad_value_beside_masked_ones_is_named():
-    x = noise()
-    good = np.ones(x.shape, bool)
-    x[0, 0, 0] = x[2, 1, 3] = np.nan
-    good[0, 0, 0] = False
-    with pytest.raises(InputError, match="1 value is NaN.*group 2.* 1, pixel 3"):
-        check(GroupedData(x, pixel_mask=good))
+    mask[0, 0] = False
+    x = np.full((4, 3, 5), 2.5)
+    hidden, first = x.copy(), x.copy()
+    hidden[0, 0] = first[..., 0] = 7.0
+    for groups in (
+        GroupedData(x),
+        GroupedData(hidden, mask=mask),
+        GroupedData(first, pixel_mask=np.arange(5) > 0),
+    ):
+        with pytest.raises(InputError, match="all present values are 2.5"):
+            check(groups)
+    hidden[1, 1, 1] = 2.6
+    assert len(check(GroupedData(hidden, mask=mask))) == 4
 
 
 def test_blank_instances_count_as_absent_and_are_said(caplog):
-    x = noise()
-    good = np.ones(x.shape, bool)
+    good = np.ones((4, 3, 5), bool)
     good[1, 2] = good[3, 0] = good[0, 1, :4] = False
     mask = np.ones((4, 3), bool)
     mask[1, 2] = False  # is absent anyway
-    groups = check(GroupedData(x, mask=mask, pixel_mask=good), source="my.npz")
-    expected = good.any(axis=-1)
-    np.testing.assert_array_equal(groups.mask, expected)
+    groups = GroupedData(noise(), mask=mask, pixel_mask=good)
+    groups = check(groups, source="my.npz")
+    np.testing.assert_array_equal(groups.mask, good.any(axis=-1))
     assert caplog.messages == [
         "my.npz: 1 instances have no good pixel; they count as absent."
     ]
     with pytest.raises(InputError, match="2 of 4 groups.* group 1 with 2"):
         check(groups, min_instances=3)
-
-
-def test_a_group_without_good_pixels_is_refused():
-    good = np.ones((4, 3, 5), bool)
-    good[2] = False
-    with pytest.raises(InputError, match="1 of 4 groups.* group 2 with 0"):
-        check(GroupedData(noise(), pixel_mask=good))
-
-
-def test_constant_good_pixels():
-    x = np.full((4, 3, 5), 2.5)
-    x[..., 0] = np.arange(3)
-    with pytest.raises(InputError, match="all present values are 2.5"):
-        check(GroupedData(x, pixel_mask=np.arange(5) > 0))
 
 
 # === Values around a large offset ===
@@ -198,6 +164,9 @@ def test_differences_that_float32_rounds_off_are_refused(tmp_path):
             make(groups)
     ready = check(GroupedData(groups.x - 1e7))
     np.testing.assert_allclose(ready.x, groups.x - 1e7, rtol=1e-6)
+    # Each pixel may have an offset of its own.
+    with pytest.raises(InputError, match="subtract from each pixel of x its mean"):
+        check(GroupedData(around(0) + 1e7 * np.arange(16)))
 
 
 @pytest.mark.parametrize(
@@ -223,12 +192,6 @@ def test_what_is_said_of_rounding(x, says, caplog):
     except InputError as error:
         found = "refused" if "are rounded by about" in str(error) else str(error)
     assert found == says
-
-
-def test_each_pixel_may_have_an_offset_of_its_own():
-    x = around(0) + 1e7 * np.arange(16)
-    with pytest.raises(InputError, match="subtract from each pixel of x its mean"):
-        check(GroupedData(x))
 
 
 def test_masked_values_do_not_count_as_offset():

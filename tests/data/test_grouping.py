@@ -6,10 +6,8 @@ from hypothesis import strategies as st
 from symae_keras.data import bag_by_label, group_by
 from symae_keras.errors import InputError
 
-quick = settings(deadline=None, max_examples=60)
 
-
-@quick
+@settings(max_examples=60)
 @given(st.lists(st.integers(-3, 5), min_size=1, max_size=40))
 def test_group_by_round_trip(ids):
     x = np.arange(2 * len(ids), dtype="float64").reshape(-1, 2)
@@ -42,8 +40,6 @@ def test_group_by_text_ids_and_images():
         (np.zeros(3), [0, 1, 1], r"at least two; received shape \(3,\)"),
         (np.zeros((3, 2)), [0, 1], r"shape \(3,\); received shape \(2,\)"),
         (np.zeros((3, 2)), [[0], [1], [1]], r"received shape \(3, 1\)"),
-        (np.zeros((3, 2)), [0, np.nan, 1], r"ids\[1\] is NaN"),
-        (np.zeros((3, 2)), np.array([0, "a", None], object), "mixed kinds"),
         (np.full((3, 2), "a"), [0, 1, 1], "real numbers"),
     ],
 )
@@ -67,7 +63,7 @@ def rows_of(bags):
     return pixels[:, :, 0, 0] + 256 * pixels[:, :, 0, 1]
 
 
-@quick
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.integers(5, 30), min_size=1, max_size=4),
     bag_size=st.integers(1, 5),
@@ -115,20 +111,16 @@ def test_bags_are_mixed_and_follow_the_seed():
     assert (rows_of(bags) != rows_of(other)).any()
 
 
-@pytest.mark.parametrize("shape", [(8, 4, 5), (8, 4, 5, 1), (8, 4, 5, 3)])
-def test_channels_and_scale(shape):
-    images = np.full(shape, 255, "uint8")
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [("uint8", 7 / 255), ("float64", 7), ("int32", 7)]
+)
+def test_channels_and_scale(channels, dtype, expected):
+    images = np.full((8, 4, 5, *channels), 7, dtype)
     bags = bag_by_label(images, ["a"] * 4 + ["b"] * 4, bag_size=2)
-    assert bags.x.shape == (4, 2, 4, 5, shape[3] if len(shape) == 4 else 1)
+    assert bags.x.shape == (4, 2, 4, 5, *(channels or (1,)))
     assert bags.x.dtype == np.float32
-    np.testing.assert_array_equal(bags.x, 1.0)
-
-
-@pytest.mark.parametrize("dtype", ["float64", "int32"])
-def test_other_types_keep_their_values(dtype):
-    bags = bag_by_label(np.full((4, 2, 2), 7, dtype), [0, 0, 1, 1], bag_size=2)
-    assert bags.x.dtype == np.float32
-    np.testing.assert_array_equal(bags.x, 7.0)
+    np.testing.assert_array_equal(bags.x, np.float32(expected))
 
 
 @pytest.mark.parametrize(

@@ -23,19 +23,10 @@ def test_sizes():
     assert groups.present.shape == (6, 4) and groups.present.all()
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool"])
-def test_integers_become_float32_unscaled(dtype):
-    groups = GroupedData(np.ones((2, 2, 2), dtype))
-    assert groups.x.dtype == np.float32
-    np.testing.assert_array_equal(groups.x, 1.0)
-
-
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
         ({"x": np.zeros((4, 5))}, r"received shape \(4, 5\).*group_by"),
-        ({"x": np.zeros((2, 2, 2), complex)}, "real numbers; received dtype complex"),
-        ({"x": np.full((2, 2, 2), "1")}, "real numbers; received dtype <U1"),
         ({"mask": np.ones((6, 3))}, r"\(6, 4\); received \(6, 3\)"),
         ({"mask": np.full((6, 4), "False")}, "other values of dtype <U5"),
         ({"mask": np.full((6, 4), np.nan)}, "other values of dtype float64"),
@@ -43,31 +34,21 @@ def test_integers_become_float32_unscaled(dtype):
         ({"nuisance": {"b": np.zeros((6, 3))}}, r"nuisance\['b'\].*\(6, 4\).*\(6, 3\)"),
         ({"ids": np.arange(5)}, "each of the 6 groups; received 5"),
         ({"axis": np.arange(4)}, r"\(3,\); received \(4,\)"),
+        ({"pixel_mask": np.ones(4)}, r"pixel_mask.*\(6, 4, 3\).*received \(4,\)"),
+        ({"pixel_mask": np.ones((6, 4))}, r"pixel_mask.*received \(6, 4\)"),
+        ({"pixel_mask": np.full(3, 0.5)}, "pixel_mask must hold True"),
+        ({"weights": np.ones((2, 6, 4, 3))}, r"weights.*received \(2, 6, 4, 3\)"),
+        ({"weights": np.array([1.0, -1.0, 1.0])}, "not negative"),
+        ({"weights": np.array([1.0, np.nan, 1.0])}, "finite in float32"),
+        ({"weights": np.array([1.0, 1e39, 1.0])}, "finite in float32"),
+        ({"weights": np.array(list("abc"))}, "weights.*dtype <U1"),
+        ({"group_metadata": {"a": np.ones(4)}}, r"group_metadata\['a'\].*\(6,\)"),
+        ({"instance_metadata": {"a": np.ones(6)}}, r"ta\['a'\].*\(6, 4\).*\(6,\)"),
     ],
 )
 def test_misfits_are_refused(more, sentence):
-    more = {"x": np.zeros((6, 4, 3), "float32"), **more}
     with pytest.raises(InputError, match=sentence):
-        GroupedData(**more)
-
-
-def test_selecting_groups_keeps_everything_aligned():
-    rng = np.random.default_rng(0)
-    groups = numbered(
-        mask=rng.uniform(size=(6, 4)) < 0.5,
-        state={"a": np.arange(6)},
-        nuisance={"b": np.arange(24).reshape(6, 4)},
-        ids=np.array(list("abcdef")),
-        axis=np.arange(3.0),
-    )
-    for index in (slice(1, 4), [4, 0], np.arange(6) % 2 == 0):
-        part = groups[index]
-        np.testing.assert_array_equal(part.x, groups.x[index])
-        np.testing.assert_array_equal(part.mask, groups.mask[index])
-        np.testing.assert_array_equal(part.state["a"], np.arange(6)[index])
-        np.testing.assert_array_equal(part.nuisance["b"], groups.nuisance["b"][index])
-        np.testing.assert_array_equal(part.ids, groups.ids[index])
-        np.testing.assert_array_equal(part.axis, groups.axis)
+        GroupedData(**{"x": np.zeros((6, 4, 3), "float32"), **more})
 
 
 def test_an_integer_selects_one_group_and_iteration_ends():
@@ -76,19 +57,6 @@ def test_an_integer_selects_one_group_and_iteration_ends():
     assert [int(g.x[0, 0, 0]) for g in groups] == [0, 12, 24, 36, 48, 60]
     with pytest.raises(IndexError):
         groups[6]
-
-
-def test_take_instances():
-    groups = numbered(
-        mask=np.tile([True, True, False, True], (6, 1)),
-        nuisance={"b": np.arange(24).reshape(6, 4)},
-        state={"a": np.arange(6)},
-    )
-    part = groups.take_instances([3, 2])
-    np.testing.assert_array_equal(part.x, groups.x[:, [3, 2]])
-    np.testing.assert_array_equal(part.mask, np.tile([True, False], (6, 1)))
-    np.testing.assert_array_equal(part.nuisance["b"], groups.nuisance["b"][:, [3, 2]])
-    assert part.state is groups.state
 
 
 def test_split_divides_by_state():
@@ -115,13 +83,6 @@ def test_split_keeps_equal_ids_together():
 def test_split_leaves_no_part_empty(train):
     first, second = numbered().split(train=train)
     assert min(len(first), len(second)) == 1
-
-
-def test_split_errors():
-    with pytest.raises(InputError, match="between 0 and 1; received 1.0"):
-        numbered().split(train=1.0)
-    with pytest.raises(InputError, match="at least two states; received 1"):
-        numbered(ids=np.zeros(6)).split()
 
 
 def test_measured_data_have_no_virtual_instances():
@@ -153,7 +114,24 @@ def rich(groups=6, instances=4):
         },
         instance_metadata={"air": rng.normal(size=(groups, instances))},
         ids=np.array([f"n{k}" for k in range(groups)]),
+        state={"a": np.arange(groups)},
+        nuisance={"b": rng.normal(size=(groups, instances))},
+        axis=np.arange(3.0),
     )
+
+
+def fields(groups):
+    """What belongs to groups, and what belongs to instances, by name."""
+    of_groups = {"ids": groups.ids, **groups.state, **groups.group_metadata}
+    of_instances = {
+        name: getattr(groups, name) for name in ("x", "mask", "pixel_mask", "weights")
+    }
+    return of_groups, {**of_instances, **groups.nuisance, **groups.instance_metadata}
+
+
+def same(one, other):
+    for name in one.keys() | other.keys():
+        np.testing.assert_array_equal(one[name], other[name])
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (6, 1, 1), (4, 1), (6, 4, 3)])
@@ -210,31 +188,25 @@ def test_gather():
 
 def test_everything_follows_selection():
     groups = rich()
+    of_groups, of_instances = fields(groups)
+    everything = {**of_groups, **of_instances}
     for index in (slice(1, 4), [4, 0], np.arange(6) % 2 == 0):
         part = groups[index]
-        for name in ("x", "mask", "pixel_mask", "weights", "ids"):
-            expected = getattr(groups, name)[index]
-            np.testing.assert_array_equal(getattr(part, name), expected)
-        for name in ("group_metadata", "instance_metadata"):
-            for key, values in getattr(groups, name).items():
-                np.testing.assert_array_equal(getattr(part, name)[key], values[index])
+        found = fields(part)
+        same({**found[0], **found[1]}, {k: v[index] for k, v in everything.items()})
+        np.testing.assert_array_equal(part.axis, groups.axis)
         assert part.mean_weight == pytest.approx(part.weights[part.good_pixels].mean())
     part = groups.take_instances([2, 0])
-    for name in ("x", "mask", "pixel_mask", "weights"):
-        expected = getattr(groups, name)[:, [2, 0]]
-        np.testing.assert_array_equal(getattr(part, name), expected)
-    air = groups.instance_metadata["air"][:, [2, 0]]
-    np.testing.assert_array_equal(part.instance_metadata["air"], air)
-    assert part.group_metadata is groups.group_metadata
+    same(fields(part)[1], {k: v[:, [2, 0]] for k, v in of_instances.items()})
+    same(fields(part)[0], of_groups)
+    assert part.group_metadata is groups.group_metadata and part.state is groups.state
 
 
 def test_slices_are_views():
     groups = rich()
     for part in (groups[2:5], groups[-1], groups.take_instances(slice(1, 3))):
-        for name in ("x", "mask", "pixel_mask", "weights"):
-            assert np.shares_memory(getattr(part, name), getattr(groups, name))
-        air = part.instance_metadata["air"]
-        assert np.shares_memory(air, groups.instance_metadata["air"])
+        for name, values in fields(part)[1].items():
+            assert np.shares_memory(values, fields(groups)[1][name])
     gaps = np.array([True, False, True])
     assert np.shares_memory(numbered(pixel_mask=gaps)[1:3].pixel_mask, gaps)
 
@@ -248,29 +220,6 @@ def test_memory_maps_stay_on_disk(tmp_path):
     copy = groups[[4, 1]].x
     assert not np.shares_memory(copy, groups.x)
     np.testing.assert_array_equal(copy, numbered().x[[4, 1]])
-
-
-@pytest.mark.parametrize(
-    ("more", "sentence"),
-    [
-        ({"pixel_mask": np.ones(4)}, r"pixel_mask.*\(6, 4, 3\).*received \(4,\)"),
-        ({"pixel_mask": np.ones((6, 4))}, r"pixel_mask.*received \(6, 4\)"),
-        ({"pixel_mask": np.full(3, 0.5)}, "pixel_mask must hold True"),
-        ({"weights": np.ones((2, 6, 4, 3))}, r"weights.*received \(2, 6, 4, 3\)"),
-        ({"weights": np.array([1.0, -1.0, 1.0])}, "not negative"),
-        ({"weights": np.array([1.0, np.nan, 1.0])}, "finite in float32"),
-        ({"weights": np.array([1.0, 1e39, 1.0])}, "finite in float32"),
-        ({"weights": np.array(list("abc"))}, "weights.*dtype <U1"),
-        ({"group_metadata": {"a": np.ones(4)}}, r"group_metadata\['a'\].*\(6,\)"),
-        (
-            {"instance_metadata": {"a": np.ones(6)}},
-            r"instance_metadata\['a'\].*\(6, 4\)",
-        ),
-    ],
-)
-def test_misfits_of_pixels_and_metadata_are_refused(more, sentence):
-    with pytest.raises(InputError, match=sentence):
-        numbered(**more)
 
 
 # === Stratified split ===
@@ -309,21 +258,24 @@ def test_missing_labels_are_a_class_of_their_own():
     assert np.isnan(first.state["kind"]).sum() == 5 and len(first) == 10
 
 
-def test_stratified_split_errors():
-    groups = numbered(ids=np.array(list("aabbcc")), state={"b": np.arange(6)})
-    with pytest.raises(InputError, match="'a'.*there is b"):
-        groups.split(stratify="a")
-    with pytest.raises(InputError, match="'a'.*nothing at all"):
-        numbered().split(stratify="a")
-    sentence = "Groups of the state b are of the classes 2 and 3"
+PAIRS = {"ids": np.array(list("aabbcc")), "state": {"b": np.arange(6)}}
+
+
+@pytest.mark.parametrize(
+    ("more", "arguments", "sentence"),
+    [
+        ({}, {"train": 1.0}, "between 0 and 1; received 1.0"),
+        ({"ids": np.zeros(6)}, {}, "at least two states; received 1"),
+        (PAIRS, {"stratify": "a"}, "'a'.*there is b"),
+        ({}, {"stratify": "a"}, "'a'.*nothing at all"),
+        (PAIRS, {"stratify": [1, 1, 2, 3, 1, 1]}, "state b are of the classes 2 and 3"),
+        (PAIRS, {"stratify": np.zeros(5)}, r"the 6 groups; received shape \(5,\)"),
+        (PAIRS, {"stratify": [1, 1, 2, 2, 3, 3]}, "the 3 states a class of its own"),
+    ],
+)
+def test_split_errors(more, arguments, sentence):
     with pytest.raises(InputError, match=sentence):
-        groups.split(stratify=[1, 1, 2, 3, 1, 1])
-    with pytest.raises(
-        InputError, match=r"each of the 6 groups; received shape \(5,\)"
-    ):
-        groups.split(stratify=np.zeros(5))
-    with pytest.raises(InputError, match="each of the 3 states a class of its own"):
-        groups.split(stratify=[1, 1, 2, 2, 3, 3])
+        numbered(**more).split(**arguments)
 
 
 # === Layers over instances ===
