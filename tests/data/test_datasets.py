@@ -63,11 +63,9 @@ def same(groups, expected):
     np.testing.assert_array_equal(groups.x, expected.x)
     assert groups.x.dtype == expected.x.dtype
     for name in ("state", "nuisance"):
-        got, true = getattr(groups, name), getattr(expected, name)
-        assert sorted(got) == sorted(true)
-        for key in true:
-            np.testing.assert_array_equal(got[key], true[key])
-            assert got[key].dtype == true[key].dtype
+        found, true = getattr(groups, name), getattr(expected, name)
+        np.testing.assert_equal(found, true)
+        assert all(found[key].dtype == true[key].dtype for key in true)
 
 
 def test_importing_the_module_registers_and_importing_data_does_not(run_python):
