@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from symae_keras.data._arrays import Array
 from symae_keras.data.check import refuse_rounding
+from symae_keras.data.groups import GroupedData
+from symae_keras.data.ragged import RaggedGroups
 from symae_keras.data.sampling import Draw, Sampler, blanked, epochs
 from symae_keras.errors import InputError
 
@@ -16,45 +19,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-Array = npt.NDArray[Any]
-
-
-class Source(Protocol):
-    """What batches are made of: groups in memory or on disk."""
-
-    @property
-    def present(self) -> Array:
-        """`(groups, instances)` bool."""
-
-    @property
-    def instance_shape(self) -> tuple[int, ...]:
-        """Shape of one instance."""
-
-    @property
-    def masks(self) -> int:
-        """0 where nothing is masked, 1 where instances are, 2 where pixels are."""
-
-    @property
-    def mean_weight(self) -> float | None:
-        """Mean weight of good pixels, `None` where there are no weights."""
-
-    def gather(self, group: Array, place: Array) -> tuple[Array, Array, Array | None]:
-        """Some instances, their good pixels and their weights.
-
-        Args:
-            group: `(batch,)`.
-            place: `(batch, instances)`.
-
-        Returns:
-            `x`, bools that broadcast to it, and weights or `None`.
-        """
-
-    def classes(self, key: str | npt.ArrayLike) -> Array:
-        """What is known of each group under a name."""
-
-
 def batches(
-    groups: Source,
+    groups: GroupedData | RaggedGroups,
     batch_size: int = 16,
     instances: int | tuple[int, int] | None = 8,
     seed: int = 0,
@@ -117,7 +83,9 @@ def batches(
     masks, mean_weight = groups.masks, groups.mean_weight
 
     def make(epoch: int, step: int) -> list[Array]:
-        draw = _part(sampler.draw(epoch, step), *shard)
+        index, count = shard
+        whole = sampler.draw(epoch, step)
+        draw = Draw(*(np.array_split(each, count)[index] for each in whole))
         x, good, weights = groups.gather(draw.group, draw.place)
         if masks == 0:
             return [x]
@@ -129,11 +97,6 @@ def batches(
     shapes = [pixels, pixels[:2] if masks == 1 else pixels, pixels]
     count = 1 + (masks > 0) + (mean_weight is not None)
     return epochs(make, len(sampler), shapes[:count], first_epoch)
-
-
-def _part(draw: Draw, index: int, count: int) -> Draw:
-    """A worker's part of a batch."""
-    return Draw(*(np.array_split(each, count)[index] for each in draw))
 
 
 def _check_shard(sampler: Sampler, index: int, count: int) -> None:
@@ -151,7 +114,7 @@ def _check_shard(sampler: Sampler, index: int, count: int) -> None:
 
 
 def instance_batches(
-    groups: Source,
+    groups: GroupedData | RaggedGroups,
     batch_size: int = 128,
     per_group: int | None = None,
     seed: int = 0,
@@ -203,7 +166,7 @@ def instance_batches(
         raise InputError("There must be at least one instance; received none.")
     mean_weight, pixels = groups.mean_weight, groups.masks == 2
 
-    def order(epoch: int) -> Any:
+    def order(epoch: int) -> Array:
         """Group and place of every instance of an epoch."""
         rng = np.random.default_rng([seed, epoch])
         if per_group is None:
@@ -221,9 +184,9 @@ def instance_batches(
             )
         return rng.permutation(rows) if shuffle else rows
 
-    kept: tuple[int, Any] | None = None
+    kept: tuple[int, Array] | None = None
 
-    def make(epoch: int, step: int) -> list[Any]:
+    def make(epoch: int, step: int) -> list[Array]:
         nonlocal kept
         # Read once: threads of two iterators may be in different epochs.
         found = kept

@@ -96,11 +96,6 @@ class RaggedGroups(KnownGroups):
         return len(self._chosen)
 
     @property
-    def n_groups(self) -> int:
-        """Number of groups."""
-        return len(self)
-
-    @property
     def present(self) -> Array:
         """True = present, `(groups, instances)`; padding comes last."""
         return np.arange(self.n_instances) < self.counts[:, None]
