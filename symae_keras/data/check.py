@@ -83,13 +83,6 @@ def clean(groups: _Groups, source: str = "the data", first: int = 0) -> _Groups:
         groups: The data.
         source: What to call them in an error.
         first: Number of their first group in the source.
-
-    Returns:
-        The same groups in float32, with zeros behind the masks.
-
-    Raises:
-        InputError: There are none, a present value is NaN, infinite or beyond the
-            range of float32, or float32 would round off the differences between values.
     """
     if isinstance(groups, RaggedRows):
         parts = groups.parts(_PART_BYTES)
@@ -98,7 +91,16 @@ def clean(groups: _Groups, source: str = "the data", first: int = 0) -> _Groups:
         )
     if groups.x.size == 0:
         raise InputError(f"{source}: x is empty, shape {groups.x.shape}.")
-    groups = _without_blank_instances(groups, source)
+    if groups.masks == 2:
+        pixels = tuple(range(2, groups.x.ndim))
+        there = np.asarray(groups.good_pixels.any(axis=pixels))
+        if blank := int(groups.present.sum() - there.sum()):
+            _log.warning(
+                "%s: %d instances have no good pixel; they count as absent.",
+                source,
+                blank,
+            )
+            groups = dataclasses.replace(groups, mask=there)
     x, good = groups.x, groups.good_pixels
     _refuse_non_finite(
         groups, x, f"{source}: %s NaN or infinite; correct or mask", first
@@ -180,21 +182,6 @@ def _rounding(groups: GroupedData) -> tuple[Array, float, float]:
     variance = float(np.maximum(squares / counts - (sums / counts) ** 2, 0.0).mean())
     mean = centre[seen] + sums / counts
     return mean, math.sqrt(variance), math.sqrt(errors / counts.sum())
-
-
-def _without_blank_instances(groups: GroupedData, source: str) -> GroupedData:
-    """Count an instance without a good pixel as absent, and say so."""
-    if groups.masks < 2:
-        return groups
-    pixels = tuple(range(2, groups.x.ndim))
-    there = np.asarray(groups.good_pixels.any(axis=pixels))
-    blank = int(groups.present.sum() - there.sum())
-    if not blank:
-        return groups
-    _log.warning(
-        "%s: %d instances have no good pixel; they count as absent.", source, blank
-    )
-    return dataclasses.replace(groups, mask=there)
 
 
 def _refuse_non_finite(
