@@ -99,25 +99,11 @@ def test_pickles_and_compares_by_identity():
 # === Pixel masks, weights, metadata ===
 
 
-def rich(groups=6, instances=4):
+@pytest.fixture
+def groups(ragged):
     """Groups of which everything is known."""
-    rng = np.random.default_rng(0)
-    return numbered(
-        groups,
-        instances,
-        mask=np.arange(instances) < rng.integers(1, instances + 1, (groups, 1)),
-        pixel_mask=rng.random((groups, instances, 3)) < 0.7,
-        weights=rng.integers(0, 4, (groups, instances, 3)).astype("float32"),
-        group_metadata={
-            "depth": np.arange(groups),
-            "code": rng.normal(size=(groups, 2)),
-        },
-        instance_metadata={"air": rng.normal(size=(groups, instances))},
-        ids=np.array([f"n{k}" for k in range(groups)]),
-        state={"a": np.arange(groups)},
-        nuisance={"b": rng.normal(size=(groups, instances))},
-        axis=np.arange(3.0),
-    )
+    known = {"state": {"a": np.arange(6)}, "nuisance": {"b": np.ones((6, 4))}}
+    return ragged(6, **known)
 
 
 OF_GROUPS = ("ids", "state", "group_metadata")
@@ -164,17 +150,15 @@ def test_good_pixels_and_what_models_take():
         np.testing.assert_array_equal(groups.model_mask, groups.good_pixels)
 
 
-def test_mean_weight_is_that_of_good_pixels(monkeypatch):
+def test_mean_weight_is_that_of_good_pixels(monkeypatch, groups):
     monkeypatch.setattr("symae_keras.data.groups._GROUPS_AT_ONCE", 4)
-    groups = rich()
     expected = groups.weights[groups.good_pixels].mean()
     assert groups.mean_weight == pytest.approx(expected)
     assert numbered(weights=np.zeros(3)).mean_weight == 1.0
     assert numbered(weights=np.full(3, 3e38)).mean_weight == pytest.approx(3e38)
 
 
-def test_gather():
-    groups = rich()
+def test_gather(groups):
     group, place = np.array([4, 0]), np.array([[3, 1], [0, 0]])
     x, good, weights = groups.gather(group, place)
     for row in range(2):
@@ -185,8 +169,7 @@ def test_gather():
             np.testing.assert_array_equal(weights[row, column], groups.weights[of])
 
 
-def test_everything_follows_selection():
-    groups = rich()
+def test_everything_follows_selection(groups):
     everything = fields(groups, OF_GROUPS + OF_INSTANCES)
     for index in (slice(1, 4), [4, 0], np.arange(6) % 2 == 0):
         part = groups[index]
@@ -201,8 +184,7 @@ def test_everything_follows_selection():
     assert part.group_metadata is groups.group_metadata and part.state is groups.state
 
 
-def test_slices_are_views():
-    groups = rich()
+def test_slices_are_views(groups):
     for part in (groups[2:5], groups[-1], groups.take_instances(slice(1, 3))):
         for name, values in fields(part, OF_INSTANCES).items():
             assert np.shares_memory(values, fields(groups, OF_INSTANCES)[name])
@@ -280,8 +262,7 @@ def test_split_errors(more, arguments, sentence):
 # === Layers over instances ===
 
 
-def test_median_normalization_of_all_instances():
-    groups = rich()
+def test_median_normalization_of_all_instances(groups):
     normal = groups.map_instances(MedianNormalization())
     assert normal.weights is None and normal.render is None
     np.testing.assert_array_equal(normal.pixel_mask, groups.pixel_mask)

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import os
 
 import numpy as np
@@ -11,33 +12,8 @@ from symae_keras.data.io._cells import is_missing
 from symae_keras.errors import InputError
 
 
-def ragged(dtype="float32", **more):
-    """Groups of 1 to 4 instances of which everything is known."""
-    rng = np.random.default_rng(0)
-    mask = np.arange(4) < np.array([2, 4, 1, 3, 4])[:, None]
-    good = rng.random((5, 4, 3)) < 0.7
-    good[..., 0] = True  # no instance is blank
-    good &= mask[..., None]
-    arguments = {
-        "x": np.where(good, rng.normal(size=(5, 4, 3)), 0).astype(dtype),
-        "mask": mask,
-        "pixel_mask": good,
-        "ids": np.array(["a", "b,c", 'd"e', "007", "é"]),
-        "instance_metadata": {
-            "air": np.where(mask, rng.normal(size=(5, 4)), 0),
-            "site": np.where(mask, rng.choice(["north", "south"], (5, 4)), ""),
-        },
-        "axis": np.array([0.1, 1 / 3, 1e3]),
-    }
-    return GroupedData(**arguments | more)
-
-
-def test_npz_holds_everything(tmp_path):
-    groups = ragged(
-        weights=np.arange(60.0).reshape(5, 4, 3),
-        group_metadata={"depth": np.arange(5), "colour": np.ones((5, 2))},
-        axis_label="wavelength (nm)",
-    )
+def test_npz_holds_everything(tmp_path, ragged):
+    groups = ragged()
     save(groups, tmp_path / "new" / "my.npz")
     found = load(tmp_path / "new" / "my.npz")
     for name in ("x", "mask", "pixel_mask", "ids", "axis"):
@@ -77,8 +53,10 @@ def same_as_table(found, groups):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_csv_holds_a_row_an_instance(tmp_path, dtype):
-    groups = ragged(dtype)
+def test_csv_holds_a_row_an_instance(tmp_path, dtype, ragged):
+    groups = ragged(5, ids=["a", "b,c", 'd"e', "007", "é"], weights=None)
+    x = np.where(groups.pixel_mask, groups.x.astype(dtype) / 3, 0)
+    groups = dataclasses.replace(groups, x=x, axis=np.array([0.1, 1 / 3, 1e3]))
     save(groups, tmp_path / "my.csv")
     found = load(tmp_path / "my.csv")
     same_as_table(found, groups)
@@ -186,19 +164,16 @@ def test_what_could_not_be_read_again_is_refused(tmp_path, more, name, sentence)
     assert os.listdir(tmp_path) == []
 
 
-def test_what_a_table_has_no_place_for_is_said(tmp_path, caplog):
-    groups = ragged(
-        weights=np.arange(60.0).reshape(5, 4, 3),
-        group_metadata={"depth": np.arange(5)},
-        instance_metadata={"air": np.ones((5, 4)), "pair": np.ones((5, 4, 2))},
-    )
+def test_what_a_table_has_no_place_for_is_said(tmp_path, caplog, ragged):
+    known = {"air": np.ones((5, 4)), "pair": np.ones((5, 4, 2))}
+    groups = ragged(5, ids=np.arange(5), instance_metadata=known)
     save(groups, tmp_path / "my.npz")
     assert caplog.records == []
     save(groups, tmp_path / "my.csv")
     (record,) = caplog.records
     assert record.getMessage().endswith(
-        "my.csv: a table has no place for group metadata depth, instance metadata "
-        "pair, weights; an .npz file has."
+        "my.csv: a table has no place for group metadata kind, group metadata colour, "
+        "instance metadata pair, weights; an .npz file has."
     )
 
 

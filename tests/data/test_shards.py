@@ -20,36 +20,6 @@ from symae_keras.errors import InputError
 FIELDS = {each.name for each in dataclasses.fields(GroupedData)} - {"mask"}
 
 
-def ragged(groups=9, seed=0, **more):
-    """Groups of 1 to 4 instances of which everything is known."""
-    rng = np.random.default_rng(seed)
-    shape = groups, 4, 3
-    mask = np.arange(4) < rng.integers(1, 5, (groups, 1))
-    mask[0] = True
-
-    def padded(values):
-        return np.where(mask.reshape(mask.shape + (1,) * (values.ndim - 2)), values, 0)
-
-    arguments = {
-        "x": padded(rng.normal(size=shape).astype("float32")),
-        "mask": mask,
-        "pixel_mask": padded(rng.random(shape) < 0.8).astype(bool),
-        "weights": padded(rng.uniform(0, 3, shape).astype("float32")),
-        "ids": np.array([f"star {k // 2}" for k in range(groups)]),
-        "group_metadata": {
-            "kind": np.arange(groups) % 2,
-            "colour": rng.normal(size=(groups, 2)),
-        },
-        "instance_metadata": {
-            "air": padded(rng.normal(size=shape[:2])),
-            "site": np.where(mask, rng.choice(["north", "south"], shape[:2]), ""),
-        },
-        "axis": np.linspace(400, 500, 3),
-        "axis_label": "wavelength (nm)",
-    }
-    return GroupedData(**arguments | more)
-
-
 def written(folder, *parts, shard_bytes=200):
     with ShardWriter(folder, shard_bytes) as writer:
         for part in parts:
@@ -73,7 +43,7 @@ def contents(folder):
 
 
 @pytest.mark.parametrize("shard_bytes", [1, 200, 1 << 20])
-def test_everything_comes_back(tmp_path, shard_bytes):
+def test_everything_comes_back(tmp_path, shard_bytes, ragged):
     groups = ragged()
     shards = written(tmp_path, groups[:4], groups[4:], shard_bytes=shard_bytes)
     equal(shards.load(), groups)
@@ -93,7 +63,7 @@ def test_everything_comes_back(tmp_path, shard_bytes):
 
 
 @pytest.mark.parametrize("without", ["pixel_mask", "weights", "ids", "axis", "mask"])
-def test_what_was_not_there_is_not_there(tmp_path, without):
+def test_what_was_not_there_is_not_there(tmp_path, without, ragged):
     groups = ragged(**{without: None})
     equal(written(tmp_path, groups).load(), groups)
 
@@ -139,14 +109,14 @@ def test_true_parameters_become_metadata(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, ragged):
     folder = tmp_path_factory.mktemp("shards")
     written(folder, ragged(12), shard_bytes=150)
     return folder
 
 
 @given(data=st.data())
-def test_selecting_reads_nothing_and_equals_that_in_memory(folder, data):
+def test_selecting_reads_nothing_and_equals_that_in_memory(folder, data, ragged):
     groups, shards = ragged(12), Shards(folder)
     numbers = st.integers(-12, 11)
     index = data.draw(st.slices(12) | st.lists(numbers, min_size=1) | numbers)
@@ -160,7 +130,7 @@ def test_selecting_reads_nothing_and_equals_that_in_memory(folder, data):
 
 
 @pytest.mark.parametrize("stratify", [None, "kind", np.arange(20) // 2 % 3])
-def test_split_equals_that_in_memory(tmp_path, stratify):
+def test_split_equals_that_in_memory(tmp_path, stratify, ragged):
     groups = ragged(20, group_metadata={"kind": np.arange(20) // 2 % 2})
     shards = written(tmp_path, groups)
     for one, other in zip(
@@ -171,7 +141,7 @@ def test_split_equals_that_in_memory(tmp_path, stratify):
         shards.split(stratify="a")
 
 
-def test_iteration_ends(tmp_path):
+def test_iteration_ends(tmp_path, ragged):
     groups = ragged()
     shards = written(tmp_path, groups)
     assert [len(each) for each in shards] == [1] * 9
@@ -180,7 +150,7 @@ def test_iteration_ends(tmp_path):
         shards[9]
 
 
-def test_a_sample_is_as_large_as_asked(tmp_path):
+def test_a_sample_is_as_large_as_asked(tmp_path, ragged):
     shards = written(tmp_path, ragged(30))
     a_group = 4 * 3 * (4 + 1 + 4)
     assert len(shards.sample(a_group * 5)) == 5
@@ -193,7 +163,7 @@ def test_a_sample_is_as_large_as_asked(tmp_path):
 # === Files ===
 
 
-def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
+def test_few_files_are_open_at_a_time(tmp_path, monkeypatch, ragged):
     monkeypatch.setattr("symae_keras.data.io.shards._OPEN", 2)
     groups = ragged(12)
     shards = written(tmp_path, groups, shard_bytes=1)
@@ -213,7 +183,7 @@ def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
         assert open_files() == 0
 
 
-def test_copies_read_on_their_own(tmp_path):
+def test_copies_read_on_their_own(tmp_path, ragged):
     groups = ragged()
     shards = written(tmp_path, groups)
     equal(shards.load(), groups)
@@ -241,7 +211,7 @@ def damage(path, place=-1):
 
 
 @pytest.mark.parametrize("field", ["x", "pixel_mask", "weights"])
-def test_a_damaged_group_is_named_when_it_is_first_read(tmp_path, field):
+def test_a_damaged_group_is_named_when_it_is_first_read(tmp_path, field, ragged):
     shards = written(tmp_path, ragged(), shard_bytes=200)
     first = int((shards._shard == 0).sum())
     damage(tmp_path / f"shard-00001.{field}.npy", 128)
@@ -254,7 +224,7 @@ def test_a_damaged_group_is_named_when_it_is_first_read(tmp_path, field):
     assert len(shards[:first].load()) == first
 
 
-def test_verify_reads_again_what_was_read_before(tmp_path):
+def test_verify_reads_again_what_was_read_before(tmp_path, ragged):
     shards = written(tmp_path, ragged())
     shards.load()
     damage(tmp_path / "shard-00000.x.npy")
@@ -298,7 +268,7 @@ def saved(change):
         ("npz", link, "links are not followed"),
     ],
 )
-def test_damaged_files_are_refused_at_once(tmp_path, file, change, words):
+def test_damaged_files_are_refused_at_once(tmp_path, file, change, words, ragged):
     written(tmp_path, ragged(), shard_bytes=1 << 20)
     path = tmp_path / f"shard-00000.{file}"
     size = path.stat().st_size
@@ -342,19 +312,19 @@ def rewrite(folder, **changes):
         ("ids", np.array([None] * 9)),  # pickled
     ],
 )
-def test_an_index_whose_arrays_do_not_fit(tmp_path, key, value):
+def test_an_index_whose_arrays_do_not_fit(tmp_path, key, value, ragged):
     written(tmp_path, ragged(), shard_bytes=1 << 20)
     rewrite(tmp_path, **{key: value})
     refusal(lambda: Shards(tmp_path), tmp_path, "shard-00000")
 
 
-def test_shards_of_different_kinds_are_refused(tmp_path):
+def test_shards_of_different_kinds_are_refused(tmp_path, ragged):
     written(tmp_path, ragged(), shard_bytes=200)
     rewrite(tmp_path, ids=None)
     refusal(lambda: Shards(tmp_path), "shard-00001.npz has ids", "groups before")
 
 
-def test_an_index_that_unpacks_to_too_much(tmp_path, monkeypatch):
+def test_an_index_that_unpacks_to_too_much(tmp_path, monkeypatch, ragged):
     written(tmp_path, ragged(), shard_bytes=1 << 20)
     monkeypatch.setattr("symae_keras._utils.untrusted_files._limit", lambda: 4000)
     with np.load(tmp_path / "shard-00000.npz") as file:
@@ -363,7 +333,7 @@ def test_an_index_that_unpacks_to_too_much(tmp_path, monkeypatch):
     refusal(lambda: Shards(tmp_path), "an .npz file needs", "memory")
 
 
-def test_manifests_that_cannot_be_used(tmp_path):
+def test_manifests_that_cannot_be_used(tmp_path, ragged):
     written(tmp_path, ragged())
     path = tmp_path / "manifest.json"
     text = path.read_text(encoding="utf-8")
@@ -406,7 +376,9 @@ class _Stop(Exception):
 
 
 @pytest.mark.parametrize(("stop", "part"), [(1, 1), (3, 1), (7, 5), (11, 2)])
-def test_an_interrupted_writer_goes_on_to_the_same_files(tmp_path, folder, stop, part):
+def test_an_interrupted_writer_goes_on_to_the_same_files(
+    tmp_path, folder, stop, part, ragged
+):
     groups, whole, folder = ragged(12), folder, tmp_path
     with pytest.raises(_Stop), ShardWriter(folder, 150) as writer:
         for start in range(0, stop, part):
@@ -426,7 +398,7 @@ def test_an_interrupted_writer_goes_on_to_the_same_files(tmp_path, folder, stop,
     equal(Shards(folder).load(), groups)
 
 
-def test_a_writer_that_resumes_knows_what_fits(tmp_path):
+def test_a_writer_that_resumes_knows_what_fits(tmp_path, ragged):
     groups = ragged()
     with pytest.raises(_Stop), ShardWriter(tmp_path, 1) as writer:
         writer.add(groups[:2])
@@ -457,7 +429,7 @@ COLOURS = {"kind": np.zeros(9), "colour": np.zeros((9, 3))}
         ({"group_metadata": COLOURS}, "group/colour (3,)"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(tmp_path, change, words):
+def test_parts_that_do_not_fit_are_refused(tmp_path, change, words, ragged):
     with pytest.raises(InputError, match=re.escape(words)) as error:
         with ShardWriter(tmp_path) as writer:
             writer.add(ragged())
@@ -481,7 +453,7 @@ def test_nothing_a_file_cannot_hold(tmp_path):
         ShardWriter(tmp_path, 0)
 
 
-def test_files_can_be_read_without_this_package(tmp_path):
+def test_files_can_be_read_without_this_package(tmp_path, ragged):
     """The format is plain: arrays of all instances, and an .npz."""
     groups = ragged()
     written(tmp_path, groups, shard_bytes=1 << 20)
@@ -515,7 +487,7 @@ def of_version_1(folder):
 
 
 @pytest.mark.parametrize("without", [{}, {"pixel_mask": None, "weights": None}])
-def test_shards_of_version_1_are_read_and_converted(tmp_path, without):
+def test_shards_of_version_1_are_read_and_converted(tmp_path, without, ragged):
     groups = ragged(**without)
     written(tmp_path / "old", groups)
     of_version_1(tmp_path / "old")
