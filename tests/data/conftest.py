@@ -27,7 +27,8 @@ def ragged() -> Callable[..., GroupedData]:
             "x": np.where(rows, rng.normal(size=shape), 0).astype("float32"),
             "mask": mask,
             "pixel_mask": rows & (rng.random(shape) < 0.8),
-            "weights": np.where(rows, rng.uniform(0, 3, shape), 0).astype("float32"),
+            # About every tenth is 0.
+            "weights": rows * rng.uniform(-0.3, 3, shape).clip(0).astype("float32"),
             "ids": np.array([f"star {k // 2}" for k in range(groups)]),
             "group_metadata": {
                 "kind": np.arange(groups) % 2,

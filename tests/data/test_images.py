@@ -1,5 +1,6 @@
 """Labelled images: idx files first, then a prepared copy, then the network."""
 
+import contextlib
 import socket
 import time
 
@@ -95,15 +96,11 @@ class TinyImages(tfds.core.GeneratorBasedBuilder):
     CHANNELS = 1
 
     def _info(self):
-        shape = (4, 3, self.CHANNELS)
-        features = {
-            "image": tfds.features.Image(shape=shape),
-            "label": tfds.features.ClassLabel(num_classes=3),
-        }
+        image = tfds.features.Image(shape=(4, 3, self.CHANNELS))
+        label = tfds.features.ClassLabel(num_classes=3)
+        features = tfds.features.FeaturesDict({"image": image, "label": label})
         return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(features),
-            disable_shuffling=True,
+            builder=self, features=features, disable_shuffling=True
         )
 
     def _split_generators(self, dl_manager):
@@ -216,15 +213,9 @@ def test_offline_the_sentence_tells_what_to_supply(tmp_path, monkeypatch, patien
 
 
 def test_what_answers_is_the_network(monkeypatch):
-    class Connection:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
     assert not module._network_answers()
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: Connection())
+    connection = contextlib.nullcontext()
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: connection)
     assert module._network_answers()
 
 

@@ -1,6 +1,7 @@
 """Simulated groups whose truth is exact, and images that no threshold segments."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -45,19 +46,15 @@ def own(groups):
 
 
 @pytest.mark.parametrize(
-    ("simulate", "arguments", "deviation"),
+    ("simulate", "sizes", "more", "deviation"),
     [
-        (simulate_exposures, {"n_states": 100, "n_instances": 8}, 0.01),
-        (
-            simulate_exposures,
-            {"n_states": 100, "n_instances": 8, "entangled": False},
-            0.01,
-        ),
-        (simulate_shapes, {"n_states": 40, "n_instances": 6}, 0.02),
+        (simulate_exposures, (100, 8), {}, 0.01),
+        (simulate_exposures, (100, 8), {"entangled": False}, 0.01),
+        (simulate_shapes, (40, 6), {}, 0.02),
     ],
 )
-def test_virtual_is_exact_up_to_white_noise(simulate, arguments, deviation):
-    groups = simulate(**arguments, seed=1)
+def test_virtual_is_exact_up_to_white_noise(simulate, sizes, more, deviation):
+    groups = simulate(*sizes, seed=1, **more)
     noise = (groups.x - own(groups)).astype("float64").reshape(*groups.x.shape[:3], -1)
     # 190,000 draws or more: the standard error is 0.0016 of a standard deviation.
     assert noise.std() == pytest.approx(deviation, rel=0.01)
@@ -105,6 +102,9 @@ def test_pickles(groups):
     np.testing.assert_array_equal(copy.virtual(0, 1, 2), groups.virtual(0, 1, 2))
 
 
+one_image = partial(simulate_labelled_shapes, 1)
+
+
 @pytest.mark.parametrize(
     ("simulate", "arguments", "sentence"),
     [
@@ -120,16 +120,8 @@ def test_pickles(groups):
         (simulate_shapes, {"n_instances": 0}, "at least 1; received 200 and 0"),
         (simulate_shapes, {"size": 7}, "at least 8 pixels; received 7"),
         (simulate_labelled_shapes, {"n_images": 0}, "n_images .* 1; received 0"),
-        (
-            simulate_labelled_shapes,
-            {"n_images": 1, "size": (32,)},
-            r"two or three.*received \(32,\)",
-        ),
-        (
-            simulate_labelled_shapes,
-            {"n_images": 1, "size": (32, 15)},
-            r"at least 16; received \(32, 15\)",
-        ),
+        (one_image, {"size": (32,)}, r"two or three.*received \(32,\)"),
+        (one_image, {"size": (32, 15)}, r"at least 16; received \(32, 15\)"),
     ],
 )
 def test_arguments_out_of_range_are_refused(simulate, arguments, sentence):
