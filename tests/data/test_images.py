@@ -59,7 +59,7 @@ def test_the_splits_are_not_confused(tmp_path, write_idx, made):
         (PACKED, lambda b: b[:-10], "gz cannot be read: ."),
         (PACKED, lambda b: b"no gzip", "gz cannot be read: ."),
         # Bytes of the header come out as others, before any checksum.
-        (PACKED, lambda b: b[:20] + b"\xff" * 9 + b[29:], "of the shape .* 1.7 TB"),
+        (PACKED, lambda b: b[:20] + b"\xff" * 9 + b[29:], "shape .* needs 1.7 TB"),
     ],
 )
 def test_damage_is_one_sentence_that_names_the_file(

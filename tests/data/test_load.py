@@ -103,17 +103,22 @@ def test_flat_npz(tmp_path, caplog):
 HOLES = np.where(X > 1, np.nan, X)
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".h5", ".npy"])
-def test_nan_is_masked_in_all_formats(tmp_path, caplog, suffix):
-    path = tmp_path / f"my{suffix}"
-    if suffix == ".npy":
-        np.save(path, HOLES)
-    elif suffix == ".npz":
-        np.savez(path, x=HOLES)
-    else:
-        with h5py.File(path, "w") as file:
-            file["x"] = HOLES
-    groups = load(path)
+def save_h5(path, x):
+    with h5py.File(path, "w") as file:
+        file["x"] = x
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write"),
+    [
+        (".npz", lambda path, x: np.savez(path, x=x)),
+        (".h5", save_h5),
+        (".npy", np.save),
+    ],
+)
+def test_nan_is_masked_in_all_formats(tmp_path, caplog, suffix, write):
+    write(tmp_path / f"my{suffix}", HOLES)
+    groups = load(tmp_path / f"my{suffix}")
     good = np.isfinite(HOLES)
     np.testing.assert_array_equal(groups.pixel_mask, good)
     np.testing.assert_array_equal(groups.x[good], X[good])
@@ -122,12 +127,12 @@ def test_nan_is_masked_in_all_formats(tmp_path, caplog, suffix):
 
 
 def test_nan_of_flat_rows(tmp_path):
-    path = save(tmp_path, x=HOLES[0], group=[2, 1, 2, 2], weights=np.arange(1.0, 6))
-    groups = load(path)
+    weights = np.arange(1.0, 6.0)
+    groups = load(save(tmp_path, x=HOLES[0], group=[2, 1, 2, 2], weights=weights))
     good = np.isfinite(HOLES[0])[[0, 2, 3]]
     np.testing.assert_array_equal(groups.pixel_mask[1], good)
     np.testing.assert_array_equal(groups.x[1], np.where(good, X[0, [0, 2, 3]], 0))
-    np.testing.assert_array_equal(groups.weights[1], np.where(good, np.arange(1, 6), 0))
+    np.testing.assert_array_equal(groups.weights[1], np.where(good, weights, 0))
 
 
 def test_nan_leaves_an_npy_file_on_disk(tmp_path, monkeypatch):
@@ -227,7 +232,7 @@ FLAT = {"x": X[0], "group": np.zeros(4)}
         ({**FLAT, "ids": ONES}, "keep one"),
         (
             {**FLAT, "weights": ONES[0]},
-            "weights .* x, here (4, 5), or .* received (4,)",
+            "weights must have the shape of x, here (4, 5), or .* received (4,)",
         ),
         ({"x": X, "ids": ["a", "b"]}, "each of the 3 groups; received 2"),
         ({"x": X[:0]}, "x is empty, shape (0, 4, 5)"),
@@ -243,12 +248,12 @@ FLAT = {"x": X[0], "group": np.zeros(4)}
             "1 of 3 groups have no present instance, the first is the group 17;",
         ),
         (
-            {"x": X, "ids": np.array(["a", None])},
-            "the key ids holds pickled.*dtype=str",
+            {"x": X, "ids": np.array(["a", "b", None])},
+            "the key ids holds pickled Python objects.*dtype=str",
         ),
         (
             {"x": np.zeros((2, 2), [("a", "f4")])},
-            "the key x holds records with named f",
+            "the key x holds records with named fields; save each field under a key",
         ),
         ({"x": X.astype("M8[s]")}, "real numbers; received dtype datetime64[s]"),
         ({"x": X, "axis": np.arange(4)}, "here (5,); received (4,)"),

@@ -115,7 +115,7 @@ one_image = partial(simulate_labelled_shapes, 1)
             {"n_pixels": 1},
             "n_pixels must be at least 2; received 1",
         ),
-        (simulate_exposures, {"nuisances": ("wind",)}, r"some of .*d \('wind',\)"),
+        (simulate_exposures, {"nuisances": ("wind",)}, r"of .*received \('wind',\)"),
         (simulate_shapes, {"n_states": 0}, "must be at least 1; received 0 and 16"),
         (simulate_shapes, {"n_instances": 0}, "at least 1; received 200 and 0"),
         (simulate_shapes, {"size": 7}, "at least 8 pixels; received 7"),
