@@ -79,27 +79,7 @@ def batches(
     refuse_rounding(groups)
     classes = None if balance is None else groups.classes(balance)
     sampler = Sampler(groups.present, batch_size, instances, seed, shuffle, classes)
-    _check_shard(sampler, *shard)
-    masks, mean_weight = groups.masks, groups.mean_weight
-
-    def make(epoch: int, step: int) -> list[Array]:
-        index, count = shard
-        whole = sampler.draw(epoch, step)
-        draw = Draw(*(np.array_split(each, count)[index] for each in whole))
-        x, good, weights = groups.gather(draw.group, draw.place)
-        if masks == 0:
-            return [x]
-        mask = draw.present if masks == 1 else None
-        return blanked(x, good, weights, mean_weight, mask)
-
-    least, most = sampler.bounds or (groups.present.shape[1],) * 2
-    pixels = (None, least if least == most else None, *groups.instance_shape)
-    shapes = [pixels, pixels[:2] if masks == 1 else pixels, pixels]
-    count = 1 + (masks > 0) + (mean_weight is not None)
-    return epochs(make, len(sampler), shapes[:count], first_epoch)
-
-
-def _check_shard(sampler: Sampler, index: int, count: int) -> None:
+    index, count = shard
     if not 0 <= index < count:
         raise InputError(
             "shard must be the number of a worker, from 0, and how many there are; "
@@ -111,6 +91,22 @@ def _check_shard(sampler: Sampler, index: int, count: int) -> None:
             f"The last batch of an epoch has {last} groups, too few for {count} "
             "workers; choose another batch_size."
         )
+    masks, mean_weight = groups.masks, groups.mean_weight
+
+    def make(epoch: int, step: int) -> list[Array]:
+        whole = sampler.draw(epoch, step)
+        draw = Draw(*(np.array_split(each, count)[index] for each in whole))
+        x, good, weights = groups.gather(draw.group, draw.place)
+        if masks == 0:
+            return [x]
+        mask = draw.present if masks == 1 else None
+        return blanked(x, good, weights, mean_weight, mask)
+
+    least, most = sampler.bounds or (groups.present.shape[1],) * 2
+    pixels = (None, least if least == most else None, *groups.instance_shape)
+    shapes = [pixels, pixels[:2] if masks == 1 else pixels, pixels]
+    arrays = 1 + (masks > 0) + (mean_weight is not None)
+    return epochs(make, len(sampler), shapes[:arrays], first_epoch)
 
 
 def instance_batches(

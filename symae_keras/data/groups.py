@@ -393,3 +393,15 @@ def check_counts(n_states: int, n_instances: int) -> None:
             "n_states and n_instances must be at least 1; "
             f"received {n_states} and {n_instances}."
         )
+
+
+def in_chunks(
+    render: Render, shape: tuple[int, ...], rows_at_once: int, *parameters: Parameters
+) -> Array:
+    """Render rows of state and nuisance parameters in chunks, which bounds memory."""
+    rows = len(next(iter(parameters[0].values())))
+    out = np.empty((rows, *shape), "float32")
+    for start in range(0, rows, rows_at_once):
+        part = slice(start, start + rows_at_once)
+        out[part] = render(*({k: v[part] for k, v in p.items()} for p in parameters))
+    return out

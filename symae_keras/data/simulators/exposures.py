@@ -8,7 +8,13 @@ from typing import Final
 
 import numpy as np
 
-from symae_keras.data.groups import Array, GroupedData, Parameters, check_counts
+from symae_keras.data.groups import (
+    Array,
+    GroupedData,
+    Parameters,
+    check_counts,
+    in_chunks,
+)
 from symae_keras.errors import InputError
 
 N_PIXELS: Final = 256
@@ -42,11 +48,6 @@ def exposures_axis(n_pixels: int = N_PIXELS) -> Array:
 AXIS: Final = exposures_axis()
 
 
-def _gaussians(x: Array, centre: Array, width: Array) -> Array:
-    """Unit Gaussians, shape `(rows, lines, pixels)`."""
-    return np.exp(-0.5 * ((x[:, None, :] - centre[:, None]) / width) ** 2)
-
-
 def _render_rows(
     slope: float,
     excitation: float,
@@ -60,7 +61,8 @@ def _render_rows(
     depth = state["abundance"][:, _STAR_SPECIES] * _STAR_STRENGTH
     depth = depth * np.exp(excitation * temperature * _STAR_EXCITATION)
     width = state["line_width"][:, None, None]
-    stellar = np.einsum("rl,rlp->rp", depth, _gaussians(rest, _STAR_CENTRE, width))
+    lines = np.exp(-0.5 * ((rest[:, None] - _STAR_CENTRE[:, None]) / width) ** 2)
+    stellar = np.einsum("rl,rlp->rp", depth, lines)
     star = np.exp(slope * temperature * rest - stellar)
 
     bands = np.exp(-0.5 * ((axis - _TELLURIC_CENTRE[:, None]) / TELLURIC_WIDTH) ** 2)
@@ -94,20 +96,9 @@ def render_exposures(
     Returns:
         float32 array `(n, n_pixels)`.
     """
-    axis = exposures_axis(n_pixels)
-    rows = len(state["temperature"])
-    out = np.empty((rows, n_pixels), "float32")
+    render = partial(_render_rows, slope, excitation, exposures_axis(n_pixels))
     step = max(1, _PIXELS_AT_ONCE // n_pixels)
-    for start in range(0, rows, step):
-        part = slice(start, start + step)
-        out[part] = _render_rows(
-            slope,
-            excitation,
-            axis,
-            {k: v[part] for k, v in state.items()},
-            {k: v[part] for k, v in nuisance.items()},
-        )
-    return out
+    return in_chunks(render, (n_pixels,), step, state, nuisance)
 
 
 def simulate_exposures(
