@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -162,6 +163,7 @@ def instance_batches(
         raise InputError("There must be at least one instance; received none.")
     mean_weight, pixels = groups.mean_weight, groups.masks == 2
 
+    @functools.lru_cache(1)
     def order(epoch: int) -> Array:
         """Group and place of every instance of an epoch."""
         rng = np.random.default_rng([seed, epoch])
@@ -180,15 +182,8 @@ def instance_batches(
             )
         return rng.permutation(rows) if shuffle else rows
 
-    kept: tuple[int, Array] | None = None
-
     def make(epoch: int, step: int) -> list[Array]:
-        nonlocal kept
-        # Read once: threads of two iterators may be in different epochs.
-        found = kept
-        if found is None or found[0] != epoch:
-            found = kept = epoch, order(epoch)
-        rows = found[1][step * batch_size : (step + 1) * batch_size]
+        rows = order(epoch)[step * batch_size : (step + 1) * batch_size]
         x, good, weights = groups.gather(rows[:, 0], rows[:, 1:])
         if not pixels:
             return [x[:, 0]]

@@ -102,16 +102,12 @@ def clean(groups: _Groups, source: str = "the data", first: int = 0) -> _Groups:
             )
             groups = dataclasses.replace(groups, mask=there)
     x, good = groups.x, groups.good_pixels
-    _refuse_non_finite(
-        groups, x, f"{source}: %s NaN or infinite; correct or mask", first
-    )
+    _refuse_non_finite(groups, x, source, first, "NaN or infinite; correct or mask")
     if x.dtype != np.float32:
         # Overflow is reported below, with its place.
         with np.errstate(over="ignore"):
             x = x.astype("float32")
-        _refuse_non_finite(
-            groups, x, f"{source}: %s too large for float32; rescale", first
-        )
+        _refuse_non_finite(groups, x, source, first, "too large for float32; rescale")
         refuse_rounding(groups, source)
     if not good.all():
         x = np.where(good, x, np.float32(0))
@@ -185,7 +181,7 @@ def _rounding(groups: GroupedData) -> tuple[Array, float, float]:
 
 
 def _refuse_non_finite(
-    groups: GroupedData, x: Array, sentence: str, first: int
+    groups: GroupedData, x: Array, source: str, first: int, problem: str
 ) -> None:
     bad = groups.good_pixels & ~np.isfinite(x)
     if bad.any():
@@ -194,6 +190,6 @@ def _refuse_non_finite(
         pixel = place[0] if len(place) == 1 else tuple(place)
         found = f"{count} values are" if count > 1 else "1 value is"
         raise InputError(
-            f"{sentence % found} them; the first is at {groups.called(group, first)}, "
-            f"instance {instance}, pixel {pixel}."
+            f"{source}: {found} {problem} them; the first is at "
+            f"{groups.called(group, first)}, instance {instance}, pixel {pixel}."
         )

@@ -257,17 +257,10 @@ def test_missing_metadata():
     assert found["name"].tolist() == ["a", "", "c"]
 
 
-def test_missing_classes_are_a_class():
-    groups = GroupedData(np.repeat(X, 4, axis=0))
-    kind = np.ma.array(np.arange(24) % 2, mask=np.arange(24) < 8)
-    first, _ = groups.split(0.5, stratify=kind)
-    assert len(first) == 12
-    assert np.isnan(groups.classes(kind)[:8]).all()
-
-
-def test_a_masked_axis_is_refused():
-    with pytest.raises(InputError, match=r"axis\[2\] is missing"):
-        GroupedData(X, axis=np.ma.array(np.arange(16), mask=np.arange(16) == 2))
+def test_missing_classes_are_nan():
+    kind = np.ma.array(np.arange(6) % 2, mask=np.arange(6) < 2)
+    classes = GroupedData(X).classes(kind)
+    np.testing.assert_array_equal(classes, [np.nan, np.nan, 0, 1, 0, 1])
 
 
 def test_plain_arrays_are_not_copied():

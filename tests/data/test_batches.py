@@ -383,6 +383,9 @@ def test_shards_and_rows_give_the_same_batches(without, ragged, tmp_path):
                 )
 
 
+EMPTY = {"groups": numbered(2, 3, mask=np.zeros((2, 3), bool))}
+
+
 @pytest.mark.parametrize(
     ("make", "arguments", "sentence"),
     [
@@ -392,11 +395,13 @@ def test_shards_and_rows_give_the_same_batches(without, ragged, tmp_path):
         (batches, {"shard": (0, 0)}, r"number of a worker.*received \(0, 0\)"),
         (instance_batches, {"batch_size": 0}, "at least 1; received 0 and None"),
         (instance_batches, {"per_group": 0}, "at least 1; received 128 and 0"),
+        (instance_batches, EMPTY, "at least one instance; received none"),
+        (instance_batches, {**EMPTY, "per_group": 3}, "one instance; received none"),
     ],
 )
 def test_numbers_out_of_range(make, arguments, sentence):
     with pytest.raises(InputError, match=sentence):
-        make(numbered(6, 8), **arguments)
+        make(**{"groups": numbered(6, 8), **arguments})
 
 
 # === Batches of instances ===
@@ -463,10 +468,3 @@ def test_draws_depend_on_the_seed_alone():
         return [pairs(dataset), pairs(dataset)]
 
     assert two_epochs(3) == two_epochs(3) != two_epochs(4)
-
-
-@pytest.mark.parametrize("per_group", [None, 3])
-def test_no_instances(per_group):
-    groups = GroupedData(np.zeros((2, 3, 4)), mask=np.zeros((2, 3), bool))
-    with pytest.raises(InputError, match="at least one instance; received none"):
-        instance_batches(groups, per_group=per_group)

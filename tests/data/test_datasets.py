@@ -120,8 +120,9 @@ def test_sizes_and_states_of_the_simulated_sets():
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_groups_of_unequal_size(split, tmp_path):
+def test_groups_of_unequal_size(split, tmp_path, caplog):
     groups = from_tfds("ragged_groups", split, tmp_path)
+    assert "deprecated" not in caplog.text
     made = RaggedGroups.made(split)
     # Present instances move to the front.
     mask = np.arange(made.counts.max()) < made.counts[:, None]
@@ -206,8 +207,3 @@ def test_what_cannot_be_read(tmp_path):
         from_tfds("mnist", data_dir=tmp_path)
     with pytest.raises(InputError, match="no split 'validation'; it has test, train"):
         from_tfds("ragged_groups", "validation", tmp_path)
-
-
-def test_reading_is_silent(tmp_path, caplog):
-    from_tfds("ragged_groups", data_dir=tmp_path)
-    assert "deprecated" not in caplog.text

@@ -36,6 +36,7 @@ def test_sizes():
         ({"nuisance": {"b": np.zeros((6, 3))}}, r"nuisance\['b'\].*\(6, 4\).*\(6, 3\)"),
         ({"ids": np.arange(5)}, "each of the 6 groups; received 5"),
         ({"axis": np.arange(4)}, r"\(3,\); received \(4,\)"),
+        ({"axis": np.ma.array(np.arange(3), mask=[0, 0, 1])}, r"axis\[2\] is missing"),
         ({"pixel_mask": np.ones(4)}, r"pixel_mask.*\(6, 4, 3\).*received \(4,\)"),
         ({"pixel_mask": np.ones((6, 4))}, r"pixel_mask.*received \(6, 4\)"),
         ({"pixel_mask": np.full(3, 0.5)}, "pixel_mask must hold True"),

@@ -365,19 +365,15 @@ def test_manifests_that_cannot_be_used(tmp_path, ragged):
 # === Writing ===
 
 
-class _Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize(("stop", "part"), [(1, 1), (3, 1), (7, 5), (11, 2)])
 def test_an_interrupted_writer_goes_on_to_the_same_files(
     tmp_path, folder, stop, part, ragged
 ):
     groups, whole, folder = ragged(12), folder, tmp_path
-    with pytest.raises(_Stop), ShardWriter(folder, 150) as writer:
+    with pytest.raises(KeyboardInterrupt), ShardWriter(folder, 150) as writer:
         for start in range(0, stop, part):
             writer.add(groups[start : min(start + part, stop)])
-        raise _Stop
+        raise KeyboardInterrupt
     assert not (folder / "manifest.json").exists()
     complete = len(list(folder.glob("*.npz")))
     # Killed between a file and its index, too.
@@ -394,9 +390,9 @@ def test_an_interrupted_writer_goes_on_to_the_same_files(
 
 def test_a_writer_that_resumes_knows_what_fits(tmp_path, ragged):
     groups = ragged()
-    with pytest.raises(_Stop), ShardWriter(tmp_path, 1) as writer:
+    with pytest.raises(KeyboardInterrupt), ShardWriter(tmp_path, 1) as writer:
         writer.add(groups[:2])
-        raise _Stop
+        raise KeyboardInterrupt
     for misfit in (ragged(axis=None), ragged(ids=None), ragged(weights=None)):
         writer = ShardWriter(tmp_path, 1)
         assert writer.resume() == 2

@@ -18,6 +18,7 @@ from symae_keras.data.groups import (
 from symae_keras.errors import InputError
 
 N_PIXELS: Final = 256
+AXIS: Final = np.linspace(-1.0, 1.0, N_PIXELS)
 SNR: Final = 100.0
 #: The star's own continuum slope per unit of temperature; 0 in the identifiable form.
 ENTANGLED_SLOPE: Final = 0.4
@@ -38,14 +39,6 @@ _TELLURIC_SPECIES: Final = _lines.integers(0, 2, 20)
 _TELLURIC_STRENGTH: Final = _lines.uniform(0.2, 1.0, 20)
 _STAR_EXCITATION: Final = _lines.uniform(-1.0, 1.0, 30)
 del _lines
-
-
-def exposures_axis(n_pixels: int = N_PIXELS) -> Array:
-    """The normalised wavelength x of every pixel."""
-    return np.linspace(-1.0, 1.0, n_pixels)
-
-
-AXIS: Final = exposures_axis()
 
 
 def _render_rows(
@@ -96,7 +89,8 @@ def render_exposures(
     Returns:
         float32 array `(n, n_pixels)`.
     """
-    render = partial(_render_rows, slope, excitation, exposures_axis(n_pixels))
+    axis = np.linspace(-1.0, 1.0, n_pixels)
+    render = partial(_render_rows, slope, excitation, axis)
     step = max(1, _PIXELS_AT_ONCE // n_pixels)
     return in_chunks(render, (n_pixels,), step, state, nuisance)
 
@@ -193,7 +187,7 @@ def simulate_exposures(
         x=np.empty((*shape, n_pixels), "float32"),
         state=state,
         nuisance=nuisance,
-        axis=exposures_axis(n_pixels),
+        axis=np.linspace(-1.0, 1.0, n_pixels),
         axis_label="normalised wavelength x",
         render=render,
     )
