@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from symae_keras._utils.files import read_json
-from symae_keras.cli import convert as job
+from symae_keras.cli import data as job
 from symae_keras.data import GroupedData, Shards, load, save, simulate_exposures
 
 
