@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +114,13 @@ def measured_run(tmp_path_factory, recipe, data_file) -> Path:
         compile_eagerly(patch)
         assert cli.main([str(each) for each in command]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Return the bytes of every file below a folder, by its path there."""
+    return lambda folder: {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

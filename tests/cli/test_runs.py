@@ -1,4 +1,4 @@
-"""Presets, run folders and the files in them."""
+"""Recipe files, the history of a run and the progress display."""
 
 from __future__ import annotations
 
@@ -7,27 +7,11 @@ import sys
 
 import pytest
 
-from symae_keras._utils.presets import preset_names
 from symae_keras._utils.text import one_line
 from symae_keras.cli._progress import ProgressDisplay
-from symae_keras.cli._run_folder import environment, file_hash, read_config
 from symae_keras.errors import InputError
-from symae_keras.training import Recipe
 from symae_keras.training.checkpoint import HistoryFile, read_history
 from symae_keras.zoo.recipes import load_recipe, recipe_file
-
-# === Presets ===
-
-
-@pytest.mark.parametrize("name", preset_names())
-def test_every_preset_is_a_recipe_with_a_docstring(name):
-    recipe, docstring, found = load_recipe(name)
-    assert isinstance(recipe, Recipe) and found == name
-    # The tablets are measured data of others, which are not shipped.
-    assert (recipe.data is None) == name.startswith("symae_tablets")
-    assert recipe.epochs >= 1
-    for word in (f"Command: symae train {name}", "Cost:", "Expect:"):
-        assert word in docstring
 
 
 def test_a_recipe_is_named_after_its_file_or_its_folder(tmp_path, monkeypatch):
@@ -66,25 +50,6 @@ def test_one_line():
     )
     assert one_line(InputError("A sentence.")) == "A sentence"
     assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
-
-
-# === Run folders ===
-
-
-def test_environment_and_hash(tmp_path):
-    versions = environment()
-    assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
-    (tmp_path / "empty").write_bytes(b"")
-    assert file_hash(tmp_path / "empty").startswith("e3b0c44298fc1c14")
-    with pytest.raises(InputError, match="No such file"):
-        file_hash(tmp_path / "missing")
-
-
-@pytest.mark.parametrize("text", ["[1, 2]", '"text"', "3", "null", "\xff"])
-def test_read_config_refuses_what_is_no_config(tmp_path, text):
-    (tmp_path / "config.json").write_text(text, encoding="latin-1")
-    with pytest.raises(InputError, match=r"config\.json"):
-        read_config(tmp_path)
 
 
 def test_history_file_keeps_and_mends(tmp_path):
