@@ -30,6 +30,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.large
 def test_each_module_is_imported_alone(run_python) -> None:
     if importlib.util.find_spec("jax") is None:
         pytest.skip("JAX is not installed")

@@ -35,6 +35,10 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
     return marker if isinstance(marker.get("files"), dict) else None
 
 
+def _listed_files(folder: Path) -> dict[str, Any]:
+    return dict((read_marker(folder) or {}).get("files", {}))
+
+
 def write_marker(
     folder: Path,
     made_from: Any,
@@ -54,16 +58,8 @@ def write_marker(
         for name in files_in(folder)
         if not is_own(name) and matches(name, contents)
     }
-    write_json(
-        folder / MARKER,
-        {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "made_from": made_from,
-            "replaces": replaces,
-            "files": files,
-        },
-    )
+    marker = {"format": _FORMAT, "version": _VERSION, "made_from": made_from}
+    write_json(folder / MARKER, marker | {"replaces": replaces, "files": files})
 
 
 def files_in(folder: Path) -> Iterator[str]:
@@ -75,11 +71,7 @@ def files_in(folder: Path) -> Iterator[str]:
 
 
 def matches(name: str, contents: tuple[str, ...]) -> bool:
-    """Return whether a path in a folder is one of its contents.
-
-    Args:
-        name: The path.
-        contents: Patterns of files, and of folders with all that is in them.
+    """Return whether a path in a folder matches patterns of files or of folders.
 
     Example:
     >>> matches("variables/index", ("saved_model.pb", "variables"))
@@ -104,12 +96,9 @@ def foreign_file(
 ) -> str | None:
     """Return a clause about the first file that symae did not write, if there is one.
 
-    Args:
-        folder: The folder.
-        contents: Patterns of what a command writes into it.
-        complete: Whether its marker lists the files.
+    The marker of a complete folder lists its files.
     """
-    listed = (read_marker(folder) or {"files": {}})["files"]
+    listed = _listed_files(folder)
     for name in files_in(folder):
         if is_own(name):
             continue
@@ -125,12 +114,9 @@ def foreign_file(
 def remove_own(folder: Path, contents: tuple[str, ...] | None = None) -> None:
     """Remove what symae wrote from a folder, but for its marker and its lock.
 
-    Args:
-        folder: The folder.
-        contents: Patterns of what a command writes into it; `None` takes the files that
-            its marker lists.
+    That is what matches `contents`; without these, what its marker lists.
     """
-    listed = (read_marker(folder) or {"files": {}})["files"]
+    listed = _listed_files(folder)
     for name in list(files_in(folder)):
         if name in (MARKER, LOCK):
             continue
@@ -158,19 +144,12 @@ def remove_folder(folder: Path) -> bool:
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse a file in a marked folder that symae did not write.
-
-    Args:
-        path: The file to write or replace.
-
-    Raises:
-        InputError: With what to do.
-    """
+    """Raise an `InputError` for a file in a marked folder that symae did not write."""
     path = path.absolute()
     home = _home(path)
     if home is None or not os.path.lexists(path):
         return
-    files = (read_marker(home) or {"files": {}})["files"]
+    files = _listed_files(home)
     name = path.relative_to(home).as_posix()
     if name not in files or not _unchanged(path, files[name]):
         raise InputError(
@@ -180,10 +159,6 @@ def check_replaceable(path: Path) -> None:
 
 def write_listed(path: Path, content: Any) -> None:
     """Write a JSON file into a folder and list it in the marker, if there is one.
-
-    Args:
-        path: The file.
-        content: As for `write_json`.
 
     Raises:
         InputError: The file cannot be written, or is not one of symae's.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -69,13 +68,7 @@ def trained_presets() -> list[str]:
 
 
 def unknown_preset(name: str, names: Sequence[str], what: str = "preset") -> InputError:
-    """Return the error for an unknown name.
-
-    Args:
-        name: The name.
-        names: The known names.
-        what: What the name could have been.
-    """
+    """Return the error for an unknown name, which could have been a `what`."""
     known = f"the presets are {', '.join(names)}"
     return InputError(f"There is no {what} {name}; {did_you_mean(name, names, known)}.")
 
@@ -102,14 +95,7 @@ def save_preset(
     half: bool = False,
     data: HasAxis | None = None,
 ) -> Path:
-    """Save a model as a preset; see `symae_keras.zoo.save_preset`.
-
-    Args:
-        model: A built model.
-        folder: The folder to make.
-        half: Whether to store matrices and kernels in float16.
-        data: The groups that the model was trained on, or `None`.
-    """
+    """Save a model as a preset; see `symae_keras.zoo.save_preset`."""
     import keras
 
     from symae_keras.data.axis import Axis
@@ -194,7 +180,7 @@ _CLEARED = 3
 _TOLERANCE = 2.0 ** (_CLEARED - 11)
 
 
-def compact_weights(path: str | os.PathLike[str]) -> None:
+def compact_weights(path: Path) -> None:
     """Store the matrices and kernels of a Keras weights file in few bits, packed.
 
     They become float16 whose last three bits are 0: numbers to 0.4 %, or better. Keras
@@ -208,7 +194,6 @@ def compact_weights(path: str | os.PathLike[str]) -> None:
     # Here, so that `symae --help` does not load it.
     import h5py
 
-    path = Path(path)
     with (
         written_aside(path) as aside,
         h5py.File(path) as source,

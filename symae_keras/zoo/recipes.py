@@ -11,11 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from symae_keras._utils.presets import (
-    preset_folder,
-    preset_names,
-    unknown_preset,
-)
+from symae_keras._utils.presets import preset_folder, preset_names, unknown_preset
 from symae_keras._utils.text import one_line
 from symae_keras.errors import InputError
 from symae_keras.zoo.cards import About, read_about
@@ -84,9 +80,6 @@ def recipe_file(name_or_path: str | PathLike[str]) -> Path:
 
 def recipe_hash(name_or_path: str | PathLike[str]) -> str:
     """Return the SHA-256 of a recipe without its docstring, which no run depends on.
-
-    Args:
-        name_or_path: As in `recipe_file`.
 
     Raises:
         InputError: There is no such recipe, or it cannot be read.
@@ -157,16 +150,7 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
 
 
 def call_recipe(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function of a recipe.
-
-    Args:
-        name: Of the recipe.
-        what: The call, for the error.
-        function: The function.
-        *args: Its arguments.
-
-    Returns:
-        Its result.
+    """Call a function of a recipe; an error of it names the recipe and the call.
 
     Raises:
         InputError: The function raised an exception.

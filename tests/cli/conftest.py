@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from symae_keras import cli
+from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.data import simulate_exposures
 from symae_keras.models import SymAE
 
@@ -40,12 +42,8 @@ RECIPE = Recipe(model=model, data=data, epochs=2, batch_size=44, instances=3)
 
 def compile_eagerly(patch: pytest.MonkeyPatch) -> None:
     """Skip the tracing, which takes nearly all of the time of a tiny run."""
-    as_ever = SymAE.compile
-    patch.setattr(
-        SymAE,
-        "compile",
-        lambda self, **options: as_ever(self, **options, run_eagerly=True),
-    )
+    eager = functools.partialmethod(SymAE.compile, run_eagerly=True)
+    patch.setattr(SymAE, "compile", eager)
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +122,18 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+@pytest.fixture
+def after_epochs(monkeypatch) -> Callable[[Callable[[int], object]], None]:
+    """Call a function after every epoch with the number of epochs that are done."""
+    as_ever = ProgressDisplay.update
+
+    def patch(act: Callable[[int], object]) -> None:
+        def update(self: ProgressDisplay, done: int, text: str) -> None:
+            as_ever(self, done, text)
+            act(done)
+
+        monkeypatch.setattr(ProgressDisplay, "update", update)
+
+    return patch

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import os
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from symae_keras._utils.files import read_json
-from symae_keras.cli import data as job
-from symae_keras.data import GroupedData, load, save, simulate_exposures
+from symae_keras.data import GroupedData, ShardWriter, load, save, simulate_exposures
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +147,7 @@ def test_convert_leaves_finished_shards_alone(
 @pytest.fixture
 def interrupt(monkeypatch):
     """Stop after a number of groups have been written."""
-    original = job.ShardWriter.add
+    original = ShardWriter.add
 
     def after(groups, error=KeyboardInterrupt):
         def add(self, part, source="the data"):
@@ -157,7 +156,7 @@ def interrupt(monkeypatch):
                     raise error
                 original(self, each, source)
 
-        monkeypatch.setattr(job.ShardWriter, "add", add)
+        monkeypatch.setattr(ShardWriter, "add", add)
 
     return after
 
@@ -303,18 +302,17 @@ def spectra_table(path, names, seed):
     """Write repeated spectra of stars, 2 to 6 of each, some cells empty or NaN."""
     stars = simulate_exposures(len(names), 6, seed=seed)
     rng = np.random.default_rng(seed)
-    with open(path, "w", encoding="utf-8", newline="") as text:
-        table = csv.writer(text)
-        table.writerow(["group", "airmass", *(f"{v:.6f}" for v in 500 + stars.axis)])
-        rows = []
-        for name, spectra in zip(names, stars.x, strict=True):
-            for spectrum in spectra[: rng.integers(2, 7)]:
-                cells = [f"{value:.5f}" for value in spectrum]
-                for k in rng.choice(256, 5, replace=False):
-                    cells[k] = "" if k % 2 else "nan"
-                rows.append([name, f"{rng.uniform(1, 2):.2f}", *cells])
-        # In the order of the nights, not of the stars.
-        table.writerows(rows[k] for k in rng.permutation(len(rows)))
+    rows = []
+    for name, spectra in zip(names, stars.x, strict=True):
+        for spectrum in spectra[: rng.integers(2, 7)]:
+            cells = [f"{value:.5f}" for value in spectrum]
+            for k in rng.choice(256, 5, replace=False):
+                cells[k] = "" if k % 2 else "nan"
+            rows.append([name, f"{rng.uniform(1, 2):.2f}", *cells])
+    header = ["group", "airmass", *(f"{value:.6f}" for value in 500 + stars.axis)]
+    # In the order of the nights, not of the stars.
+    lines = [",".join(cells) for cells in (header, *rng.permutation(rows))]
+    Path(path).write_text("\n".join(lines), encoding="utf-8")
     return len(rows)
 
 

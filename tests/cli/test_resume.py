@@ -13,17 +13,15 @@ from symae_keras.training.checkpoint import read_history
 
 
 @pytest.fixture
-def interrupt(monkeypatch):
+def interrupt(after_epochs):
     """Raise at the end of an epoch, counted from 0, as long as the test wants."""
-    original = ProgressDisplay.update
 
     def at(epoch: int | None, error: type[BaseException] = KeyboardInterrupt) -> None:
-        def update(self, done, text):
-            original(self, done, text)
+        def act(done: int) -> None:
             if done - 1 == epoch:
                 raise error
 
-        monkeypatch.setattr(ProgressDisplay, "update", update)
+        after_epochs(act)
 
     return at
 

@@ -6,7 +6,7 @@ import os
 import resource
 import shutil
 import signal
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
@@ -15,7 +15,6 @@ from symae_keras._utils.folders import Draft
 from symae_keras._utils.lock import FolderLock
 from symae_keras._utils.markers import read_marker
 from symae_keras.cli import compare
-from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import FIGURES, RUN_CONTENTS, load_run
 from symae_keras.cli.evaluate import write_figures
 from symae_keras.data import GroupedData, Shards, save
@@ -179,16 +178,8 @@ def test_a_figure_that_fails_costs_nothing(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_like_an_interruption(
-    symae, recipe, tmp_path, monkeypatch, number
-):
-    as_ever = ProgressDisplay.update
-
-    def update(self, *args):
-        as_ever(self, *args)
-        os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(ProgressDisplay, "update", update)
+def test_a_signal_ends_like_an_interruption(symae, recipe, after_epochs, number):
+    after_epochs(lambda done: os.kill(os.getpid(), number))
     before = signal.getsignal(number)
     code, _, err = symae("train", recipe, "--out", "run")
     assert code == 1
@@ -196,7 +187,6 @@ def test_a_signal_ends_like_an_interruption(
     assert os.listdir() == ["run.partial"]
     assert ".symae.lock" not in os.listdir("run.partial")
     assert signal.getsignal(number) == before
-    monkeypatch.undo()
 
 
 # === Full disks ===
@@ -285,24 +275,16 @@ def test_convert_on_a_full_disk(on_full_disk, succeeds, contents, tmp_path):
 
 
 @pytest.mark.large
-def test_train_on_a_full_disk(on_full_disk, symae, succeeds, recipe, monkeypatch):
+def test_train_on_a_full_disk(on_full_disk, symae, succeeds, recipe, after_epochs):
     train = ("train", recipe, "--out", "run")
     assert "run cannot be written" in on_full_disk(*train, n_bytes=20_000)
     assert os.listdir() == []
 
     # The model is trained, and there is space for its checkpoint, but for no more.
-    as_ever, limits = ProgressDisplay.update, []
-
-    def update(self, done, text):
-        as_ever(self, done, text)
-        if done == 2:
-            limits.append(small_disk(20_000))
-            limits[-1].__enter__()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ProgressDisplay, "update", update)
+    with ExitStack() as disk:
+        after_epochs(lambda done: done == 2 and disk.enter_context(small_disk(20_000)))
         code, _, err = symae(*train)
-        limits[-1].__exit__(None, None, None)
+    after_epochs(lambda done: None)
     assert code == 2 and "internal error" not in err
     assert "File too large; run.partial is kept, to be resumed with --resume" in err
     assert os.listdir() == ["run.partial"]
