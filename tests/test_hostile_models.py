@@ -229,18 +229,17 @@ ENCODERS: dict[str, tuple[Any, str]] = {
         layer("Dense", units=8, activation=_GET_FILE),
         "keras.utils.get_file",
     ),
-    "safe mode off": (
-        function_of("keras.config", "enable_unsafe_deserialization"),
-        "keras.config.enable_unsafe_deserialization",
-    ),
-    "another model": (
-        function_of("keras.models", "load_model"),
-        "keras.models.load_model",
-    ),
-    "a function beside the activations": (
-        function_of("keras.activations", "deserialize"),
-        "keras.activations.deserialize",
-    ),
+    **{
+        f"the function {module}.{name}": (
+            function_of(f"keras.{module}", name),
+            f"keras.{module}.{name}",
+        )
+        for module, name in (
+            ("config", "enable_unsafe_deserialization"),
+            ("models", "load_model"),
+            ("activations", "deserialize"),
+        )
+    },
     "a builtin function": (function_of("builtins", "eval"), "eval"),
     "a function without a module": (function_of(None, "eval"), "eval"),
     "a module that is no text": (entry(["os"], "system", {}), _UNREGISTERED),

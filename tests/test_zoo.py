@@ -28,7 +28,7 @@ from symae_keras.models import GVAE, MLVAE, VAE, SymAE
 from symae_keras.models.base import AutoencoderBase
 from symae_keras.training import Recipe
 from symae_keras.zoo.cards import FIELDS, Measured, read_about, write_card
-from symae_keras.zoo.recipes import about, load_recipe
+from symae_keras.zoo.recipes import about, load_recipe, recipe_file
 
 each_preset = pytest.mark.parametrize("name", preset_names())
 
@@ -150,6 +150,39 @@ def test_docstrings_of_recipes_are_read() -> None:
     about = read_about("Title.\n\nData: a\n  b\nnone\n  of it\nUse: c\n")
     assert about.title == "Title."
     assert about.fields == {"Data": "a b", "Use": "c"}
+
+
+# === Recipes ===
+
+
+def test_a_recipe_is_named_after_its_file_or_its_folder(tmp_path, monkeypatch):
+    text = '"""Mine."""\nfrom symae_keras.training import Recipe\n'
+    text += "RECIPE = Recipe(model=None, epochs=7)\n"
+    for name in ("mine.py", "recipe.py", "no_suffix"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert load_recipe(tmp_path / "mine.py")[1:] == ("Mine.", "mine")
+    assert load_recipe(tmp_path / "recipe.py").name == tmp_path.name
+    assert load_recipe(tmp_path / "no_suffix").recipe.epochs == 7
+    monkeypatch.chdir(tmp_path)
+    assert recipe_file("mine.py") == tmp_path / "mine.py"
+    # A preset comes before a file of the same name.
+    (tmp_path / "symae_exposures").write_text(text, encoding="utf-8")
+    assert load_recipe("symae_exposures").recipe.epochs != 7
+
+
+def test_a_recipe_may_hide_no_module_and_may_hold_dataclasses(tmp_path):
+    (tmp_path / "json.py").write_text(
+        "from __future__ import annotations\n"
+        "import dataclasses, json\n"
+        "from symae_keras.training import Recipe\n"
+        "@dataclasses.dataclass\n"
+        "class Sizes:\n"
+        "    small: int = 1\n"
+        "RECIPE = Recipe(model=None, epochs=json.loads('3'))\n",
+        encoding="utf-8",
+    )
+    assert load_recipe(tmp_path / "json.py").recipe.epochs == 3
+    assert sys.modules["json"] is json
 
 
 # === Saving, loading ===

@@ -102,11 +102,7 @@ class FolderLock:
         os.pwrite(descriptor, text.encode(), 0)
 
     def check_free(self) -> None:
-        """Refuse a folder that another process is at work in.
-
-        Raises:
-            InputError: With the process and its host.
-        """
+        """Raise an `InputError` that names the other process at work in the folder."""
         path = self.folder / LOCK
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -45,13 +45,10 @@ def write_marker(
     contents: tuple[str, ...] = (),
     replaces: str | None = None,
 ) -> None:
-    """Mark a folder as one that symae wrote.
+    """Mark a folder as one that symae wrote, with the files that match `contents`.
 
-    Args:
-        folder: The folder.
-        made_from: What it is made from, as JSON; `None` where that is not recorded.
-        contents: Patterns of the files to list, none as long as it is not complete.
-        replaces: Name beside it of a folder whose place it takes.
+    `made_from` is `None` where that is not recorded; `replaces` names the folder beside
+    it whose place it takes.
     """
     files = {
         name: _fingerprint(folder / name)

@@ -146,12 +146,9 @@ def load_run(
 ) -> Run:
     """Read a complete run folder, which may come from a stranger.
 
-    The recipe that the folder names does not run, unless it is one of the package.
-
-    Args:
-        path: The folder, such as `symae train` makes.
-        recipe: Path of the recipe that made the run, whose code runs: it registers
-            classes of its own and brings data and scores. Needed only for these.
+    The recipe that the folder names does not run, unless it is one of the package. A
+    recipe that the user names does: it registers classes of its own and brings data
+    and scores.
 
     Raises:
         InputError: The folder is missing, is not a run folder, holds an unfinished

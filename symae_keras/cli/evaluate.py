@@ -231,16 +231,7 @@ def write_figures(
 
     Grouped models are shown by virtual instances, others by reconstructions. A figure
     that cannot be drawn is left out, with a warning of the logger `"symae_keras"`: a
-    trained model is not lost for a figure.
-
-    Args:
-        folder: Folder to write to; made if missing.
-        model: A `SymAE`, or a model of single instances.
-        groups: Groups that the model was not trained on.
-        history: The history.csv of the training.
-
-    Returns:
-        The files written.
+    trained model is not lost for a figure. The files written are returned.
     """
     folder.mkdir(exist_ok=True)
     swaps = swaps_codes(model)

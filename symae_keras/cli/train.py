@@ -190,13 +190,6 @@ def run_config(
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe and the config of a run of it, as far as known without the data.
 
-    Args:
-        source: Name of a preset or path of a recipe file.
-        data_file: The user's data; `None` for those of the recipe.
-        seed: Seed of data, split, weights and sampler.
-        epochs: Overrides those of the recipe.
-        group: Name of the group in the user's data, see `symae_keras.data.load`.
-
     Raises:
         InputError: The recipe or the file cannot be used.
     """
@@ -360,13 +353,7 @@ def _epoch_text(epoch: int, epochs: int, logs: dict[str, Any]) -> str:
 def take_part(plan: Plan, aside: Path | None, strategy: Any) -> dict[str, Any]:
     """Do what all workers but the chief do: everything except writing.
 
-    Args:
-        plan: The run.
-        aside: The folder of an interrupted run to resume, or `None`.
-        strategy: As in `fill_run`.
-
-    Returns:
-        The metrics, which are those of the chief.
+    They resume from the folder aside, if there is one, and get the chief's metrics.
     """
     state = []
     if aside is not None:

@@ -206,11 +206,7 @@ def run_preset(
 def _reproduce_all(
     names: Sequence[str], out: Path, seeds: int, quick: bool, data_file: Path | None
 ) -> tuple[list[Reproduced], dict[str, str]]:
-    """Train presets again, one after the other.
-
-    Returns:
-        The trained presets, and the reason for each that was not, which lacks data.
-    """
+    """Train presets again; return them, and why the others, without data, were not."""
     measured = {name: Measured.read(preset_folder(name)) for name in names}
     done, skipped = [], {}
     for name in names:

@@ -19,15 +19,6 @@ from symae_keras.zoo.cards import About, read_about
 if TYPE_CHECKING:
     from symae_keras.training import Recipe
 
-__all__ = [
-    "LoadedRecipe",
-    "about",
-    "call_recipe",
-    "load_recipe",
-    "recipe_file",
-    "recipe_hash",
-]
-
 
 class LoadedRecipe(NamedTuple):
     """A recipe, its docstring and its name."""
@@ -49,13 +40,9 @@ def about(name: str) -> About:
 
 
 def recipe_file(name_or_path: str | PathLike[str]) -> Path:
-    """Return the file of a recipe.
+    """Return the file of a recipe, as an absolute path.
 
-    Args:
-        name_or_path: Name of a preset, or path of a recipe file.
-
-    Returns:
-        An existing file, as an absolute path.
+    A preset comes before a file of the same name.
 
     Raises:
         InputError: There is no such preset and no such file.
@@ -97,15 +84,9 @@ def recipe_hash(name_or_path: str | PathLike[str]) -> str:
 
 
 def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
-    """Run a recipe file and return its recipe.
+    """Run a recipe file, which has a docstring and a `RECIPE`, and return its recipe.
 
-    Args:
-        name_or_path: Name of a preset, or path of a Python file with a docstring and a
-            `RECIPE`, a `symae_keras.training.Recipe`.
-
-    Returns:
-        `(recipe, docstring, name)`; the name of a file called recipe.py is that of its
-        folder.
+    A recipe in a file called recipe.py is named after its folder.
 
     Raises:
         InputError: There is no such recipe, it raises when it is run, or it has no

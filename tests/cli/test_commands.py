@@ -17,6 +17,7 @@ import pytest
 
 import symae_keras
 from symae_keras._utils.files import read_json
+from symae_keras.cli import compare
 from symae_keras.cli._run_folder import load_run
 from symae_keras.data import load, save, simulate_exposures
 from symae_keras.evaluation import relative_error
@@ -368,3 +369,49 @@ def test_a_recipe_with_few_updates_is_a_note(succeeds, recipe, data_file, tmp_pa
     err = succeeds("train", recipe, "--data", data_file, "--out", tmp_path / "r").err
     assert "the 2 epochs of the recipe are only 2 updates" in err
     assert "give --epochs 2000, or leave epochs out" in err
+
+
+# === compare ===
+
+
+@pytest.fixture
+def small_comparison(monkeypatch) -> None:
+    """Few stars and one epoch."""
+    stars = simulate_exposures(n_states=60, n_instances=3, seed=0)
+    monkeypatch.setattr(compare, "_data", lambda *_: (stars[:40], stars[40:]))
+    monkeypatch.setattr(compare, "QUICK_EPOCHS", 1)
+
+
+@pytest.mark.large
+def test_comparison(succeeds, small_comparison, tmp_path) -> None:
+    out = tmp_path / "comparison"
+    models = "symae, pca,mean_swap"
+    command = ("compare", "--quick", "--models", models, "--out", out)
+    _, stdout, err = succeeds(*command)
+    for title in ("SymAE (conditional, Gaussian)", "PCA of means", "Linear mean swap"):
+        assert title in stdout
+    assert "redatuming" in stdout and "state from" in stdout  # headings may be broken
+    assert sorted(os.listdir(out)) == [
+        *(".symae.json", "comparison.csv", "comparison.md", "environment.json"),
+        *("redatuming_against_reconstruction.png", "rows.csv", "settings.json"),
+    ]
+    assert "SymAE (conditional, Gaussian), seed 0, 1 of 3" in err
+    # Once more: everything is there, so nothing is trained.
+    _, again, err = succeeds(*command)
+    assert again == stdout and "1 of" not in err
+
+
+def test_an_interrupted_comparison_names_the_way_to_resume(
+    symae, small_comparison, tmp_path, monkeypatch
+) -> None:
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    # By the module's full name, which the function of that name hides.
+    monkeypatch.setattr(
+        sys.modules["symae_keras.evaluation.compare"], "train", interrupt
+    )
+    out = tmp_path / "comparison"
+    code, _, err = symae("compare", "--models", "pca,symae", "--out", out)
+    assert code == 1 and "kept, resume with the same command" in err
+    assert (out / "rows.csv").read_text(encoding="utf-8").count("\n") == 2

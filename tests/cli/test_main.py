@@ -10,6 +10,9 @@ import pytest
 
 import symae_keras
 from symae_keras._utils.folders import Interrupted
+from symae_keras._utils.text import one_line
+from symae_keras.cli._progress import ProgressDisplay
+from symae_keras.errors import InputError
 
 
 def test_importing_the_command_line_imports_nothing_heavy(run_python):
@@ -141,3 +144,33 @@ print(len(zoo.card("symae_exposures")) > 100)
 """
     lines = run_python(code, table).splitlines()
     assert "line 4, column 501" in lines[0] and lines[1:] == ["2", "True"]
+
+
+def test_one_line():
+    assert one_line(ValueError("first\n  line.\n\nCall arguments: ...")) == (
+        "ValueError: first line"
+    )
+    assert one_line(InputError("A sentence.")) == "A sentence"
+    assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_over_a_resumed_run(terminal, monkeypatch, capsys):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    with ProgressDisplay("tiny [x]", 20) as progress:
+        for epoch in range(5, 20):
+            progress.start(epoch)
+            progress.update(epoch + 1, f"epoch {epoch + 1}/20: val_loss [0.25]")
+    out, err = capsys.readouterr()
+    assert out == ""
+    if terminal:
+        assert "tiny [x]" in err and "epoch 20/20: val_loss [0.25]" in err
+    else:
+        lines = err.splitlines()
+        assert lines[0] == "tiny [x]: epoch 6/20: val_loss [0.25]"
+        # Every tenth of the epochs.
+        assert [line.split("/")[0].split()[-1] for line in lines] == [
+            *("6", "8", "10", "12", "14", "16", "18", "20"),
+        ]
