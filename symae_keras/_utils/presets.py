@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -181,7 +180,7 @@ _CLEARED = 3
 _TOLERANCE = 2.0 ** (_CLEARED - 11)
 
 
-def compact_weights(path: str | os.PathLike[str]) -> None:
+def compact_weights(path: Path) -> None:
     """Store the matrices and kernels of a Keras weights file in few bits, packed.
 
     They become float16 whose last three bits are 0: numbers to 0.4 %, or better. Keras
@@ -192,7 +191,6 @@ def compact_weights(path: str | os.PathLike[str]) -> None:
     # Here, so that `symae --help` does not load it.
     import h5py
 
-    path = Path(path)
     with (
         written_aside(path) as aside,
         h5py.File(path) as source,

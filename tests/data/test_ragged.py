@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from symae_keras.cli._sources import describe_file, in_memory, read_groups
-from symae_keras.cli.data import to_shards
+from symae_keras.cli.data import convert
 from symae_keras.data import (
     GroupedData,
     RaggedRows,
@@ -96,7 +96,7 @@ def test_little_padding_is_never_refused(bound):
 
 
 def test_what_a_model_takes_whole_is_refused(bound, file, tmp_path):
-    to_shards([file], tmp_path / "shards")
+    convert([file], tmp_path / "shards")
     for path in (file, tmp_path / "shards"):
         with pytest.raises(UnevenGroups) as error:
             in_memory(read_groups(path), path)
@@ -203,7 +203,8 @@ def test_describe(padded):
 def test_describe_and_convert_a_file(padded, bound, file, tmp_path):
     text = describe_file(file)
     assert text.startswith("50 groups of 2 to 400 instances of shape (5,); of a sample")
-    shards = to_shards([file], tmp_path / "shards", shard_mb=1)
+    convert([file], tmp_path / "shards", shard_mb=1)
+    shards = Shards(tmp_path / "shards")
     np.testing.assert_array_equal(shards.counts, SIZES)
     np.testing.assert_array_equal(shards.ids, padded.ids)
     np.testing.assert_array_equal(shards[39:41].load().x, padded[39:41].x)
@@ -216,7 +217,7 @@ def test_convert_names_the_group(bound, tmp_path):
     np.savez(tmp_path / "my.npz", **arrays)
     words = "my.npz: 1 value is NaN or infinite; correct or mask them; the first is at "
     with pytest.raises(InputError) as error:
-        to_shards([tmp_path / "my.npz"], tmp_path / "shards")
+        convert([tmp_path / "my.npz"], tmp_path / "shards")
     assert f"{words}group 47 (id 'star 47'), instance 1, pixel 2." in str(error.value)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symae_keras.cli.data import to_shards
+from symae_keras.cli.data import convert
 from symae_keras.data import GroupedData, Shards, ShardWriter, load
 from symae_keras.data.check import clean
 from symae_keras.errors import InputError
@@ -484,7 +484,8 @@ def test_shards_of_version_1_are_read_and_converted(tmp_path, without, ragged):
     old = Shards(tmp_path / "old")
     old.verify()
     equal(old.load(), groups)
-    new = to_shards([tmp_path / "old"], tmp_path / "new")
+    convert([tmp_path / "old"], tmp_path / "new")
+    new = Shards(tmp_path / "new")
     equal(new.load(), clean(groups))
     assert "shard-00000.x.npy" in os.listdir(tmp_path / "new")
 
