@@ -73,25 +73,22 @@ def test_one_batch_is_the_loss(metric, rng) -> None:
 @pytest.mark.jax
 def test_tiny_units(metric) -> None:
     """Squares of fluxes underflow in float32; relative errors do not."""
-    small = type(metric)(**{next(iter(_own(metric))): 1e-36})
+    small = type(metric)(1e-36)
     y = np.zeros((2, 3), "float32")
     small.update_state(y, y + np.float32(1e-18))
     expected = 1.0 if isinstance(metric, metrics.RelativeMeanSquaredError) else 1e18
     assert float(small.result()) == pytest.approx(expected, rel=1e-5)
 
 
-def _own(metric) -> dict:
-    config = metric.get_config()
-    return {k: config[k] for k in ("variance", "deviation") if k in config}
-
-
 @pytest.mark.jax
 def test_config_and_checks(metric) -> None:
+    config = metric.get_config()
     again = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert type(again) is type(metric)
-    assert again.get_config() == metric.get_config()
-    (name,) = _own(metric)
-    with pytest.raises(ValueError, match=f"Received: {name}=-1"):
+    assert again.get_config() == config
+    (argument,) = {"variance", "deviation"} & set(config)
+    assert config[argument] == 4.0
+    with pytest.raises(ValueError, match=f"Received: {argument}=-1"):
         type(metric)(-1.0)
     with pytest.raises(ValueError, match="first axes of the data"):
         metric.update_state(np.zeros((4, 3)), np.zeros((4, 3)), np.ones((3,)))

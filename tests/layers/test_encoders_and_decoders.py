@@ -12,8 +12,6 @@ from keras import ops
 from symae_keras import layers
 
 SIZES = st.integers(1, 67)
-
-
 UPSAMPLINGS = ["transposed", "nearest", "bed_of_nails", "subpixel"]
 
 
@@ -292,14 +290,30 @@ def test_the_output_is_linear(name) -> None:
     np.testing.assert_array_equal(decoder(ops.ones((2, 3))), np.full((2, *shape), -7.5))
 
 
+# === Tied weights ===
+
+
 @pytest.mark.jax
-@pytest.mark.parametrize(
-    ("name", "shape", "message"),
-    [
-        ("Conv1DEncoder", (2, 4, 4, 1), r"1 axes, or 2 .*\(4, 4, 1\)"),
-        ("Conv2DEncoder", (2, 8), r"2 axes, or 3 .*\(8,\)"),
-    ],
-)
-def test_wrong_rank(name, shape, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        getattr(layers, name)(3)(ops.ones(shape))
+def test_transposed_kernel(rng) -> None:
+    dense = keras.layers.Dense(4)
+    decoder = layers.TiedDense(dense, (3, 2))
+    code = rng.normal(size=(5, 4)).astype("float32")
+    decoder(code)
+    decoder.bias.assign(np.arange(6.0))
+    expected = code @ np.asarray(dense.kernel.value).T + np.arange(6.0)
+    np.testing.assert_allclose(decoder(code), expected.reshape(5, 3, 2), rtol=1e-5)
+
+
+def test_the_kernel_is_still_shared_after_reloading(tmp_path, rng) -> None:
+    x = rng.normal(size=(8, 6)).astype("float32")
+    inputs = keras.Input((6,))
+    dense = keras.layers.Dense(4)
+    model = keras.Model(inputs, layers.TiedDense(dense, (6,))(dense(inputs)))
+    assert len(model.trainable_weights) == 3
+    model.save(tmp_path / "tied.keras")
+    again = keras.saving.load_model(tmp_path / "tied.keras")
+    np.testing.assert_array_equal(again(x), model(x))
+    again.compile("sgd", "mse")
+    again.fit(x, x, verbose=0)
+    assert len(again.trainable_weights) == 3
+    assert again.layers[1].kernel is again.layers[2].dense.kernel
