@@ -85,11 +85,8 @@ def test_every_shape_in_evaluate(name, kind, rng) -> None:
     error, ours = _LOSSES[kind]
     model = _MODELS[name]()
     x = _data(model, rng)
-    errors = error(keras.ops.convert_to_numpy(model(x)) - x)
-    if name == "Stellar":
-        errors = error(
-            (keras.ops.convert_to_numpy(model(x)) - x) / np.median(x, axis=1)[:, None]
-        )
+    scale = np.median(x, axis=1)[:, None] if name == "Stellar" else 1.0
+    errors = error((keras.ops.convert_to_numpy(model(x)) - x) / scale)
     model.compile("sgd", ours(), run_eagerly=True)
     found = {}
     for axes, weights in _all_weights(x).items():
@@ -143,15 +140,8 @@ def _trained(model, loss, x, weights, by_batch: bool = False) -> list[np.ndarray
         for _ in range(3):
             model.train_on_batch(x, x, sample_weight=weights)
     else:
-        model.fit(
-            x,
-            x,
-            batch_size=4,
-            epochs=3,
-            sample_weight=weights,
-            shuffle=False,
-            verbose=0,
-        )
+        options = {"batch_size": 4, "epochs": 3, "shuffle": False, "verbose": 0}
+        model.fit(x, x, sample_weight=weights, **options)
     return [keras.ops.convert_to_numpy(each) for each in model.get_weights()]
 
 

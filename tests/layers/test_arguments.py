@@ -171,14 +171,15 @@ def test_the_numeric_arguments_are_found() -> None:
 
 @pytest.mark.jax
 @pytest.mark.parametrize(
-    ("cls", "old", "new", "value"),
+    ("cls", "what"),
     [
-        (layers.JacobianPenalty, "n_directions", "num_directions", 3),
-        (layers.TopK, "n_active", "num_active", 3),
-        (layers.VectorQuantizer, "n_embeddings", "num_embeddings", 3),
+        (layers.JacobianPenalty, "directions"),
+        (layers.TopK, "active"),
+        (layers.VectorQuantizer, "embeddings"),
     ],
 )
-def test_old_names_of_counts(cls, old, new, value) -> None:
+def test_old_names_of_counts(cls, what) -> None:
+    old, new, value = f"n_{what}", f"num_{what}", 3
     with pytest.warns(DeprecationWarning, match=f"`{old}` of .*use `{new}`") as found:
         layer = cls(**{old: value})
     assert len(found) == 1 and found[0].filename == __file__

@@ -51,17 +51,15 @@ def test_before_and_after_learn_the_opposite(rng) -> None:
     is x for either factor while both are 1.
     """
 
-    class Difference(keras.losses.Loss):
-        def call(self, y_true, y_pred):
-            return y_pred - y_true
+    def difference(y_true, y_pred):
+        return y_pred - y_true
 
     before, after = (
         keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
         for _ in range(2)
     )
-    inputs = keras.Input((1,))
-    model = keras.Model(inputs, after(GradientReversal(0.5)(before(inputs))))
-    model.compile(optimizer=keras.optimizers.SGD(0.1), loss=Difference())
+    model = keras.Sequential([before, GradientReversal(0.5), after])
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss=difference)
     x = rng.uniform(1.0, 2.0, size=(8, 1)).astype("float32")
     model.fit(x, 0.0 * x, batch_size=8, verbose=0)
     later, earlier = (
