@@ -95,7 +95,7 @@ def over_axes(mask: Tensor, values: Tensor) -> Tensor:
 
 
 def blank_absent(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Put 0 where an instance is absent, whatever is there; it gets no gradient."""
+    """Put 0 where an instance is absent, even for NaN, which no weight of 0 stops."""
     if mask is None:
         return values
     return ops.where(over_axes(mask, values), values, 0.0)
