@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final
 
 import keras
 
@@ -36,11 +37,8 @@ class Sizes:
         return copy_of(self.encoder)
 
 
-class Build(Protocol):
-    """Makes an untrained model for some groups."""
-
-    def __call__(self, groups: GroupedData, sizes: Sizes, seed: int) -> Any:
-        """An uncompiled Keras model, or a reference with `fit(groups)`."""
+#: Makes an uncompiled Keras model, or a reference with `fit`, from a seed.
+Build = Callable[[GroupedData, Sizes, int], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,33 +130,18 @@ CONTENDERS: Final[dict[str, Contender]] = {
         "Autoencoder", "single instance", _single(models.Autoencoder)
     ),
     "vae": Contender("VAE", "single instance", _single(models.VAE, kl_weight=1e-3)),
-    "linear": Contender(
-        "Linear autoencoder", "single instance", _single(models.LinearAutoencoder)
-    ),
-    "denoising": Contender(
-        "Denoising autoencoder",
-        "single instance",
-        _single(models.DenoisingAutoencoder),
-    ),
-    "sparse": Contender(
-        "Sparse autoencoder", "single instance", _single(models.SparseAutoencoder)
-    ),
-    "contractive": Contender(
-        "Contractive autoencoder",
-        "single instance",
-        _single(models.ContractiveAutoencoder),
-    ),
-    "vqvae": Contender("VQ-VAE", "single instance", _single(models.VQVAE)),
-    "adversarial": Contender(
-        "Adversarial autoencoder",
-        "single instance",
-        _single(models.AdversarialAutoencoder),
-    ),
-    "wasserstein": Contender(
-        "Wasserstein autoencoder",
-        "single instance",
-        _single(models.WassersteinAutoencoder),
-    ),
+    **{
+        name: Contender(title, "single instance", _single(cls))
+        for name, title, cls in (
+            ("linear", "Linear autoencoder", models.LinearAutoencoder),
+            ("denoising", "Denoising autoencoder", models.DenoisingAutoencoder),
+            ("sparse", "Sparse autoencoder", models.SparseAutoencoder),
+            ("contractive", "Contractive autoencoder", models.ContractiveAutoencoder),
+            ("vqvae", "VQ-VAE", models.VQVAE),
+            ("adversarial", "Adversarial autoencoder", models.AdversarialAutoencoder),
+            ("wasserstein", "Wasserstein autoencoder", models.WassersteinAutoencoder),
+        )
+    },
     "pca": Contender("PCA of means and deviations", "classical", _pca),
     "mean_swap": Contender("Linear mean swap", "classical", _mean_swap),
 }

@@ -38,20 +38,7 @@ def _plot_curves(
 ) -> Figure:
     """Draw the median of each method over seeds as a line, their range as a band.
 
-    Args:
-        x_name: What error messages call `x`.
-        x: Sizes, `(n,)`, positive.
-        errors: Errors by method, each `(n, n_seeds)` or `(n,)`, positive.
-        x_label: What x is, with its unit.
-        y_label: What the errors are, with their unit.
-        limit: The least possible error, `(n,)`, or `None`.
-        labels: What to call a method in the legend, where it is not its key.
-
-    Returns:
-        A figure with one axes.
-
-    Raises:
-        InputError: The arrays do not fit `x`, or are not positive.
+    Error messages call `x` by the name `x_name`; see `plot_error_over_instances`.
     """
     count = _positive(x_name, to_array(x_name, x, (1,)))
     if not errors:

@@ -8,7 +8,6 @@ import pytest
 from symae_keras.data import GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation import (
-    Leakage,
     coherent_agreement,
     leakage,
     nuisance_dependence,
@@ -63,32 +62,22 @@ class _Codes:
 STATE, NUISANCE = [0, 1, 2, 3], [4]
 
 
-@pytest.fixture(scope="module")
-def clean(groups) -> Leakage:
-    return leakage(_Codes(STATE, NUISANCE), groups)
-
-
-def test_a_disentangled_model_is_at_chance(clean) -> None:
-    assert set(clean.state_from_nuisance) == {"number", "vector", "label"}
-    assert set(clean.nuisance_from_coherent) == {"shift"}
-    assert clean.state_from_nuisance["number"] < 0.05
-    assert clean.state_from_nuisance["vector"] < 0.05
-    assert clean.nuisance_from_coherent["shift"] < 0.1
-    label = clean.state_from_nuisance["label"]
-    assert label == pytest.approx(clean.chance["label"], abs=0.08)
-
-
-def test_its_coherent_code_tells_the_state(clean) -> None:
-    assert clean.state_from_coherent["number"] > 0.8
-    assert clean.state_from_coherent["vector"] > 0.8
-    assert clean.state_from_coherent["label"] > 0.9
-
-
-def test_chance(clean, groups) -> None:
-    assert clean.chance["number"] == clean.chance["shift"] == 0.0
+def test_a_disentangled_model_is_at_chance(groups) -> None:
+    found = leakage(_Codes(STATE, NUISANCE), groups)
+    assert set(found.state_from_nuisance) == {"number", "vector", "label"}
+    assert set(found.nuisance_from_coherent) == {"shift"}
+    assert found.state_from_nuisance["number"] < 0.05
+    assert found.state_from_nuisance["vector"] < 0.05
+    assert found.nuisance_from_coherent["shift"] < 0.1
+    label = found.state_from_nuisance["label"]
+    assert label == pytest.approx(found.chance["label"], abs=0.08)
+    assert found.state_from_coherent["number"] > 0.8
+    assert found.state_from_coherent["vector"] > 0.8
+    assert found.state_from_coherent["label"] > 0.9
+    assert found.chance["number"] == found.chance["shift"] == 0.0
     _, held_out = groups.split(0.7, seed=0)
     commonest = np.bincount(held_out.state["label"]).max() / len(held_out)
-    assert clean.chance["label"] == pytest.approx(commonest)
+    assert found.chance["label"] == pytest.approx(commonest)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -111,30 +100,22 @@ def test_a_seed_repeats_the_scores(groups) -> None:
     assert one == other
 
 
-def test_needs_true_parameters() -> None:
-    with pytest.raises(InputError, match="carry none"):
-        leakage(_Codes([0], [0]), GroupedData(np.zeros((4, 2, 3))))
+@pytest.mark.parametrize(
+    ("rows", "state", "message"),
+    [
+        (30, {}, "carry none"),
+        (19, {"depth": np.zeros(19)}, "at least 20 groups.* received 19"),
+        (30, {"depth": np.full(30, np.nan)}, "No probe can be trained on depth"),
+    ],
+)
+def test_groups_that_cannot_be_probed(rows, state, message, rng) -> None:
+    with pytest.raises(InputError, match=message):
+        leakage(
+            _Codes([0], [0]), GroupedData(rng.normal(size=(rows, 3, 4)), state=state)
+        )
 
 
-def test_the_probe_is_not_linear() -> None:
-    """A decoder can use |code|, so the probe must see it; units do not matter."""
-    rng = np.random.default_rng(0)
-    code = rng.normal(size=(1200, 1))
-    target = 1e3 * np.abs(code[:, 0])
-    train, test = slice(0, 900), slice(900, None)
-    assert probe((code[train], code[test]), (target[train], target[test])) > 0.9
-
-
-def test_too_few_groups_are_refused(groups) -> None:
-    with pytest.raises(InputError, match="at least 20 groups.* received 19"):
-        leakage(_Codes([0], [0]), groups[:19])
-
-
-def test_a_parameter_that_is_nan_is_refused() -> None:
-    x = np.random.default_rng(0).normal(size=(30, 3, 4))
-    groups = GroupedData(x, state={"depth": np.full(30, np.nan)})
-    with pytest.raises(InputError, match="No probe can be trained on depth"):
-        leakage(_Codes([0], [0]), groups)
+# === Probes ===
 
 
 @pytest.mark.parametrize("kind", ["int", "bool", "text"])
@@ -159,49 +140,37 @@ def test_a_constant_target_does_not_break_the_probe() -> None:
     assert np.isfinite(score)
 
 
-def test_a_linear_probe_sees_what_lies_open_alone() -> None:
-    rng = np.random.default_rng(0)
-    code = rng.normal(size=(600, 3))
-    parts = code[:400], code[400:]
+@pytest.mark.parametrize("linear", [True, False])
+def test_only_a_linear_probe_misses_what_is_folded(linear, rng) -> None:
+    """A decoder can use |code|, so the probe must see it; units do not matter."""
+    code = rng.normal(size=(1200, 3))
     weights = np.array([[1.0, 0.0], [2.0, 1.0], [0.0, -3.0]])
-    scores = [
-        probe(parts, tuple(function(part) for part in parts), linear=True)
-        for function in (
-            lambda part: 1e3 * part @ weights + 7.0,
-            lambda part: np.abs(part[:, 0]),
-            lambda part: part[:, 1] > 0.0,
+    parts = code[:900], code[900:]
+    straight, folded, label = (
+        probe(parts, (target[:900], target[900:]), linear=linear)
+        for target in (
+            1e3 * code @ weights + 7.0,
+            1e3 * np.abs(code[:, 0]),
+            code[:, 1] > 0,
         )
-    ]
-    assert scores[0] > 0.999
-    assert scores[1] < 0.1
-    assert scores[2] > 0.95
-
-
-# === probe_labels ===
-
-
-def _parts(*arrays: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    return tuple((each[:300], each[300:]) for each in arrays)
+    )
+    assert straight > (0.999 if linear else 0.99) and label > 0.95
+    assert folded < 0.1 if linear else folded > 0.9
 
 
 @pytest.mark.parametrize("linear", [True, False])
 def test_each_label_has_the_score_of_its_probe(linear, rng) -> None:
-    code = rng.normal(size=(400, 2))
-    noise = rng.normal(size=400)
-    label = np.where(code[:, 0] > 0.0, "hot", "cool")
-    both, number, unknown, kind = _parts(code, code @ [1.0, -2.0], noise, label)
-    names = ("number", "unknown", "kind")
-    labels = tuple(
-        dict(zip(names, part, strict=True))
-        for part in zip(number, unknown, kind, strict=True)
-    )
-    scores = probe_labels(both, labels, seed=1, linear=linear)
-    assert list(scores) == list(names)
+    code, unknown = rng.normal(size=(400, 2)), rng.normal(size=400)
+    kind = np.where(code[:, 0] > 0.0, "hot", "cool")
+    labels = {"number": code @ [1.0, -2.0], "unknown": unknown, "kind": kind}
+    both = code[:300], code[300:]
+    parts = {name: (each[:300], each[300:]) for name, each in labels.items()}
+    halves = tuple({name: each[n] for name, each in parts.items()} for n in (0, 1))
+    scores = probe_labels(both, halves, seed=1, linear=linear)
     assert scores["number"] > 0.95 and scores["kind"] > 0.9
     assert scores["unknown"] < 0.1
-    for name in names:
-        pair = labels[0][name], labels[1][name]
-        assert scores[name] == probe(both, pair, seed=1, linear=linear)
+    alone = {k: probe(both, each, 1, linear) for k, each in parts.items()}
+    assert scores == alone and list(scores) == list(labels)
 
 
 def test_both_parts_must_have_the_same_labels(rng) -> None:
@@ -240,39 +209,22 @@ def shared(rng) -> np.ndarray:
     return rng.normal(size=(200, 1, 3)) + np.zeros((200, 6, 3))
 
 
-def test_perfect_codes(own, shared) -> None:
-    groups = _groups(shared, own)
-    assert coherent_agreement(Reader(), groups) == pytest.approx(1.0)
-    assert nuisance_dependence(Reader(), groups) == pytest.approx(0.0, abs=0.02)
-
-
-def test_swapped_codes(own, shared) -> None:
-    groups = _groups(own, shared)
-    assert coherent_agreement(Reader(), groups) == pytest.approx(0.0, abs=0.05)
-    assert nuisance_dependence(Reader(), groups) == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("noise", [0.5, 1.0, 2.0])
-def test_agreement_is_the_share_of_variance(noise, own, shared) -> None:
-    expected = 1.0 / (1.0 + noise**2)
-    found = coherent_agreement(Reader(), _groups(shared + noise * own, own))
-    assert found == pytest.approx(expected, abs=0.05)
-
-
-def test_dependence_of_gaussian_codes(own, shared) -> None:
-    """Distances within a group are shorter by the share of the variance."""
-    share = 0.36
-    leaking = np.sqrt(share) * shared + np.sqrt(1.0 - share) * own
-    found = nuisance_dependence(Reader(), _groups(shared, leaking))
-    assert found == pytest.approx(1.0 - np.sqrt(1.0 - share), abs=0.03)
-
-
-def test_absent_instances_do_not_count(own, shared, rng) -> None:
-    mask = rng.random((200, 6)) < 0.7
-    mask[:, 0] = True
-    groups = _groups(shared + own, own, mask)
-    assert coherent_agreement(Reader(), groups) == pytest.approx(0.5, abs=0.06)
-    assert nuisance_dependence(Reader(), groups) == pytest.approx(0.0, abs=0.03)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.36, 0.5, 0.8, 1.0])
+def test_codes_of_which_a_share_of_the_variance_is_common(
+    share, masked, own, shared, rng
+) -> None:
+    """Agreement is that share; distances within a group are shorter by it."""
+    mask = None
+    if masked:
+        mask = rng.random((200, 6)) < 0.7
+        mask[:, 0] = True
+    codes = np.sqrt(share) * shared + np.sqrt(1.0 - share) * own
+    groups = _groups(codes, codes, mask)
+    noise = 1e-6 if share == 1.0 else 0.05
+    assert coherent_agreement(Reader(), groups) == pytest.approx(share, abs=noise)
+    expected, noise = 1.0 - np.sqrt(1.0 - share), 1e-6 if share == 1.0 else 0.03
+    assert nuisance_dependence(Reader(), groups) == pytest.approx(expected, abs=noise)
 
 
 @pytest.mark.parametrize("measure", [coherent_agreement, nuisance_dependence])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import pickle
 
@@ -45,19 +46,16 @@ class Oracle:
         return self.redatum(x, x, mask, mask)
 
 
-def _spoiled(groups: GroupedData) -> GroupedData:
-    """The same groups with absent instances, NaN in their place."""
-    mask = np.random.default_rng(5).random(groups.x.shape[:2]) < 0.7
-    mask[:, 0] = True
-    x = np.where(mask[..., None], groups.x, np.float32(np.nan))
-    return GroupedData(x, mask, groups.state, groups.nuisance, render=groups.render)
-
-
 @pytest.fixture(scope="module", params=["complete", "masked"])
 def groups(request) -> GroupedData:
     # More groups than are put through the model at once.
     groups = simulate_exposures(n_states=70, n_instances=5, seed=0)
-    return groups if request.param == "complete" else _spoiled(groups)
+    if request.param == "complete":
+        return groups
+    mask = np.random.default_rng(5).random(groups.x.shape[:2]) < 0.7
+    mask[:, 0] = True
+    x = np.where(mask[..., None], groups.x, np.float32(np.nan))
+    return dataclasses.replace(groups, x=x, mask=mask)
 
 
 # === relative_error ===
@@ -85,11 +83,6 @@ def test_relative_error_by_hand() -> None:
 def test_relative_error_is_computed_in_float64() -> None:
     truth = np.float32([[1e4], [1e4 + 1.0]])
     assert relative_error(truth + np.float32(0.5), truth) == pytest.approx(1.0)
-
-
-def test_a_constant_truth_has_no_relative_error() -> None:
-    with pytest.raises(InputError, match="constant"):
-        relative_error(np.zeros((3, 2)), np.ones((3, 2)))
 
 
 # === linear_mean_swap ===
@@ -141,30 +134,15 @@ def test_a_perfect_model_has_no_error(groups) -> None:
 
 
 @pytest.mark.jax
-def test_a_model_that_only_reconstructs_is_found_out(groups) -> None:
-    """It copies its input: no state is ever swapped."""
-
-    class Copies(Oracle):
-        def redatum(self, coherent_from, nuisance_from, coherent_mask, nuisance_mask):
-            return nuisance_from
-
-        def reconstruct(self, x, mask):
-            return x
-
-    error = redatuming_error(Copies(groups), groups)
-    assert error.reconstruction == 0.0
-    assert float(error) > 0.5
-    assert float(error) > error.mean_swap
-
-
-@pytest.mark.jax
 def test_a_constant_model_has_error_one(groups) -> None:
     error = redatuming_error(_Constant(groups), groups)
     assert float(error) == pytest.approx(1.0, abs=0.1)
     assert error.reconstruction == pytest.approx(1.0, abs=1e-4)
 
 
-def test_needs_simulated_data_and_two_groups() -> None:
+def test_what_cannot_be_judged() -> None:
+    with pytest.raises(InputError, match="constant"):
+        relative_error(np.zeros((3, 2)), np.ones((3, 2)))
     measured = GroupedData(np.zeros((3, 2, 4), "float32"))
     with pytest.raises(InputError, match="only simulated data"):
         redatuming_error(_Constant(measured), measured)
@@ -173,7 +151,7 @@ def test_needs_simulated_data_and_two_groups() -> None:
         redatuming_error(_Constant(one), one)
 
 
-def test_the_error_is_a_float() -> None:
+def test_the_error_is_a_float_that_can_be_copied_and_sent() -> None:
     error = RedatumingError(0.25, mean_swap=0.5, reconstruction=0.125)
     assert isinstance(error, float)
     assert error == 0.25
@@ -185,15 +163,9 @@ def test_the_error_is_a_float() -> None:
         "RedatumingError(0.2500, mean_swap=0.5000, reconstruction=0.1250)"
     )
     assert type(error + 1.0) is float
-
-
-@pytest.mark.parametrize(
-    "duplicate", [copy.copy, lambda e: pickle.loads(pickle.dumps(e))]
-)
-def test_the_error_can_be_copied_and_sent(duplicate) -> None:
-    again = duplicate(RedatumingError(0.25, mean_swap=0.5, reconstruction=0.125))
-    assert type(again) is RedatumingError
-    assert (again, again.mean_swap, again.reconstruction) == (0.25, 0.5, 0.125)
+    for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(again) is RedatumingError
+        assert (again, again.mean_swap, again.reconstruction) == (0.25, 0.5, 0.125)
 
 
 # === Gauges ===
@@ -213,11 +185,10 @@ def bumps() -> GroupedData:
     def render(state, nuisance):
         return _bump(nuisance["place"], state["width"])
 
-    x = render({"width": np.repeat(width, 4)}, {"place": place.reshape(-1)}).reshape(
-        20, 4, 24
-    )
+    x = render({"width": np.repeat(width, 4)}, {"place": place.reshape(-1)})
+    state, nuisance = {"width": width}, {"place": place}
     return GroupedData(
-        x, state={"width": width}, nuisance={"place": place}, render=render
+        x.reshape(20, 4, 24), state=state, nuisance=nuisance, render=render
     )
 
 
@@ -240,28 +211,22 @@ class Shifted:
         return x
 
 
-def test_one_shift_a_pair_is_no_error(bumps, rng) -> None:
-    model = Shifted(bumps, rng.integers(-2, 3, (20, 1)))
-    assert redatuming_error(model, bumps) > 0.1
-    assert redatuming_error(model, bumps, gauge=shifts(2)) < 1e-3  # lost at the edges
-
-
-def test_shifts_of_instances_are_errors(bumps, rng) -> None:
-    model = Shifted(bumps, rng.integers(-2, 3, (20, 4)))
-    free, fixed = (
-        redatuming_error(model, bumps, shifts(2)),
-        redatuming_error(model, bumps),
-    )
-    assert 0.1 < free <= fixed
+def test_one_shift_of_a_pair_is_no_error_but_shifts_of_instances_are(
+    bumps, rng
+) -> None:
+    of_pairs = Shifted(bumps, rng.integers(-2, 3, (20, 1)))
+    assert redatuming_error(of_pairs, bumps) > 0.1
+    assert redatuming_error(of_pairs, bumps, shifts(2)) < 1e-3  # lost at the edges
+    of_instances = Shifted(bumps, rng.integers(-2, 3, (20, 4)))
+    fixed = redatuming_error(of_instances, bumps)
+    assert 0.1 < redatuming_error(of_instances, bumps, gauge=shifts(2)) <= fixed
 
 
 def test_a_gauge_changes_nothing_of_what_is_right(bumps) -> None:
-    error = redatuming_error(Shifted(bumps, np.zeros((1, 1))), bumps, shifts(1))
+    exact = Shifted(bumps, np.zeros((1, 1)))
+    error = redatuming_error(exact, bumps, shifts(1))
     assert error == 0.0
-    assert (
-        error.mean_swap
-        <= redatuming_error(Shifted(bumps, np.zeros((1, 1))), bumps).mean_swap
-    )
+    assert error.mean_swap <= redatuming_error(exact, bumps).mean_swap
 
 
 def test_shifts_of_images() -> None:
@@ -343,7 +308,7 @@ def test_slope(stars, power) -> None:
 def test_groups_are_cut_to_their_present_instances(stars) -> None:
     mask = np.ones(stars.x.shape[:2], bool)
     mask[::2, 0] = mask[1::3, 2] = False
-    some = GroupedData(stars.x, mask, stars.state, stars.nuisance, render=stars.render)
+    some = dataclasses.replace(stars, mask=mask)
     found = error_over_instances(Guess(stars, -1.0), some, [1, 3, 6])
     assert found.slope == pytest.approx(-1.0, abs=0.1)
 
