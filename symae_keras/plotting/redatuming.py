@@ -307,7 +307,7 @@ def _plot_grid_of_images(cells: Array, value_label: str) -> Figure:
     figure = new_figure(
         cell * columns, height + (0.3 if display.colour else 0.8), "compressed"
     )
-    panels = figure.subplots(rows, columns)
+    panels: Any = figure.subplots(rows, columns)
     for place in np.ndindex(rows, columns):
         shown = display.show(panels[place], cells[place])
     _head(panels, in_full=cell >= _ROOM_FOR_NAMES)
@@ -329,7 +329,7 @@ def _plot_grid_of_images(cells: Array, value_label: str) -> Figure:
 def _plot_grid_of_spectra(cells: Array, pixels: Array) -> Figure:
     rows, columns = cells.shape[:2]
     figure = new_figure(PAGE, 1.1 * rows + 0.6)
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True)
+    panels: Any = figure.subplots(rows, columns, sharex=True, sharey=True)
     for i, j in np.ndindex(rows, columns):
         ax = panels[i, j]
         colour = NUISANCE if i == 0 else COHERENT if j == 0 else VIRTUAL

@@ -51,6 +51,32 @@ class KnownModel:
         return self.decode(*self.encode(x, mask))
 
 
+class Oracle:
+    """Knows each group by its first instance, and shows it under any other."""
+
+    def __init__(self, groups: GroupedData) -> None:
+        self.groups = groups
+        self.index = {x[0].tobytes(): i for i, x in enumerate(groups.x)}
+        self.masks_seen: list[object] = []
+
+    def redatum(self, coherent_from, nuisance_from, coherent_mask, nuisance_mask):
+        self.masks_seen += [coherent_mask, nuisance_mask]
+        state, lender = (
+            np.array([self.index[np.asarray(x)[0].tobytes()] for x in groups])[:, None]
+            for groups in (coherent_from, nuisance_from)
+        )
+        return self.groups.virtual(state, lender, np.arange(nuisance_from.shape[1]))
+
+    def reconstruct(self, x, mask):
+        return self.redatum(x, x, mask, mask)
+
+
+@pytest.fixture(scope="session")
+def oracle() -> type[Oracle]:
+    """The class of models that know the truth."""
+    return Oracle
+
+
 @pytest.fixture(scope="session")
 def known_model() -> Callable[[str], KnownModel]:
     """A function of the kind that makes a model."""

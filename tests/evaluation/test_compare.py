@@ -98,20 +98,15 @@ def test_seeds_differ_and_reproduce(finished, data, settings) -> None:
 
 
 @pytest.mark.large
-def test_parameters_are_those_of_the_model(finished, data, settings) -> None:
-    result, _ = finished
-    model = CONTENDERS["mlvae"].build(data[0], settings["sizes"], 0)
-    expected = sum(np.prod(v.shape) for v in model.trainable_variables)
-    assert result.values("mlvae", "parameters") == [expected, expected]
-
-
-@pytest.mark.large
-def test_networks_and_codes_are_the_same_for_all(data, settings) -> None:
+def test_networks_and_codes_are_the_same_for_all(finished, data, settings) -> None:
     for name in DEFAULT:
         model = CONTENDERS[name].build(data[0], settings["sizes"], 0)
         if not isinstance(model, keras.Model):
             model.fit(data[0])
         codes = model.encode(data[1].x)
+        if name in MODELS[:3]:
+            count = sum(np.prod(v.shape) for v in model.trainable_variables)
+            assert finished[0].values(name, "parameters") == [count, count]
         sizes = codes.coherent.shape[-1], codes.nuisance.shape[-1]
         if name == "mean_swap":
             assert sizes == (256, 256)
@@ -212,20 +207,14 @@ def test_measured_data_have_no_redatuming_error(rng, settings) -> None:
     assert "redatuming" not in result.to_markdown()
 
 
-@pytest.mark.parametrize(
-    ("models", "message"),
-    [
-        (["symea"], "did you mean symae?"),
+def test_bad_arguments(data, rng) -> None:
+    for models, message in (
+        (["symea"], r"did you mean symae\?"),
         ([], "No models to compare"),
         (["pca", "pca"], "pca was named twice"),
-    ],
-)
-def test_bad_names(data, models, message) -> None:
-    with pytest.raises(InputError, match=message.replace("?", r"\?")):
-        compare(*data, models)
-
-
-def test_data_of_two_shapes_are_refused(data, rng) -> None:
+    ):
+        with pytest.raises(InputError, match=message):
+            compare(*data, models)
     other = GroupedData(rng.normal(size=(5, 4, 12)))
     with pytest.raises(InputError, match=r"shape \(12,\), those to train on \(256,\)"):
         compare(data[0], other, ["pca"])

@@ -38,12 +38,6 @@ def test_perfect_code(factors) -> None:
         assert scores[name] == pytest.approx(1.0, abs=0.05), name
 
 
-def test_random_code(factors, rng) -> None:
-    scores = _scores(rng.normal(size=factors.shape), factors)
-    for name in SCORES:
-        assert scores[name] < 0.05, name
-
-
 def test_rotated_code_tells_all_and_means_nothing(factors) -> None:
     """Every number is an equal share of every factor, but for signs."""
     rotation = np.linalg.qr(np.array([[1.0, 1, 1], [1, -1, 1], [1, 1, -2]]).T)[0]
@@ -53,11 +47,12 @@ def test_rotated_code_tells_all_and_means_nothing(factors) -> None:
     assert scores["mig"] < scores["informativeness"]
 
 
-def test_leaking_code_lies_between(factors, rng) -> None:
+def test_leaking_code_lies_between_a_perfect_and_a_random_one(factors, rng) -> None:
     leaking = factors.copy()
     leaking[:, 1] += factors[:, 0]
     perfect, leaks = _scores(factors, factors), _scores(leaking, factors)
     chance = _scores(rng.normal(size=factors.shape), factors)
+    assert max(chance.values()) < 0.05
     for name in SCORES[:-1]:
         assert chance[name] + 0.1 < leaks[name] < perfect[name] - 0.1, name
 
