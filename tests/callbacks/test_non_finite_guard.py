@@ -238,9 +238,6 @@ def test_without_the_batch_or_with_a_wrong_one() -> None:
         model.compile("sgd", "mse", run_eagerly=True)
         with pytest.raises(NonFiniteError, match=cause):
             model.fit(x, x, callbacks=[NonFiniteGuard(batch_at=batch_at)], **PLAIN)
-
-
-def test_refuses_a_bad_number() -> None:
     with pytest.raises(ValueError, match="`backup_every`.*backup_every=0"):
         NonFiniteGuard(backup_every=0)
 

@@ -109,13 +109,11 @@ def test_groups_without_instances_are_left_out_of_the_fit() -> None:
     groups = _linear()
     mask = groups.present
     mask[7] = False
-    others = np.arange(len(groups)) != 7
     ours = GroupedPCA(3, 2).fit(GroupedData(groups.x, mask))
-    expected = GroupedPCA(3, 2).fit(groups[others])
+    expected = GroupedPCA(3, 2).fit(groups[np.arange(len(groups)) != 7])
     np.testing.assert_allclose(ours.mean_, expected.mean_)
-    np.testing.assert_allclose(
-        ours.coherent_components_, expected.coherent_components_, atol=1e-12
-    )
+    axes, others = ours.coherent_components_, expected.coherent_components_
+    np.testing.assert_allclose(axes, others, atol=1e-12)
 
 
 def test_images_at_full_rank_give_the_mean_swap() -> None:
@@ -131,27 +129,25 @@ def test_images_at_full_rank_give_the_mean_swap() -> None:
 
 
 def test_errors() -> None:
-    for arguments in (
-        {"coherent_dim": 0},
-        {"nuisance_dim": 1.5},
-        {"coherent_dim": None},
+    for name, size in (
+        ("coherent_dim", 0),
+        ("nuisance_dim", 1.5),
+        ("coherent_dim", None),
     ):
-        (name,) = arguments
         with pytest.raises(InputError, match=f"{name} must be a positive integer"):
-            GroupedPCA(**arguments)
+            GroupedPCA(**{name: size})
     x = np.random.default_rng(0).normal(size=(4, 3, 10))
     with pytest.raises(InputError, match="This GroupedPCA is not fitted"):
         GroupedPCA().encode(x)
-    with pytest.raises(InputError, match="coherent_dim is 4.*rank of at most 3"):
-        GroupedPCA(4, 2).fit(GroupedData(x))
-    with pytest.raises(InputError, match="nuisance_dim is 9.*rank of at most 8"):
-        GroupedPCA(3, 9).fit(GroupedData(x))
-    with pytest.raises(InputError, match="coherent_dim is 3.*rank of at most 2"):
-        GroupedPCA(3, 1).fit(GroupedData(x[..., :2]))
-    with pytest.raises(InputError, match="nuisance_dim is 1.*rank of at most 0"):
-        GroupedPCA(1, 1).fit(GroupedData(x[:, :1]))
-    with pytest.raises(InputError, match="coherent_dim is 1.*rank of at most 0"):
-        GroupedPCA(1, 1).fit(GroupedData(x, np.zeros((4, 3))))
+    for sizes, groups, message in (
+        ((4, 2), GroupedData(x), "coherent_dim is 4.*rank of at most 3"),
+        ((3, 9), GroupedData(x), "nuisance_dim is 9.*rank of at most 8"),
+        ((3, 1), GroupedData(x[..., :2]), "coherent_dim is 3.*rank of at most 2"),
+        ((1, 1), GroupedData(x[:, :1]), "nuisance_dim is 1.*rank of at most 0"),
+        ((1, 1), GroupedData(x, np.zeros((4, 3))), "coherent_dim is 1.*at most 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            GroupedPCA(*sizes).fit(groups)
     x[1, 2, 3] = np.nan
     with pytest.raises(InputError, match="present instances hold NaN"):
         GroupedPCA(1, 1).fit(GroupedData(x))

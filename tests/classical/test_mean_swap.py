@@ -8,7 +8,7 @@ import pytest
 from symae_keras.classical import MeanSwap
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
-from symae_keras.evaluation import linear_mean_swap, redatuming_error
+from symae_keras.evaluation import linear_mean_swap
 from symae_keras.models import Codes
 
 pytestmark = pytest.mark.jax
@@ -59,22 +59,11 @@ def test_reconstruction_is_exact(groups) -> None:
     assert np.isfinite(again).all()
 
 
-def test_its_error_is_that_of_the_linear_mean_swap(groups) -> None:
-    error = redatuming_error(MeanSwap().fit(groups), groups)
-    assert 0.05 < error.mean_swap < 0.5
-    assert float(error) == pytest.approx(error.mean_swap, rel=1e-5)
-    assert error.reconstruction < 1e-9
-
-
 def test_the_linear_mean_swap_by_its_formula(groups) -> None:
     source = np.roll(np.arange(len(groups)), 3)
     swapped = linear_mean_swap(groups, source)
-    mean = np.stack(
-        [
-            x[present].mean(axis=0, dtype="float64")
-            for x, present in zip(groups.x, groups.present, strict=True)
-        ]
-    )
+    x = np.where(groups.present[..., None], groups.x, np.nan)
+    mean = np.nanmean(x, axis=1, dtype="float64")
     expected = groups.x - mean[:, None] + mean[source][:, None]
     np.testing.assert_allclose(swapped[groups.present], expected[groups.present])
 
@@ -92,12 +81,10 @@ def test_errors() -> None:
         model.encode(x, np.ones((3, 3)))
     with pytest.raises(InputError, match="same number of groups.*3 and 2"):
         model.redatum(x, x[:2])
-    for coherent, nuisance in [
-        (x[:, 0, :3], x),
-        (x[:2, 0], x),
-        (x[:, 0], x[..., :3]),
-        (x[:, 0], x[:, 0]),
-        (x, x),
-    ]:
+    flat = x[:, 0]
+    for coherent, nuisance in (
+        *((flat[:, :3], x), (flat[:2], x), (x, x)),
+        *((flat, x[..., :3]), (flat, flat)),
+    ):
         with pytest.raises(InputError, match=r"\(groups, 4\).*received"):
             model.decode(coherent, nuisance)
