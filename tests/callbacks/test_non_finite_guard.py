@@ -15,6 +15,7 @@ from symae_keras.errors import InputError, NonFiniteError
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SegResNetVAE, SymAE
 from symae_keras.training import Training, train
+from symae_keras.training.checkpoint import sync_state
 
 PLAIN = {"batch_size": 4, "shuffle": False, "verbose": 0}
 
@@ -46,8 +47,7 @@ class _Record(keras.callbacks.Callback):
         self.steps: list[list[np.ndarray]] = []
 
     def on_train_batch_end(self, batch, logs=None):
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
+        sync_state(self.model)
         self.steps.append(_everything(self.model))
 
 

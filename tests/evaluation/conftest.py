@@ -13,7 +13,7 @@ N_GROUPS, N_INSTANCES = 300, 4
 
 
 class KnownModel:
-    """Codes of instances whose first two pixels are the state, the others the nuisance.
+    """Codes of instances whose first half is the state, the other half the nuisance.
 
     - `"perfect"`: each code holds what it should and nothing else.
     - `"leaking"`: each holds all there is, and the decoder reads the nuisance code
@@ -29,11 +29,12 @@ class KnownModel:
         if self.kind == "random":
             coherent = self.rng.normal(size=(len(x), 2))
             return coherent, self.rng.normal(size=(*x.shape[:2], 2))
-        weight = np.ones(x.shape[:2]) if mask is None else mask.astype(float)
-        mean = (x * weight[..., None]).sum(axis=1) / weight.sum(axis=1)[:, None]
+        present = np.ones(x.shape[:2], bool) if mask is None else mask
+        total = np.where(present[..., None], x, 0.0).sum(axis=1)
+        mean, half = total / present.sum(axis=1)[:, None], x.shape[-1] // 2
         if self.kind == "leaking":
             return mean, x
-        return mean[:, :2], x[..., 2:]
+        return mean[:, :half], x[..., half:]
 
     def decode(self, coherent, nuisance):
         if self.kind == "leaking":

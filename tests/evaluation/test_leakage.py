@@ -182,16 +182,6 @@ def test_both_parts_must_have_the_same_labels(rng) -> None:
 # === coherent_agreement and nuisance_dependence ===
 
 
-class Reader:
-    """Reads both codes off the instance itself, the first half and the second."""
-
-    def encode(self, x, mask=None):
-        half = x.shape[-1] // 2
-        weight = np.ones(x.shape[:2]) if mask is None else mask.astype(float)
-        coherent = np.where(weight[..., None] > 0, x[..., :half], 0.0).sum(axis=1)
-        return coherent / weight.sum(axis=1)[:, None], x[..., half:]
-
-
 def _groups(coherent, nuisance, mask=None) -> GroupedData:
     x = np.concatenate([coherent, nuisance], axis=-1).astype("float32")
     if mask is not None:
@@ -212,7 +202,7 @@ def shared(rng) -> np.ndarray:
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.36, 0.5, 0.8, 1.0])
 def test_codes_of_which_a_share_of_the_variance_is_common(
-    share, masked, own, shared, rng
+    share, masked, own, shared, rng, known_model
 ) -> None:
     """Agreement is that share; distances within a group are shorter by it."""
     mask = None
@@ -222,15 +212,19 @@ def test_codes_of_which_a_share_of_the_variance_is_common(
     codes = np.sqrt(share) * shared + np.sqrt(1.0 - share) * own
     groups = _groups(codes, codes, mask)
     noise = 1e-6 if share == 1.0 else 0.05
-    assert coherent_agreement(Reader(), groups) == pytest.approx(share, abs=noise)
+    assert coherent_agreement(known_model("perfect"), groups) == pytest.approx(
+        share, abs=noise
+    )
     expected, noise = 1.0 - np.sqrt(1.0 - share), 1e-6 if share == 1.0 else 0.03
-    assert nuisance_dependence(Reader(), groups) == pytest.approx(expected, abs=noise)
+    assert nuisance_dependence(known_model("perfect"), groups) == pytest.approx(
+        expected, abs=noise
+    )
 
 
 @pytest.mark.parametrize("measure", [coherent_agreement, nuisance_dependence])
-def test_too_little_to_compare(measure, own) -> None:
+def test_too_little_to_compare(measure, own, known_model) -> None:
     for groups in (_groups(own[:1], own[:1]), _groups(own[:, :1], own[:, :1])):
         with pytest.raises(InputError, match="two groups, and a group of two"):
-            measure(Reader(), groups)
+            measure(known_model("perfect"), groups)
     with pytest.raises(InputError, match="are equal"):
-        measure(Reader(), _groups(np.ones_like(own), np.ones_like(own)))
+        measure(known_model("perfect"), _groups(np.ones_like(own), np.ones_like(own)))
