@@ -28,12 +28,6 @@ def test_of_gaussian_errors(stated, rng) -> None:
     assert (found.error < 0.01) == (stated == 1.0)
 
 
-def test_two_codes_of_one_group_stand_for_the_truth(rng) -> None:
-    state = rng.normal(size=(4000, 3))
-    one, other = (state + s * rng.normal(size=state.shape) for s in (0.3, 0.4))
-    assert calibration(one, other, 0.5).error < 0.02
-
-
 # === energy_distance ===
 
 
@@ -83,12 +77,6 @@ def test_optimal_gaussian_channels() -> None:
     np.testing.assert_allclose(found.kl, -0.5 * np.log(variance), atol=0.02)
     np.testing.assert_allclose(found.dispersion, np.sqrt(1.0 - variance), atol=0.03)
     assert found.by_kl.tolist() == found.by_dispersion.tolist() == [0, 1, 2]
-
-
-def test_the_prior_tells_nothing() -> None:
-    found = informative_latents(np.zeros((5, 3)), np.zeros((5, 3)))
-    assert found.kl.tolist() == found.dispersion.tolist() == [0.0, 0.0, 0.0]
-    assert len(found.by_kl) == len(found.by_dispersion) == 0
 
 
 def test_thresholds() -> None:
