@@ -50,46 +50,38 @@ MODULES = {
 }
 
 
-def _imports(
-    node: ast.AST, in_function: bool = False
-) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
-    """Import statements, but those for type checkers; whether a function has each."""
+def _imports(node: ast.AST, in_function: bool = False) -> Iterator[tuple[str, bool]]:
+    """Modules of the package that code imports, and whether a function does it.
+
+    Imports for type checkers do not count.
+    """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
-        if isinstance(child, ast.Import | ast.ImportFrom):
-            yield child, in_function
+        full = []
+        if isinstance(child, ast.Import):
+            full = [each.name for each in child.names]
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "relative imports are not followed here"
+            full = [f"{child.module}.{each.name}" for each in child.names]
+        for name in full:
+            root, _, inner = name.partition(".")
+            if root == "symae_keras":
+                # What is no module is a name out of one.
+                known = inner if inner in MODULES else inner.rpartition(".")[0]
+                yield known or "__init__", in_function
         function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
         yield from _imports(child, in_function or function)
 
 
-def _modules_of(statement: ast.Import | ast.ImportFrom) -> Iterator[str]:
-    """Modules of the package that an import statement loads."""
-    if isinstance(statement, ast.Import):
-        full = [each.name for each in statement.names]
-    else:
-        assert statement.level == 0, "relative imports are not followed here"
-        full = [f"{statement.module}.{each.name}" for each in statement.names]
-    for name in full:
-        root, _, inner = name.partition(".")
-        if root == "symae_keras":
-            # What is no module is a name out of one.
-            known = inner if inner in MODULES else inner.rpartition(".")[0]
-            yield known or "__init__"
-
-
 def _graph(when_called: bool) -> dict[str, set[str]]:
     """Modules that each module imports at once, or only when a function is called."""
-    return {
-        name: {
-            module
-            for statement, in_function in _imports(ast.parse(path.read_text("utf-8")))
-            if in_function == when_called
-            for module in _modules_of(statement)
-        }
-        - {name}
-        for name, path in MODULES.items()
-    }
+    graph = {}
+    for name, path in MODULES.items():
+        found = _imports(ast.parse(path.read_text("utf-8")))
+        graph[name] = {module for module, later in found if later == when_called}
+        graph[name] -= {name}
+    return graph
 
 
 def _upward(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
@@ -135,12 +127,7 @@ if TYPE_CHECKING:
 def function():
     from symae_keras import __version__, models
 """
-    found = [
-        (module, in_function)
-        for statement, in_function in _imports(ast.parse(source))
-        for module in _modules_of(statement)
-    ]
-    assert found == [
+    assert list(_imports(ast.parse(source))) == [
         *(("data", False), ("data.groups", False)),
         *(("__init__", True), ("models", True)),
     ]

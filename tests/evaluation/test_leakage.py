@@ -22,48 +22,23 @@ N_GROUPS, N_INSTANCES = 300, 4
 def groups() -> GroupedData:
     """State: a number, a vector and a class. Nuisance: a number. x holds them all."""
     rng = np.random.default_rng(0)
-    number = rng.normal(size=N_GROUPS)
-    vector = rng.uniform(size=(N_GROUPS, 2))
+    number, vector = rng.normal(size=N_GROUPS), rng.uniform(size=(N_GROUPS, 2))
     label = rng.choice(3, p=[0.5, 0.3, 0.2], size=N_GROUPS)
     # Some of the nuisance is common to a group, or its mean would be all but constant.
     shift = rng.normal(size=(N_GROUPS, N_INSTANCES)) + rng.normal(size=(N_GROUPS, 1))
     state = np.column_stack([number, vector, label])
     x = np.repeat(state[:, None], N_INSTANCES, axis=1)
+    # As many columns as the state has.
+    noise = rng.normal(size=(N_GROUPS, N_INSTANCES, 3))
     return GroupedData(
-        np.concatenate([x, shift[..., None]], axis=-1).astype("float32"),
+        np.concatenate([x, shift[..., None], noise], axis=-1).astype("float32"),
         state={"number": number, "vector": vector, "label": label},
         nuisance={"shift": shift},
     )
 
 
-class _Codes:
-    """Codes that are columns of x, with columns of noise beside them."""
-
-    def __init__(self, coherent: list[int], nuisance: list[int]) -> None:
-        self.columns = coherent, nuisance
-        self.rng = np.random.default_rng(1)
-
-    def encode(self, x, mask):
-        weights = np.ones(x.shape[:2]) if mask is None else mask
-        x = np.where(weights[..., None], x, 0.0)
-        count = weights.sum(axis=1)[:, None]
-        mean = x.sum(axis=1) / count
-        coherent, nuisance = self.columns
-        return (
-            self._with_noise(mean[:, coherent]),
-            self._with_noise(x[:, :, nuisance]),
-        )
-
-    def _with_noise(self, code):
-        noise = self.rng.normal(size=(*code.shape[:-1], 1))
-        return np.concatenate([code, noise], axis=-1).astype("float32")
-
-
-STATE, NUISANCE = [0, 1, 2, 3], [4]
-
-
-def test_a_disentangled_model_is_at_chance(groups) -> None:
-    found = leakage(_Codes(STATE, NUISANCE), groups)
+def test_a_disentangled_model_is_at_chance(groups, known_model) -> None:
+    found = leakage(known_model("perfect"), groups)
     assert set(found.state_from_nuisance) == {"number", "vector", "label"}
     assert set(found.nuisance_from_coherent) == {"shift"}
     assert found.state_from_nuisance["number"] < 0.05
@@ -81,22 +56,23 @@ def test_a_disentangled_model_is_at_chance(groups) -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_leaks_are_found(groups, masked) -> None:
+def test_leaks_are_found(groups, masked, known_model) -> None:
     """State in the nuisance code and nuisance in the coherent code."""
     if masked:
         mask = np.random.default_rng(2).random((N_GROUPS, N_INSTANCES)) < 0.6
         mask[:, 1] = True
         x = np.where(mask[..., None], groups.x, np.nan)
         groups = GroupedData(x, mask, groups.state, groups.nuisance)
-    result = leakage(_Codes([*STATE, *NUISANCE], [*STATE, *NUISANCE]), groups)
+    result = leakage(known_model("leaking"), groups)
     assert result.state_from_nuisance["number"] > 0.8
     assert result.state_from_nuisance["label"] > 0.9
     assert result.nuisance_from_coherent["shift"] > 0.8
 
 
 @pytest.mark.large
-def test_a_seed_repeats_the_scores(groups) -> None:
-    one, other = (leakage(_Codes([3], [4]), groups[:60], seed=3) for _ in range(2))
+def test_a_seed_repeats_the_scores(groups, known_model) -> None:
+    few, model = groups[:60], known_model("perfect")
+    one, other = (leakage(model, few, seed=3) for _ in range(2))
     assert one == other
 
 
@@ -108,11 +84,10 @@ def test_a_seed_repeats_the_scores(groups) -> None:
         (30, {"depth": np.full(30, np.nan)}, "No probe can be trained on depth"),
     ],
 )
-def test_groups_that_cannot_be_probed(rows, state, message, rng) -> None:
+def test_groups_that_cannot_be_probed(rows, state, message, rng, known_model) -> None:
+    groups = GroupedData(rng.normal(size=(rows, 3, 4)), state=state)
     with pytest.raises(InputError, match=message):
-        leakage(
-            _Codes([0], [0]), GroupedData(rng.normal(size=(rows, 3, 4)), state=state)
-        )
+        leakage(known_model("perfect"), groups)
 
 
 # === Probes ===
@@ -182,49 +157,31 @@ def test_both_parts_must_have_the_same_labels(rng) -> None:
 # === coherent_agreement and nuisance_dependence ===
 
 
-def _groups(coherent, nuisance, mask=None) -> GroupedData:
-    x = np.concatenate([coherent, nuisance], axis=-1).astype("float32")
-    if mask is not None:
-        x = np.where(mask[..., None], x, np.float32(np.nan))
-    return GroupedData(x, mask)
-
-
-@pytest.fixture
-def own(rng) -> np.ndarray:
-    return rng.normal(size=(200, 6, 3))
-
-
-@pytest.fixture
-def shared(rng) -> np.ndarray:
-    return rng.normal(size=(200, 1, 3)) + np.zeros((200, 6, 3))
-
-
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.36, 0.5, 0.8, 1.0])
 def test_codes_of_which_a_share_of_the_variance_is_common(
-    share, masked, own, shared, rng, known_model
+    share, masked, rng, known_model
 ) -> None:
     """Agreement is that share; distances within a group are shorter by it."""
-    mask = None
+    own, shared = rng.normal(size=(200, 6, 3)), rng.normal(size=(200, 1, 3))
+    codes = np.sqrt(share) * shared + np.sqrt(1.0 - share) * own
+    x, mask = np.concatenate([codes, codes], axis=-1), None
     if masked:
         mask = rng.random((200, 6)) < 0.7
         mask[:, 0] = True
-    codes = np.sqrt(share) * shared + np.sqrt(1.0 - share) * own
-    groups = _groups(codes, codes, mask)
+        x[~mask] = np.nan
+    model, groups = known_model("perfect"), GroupedData(x.astype("float32"), mask)
     noise = 1e-6 if share == 1.0 else 0.05
-    assert coherent_agreement(known_model("perfect"), groups) == pytest.approx(
-        share, abs=noise
-    )
+    assert coherent_agreement(model, groups) == pytest.approx(share, abs=noise)
     expected, noise = 1.0 - np.sqrt(1.0 - share), 1e-6 if share == 1.0 else 0.03
-    assert nuisance_dependence(known_model("perfect"), groups) == pytest.approx(
-        expected, abs=noise
-    )
+    assert nuisance_dependence(model, groups) == pytest.approx(expected, abs=noise)
 
 
 @pytest.mark.parametrize("measure", [coherent_agreement, nuisance_dependence])
-def test_too_little_to_compare(measure, own, known_model) -> None:
-    for groups in (_groups(own[:1], own[:1]), _groups(own[:, :1], own[:, :1])):
+def test_too_little_to_compare(measure, rng, known_model) -> None:
+    x, model = rng.normal(size=(20, 6, 4)), known_model("perfect")
+    for groups in (GroupedData(x[:1]), GroupedData(x[:, :1])):
         with pytest.raises(InputError, match="two groups, and a group of two"):
-            measure(known_model("perfect"), groups)
+            measure(model, groups)
     with pytest.raises(InputError, match="are equal"):
-        measure(known_model("perfect"), _groups(np.ones_like(own), np.ones_like(own)))
+        measure(model, GroupedData(np.ones_like(x)))

@@ -171,38 +171,37 @@ def bumps() -> GroupedData:
     )
 
 
-class Shifted:
-    """Knows the truth but for shifts `(pairs, instances)`, in pixels."""
+@pytest.fixture
+def shifted(oracle, bumps):
+    """Models that know the truth but for shifts `(pairs, instances)`, in pixels."""
 
-    def __init__(self, groups: GroupedData, pixels: np.ndarray) -> None:
-        self.groups, self.pixels = groups, np.broadcast_to(pixels, (20, 4))
+    class Shifted(oracle):
+        def __init__(self, pixels: np.ndarray) -> None:
+            super().__init__(bumps)
+            self.pixels = np.broadcast_to(pixels, (20, 4))
 
-    def redatum(self, coherent_from, nuisance_from, coherent_mask, nuisance_mask):
-        pair, instance = np.indices((20, 4))
-        truth = self.groups.virtual((pair + 1) % 20, pair, instance)
-        rows = [
-            shifts(3)[3 + int(n)](row)
-            for n, row in zip(self.pixels.flat, truth.reshape(80, 24), strict=True)
-        ]
-        return np.stack(rows).reshape(20, 4, 24)
+        def redatum(self, coherent_from, nuisance_from, coherent_mask, nuisance_mask):
+            virtual = super().redatum(coherent_from, nuisance_from, None, None)
+            for place, n in np.ndenumerate(self.pixels):
+                virtual[place] = shifts(3)[3 + int(n)](virtual[place])
+            return virtual
 
-    def reconstruct(self, x, mask):
-        return x
+    return Shifted
 
 
 def test_one_shift_of_a_pair_is_no_error_but_shifts_of_instances_are(
-    bumps, rng
+    bumps, shifted, rng
 ) -> None:
-    of_pairs = Shifted(bumps, rng.integers(-2, 3, (20, 1)))
+    of_pairs = shifted(rng.integers(-2, 3, (20, 1)))
     assert redatuming_error(of_pairs, bumps) > 0.1
     assert redatuming_error(of_pairs, bumps, shifts(2)) < 1e-3  # lost at the edges
-    of_instances = Shifted(bumps, rng.integers(-2, 3, (20, 4)))
+    of_instances = shifted(rng.integers(-2, 3, (20, 4)))
     fixed = redatuming_error(of_instances, bumps)
     assert 0.1 < redatuming_error(of_instances, bumps, gauge=shifts(2)) <= fixed
 
 
-def test_a_gauge_changes_nothing_of_what_is_right(bumps) -> None:
-    exact = Shifted(bumps, np.zeros((1, 1)))
+def test_a_gauge_changes_nothing_of_what_is_right(bumps, shifted) -> None:
+    exact = shifted(np.zeros((1, 1)))
     error = redatuming_error(exact, bumps, shifts(1))
     assert error == 0.0
     assert error.mean_swap <= redatuming_error(exact, bumps).mean_swap
@@ -246,56 +245,54 @@ def test_bad_gauges() -> None:
 # === error_over_instances ===
 
 
-class Guess:
-    """Knows the truth but for an error whose square is `T ** power` of its variance."""
-
-    def __init__(self, groups: GroupedData, power: float) -> None:
-        self.groups, self.power = groups, power
-
-    def redatum(self, coherent_from, nuisance_from, coherent_mask, nuisance_mask):
-        n, count = len(coherent_from), coherent_from.shape[1]
-        instances = np.full(n, count)
-        if coherent_mask is not None:
-            instances = coherent_mask.sum(axis=1)
-        index = np.arange(n)
-        truth = self.groups.virtual(
-            ((index + 1) % n)[:, None], index[:, None], np.arange(count)
-        )
-        variance = np.mean(np.var(truth, axis=(0, 1)))
-        size = np.sqrt(variance * instances**self.power)
-        return truth + size[:, None, None]
-
-    def reconstruct(self, x, mask):
-        return x
-
-
 @pytest.fixture(scope="module")
 def stars() -> GroupedData:
     # No more than are put through a model at once.
     return simulate_exposures(n_states=60, n_instances=8, seed=0)
 
 
+@pytest.fixture
+def guess(oracle, stars):
+    """Models with an error whose square is `T ** power` of the variance."""
+
+    class Guess(oracle):
+        def __init__(self, power: float) -> None:
+            super().__init__(stars)
+            self.power = power
+
+        def redatum(self, coherent_from, nuisance_from, coherent_mask, nuisance_mask):
+            arguments = coherent_from, nuisance_from, coherent_mask, nuisance_mask
+            truth = super().redatum(*arguments)
+            count = np.full(len(truth), truth.shape[1])
+            if coherent_mask is not None:
+                count = coherent_mask.sum(axis=1)
+            variance = np.mean(np.var(truth, axis=(0, 1)))
+            return truth + np.sqrt(variance * count**self.power)[:, None, None]
+
+    return Guess
+
+
 @pytest.mark.parametrize("power", [0.0, -1.0, -2.0])
-def test_slope(stars, power) -> None:
-    found = error_over_instances(Guess(stars, power), stars)
+def test_slope(stars, guess, power) -> None:
+    found = error_over_instances(guess(power), stars)
     assert found.n_instances == (1, 2, 4, 8)
     assert found.slope == pytest.approx(power, abs=1e-3)
     expected = [float(n) ** power for n in found.n_instances]
     np.testing.assert_allclose(found.errors, expected, rtol=1e-3)
 
 
-def test_groups_are_cut_to_their_present_instances(stars) -> None:
+def test_groups_are_cut_to_their_present_instances(stars, guess) -> None:
     mask = np.ones(stars.x.shape[:2], bool)
     mask[::2, 0] = mask[1::3, 2] = False
     some = dataclasses.replace(stars, mask=mask)
-    found = error_over_instances(Guess(stars, -1.0), some, [1, 3, 6])
+    found = error_over_instances(guess(-1.0), some, [1, 3, 6])
     assert found.slope == pytest.approx(-1.0, abs=0.1)
 
 
 @pytest.mark.parametrize("counts", [[1], [2, 2], [0, 1], [1, 9]])
-def test_bad_counts(stars, counts) -> None:
+def test_bad_counts(stars, guess, counts) -> None:
     with pytest.raises(InputError, match="smallest group, which has 8"):
-        error_over_instances(Guess(stars, -1.0), stars, counts)
+        error_over_instances(guess(-1.0), stars, counts)
 
 
 # === exposures_limit ===
