@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import shlex
@@ -46,18 +47,16 @@ def blocks(page: Path, language: str = "python") -> list[str]:
 @pytest.fixture
 def quick(monkeypatch, tmp_path, tf) -> None:
     """Two epochs at most, untraced, and an empty folder to write to."""
-    fit_as_ever, compile_as_ever = keras.Model.fit, keras.Model.compile
+    fit_as_ever = keras.Model.fit
 
     def fit(self, *args, epochs=1, **kwargs):
         kwargs["verbose"] = 0
         return fit_as_ever(self, *args, epochs=min(epochs, 2), **kwargs)
 
-    def compile(self, *args, **kwargs):
-        # Tracing takes longer than the few steps.
-        return compile_as_ever(self, *args, **{"run_eagerly": True, **kwargs})
-
+    # Tracing takes longer than the few steps.
+    eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
     monkeypatch.setattr(keras.Model, "fit", fit)
-    monkeypatch.setattr(keras.Model, "compile", compile)
+    monkeypatch.setattr(keras.Model, "compile", eager)
     monkeypatch.setattr(tfds, "simulate_exposures", _few_stars)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.chdir(tmp_path)
@@ -118,10 +117,8 @@ def test_blocks_are_python_and_their_imports_are_there() -> None:
     for name, page in PAGES.items():
         for block in blocks(page):
             for node in ast.walk(ast.parse(block, name)):
-                module = getattr(node, "module", None)
-                if isinstance(node, ast.ImportFrom) and module.startswith(
-                    "symae_keras"
-                ):
+                module = getattr(node, "module", None) or ""
+                if module.startswith("symae_keras"):
                     there = importlib.import_module(module)
                     names = [each.name for each in node.names]
                     missing += [(name, n) for n in names if not hasattr(there, n)]
@@ -157,9 +154,8 @@ def test_start_leads_from_a_table_to_virtual_spectra(quick, capsys) -> None:
     """Python and commands of the page in order, as a new user would."""
     names: dict[str, Any] = {}
     done = []
-    for kind, text in _FENCE.findall(
-        PAGES["docs/start.md"].read_text(encoding="utf-8")
-    ):
+    page = PAGES["docs/start.md"].read_text(encoding="utf-8")
+    for kind, text in _FENCE.findall(page):
         if kind == "python":
             exec(compile(text, "start.md", "exec"), names)
         for line in text.splitlines():

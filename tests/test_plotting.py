@@ -62,13 +62,9 @@ def hidden_tick_labels(figure: Figure) -> set[Text]:
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
             low, high = sorted(axis.get_view_interval())
-            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
-            labels |= {
-                label
-                for tick in ticks
-                if not low <= tick.get_loc() <= high
-                for label in (tick.label1, tick.label2)
-            }
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                if not low <= tick.get_loc() <= high:
+                    labels |= {tick.label1, tick.label2}
     return labels
 
 
@@ -93,13 +89,10 @@ class TestRedatumingOfSpectra:
 
     @pytest.mark.parametrize("n", [1, 2, 3, 5])
     def test_panels_hold_the_spectra_and_their_difference(self, n):
-        coherent, nuisance, virtual, truth = self.arrays(n)
-        axis = np.linspace(400.0, 700.0, 30)
-        figure = rendered(
-            plot_redatuming(
-                coherent, nuisance, virtual, truth, axis, "wavelength (nm)", "flux (Jy)"
-            )
-        )
+        arrays, axis = self.arrays(n), np.linspace(400.0, 700.0, 30)
+        coherent, nuisance, virtual, truth = arrays
+        labels = "wavelength (nm)", "flux (Jy)"
+        figure = rendered(plot_redatuming(*arrays, axis, *labels))
         assert len(figure.axes) == 4 * n
         for i in range(n):
             panels = figure.axes[4 * i : 4 * i + 4]
@@ -112,8 +105,7 @@ class TestRedatumingOfSpectra:
             assert_array_equal(panels[0].lines[0].get_xdata(), axis)
             rms = np.sqrt(np.mean((truth[i] - virtual[i]) ** 2))
             assert f"rms {rms:.2g}" in panels[3].get_title("left")
-        assert figure.get_supxlabel() == "wavelength (nm)"
-        assert figure.get_supylabel() == "flux (Jy)"
+        assert (figure.get_supxlabel(), figure.get_supylabel()) == labels
 
     def test_without_truth_there_is_no_residual(self):
         figure = rendered(plot_redatuming(*self.arrays()[:3]))
@@ -269,18 +261,13 @@ class TestCodes:
         labels = np.arange(72) % n_classes
         codes = random().normal(size=(72, 4))
         ax = rendered(plot_codes(codes, labels, "digit")).axes[0]
-        assert [c.get_label() for c in ax.collections] == [
-            str(n) for n in range(n_classes)
-        ]
-        looks = {
-            (*c.get_facecolor()[0], c.get_paths()[0].vertices.tobytes())
-            for c in ax.collections
-        }
-        assert len(looks) == n_classes
-        assert all(
-            len(c.get_offsets()) == np.sum(labels == n)
-            for n, c in enumerate(ax.collections)
-        )
+        looks = set()
+        for n, points in enumerate(ax.collections):
+            assert points.get_label() == str(n)
+            assert len(points.get_offsets()) == np.sum(labels == n)
+            shape = points.get_paths()[0].vertices.tobytes()
+            looks.add((*points.get_facecolor()[0], shape))
+        assert len(looks) == len(ax.collections) == n_classes
 
 
 class TestDictionary:
@@ -469,8 +456,7 @@ class TestLatentTraversal:
                 change = step * self.codes[:, latent].std() * self.matrix[latent]
                 assert_allclose(line.get_ydata(), centre + change, atol=1e-4)
                 assert_array_equal(line.get_xdata(), axis)
-        colours = {line.get_color() for line in panels[0].lines}
-        assert len(colours) == 5
+        assert len({line.get_color() for line in panels[0].lines}) == 5
         assert bar.get_ylim() == (-2.0, 2.0)
         assert figure.get_supxlabel() == "wavelength (nm)"
         assert figure.get_supylabel() == "flux"
@@ -613,19 +599,14 @@ def test_reconstruction_of_a_model(rng):
 def test_slopes_and_law():
     # Given out of order, with several seeds.
     n_instances = np.array([16, 4, 64])
-    errors = {
-        "SymAE": n_instances[:, None] ** -0.75 * [3.0, 1.0, 2.0],
-        "floor": np.full(3, 0.1),
-    }
+    errors = {"SymAE": n_instances[:, None] ** -0.75 * [3.0, 1.0, 2.0]}
+    errors["floor"] = np.full(3, 0.1)
     figure = plot_one_over_t(n_instances, errors, 0.5 / n_instances, {"floor": "flat"})
     FigureCanvasAgg(figure).draw()
     (ax,) = figure.axes
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
-        "SymAE, slope -0.75",
-        "flat, slope 0.00",
-        "limit, slope -1.00",
-        "1 / T",
-    ]
+    slopes = ["SymAE, slope -0.75", "flat, slope 0.00", "limit, slope -1.00"]
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == [*slopes, "1 / T"]
     law = ax.lines[-1]
     assert_array_equal(law.get_xdata(), [4, 16, 64])
     first = 2.0 * 4.0**-0.75  # the median of the first method

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import os
 
@@ -24,13 +25,9 @@ MODELS = ["symae", "mlvae", "vae", "pca"]
 @pytest.fixture(scope="module", autouse=True)
 def _eager():
     """Skip the tracing, which takes nearly all of the time of a tiny run."""
-    as_ever = keras.Model.compile
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            keras.Model,
-            "compile",
-            lambda self, **options: as_ever(self, **options, run_eagerly=True),
-        )
+        eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
+        patch.setattr(keras.Model, "compile", eager)
         yield
 
 
@@ -44,11 +41,10 @@ def data() -> tuple[GroupedData, GroupedData]:
 @pytest.fixture(scope="module")
 def settings():
     """Small networks, and few steps."""
+    encoder = DenseEncoder(8, units=(16,))
     return {
         "training": Training(epochs=2, batch_size=16, instances=4),
-        "sizes": Sizes(
-            coherent_dim=3, nuisance_dim=2, encoder=DenseEncoder(8, units=(16,))
-        ),
+        "sizes": Sizes(coherent_dim=3, nuisance_dim=2, encoder=encoder),
     }
 
 
@@ -75,10 +71,9 @@ def titles():
 @pytest.mark.large
 def test_a_row_for_each_model_and_seed(finished) -> None:
     result, _ = finished
-    assert [(row.model, row.seed) for row in result.rows] == [
-        *[(name, seed) for name in MODELS[:3] for seed in (0, 1)],
-        ("pca", 0),  # no seed enters it
-    ]
+    expected = [(name, seed) for name in MODELS[:3] for seed in (0, 1)]
+    expected.append(("pca", 0))  # no seed enters it
+    assert [(row.model, row.seed) for row in result.rows] == expected
     for row in result.rows:
         neural = row.model != "pca"
         assert (row.parameters is not None) == neural
@@ -122,9 +117,9 @@ def test_tables_hold_medians_and_ranges(finished) -> None:
     errors = result.values("symae", "redatuming")
     rows = list(csv.DictReader(io.StringIO(result.to_csv())))
     assert [row["model"] for row in rows] == MODELS
-    assert float(rows[0]["redatuming_median"]) == pytest.approx(np.median(errors))
-    assert float(rows[0]["redatuming_lowest"]) == pytest.approx(min(errors))
-    assert float(rows[0]["redatuming_highest"]) == pytest.approx(max(errors))
+    for part, value in (("median", np.median), ("lowest", min), ("highest", max)):
+        shown = float(rows[0][f"redatuming_{part}"])
+        assert shown == pytest.approx(value(errors)), part
     text = result.to_markdown()
     shown = f"{np.median(errors):.4f} [{min(errors):.4f}-{max(errors):.4f}]"
     assert "| SymAE (conditional, Gaussian) | " in text and shown in text
