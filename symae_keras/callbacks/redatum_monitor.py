@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -101,12 +100,13 @@ class RedatumMonitor(keras.callbacks.Callback):
             logs.update(self._values)
 
     def _measure(self) -> dict[str, float]:
-        judge: Callable[[Any, GroupedData], float]
+        values: dict[str, float | None] = {}
         if self._simulated:
-            name, judge = "val_redatuming_error", redatuming_error
+            virtual = redatuming_error(self.model, self.groups)
+            values["val_redatuming_error"] = float(virtual)
         else:
-            name, judge = "val_reconstruction_error", reconstruction_error
-        values: dict[str, float | None] = {name: float(judge(self.model, self.groups))}
+            error = reconstruction_error(self.model, self.groups)
+            values["val_reconstruction_error"] = error
         if self.leakage:
             scores = leakage(self.model, self.groups)
             values["val_leakage_state"] = mean_score(scores.state_from_nuisance)

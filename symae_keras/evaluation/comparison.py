@@ -173,7 +173,7 @@ class Comparison:
 
         # Exact reconstructions, such as the mean swap's, have no place on a log axis.
         names = [m for m in names if (self.median(m, "reconstruction") or 0.0) > 1e-6]
-        figure = plot_trade_off(
+        return plot_trade_off(
             [self.median(m, "reconstruction") for m in names],
             [self.median(m, "redatuming") for m in names],
             [CONTENDERS[m].title for m in names],
@@ -182,7 +182,6 @@ class Comparison:
             groups=[CONTENDERS[m].family for m in names],
             log=True,
         )
-        return figure
 
 
 def _shown(column: str, values: Sequence[float]) -> str:

@@ -236,15 +236,12 @@ def plot_one_over_t(
     # Whatever came out of order or over several seeds is a line of medians by now.
     for line in ax.lines:
         x, y = (np.asarray(each, "float64") for each in line.get_data())
-        line.set_label(f"{line.get_label()}, slope {_slope(x, y):.2f}")
+        slope = np.polyfit(np.log(x), np.log(y), 1)[0]
+        line.set_label(f"{line.get_label()}, slope {slope:.2f}")
     x, y = (np.asarray(each, "float64") for each in ax.lines[0].get_data())
     ax.plot(x, y[0] * x[0] / x, color="0.5", ls=":", label="1 / T")
     ax.legend(frameon=False)
     return finish(figure)
-
-
-def _slope(x: Array, y: Array) -> float:
-    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
 def plot_history(history: Any) -> Figure:
