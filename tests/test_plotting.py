@@ -405,31 +405,27 @@ class TestErrorOverInstances:
         assert_apart(figure, labels)
 
 
-class TestBottleneckSweep:
-    def test_curves_over_the_size_of_the_code(self):
-        errors = {"network": np.array([[0.3, 0.2], [0.1, 0.2]]), "PCA": [0.5, 0.4]}
-        figure = rendered(plot_bottleneck_sweep([4, 16], errors, {"PCA": "linear"}))
-        (ax,) = figure.axes
-        assert [line.get_label() for line in ax.lines] == ["network", "linear"]
-        assert_allclose(curve(ax), [0.25, 0.15])
-        assert_array_equal(ax.lines[0].get_xdata(), [4, 16])
-        assert ax.get_xlabel() == "numbers in the code"
-        assert "variance of the data" in ax.get_ylabel()
+def test_curves_over_the_size_of_the_code():
+    errors = {"network": np.array([[0.3, 0.2], [0.1, 0.2]]), "PCA": [0.5, 0.4]}
+    figure = rendered(plot_bottleneck_sweep([4, 16], errors, {"PCA": "linear"}))
+    (ax,) = figure.axes
+    assert [line.get_label() for line in ax.lines] == ["network", "linear"]
+    assert_allclose(curve(ax), [0.25, 0.15])
+    assert_array_equal(ax.lines[0].get_xdata(), [4, 16])
+    assert ax.get_xlabel() == "numbers in the code"
+    assert "variance of the data" in ax.get_ylabel()
 
 
-class _Linear:
-    """Decodes a code to its product with a matrix."""
-
-    def __init__(self, matrix):
-        self.matrix = matrix
-
-    def decode(self, code):
-        return keras.ops.matmul(keras.ops.convert_to_tensor(code), self.matrix)
+def linear(matrix):
+    """A model that decodes a code to its product with a matrix."""
+    return SimpleNamespace(
+        decode=lambda code: keras.ops.convert_to_tensor(code) @ matrix
+    )
 
 
 def traversal(**options):
     codes = random(2).normal(size=(50, 4))
-    return plot_latent_traversal(_Linear(np.ones((4, 30))), codes, **options)
+    return plot_latent_traversal(linear(np.ones((4, 30))), codes, **options)
 
 
 class TestLatentTraversal:
@@ -441,7 +437,7 @@ class TestLatentTraversal:
         axis = np.linspace(400.0, 700.0, 30)
         figure = rendered(
             plot_latent_traversal(
-                *(_Linear(self.matrix), self.codes, latents),
+                *(linear(self.matrix), self.codes, latents),
                 **{"sigmas": 2.0, "n_steps": 5, "axis": axis},
                 **{"axis_label": "wavelength (nm)", "value_label": "flux"},
             )
@@ -463,7 +459,7 @@ class TestLatentTraversal:
 
     def test_rows_can_be_named(self):
         names = ["velocity", "temperature"]
-        figure = plot_latent_traversal(_Linear(self.matrix), self.codes, [0, 4], names)
+        figure = plot_latent_traversal(linear(self.matrix), self.codes, [0, 4], names)
         titles = [ax.get_title("left") for ax in rendered(figure).axes[:-1]]
         assert titles == names
 
@@ -549,13 +545,6 @@ class TestResiduals:
         rendered(plot_residuals(truth, {"perfect": truth}))
 
 
-class Halves:
-    """Gives half of what it gets."""
-
-    def reconstruct(self, x, mask=None):
-        return 0.5 * (x if mask is None else np.where(mask, x, 0.0))
-
-
 def test_reconstructed_spectra_and_their_residuals(rng):
     x = rng.normal(size=(3, 16))
     x[0, 5] = np.nan
@@ -590,7 +579,8 @@ def test_reconstruction_of_a_model(rng):
     good = np.ones((16,), bool)
     good[4] = False
     groups = GroupedData(x, mask, pixel_mask=good)
-    figure = plot_model_reconstruction(Halves(), groups)
+    halves = SimpleNamespace(reconstruct=lambda x, mask: np.where(mask, 0.5 * x, 0.0))
+    figure = plot_model_reconstruction(halves, groups)
     drawn = figure.axes[0].lines[0].get_ydata()
     assert_array_equal(drawn, np.where(good, x[0, 1], np.nan))
     assert figure.axes[0].lines[1].get_ydata()[4] == 0.0

@@ -173,28 +173,17 @@ def _row(
         per_step = timer.per_step
     else:
         model.fit(groups)
-    errors = _errors(model, test)
-    return Row(name, seed, parameters, per_step, *errors, *_leakages(model, test))
-
-
-def _errors(model: Any, test: GroupedData) -> tuple[float, float | None]:
-    """Reconstruction error, and redatuming error where the truth is known."""
     if test.render is not None and len(test) > 1:
         error = redatuming_error(model, test)
-        return error.reconstruction, float(error)
-    return reconstruction_error(model, test), None
-
-
-def _leakages(model: Any, test: GroupedData) -> tuple[float | None, ...]:
-    """Mean scores of the probes; `None` where no state is known."""
-    if not test.state or len(test) < MIN_GROUPS:
-        return None, None, None
-    scores = leakage(model, test)
-    return (
-        mean_score(scores.state_from_nuisance),
-        mean_score(scores.nuisance_from_coherent),
-        mean_score(scores.state_from_coherent),
-    )
+        errors: tuple[float, float | None] = error.reconstruction, float(error)
+    else:
+        errors = reconstruction_error(model, test), None
+    leaks: list[float | None] = [None, None, None]
+    if test.state and len(test) >= MIN_GROUPS:
+        scores = leakage(model, test)
+        codes = scores.state_from_nuisance, scores.nuisance_from_coherent
+        leaks = [mean_score(each) for each in (*codes, scores.state_from_coherent)]
+    return Row(name, seed, parameters, per_step, *errors, *leaks)
 
 
 def _settings(

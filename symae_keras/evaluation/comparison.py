@@ -145,19 +145,19 @@ class Comparison:
         """Median, lowest and highest of every column as CSV, one line a model."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        parts: Sequence[tuple[str, Any]] = (
-            ("median", np.median),
-            ("lowest", np.min),
-            ("highest", np.max),
-        )
+        parts: dict[str, Any] = {
+            "median": np.median,
+            "lowest": np.min,
+            "highest": np.max,
+        }
         writer.writerow(
-            ["model", "seeds", *(f"{c}_{part}" for c in COLUMNS for part, _ in parts)]
+            ["model", "seeds", *(f"{c}_{part}" for c in COLUMNS for part in parts)]
         )
         for name in self.models:
             line: list[Any] = [name, sum(row.model == name for row in self.rows)]
             for column in COLUMNS:
                 values = self.values(name, column)
-                line += [f(values) if values else "" for _, f in parts]
+                line += [f(values) if values else "" for f in parts.values()]
             writer.writerow(line)
         return text.getvalue()
 

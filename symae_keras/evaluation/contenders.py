@@ -99,10 +99,6 @@ def _pca(groups: GroupedData, sizes: Sizes, seed: int) -> Any:
     return classical.GroupedPCA(coherent_dim, sizes.nuisance_dim)
 
 
-def _mean_swap(groups: GroupedData, sizes: Sizes, seed: int) -> Any:
-    return classical.MeanSwap()
-
-
 # Weights hold for a loss relative to the variance of the data and averaged over
 # pixels. They were chosen for the least redatuming error on the entangled exposures.
 CONTENDERS: Final[dict[str, Contender]] = {
@@ -143,7 +139,9 @@ CONTENDERS: Final[dict[str, Contender]] = {
         )
     },
     "pca": Contender("PCA of means and deviations", "classical", _pca),
-    "mean_swap": Contender("Linear mean swap", "classical", _mean_swap),
+    "mean_swap": Contender(
+        "Linear mean swap", "classical", lambda *_: classical.MeanSwap()
+    ),
 }
 
 #: What is compared unless the user says otherwise: all grouped models, two of single

@@ -9,11 +9,7 @@ from sklearn import decomposition
 from symae_keras.classical import GroupedPCA, MeanSwap
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
-from symae_keras.evaluation import (
-    linear_mean_swap,
-    redatuming_error,
-    relative_error,
-)
+from symae_keras.evaluation import linear_mean_swap, redatuming_error, relative_error
 from symae_keras.models import Codes
 
 pytestmark = pytest.mark.jax
@@ -144,6 +140,8 @@ def test_linear_data_are_redatumed_exactly() -> None:
     error = redatuming_error(model, groups[30:])
     assert float(error) < 1e-10
     assert error.reconstruction < 1e-10
+    # So are they by the mean swap: nuisances have the same mean in every group.
+    assert error.mean_swap < 1e-12
     # With less than the true size it cannot be.
     assert redatuming_error(GroupedPCA(2, 2).fit(groups[:30]), groups[30:]) > 1e-2
     assert redatuming_error(GroupedPCA(3, 1).fit(groups[:30]), groups[30:]) > 1e-2

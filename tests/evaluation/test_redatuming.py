@@ -64,38 +64,6 @@ def test_relative_error_is_computed_in_float64() -> None:
     assert relative_error(truth + np.float32(0.5), truth) == pytest.approx(1.0)
 
 
-# === linear_mean_swap ===
-
-
-def test_mean_swap_is_exact_where_effects_add_up() -> None:
-    """An additive world, whose nuisances have the same mean in every group."""
-    rng = np.random.default_rng(0)
-    state, nuisance = rng.normal(size=(6, 4)), rng.normal(size=(6, 5, 4))
-    nuisance -= nuisance.mean(axis=1, keepdims=True)
-    groups = GroupedData(
-        state[:, None] + nuisance,
-        state={"s": state},
-        nuisance={"n": nuisance},
-        render=lambda s, n: s["s"] + n["n"],
-    )
-    error = redatuming_error(_Constant(groups), groups)
-    assert error.mean_swap < 1e-12
-    assert float(error) == pytest.approx(1.0, abs=0.05)
-
-
-class _Constant:
-    """Predicts the mean instance always."""
-
-    def __init__(self, groups: GroupedData) -> None:
-        self.mean = groups.x[groups.present].mean(axis=0)
-
-    def redatum(self, coherent_from, nuisance_from, coherent_mask, nuisance_mask):
-        return np.broadcast_to(self.mean, nuisance_from.shape)
-
-    def reconstruct(self, x, mask):
-        return np.broadcast_to(self.mean, x.shape)
-
-
 # === redatuming_error ===
 
 
@@ -112,22 +80,15 @@ def test_a_perfect_model_has_no_error(groups, oracle) -> None:
     assert all((mask is not None) == masked for mask in model.masks_seen)
 
 
-@pytest.mark.jax
-def test_a_constant_model_has_error_one(groups) -> None:
-    error = redatuming_error(_Constant(groups), groups)
-    assert float(error) == pytest.approx(1.0, abs=0.1)
-    assert error.reconstruction == pytest.approx(1.0, abs=1e-4)
-
-
-def test_what_cannot_be_judged() -> None:
+def test_what_cannot_be_judged(oracle) -> None:
     with pytest.raises(InputError, match="constant"):
         relative_error(np.zeros((3, 2)), np.ones((3, 2)))
     measured = GroupedData(np.zeros((3, 2, 4), "float32"))
     with pytest.raises(InputError, match="only simulated data"):
-        redatuming_error(_Constant(measured), measured)
+        redatuming_error(oracle(measured), measured)
     one = simulate_exposures(n_states=1, n_instances=2)
     with pytest.raises(InputError, match="at least two groups.*received 1"):
-        redatuming_error(_Constant(one), one)
+        redatuming_error(oracle(one), one)
 
 
 def test_the_error_is_a_float_that_can_be_copied_and_sent() -> None:

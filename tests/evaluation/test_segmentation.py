@@ -8,12 +8,7 @@ import pytest
 from sklearn.metrics import f1_score, jaccard_score
 
 from symae_keras.errors import InputError
-from symae_keras.evaluation import (
-    checkerboard,
-    dice,
-    intersection_over_union,
-    mean_iou,
-)
+from symae_keras.evaluation import checkerboard, dice, intersection_over_union, mean_iou
 
 
 def test_two_squares() -> None:
