@@ -41,12 +41,10 @@ def _model(noise: str = "gaussian") -> SymAE:
     return model
 
 
-def _fit(model, *callbacks, epochs=2, **options):
+def _fit(model, *callbacks, epochs=2):
+    """Fit in three steps per epoch."""
     x = np.random.default_rng(0).normal(size=(9, 4, 12)).astype("float32")
-    # Three steps an epoch.
-    return model.fit(
-        x, x, batch_size=3, epochs=epochs, verbose=0, callbacks=callbacks, **options
-    )
+    return model.fit(x, x, batch_size=3, epochs=epochs, verbose=0, callbacks=callbacks)
 
 
 def _cosine(step: int) -> float:

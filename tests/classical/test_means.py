@@ -96,14 +96,14 @@ def test_errors_of_the_mean_swap() -> None:
 # === GroupedPCA ===
 
 
-def _linear(n_groups=40, n_instances=5, pixels=12, p=3, q=2, centred=True, seed=0):
-    """State and nuisance that add up, each in few dimensions, and the truth."""
-    rng = np.random.default_rng(seed)
-    between, within = rng.normal(size=(p, pixels)), rng.normal(size=(q, pixels))
-    nuisance = rng.normal(size=(n_groups, n_instances, q))
+def _linear(centred: bool = True) -> GroupedData:
+    """State and nuisance that add up, in three and two dimensions, and the truth."""
+    rng = np.random.default_rng(0)
+    between, within = rng.normal(size=(3, 12)), rng.normal(size=(2, 12))
+    nuisance = rng.normal(size=(40, 5, 2))
     if centred:
         nuisance -= nuisance.mean(axis=1, keepdims=True)
-    state = {"s": rng.normal(size=(n_groups, p)) @ between + 5.0}
+    state = {"s": rng.normal(size=(40, 3)) @ between + 5.0}
     parameters = {"n": nuisance @ within}
     x = state["s"][:, None] + parameters["n"]
     return GroupedData(

@@ -55,17 +55,13 @@ def finished(data, settings, tmp_path_factory):
     return compare(*data, MODELS, seeds=2, out=folder, **settings), folder
 
 
-@pytest.fixture
-def titles():
+class Titles(list):
     """What was trained, from the calls of `progress`."""
 
-    class Titles(list):
-        def __call__(self, text: str, share: float) -> None:
-            assert 0.0 <= share <= 1.0
-            if text.split(",")[0] not in self[-1:]:
-                self.append(text.split(",")[0])
-
-    return Titles()
+    def __call__(self, text: str, share: float) -> None:
+        assert 0.0 <= share <= 1.0
+        if text.split(",")[0] not in self[-1:]:
+            self.append(text.split(",")[0])
 
 
 @pytest.mark.large
@@ -149,7 +145,9 @@ def test_the_figure_has_a_point_for_each_model(finished) -> None:
 
 
 @pytest.mark.large
-def test_an_interrupted_comparison_goes_on(data, settings, tmp_path, titles) -> None:
+def test_an_interrupted_comparison_is_resumed(data, settings, tmp_path) -> None:
+    titles = Titles()
+
     def stop(text: str, share: float) -> None:
         if text.startswith("ML-VAE"):
             raise KeyboardInterrupt
@@ -170,8 +168,8 @@ def test_an_interrupted_comparison_goes_on(data, settings, tmp_path, titles) -> 
 
 
 @pytest.mark.large
-def test_a_comparison_takes_further_models(finished, data, settings, titles) -> None:
-    _, folder = finished
+def test_a_comparison_takes_further_models(finished, data, settings) -> None:
+    (_, folder), titles = finished, Titles()
     names = [*MODELS, "mean_swap"]
     result = compare(*data, names, 2, out=folder, progress=titles, **settings)
     assert titles == ["Linear mean swap"]

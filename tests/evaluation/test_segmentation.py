@@ -27,9 +27,8 @@ def test_as_scikit_learn(rng) -> None:
     flat = labels.ravel(), predicted.ravel()
     iou = intersection_over_union(labels, predicted, 5)
     np.testing.assert_allclose(iou, jaccard_score(*flat, average=None))
-    np.testing.assert_allclose(
-        dice(labels, predicted, 5), f1_score(*flat, average=None)
-    )
+    f1 = f1_score(*flat, average=None)
+    np.testing.assert_allclose(dice(labels, predicted, 5), f1)
 
 
 def test_as_keras(rng) -> None:

@@ -103,10 +103,8 @@ def test_gain_of_a_share_of_the_noise(rng, left, gain) -> None:
     """Units and the shape do not matter, the sign of what is left neither."""
     clean, noise = rng.normal(size=(2, 5, 7, 3))
     assert snr_gain(clean, clean + noise, clean - left * noise) == pytest.approx(gain)
-    many = 1e-17 * clean
-    assert snr_gain(many, many + 1e-17 * noise, many + 1e-17 * left * noise) == (
-        pytest.approx(gain)
-    )
+    clean, noise = 1e-17 * clean, 1e-17 * noise
+    assert snr_gain(clean, clean + noise, clean + left * noise) == pytest.approx(gain)
 
 
 def test_bad_signals() -> None:
