@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -94,27 +93,22 @@ class RedatumMonitor(keras.callbacks.Callback):
             sync_state(self.model)
             self._values = self._measure()
             if self.figures is not None:
-                self._draw(self.figures / f"epoch-{done:04d}.png")
+                self.figures.mkdir(parents=True, exist_ok=True)
+                figure = plot_model_redatuming(self.model, self.groups)
+                figure.savefig(self.figures / f"epoch-{done:04d}.png", dpi=150)
         if logs is not None:
             logs.update(self._values)
 
     def _measure(self) -> dict[str, float]:
-        judge: Callable[[Any, GroupedData], float]
+        values: dict[str, float | None] = {}
         if self._simulated:
-            name, judge = "val_redatuming_error", redatuming_error
+            virtual = redatuming_error(self.model, self.groups)
+            values["val_redatuming_error"] = float(virtual)
         else:
-            name, judge = "val_reconstruction_error", reconstruction_error
-        values = {name: float(judge(self.model, self.groups))}
-        return values | self._leakages() if self.leakage else values
-
-    def _leakages(self) -> dict[str, float]:
-        scores = leakage(self.model, self.groups)
-        means = {
-            "val_leakage_state": mean_score(scores.state_from_nuisance),
-            "val_leakage_nuisance": mean_score(scores.nuisance_from_coherent),
-        }
-        return {name: mean for name, mean in means.items() if mean is not None}
-
-    def _draw(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        plot_model_redatuming(self.model, self.groups).savefig(path, dpi=150)
+            error = reconstruction_error(self.model, self.groups)
+            values["val_reconstruction_error"] = error
+        if self.leakage:
+            scores = leakage(self.model, self.groups)
+            values["val_leakage_state"] = mean_score(scores.state_from_nuisance)
+            values["val_leakage_nuisance"] = mean_score(scores.nuisance_from_coherent)
+        return {name: value for name, value in values.items() if value is not None}

@@ -23,7 +23,7 @@ from symae_keras.evaluation.comparison import (
     Row,
     data_digest,
 )
-from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT, Contender, Sizes
+from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT, Sizes
 from symae_keras.evaluation.leakage import MIN_GROUPS, leakage, mean_score
 from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_error
 from symae_keras.training import Training, train
@@ -93,21 +93,6 @@ def compare(
             f"The test groups are on the axis {other}, those to train on on {axis}; "
             "resample one of them to the axis of the other."
         )
-    with Record(out, _settings(groups, test, training, sizes)) as record:
-        return _compare(record, groups, test, models, seeds, training, sizes, progress)
-
-
-def _compare(
-    record: Record,
-    groups: GroupedData,
-    test: GroupedData,
-    models: Sequence[str],
-    seeds: int,
-    training: Training,
-    sizes: Sizes,
-    progress: Progress | None,
-) -> Comparison:
-    """Train what the record lacks; see `compare`."""
     wanted = [
         (name, seed)
         for name in models
@@ -115,35 +100,25 @@ def _compare(
         # Nothing in a classical reference depends on a seed.
         if seed == 0 or CONTENDERS[name].family != "classical"
     ]
-    missing = [each for each in wanted if each not in record.rows]
-    missing.sort(key=lambda each: each[1])  # all models once, before any again
-    for n, (name, seed) in enumerate(missing):
-        contender = CONTENDERS[name]
+    with Record(out, _settings(groups, test, training, sizes)) as record:
+        missing = [each for each in wanted if each not in record.rows]
+        missing.sort(key=lambda each: each[1])  # all models once, before any again
+        for n, (name, seed) in enumerate(missing):
+            title = f"{CONTENDERS[name].title}, seed {seed}, {n + 1} of {len(missing)}"
 
-        def report(
-            share: float, n: int = n, title: str = contender.title, seed: int = seed
-        ) -> None:
-            if progress is not None:
-                text = f"{title}, seed {seed}, {n + 1} of {len(missing)}"
-                progress(text, (n + share) / len(missing))
+            def report(share: float, n: int = n, title: str = title) -> None:
+                if progress is not None:
+                    progress(title, (n + share) / len(missing))
 
-        report(0.0)
-        row = _row(name, contender, seed, groups, test, training, sizes, report)
-        record.add(row)
-    result = Comparison(tuple(record.rows[each] for each in wanted))
-    record.finish(result)
-    return result
+            report(0.0)
+            record.add(_row(name, seed, groups, test, training, sizes, report))
+        result = Comparison(tuple(record.rows[each] for each in wanted))
+        record.finish(result)
+        return result
 
 
 def check_models(models: Sequence[str]) -> None:
-    """Refuse names that are unknown or named twice.
-
-    Args:
-        models: Names out of `CONTENDERS`.
-
-    Raises:
-        InputError: With the name that was probably meant.
-    """
+    """Refuse names of models that are unknown or named twice."""
     if not models:
         raise InputError("No models to compare; name at least one.")
     for name in models:
@@ -180,7 +155,6 @@ class _Timer(keras.callbacks.Callback):
 
 def _row(
     name: str,
-    contender: Contender,
     seed: int,
     groups: GroupedData,
     test: GroupedData,
@@ -190,7 +164,7 @@ def _row(
 ) -> Row:
     """Train one model and judge it."""
     keras.utils.set_random_seed(seed)
-    model = contender.build(groups, sizes, seed)
+    model = CONTENDERS[name].build(groups, sizes, seed)
     parameters, per_step = None, None
     if isinstance(model, keras.Model):
         parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
@@ -199,28 +173,17 @@ def _row(
         per_step = timer.per_step
     else:
         model.fit(groups)
-    errors = _errors(model, test)
-    return Row(name, seed, parameters, per_step, *errors, *_leakages(model, test))
-
-
-def _errors(model: Any, test: GroupedData) -> tuple[float, float | None]:
-    """Reconstruction error, and redatuming error where the truth is known."""
     if test.render is not None and len(test) > 1:
         error = redatuming_error(model, test)
-        return error.reconstruction, float(error)
-    return reconstruction_error(model, test), None
-
-
-def _leakages(model: Any, test: GroupedData) -> tuple[float | None, ...]:
-    """Mean scores of the probes; `None` where no state is known."""
-    if not test.state or len(test) < MIN_GROUPS:
-        return None, None, None
-    scores = leakage(model, test)
-    return (
-        mean_score(scores.state_from_nuisance),
-        mean_score(scores.nuisance_from_coherent),
-        mean_score(scores.state_from_coherent),
-    )
+        errors: tuple[float, float | None] = error.reconstruction, float(error)
+    else:
+        errors = reconstruction_error(model, test), None
+    leaks: list[float | None] = [None, None, None]
+    if test.state and len(test) >= MIN_GROUPS:
+        scores = leakage(model, test)
+        codes = scores.state_from_nuisance, scores.nuisance_from_coherent
+        leaks = [mean_score(each) for each in (*codes, scores.state_from_coherent)]
+    return Row(name, seed, parameters, per_step, *errors, *leaks)
 
 
 def _settings(

@@ -12,7 +12,6 @@ import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -80,18 +79,14 @@ class Row:
     @classmethod
     def from_text(cls, values: dict[str, str]) -> Self:
         """A row out of a CSV file."""
-        read = {
+        read: dict[str, Any] = {
             name: float(text) if text else None
             for name, text in values.items()
-            if name not in ("model", "seed", "parameters")
+            if name != "model"
         }
-        parameters = int(values["parameters"]) if values["parameters"] else None
-        return cls(
-            model=values["model"],
-            seed=int(values["seed"]),
-            parameters=parameters,
-            **read,  # type: ignore[arg-type]
-        )
+        for name in ("seed", "parameters"):
+            read[name] = None if read[name] is None else int(read[name])
+        return cls(model=values["model"], **read)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,19 +145,19 @@ class Comparison:
         """Median, lowest and highest of every column as CSV, one line a model."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        parts: Sequence[tuple[str, Any]] = (
-            ("median", np.median),
-            ("lowest", np.min),
-            ("highest", np.max),
-        )
+        parts: dict[str, Any] = {
+            "median": np.median,
+            "lowest": np.min,
+            "highest": np.max,
+        }
         writer.writerow(
-            ["model", "seeds", *(f"{c}_{part}" for c in COLUMNS for part, _ in parts)]
+            ["model", "seeds", *(f"{c}_{part}" for c in COLUMNS for part in parts)]
         )
         for name in self.models:
             line: list[Any] = [name, sum(row.model == name for row in self.rows)]
             for column in COLUMNS:
                 values = self.values(name, column)
-                line += [f(values) if values else "" for _, f in parts]
+                line += [f(values) if values else "" for f in parts.values()]
             writer.writerow(line)
         return text.getvalue()
 
@@ -178,7 +173,7 @@ class Comparison:
 
         # Exact reconstructions, such as the mean swap's, have no place on a log axis.
         names = [m for m in names if (self.median(m, "reconstruction") or 0.0) > 1e-6]
-        figure = plot_trade_off(
+        return plot_trade_off(
             [self.median(m, "reconstruction") for m in names],
             [self.median(m, "redatuming") for m in names],
             [CONTENDERS[m].title for m in names],
@@ -187,7 +182,6 @@ class Comparison:
             groups=[CONTENDERS[m].family for m in names],
             log=True,
         )
-        return figure
 
 
 def _shown(column: str, values: Sequence[float]) -> str:
@@ -206,9 +200,6 @@ def _shown(column: str, values: Sequence[float]) -> str:
 
 def data_digest(groups: GroupedData) -> str:
     """Return the SHA-256 of everything in groups but their simulator.
-
-    Args:
-        groups: The groups.
 
     Example:
     >>> one = GroupedData(np.ones((2, 3, 4)))
@@ -238,14 +229,8 @@ def data_digest(groups: GroupedData) -> str:
 class Record:
     """Rows in memory and, where there is a folder, on disk.
 
-    Use it as a context: one process at a time may write into the folder.
-
-    Args:
-        out: The folder; made if missing.
-        settings: What the rows depend on, as JSON.
-
-    Raises:
-        InputError: The folder is in use, or holds something else.
+    Use it as a context: one process at a time may write into the folder `out`, which
+    is made if missing. `settings` are what the rows depend on, as JSON.
     """
 
     def __init__(
@@ -279,12 +264,7 @@ class Record:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Let others write into the folder."""
         if self._lock is not None:
             self._lock.release()
@@ -352,11 +332,7 @@ class Record:
 
 
 def refuse_other_folder(folder: Path) -> None:
-    """Refuse a folder in use that is no comparison, or that another process fills.
-
-    Raises:
-        InputError: It is one of these.
-    """
+    """Refuse a folder in use that is no comparison, or that another process fills."""
     if not folder.is_dir():
         return
     FolderLock(folder, folder).check_free()

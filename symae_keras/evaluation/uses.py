@@ -325,8 +325,7 @@ def downstream(
             [np.nonzero(part.present)[0] for part in parts],
         ),
         means=score(
-            [averaged.encode(part.x, part.model_mask).coherent for part in parts],
-            every,
+            [averaged.encode(part.x, part.model_mask).coherent for part in parts], every
         ),
         virtual=score([virtual_under(model, part, lender) for part in parts], every),
     )

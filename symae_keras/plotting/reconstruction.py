@@ -139,9 +139,7 @@ def plot_model_reconstruction(
     if mask is not None:
         x = np.where(mask, x, np.nan)  # gaps in the lines
     return plot_reconstruction(
-        drawable(x),
-        drawable(reconstruction),
-        **axis_and_labels(groups),
+        drawable(x), drawable(reconstruction), **axis_and_labels(groups)
     )
 
 
