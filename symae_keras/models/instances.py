@@ -441,11 +441,18 @@ class PixelwiseModel(InstanceAutoencoder):
         if self.n_classes is None:
             return super()._blank_bad_pixels(inputs, y, y_pred)
         good = self._good(inputs)
-        if good is None:
-            return y, y_pred
-        certain = ops.one_hot(0, self.n_classes, dtype=y_pred.dtype)
-        y = ops.where(ops.reshape(good, ops.shape(y)), y, ops.zeros_like(y))
-        return y, ops.where(ops.expand_dims(good, -1), y_pred, certain)
+        if good is not None:
+            certain = ops.one_hot(0, self.n_classes, dtype=y_pred.dtype)
+            y = ops.where(ops.reshape(good, ops.shape(y)), y, ops.zeros_like(y))
+            y_pred = ops.where(ops.expand_dims(good, -1), y_pred, certain)
+        if self.rank == 2 and keras.backend.backend() == "torch":
+            # Keras moves the classes to axis 1, and PyTorch has no gradient of images
+            # that are not contiguous then
+            # (https://github.com/pytorch/pytorch/issues/175084).
+            moved = ops.moveaxis(y_pred, -1, 1)
+            contiguous = ops.reshape(ops.reshape(moved, (-1,)), ops.shape(moved))
+            y_pred = ops.moveaxis(contiguous, 1, -1)
+        return y, y_pred
 
     def _good_arrays(
         self, x: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None

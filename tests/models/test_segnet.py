@@ -41,7 +41,8 @@ def test_the_decoder_is_told_positions_and_nothing_else(rng) -> None:
         np.testing.assert_array_equal(columns // 2, windows[2])
     # Other positions, another output.
     moved = [np.zeros_like(each) for each in positions]
-    assert np.abs(model.decode([smallest, *moved]) - np.asarray(model(x))).max() > 1e-3
+    other = np.asarray(model.decode([smallest, *moved]))
+    assert np.abs(other - np.asarray(model(x))).max() > 1e-3
 
 
 def test_volumes_are_refused() -> None:
