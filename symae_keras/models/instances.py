@@ -31,14 +31,10 @@ class InstanceAutoencoder(AutoencoderBase):
     autoencoder, which is what this class does.
 
     Args:
-        instance_shape: Shape of one instance, channels last.
         code_dim: Size of the code; `None` takes the output of an encoder of one's own
-            as the code, whatever its shape.
-        encoder: See `AutoencoderBase`. A layer of one's own is followed by a linear
-            layer to `code_dim`.
-        decoder: See `AutoencoderBase`; from a code to one instance.
-        normalization: See `AutoencoderBase`.
-        seed: See `AutoencoderBase`.
+            as the code, whatever its shape; else a linear layer to it follows.
+
+    The other arguments are those of `AutoencoderBase`.
     """
 
     #: Numbers that the encoder gives for each number of the code.
@@ -137,10 +133,7 @@ class InstanceAutoencoder(AutoencoderBase):
         return self._features(x)
 
     def _training_code(
-        self,
-        x: Tensor,
-        training: bool | None = None,
-        mask: Tensor | None = None,
+        self, x: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Code of normalised instances as `call` decodes it; losses are added here.
 
@@ -210,15 +203,8 @@ class GenerativeAutoencoder(InstanceAutoencoder):
 
     A subclass draws codes in `_training_code`, or makes `matching`, a layer that
     returns the codes of a batch and adds a loss of their distance from draws from
-    N(0, 1); its `mask` leaves out absent instances.
-
-    Args:
-        instance_shape: See `InstanceAutoencoder`.
-        code_dim: Size of the code.
-        encoder: See `InstanceAutoencoder`.
-        decoder: See `InstanceAutoencoder`.
-        normalization: See `InstanceAutoencoder`.
-        seed: Integer seed of all draws, or `None`.
+    N(0, 1); its `mask` leaves out absent instances. Arguments are those of
+    `InstanceAutoencoder`, but `code_dim` is always an integer.
     """
 
     _any_code = False
@@ -232,10 +218,7 @@ class GenerativeAutoencoder(InstanceAutoencoder):
         super()._assemble()
 
     def _training_code(
-        self,
-        x: Tensor,
-        training: bool | None = None,
-        mask: Tensor | None = None,
+        self, x: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         code = self._code(x)
         if not hasattr(self, "matching"):
@@ -269,15 +252,13 @@ class PixelwiseModel(InstanceAutoencoder):
     `output_channels` channels.
 
     Args:
-        instance_shape: Shape of one instance, channels last.
+        instance_shape: See `AutoencoderBase`, as `normalization` and `seed`.
         n_classes: Number of classes, at least 2, or `None` for a network that gives
             instances.
         filters: Channels at each depth; all depths but the first halve the maps.
         spatial_axes: How many axes of an instance are axes of pixels. `None` takes
             instances as `(pixels,)`, `(pixels, channels)`, `(height, width, channels)`
             and `(depth, height, width, channels)`.
-        normalization: See `AutoencoderBase`.
-        seed: See `AutoencoderBase`.
     """
 
     #: Numbers of spatial axes that the layers of the network exist for.
@@ -345,7 +326,7 @@ class PixelwiseModel(InstanceAutoencoder):
         return x[(slice(None), *(slice(0, n) for n in sizes))]
 
     def _assemble(self) -> None:
-        """Build; constructors end with it."""
+        """Build; the last thing that constructors do."""
         self.build((None, *self.instance_shape))
 
     def build(self, input_shape: Any = None) -> None:

@@ -95,15 +95,9 @@ class SegResNetVAE(PixelwiseModel):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            instance_shape,
-            integer("n_classes", n_classes, least=2),
-            filters,
-            spatial_axes,
-            normalization,
-            seed,
-            **kwargs,
-        )
+        n_classes = integer("n_classes", n_classes, least=2)
+        maps = (instance_shape, n_classes, filters, spatial_axes)
+        super().__init__(*maps, normalization, seed, **kwargs)
         self.vae_branch = boolean("vae_branch", vae_branch)
         self.code_dim = positive("code_dim", code_dim)
         self.reconstruction_weight = not_negative(
@@ -192,13 +186,10 @@ class SegResNetVAE(PixelwiseModel):
         x = self._inputs(x, mask, training)
         code = self._code(x)
         if self.vae_branch:
-            present = None
+            present, posterior = self._present(mask), self._posterior(code[-1])
             if mask is not None:
                 mask = self._with_channels(ops.cast(mask, "bool"))
-                present = ops.any(mask, axis=tuple(range(1, self.rank + 2)))
-            sample = self.sampling(
-                self._posterior(code[-1]), mask=present, training=training
-            )
+            sample = self.sampling(posterior, mask=present, training=training)
             self.penalty((x, self._regenerated(sample)), pixel_mask=mask)
         return self.decode(code)
 
