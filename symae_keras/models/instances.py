@@ -312,10 +312,15 @@ class PixelwiseModel(InstanceAutoencoder):
         self, filters: int, kernel_size: int, normalization: str | None
     ) -> list[keras.Layer]:
         """A convolution, normalised per instance and activated."""
+        convolution = self._layer("Conv{}D", filters, kernel_size, padding="same")
+        return [convolution, *self._activated(filters, normalization)]
+
+    def _activated(
+        self, filters: int, normalization: str | None = "group"
+    ) -> list[keras.Layer]:
         return [
-            self._layer("Conv{}D", filters, kernel_size, padding="same"),
             normalization_layer(normalization, filters, self.dtype_policy),
-            keras.layers.Activation("relu", dtype=self.dtype_policy),
+            self._layer("Activation", "relu"),
         ]
 
     def _crop(self, x: Tensor, depth: int) -> Tensor:
