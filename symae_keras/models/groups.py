@@ -163,7 +163,7 @@ class GroupedAutoencoder(AutoencoderBase):
         return _flat(self.nuisance_encoder(x))
 
     def _sampling(self, code: str, weight: float) -> GaussianSampling:
-        """The layer that draws the codes `"coherent"` or `"nuisance"`."""
+        """Return the layer that draws the `"coherent"` or the `"nuisance"` codes."""
         # Of one seed, both codes would be drawn from the same numbers.
         seed = None if self.seed is None else self.seed + (code == "nuisance")
         return GaussianSampling(
@@ -177,7 +177,7 @@ class GroupedAutoencoder(AutoencoderBase):
         mask: Tensor | None,
         training: bool | None,
     ) -> Tensor:
-        """Draw the code of each group; its divergence counts once a group."""
+        """Draw one code per group, whose divergence is counted once per group."""
         return self.coherent_sampling(
             posterior,
             # A group without any instance is padding of the batch and costs nothing.
@@ -220,7 +220,7 @@ class GroupedAutoencoder(AutoencoderBase):
         return self._denormalize(self.instance_decoder(join(coherent, latent)))
 
     def _latent_of(self, nuisance: Tensor, coherent: Tensor) -> Tensor:
-        """What the decoder takes instead of the nuisance codes."""
+        """Return the numbers that are decoded in place of the nuisance codes."""
         return nuisance
 
     def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

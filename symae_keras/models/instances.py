@@ -432,8 +432,8 @@ class PixelwiseModel(InstanceAutoencoder):
             y = ops.where(ops.reshape(good, ops.shape(y)), y, ops.zeros_like(y))
             y_pred = ops.where(ops.expand_dims(good, -1), y_pred, certain)
         if self.rank == 2 and keras.backend.backend() == "torch":
-            # Keras moves the classes to axis 1, and PyTorch has no gradient of images
-            # that are not contiguous then
+            # Keras moves the classes to axis 1, and PyTorch computes no gradient of its
+            # loss for images that are then not contiguous
             # (https://github.com/pytorch/pytorch/issues/175084).
             moved = ops.moveaxis(y_pred, -1, 1)
             contiguous = ops.reshape(ops.reshape(moved, (-1,)), ops.shape(moved))

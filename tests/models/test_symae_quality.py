@@ -1,4 +1,4 @@
-"""What small runs of training reach, against measured scores."""
+"""Redatuming errors of small training runs, against measured scores."""
 
 from __future__ import annotations
 

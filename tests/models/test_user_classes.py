@@ -1,4 +1,4 @@
-"""Layers that the user brings, copies of them, subclasses of models, and inputs."""
+"""Layers and encoders of the user, subclasses of models, and wrong inputs."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def test_what_cannot_be_copied_is_an_error(make, reason) -> None:
         SymAE((12,), 3, 2, encoder=make())
 
 
-# === Subclasses with constructors of their own ===
+# === Subclasses with other constructors ===
 
 
 @register
