@@ -464,5 +464,5 @@ def fit(
     schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
     optimizer = keras.optimizers.Adam(schedule)
     model.compile(optimizer, "mse", steps_per_execution=steps // 4)
-    many = np.concatenate([x] * (steps * batch_size // len(x)))
-    model.fit(many, many, batch_size=batch_size, verbose=0)
+    many = np.concatenate([x] * (steps * batch_size // len(x) // 2))
+    model.fit(many, many, batch_size=batch_size, epochs=2, verbose=0)
