@@ -298,7 +298,6 @@ def test_wrong_instance_shape(name) -> None:
 # === Training ===
 
 
-@pytest.mark.jax
 @each_case
 def test_logged_terms_add_up(name) -> None:
     """In training and validation, with a last batch of another size."""
@@ -318,6 +317,12 @@ def test_logged_terms_add_up(name) -> None:
         if terms:
             total = sum(np.array(history[prefix + each]) for each in logged)
             np.testing.assert_allclose(total, loss, rtol=1e-5)
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("name", ["adversarial", "vqvae", "wasserstein"])
+def test_logged_terms_add_up_on_every_backend(name) -> None:
+    test_logged_terms_add_up(name)
 
 
 @pytest.mark.large
