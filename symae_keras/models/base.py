@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -49,8 +50,10 @@ class AutoencoderBase(keras.Model):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         model: Self = super().__new__(cls, *args, **kwargs)
-        # Past Keras, which would take the layers in it for layers of the model.
-        object.__setattr__(model, "_given", (cls, args, kwargs))
+        # Past Keras, which would take the layers in it for layers of the model, and in
+        # a function, since it saves layers in containers.
+        given = functools.partial(named_arguments, cls, args, kwargs)
+        object.__setattr__(model, "_given", given)
         return model
 
     #: Name in the history of the loss given to `compile`, beside the terms of layers.
@@ -459,7 +462,7 @@ class AutoencoderBase(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
-        given = {k: serialize(v) for k, v in named_arguments(*self._given).items()}
+        given = {k: serialize(v) for k, v in self._given().items()}
         return {**given, **super().get_config()}
 
     def save_own_variables(self, store: Any) -> None:
