@@ -36,9 +36,8 @@ class Autoencoder(InstanceAutoencoder):
             `keras.regularizers.L1L2(l1=1e-6, l2=1e-5)`, applied to every kernel of
             encoder and decoder; biases are left free. Defaults to `None`.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance.
-            It is applied to the input and undone after the decoder, so that outputs
-            are in data units. Defaults to `None`.
+            its mean and variance. It is applied to the input and undone after the
+            decoder, so that outputs are in data units. Defaults to `None`.
         seed: Integer or `None`, as all models take it; nothing here is random.
 
     Call arguments:

@@ -50,8 +50,8 @@ class ContractiveAutoencoder(InstanceAutoencoder):
             `None` takes all unit vectors, for instances of a few dozen numbers.
             Defaults to 1.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance;
-            needed where data are far from unit scale. Defaults to `None`.
+            its mean and variance; needed where data are far from unit scale.
+            Defaults to `None`.
         seed: Integer seed of the directions, or `None`.
 
     Call arguments:

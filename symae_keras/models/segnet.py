@@ -75,15 +75,9 @@ class SegNet(PixelwiseModel):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            instance_shape,
-            integer("n_classes", n_classes, least=2),
-            filters,
-            spatial_axes,
-            normalization,
-            seed,
-            **kwargs,
-        )
+        n_classes = integer("n_classes", n_classes, least=2)
+        maps = (instance_shape, n_classes, filters, spatial_axes)
+        super().__init__(*maps, normalization, seed, **kwargs)
         self.kernel_size = positive("kernel_size", kernel_size)
         options = {"pool_size": 2, "padding": "same", "dtype": self.dtype_policy}
         pooling = getattr(layers, f"MaxPoolingWithIndices{self.rank}D")

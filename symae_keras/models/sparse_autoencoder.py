@@ -122,10 +122,7 @@ class SparseAutoencoder(InstanceAutoencoder):
         return self.activation(self._features(x))
 
     def _training_code(
-        self,
-        x: Tensor,
-        training: bool | None = None,
-        mask: Tensor | None = None,
+        self, x: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         code = self._code(x)
         if self.sparsity_penalty is None:

@@ -122,10 +122,7 @@ class VQVAE(InstanceAutoencoder):
         return self.quantizer.vectors(self.quantizer.indices(self._vectors(x)))
 
     def _training_code(
-        self,
-        x: Tensor,
-        training: bool | None = None,
-        mask: Tensor | None = None,
+        self, x: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         return self.quantizer(self._vectors(x), mask=mask)
 
