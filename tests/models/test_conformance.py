@@ -20,11 +20,13 @@ from symae_keras.layers import LossTerm
 from symae_keras.models import MODELS
 from symae_keras.models.base import AutoencoderBase
 
-#: One case of each model, and with `-m large` the others.
+#: One case of each model, and with `-m large` the others. Where compiling takes most of
+#: the time, one of each base class; `test_backends_agree` has all.
 each_case = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in FIRST else pytest.mark.large)
+        pytest.param(name, marks=[] if name in first else pytest.mark.large)
+        for first in [TEN if keras.backend.backend() == "jax" else FIRST]
         for name in CASES
     ],
 )

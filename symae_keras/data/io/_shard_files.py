@@ -161,8 +161,9 @@ def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
             try:
                 version = np.lib.format.read_magic(file)
                 found = version, *np.lib.format.read_array_header_1_0(file)
-            except (ValueError, MemoryError, RecursionError) as error:
-                raise damaged(path, error) from None
+            except (ValueError, MemoryError, RecursionError):
+                # The error of NumPy quotes the bytes, whatever they are.
+                raise damaged(path, "its header cannot be read") from None
             if found != ((1, 0), shape, False, dtype):
                 raise damaged(path, f"its header says {found}, not {shape}, {dtype}")
         size = os.fstat(file.fileno()).st_size
