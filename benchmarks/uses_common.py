@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from sklearn.decomposition import PCA
 
-from symae_keras._utils.batching import INSTANCES_AT_ONCE, in_batches
+from symae_keras._utils.arrays import INSTANCES_AT_ONCE, in_batches
 from symae_keras.data import GroupedData
 from symae_keras.data.groups import Array
 from symae_keras.losses import RelativeMeanSquaredError

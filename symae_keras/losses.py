@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.validation import positive_finite
 
 __all__ = [
@@ -92,15 +92,7 @@ class _WithShares(keras.losses.Loss):
 
 
 def leading_axes(sample_weight: Tensor, shape: Shape) -> Tensor:
-    """Return weights with axes of length 1 for the axes of the data that they lack.
-
-    Args:
-        sample_weight: Weights whose axes are the first ones of the data.
-        shape: Shape of the data.
-
-    Raises:
-        ValueError: The weights do not fit the data.
-    """
+    """Return weights with axes of length 1 for the axes of the data that they lack."""
     weight = ops.convert_to_tensor(sample_weight)
     own = tuple(weight.shape)
     fits = len(own) <= len(shape) and all(

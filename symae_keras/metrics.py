@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from symae_keras import losses
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 
 __all__ = ["RelativeMeanAbsoluteError", "RelativeMeanSquaredError"]
 

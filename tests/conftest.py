@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # On JAX nearly all of the time goes into compiling, for networks of a few numbers.
@@ -123,3 +124,84 @@ def cluster() -> Callable[[int], list[str]]:
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run."""
     return np.random.default_rng(0)
+
+
+# === Files and commands ===
+
+
+class Result(NamedTuple):
+    """Exit code and output of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def symae(capfd) -> Callable[..., Result]:
+    """Run the command line in this process and catch all that it writes."""
+    from symae_keras import cli
+
+    def run(*args: object) -> Result:
+        capfd.readouterr()
+        code = cli.main([str(each) for each in args])
+        return Result(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def succeeds(symae) -> Callable[..., Result]:
+    """Run a command that must succeed."""
+
+    def run(*args: object) -> Result:
+        result = symae(*args)
+        assert result.code == 0, result.err
+        return result
+
+    return run
+
+
+@pytest.fixture
+def refuses(symae, here, listing) -> Callable[..., str]:
+    """Check that a command fails in one sentence, writes nothing, and return it."""
+
+    def run(*args: object) -> str:
+        before = listing(here)
+        code, out, err = symae(*args)
+        assert (code, out) == (2, ""), err
+        *progress, last = err.splitlines()
+        assert all(line.endswith(" done") for line in progress), err
+        assert last.startswith("symae: ")
+        assert listing(here) == before
+        return last
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def listing() -> Callable[[Path], list[tuple[str, int]]]:
+    """List every path below a folder with the time of its last change."""
+    return lambda folder: sorted(
+        (str(path), path.lstat().st_mtime_ns) for path in folder.rglob("*")
+    )
+
+
+@pytest.fixture(scope="session")
+def edited() -> Callable[[Path], contextlib.AbstractContextManager[Any]]:
+    """Change the content of a JSON file in the body of a `with` statement."""
+
+    @contextlib.contextmanager
+    def edit(path: Path) -> Iterator[Any]:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        yield content
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+    return edit

@@ -28,6 +28,10 @@ from symae_keras.errors import InputError
 _TWO = {"worker": ["one:1", "two:2"]}
 
 
+def tf_config(index: int = 0, kind: str = "worker", jobs: Any = _TWO) -> str:
+    return json.dumps({"cluster": jobs, "task": {"type": kind, "index": index}})
+
+
 @pytest.fixture(autouse=True)
 def _no_cluster(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
@@ -81,8 +85,7 @@ def test_multiworker_needs_workers(tf):
 
 def test_multiworker_comes_first(tf, monkeypatch):
     tf.constant(1.0) + 1.0
-    task = {"type": "worker", "index": 0}
-    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": _TWO, "task": task}))
+    monkeypatch.setenv("TF_CONFIG", tf_config())
     with pytest.raises(InputError, match="before anything else uses TensorFlow"):
         distribute.make_strategy("auto")
 
@@ -95,31 +98,12 @@ def test_multiworker_comes_first(tf, monkeypatch):
         ("[1]", "cannot be read"),
         ('{"cluster": {"worker": "one:1"}}', "cannot be read"),
         (json.dumps({"cluster": _TWO}), "cannot be read"),
-        (
-            json.dumps({"cluster": _TWO, "task": {"type": "worker", "index": 2}}),
-            "no worker of index 2",
-        ),
-        (
-            json.dumps({"cluster": _TWO, "task": {"type": "chief", "index": 0}}),
-            "no chief of index 0",
-        ),
+        (tf_config(2), "no worker of index 2"),
+        (tf_config(kind="chief"), "no chief of index 0"),
+        (tf_config(kind="ps", jobs={"ps": ["one:1"]}), "has the jobs ps"),
         *(
-            (
-                json.dumps(
-                    {
-                        "cluster": {"worker": ["one:1", address]},
-                        "task": {"type": "worker", "index": 0},
-                    }
-                ),
-                f"'{address}' is no host:port",
-            )
-            for address in ("two", "two:", ":2222", "two:http", "two:70000", "two:0")
-        ),
-        (
-            json.dumps(
-                {"cluster": {"ps": ["one:1"]}, "task": {"type": "ps", "index": 0}}
-            ),
-            "has the jobs ps",
+            (tf_config(jobs={"worker": ["one:1", host]}), f"'{host}' is no host:port")
+            for host in ("two", "two:", ":2222", "two:http", "two:70000", "two:0")
         ),
     ],
 )
@@ -221,8 +205,7 @@ import numpy as np
 from symae_keras import distribute
 from symae_keras.data import GroupedData, batches
 from symae_keras.errors import InputError
-from symae_keras.layers import DenseEncoder, NuisanceDropout
-from symae_keras.models import SymAE
+from symae_keras.layers import NuisanceDropout
 
 strategy = distribute.make_strategy("mirrored")
 results = {
@@ -353,53 +336,52 @@ def test_stock_keras_still_fails_on_masks(three_devices):
 # === Two workers ===
 
 
-class Pair:
-    """What two workers found, and how one of them ended when the other was killed."""
-
-    def __init__(self) -> None:
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def run(self, folder: Path, configs: list[str]) -> None:
-        self.addresses = json.loads(configs[0])["cluster"]["worker"]
-        script = Path(__file__).with_name("two_workers.py")
-        for index, config in enumerate(configs):
-            with (folder / f"{index}.txt").open("w", encoding="utf-8") as said:
-                process = subprocess.Popen(
-                    [sys.executable, script, folder, *THREE],
-                    env={
-                        **os.environ,
-                        "PYTHONPATH": str(Path(symae_keras.__file__).parents[1]),
-                        "TF_CONFIG": config,
-                    },
-                    stdout=subprocess.DEVNULL,
-                    stderr=said,
-                )
-            self.processes.append(process)
-        files = [folder / f"{index}.json" for index in range(2)]
-        patience = time.monotonic() + 1200
-        while not all(file.exists() for file in files):
-            for index, process in enumerate(self.processes):
-                assert process.poll() is None, (folder / f"{index}.txt").read_text(
-                    encoding="utf-8"
-                )
-            assert time.monotonic() < patience, "the workers are not getting on"
-            time.sleep(0.2)
-        self.results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-        self.processes[1].kill()
-        killed = time.monotonic()
-        self.code = self.processes[0].wait(120)
-        self.seconds = time.monotonic() - killed
-        self.said = (folder / "0.txt").read_text(encoding="utf-8")
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def pair(tf, tmp_path_factory, cluster) -> Iterator[Pair]:
-    made = Pair()
+def pair(tf, tmp_path_factory, cluster) -> Iterator[Any]:
+    """What two workers found, and how one of them ended when the other was killed."""
+    folder = tmp_path_factory.mktemp("workers")
+    said = [folder / f"{number}.txt" for number in range(2)]
+    found = [folder / f"{number}.json" for number in range(2)]
+    configs = cluster(2)
+    script = Path(__file__).with_name("two_workers.py")
+    package = str(Path(symae_keras.__file__).parents[1])
+    processes: list[subprocess.Popen[bytes]] = []
     try:
-        made.run(tmp_path_factory.mktemp("workers"), cluster(2))
-        yield made
+        for config, path in zip(configs, said, strict=True):
+            with path.open("w", encoding="utf-8") as errors:
+                process = subprocess.Popen(
+                    [sys.executable, script, folder, *THREE],
+                    env={**os.environ, "PYTHONPATH": package, "TF_CONFIG": config},
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                )
+            processes.append(process)
+        patience = time.monotonic() + 1200
+        while not all(path.exists() for path in found):
+            for process, path in zip(processes, said, strict=True):
+                assert process.poll() is None, read(path)
+            assert time.monotonic() < patience, "the workers are not getting on"
+            time.sleep(0.2)
+        results = [json.loads(read(path)) for path in found]
+        processes[1].kill()
+        killed = time.monotonic()
+        yield SimpleNamespace(
+            addresses=json.loads(configs[0])["cluster"]["worker"],
+            results=results,
+            # Each job is repeated by one of the workers, as a single process.
+            alone={
+                key: each[key] for each in results for key in each if "alone" in key
+            },
+            code=processes[0].wait(120),
+            seconds=time.monotonic() - killed,
+            said=read(said[0]),
+        )
     finally:
-        for process in made.processes:
+        for process in processes:
             process.kill()
             process.wait()
 
@@ -421,7 +403,7 @@ def test_two_workers_train_as_one_process(job, pair):
     first, second = (each[job] for each in pair.results)
     assert first["logs"] == second["logs"]
     assert first["weights"] == second["weights"]
-    alone = next(e[f"alone {job}"] for e in pair.results if f"alone {job}" in e)
+    alone = pair.alone[f"alone {job}"]
     assert set(first["logs"]) == set(alone["logs"])
     for key, expected in alone["logs"].items():
         assert first["logs"][key] == pytest.approx(expected, rel=1e-5, abs=1e-5), key
@@ -431,7 +413,7 @@ def test_two_workers_train_as_one_process(job, pair):
 @pytest.mark.large
 def test_each_group_goes_to_one_worker(pair):
     first, second = (each["user"]["seen"] for each in pair.results)
-    alone = next(e["alone user"] for e in pair.results if "alone user" in e)["seen"]
+    alone = pair.alone["alone user"]["seen"]
     assert [one + other for one, other in zip(first, second, strict=True)] == alone
     half = len(alone) // 2
     for epoch in (alone[:half], alone[half:]):

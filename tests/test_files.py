@@ -24,15 +24,33 @@ from symae_keras._utils.files import (
 from symae_keras.errors import InputError
 
 
-def test_written_aside_replaces_only_what_succeeds(tmp_path):
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(RuntimeError("no"), KeyError("not about the disk")),
+        # A full disk is one sentence.
+        *(
+            OSError(n, os.strerror(n))
+            for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        ),
+    ],
+)
+def test_what_fails_replaces_nothing(tmp_path, error):
     path = tmp_path / "a.txt"
     path.write_text("old", encoding="utf-8")
-    with pytest.raises(RuntimeError), written_aside(path) as aside:
+    expected = InputError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected) as caught, written_aside(path) as aside:
         aside.write_text("half", encoding="utf-8")
-        raise RuntimeError
-    assert path.read_text(encoding="utf-8") == "old" and os.listdir(tmp_path) == [
-        "a.txt"
-    ]
+        raise error
+    if isinstance(error, OSError):
+        assert str(caught.value) == f"{path} cannot be written: {error.strerror}."
+    assert path.read_text(encoding="utf-8") == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_succeeds_replaces_or_is_new(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old", encoding="utf-8")
     write_json(path, {"new": 1})
     assert json.loads(path.read_text(encoding="utf-8")) == {"new": 1}
     assert os.listdir(tmp_path) == ["a.txt"]
@@ -53,9 +71,8 @@ def test_names_that_users_have_are_left_alone(tmp_path):
         assert aside.name == "a.txt" and not os.path.lexists(aside)
         aside.write_text("new", encoding="utf-8")
     assert thesis.read_text(encoding="utf-8") == "thesis"
-    assert sorted(os.listdir(tmp_path)) == [
-        *("a.txt", "a.txt.partial", "a.txt.tmp", "thesis.txt"),
-    ]
+    names = ["a.txt", "a.txt.partial", "a.txt.tmp", "thesis.txt"]
+    assert sorted(os.listdir(tmp_path)) == names
     assert files.temporary(tmp_path) != files.temporary(tmp_path)
 
 
@@ -88,20 +105,7 @@ def test_a_file_is_on_disk_before_it_is_renamed(tmp_path, monkeypatch):
 # === Full disks ===
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_a_full_disk_is_one_sentence(tmp_path, number):
-    path = tmp_path / "a.json"
-    path.write_text("old", encoding="utf-8")
-    with pytest.raises(InputError) as caught, written_aside(path) as aside:
-        aside.write_text("half", encoding="utf-8")
-        raise OSError(number, os.strerror(number))
-    assert str(caught.value) == f"{path} cannot be written: {os.strerror(number)}."
-    assert path.read_text(encoding="utf-8") == "old" and os.listdir(tmp_path) == [
-        "a.json"
-    ]
-
-
-def test_full_disks_of_libraries(tmp_path):
+def test_full_disks_of_libraries():
     text = "Can't write (errno = 28, error message = 'No space left on device')"
     assert disk_error(RuntimeError(text)) == "No space left on device"
     try:
@@ -112,8 +116,6 @@ def test_full_disks_of_libraries(tmp_path):
     except ValueError as error:
         assert disk_error(error) == "No space left on device"
     assert disk_error(ValueError("other")) is None and disk_error(None) is None
-    with pytest.raises(KeyError), written_aside(tmp_path / "a.txt"):
-        raise KeyError("not about the disk")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,23 +26,42 @@ from symae_keras._utils.markers import (
 from symae_keras.errors import InputError
 
 CONTENTS = ("a*.txt", "inner/*.png")
+NEVER = "which this command never writes"
+NOT_OURS = "which symae did not write"
+CHANGED = "which has changed since symae wrote it"
+
+
+def write(path, text="mine"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def make(out, text="1", **options):
     """Make a folder with two files of one text."""
     with Draft(out, CONTENTS, **options) as folder:
-        (folder / "a.txt").write_text(text, encoding="utf-8")
-        (folder / "inner").mkdir(exist_ok=True)
-        (folder / "inner" / "b.png").write_text(text, encoding="utf-8")
+        write(folder / "a.txt", text)
+        write(folder / "inner" / "b.png", text)
 
 
 def begin(out, **options):
     """Leave a run to resume."""
     with pytest.raises(KeyboardInterrupt), Draft(out, CONTENTS, **options) as folder:
-        (folder / "a.txt").write_text("half", encoding="utf-8")
-        (folder / STATE).parent.mkdir()
-        (folder / STATE).write_text("1", encoding="utf-8")
+        write(folder / "a.txt", "half")
+        write(folder / STATE, "1")
         raise KeyboardInterrupt
+
+
+def resume(out):
+    """Finish what was begun."""
+    with Draft(out, CONTENTS, resume=True):
+        pass
+
+
+def refused(out, *arguments, **options):
+    """Return the sentence with which a draft is refused."""
+    with pytest.raises(InputError) as caught:
+        Draft(out, CONTENTS, *arguments, **options)
+    return str(caught.value)
 
 
 def tree(folder):
@@ -53,6 +73,30 @@ def tree(folder):
     }
 
 
+def both(text):
+    """The files that `make` writes."""
+    return {"a.txt": text, "inner/b.png": text}
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def old(out):
+    """A complete folder."""
+    make(out, "old")
+    return out
+
+
+@pytest.fixture
+def aside(out):
+    """What an interrupted run has left."""
+    begin(out)
+    return out.with_name("out.partial")
+
+
 # === Draft ===
 
 
@@ -62,7 +106,7 @@ def test_draft_appears_when_complete(tmp_path):
     assert os.listdir(tmp_path) == []
     with draft as folder:
         assert not out.exists() and folder.name == "out.partial"
-        (folder / "a.txt").write_text("1", encoding="utf-8")
+        write(folder / "a.txt", "1")
     assert tree(out) == {"a.txt": "1"}
     assert sorted(os.listdir(out)) == [MARKER, "a.txt"]
     assert os.listdir(out.parent) == ["out"]
@@ -73,24 +117,20 @@ def test_draft_takes_an_empty_folder_and_a_link(tmp_path):
     (tmp_path / "link").symlink_to("real")
     make(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real" / "a.txt").read_text(encoding="utf-8") == "1"
+    assert tree(tmp_path / "real") == both("1")
     assert sorted(os.listdir(tmp_path)) == ["link", "real"]
 
 
-def test_a_failed_draft_is_kept_only_with_a_state(tmp_path):
-    out = tmp_path / "out"
+def test_a_failed_draft_is_kept_only_with_a_state(out):
     with pytest.raises(RuntimeError), Draft(out, CONTENTS) as folder:
-        (folder / "a.txt").write_text("1", encoding="utf-8")
+        write(folder / "a.txt")
         raise RuntimeError
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(out.parent) == []
     begin(out)
-    assert os.listdir(tmp_path) == ["out.partial"]
-    assert LOCK not in os.listdir(tmp_path / "out.partial")
-    with pytest.raises(InputError, match=r"out\.partial .*--force .*--resume"):
-        Draft(out, CONTENTS)
-    with pytest.raises(InputError) as caught:
-        Draft(out, CONTENTS, resume=None)
-    assert "--resume" not in str(caught.value)
+    assert os.listdir(out.parent) == ["out.partial"]
+    assert LOCK not in os.listdir(out.with_name("out.partial"))
+    assert re.search(r"out\.partial .*--force .*--resume", refused(out))
+    assert "--resume" not in refused(out, resume=None)
 
     draft = Draft(out, CONTENTS, resume=True)
     assert draft.resumes and not draft.complete
@@ -100,42 +140,36 @@ def test_a_failed_draft_is_kept_only_with_a_state(tmp_path):
     assert not Draft(out, CONTENTS, force=True).resumes
 
 
-def test_force_discards_a_state(tmp_path):
-    begin(tmp_path / "out")
-    draft = Draft(tmp_path / "out", CONTENTS, force=True)
+def test_force_discards_a_state(out, aside):
+    write(aside / ".symae-0123456789abcdef" / "b.png", "half")
+    draft = Draft(out, CONTENTS, force=True)
     assert not draft.resumes
     with draft as folder:
-        assert os.listdir(folder / "..") == ["out.partial"]
-        assert tree(folder) == {LOCK: (folder / LOCK).read_text(encoding="utf-8")}
-    assert os.listdir(tmp_path) == ["out"]
+        assert os.listdir(folder.parent) == ["out.partial"]
+        assert sorted(os.listdir(folder)) == [MARKER, LOCK]
+    assert os.listdir(out.parent) == ["out"]
 
 
-def test_what_cannot_be_resumed_is_begun_again(tmp_path):
+def test_what_cannot_be_resumed_is_begun_again(out):
     """As after a kill before the first checkpoint: no flag is needed."""
-    draft = Draft(tmp_path / "out", CONTENTS)
-    with draft as folder:
-        (folder / "a.txt").write_text("half", encoding="utf-8")
-        shutil.copytree(folder, tmp_path / "killed")
-    shutil.rmtree(tmp_path / "out")
-    (tmp_path / "killed").rename(tmp_path / "out.partial")
-    make(tmp_path / "out")
-    assert tree(tmp_path / "out") == {"a.txt": "1", "inner/b.png": "1"}
-    assert os.listdir(tmp_path) == ["out"]
+    killed = out.with_name("killed")
+    with Draft(out, CONTENTS) as folder:
+        write(folder / "a.txt", "half")
+        shutil.copytree(folder, killed)
+    shutil.rmtree(out)
+    killed.rename(out.with_name("out.partial"))
+    make(out)
+    assert tree(out) == both("1")
+    assert os.listdir(out.parent) == ["out"]
 
 
-def test_what_was_being_written_is_cleared(tmp_path):
-    begin(tmp_path / "out")
-    inside = tmp_path / "out.partial" / "inner" / ".symae-0123456789abcdef"
-    inside.mkdir(parents=True)
-    (inside / "b.png").write_text("half", encoding="utf-8")
-    with Draft(tmp_path / "out", CONTENTS, resume=True):
-        pass
-    assert tree(tmp_path / "out") == {"a.txt": "half"}
+def test_what_was_being_written_is_cleared(out, aside):
+    write(aside / "inner" / ".symae-0123456789abcdef" / "b.png", "half")
+    resume(out)
+    assert tree(out) == {"a.txt": "half"}
 
 
-def test_a_failed_rename_brings_the_old_folder_back(tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    make(out, "old")
+def test_a_failed_rename_brings_the_old_folder_back(old, monkeypatch):
     rename = os.rename
 
     def fail(source, target):
@@ -145,16 +179,14 @@ def test_a_failed_rename_brings_the_old_folder_back(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(InputError, match="out cannot be written: no"):
-        make(out, "new", force=True)
-    assert tree(out) == {"a.txt": "old", "inner/b.png": "old"}
-    assert os.listdir(tmp_path) == ["out"]
+        make(old, "new", force=True)
+    assert tree(old) == both("old")
+    assert os.listdir(old.parent) == ["out"]
 
 
 @pytest.mark.parametrize("renames", [1, 2])
-def test_a_kill_while_a_folder_is_put_in_place(tmp_path, renames, run_python):
+def test_a_kill_while_a_folder_is_put_in_place(old, renames, run_python):
     """The old folder comes back, or goes where the new one is in place."""
-    out = tmp_path / "out"
-    make(out, "old")
     code = f"""
 import os, pathlib, signal, sys
 from symae_keras._utils.folders import Draft
@@ -171,242 +203,201 @@ if os.fork() == 0:
         (folder / "a.txt").write_text("new")
 os.wait()
 """
-    run_python(code, out)
-    assert len(os.listdir(tmp_path)) == 2
-    draft = Draft(out, CONTENTS, force=True)
-    assert (out / "a.txt").read_text(encoding="utf-8") == (
-        "old" if renames == 1 else "new"
-    )
+    run_python(code, old)
+    assert len(os.listdir(old.parent)) == 2
+    draft = Draft(old, CONTENTS, force=True)
+    assert tree(old)["a.txt"] == ("old" if renames == 1 else "new")
     with draft as folder:
-        (folder / "a.txt").write_text("newer", encoding="utf-8")
-    assert tree(out) == {"a.txt": "newer"}
-    assert os.listdir(tmp_path) == ["out"]
+        write(folder / "a.txt", "newer")
+    assert tree(old) == {"a.txt": "newer"}
+    assert os.listdir(old.parent) == ["out"]
 
 
-def test_a_full_disk_keeps_what_can_be_resumed(tmp_path):
-    out = tmp_path / "out"
-    make(out, "old")
+def test_a_full_disk_keeps_what_can_be_resumed(old):
     full = OSError(28, "No space left on device")
     with pytest.raises(InputError) as caught:
-        with Draft(out, CONTENTS, force=True):
+        with Draft(old, CONTENTS, force=True):
             raise full
-    assert str(caught.value) == f"{out} cannot be written: No space left on device."
-    assert os.listdir(tmp_path) == ["out"]
+    assert str(caught.value) == f"{old} cannot be written: No space left on device."
+    assert os.listdir(old.parent) == ["out"]
     with pytest.raises(InputError, match=r"device; .*out\.partial is kept.*--resume"):
-        with Draft(out, CONTENTS, force=True) as folder:
-            (folder / STATE).parent.mkdir()
-            (folder / STATE).write_text("1", encoding="utf-8")
+        with Draft(old, CONTENTS, force=True) as folder:
+            write(folder / STATE, "1")
             raise RuntimeError("h5py: No space left on device") from full
-    assert tree(out)["a.txt"] == "old"
-    assert tree(tmp_path / "out.partial") == {STATE: "1"}
+    assert tree(old)["a.txt"] == "old"
+    assert tree(old.with_name("out.partial")) == {STATE: "1"}
 
 
 # === What --force replaces ===
 
 
-def test_force_replaces_at_the_end_what_is_its_own(tmp_path):
-    out = tmp_path / "out"
-    make(out, "old")
-    with pytest.raises(InputError, match="not empty"):
-        Draft(out, CONTENTS)
-    with Draft(out, CONTENTS, force=True) as folder:
-        (folder / "a.txt").write_text("new", encoding="utf-8")
-        assert tree(out) == {"a.txt": "old", "inner/b.png": "old"}
-    assert tree(out) == {"a.txt": "new"}
-    assert os.listdir(tmp_path) == ["out"]
+def test_force_replaces_at_the_end_what_is_its_own(old):
+    assert "not empty" in refused(old)
+    with Draft(old, CONTENTS, force=True) as folder:
+        write(folder / "a.txt", "new")
+        assert tree(old) == both("old")
+    assert tree(old) == {"a.txt": "new"}
+    assert os.listdir(old.parent) == ["out"]
 
 
 @pytest.mark.parametrize(
     ("name", "clause"),
     [
-        ("notes.txt", "notes.txt, which this command never writes"),
-        ("a2.txt", "a2.txt, which symae did not write"),
-        ("inner/c.png", "inner/c.png, which symae did not write"),
-        ("inner/deep/c.png", "inner/deep/c.png, which symae did not write"),
-        ("deep/er/c.txt", "deep/er/c.txt, which this command never writes"),
-        ("a.txt", "a.txt, which has changed since symae wrote it"),
-        ("inner/b.png", "inner/b.png, which has changed since symae wrote it"),
+        ("notes.txt", NEVER),
+        ("a2.txt", NOT_OURS),
+        ("inner/c.png", NOT_OURS),
+        ("inner/deep/c.png", NOT_OURS),
+        ("deep/er/c.txt", NEVER),
+        ("a.txt", CHANGED),
+        ("inner/b.png", CHANGED),
     ],
 )
-def test_force_refuses_what_users_put_in(tmp_path, name, clause):
-    out = tmp_path / "out"
-    make(out)
-    (out / name).parent.mkdir(parents=True, exist_ok=True)
-    (out / name).write_text("mine", encoding="utf-8")
-    before = tree(out)
-    with pytest.raises(InputError) as caught:
-        Draft(out, CONTENTS, force=True)
-    assert clause in str(caught.value) and "move that file away" in str(caught.value)
-    assert tree(out) == before
+def test_force_refuses_what_users_put_in(old, name, clause):
+    write(old / name)
+    before = tree(old)
+    said = refused(old, force=True)
+    assert f"{name}, {clause}" in said and "move that file away" in said
+    assert tree(old) == before
 
 
-def test_force_refuses_links_in_a_folder(tmp_path):
-    make(tmp_path / "out")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "d.npz").write_text("data", encoding="utf-8")
-    (tmp_path / "out" / "inner" / "c.png").symlink_to(tmp_path / "data")
-    with pytest.raises(InputError, match=r"c\.png, which symae did not write"):
-        Draft(tmp_path / "out", CONTENTS, force=True)
-    (tmp_path / "out" / "inner" / "c.png").unlink()
+def test_force_refuses_links_in_a_folder(old, tmp_path):
+    write(tmp_path / "data" / "d.npz")
+    (old / "inner" / "c.png").symlink_to(tmp_path / "data")
+    assert f"c.png, {NOT_OURS}" in refused(old, force=True)
+    (old / "inner" / "c.png").unlink()
     # The same bytes, but not the file.
-    (tmp_path / "out" / "a.txt").rename(tmp_path / "a.txt")
-    (tmp_path / "out" / "a.txt").symlink_to("../a.txt")
-    with pytest.raises(InputError, match=r"a\.txt, which has changed"):
-        Draft(tmp_path / "out", CONTENTS, force=True)
+    (old / "a.txt").rename(tmp_path / "a.txt")
+    (old / "a.txt").symlink_to("../a.txt")
+    assert f"a.txt, {CHANGED}" in refused(old, force=True)
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"format": "symae-folder"}'])
-def test_force_refuses_a_folder_without_a_marker(tmp_path, text):
+def test_force_refuses_a_folder_without_a_marker(old, text):
     """Folders of version 0.1 have none, and stay readable."""
-    out = tmp_path / "out"
-    make(out)
-    (out / MARKER).unlink()
+    (old / MARKER).unlink()
     if text is not None:
-        (out / MARKER).write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"no \.symae\.json shows .* yourself"):
-        Draft(out, CONTENTS, force=True)
-    assert tree(out) == {"a.txt": "1", "inner/b.png": "1"}
+        write(old / MARKER, text)
+    assert re.search(r"no \.symae\.json shows .* yourself", refused(old, force=True))
+    assert tree(old) == both("old")
 
 
-def test_a_copied_folder_is_still_ours(tmp_path):
-    make(tmp_path / "one", "1")
-    shutil.copytree(tmp_path / "one", tmp_path / "other")
+def test_a_copied_folder_is_still_ours(old, tmp_path):
+    shutil.copytree(old, tmp_path / "other")
     make(tmp_path / "other", "2", force=True)
     assert tree(tmp_path / "other")["a.txt"] == "2"
-    assert tree(tmp_path / "one")["a.txt"] == "1"
+    assert tree(old)["a.txt"] == "old"
 
 
-def test_what_came_during_the_work_is_kept(tmp_path):
-    out = tmp_path / "out"
-    make(out, "old")
+def test_what_came_during_the_work_is_kept(old):
     with pytest.raises(InputError, match=r"notes\.txt"):
-        with Draft(out, CONTENTS, force=True) as folder:
-            (folder / "a.txt").write_text("new", encoding="utf-8")
-            (out / "notes.txt").write_text("mine", encoding="utf-8")
-    assert tree(out) == {"a.txt": "old", "inner/b.png": "old", "notes.txt": "mine"}
-    assert os.listdir(tmp_path) == ["out"]
+        with Draft(old, CONTENTS, force=True) as folder:
+            write(folder / "a.txt", "new")
+            write(old / "notes.txt")
+    assert tree(old) == {**both("old"), "notes.txt": "mine"}
+    assert os.listdir(old.parent) == ["out"]
     # What can be resumed is not lost for that.
-    (out / "notes.txt").unlink()
+    (old / "notes.txt").unlink()
     with pytest.raises(InputError, match=r"notes\.txt.*; .*out\.partial is kept"):
-        with Draft(out, CONTENTS, force=True) as folder:
-            (folder / STATE).parent.mkdir()
-            (folder / STATE).write_text("1", encoding="utf-8")
-            (out / "notes.txt").write_text("mine", encoding="utf-8")
-    (out / "notes.txt").unlink()
-    with Draft(out, CONTENTS, resume=True, force=True):
+        with Draft(old, CONTENTS, force=True) as folder:
+            write(folder / STATE, "1")
+            write(old / "notes.txt")
+    (old / "notes.txt").unlink()
+    with Draft(old, CONTENTS, resume=True, force=True):
         pass
-    assert tree(out) == {} and os.listdir(tmp_path) == ["out"]
+    assert tree(old) == {} and os.listdir(old.parent) == ["out"]
 
 
-def test_users_things_under_names_of_ours(tmp_path):
-    out, aside = tmp_path / "out", tmp_path / "out.partial"
-    (tmp_path / "out.replaced").write_text("mine", encoding="utf-8")
-    (tmp_path / "out.lock").write_text("mine", encoding="utf-8")
-    for make_it in (
-        lambda: aside.write_text("mine", encoding="utf-8"),
-        lambda: aside.symlink_to("missing"),
-        lambda: aside.symlink_to(tmp_path),
-        lambda: (aside.mkdir(), (aside / "a.txt").write_text("mine", encoding="utf-8")),
-    ):
-        make_it()
-        for options in ({}, {"force": True}, {"resume": True}):
-            with pytest.raises(InputError, match=r"out\.partial is there, but symae"):
-                Draft(out, CONTENTS, **options)
-        assert os.path.lexists(aside)
-        shutil.rmtree(aside) if aside.is_dir() and not aside.is_symlink() else (
-            aside.unlink()
-        )
+@pytest.mark.parametrize("kind", ["file", "broken link", "link", "folder"])
+def test_users_things_under_names_of_ours(tmp_path, out, kind):
+    aside = out.with_name("out.partial")
+    write(tmp_path / "out.replaced")
+    write(tmp_path / "out.lock")
+    if kind == "file":
+        write(aside)
+    elif kind == "folder":
+        write(aside / "a.txt")
+    else:
+        aside.symlink_to("missing" if kind == "broken link" else tmp_path)
+    for options in ({}, {"force": True}, {"resume": True}):
+        assert "out.partial is there, but symae" in refused(out, **options)
+    assert os.path.lexists(aside)
+    aside.rename(tmp_path / "moved")
     make(out, "old")
     make(out, "new", force=True)
     assert (tmp_path / "out.replaced").read_text(encoding="utf-8") == "mine"
-    assert sorted(os.listdir(tmp_path)) == ["out", "out.lock", "out.replaced"]
+    assert sorted(os.listdir(tmp_path)) == ["moved", "out", "out.lock", "out.replaced"]
 
 
-def test_users_files_in_a_folder_aside(tmp_path):
-    out = tmp_path / "out"
-    begin(out)
-    (tmp_path / "out.partial" / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match=r"out\.partial holds notes\.txt"):
-        Draft(out, CONTENTS, force=True)
+def test_users_files_in_a_folder_aside(out, aside):
+    write(aside / "notes.txt")
+    assert "out.partial holds notes.txt" in refused(out, force=True)
     with Draft(out, CONTENTS, resume=True) as folder:
-        (folder / "a.txt").write_text("1", encoding="utf-8")
+        write(folder / "a.txt", "1")
     assert tree(out) == {"a.txt": "1", "notes.txt": "mine"}
-    with pytest.raises(InputError, match=r"out holds notes\.txt"):
-        Draft(out, CONTENTS, force=True)
+    assert "out holds notes.txt" in refused(out, force=True)
 
 
-def test_a_folder_aside_of_version_0_1_is_resumed_but_not_discarded(tmp_path):
-    out = tmp_path / "out"
-    begin(out)
-    (tmp_path / "out.partial" / MARKER).unlink()
-    with pytest.raises(InputError, match=r"no \.symae\.json"):
-        Draft(out, CONTENTS, force=True)
-    with Draft(out, CONTENTS, resume=True):
-        pass
+def test_a_folder_aside_of_version_0_1_is_resumed_but_not_discarded(out, aside):
+    (aside / MARKER).unlink()
+    assert "no .symae.json" in refused(out, force=True)
+    resume(out)
     assert tree(out) == {"a.txt": "half"}
     make(out, "new", force=True)
 
 
-def test_inputs_are_never_replaced(tmp_path):
-    out = tmp_path / "out"
-    make(out)
-    for given in (out / "a.txt", out, tmp_path):
-        with pytest.raises(InputError, match="choose another --out"):
-            Draft(out, CONTENTS, force=True, inputs=[given])
-    with pytest.raises(InputError, match="lies in the input"):
-        Draft(out / "new", CONTENTS, inputs=[out])
+def test_inputs_are_never_replaced(old):
+    for given in (old / "a.txt", old, old.parent):
+        assert "choose another --out" in refused(old, force=True, inputs=[given])
+    assert "lies in the input" in refused(old / "new", inputs=[old])
 
 
 # === What a folder was made from ===
 
 
-def test_other_inputs_are_noticed(tmp_path, caplog):
-    out = tmp_path / "out"
-    begin(out, made_from={"data": "one", "n": 1})
-    with pytest.raises(InputError, match=r"out\.partial was .* \(data: one, not two\)"):
-        Draft(out, CONTENTS, resume=True, made_from={"data": "two", "n": 1})
-    with Draft(out, CONTENTS, True, made_from={"data": "one", "n": 1}) as folder:
-        (folder / "manifest.json").write_text("{}", encoding="utf-8")
-    assert Draft(out, CONTENTS, True, made_from={"data": "one", "n": 1}).complete
-    with pytest.raises(InputError, match=r"out was .* \(n: 1, not 2\)"):
-        Draft(out, CONTENTS, True, made_from={"data": "one", "n": 2})
+def test_other_inputs_are_noticed(out, caplog):
+    one = {"data": "one", "n": 1}
+    begin(out, made_from=one)
+    other = {"resume": True, "made_from": {"data": "two", "n": 1}}
+    said = r"out\.partial was .* \(data: one, not two\)"
+    assert re.search(said, refused(out, **other))
+    with Draft(out, CONTENTS, True, made_from=one) as folder:
+        write(folder / "manifest.json", "{}")
+    assert Draft(out, CONTENTS, True, made_from=one).complete
+    other["made_from"] = {"data": "one", "n": 2}
+    assert re.search(r"out was .* \(n: 1, not 2\)", refused(out, **other))
     (out / MARKER).unlink()
     assert not caplog.records
-    assert Draft(out, CONTENTS, True, made_from={"data": "two"}).complete
+    assert Draft(out, CONTENTS, **other).complete
     assert "does not record what it was made from" in caplog.text
 
 
 # === Files added to a folder ===
 
 
-def test_what_is_added_through_us_may_be_replaced(tmp_path):
-    out = tmp_path / "out"
-    make(out)
-    write_listed(out / "a-more.txt", 1)
-    write_listed(out / "a-more.txt", 2)
-    write_listed(out / "inner" / "c.png", 3)  # as in a folder of several runs
-    assert set(read_marker(out)["files"]) == {
+def test_what_is_added_through_us_may_be_replaced(old):
+    write_listed(old / "a-more.txt", 1)
+    write_listed(old / "a-more.txt", 2)
+    write_listed(old / "inner" / "c.png", 3)  # as in a folder of several runs
+    assert set(read_marker(old)["files"]) == {
         *("a.txt", "a-more.txt", "inner/b.png", "inner/c.png"),
     }
-    make(out, "new", force=True)
-    assert tree(out) == {"a.txt": "new", "inner/b.png": "new"}
+    make(old, "new", force=True)
+    assert tree(old) == both("new")
 
 
-def test_what_a_user_added_is_not_replaced(tmp_path):
-    out = tmp_path / "out"
-    make(out)
-    (out / "a-mine.txt").write_text("mine", encoding="utf-8")
-    for write in (check_replaceable, lambda path: write_listed(path, 1)):
+def test_what_a_user_added_is_not_replaced(old):
+    mine = old / "a-mine.txt"
+    write(mine)
+    for check in (check_replaceable, lambda path: write_listed(path, 1)):
         with pytest.raises(InputError, match=r"a-mine\.txt is not as symae wrote it"):
-            write(out / "a-mine.txt")
-    assert (out / "a-mine.txt").read_text(encoding="utf-8") == "mine"
+            check(mine)
+    assert mine.read_text(encoding="utf-8") == "mine"
 
 
-def test_a_folder_inside_of_ours_is_another(tmp_path):
-    make(tmp_path / "out")
-    (tmp_path / "out" / "old").mkdir()
-    write_listed(tmp_path / "out" / "old" / "a.txt", 1)
-    assert "old/a.txt" not in read_marker(tmp_path / "out")["files"]
+def test_a_folder_inside_of_ours_is_another(old):
+    (old / "more").mkdir()
+    write_listed(old / "more" / "a.txt", 1)
+    assert "more/a.txt" not in read_marker(old)["files"]
 
 
 # === Locks ===
@@ -430,15 +421,14 @@ except InputError as error:
 
 
 @pytest.fixture
-def start():
+def start(out):
     """Start a process that works in a folder, to be killed at the end."""
     root = str(Path(symae_keras.__file__).parents[1])
     processes = []
 
-    def run(out, at=0.0, *flags):
-        command = [sys.executable, "-c", HOLD, str(out), str(at), *map(repr, flags)]
+    def run(at=0.0, *flags):
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-c", HOLD, str(out), str(at), *map(repr, flags)],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": root},
@@ -452,37 +442,39 @@ def start():
         each.communicate()
 
 
+@pytest.fixture
+def first(start):
+    """A process that is at work."""
+    process = start()
+    assert process.stdout.readline() == "working\n"
+    return process
+
+
 @pytest.mark.parametrize("flags", [(False, False), (False, True), (True, False)])
-def test_a_second_process_is_refused_whatever_the_flag(tmp_path, start, flags):
-    first = start(tmp_path / "out")
-    assert first.stdout.readline() == "working\n"
-    with pytest.raises(InputError) as caught:
-        Draft(tmp_path / "out", CONTENTS, *flags)
-    host = Holder.here().host
-    assert f"in use: process {first.pid} on {host} is running" in str(caught.value)
+def test_a_second_process_is_refused_whatever_the_flag(out, first, flags):
+    said = f"in use: process {first.pid} on {Holder.here().host} is running"
+    assert said in refused(out, *flags)
     assert first.poll() is None
     # Killed, it holds nothing any more.
     first.kill()
     first.wait()
-    assert LOCK in os.listdir(tmp_path / "out.partial")
-    assert Draft(tmp_path / "out", CONTENTS, resume=True).resumes
-    with Draft(tmp_path / "out", CONTENTS, resume=True):
-        pass
-    assert tree(tmp_path / "out") == {"a.txt": "1"}
+    assert LOCK in os.listdir(out.with_name("out.partial"))
+    assert Draft(out, CONTENTS, resume=True).resumes
+    resume(out)
+    assert tree(out) == {"a.txt": "1"}
 
 
 @pytest.mark.parametrize("left_over", [False, True])
 def test_of_processes_that_start_at_once_one_wins(tmp_path, start, left_over):
-    out = tmp_path / "out"
     flags = (False, True)
     if left_over:  # a killed run, which all take over
-        first = start(out)
-        first.stdout.readline()
-        first.kill()
-        first.wait()
+        killed = start()
+        killed.stdout.readline()
+        killed.kill()
+        killed.wait()
         flags = (True, False)
     at = time.time() + 2.0
-    processes = [start(out, at, *flags) for _ in range(6)]
+    processes = [start(at, *flags) for _ in range(6)]
     said = [each.stdout.readline() for each in processes]
     assert said.count("working\n") == 1
     winner = processes[said.index("working\n")]
@@ -494,66 +486,49 @@ def test_of_processes_that_start_at_once_one_wins(tmp_path, start, left_over):
 
 
 @pytest.mark.large
-def test_a_terminated_process_leaves_no_lock(tmp_path, start):
-    process = start(tmp_path / "out")
-    process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    process.wait()
+def test_a_terminated_process_leaves_no_lock(tmp_path, first):
+    first.send_signal(signal.SIGINT)
+    first.wait()
     assert sorted(os.listdir(tmp_path / "out.partial")) == [
         *(MARKER, "a.txt", "checkpoint"),
     ]
 
 
-def test_a_lock_of_another_host_names_the_file(tmp_path):
-    begin(tmp_path / "out")
-    lock = tmp_path / "out.partial" / LOCK
-    lock.write_text(
-        json.dumps({"pid": 7, "host": "far.away", "started": "1"}), encoding="utf-8"
-    )
+def sign(aside, holder):
+    """Leave a lock of a process."""
+    write(aside / LOCK, json.dumps(holder._asdict()))
+    return aside / LOCK
+
+
+def test_a_lock_of_another_host_names_the_file(out, aside):
+    lock = sign(aside, Holder(7, "far.away", "1"))
     for options in ({}, {"force": True}, {"resume": True}):
-        with pytest.raises(InputError) as caught:
-            Draft(tmp_path / "out", CONTENTS, **options)
-        assert "in use: process 7 on far.away" in str(caught.value)
-        assert f"remove {lock}" in str(caught.value)
+        said = refused(out, **options)
+        assert "in use: process 7 on far.away" in said and f"remove {lock}" in said
     lock.unlink()
-    with Draft(tmp_path / "out", CONTENTS, resume=True):
-        pass
+    resume(out)
 
 
-def test_a_lock_without_flock_goes_by_process_and_start(tmp_path, monkeypatch):
+def test_a_lock_without_flock_goes_by_process_and_start(out, aside, monkeypatch):
     """As on file systems that have none."""
 
     def none(*_):
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr("symae_keras._utils.lock.fcntl.flock", none)
-    begin(tmp_path / "out")
-    lock = tmp_path / "out.partial" / LOCK
-    parent = Holder(os.getppid(), Holder.here().host, "")
-    parent = parent._replace(started=_start_of(parent.pid))
-    lock.write_text(json.dumps(parent._asdict()), encoding="utf-8")
-    with pytest.raises(InputError, match=f"in use: process {parent.pid} on"):
-        Draft(tmp_path / "out", CONTENTS, resume=True)
+    parent = os.getppid()
+    stat = Path(f"/proc/{parent}/stat").read_text(encoding="utf-8")
+    started = stat.rpartition(")")[2].split()[19]
+    sign(aside, Holder(parent, Holder.here().host, started))
+    assert f"in use: process {parent} on" in refused(out, resume=True)
     # Another process of the same number.
-    lock.write_text(
-        json.dumps(parent._replace(started="before")._asdict()), encoding="utf-8"
-    )
-    with Draft(tmp_path / "out", CONTENTS, resume=True):
-        pass
-
-
-def _start_of(pid):
-    return (
-        Path(f"/proc/{pid}/stat")
-        .read_text(encoding="utf-8")
-        .rpartition(")")[2]
-        .split()[19]
-    )
+    sign(aside, Holder(parent, Holder.here().host, "before"))
+    resume(out)
 
 
 def test_a_lock_is_no_way_into_other_files(tmp_path):
-    (tmp_path / "thesis.txt").write_text("thesis", encoding="utf-8")
+    write(tmp_path / "thesis.txt")
     (tmp_path / LOCK).symlink_to("thesis.txt")
     with pytest.raises(OSError):
         FolderLock(tmp_path, tmp_path).acquire()
-    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "thesis"
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "mine"

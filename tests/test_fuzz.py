@@ -14,20 +14,9 @@ from fuzz_files import KINDS
 
 from symae_keras.data import GroupedData
 
+pytestmark = pytest.mark.large
+
 SEED = 0
-#: Kinds of files in a run folder and a preset.
-FILES = (
-    "run/config.json",
-    "run/environment.json",
-    "run/figures",
-    "run/history.csv",
-    "run/metrics.json",
-    "run/model.keras",
-    "preset/README.md",
-    "preset/config.json",
-    "preset/metadata.json",
-    "preset/model.weights.h5",
-)
 
 
 def bad(judge, kind, count):
@@ -41,7 +30,6 @@ def bad(judge, kind, count):
     )
 
 
-@pytest.mark.large
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_files(tmp_path, kind):
     # Making the judge reads the good example and compares it with the truth.
@@ -50,48 +38,27 @@ def test_data_files(tmp_path, kind):
     assert bad(judge, kind, 40) == ""
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder with a run and a preset, and the kinds of files in them."""
-    folder = tmp_path_factory.mktemp("fuzz")
-    return folder, fuzz_runs.make(folder)
-
-
-@pytest.mark.large
-@pytest.mark.parametrize("kind", FILES)
-def test_runs_and_presets(tmp_path, made, kind):
-    base, kinds = made
-    assert kind in kinds
-    judge = fuzz_runs.Runs(kind, tmp_path / "files", base)
-    assert bad(judge, kind, 4) == ""
-
-
-@pytest.mark.large
-def test_other_files_of_runs_and_presets(tmp_path, made):
-    base, kinds = made
-    for kind in set(kinds) - set(FILES):
+def test_runs_and_presets(tmp_path):
+    base = tmp_path / "made"
+    base.mkdir()
+    kinds = fuzz_runs.make(base)
+    run = ("config.json", "environment.json", "figures", "history.csv", "metrics.json")
+    preset = ("README.md", "config.json", "metadata.json", "model.weights.h5")
+    assert set(kinds) >= {
+        *("run/model.keras", *(f"run/{name}" for name in run)),
+        *(f"preset/{name}" for name in preset),
+    }
+    found = ""
+    for kind in kinds:
         judge = fuzz_runs.Runs(kind, tmp_path / kind.replace("/", "-"), base)
-        assert bad(judge, kind, 4) == ""
+        found += bad(judge, kind, 4)
+    assert found == ""
 
 
-def judged_with(monkeypatch, tmp_path, load, kind="npy", case=0):
-    judge = fuzz_judge.Files(kind, tmp_path / "files")
-    monkeypatch.setattr(fuzz_judge, "load", load)
-    return judge(SEED, case).name
-
-
-@pytest.mark.large
-def test_a_wrong_reading_is_found(monkeypatch, tmp_path):
-    def load(path):
-        return GroupedData(np.random.default_rng(0).normal(size=(4, 3, 10)))
-
-    assert judged_with(monkeypatch, tmp_path, load) == "silent wrong"
-
-
-@pytest.mark.large
 @pytest.mark.parametrize(
-    ("error", "name"),
+    ("found", "name"),
     [
+        (GroupedData(np.random.default_rng(0).normal(size=(4, 3, 10))), "silent wrong"),
         (KeyError("x"), "traceback"),
         (MemoryError(), "memory"),
         (fuzz_judge.InputError("x is empty."), "refused"),
@@ -100,21 +67,23 @@ def test_a_wrong_reading_is_found(monkeypatch, tmp_path):
         (fuzz_judge.InputError(500 * "x" + "."), "bad sentence"),
     ],
 )
-def test_errors_are_told_apart(monkeypatch, tmp_path, error, name):
+def test_outcomes_are_distinguished(monkeypatch, tmp_path, found, name):
     def load(path):
-        raise error
+        if isinstance(found, Exception):
+            raise found
+        return found
 
-    assert judged_with(monkeypatch, tmp_path, load) == name
+    judge = fuzz_judge.Files("npy", tmp_path / "files")
+    monkeypatch.setattr(fuzz_judge, "load", load)
+    assert judge(SEED, 0).name == name
 
 
-@pytest.mark.large
 def test_too_slow(monkeypatch):
     with pytest.raises(fuzz_judge.Late), fuzz_judge.bounded(0.05, 1 << 30):
         while True:
             pass
 
 
-@pytest.mark.large
 def test_the_seed_decides(tmp_path):
     one = fuzz_judge.Files("csv-wide", tmp_path / "one")
     other = fuzz_judge.Files("csv-wide", tmp_path / "other")

@@ -1,40 +1,162 @@
-"""Imports, public names, and documentation that agrees with the code."""
+"""Imports, public names, and documented defaults that agree with the code."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import inspect
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 import pytest
 
 import symae_keras
 from symae_keras import layers, models
+from symae_keras.evaluation import leakage
 from symae_keras.models import SymAE
 
-_QUIET = """
-import sys
-import symae_keras
-assert symae_keras.__version__
-heavy = {"keras", "tensorflow", "jax", "torch", "matplotlib", "sklearn"}
-print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
-"""
+# === Imports ===
 
-CLASSES = [
-    *(getattr(layers, name) for name in layers.__all__),
-    *(
-        public
-        for public in (getattr(models, name) for name in models.__all__)
-        if inspect.isclass(public) and issubclass(public, keras.Model)
-    ),
+#: Each part imports only parts to its left; `__init__` is the package itself.
+LAYERS = [
+    *("errors", "_utils", "data", "classical"),
+    *("layers", "losses", "metrics", "models", "export", "distribute"),
+    *("training", "evaluation", "plotting", "callbacks", "zoo"),
+    *("__init__", "cli"),
 ]
+
+#: Imports inside functions that may point to the right, and why.
+UPWARD_WHEN_CALLED = {
+    ("_utils.presets", "data.axis"): "`save_to_preset` writes the axis of the data",
+    ("evaluation.comparison", "plotting"): "`Comparison.plot` draws its own table",
+}
+
+_PACKAGE = Path(symae_keras.__file__).parent
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(_PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[1:] and parts[-1] == "__init__" else parts)
+
+
+#: Not the recipes of presets, which an installed package has in it.
+MODULES = {
+    _name(path): path
+    for path in _PACKAGE.rglob("*.py")
+    if _PACKAGE / "_zoo" not in path.parents
+}
+
+
+def _imports(node: ast.AST, in_function: bool = False) -> Iterator[tuple[str, bool]]:
+    """Modules of the package that code imports, and whether a function does it.
+
+    Imports for type checkers do not count.
+    """
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        full = []
+        if isinstance(child, ast.Import):
+            full = [each.name for each in child.names]
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "relative imports are not followed here"
+            full = [f"{child.module}.{each.name}" for each in child.names]
+        for name in full:
+            root, _, inner = name.partition(".")
+            if root == "symae_keras":
+                # What is no module is a name out of one.
+                known = inner if inner in MODULES else inner.rpartition(".")[0]
+                yield known or "__init__", in_function
+        function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        yield from _imports(child, in_function or function)
+
+
+def _graph(when_called: bool) -> dict[str, set[str]]:
+    """Modules that each module imports at once, or only when a function is called."""
+    graph = {}
+    for name, path in MODULES.items():
+        found = _imports(ast.parse(path.read_text("utf-8")))
+        graph[name] = {module for module, later in found if later == when_called}
+        graph[name] -= {name}
+    return graph
+
+
+def _upward(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
+    """Imports between parts of the package that do not point to the left."""
+    place = {name: n for n, name in enumerate(LAYERS)}
+
+    def part(module: str) -> str:
+        return module.partition(".")[0]
+
+    return {
+        (module, other)
+        for module, others in graph.items()
+        for other in others
+        if part(module) != part(other) and place[part(module)] < place[part(other)]
+    }
+
+
+@pytest.mark.parametrize("when_called", [False, True])
+def test_no_cycle(when_called) -> None:
+    """Not even through imports inside of functions."""
+    graph = _graph(when_called=False)
+    if when_called:
+        later = _graph(when_called=True)
+        graph = {name: graph[name] | later[name] for name in graph}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, with the cycle
+
+
+def test_imports_point_one_way() -> None:
+    assert {name.partition(".")[0] for name in MODULES} <= set(LAYERS)
+    assert _upward(_graph(when_called=False)) == set()
+    assert _upward(_graph(when_called=True)) == set(UPWARD_WHEN_CALLED)
+
+
+def test_imports_are_read() -> None:
+    """Else the tests above could pass on nothing."""
+    source = """
+from symae_keras.data import GroupedData, groups
+if TYPE_CHECKING:
+    from symae_keras.zoo import load
+def function():
+    from symae_keras import __version__, models
+"""
+    assert list(_imports(ast.parse(source))) == [
+        *(("data", False), ("data.groups", False)),
+        *(("__init__", True), ("models", True)),
+    ]
+    found = _upward({"layers.noise": {"models"}, "cli.main": {"models.base", "data"}})
+    assert found == {("layers.noise", "models")}
+
+
+def test_data_and_classical_load_no_backend(run_python) -> None:
+    light = [
+        f"symae_keras.{name}"
+        for name in MODULES
+        if name == "classical" or name.partition(".")[0] == "data"
+    ]
+    code = (
+        "import importlib, sys, warnings; warnings.simplefilter('error')\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "sys.modules['symae_keras.data'].simulate_exposures(2, 2)\n"
+        "print({'keras', 'tensorflow', 'jax', 'torch'} & {*sys.modules})"
+    )
+    assert run_python(code, *light).strip() == "set()"
 
 
 def test_import_is_light_and_silent(run_python) -> None:
-    assert run_python(_QUIET).strip() == "[]"
+    code = (
+        "import sys, symae_keras; assert symae_keras.__version__\n"
+        "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'matplotlib', 'sklearn'}\n"
+        "print(heavy & {name.partition('.')[0] for name in sys.modules})"
+    )
+    assert run_python(code).strip() == "set()"
 
+
+# === Public names ===
 
 PUBLIC = [each for each in dir(symae_keras) if each != "__version__"]
 
@@ -56,30 +178,39 @@ def test_unknown_name() -> None:
         symae_keras.layer  # noqa: B018
 
 
-def _documented(cls) -> dict[str, str]:
-    """The text about each argument of a class."""
-    doc = inspect.cleandoc(cls.__doc__)
+# === Documented defaults ===
+
+#: Layers and models, which document every argument and its default.
+CLASSES = [
+    public
+    for module in (layers, models)
+    for public in (getattr(module, name) for name in module.__all__)
+    if inspect.isclass(public) and issubclass(public, keras.Layer | keras.Model)
+]
+#: A default that is documented in words, such as "the size of the features".
+WORDS = object()
+
+
+def _documented(thing) -> dict[str, str]:
+    """The text about each argument of a class or function."""
+    doc = inspect.getdoc(thing) or ""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, re.MULTILINE | re.DOTALL)
-    assert section, cls
-    entries = re.split(r"^    (\w+): ", section[1], flags=re.MULTILINE)
+    entries = re.split(r"^    (\w+): ", section[1] if section else "", flags=re.M)
     return dict(zip(entries[1::2], entries[2::2], strict=True))
 
 
-def _claimed_default(text: str) -> tuple[bool, object]:
-    """Whether the text states a default, and which."""
+def _claims(text: str) -> list[object]:
+    """The default that the text states, if any."""
     match = re.search(
         r"`([^`]+)` \(default\)|Defaults\s+to\s+`?(.+?)`?[.;](?:\s|$)", text
     )
-    if match is None:
-        return False, None
-    literal = match[1] or match[2]
     try:
-        return True, ast.literal_eval(literal)
+        return [ast.literal_eval(match[1] or match[2])] if match else []
     except (SyntaxError, ValueError):
-        return True, literal  # told in words: "the size of the features"
+        return [WORDS]
 
 
-def test_documented_defaults_are_the_defaults() -> None:
+def test_layers_and_models_document_all_defaults() -> None:
     for cls in CLASSES:
         documented = _documented(cls)
         parameters = {
@@ -89,25 +220,44 @@ def test_documented_defaults_are_the_defaults() -> None:
         }
         assert list(documented) == list(parameters), cls
         for name, default in parameters.items():
-            claimed, value = _claimed_default(documented[name])
-            where = f"{cls.__name__}, {name}"
+            claims, where = _claims(documented[name]), f"{cls.__name__}, {name}"
             if default is inspect.Parameter.empty:
-                assert not claimed, where
+                assert not claims, where
             elif default is None:
                 # None stands for something that only words can tell, or is in the list.
-                assert isinstance(value, str | None), where
-                assert claimed or "`None`" in documented[name], where
+                assert claims in ([WORDS], [None]) or "`None`" in documented[name], (
+                    where
+                )
             else:
-                assert claimed and value == default, where
+                assert claims == [default], where
 
 
-def test_the_parser_of_defaults_reads() -> None:
-    """Else the test above could pass on nothing."""
-    assert _claimed_default("Sizes. Defaults to `(2, 1)`.") == (True, (2, 1))
-    assert _claimed_default('`"mean"` (default) or `"max"`.') == (True, "mean")
-    assert _claimed_default("Rate. Defaults to 0.5.") == (True, 0.5)
-    assert _claimed_default("Whether. Defaults to True; or so.") == (True, True)
-    told = "Size. Defaults to the size of the features."
-    assert _claimed_default(told) == (True, "the size of the features")
-    assert _claimed_default("Size of the code.") == (False, None)
+def test_other_documented_defaults_are_the_defaults() -> None:
+    stated, wrong = 0, []
+    for name in set(PUBLIC) - {"layers", "models"}:
+        module = importlib.import_module(f"symae_keras.{name}")
+        for thing in filter(callable, (getattr(module, n) for n in module.__all__)):
+            claims = {k: _claims(text) for k, text in _documented(thing).items()}
+            claims = {k: v for k, v in claims.items() if v and v != [WORDS]}
+            stated += bool(claims)
+            # An exception has no signature, and claims nothing.
+            parameters = inspect.signature(thing).parameters if claims else {}
+            wrong += [
+                f"{thing.__name__}: {argument} is documented as {value!r}"
+                for argument, (value,) in claims.items()
+                if parameters[argument].default != value
+            ]
+    assert wrong == []
+    assert stated > 20  # else it could pass on nothing
+
+
+def test_defaults_are_read_from_docstrings() -> None:
+    """Else the tests above could pass on nothing."""
+    assert _claims("Sizes. Defaults to `(2, 1)`.") == [(2, 1)]
+    assert _claims('`"mean"` (default) or `"max"`.') == ["mean"]
+    assert _claims("Rate. Defaults to 0.5.") == [0.5]
+    assert _claims("Whether. Defaults to True; or so.") == [True]
+    assert _claims("Size. Defaults to the size of the features.") == [WORDS]
+    assert _claims("Size of the code.") == []
     assert len(_documented(SymAE)) == 12
+    assert _claims(_documented(leakage)["train"]) == [0.7]

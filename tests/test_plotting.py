@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from numpy.testing import assert_allclose, assert_array_equal
 
 from symae_keras.data import GroupedData
 from symae_keras.errors import InputError
@@ -61,18 +62,25 @@ def hidden_tick_labels(figure: Figure) -> set[Text]:
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
             low, high = sorted(axis.get_view_interval())
-            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
-            labels |= {
-                label
-                for tick in ticks
-                if not low <= tick.get_loc() <= high
-                for label in (tick.label1, tick.label2)
-            }
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                if not low <= tick.get_loc() <= high:
+                    labels |= {tick.label1, tick.label2}
     return labels
 
 
 def curve(ax, index=0):
     return ax.lines[index].get_ydata()
+
+
+def pixels(ax):
+    return np.asarray(ax.images[0].get_array())
+
+
+def assert_apart(figure, labels):
+    """Labels in a row do not touch."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [label.get_window_extent(renderer) for label in labels]
+    assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
 
 
 class TestRedatumingOfSpectra:
@@ -81,32 +89,28 @@ class TestRedatumingOfSpectra:
 
     @pytest.mark.parametrize("n", [1, 2, 3, 5])
     def test_panels_hold_the_spectra_and_their_difference(self, n):
-        coherent, nuisance, virtual, truth = self.arrays(n)
-        axis = np.linspace(400.0, 700.0, 30)
-        figure = rendered(
-            plot_redatuming(
-                coherent, nuisance, virtual, truth, axis, "wavelength (nm)", "flux (Jy)"
-            )
-        )
+        arrays, axis = self.arrays(n), np.linspace(400.0, 700.0, 30)
+        coherent, nuisance, virtual, truth = arrays
+        labels = "wavelength (nm)", "flux (Jy)"
+        figure = rendered(plot_redatuming(*arrays, axis, *labels))
         assert len(figure.axes) == 4 * n
         for i in range(n):
             panels = figure.axes[4 * i : 4 * i + 4]
-            np.testing.assert_array_equal(curve(panels[0]), coherent[i])
-            np.testing.assert_array_equal(curve(panels[1]), nuisance[i])
+            assert_array_equal(curve(panels[0]), coherent[i])
+            assert_array_equal(curve(panels[1]), nuisance[i])
             drawn = {line.get_label(): line.get_ydata() for line in panels[2].lines}
-            np.testing.assert_array_equal(drawn["virtual"], virtual[i])
-            np.testing.assert_array_equal(drawn["truth"], truth[i])
-            np.testing.assert_allclose(curve(panels[3], -1), truth[i] - virtual[i])
-            np.testing.assert_array_equal(panels[0].lines[0].get_xdata(), axis)
+            assert_array_equal(drawn["virtual"], virtual[i])
+            assert_array_equal(drawn["truth"], truth[i])
+            assert_allclose(curve(panels[3], -1), truth[i] - virtual[i])
+            assert_array_equal(panels[0].lines[0].get_xdata(), axis)
             rms = np.sqrt(np.mean((truth[i] - virtual[i]) ** 2))
             assert f"rms {rms:.2g}" in panels[3].get_title("left")
-        assert figure.get_supxlabel() == "wavelength (nm)"
-        assert figure.get_supylabel() == "flux (Jy)"
+        assert (figure.get_supxlabel(), figure.get_supylabel()) == labels
 
     def test_without_truth_there_is_no_residual(self):
         figure = rendered(plot_redatuming(*self.arrays()[:3]))
         assert len(figure.axes) == 6
-        np.testing.assert_array_equal(figure.axes[0].lines[0].get_xdata(), range(30))
+        assert_array_equal(figure.axes[0].lines[0].get_xdata(), range(30))
         assert len(figure.axes[2].lines) == 1
 
     def test_the_three_spectra_of_an_example_share_their_scale(self):
@@ -130,8 +134,8 @@ class TestRedatumingOfSpectra:
         tensor = keras.ops.cast(values, dtype)
         figure = rendered(plot_redatuming(tensor, tensor, tensor, tensor))
         ax = figure.axes[0]
-        drawn = curve(ax) if len(shape) == 2 else ax.images[0].get_array()
-        np.testing.assert_array_equal(drawn, values[0])
+        drawn = curve(ax) if len(shape) == 2 else pixels(ax)
+        assert_array_equal(drawn, values[0])
 
 
 class TestRedatumingOfImages:
@@ -144,29 +148,20 @@ class TestRedatumingOfImages:
         arrays = self.arrays(channels)
         figure = rendered(plot_redatuming(*arrays, value_label="counts"))
         panels = np.array(figure.axes[:10]).reshape(2, 5)
-        low = min(array.min() for array in arrays)
-        high = max(array.max() for array in arrays)
+        low, high = np.min(arrays), np.max(arrays)
         for row in range(2):
             for ax, array in zip(panels[row], arrays, strict=False):
-                shown = ax.images[0]
-                np.testing.assert_array_equal(
-                    shown.get_array(), array[row].reshape(8, 10)
-                )
-                assert shown.get_clim() == (low, high)
-            residual = panels[row, 4].images[0]
+                assert_array_equal(pixels(ax), array[row].reshape(8, 10))
+                assert ax.images[0].get_clim() == (low, high)
             difference = (arrays[3] - arrays[2]).reshape(2, 8, 10)
-            np.testing.assert_allclose(residual.get_array(), difference[row])
+            assert_allclose(pixels(panels[row, 4]), difference[row])
             bound = np.abs(difference).max()
-            np.testing.assert_allclose(residual.get_clim(), (-bound, bound))
+            assert_allclose(panels[row, 4].images[0].get_clim(), (-bound, bound))
         bars = figure.axes[10:]
         assert [bar.get_xlabel() for bar in bars] == ["counts", "truth − virtual"]
-        assert [ax.get_title() for ax in panels[0]] == [
-            "coherent source",
-            "nuisance source",
-            "virtual",
-            "truth",
-            "residual",
-        ]
+        sources = ["coherent source", "nuisance source"]
+        titles = [ax.get_title() for ax in panels[0]]
+        assert titles == [*sources, "virtual", "truth", "residual"]
 
     def test_without_truth_there_are_three_columns(self):
         assert len(rendered(plot_redatuming(*self.arrays()[:3])).axes) == 2 * 3 + 1
@@ -175,12 +170,10 @@ class TestRedatumingOfImages:
         arrays = self.arrays((3,))
         figure = rendered(plot_redatuming(*arrays))
         assert len(figure.axes) == 10 + 1
-        low = min(array.min() for array in arrays)
-        high = max(array.max() for array in arrays)
-        shown = figure.axes[2].images[0].get_array()
-        np.testing.assert_allclose(shown, (arrays[2][0] - low) / (high - low))
-        residual = figure.axes[4].images[0].get_array()
-        np.testing.assert_allclose(residual, (arrays[3] - arrays[2])[0].mean(axis=-1))
+        low, high = np.min(arrays), np.max(arrays)
+        assert_allclose(pixels(figure.axes[2]), (arrays[2][0] - low) / (high - low))
+        residual = (arrays[3] - arrays[2])[0].mean(axis=-1)
+        assert_allclose(pixels(figure.axes[4]), residual)
 
     def test_a_perfect_constant_image_can_be_shown(self):
         ones = np.ones((1, 4, 4, 3))
@@ -196,14 +189,13 @@ class TestRedatumingGrid:
         figure = rendered(plot_redatuming_grid(states, nuisances, virtual))
         colour = shape[-1] == 3
         assert len(figure.axes) == 3 * 4 - 1 + (not colour)
-        low = min(a.min() for a in (states, nuisances, virtual))
-        span = max(a.max() for a in (states, nuisances, virtual)) - low
         expected = [*nuisances]
         for state, row in zip(states, virtual, strict=True):
             expected += [state, *row]
+        low, span = np.min(expected), np.ptp(expected)
         for ax, image in zip(figure.axes, expected, strict=False):
             want = (image - low) / span if colour else image.reshape(6, 7)
-            np.testing.assert_allclose(ax.images[0].get_array(), want)
+            assert_allclose(pixels(ax), want)
 
     def test_cells_of_spectra(self):
         states, nuisances = random(0).random((2, 9)), random(1).random((3, 9))
@@ -213,10 +205,10 @@ class TestRedatumingGrid:
             plot_redatuming_grid(states, nuisances, virtual, axis, "energy (eV)", "dB")
         )
         assert len(figure.axes) == 11
-        np.testing.assert_array_equal(curve(figure.axes[0]), nuisances[0])
-        np.testing.assert_array_equal(curve(figure.axes[3]), states[0])
-        np.testing.assert_array_equal(curve(figure.axes[-1]), virtual[1, 2])
-        np.testing.assert_array_equal(figure.axes[5].lines[0].get_xdata(), axis)
+        assert_array_equal(curve(figure.axes[0]), nuisances[0])
+        assert_array_equal(curve(figure.axes[3]), states[0])
+        assert_array_equal(curve(figure.axes[-1]), virtual[1, 2])
+        assert_array_equal(figure.axes[5].lines[0].get_xdata(), axis)
         assert len({ax.get_ylim() for ax in figure.axes}) == 1
         assert figure.get_supxlabel() == "energy (eV)"
         assert figure.axes[0].get_title() == "nuisance 1"
@@ -224,10 +216,8 @@ class TestRedatumingGrid:
     def test_heads_of_a_wide_grid_do_not_touch(self):
         images = random(0).random((14, 4, 4))
         figure = rendered(plot_redatuming_grid(images[:1], images, images[None]))
-        renderer = FigureCanvasAgg(figure).get_renderer()
-        heads = [ax.title.get_window_extent(renderer) for ax in figure.axes[:14]]
         assert figure.axes[13].get_title() == "14"
-        assert all(a.x1 < b.x0 for a, b in zip(heads, heads[1:], strict=False))
+        assert_apart(figure, [ax.title for ax in figure.axes[:14]])
 
 
 class TestCodes:
@@ -239,20 +229,16 @@ class TestCodes:
         figure = rendered(plot_codes(codes, np.arange(8.0), "phase (rad)"))
         ax, bar = figure.axes
         points = ax.collections[0].get_offsets()
-        np.testing.assert_allclose(
-            np.abs(points), np.abs(signs[:, :2] * [3, 2]), rtol=1e-9
-        )
+        assert_allclose(np.abs(points), np.abs(signs[:, :2] * [3, 2]), rtol=1e-9)
         assert ax.get_xlabel() == "coherent code, principal component 1 (64 %)"
         assert ax.get_ylabel() == "coherent code, principal component 2 (29 %)"
         assert bar.get_ylabel() == "phase (rad)"
-        np.testing.assert_array_equal(ax.collections[0].get_array(), np.arange(8.0))
+        assert_array_equal(ax.collections[0].get_array(), np.arange(8.0))
 
     def test_two_components_are_shown_as_they_are(self):
         codes = random().normal(size=(20, 2)) + 7.0
         figure = rendered(plot_codes(codes, codes[:, 0], "t", "nuisance code"))
-        np.testing.assert_array_equal(
-            figure.axes[0].collections[0].get_offsets(), codes
-        )
+        assert_array_equal(figure.axes[0].collections[0].get_offsets(), codes)
         assert figure.axes[0].get_xlabel() == "nuisance code, component 1"
 
     @pytest.mark.parametrize(
@@ -267,7 +253,7 @@ class TestCodes:
         codes = np.array([[1.0], [2.0], [3.0]])
         ax = rendered(plot_codes(codes, colour, "parameter")).axes[0]
         points = ax.collections[0].get_offsets()
-        np.testing.assert_array_equal(points, np.stack([codes[:, 0], heights], axis=1))
+        assert_array_equal(points, np.stack([codes[:, 0], heights], axis=1))
         assert ax.get_ylabel() == "parameter"
 
     @pytest.mark.parametrize("n_classes", [2, 10, 24])
@@ -275,18 +261,13 @@ class TestCodes:
         labels = np.arange(72) % n_classes
         codes = random().normal(size=(72, 4))
         ax = rendered(plot_codes(codes, labels, "digit")).axes[0]
-        assert [c.get_label() for c in ax.collections] == [
-            str(n) for n in range(n_classes)
-        ]
-        looks = {
-            (*c.get_facecolor()[0], c.get_paths()[0].vertices.tobytes())
-            for c in ax.collections
-        }
-        assert len(looks) == n_classes
-        assert all(
-            len(c.get_offsets()) == np.sum(labels == n)
-            for n, c in enumerate(ax.collections)
-        )
+        looks = set()
+        for n, points in enumerate(ax.collections):
+            assert points.get_label() == str(n)
+            assert len(points.get_offsets()) == np.sum(labels == n)
+            shape = points.get_paths()[0].vertices.tobytes()
+            looks.add((*points.get_facecolor()[0], shape))
+        assert len(looks) == len(ax.collections) == n_classes
 
 
 class TestDictionary:
@@ -298,9 +279,8 @@ class TestDictionary:
         *panels, bar = figure.axes
         limit = np.abs(atoms).max()
         for index, (ax, atom) in enumerate(zip(panels, atoms, strict=True)):
-            (image,) = ax.images
-            np.testing.assert_array_equal(image.get_array(), atom.reshape(5, 6))
-            assert image.get_clim() == (-limit, limit)
+            assert_array_equal(pixels(ax), atom.reshape(5, 6))
+            assert ax.images[0].get_clim() == (-limit, limit)
             assert ax.get_title() == str(index)
         white = panels[0].images[0].cmap(0.5)
         assert min(white[:3]) > 0.95
@@ -312,8 +292,8 @@ class TestDictionary:
         axis = np.linspace(400.0, 700.0, 30)
         figure = rendered(plot_dictionary(atoms, 32, axis, "wavelength (nm)", "flux"))
         for index, (ax, atom) in enumerate(zip(figure.axes, atoms, strict=True)):
-            np.testing.assert_array_equal(curve(ax, -1), atom)
-            np.testing.assert_array_equal(ax.lines[-1].get_xdata(), axis)
+            assert_array_equal(curve(ax, -1), atom)
+            assert_array_equal(ax.lines[-1].get_xdata(), axis)
             assert ax.get_title() == str(index)
         assert len({ax.get_ylim() for ax in figure.axes}) == 1
         assert figure.get_supxlabel() == "wavelength (nm)"
@@ -338,54 +318,40 @@ class TestHistory:
         "val_mae": [0.95, 0.85, 0.75],
     }
 
-    def check(self, figure):
-        assert [ax.get_ylabel() for ax in rendered(figure).axes] == [
-            "loss",
-            "noise_strength",
-            "mae",
-        ]
-        loss, strength, mae = figure.axes
-        assert loss.get_yscale() == "log"
-        assert strength.get_yscale() == "linear"
-        drawn = [curve(loss), curve(loss, 1), curve(strength), curve(mae, 1)]
-        keys = ["loss", "val_loss", "noise_strength", "val_mae"]
-        np.testing.assert_array_equal(drawn, [self.logs[key] for key in keys])
-        np.testing.assert_array_equal(loss.lines[0].get_xdata(), [1, 2, 3])
-        assert figure.axes[-1].get_xlabel() == "epoch"
-
-    def test_of_a_dict(self):
-        self.check(plot_history(self.logs))
-
-    def test_of_what_fit_returned(self):
-        self.check(plot_history(SimpleNamespace(history=self.logs, epoch=[0, 1, 2])))
-
-    @pytest.mark.parametrize("convert", [str, lambda path: path])
-    def test_of_a_file(self, tmp_path, convert):
+    @pytest.mark.parametrize("kind", ["dict", "fit", "text", "path"])
+    def test_of_a_dict_or_object_or_file(self, kind, tmp_path):
         path = tmp_path / "history.csv"
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["epoch", *self.logs])
             writer.writerows(zip(range(3), *self.logs.values(), strict=True))
-        self.check(plot_history(convert(path)))
+        of_fit = SimpleNamespace(history=self.logs, epoch=[0, 1, 2])
+        given = {"dict": self.logs, "fit": of_fit, "text": str(path), "path": path}
+        figure = rendered(plot_history(given[kind]))
+        names = [ax.get_ylabel() for ax in figure.axes]
+        assert names == ["loss", "noise_strength", "mae"]
+        loss, strength, mae = figure.axes
+        assert loss.get_yscale() == "log"
+        assert strength.get_yscale() == "linear"
+        drawn = [curve(loss), curve(loss, 1), curve(strength), curve(mae, 1)]
+        keys = ["loss", "val_loss", "noise_strength", "val_mae"]
+        assert_array_equal(drawn, [self.logs[key] for key in keys])
+        assert_array_equal(loss.lines[0].get_xdata(), [1, 2, 3])
+        assert mae.get_xlabel() == "epoch"
 
     def test_of_keras(self, tmp_path):
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
         model.compile("sgd", "mse")
         x, y = np.ones((4, 2)), np.zeros((4, 1))
         path = tmp_path / "history.csv"
-        history = model.fit(
-            *(x, y),
-            epochs=4,
-            validation_data=(x, y),
-            validation_freq=2,
-            callbacks=[keras.callbacks.CSVLogger(path)],
-            verbose=0,
-        )
+        log = keras.callbacks.CSVLogger(path)
+        rare = {"validation_data": (x, y), "validation_freq": 2}
+        history = model.fit(x, y, epochs=4, callbacks=[log], verbose=0, **rare)
         ax = rendered(plot_history(path)).axes[0]
-        np.testing.assert_allclose(curve(ax), history.history["loss"], rtol=1e-6)
-        np.testing.assert_array_equal(ax.lines[0].get_xdata(), [1, 2, 3, 4])
-        np.testing.assert_array_equal(ax.lines[1].get_xdata(), [2, 4])
-        np.testing.assert_allclose(curve(ax, 1), history.history["val_loss"], rtol=1e-6)
+        assert_allclose(curve(ax), history.history["loss"], rtol=1e-6)
+        assert_array_equal(ax.lines[0].get_xdata(), [1, 2, 3, 4])
+        assert_array_equal(ax.lines[1].get_xdata(), [2, 4])
+        assert_allclose(curve(ax, 1), history.history["val_loss"], rtol=1e-6)
         # The object does not say at which epochs it validated; guessing would mislead.
         with pytest.raises(InputError, match="give the history.csv"):
             plot_history(history)
@@ -418,115 +384,94 @@ class TestErrorOverInstances:
         assert list(lines) == ["SymAE", "b", "limit"]
         count = np.array([4, 16, 64])
         for line in lines.values():
-            np.testing.assert_array_equal(line.get_xdata(), count)
-        np.testing.assert_allclose(lines["SymAE"].get_ydata(), 2.0 / count)
-        np.testing.assert_allclose(lines["b"].get_ydata(), [0.6, 0.5, 0.7])
-        np.testing.assert_allclose(lines["limit"].get_ydata(), 0.5 / count)
+            assert_array_equal(line.get_xdata(), count)
+        assert_allclose(lines["SymAE"].get_ydata(), 2.0 / count)
+        assert_allclose(lines["b"].get_ydata(), [0.6, 0.5, 0.7])
+        assert_allclose(lines["limit"].get_ydata(), 0.5 / count)
         (band,) = ax.collections  # one seed has no band
         corners = band.get_paths()[0].vertices
         for n in count:
             heights = corners[corners[:, 0] == n, 1]
-            np.testing.assert_allclose([heights.min(), heights.max()], [1 / n, 4 / n])
+            assert_allclose([heights.min(), heights.max()], [1 / n, 4 / n])
 
     def test_many_numbers_of_instances_keep_their_labels_apart(self):
         n_instances = np.arange(1, 33)
         figure = rendered(
             plot_error_over_instances(n_instances, {"a": 1 / n_instances})
         )
-        renderer = FigureCanvasAgg(figure).get_renderer()
         labels = figure.axes[0].get_xticklabels()
-        boxes = [label.get_window_extent(renderer) for label in labels]
         assert labels[0].get_text() == "1"
         assert len(labels) > 8
-        assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
+        assert_apart(figure, labels)
 
 
-class TestBottleneckSweep:
-    def test_curves_over_the_size_of_the_code(self):
-        errors = {"network": np.array([[0.3, 0.2], [0.1, 0.2]]), "PCA": [0.5, 0.4]}
-        figure = rendered(plot_bottleneck_sweep([4, 16], errors, {"PCA": "linear"}))
-        (ax,) = figure.axes
-        assert [line.get_label() for line in ax.lines] == ["network", "linear"]
-        np.testing.assert_allclose(curve(ax), [0.25, 0.15])
-        np.testing.assert_array_equal(ax.lines[0].get_xdata(), [4, 16])
-        assert ax.get_xlabel() == "numbers in the code"
-        assert "variance of the data" in ax.get_ylabel()
+def test_curves_over_the_size_of_the_code():
+    errors = {"network": np.array([[0.3, 0.2], [0.1, 0.2]]), "PCA": [0.5, 0.4]}
+    figure = rendered(plot_bottleneck_sweep([4, 16], errors, {"PCA": "linear"}))
+    (ax,) = figure.axes
+    assert [line.get_label() for line in ax.lines] == ["network", "linear"]
+    assert_allclose(curve(ax), [0.25, 0.15])
+    assert_array_equal(ax.lines[0].get_xdata(), [4, 16])
+    assert ax.get_xlabel() == "numbers in the code"
+    assert "variance of the data" in ax.get_ylabel()
 
 
-class _Linear:
-    """Decodes a code to its product with a matrix."""
-
-    def __init__(self, matrix):
-        self.matrix = matrix
-
-    def decode(self, code):
-        return keras.ops.matmul(keras.ops.convert_to_tensor(code), self.matrix)
+def linear(matrix):
+    """A model that decodes a code to its product with a matrix."""
+    return SimpleNamespace(
+        decode=lambda code: keras.ops.convert_to_tensor(code) @ matrix
+    )
 
 
 def traversal(**options):
     codes = random(2).normal(size=(50, 4))
-    return plot_latent_traversal(_Linear(np.ones((4, 30))), codes, **options)
+    return plot_latent_traversal(linear(np.ones((4, 30))), codes, **options)
 
 
 class TestLatentTraversal:
     matrix = random(1).normal(size=(5, 30)).astype("float32")
     codes = random(2).normal(size=(50, 5)) * [1.0, 2.0, 0.5, 1.0, 1.0] + 3.0
 
-    @pytest.mark.parametrize("latents", [None, [3], [1, 2]])
-    def test_one_number_is_swept_at_a_time(self, latents):
+    @pytest.mark.parametrize(
+        ("latents", "names"),
+        [(None, None), ([3], None), ([1, 2], ["velocity", "temperature"])],
+    )
+    def test_one_number_is_swept_at_a_time(self, latents, names):
         axis = np.linspace(400.0, 700.0, 30)
         figure = rendered(
             plot_latent_traversal(
-                _Linear(self.matrix),
-                self.codes,
-                latents,
-                sigmas=2.0,
-                n_steps=5,
-                axis=axis,
-                axis_label="wavelength (nm)",
-                value_label="flux",
+                *(linear(self.matrix), self.codes, latents, names),
+                **{"sigmas": 2.0, "n_steps": 5, "axis": axis},
+                **{"axis_label": "wavelength (nm)", "value_label": "flux"},
             )
         )
         *panels, bar = figure.axes
         centre = np.median(self.codes, axis=0) @ self.matrix
         rows = range(5) if latents is None else latents
+        titles = [ax.get_title("left") for ax in panels]
+        assert titles == (names or [f"latent {latent}" for latent in rows])
         for ax, latent in zip(panels, rows, strict=True):
-            assert ax.get_title("left") == f"latent {latent}"
             assert len(ax.lines) == 5
             for line, step in zip(ax.lines, (-2, -1, 0, 1, 2), strict=True):
                 change = step * self.codes[:, latent].std() * self.matrix[latent]
-                np.testing.assert_allclose(line.get_ydata(), centre + change, atol=1e-4)
-                np.testing.assert_array_equal(line.get_xdata(), axis)
-        colours = {line.get_color() for line in panels[0].lines}
-        assert len(colours) == 5
+                assert_allclose(line.get_ydata(), centre + change, atol=1e-4)
+                assert_array_equal(line.get_xdata(), axis)
+        assert len({line.get_color() for line in panels[0].lines}) == 5
         assert bar.get_ylim() == (-2.0, 2.0)
         assert figure.get_supxlabel() == "wavelength (nm)"
         assert figure.get_supylabel() == "flux"
 
-    def test_rows_can_be_named(self):
-        names = ["velocity", "temperature"]
-        figure = plot_latent_traversal(_Linear(self.matrix), self.codes, [0, 4], names)
-        titles = [ax.get_title("left") for ax in rendered(figure).axes[:-1]]
-        assert titles == names
-
 
 class TestTradeOff:
     def test_points_are_numbered_and_named(self):
-        figure = rendered(
-            plot_trade_off(
-                [1.0, 2.0, 3.0],
-                [6.0, 5.0, 4.0],
-                ["SymAE", "VAE", "GVAE"],
-                "error",
-                "leakage",
-                groups=["grouped", "single", "grouped"],
-            )
-        )
+        x, y, models = [1.0, 2.0, 3.0], [6.0, 5.0, 4.0], ["SymAE", "VAE", "GVAE"]
+        families = ["grouped", "single", "grouped"]
+        figure = rendered(plot_trade_off(x, y, models, "error", "leakage", families))
         (ax,) = figure.axes
         assert (ax.get_xlabel(), ax.get_ylabel()) == ("error", "leakage")
         grouped, single = ax.collections
-        np.testing.assert_array_equal(grouped.get_offsets(), [[1, 6], [3, 4]])
-        np.testing.assert_array_equal(single.get_offsets(), [[2, 5]])
+        assert_array_equal(grouped.get_offsets(), [[1, 6], [3, 4]])
+        assert_array_equal(single.get_offsets(), [[2, 5]])
         assert to_rgb(grouped.get_facecolor()[0]) != to_rgb(single.get_facecolor()[0])
         assert [text.get_text() for text in ax.texts] == ["1", "2", "3"]
         assert [tuple(text.xy) for text in ax.texts] == [(1, 6), (2, 5), (3, 4)]
@@ -536,13 +481,7 @@ class TestTradeOff:
     @example([(0, 0)] * 12)
     @example([(n % 4, n // 4) for n in range(12)] + [(60, 60)])
     @settings(max_examples=5)
-    @given(
-        st.lists(
-            st.tuples(st.integers(0, 60), st.integers(0, 60)),
-            min_size=1,
-            max_size=12,
-        )
-    )
+    @given(st.lists(st.tuples(*[st.integers(0, 60)] * 2), min_size=1, max_size=12))
     def test_numbers_cover_neither_each_other_nor_markers(self, points):
         x, y = np.array(points).T
         names = [f"model {n}" for n in range(len(x))]
@@ -567,13 +506,12 @@ class TestResiduals:
         truth, made = self.arrays(shape)
         figure = rendered(plot_residuals(truth, made, {"nearest": "error 0.1"}))
         assert len(figure.axes) == 3 + 2 + 2 + 3
-        shown = [np.asarray(ax.images[0].get_array()) for ax in figure.axes[:7]]
-        pixels = {name: each.reshape(shape[:3]) for name, each in made.items()}
+        shown = [pixels(ax) for ax in figure.axes[:7]]
         flat = truth.reshape(shape[:3])
-        np.testing.assert_array_equal(shown[0], flat[0])
-        for n, each in enumerate(pixels.values()):
-            np.testing.assert_array_equal(shown[1 + n], each[0])
-            np.testing.assert_allclose(shown[3 + n], (each - flat)[0])
+        assert_array_equal(shown[0], flat[0])
+        for n, each in enumerate(each.reshape(shape[:3]) for each in made.values()):
+            assert_array_equal(shown[1 + n], each[0])
+            assert_allclose(shown[3 + n], (each - flat)[0])
             # Parseval: the mean power is the mean square.
             square = np.mean((each - flat) ** 2)
             assert shown[5 + n].mean() == pytest.approx(square)
@@ -586,7 +524,7 @@ class TestResiduals:
         truth = np.zeros((3, 8, 6))
         board = (-1.0) ** np.indices((8, 6)).sum(axis=0)
         figure = plot_residuals(truth, {"board": truth + board})
-        power = np.asarray(figure.axes[3].images[0].get_array())
+        power = pixels(figure.axes[3])
         assert np.unravel_index(power.argmax(), power.shape) == (0, 0)
         assert power[0, 0] == pytest.approx(48.0)
         assert np.sort(power.ravel())[-2] == pytest.approx(0.0)
@@ -605,13 +543,6 @@ class TestResiduals:
         rendered(plot_residuals(truth, {"perfect": truth}))
 
 
-class Halves:
-    """Gives half of what it gets."""
-
-    def reconstruct(self, x, mask=None):
-        return 0.5 * (x if mask is None else np.where(mask, x, 0.0))
-
-
 def test_reconstructed_spectra_and_their_residuals(rng):
     x = rng.normal(size=(3, 16))
     x[0, 5] = np.nan
@@ -619,8 +550,8 @@ def test_reconstructed_spectra_and_their_residuals(rng):
     assert len(figure.axes) == 6
     for column, (top, below) in enumerate(np.reshape(figure.axes, (2, 3)).T):
         drawn = [line.get_ydata() for line in top.lines]
-        np.testing.assert_array_equal(drawn, [x[column], 0.5 * x[column]])
-        np.testing.assert_allclose(below.lines[-1].get_ydata(), 0.5 * x[column])
+        assert_array_equal(drawn, [x[column], 0.5 * x[column]])
+        assert_allclose(below.lines[-1].get_ydata(), 0.5 * x[column])
         rms = np.sqrt(np.nanmean((0.5 * x[column]) ** 2))
         assert f"{rms:.2g}" in below.get_title(loc="left")
     assert figure.get_supxlabel() == "um" and figure.get_supylabel() == "flux"
@@ -632,9 +563,9 @@ def test_reconstructed_images(shape, rng):
     figure = plot_reconstruction(x, 0.5 * x)
     bars = 1 if shape[3:] == (3,) else 2  # colours need none but their residual's
     assert len(figure.axes) == 3 * shape[0] + bars
-    residual = figure.axes[2 * shape[0]].images[0].get_array()
+    residual = pixels(figure.axes[2 * shape[0]])
     expected = 0.5 * x[0] if x.ndim == 3 else 0.5 * x[0].mean(axis=-1)
-    np.testing.assert_allclose(residual, expected)
+    assert_allclose(residual, expected)
     figure.canvas.draw()
 
 
@@ -646,41 +577,37 @@ def test_reconstruction_of_a_model(rng):
     good = np.ones((16,), bool)
     good[4] = False
     groups = GroupedData(x, mask, pixel_mask=good)
-    figure = plot_model_reconstruction(Halves(), groups)
+    halves = SimpleNamespace(reconstruct=lambda x, mask: np.where(mask, 0.5 * x, 0.0))
+    figure = plot_model_reconstruction(halves, groups)
     drawn = figure.axes[0].lines[0].get_ydata()
-    np.testing.assert_array_equal(drawn, np.where(good, x[0, 1], np.nan))
+    assert_array_equal(drawn, np.where(good, x[0, 1], np.nan))
     assert figure.axes[0].lines[1].get_ydata()[4] == 0.0
 
 
 def test_slopes_and_law():
     # Given out of order, with several seeds.
     n_instances = np.array([16, 4, 64])
-    errors = {
-        "SymAE": n_instances[:, None] ** -0.75 * [3.0, 1.0, 2.0],
-        "floor": np.full(3, 0.1),
-    }
+    errors = {"SymAE": n_instances[:, None] ** -0.75 * [3.0, 1.0, 2.0]}
+    errors["floor"] = np.full(3, 0.1)
     figure = plot_one_over_t(n_instances, errors, 0.5 / n_instances, {"floor": "flat"})
     FigureCanvasAgg(figure).draw()
     (ax,) = figure.axes
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
-        "SymAE, slope -0.75",
-        "flat, slope 0.00",
-        "limit, slope -1.00",
-        "1 / T",
-    ]
+    slopes = ["SymAE, slope -0.75", "flat, slope 0.00", "limit, slope -1.00"]
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == [*slopes, "1 / T"]
     law = ax.lines[-1]
-    np.testing.assert_array_equal(law.get_xdata(), [4, 16, 64])
+    assert_array_equal(law.get_xdata(), [4, 16, 64])
     first = 2.0 * 4.0**-0.75  # the median of the first method
-    np.testing.assert_allclose(law.get_ydata(), [first, first / 4, first / 16])
+    assert_allclose(law.get_ydata(), [first, first / 4, first / 16])
 
 
 def test_segmentation():
     images, labels = random().random((2, 8, 6, 1)), random(1).integers(0, 3, (2, 8, 6))
     names = ["sky", "star", "dust"]
     figure = rendered(plot_segmentation(images, labels, {"U-Net": 2 - labels}, names))
-    shown = [np.asarray(ax.images[0].get_array()) for ax in figure.axes]
-    np.testing.assert_array_equal(shown[:2], images[..., 0])
-    np.testing.assert_array_equal(shown[2:], [*labels, *(2 - labels)])
+    shown = [pixels(ax) for ax in figure.axes]
+    assert_array_equal(shown[:2], images[..., 0])
+    assert_array_equal(shown[2:], [*labels, *(2 - labels)])
     rows = [ax.get_ylabel() for ax in figure.axes[::2]]
     assert rows == ["image", "truth", "U-Net"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == names
@@ -690,93 +617,96 @@ SPECTRA, IMAGES, MAPS = np.ones((2, 30)), np.ones((2, 4, 4)), np.ones((2, 4, 4),
 CODES, AXIS = random().normal(size=(30, 4)), np.arange(29)
 AXIS_OF_IMAGES = "axis belongs to spectra"
 WRONG_AXIS = r"^axis .*\(30,\).*received \(29,\)\.$"
+TWO_NUMBERS = "two or more different numbers"
+#: Arguments that each function refuses, and what it says.
+REFUSED = {
+    plot_redatuming: [
+        ([SPECTRA, SPECTRA[:, 1:], SPECTRA], r"^nuisance_source must .*\(2, 29\)\.$"),
+        ([SPECTRA, SPECTRA, SPECTRA[:, 1:]], r"^virtual must have .*\(2, 29\)\.$"),
+        ([*[SPECTRA] * 3, SPECTRA[:, 1:]], r"^truth must have .*\(2, 29\)\.$"),
+        ([SPECTRA] * 4 + [AXIS], WRONG_AXIS),
+        ([SPECTRA[0]] * 4, "coherent_source must have 2 or 3 or 4"),
+        ([np.ones((2, 4, 4, 2))] * 4, "received 2: select the chan"),
+        ([IMAGES] * 4 + [AXIS], AXIS_OF_IMAGES),
+    ],
+    plot_redatuming_grid: [
+        ([IMAGES, IMAGES, IMAGES[:, None]], r"^virtual .*\(2, 2, 4, 4\).*\(2, 1, 4,"),
+        (
+            [IMAGES, IMAGES[:, 1:], IMAGES[None]],
+            r"^nuisances .*received \(2, 3, 4\)\.$",
+        ),
+        ([IMAGES, IMAGES, [IMAGES] * 2, AXIS], AXIS_OF_IMAGES),
+    ],
+    plot_reconstruction: [([SPECTRA, SPECTRA[:, 1:]], "reconstructions must have")],
+    plot_codes: [
+        ([CODES, CODES[1:, 0], "t"], r"^colour must have the shape \(30,"),
+        ([CODES, np.arange(30), "t"], "30 different labels"),
+        ([SPECTRA, np.ones(2), "t"], "at least two different codes"),
+        ([CODES[:0], np.ones(0), "t"], "codes is empty"),
+    ],
+    plot_dictionary: [
+        ([np.ones(3)], "^atoms must have 2 or 3 or 4 axes"),
+        ([np.ones((2, 4, 4, 3))], "one channel; received 3"),
+        ([IMAGES, 32, AXIS], AXIS_OF_IMAGES),
+        ([SPECTRA, 32, AXIS], WRONG_AXIS),
+        ([SPECTRA, 0], "n_atoms must be at least 1; received 0"),
+    ],
+    plot_history: [
+        ([{"accuracy": [1.0]}], r"received \['accuracy'\]"),
+        ([{}], "received nothing"),
+        ([3], "received int"),
+    ],
+    plot_error_over_instances: [
+        ([[1, 2], {"a": np.ones((3, 3))}], r"^errors\['a'\] .*\(2, 3\).*\(3, 3\)\.$"),
+        ([[1, 2], {"a": [1, 1]}, [1]], r"^limit .* \(2,\)"),
+        ([[1, 2], {"a": [1, 0]}], r"^errors\['a'\] must be p"),
+        ([[1, 2], {}], "holds no method"),
+    ],
+    plot_one_over_t: [
+        ([[4], {"a": [1.0]}], TWO_NUMBERS),
+        ([[4, 4], {"a": [1.0, 1.0]}], TWO_NUMBERS),
+        ([[1, 2], {"a": [1, 0]}], r"errors\['a'\] must be positive"),
+    ],
+    plot_bottleneck_sweep: [
+        ([[4, 16], {"a": [1, 2, 3]}], r"code_dims; .*\(3, 1\)"),
+        ([[0, 16], {"a": [1, 2]}], "code_dims must be positive"),
+    ],
+    traversal: [
+        ({"latents": [4]}, r"some of the 4 numbers .* received \[4\]"),
+        ({"latents": []}, r"received \[\]"),
+        ({"names": ["a"]}, "title each of the 4 latents; received 1"),
+        ({"n_steps": 1}, "n_steps must be at least 2; received 1"),
+        ({"axis": AXIS}, WRONG_AXIS),
+    ],
+    plot_trade_off: [
+        ([[1, 2], [1], "ab", "x", "y"], r"^y must .* shape \(2,\)"),
+        ([[1, 2], [1, 2], "a", "x", "y"], "labels must name each of"),
+        ([[1, 2], [1, 2], "ab", "x", "y", "g"], "groups must name each"),
+        ([[1, np.nan], [1, 2], "ab", "x", "y"], "must be finite"),
+        (
+            [[1, 0], [1, 2], "ab", "x", "y", None, True],
+            "must be positive on logarithmic axes; received values down to 0",
+        ),
+    ],
+    plot_residuals: [
+        ([IMAGES, {}], "holds no method"),
+        (
+            [IMAGES, {"one": IMAGES[:, 1:]}],
+            r"reconstructions\['one'\] must have the shape \(2, 4, 4\)",
+        ),
+        ([np.ones((2, 4, 4, 3)), {}], "grey images; received 3 chan"),
+    ],
+    plot_segmentation: [
+        ([IMAGES, MAPS[:1], {}], "^labels must have the shape"),
+        ([IMAGES, MAPS, {"a": 9 * MAPS}], "labels from 1 to 9"),
+        ([IMAGES, MAPS, {}, ["one"]], "up to 1; received 1"),
+    ],
+}
 
 
 @pytest.mark.parametrize(
     ("function", "arguments", "message"),
-    [
-        *(
-            (
-                plot_redatuming,
-                [SPECTRA[:, n == k :] for k in range(4)],
-                rf"^{name} must have .*\(2, 29\)\.$",
-            )
-            for n, name in enumerate(["nuisance_source", "virtual", "truth"], start=1)
-        ),
-        (plot_redatuming, [SPECTRA] * 4 + [AXIS], WRONG_AXIS),
-        (plot_redatuming, [SPECTRA[0]] * 4, "coherent_source must have 2 or 3 or 4"),
-        (plot_redatuming, [np.ones((2, 4, 4, 2))] * 4, "received 2: select the chan"),
-        (plot_redatuming, [IMAGES] * 4 + [AXIS], AXIS_OF_IMAGES),
-        (
-            plot_redatuming_grid,
-            [IMAGES, IMAGES, IMAGES[:, None]],
-            r"^virtual .*\(2, 2, 4, 4\).*\(2, 1, 4,",
-        ),
-        (
-            plot_redatuming_grid,
-            [IMAGES, IMAGES[:, 1:], IMAGES[None]],
-            r"^nuisances .*received \(2, 3, 4\)\.$",
-        ),
-        (plot_redatuming_grid, [IMAGES, IMAGES, [IMAGES] * 2, AXIS], AXIS_OF_IMAGES),
-        (plot_reconstruction, [SPECTRA, SPECTRA[:, 1:]], "reconstructions must have"),
-        (plot_codes, [CODES, CODES[1:, 0], "t"], r"^colour must have the shape \(30,"),
-        (plot_codes, [CODES, np.arange(30), "t"], "30 different labels"),
-        (plot_codes, [SPECTRA, np.ones(2), "t"], "at least two different codes"),
-        (plot_codes, [CODES[:0], np.ones(0), "t"], "codes is empty"),
-        (plot_dictionary, [np.ones(3)], "^atoms must have 2 or 3 or 4 axes"),
-        (plot_dictionary, [np.ones((2, 4, 4, 3))], "one channel; received 3"),
-        (plot_dictionary, [IMAGES, 32, AXIS], AXIS_OF_IMAGES),
-        (plot_dictionary, [SPECTRA, 32, AXIS], WRONG_AXIS),
-        (plot_dictionary, [SPECTRA, 0], "n_atoms must be at least 1; received 0"),
-        (plot_history, [{"accuracy": [1.0]}], r"received \['accuracy'\]"),
-        (plot_history, [{}], "received nothing"),
-        (plot_history, [3], "received int"),
-        (
-            plot_error_over_instances,
-            [[1, 2], {"a": np.ones((3, 3))}],
-            r"^errors\['a'\] .*\(2, 3\).*\(3, 3\)\.$",
-        ),
-        (plot_error_over_instances, [[1, 2], {"a": [1, 1]}, [1]], r"^limit .* \(2,\)"),
-        (
-            plot_error_over_instances,
-            [[1, 2], {"a": [1, 0]}],
-            r"^errors\['a'\] must be p",
-        ),
-        (plot_error_over_instances, [[1, 2], {}], "holds no method"),
-        (plot_one_over_t, [[4], {"a": [1.0]}], "two or more different numbers"),
-        (plot_one_over_t, [[4, 4], {"a": [1.0, 1.0]}], "two or more different numbers"),
-        (plot_one_over_t, [[1, 2], {"a": [1, 0]}], r"errors\['a'\] must be positive"),
-        (plot_bottleneck_sweep, [[4, 16], {"a": [1, 2, 3]}], r"code_dims; .*\(3, 1\)"),
-        (plot_bottleneck_sweep, [[0, 16], {"a": [1, 2]}], "code_dims must be positive"),
-        (traversal, {"latents": [4]}, r"some of the 4 numbers .* received \[4\]"),
-        (traversal, {"latents": []}, r"received \[\]"),
-        (traversal, {"names": ["a"]}, "title each of the 4 latents; received 1"),
-        (traversal, {"n_steps": 1}, "n_steps must be at least 2; received 1"),
-        (traversal, {"axis": AXIS}, WRONG_AXIS),
-        (plot_trade_off, [[1, 2], [1], "ab", "x", "y"], r"^y must .* shape \(2,\)"),
-        (plot_trade_off, [[1, 2], [1, 2], "a", "x", "y"], "labels must name each of"),
-        (
-            plot_trade_off,
-            [[1, 2], [1, 2], "ab", "x", "y", "g"],
-            "groups must name each",
-        ),
-        (plot_trade_off, [[1, np.nan], [1, 2], "ab", "x", "y"], "must be finite"),
-        (
-            plot_trade_off,
-            [[1, 0], [1, 2], "ab", "x", "y", None, True],
-            "must be positive on logarithmic axes; received values down to 0",
-        ),
-        (plot_residuals, [IMAGES, {}], "holds no method"),
-        (
-            plot_residuals,
-            [IMAGES, {"one": IMAGES[:, 1:]}],
-            r"reconstructions\['one'\] must have the shape \(2, 4, 4\)",
-        ),
-        (plot_residuals, [np.ones((2, 4, 4, 3)), {}], "grey images; received 3 chan"),
-        (plot_segmentation, [IMAGES, MAPS[:1], {}], "^labels must have the shape"),
-        (plot_segmentation, [IMAGES, MAPS, {"a": 9 * MAPS}], "labels from 1 to 9"),
-        (plot_segmentation, [IMAGES, MAPS, {}, ["one"]], "up to 1; received 1"),
-    ],
+    [(function, *case) for function, cases in REFUSED.items() for case in cases],
 )
 def test_bad_input(function, arguments, message):
     with pytest.raises(InputError, match=message):

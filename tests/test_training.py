@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.presets import preset_names
-from symae_keras._utils.types import swaps_codes
 from symae_keras.data import GroupedData, simulate_exposures, simulate_shapes
 from symae_keras.layers import DenseEncoder
 from symae_keras.losses import RelativeMeanSquaredError
@@ -24,6 +25,7 @@ from symae_keras.training import (
     steps_per_epoch,
     train,
 )
+from symae_keras.training.checkpoint import HistoryFile, read_history
 from symae_keras.zoo.recipes import load_recipe
 
 # === Loss ===
@@ -78,25 +80,16 @@ def test_variance_is_that_of_present_instances(rng):
     assert data_variance(offsets) == 0.0
 
 
-def test_normalization_takes_off_the_mean_and_one_scale(rng):
+def test_normalization_has_the_constants_of_the_groups(rng):
+    """Closed forms are tested with the layer."""
     groups = masked_groups(rng)
     layer = normalization(groups)
-    instances = groups.x[groups.present]
-    output = np.asarray(layer(instances.astype("float32")))
-    np.testing.assert_allclose(output.mean(axis=0), 0.0, atol=1e-5)
-    assert np.var(output, axis=0).mean() == pytest.approx(1.0, rel=1e-4)
-    # One scale for all pixels: their relative weight stays.
-    ratio = output.std(axis=0) / instances.std(axis=0)
-    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
-
-
-def test_normalization_of_images_has_one_mean_a_channel(rng):
-    x = rng.normal(size=(4, 3, 6, 7, 2)) + np.array([10.0, -10.0])
-    layer = normalization(GroupedData(x))
-    assert layer(x[0].astype("float32")).shape == (3, 6, 7, 2)
-    np.testing.assert_allclose(
-        np.asarray(layer.mean).reshape(-1), x.mean(axis=(0, 1, 2, 3)), rtol=1e-5
-    )
+    mean = groups.x[groups.present].mean(axis=0)
+    np.testing.assert_allclose(layer.mean, mean, rtol=1e-6)
+    assert float(layer.scale) ** 2 == pytest.approx(data_variance(groups))
+    images = rng.normal([10.0, -10.0], size=(4, 3, 6, 7, 2))
+    mean = np.reshape(normalization(GroupedData(images)).mean, -1)
+    np.testing.assert_allclose(mean, images.mean(axis=(0, 1, 2, 3)), rtol=1e-5)
 
 
 # === train ===
@@ -105,12 +98,8 @@ def test_normalization_of_images_has_one_mean_a_channel(rng):
 @pytest.fixture
 def eager(monkeypatch):
     """Skip the tracing, which takes nearly all of the time of a tiny run."""
-    compile_as_ever = SymAE.compile
-    monkeypatch.setattr(
-        SymAE,
-        "compile",
-        lambda self, **options: compile_as_ever(self, **options, run_eagerly=True),
-    )
+    compile_eagerly = functools.partialmethod(SymAE.compile, run_eagerly=True)
+    monkeypatch.setattr(SymAE, "compile", compile_eagerly)
 
 
 def tiny(groups: GroupedData, seed: int) -> SymAE:
@@ -152,7 +141,7 @@ def test_train_follows_its_settings_and_lowers_the_loss():
 
 
 def test_masked_instances_do_not_count(eager):
-    x = simulate_exposures(n_states=4, n_instances=3, seed=0).x.copy()
+    x = simulate_exposures(4, 3, seed=0).x.copy()
     mask = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0], [1, 0, 0]], bool)
     x[~mask] = np.nan
     groups = GroupedData(x, mask=mask)
@@ -168,7 +157,7 @@ def test_masked_instances_do_not_count(eager):
 def test_train_is_the_same_in_all_units(eager, scale):
     losses = []
     for factor in (1.0, scale):
-        x = simulate_exposures(n_states=4, n_instances=3, seed=0).x
+        x = simulate_exposures(4, 3, seed=0).x
         groups = GroupedData(x * np.float32(factor))
         keras.utils.set_random_seed(0)
         history = train(tiny(groups, 0), groups, TRAINING).history
@@ -178,33 +167,37 @@ def test_train_is_the_same_in_all_units(eager, scale):
 
 def test_train_takes_as_many_instances_as_there_are(eager):
     groups = simulate_exposures(n_states=4, n_instances=2, seed=0)
-    training = Training(epochs=1, batch_size=4, instances=8)
+    training = dataclasses.replace(ONCE, instances=8)
     history = train(tiny(groups, 0), groups, training).history
     assert np.isfinite(history["loss"]).all() and "val_loss" not in history
 
 
-def test_small_data_get_enough_updates():
-    assert enough_epochs(steps=125) == 32
-    assert enough_epochs(steps=2) == 1000
-    assert enough_epochs(steps=3) == 667  # 2001 updates
-    assert enough_epochs(steps=2, epochs=8, min_updates=0) == 8
-
-
 def test_train_counts_its_updates(eager, monkeypatch):
     monkeypatch.setattr(enough_epochs, "__defaults__", (1, 7))
-    groups = simulate_exposures(n_states=5, n_instances=3, seed=0)
+    assert enough_epochs(steps=3) == 3  # nine updates
+    assert enough_epochs(steps=2, epochs=8, min_updates=0) == 8
+    groups = simulate_exposures(5, 3, seed=0)
     model = tiny(groups, 0)
     training = Training(batch_size=4, instances=2)
     assert steps_per_epoch(model, groups, training) == 2
     history = train(model, groups, training)
     assert len(history.epoch) == 4 and int(model.optimizer.iterations) == 8
+    single = Autoencoder(groups.instance_shape, 2)
+    assert steps_per_epoch(single, groups, training) == 3  # ten instances
 
 
-def test_steps_of_models_of_single_instances():
-    groups = simulate_exposures(n_states=5, n_instances=3, seed=0)
-    model = Autoencoder(groups.instance_shape, 2)
-    training = Training(batch_size=4, instances=2)
-    assert steps_per_epoch(model, groups, training) == 3  # ten instances
+def test_history_file_keeps_and_mends(tmp_path):
+    path = tmp_path / "history.csv"
+    assert read_history(path) == []
+    callback = HistoryFile(path)
+    callback.on_epoch_end(0, {"loss": 0.5, "val_loss": 0.25})
+    callback.on_epoch_end(1, {"loss": 0.25, "val_loss": 0.125})
+    callback.on_epoch_end(2, {"loss": 9.0, "val_loss": 9.0})
+    resumed = HistoryFile(path)
+    resumed.on_epoch_end(2, {"loss": 0.125, "val_loss": 0.0625})
+    assert path.read_text(encoding="utf-8").split() == [
+        *("epoch,loss,val_loss", "0,0.5,0.25", "1,0.25,0.125", "2,0.125,0.0625"),
+    ]
 
 
 # === Presets ===
@@ -248,7 +241,7 @@ def _moments(model) -> float:
 
 
 def test_clipping_bounds_what_a_step_can_do(eager):
-    groups = simulate_exposures(n_states=4, n_instances=3, seed=0)
+    groups = simulate_exposures(4, 3, seed=0)
     norms, weights = {}, {}
     for clip_norm in (None, 1e6, 1e-3):
         model = tiny(groups, 0)

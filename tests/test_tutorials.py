@@ -54,12 +54,12 @@ def tutorial(request, runner):
     return request.param, runner.notebook(request.param)
 
 
+def _page(name):
+    return SimpleNamespace(file=SimpleNamespace(src_uri=name))
+
+
 def _markdown(book):
     return [cell.source for cell in book.cells if cell.cell_type == "markdown"]
-
-
-def _folded(source):
-    return re.findall(r"<details>\s*<summary>Solution</summary>\n\n", source)
 
 
 def test_there_are_tutorials_numbered_without_gaps():
@@ -68,44 +68,35 @@ def test_there_are_tutorials_numbered_without_gaps():
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_it_says_what_it_is_for(tutorial, runner):
-    source, _ = tutorial
+def test_it_has_a_head_and_exercises_and_a_summary(tutorial, runner):
+    source, book = tutorial
     assert runner.title_of(source).startswith(f"{source.name[:2]} ")
     assert len(runner.said(source, "Aim")) > 20
     assert runner.said(source, "Prerequisites")
+    markdown = _markdown(book)
+    text = "\n\n".join(markdown)
+    exercises = text[text.index("## Exercises") : text.index("## Summary")]
+    folded = r"<details>\s*<summary>Solution</summary>\n\n"
+    assert len(re.findall(folded, exercises)) == exercises.count("</details>") == 3
+    summary = markdown[-1][markdown[-1].index("## Summary") :]
+    assert 3 <= len(re.findall(r"^- ", summary, re.MULTILINE)) <= 5
 
 
-def test_it_installs_the_package_first(tutorial):
+def test_it_installs_the_package_and_knows_a_quick_mode(tutorial, runner):
     source, book = tutorial
-    first = next(cell for cell in book.cells if cell.cell_type == "code")
-    assert "install" in first.metadata.get("tags", ())
-    assert "%pip install" in first.source and "symae_keras" in first.source
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert "install" in code[0].metadata.get("tags", ())
+    assert "%pip install" in code[0].source and "symae_keras" in code[0].source
     # A magic alone is no body for an `if`.
     ast.parse(source.read_text(encoding="utf-8"))
-
-
-def test_it_knows_a_quick_mode_and_is_repeatable(tutorial):
-    code = "\n".join(c.source for c in tutorial[1].cells if c.cell_type == "code")
-    assert "SYMAE_QUICK" in code
+    text = "\n".join(cell.source for cell in code)
+    assert "SYMAE_QUICK" in text
     # Where the work is done by another process, there is nothing to seed here.
-    assert "set_random_seed(" in code or "seed" in code
-
-
-def test_it_has_three_exercises_with_solutions_that_parse(tutorial, runner):
-    text = "\n\n".join(_markdown(tutorial[1]))
-    exercises = text[text.index("## Exercises") : text.index("## Summary")]
-    assert len(_folded(exercises)) == 3
-    assert exercises.count("</details>") == 3
-    codes = runner.solutions(tutorial[1])
-    assert len(codes) >= 3
-    for code in codes:
-        ast.parse(re.sub(r"^(\s*)%", r"\1# %", code, flags=re.MULTILINE))
-
-
-def test_it_ends_with_a_summary(tutorial):
-    text = _markdown(tutorial[1])[-1]
-    summary = text[text.index("## Summary") :]
-    assert 3 <= len(re.findall(r"^- ", summary, re.MULTILINE)) <= 5
+    assert "seed" in text
+    solutions = runner.solutions(book)
+    assert len(solutions) >= 3
+    for solution in solutions:
+        ast.parse(re.sub(r"^(\s*)%", r"\1# %", solution, flags=re.MULTILINE))
 
 
 def test_links_lead_somewhere(tutorial):
@@ -119,10 +110,9 @@ def test_links_lead_somewhere(tutorial):
 
 
 def test_formulas_can_be_shown(tutorial, formulas, caplog):
-    page = SimpleNamespace(file=SimpleNamespace(src_uri="tutorials/this.ipynb"))
     for text in _markdown(tutorial[1]):
         prose = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
-        formulas.on_page_content(prose, page=page)
+        formulas.on_page_content(prose, page=_page("tutorials/this.ipynb"))
     assert not caplog.records
 
 
@@ -192,22 +182,20 @@ def test_an_unknown_tutorial_is_told_and_costs_nothing(runner, folder, capsys):
 
 def test_what_starts_tensorflow_is_not_an_output(runner):
     lines = "I0000 00:00:1795691437.3 18 port.cc:153] oneDNN\nUserWarning: keep me\n"
-    output = {"output_type": "stream", "name": "stderr", "text": lines}
-    cell = runner.nbformat.v4.new_code_cell("1", outputs=[output])
-    chatter = dict(output, text=lines.splitlines(keepends=True)[0])
-    other = runner.nbformat.v4.new_code_cell("2", outputs=[chatter])
-    book = runner.nbformat.v4.new_notebook(cells=[cell, other])
-    book = runner.nbformat.from_dict(book)
+    made = runner.nbformat.v4
+    cells = [
+        made.new_code_cell(
+            "1", outputs=[made.new_output("stream", name="stderr", text=text)]
+        )
+        for text in (lines, lines.splitlines(keepends=True)[0])
+    ]
+    book = made.new_notebook(cells=cells)
     runner._silence(book)
     assert book.cells[0].outputs[0].text == "UserWarning: keep me\n"
     assert book.cells[1].outputs == []
 
 
 # === Formulas ===
-
-
-def _page(name):
-    return SimpleNamespace(file=SimpleNamespace(src_uri=name))
 
 
 def test_formulas_of_pages_and_notebooks_become_mathml(formulas):
@@ -217,12 +205,8 @@ def test_formulas_of_pages_and_notebooks_become_mathml(formulas):
     notebook = "<p>$\\log x_i$ for $5 and $6<code>$y$</code></p><p>$$a &lt; b$$</p>"
     made = formulas.on_page_content(notebook, page=_page("tutorials/this.ipynb"))
     assert made.count("<math") == 2
-    assert (
-        "<mi>log</mi><mspace" in made
-        and "<msub>" in made
-        and "$5 and $6" in made
-        and "<code>$y$</code>" in made
-    )
+    for part in ("<mi>log</mi><mspace", "<msub>", "$5 and $6", "<code>$y$</code>"):
+        assert part in made
     assert page in made
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
+import shutil
 import sys
 import types
 
@@ -24,8 +26,9 @@ from symae_keras.errors import InputError
 from symae_keras.evaluation import redatuming_error
 from symae_keras.models import GVAE, MLVAE, VAE, SymAE
 from symae_keras.models.base import AutoencoderBase
+from symae_keras.training import Recipe
 from symae_keras.zoo.cards import FIELDS, Measured, read_about, write_card
-from symae_keras.zoo.recipes import about
+from symae_keras.zoo.recipes import about, load_recipe, recipe_file
 
 each_preset = pytest.mark.parametrize("name", preset_names())
 
@@ -87,15 +90,15 @@ def test_all_load_and_redatum_in_fresh_processes(run_python, tmp_path, monkeypat
 
 
 @each_preset
-def test_recipe_tells_all_that_a_card_needs(name) -> None:
+def test_recipe_states_all_that_a_card_needs(name) -> None:
+    recipe, _, found = load_recipe(name)
+    assert isinstance(recipe, Recipe) and found == name and recipe.epochs >= 1
+    # The tablets are measured data of others, which are not shipped.
+    assert (recipe.data is None) == name.startswith("symae_tablets")
     fields = about(name).fields
     assert tuple(fields) == FIELDS
     assert fields["Command"].startswith(f"symae train {name}")
     assert "?" not in fields["Cost"]
-
-
-@each_preset
-def test_metrics_are_as_the_recipe_expects(name) -> None:
     measured = Measured.read(preset_folder(name))
     expected = about(name).expected
     assert expected
@@ -105,12 +108,18 @@ def test_metrics_are_as_the_recipe_expects(name) -> None:
 
 
 @each_preset
-def test_card_is_what_the_recipe_and_the_metrics_make(name) -> None:
+def test_card_and_checksums_are_those_of_the_files(name) -> None:
     folder = preset_folder(name)
     text = write_card(name, about(name), Measured.read(folder))
     assert (folder / "README.md").read_text(encoding="utf-8") == text, (
         "run benchmarks/ship_presets.py"
     )
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    named = dict(line.split("  ")[::-1] for line in lines)
+    axis = ["axis.json"] if zoo.axis(name) is not None else []
+    assert sorted(named) == sorted([*SAVED, *axis])
+    for each, digest in named.items():
+        assert hashlib.sha256((folder / each).read_bytes()).hexdigest() == digest
 
 
 def test_weights_are_small() -> None:
@@ -143,6 +152,39 @@ def test_docstrings_of_recipes_are_read() -> None:
     assert about.fields == {"Data": "a b", "Use": "c"}
 
 
+# === Recipes ===
+
+
+def test_a_recipe_is_named_after_its_file_or_its_folder(tmp_path, monkeypatch):
+    text = '"""Mine."""\nfrom symae_keras.training import Recipe\n'
+    text += "RECIPE = Recipe(model=None, epochs=7)\n"
+    for name in ("mine.py", "recipe.py", "no_suffix"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert load_recipe(tmp_path / "mine.py")[1:] == ("Mine.", "mine")
+    assert load_recipe(tmp_path / "recipe.py").name == tmp_path.name
+    assert load_recipe(tmp_path / "no_suffix").recipe.epochs == 7
+    monkeypatch.chdir(tmp_path)
+    assert recipe_file("mine.py") == tmp_path / "mine.py"
+    # A preset comes before a file of the same name.
+    (tmp_path / "symae_exposures").write_text(text, encoding="utf-8")
+    assert load_recipe("symae_exposures").recipe.epochs != 7
+
+
+def test_a_recipe_may_hide_no_module_and_may_hold_dataclasses(tmp_path):
+    (tmp_path / "json.py").write_text(
+        "from __future__ import annotations\n"
+        "import dataclasses, json\n"
+        "from symae_keras.training import Recipe\n"
+        "@dataclasses.dataclass\n"
+        "class Sizes:\n"
+        "    small: int = 1\n"
+        "RECIPE = Recipe(model=None, epochs=json.loads('3'))\n",
+        encoding="utf-8",
+    )
+    assert load_recipe(tmp_path / "json.py").recipe.epochs == 3
+    assert sys.modules["json"] is json
+
+
 # === Saving, loading ===
 
 
@@ -151,12 +193,10 @@ def model() -> SymAE:
     return SymAE((24,), coherent_dim=3, nuisance_dim=2, seed=0)
 
 
-@pytest.fixture
-def x() -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(2, 3, 24)).astype("float32")
+X = np.random.default_rng(0).normal(size=(2, 3, 24)).astype("float32")
 
 
-def test_a_saved_preset_gives_the_same_digits(model, x, tmp_path) -> None:
+def test_a_saved_preset_gives_the_same_digits(model, tmp_path) -> None:
     folders = (
         zoo.save_preset(model, tmp_path / "a"),
         model.save_to_preset(tmp_path / "b"),
@@ -167,7 +207,7 @@ def test_a_saved_preset_gives_the_same_digits(model, x, tmp_path) -> None:
     loaded += [SymAE.from_preset(folders[1]), AutoencoderBase.from_preset(folders[1])]
     for again in loaded:
         assert type(again) is SymAE
-        np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
+        np.testing.assert_array_equal(again.reconstruct(X), model.reconstruct(X))
 
 
 def test_from_preset_checks_the_class(tmp_path) -> None:
@@ -180,13 +220,13 @@ def test_from_preset_checks_the_class(tmp_path) -> None:
         SymAE.from_preset("symae_exposure")
 
 
-def test_half_precision_is_small_and_near(model, x, tmp_path) -> None:
+def test_half_precision_is_small_and_near(model, tmp_path) -> None:
     whole = zoo.save_preset(model, tmp_path / "whole") / "model.weights.h5"
     half = zoo.save_preset(model, tmp_path / "half", half=True)
     assert (half / "model.weights.h5").stat().st_size < 0.6 * whole.stat().st_size
     again = zoo.load(half)
     assert again.dtype_policy == model.dtype_policy
-    np.testing.assert_allclose(again.reconstruct(x), model.reconstruct(x), atol=2e-2)
+    np.testing.assert_allclose(again.reconstruct(X), model.reconstruct(X), atol=2e-2)
 
 
 def test_what_float16_cannot_hold_stays(tmp_path) -> None:
@@ -210,14 +250,10 @@ def test_save_preset_overwrites_nothing(model, tmp_path) -> None:
     (tmp_path / "note.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="is not empty"):
         zoo.save_preset(model, tmp_path)
-    assert [each.name for each in tmp_path.iterdir()] == ["note.txt"]
-
-
-def test_save_preset_needs_weights(tmp_path) -> None:
     unbuilt = keras.Sequential([keras.layers.Dense(2)])
     with pytest.raises(InputError, match="not built"):
         zoo.save_preset(unbuilt, tmp_path / "mine")
-    assert not list(tmp_path.iterdir())
+    assert [each.name for each in tmp_path.iterdir()] == ["note.txt"]
 
 
 def test_bad_names_and_folders(tmp_path, model) -> None:
@@ -238,8 +274,6 @@ def test_bad_names_and_folders(tmp_path, model) -> None:
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """A stand-in for huggingface_hub that keeps repositories in a folder."""
-    import shutil
-
     module = types.ModuleType("huggingface_hub")
     module.__spec__ = types.SimpleNamespace(name="huggingface_hub")
 
@@ -277,7 +311,7 @@ def hub(monkeypatch, tmp_path):
     return module
 
 
-def test_push_and_load_from_the_hub(hub, model, x, tmp_path) -> None:
+def test_push_and_load_from_the_hub(hub, model, tmp_path) -> None:
     folder = zoo.save_preset(model, tmp_path / "mine")
     (folder / "README.md").write_text("# Stars\n", encoding="utf-8")
     for name in ("environment.json", "recipe.py", "notes.txt", ".env"):
@@ -289,7 +323,7 @@ def test_push_and_load_from_the_hub(hub, model, x, tmp_path) -> None:
     assert {each.name for each in there.iterdir()} == uploaded
     assert (there / "README.md").read_text(encoding="utf-8") == "# Stars\n"
     again = SymAE.from_preset("hf://someone/stars")
-    np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
+    np.testing.assert_array_equal(again.reconstruct(X), model.reconstruct(X))
     assert hub.revision is None and set(hub.patterns) == {*SAVED, "SHA256SUMS"}
 
     zoo.load("hf://someone/stars@v1.0")
@@ -307,33 +341,32 @@ def test_push_and_load_from_the_hub(hub, model, x, tmp_path) -> None:
             zoo.load(handle)
 
 
-def test_push_publishes_on_demand(hub, model, tmp_path) -> None:
-    zoo.push(zoo.save_preset(model, tmp_path / "mine"), "hf://someone/stars", False)
-    assert hub.private is False
-
-
-def test_push_follows_no_links(hub, model, tmp_path) -> None:
+def test_push_follows_no_links_and_publishes_on_demand(hub, model, tmp_path) -> None:
     (tmp_path / "secret.txt").write_text("password", encoding="utf-8")
     folder = zoo.save_preset(model, tmp_path / "mine")
     (folder / "README.md").symlink_to(tmp_path / "secret.txt")
     with pytest.raises(InputError, match=r"README\.md is a link"):
         zoo.push(folder, "hf://someone/stars")
     assert not (tmp_path / "hub").exists()
+    (folder / "README.md").unlink()
+    zoo.push(folder, "hf://someone/stars", private=False)
+    assert hub.private is False
 
 
 def test_push_checks_first(model, tmp_path, monkeypatch) -> None:
-    with pytest.raises(InputError, match="must be like"):
-        zoo.push(tmp_path, "someone/stars")
-    with pytest.raises(InputError, match="must be like"):
-        zoo.push(tmp_path, "hf://someone/stars@v1.0")
+    handle = "hf://someone/stars"
+    for wrong in ("someone/stars", f"{handle}@v1.0"):
+        with pytest.raises(InputError, match="must be like"):
+            zoo.push(tmp_path, wrong)
     with pytest.raises(InputError, match="not a preset"):
-        zoo.push(tmp_path, "hf://someone/stars")
+        zoo.push(tmp_path, handle)
     folder = zoo.save_preset(model, tmp_path / "mine")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match="needs huggingface_hub; install it with: pip"):
-        zoo.push(folder, "hf://someone/stars")
-    with pytest.raises(InputError, match="needs huggingface_hub; install it with: pip"):
-        zoo.load("hf://someone/stars")
+    for needs_hub in (lambda: zoo.push(folder, handle), lambda: zoo.load(handle)):
+        with pytest.raises(
+            InputError, match="needs huggingface_hub; install it with: pip"
+        ):
+            needs_hub()
 
 
 def test_the_axis_of_a_preset(tmp_path) -> None:

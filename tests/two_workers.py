@@ -55,6 +55,13 @@ def weights(model: keras.Model) -> list[Any]:
     return np.concatenate([each.ravel() for each in found]).tolist()
 
 
+def evaluated(model: keras.Model, history: Any, dataset: Any) -> Result:
+    """Logs of training, and those of an evaluation of the trained model."""
+    logs = model.evaluate(dataset, verbose=0, return_dict=True)
+    logs = {f"evaluated_{key}": value for key, value in logs.items()}
+    return {"logs": {**history.history, **logs}, "weights": weights(model)}
+
+
 def train_symae() -> Result:
     data = groups()
     keras.utils.set_random_seed(0)
@@ -72,10 +79,8 @@ def train_symae() -> Result:
         validation_data=held_out,
         shuffle=False,
         verbose=0,
-    ).history
-    logs = model.evaluate(held_out, verbose=0, return_dict=True)
-    logs = {**history, **{f"evaluated_{key}": value for key, value in logs.items()}}
-    return {"logs": logs, "weights": weights(model)}
+    )
+    return evaluated(model, history, held_out)
 
 
 class Witness(keras.layers.Layer):
@@ -94,8 +99,7 @@ class Witness(keras.layers.Layer):
 
 
 def train_users_model() -> Result:
-    data = groups()
-    data = GroupedData(data.x)
+    data = GroupedData(groups().x)
     seen: list[list[int]] = []
     keras.utils.set_random_seed(0)
     inputs = keras.Input((3, 6))
@@ -104,11 +108,9 @@ def train_users_model() -> Result:
     model = keras.Model(inputs, keras.layers.Dense(6)(hidden))
     model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "mse", metrics=["mae"])
     dataset = batches(data, 8, instances=3, seed=0)
-    history = model.fit(dataset, epochs=2, shuffle=False, verbose=0).history
+    history = model.fit(dataset, epochs=2, shuffle=False, verbose=0)
     trained_on = list(seen)
-    logs = model.evaluate(dataset, verbose=0, return_dict=True)
-    logs = {**history, **{f"evaluated_{key}": value for key, value in logs.items()}}
-    return {"logs": logs, "weights": weights(model), "seen": trained_on}
+    return {**evaluated(model, history, dataset), "seen": trained_on}
 
 
 def train_case(name: str) -> Result:

@@ -23,11 +23,7 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def temporary(folder: Path) -> Path:
-    """Return an unused name in a folder, which nobody can predict.
-
-    Args:
-        folder: Where the file or folder will be made, exclusively, by the caller.
-    """
+    """Return an unused name in a folder, which nobody can predict."""
     return folder / f".symae-{secrets.token_hex(8)}"
 
 
@@ -48,12 +44,6 @@ def written_aside(path: Path) -> Iterator[Path]:
     The file is written in a new private folder beside `path`, so that no name is used
     that somebody else may have, and no link is followed. It is on disk before it is
     renamed. Missing parents of `path` are made.
-
-    Args:
-        path: The file to make or replace.
-
-    Raises:
-        InputError: The file cannot be written.
 
     Example:
     >>> import tempfile
@@ -88,11 +78,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on disk.
 
-    Args:
-        path: The file or folder. File systems that cannot do this are left alone.
-
-    Raises:
-        OSError: The disk has no space for what was written before.
+    File systems that cannot do this are left alone; a full disk raises `OSError`.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -107,8 +93,7 @@ def sync(path: Path) -> None:
 def disk_error(error: BaseException | None) -> str | None:
     """Return what the system says of a full disk, `None` for any other error.
 
-    Args:
-        error: An exception of any library, with its causes.
+    The error is an exception of any library, with its causes.
 
     Example:
     >>> disk_error(OSError(errno.ENOSPC, "No space left on device"))
@@ -142,11 +127,7 @@ def read_json(path: Path) -> Any:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a path that cannot be made, without making anything.
-
-    Raises:
-        InputError: A parent is a file or is closed to us.
-    """
+    """Refuse a path that cannot be made, without making anything."""
     parent = Path(os.path.realpath(path)).parent
     while not os.path.lexists(parent):
         parent = parent.parent
@@ -157,16 +138,7 @@ def check_writable(path: Path) -> None:
 
 
 def check_output(out: Path, force: bool, inputs: Iterable[Path]) -> None:
-    """Refuse a file to write that is there already, cannot be made, or is read.
-
-    Args:
-        out: The file.
-        force: Whether one that is there may be replaced.
-        inputs: Files and folders that are read before it is written.
-
-    Raises:
-        InputError: It is one of these.
-    """
+    """Refuse a file to write that is there already, cannot be made, or is read."""
     refuse_inputs(out, inputs)
     if os.path.lexists(out) and (out.is_dir() or not force):
         hint = "it is a folder" if out.is_dir() else "give --force to replace it"
@@ -177,15 +149,8 @@ def check_output(out: Path, force: bool, inputs: Iterable[Path]) -> None:
 def refuse_inputs(out: Path, inputs: Iterable[Path], place: Path | None = None) -> None:
     """Refuse an output that is an input, holds one, or lies in one.
 
-    Paths are compared by the files that they lead to, however they are spelt.
-
-    Args:
-        out: The file or folder to write, as the user spelt it.
-        inputs: Files and folders that are read.
-        place: Where it is written, if not at `out`.
-
-    Raises:
-        InputError: With both names.
+    Paths are compared by the files that they lead to, however they are spelt. The
+    output is written at `place`, if not at `out`.
     """
     place = place or out
     for each in inputs:
@@ -224,12 +189,7 @@ _LINE: Final = re.compile(r"([0-9a-f]{64})[ ][ *](.+)")
 
 
 def write_checksums(folder: Path, names: Iterable[str]) -> None:
-    """Write the SHA-256 of files of a folder into its file SHA256SUMS.
-
-    Args:
-        folder: The folder.
-        names: Names of files in it; those that are missing are left out.
-    """
+    """Write the SHA-256 of those files of a folder that are there into SHA256SUMS."""
     lines = [
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
         for name in sorted(names)
@@ -239,13 +199,7 @@ def write_checksums(folder: Path, names: Iterable[str]) -> None:
 
 
 def parse_checksums(text: str) -> dict[str, str]:
-    """Return the SHA-256 of each file by its name.
-
-    Args:
-        text: Content of a file SHA256SUMS.
-
-    Raises:
-        ValueError: A line cannot be read.
+    """Return the SHA-256 of each file in SHA256SUMS by its name, or raise ValueError.
 
     Example:
     >>> parse_checksums(64 * "0" + "  config.json")["config.json"][:4]

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 from symae_keras._utils.files import (
@@ -190,9 +189,8 @@ class Draft:
 
     def _refuse_foreign(self, folder: Path) -> None:
         """Refuse to replace a folder that holds what symae did not write."""
-        complete, name = folder == self._place, folder
-        if not complete:
-            name = self.aside
+        complete = folder == self._place
+        name = folder if complete else self.aside
         if read_marker(folder) is None:
             held = next(files_in(folder), "folders only")
             raise InputError(
@@ -288,12 +286,7 @@ class Draft:
                 shutil.rmtree(Path(here, name), ignore_errors=True)
                 folders.remove(name)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Put the folder in place, or clear what is of no use."""
         problem, reason = None, disk_error(error)
         try:

@@ -71,12 +71,7 @@ class FolderLock:
         return _is_at(self._descriptor, self.folder / LOCK)
 
     def acquire(self) -> None:
-        """Take the lock.
-
-        Raises:
-            InputError: Another process holds it.
-            OSError: The file cannot be made.
-        """
+        """Take the lock, or raise `InputError` if another process holds it."""
         path = self.folder / LOCK
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
@@ -102,11 +97,7 @@ class FolderLock:
         os.pwrite(descriptor, text.encode(), 0)
 
     def check_free(self) -> None:
-        """Refuse a folder that another process is at work in.
-
-        Raises:
-            InputError: With the process and its host.
-        """
+        """Refuse a folder that another process is at work in."""
         path = self.folder / LOCK
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -35,35 +35,28 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
     return marker if isinstance(marker.get("files"), dict) else None
 
 
+def _listed_files(folder: Path) -> dict[str, Any]:
+    return dict((read_marker(folder) or {}).get("files", {}))
+
+
 def write_marker(
     folder: Path,
     made_from: Any,
     contents: tuple[str, ...] = (),
     replaces: str | None = None,
 ) -> None:
-    """Mark a folder as one that symae wrote.
+    """Mark a folder as one that symae wrote, with the files that match `contents`.
 
-    Args:
-        folder: The folder.
-        made_from: What it is made from, as JSON; `None` where that is not recorded.
-        contents: Patterns of the files to list, none as long as it is not complete.
-        replaces: Name beside it of a folder whose place it takes.
+    `made_from` is `None` where that is not recorded; `replaces` names the folder beside
+    it whose place it takes.
     """
     files = {
         name: _fingerprint(folder / name)
         for name in files_in(folder)
         if not is_own(name) and matches(name, contents)
     }
-    write_json(
-        folder / MARKER,
-        {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "made_from": made_from,
-            "replaces": replaces,
-            "files": files,
-        },
-    )
+    marker = {"format": _FORMAT, "version": _VERSION, "made_from": made_from}
+    write_json(folder / MARKER, marker | {"replaces": replaces, "files": files})
 
 
 def files_in(folder: Path) -> Iterator[str]:
@@ -75,11 +68,7 @@ def files_in(folder: Path) -> Iterator[str]:
 
 
 def matches(name: str, contents: tuple[str, ...]) -> bool:
-    """Return whether a path in a folder is one of its contents.
-
-    Args:
-        name: The path.
-        contents: Patterns of files, and of folders with all that is in them.
+    """Return whether a path in a folder matches patterns of files, or of folders.
 
     Example:
     >>> matches("variables/index", ("saved_model.pb", "variables"))
@@ -104,12 +93,10 @@ def foreign_file(
 ) -> str | None:
     """Return a clause about the first file that symae did not write, if there is one.
 
-    Args:
-        folder: The folder.
-        contents: Patterns of what a command writes into it.
-        complete: Whether its marker lists the files.
+    Such a file matches no pattern of what a command writes. In a complete folder, it
+    may also be missing from the marker, or have changed since it was listed there.
     """
-    listed = (read_marker(folder) or {"files": {}})["files"]
+    listed = _listed_files(folder)
     for name in files_in(folder):
         if is_own(name):
             continue
@@ -125,12 +112,9 @@ def foreign_file(
 def remove_own(folder: Path, contents: tuple[str, ...] | None = None) -> None:
     """Remove what symae wrote from a folder, but for its marker and its lock.
 
-    Args:
-        folder: The folder.
-        contents: Patterns of what a command writes into it; `None` takes the files that
-            its marker lists.
+    That is what matches the patterns, or, without any, what the marker lists.
     """
-    listed = (read_marker(folder) or {"files": {}})["files"]
+    listed = _listed_files(folder)
     for name in list(files_in(folder)):
         if name in (MARKER, LOCK):
             continue
@@ -158,19 +142,12 @@ def remove_folder(folder: Path) -> bool:
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse a file in a marked folder that symae did not write.
-
-    Args:
-        path: The file to write or replace.
-
-    Raises:
-        InputError: With what to do.
-    """
+    """Refuse to replace a file in a marked folder that symae did not write."""
     path = path.absolute()
     home = _home(path)
     if home is None or not os.path.lexists(path):
         return
-    files = (read_marker(home) or {"files": {}})["files"]
+    files = _listed_files(home)
     name = path.relative_to(home).as_posix()
     if name not in files or not _unchanged(path, files[name]):
         raise InputError(
@@ -179,15 +156,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def write_listed(path: Path, content: Any) -> None:
-    """Write a JSON file into a folder and list it in the marker, if there is one.
-
-    Args:
-        path: The file.
-        content: As for `write_json`.
-
-    Raises:
-        InputError: The file cannot be written, or is not one of symae's.
-    """
+    """Write a JSON file into a folder and list it in the marker, if there is one."""
     check_replaceable(path)
     path = path.absolute()
     home = _home(path)

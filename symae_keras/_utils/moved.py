@@ -74,11 +74,7 @@ def renamed(method: str, **names: str) -> Callable[[_Class], _Class]:
 
     Each use of an old name gives a DeprecationWarning. Arguments of the constructor are
     also read under their old names as attributes, and, without a warning, from configs
-    that an older version saved.
-
-    Args:
-        method: `"__init__"` or `"__call__"`.
-        **names: The new name for each old one.
+    that an older version saved. `names` gives the new name for each old one.
     """
 
     def warn(cls: type, old: str) -> None:

@@ -9,18 +9,9 @@ from symae_keras.errors import InputError
 
 
 def import_optional(module: str, extra: str, purpose: str) -> Any:
-    """Import a module of an optional package.
+    """Import a module of an optional package, or say which extra installs it.
 
-    Args:
-        module: Name of the module, such as `"astropy.io.fits"`.
-        extra: Name of the extra that installs the package.
-        purpose: What needs the package; the subject of the error.
-
-    Returns:
-        The module.
-
-    Raises:
-        InputError: The package is not installed.
+    `purpose` is the subject of the error: what needs the package.
 
     Example:
     >>> import_optional("math", "data", "Arithmetic").sqrt(4.0)

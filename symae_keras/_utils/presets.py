@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -69,13 +68,7 @@ def trained_presets() -> list[str]:
 
 
 def unknown_preset(name: str, names: Sequence[str], what: str = "preset") -> InputError:
-    """Return the error for an unknown name.
-
-    Args:
-        name: The name.
-        names: The known names.
-        what: What the name could have been.
-    """
+    """Return the error for an unknown name of a preset, or of what `what` says."""
     known = f"the presets are {', '.join(names)}"
     return InputError(f"There is no {what} {name}; {did_you_mean(name, names, known)}.")
 
@@ -102,14 +95,7 @@ def save_preset(
     half: bool = False,
     data: HasAxis | None = None,
 ) -> Path:
-    """Save a model as a preset; see `symae_keras.zoo.save_preset`.
-
-    Args:
-        model: A built model.
-        folder: The folder to make.
-        half: Whether to store matrices and kernels in float16.
-        data: The groups that the model was trained on, or `None`.
-    """
+    """Save a model as a preset; see `symae_keras.zoo.save_preset`."""
     import keras
 
     from symae_keras.data.axis import Axis
@@ -194,21 +180,17 @@ _CLEARED = 3
 _TOLERANCE = 2.0 ** (_CLEARED - 11)
 
 
-def compact_weights(path: str | os.PathLike[str]) -> None:
+def compact_weights(path: Path) -> None:
     """Store the matrices and kernels of a Keras weights file in few bits, packed.
 
     They become float16 whose last three bits are 0: numbers to 0.4 %, or better. Keras
     casts what it reads to the dtype of each variable, so that the file is loaded like
     any other. Vectors (biases, scales, means) and what float16 cannot hold stay as they
-    are. Measure a network again afterwards.
-
-    Args:
-        path: A file `model.weights.h5` as Keras writes it, replaced as a whole.
+    are. The file is replaced as a whole. Measure a network again afterwards.
     """
     # Here, so that `symae --help` does not load it.
     import h5py
 
-    path = Path(path)
     with (
         written_aside(path) as aside,
         h5py.File(path) as source,
@@ -240,7 +222,7 @@ def _copy(source: h5py.Group, target: h5py.Group) -> None:
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
-    """In float16 without its last bits, or as they are where that is too coarse."""
+    """Return float16 without its last bits, or the values if that is too coarse."""
     import numpy as np
 
     with np.errstate(over="ignore"):

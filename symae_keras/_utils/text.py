@@ -23,7 +23,7 @@ def unreadable(name: object, error: Exception) -> InputError:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names behind each other; a spectrum can have thousands of columns."""
+    """Return names behind each other; a spectrum can have thousands of columns."""
     names = [" ".join(name.split()) for name in names]
     more = len(names) - _SHOWN
     shown = ", ".join(names[:_SHOWN])
@@ -31,12 +31,12 @@ def listed(names: Iterable[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """A cell's text in quotes, on one line and short."""
+    """Return a cell's text in quotes, on one line and short."""
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 def find_name(names: Sequence[str], *wanted: str) -> str | None:
-    """The first wanted name that is there, in any case if not as it is written."""
+    """Return the first wanted name that is there, in any case if not as written."""
     for name in wanted:
         if name in names:
             return name
@@ -50,16 +50,10 @@ def find_name(names: Sequence[str], *wanted: str) -> str | None:
 def find_group(
     names: Sequence[str], group: str | None, kind: str, *defaults: str
 ) -> str:
-    """The name under which the group ids are kept.
+    """Return the name under which the group ids are kept, or raise.
 
-    Args:
-        names: What there is.
-        group: What the user asked for, if anything.
-        kind: What the names are: "column", "key".
-        *defaults: What to look for where the user asked for nothing.
-
-    Raises:
-        InputError: There is no such name.
+    `kind` is what the names are: "column", "key". The defaults are looked for where the
+    user asked for no group.
     """
     wanted = defaults if group is None else (group,)
     found = find_name(names, *wanted)
@@ -74,12 +68,7 @@ def find_group(
 
 
 def did_you_mean(name: str, names: Iterable[str], known: str) -> str:
-    """Return the clause behind an unknown name.
-
-    Args:
-        name: The unknown name.
-        names: The known names.
-        known: A clause that lists these.
+    """Return the clause behind an unknown name; `known` is one that lists `names`.
 
     Example:
     >>> did_you_mean("mesn", ["max", "mean"], "the poolings are max, mean")

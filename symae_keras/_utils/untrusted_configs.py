@@ -90,16 +90,10 @@ _MAX_PIXELS: Final = 2**28
 
 
 def check_config(config: Any, remedy: str) -> None:
-    """Refuse a config that names anything but data, and drop how models were compiled.
+    """Refuse a config that names anything but data, or sizes that no model has.
 
-    Args:
-        config: The parsed config.json of a saved model. Entries `compile_config` are
-            removed from it: a loaded model is not compiled.
-        remedy: What the user can do about a class that is not registered.
-
-    Raises:
-        InputError: It names something that is not known to be harmless, or asks for
-            sizes that no model has.
+    Entries `compile_config` are removed from it: a loaded model is not compiled.
+    `remedy` is what the user can do about a class that is not registered.
     """
     if not isinstance(config, dict) or "class_name" not in config:
         raise InputError("its config.json does not describe a model")

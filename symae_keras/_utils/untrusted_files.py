@@ -27,11 +27,7 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading; never wait for a pipe or follow a link.
 
-    Args:
-        path: The file. Its folders may be links.
-
-    Raises:
-        InputError: It is missing, closed to us, a link, a pipe, a device or a folder.
+    Only its folders may be links. Pipes, devices and folders raise `InputError`.
     """
     flags = os.O_RDONLY
     for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"):  # not on every system
@@ -51,15 +47,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_bounded(path: Path, max_bytes: int) -> bytes:
-    """Read a regular file.
-
-    Args:
-        path: See `open_regular`.
-        max_bytes: The largest size to accept.
-
-    Raises:
-        InputError: It cannot be read, or is larger.
-    """
+    """Read a regular file, see `open_regular`, of at most `max_bytes`."""
     with open_regular(path) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
@@ -75,12 +63,6 @@ def write_stream(source: IO[bytes], target: Path) -> None:
 
 def parse_json(text: bytes) -> Any:
     """Parse JSON in UTF-8 of bounded depth, in which no key appears twice.
-
-    Args:
-        text: Content of a file.
-
-    Raises:
-        ValueError: It is not such JSON.
 
     Example:
     >>> parse_json(b'{"a": [1, 2]}')
@@ -112,15 +94,7 @@ _REMEDY: Final = (
 
 
 def require(n_bytes: int, what: str) -> None:
-    """Refuse what would fill the memory, before any of it is taken.
-
-    Args:
-        n_bytes: How much memory is asked for.
-        what: What asks for it.
-
-    Raises:
-        InputError: It is more than half of the memory that is available.
-    """
+    """Refuse what needs more than half of the memory, before any of it is taken."""
     limit = _limit()
     if n_bytes > limit:
         raise _too_much(f"{what} needs {size(n_bytes)} of memory", limit)
@@ -134,11 +108,7 @@ def too_large(error: MemoryError) -> InputError:
 
 
 def unzipped(path: Path) -> io.BytesIO:
-    """Return what a gzip file unpacks to, read piece by piece.
-
-    Raises:
-        InputError: It unpacks to more than may be taken.
-    """
+    """Return what a gzip file unpacks to, read piece by piece, if it fits."""
     limit = _limit()
     content = io.BytesIO()
     with gzip.open(path) as stream:

@@ -47,8 +47,8 @@ def load_model(
 
     No code of the model runs, and no file but those of the model is read. What is
     checked is a private copy, so that it cannot change between the check and its use:
-    which files there are, their sizes, the classes that the config names, and that
-    the weights are arrays of numbers in the file itself. While the model is built, its
+    which files there are, their sizes, the classes that the config names, and that the
+    weights are arrays of numbers in the file itself. While the model is built, its
     weights are bounded by what the file holds.
 
     Args:

@@ -33,27 +33,16 @@ class WeightsSize(NamedTuple):
 
 
 def expands_too_much(size: int, stored: int) -> bool:
-    """Return whether stored bytes claim to be implausibly many.
-
-    Args:
-        size: Bytes in memory.
-        stored: Bytes on disk.
-    """
+    """Return whether stored bytes claim to be implausibly many in memory."""
     return size > max(_EXPANSION_FLOOR, MAX_EXPANSION * stored)
 
 
 def check_weights(path: Path) -> WeightsSize:
     """Check a file as Keras writes weights, without reading any array.
 
-    Args:
-        path: A private copy, which nobody changes between this check and its use.
-
-    Returns:
-        How much it holds.
-
-    Raises:
-        InputError: It contains links, data in other files or anything that is not an
-            array of numbers, or claims to be much larger than it is.
+    It may contain no links, no data in other files and nothing but arrays of numbers,
+    and may not claim to be much larger than it is. Pass a private copy, which nobody
+    changes between this check and its use.
     """
     values = arrays = size = 0
     with h5py.File(path, "r") as file:
@@ -126,9 +115,6 @@ def weights_within(size: WeightsSize) -> Iterator[None]:
 
     A config of a few bytes may ask for a layer of terabytes, which Keras would allocate
     before it looks at the weights. Only layers that this thread makes are counted.
-
-    Args:
-        size: What the file of weights holds.
     """
     left = _SPARE + _FACTOR * (size.values + _EACH * size.arrays)
     owner = threading.get_ident()

@@ -80,14 +80,7 @@ def _items(value: Any) -> tuple[Any, ...]:
 def sizes(
     name: str, value: Any, example: str, or_empty: bool = False
 ) -> tuple[int, ...]:
-    """Return sizes as integers, or raise.
-
-    Args:
-        name: Name of the argument.
-        value: Value of the argument.
-        example: A valid value, for the error.
-        or_empty: Whether an empty list or tuple is valid. Defaults to False.
-    """
+    """Return sizes as integers, or raise; `example` is a valid value, for the error."""
     if or_empty and isinstance(value, (list, tuple)) and not value:
         return ()
     values = _items(value)
@@ -130,14 +123,7 @@ def number(
     expected: str = "a finite number",
     fits: Callable[[float], bool] = lambda value: True,
 ) -> float:
-    """Return a finite number that fits, or raise.
-
-    Args:
-        name: Name of the argument.
-        value: Value of the argument.
-        expected: Description of valid values, for the error.
-        fits: Condition on a finite number. All fit by default.
-    """
+    """Return a finite number that fits a condition, or raise."""
     if not (is_number(value) and fits(value)):
         raise invalid(name, expected, repr(value))
     return float(value)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import keras
 
-from symae_keras._utils.types import swaps_codes
+from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.validation import positive
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
@@ -18,7 +18,7 @@ from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_e
 from symae_keras.plotting.redatuming import plot_model_redatuming
 from symae_keras.training.checkpoint import sync_state
 
-#: Of an estimate in every epoch, which is to be fast; the donors are always the same.
+#: Fewer than by default, to be fast in every epoch; the seed chooses the same ones.
 _DONORS: Final = 2
 
 
@@ -31,7 +31,7 @@ class RedatumMonitor(keras.callbacks.Callback):
     from a nuisance code) and `val_leakage_nuisance` (of the nuisance from the coherent
     code), none below 0. In measured groups, it logs `val_reconstruction_error` and,
     where two or more groups have several instances, the estimate of the redatuming
-    error that needs no truth, `val_estimated_redatuming_error`.
+    error that needs no ground truth, `val_estimated_redatuming_error`.
 
     It comes first in the list of callbacks, so that `EarlyStopping`, `ModelCheckpoint`
     and files of logs see what it adds; the former two have to be told `mode="min"`.
@@ -100,29 +100,25 @@ class RedatumMonitor(keras.callbacks.Callback):
             sync_state(self.model)
             self._values = self._measure()
             if self.figures is not None:
-                self._draw(self.figures / f"epoch-{done:04d}.png")
+                self.figures.mkdir(parents=True, exist_ok=True)
+                figure = plot_model_redatuming(self.model, self.groups)
+                figure.savefig(self.figures / f"epoch-{done:04d}.png", dpi=150)
         if logs is not None:
             logs.update(self._values)
 
     def _measure(self) -> dict[str, float]:
-        model, groups = self.model, self.groups
+        values: dict[str, float | None] = {}
         if self._simulated:
-            values = {"val_redatuming_error": float(redatuming_error(model, groups))}
+            virtual = redatuming_error(self.model, self.groups)
+            values["val_redatuming_error"] = float(virtual)
         else:
-            values = {"val_reconstruction_error": reconstruction_error(model, groups)}
-            if swaps_codes(model) and (groups.counts > 1).sum() > 1:
-                estimate = estimate_redatuming_error(model, groups, _DONORS)
+            error = reconstruction_error(self.model, self.groups)
+            values["val_reconstruction_error"] = error
+            if swaps_codes(self.model) and (self.groups.counts > 1).sum() > 1:
+                estimate = estimate_redatuming_error(self.model, self.groups, _DONORS)
                 values["val_estimated_redatuming_error"] = float(estimate)
-        return values | self._leakages() if self.leakage else values
-
-    def _leakages(self) -> dict[str, float]:
-        scores = leakage(self.model, self.groups)
-        means = {
-            "val_leakage_state": mean_score(scores.state_from_nuisance),
-            "val_leakage_nuisance": mean_score(scores.nuisance_from_coherent),
-        }
-        return {name: mean for name, mean in means.items() if mean is not None}
-
-    def _draw(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        plot_model_redatuming(self.model, self.groups).savefig(path, dpi=150)
+        if self.leakage:
+            scores = leakage(self.model, self.groups)
+            values["val_leakage_state"] = mean_score(scores.state_from_nuisance)
+            values["val_leakage_nuisance"] = mean_score(scores.nuisance_from_coherent)
+        return {name: value for name, value in values.items() if value is not None}

@@ -12,11 +12,7 @@ from symae_keras.training.checkpoint import sync_state
 
 
 class Schedule(keras.callbacks.Callback):
-    """Sets one variable of every layer of one kind before each training step.
-
-    Args:
-        schedule: Function from the number of training steps taken to the value.
-    """
+    """Sets one variable of every layer of one kind before each training step."""
 
     layer_class: type[keras.Layer]
     setter: str

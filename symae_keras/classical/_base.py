@@ -9,11 +9,7 @@ from symae_keras.errors import InputError
 
 
 class Reference:
-    """Base of the references; `fit` gives it the shape of the instances.
-
-    Attributes:
-        instance_shape_: Shape of one instance.
-    """
+    """Base of the references; `fit` gives it the shape of the instances."""
 
     instance_shape_: tuple[int, ...]
 

@@ -20,13 +20,7 @@ RIDGES: Final = np.logspace(-6, 4, 31)
 class Standardization(Reference):
     """Base of the maps `x -> coef_ x + intercept_` between two instruments.
 
-    Instances are instruments here: their place in a group, axis 1, has a meaning. A
-    subclass finds the map in `_regress`.
-
-    Args:
-        source: Index of the instrument that spectra come from.
-        target: Index of the instrument to show them on.
-        ridge: Penalty, or `None` to choose it by leave-one-out.
+    A subclass finds the map in `_regress`.
     """
 
     coef_: Array
@@ -49,8 +43,13 @@ class Standardization(Reference):
         self.ridge = ridge
 
     def _regress(self, source: Array, target: Array) -> tuple[Array, Array, Any]:
-        """`coef_`, `intercept_` and `ridge_` from `(pairs, pixels)` each."""
+        """`coef_`, `intercept_` and `ridge_` from `(pairs, *instance_shape)` each."""
         raise NotImplementedError
+
+    def _ridge(self) -> Any:
+        from sklearn.linear_model import Ridge, RidgeCV
+
+        return RidgeCV(RIDGES) if self.ridge is None else Ridge(self.ridge)
 
     def fit(self, groups: GroupedData) -> Self:
         """Learn the map from the groups that both instruments have measured.
@@ -63,7 +62,8 @@ class Standardization(Reference):
 
         Raises:
             InputError: There is no such instrument, fewer than two groups were measured
-                on both, or a spectrum of theirs is not finite.
+                on both, a spectrum of theirs is not finite, or instances that are cut
+                into windows have more axes than one.
         """
         for name in ("source", "target"):
             index = getattr(self, name)
@@ -88,7 +88,6 @@ class Standardization(Reference):
             )
         pairs = groups.x[both][:, places].astype("float64")
         check_finite(pairs)
-        pairs = pairs.reshape(len(pairs), 2, -1)
         fitted = self._regress(pairs[:, 0], pairs[:, 1])
         self.coef_, self.intercept_, self.ridge_ = fitted
         self.instance_shape_ = groups.instance_shape
@@ -192,13 +191,9 @@ class DirectStandardization(Standardization):
     """
 
     def _regress(self, source: Array, target: Array) -> tuple[Array, Array, Any]:
-        from sklearn.linear_model import Ridge, RidgeCV
-
-        if self.ridge is not None:
-            model = Ridge(self.ridge).fit(source, target)
-            return model.coef_, model.intercept_, self.ridge
-        model = RidgeCV(RIDGES).fit(source, target)
-        return model.coef_, model.intercept_, float(model.alpha_)
+        rows = len(source), -1
+        model = self._ridge().fit(source.reshape(rows), target.reshape(rows))
+        return model.coef_, model.intercept_, getattr(model, "alpha_", self.ridge)
 
 
 class PiecewiseDirectStandardization(Standardization):
@@ -250,39 +245,18 @@ class PiecewiseDirectStandardization(Standardization):
             )
         self.window = int(window)
 
-    def fit(self, groups: GroupedData) -> Self:
-        """Learn the map from the groups that both instruments have measured.
-
-        Args:
-            groups: Training groups; instances are instruments by index.
-
-        Returns:
-            The object itself.
-
-        Raises:
-            InputError: Instances have more axes than one, there is no such instrument,
-                fewer than two groups were measured on both, or a spectrum of theirs is
-                not finite.
-        """
-        if len(groups.instance_shape) != 1:
+    def _regress(self, source: Array, target: Array) -> tuple[Array, Array, Any]:
+        if source.ndim != 2:
             raise InputError(
                 "Windows need instances of the shape (pixels,); received "
-                f"{groups.instance_shape}. DirectStandardization takes any shape."
+                f"{source.shape[1:]}. DirectStandardization takes any shape."
             )
-        return super().fit(groups)
-
-    def _regress(self, source: Array, target: Array) -> tuple[Array, Array, Any]:
-        from sklearn.linear_model import Ridge, RidgeCV
-
         pixels, half = source.shape[1], self.window // 2
         coef, intercept = np.zeros((pixels, pixels)), np.empty(pixels)
-        ridge = np.full(pixels, np.nan if self.ridge is None else self.ridge)
+        ridge = np.empty(pixels)
         for pixel in range(pixels):
             seen = slice(max(pixel - half, 0), pixel + half + 1)
-            if self.ridge is None:
-                model = RidgeCV(RIDGES).fit(source[:, seen], target[:, pixel])
-                ridge[pixel] = model.alpha_
-            else:
-                model = Ridge(self.ridge).fit(source[:, seen], target[:, pixel])
+            model = self._ridge().fit(source[:, seen], target[:, pixel])
             coef[pixel, seen], intercept[pixel] = model.coef_, model.intercept_
+            ridge[pixel] = getattr(model, "alpha_", self.ridge)
         return coef, intercept, ridge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from symae_keras._utils.types import Codes
+from symae_keras._utils.arrays import Codes
 from symae_keras._utils.validation import is_integer
 from symae_keras.classical.mean_swap import MeanCodes
 from symae_keras.data.groups import Array, GroupedData

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from symae_keras._utils.types import Codes
+from symae_keras._utils.arrays import Codes
 from symae_keras.classical._base import Reference, check_finite
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
@@ -34,7 +34,21 @@ class MeanCodes(Reference):
         fill = total / np.maximum(good.sum(axis=(0, 1)), 1)
         self.fill_ = fill.reshape(-1)
         self.instance_shape_ = groups.instance_shape
-        return means_and_deviations(groups, self.fill_)
+        return self._means_and_deviations(groups)
+
+    def _means_and_deviations(self, groups: GroupedData) -> tuple[Array, Array]:
+        """Means over present instances, and what each instance has besides.
+
+        Arrays `(groups, pixels)` and `(groups, instances, pixels)`; deviations are 0
+        where masked.
+        """
+        rows = (*groups.x.shape[:2], -1)
+        x = groups.x.reshape(rows)
+        good = groups.good_pixels.reshape(rows)
+        total = np.where(good, x, 0.0).sum(axis=1, dtype="float64")
+        count = good.sum(axis=1)
+        mean = np.where(count > 0, total / np.maximum(count, 1), self.fill_)
+        return mean, np.where(good, x - mean[:, None], 0.0)
 
     def _code_sizes(self) -> tuple[int, int]:
         """Sizes of the coherent and of the nuisance code."""
@@ -62,7 +76,7 @@ class MeanCodes(Reference):
             0; a group of absent instances alone is taken for the mean instance.
         """
         groups = self._gather(x, mask)
-        return self._code(*means_and_deviations(groups, self.fill_))
+        return self._code(*self._means_and_deviations(groups))
 
     def decode(self, coherent: Array, nuisance: Array) -> Array:
         """Decode one coherent code a group with the nuisance code of each instance.
@@ -131,26 +145,6 @@ class MeanCodes(Reference):
         coherent = self.encode(coherent_from, coherent_mask).coherent
         nuisance = self.encode(nuisance_from, nuisance_mask).nuisance
         return self.decode(coherent, nuisance)
-
-
-def means_and_deviations(groups: GroupedData, fill: Array) -> tuple[Array, Array]:
-    """Means over present instances, and what each instance has besides.
-
-    Args:
-        groups: Groups; what is masked may be anything.
-        fill: Mean of pixels that no instance of a group shows, `(pixels,)`.
-
-    Returns:
-        float64 arrays `(groups, pixels)` and `(groups, instances, pixels)`; deviations
-        are 0 where masked.
-    """
-    rows = (*groups.x.shape[:2], -1)
-    x = groups.x.reshape(rows)
-    good = groups.good_pixels.reshape(rows)
-    total = np.where(good, x, 0.0).sum(axis=1, dtype="float64")
-    count = good.sum(axis=1)
-    mean = np.where(count > 0, total / np.maximum(count, 1), fill)
-    return mean, np.where(good, x - mean[:, None], 0.0)
 
 
 class MeanSwap(MeanCodes):

@@ -15,14 +15,6 @@ import typer
 
 from symae_keras.errors import InputError
 
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Your data instead of the recipe's: .npz, .npy, .csv, HDF5, FITS, a "
-        "folder of spectra, images or shards.",
-    ),
-]
 Group = Annotated[
     str | None,
     typer.Option(
@@ -52,11 +44,6 @@ TrustedRecipe = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Replace the output if it exists.")
 ]
-Files = Annotated[
-    list[Path], typer.Argument(metavar="FILE...", help="Files or folders, in order.")
-]
-
-
 #: Backends that can train.
 _BACKENDS: Final = ("tensorflow", "jax", "torch")
 

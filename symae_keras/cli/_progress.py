@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -14,10 +13,6 @@ class ProgressDisplay:
     """A progress bar on a terminal; elsewhere a line for every tenth of the work.
 
     Use it as a context, so that the bar also ends when the work fails.
-
-    Args:
-        title: Name of the work.
-        total: Amount of the work.
     """
 
     def __init__(self, title: str, total: int) -> None:
@@ -36,18 +31,11 @@ class ProgressDisplay:
         )
 
     def __enter__(self) -> Self:
-        """Start the bar."""
         if not self._bar.disable:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End the bar."""
+    def __exit__(self, *_: object) -> None:
         if not self._bar.disable:
             self._bar.stop()
 
@@ -58,13 +46,7 @@ class ProgressDisplay:
             self._bar.add_task(self._title, total=self._total, completed=done, text="")
 
     def update(self, done: int, text: str, title: str | None = None) -> None:
-        """Show how much is done.
-
-        Args:
-            done: Amount that is done.
-            text: State of the work.
-            title: Name of the step, if it changes.
-        """
+        """Show how much is done, the state of the work, and the step if it changes."""
         self.start(done)
         title, tenth = title or self._title, done * 10 // self._total
         if not self._bar.disable:

@@ -90,7 +90,7 @@ def environment() -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A complete run folder, read."""
+    """A complete run folder, read; its model is not compiled."""
 
     folder: Path
     config: dict[str, Any]
@@ -108,9 +108,6 @@ def run_files(folder: Path) -> list[Path]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Read the config.json of a run folder, complete or not.
-
-    Args:
-        folder: The run folder.
 
     Raises:
         InputError: There is none, or it cannot be used.
@@ -149,16 +146,9 @@ def load_run(
 ) -> Run:
     """Read a complete run folder, which may come from a stranger.
 
-    The recipe that the folder names does not run, unless it is one of the package.
-
-    Args:
-        path: The folder, such as `symae train` makes.
-        recipe: Path of the recipe that made the run, whose code runs: it registers
-            classes of its own and brings data and scores. Needed only for these.
-
-    Returns:
-        Its `config`, a dict, its `model`, not compiled, the `axis` of the data that it
-        was trained on, `None` where they had none, and its `recipe`.
+    The recipe that the folder names does not run, unless it is one of the package. A
+    recipe that the user names does: it registers classes of its own and brings data
+    and scores.
 
     Raises:
         InputError: The folder is missing, is not a run folder, holds an unfinished
@@ -186,11 +176,9 @@ def _trusted_recipe(
 ) -> Recipe | None:
     """Run a recipe that the user names, or the preset that the config names."""
     recorded = config["recipe"]
-    source = named
-    if source is None:
-        if recorded["source"] not in preset_names():
-            return None
-        source = recorded["source"]
+    source = recorded["source"] if named is None else named
+    if named is None and source not in preset_names():
+        return None
     if recipe_hash(source) != recorded["sha256"]:
         _log.warning("the recipe %s has changed since the run was made", source)
     return load_recipe(source).recipe
@@ -198,9 +186,6 @@ def _trusted_recipe(
 
 def recorded_data(run: Run) -> Path | None:
     """Return the data that a run was trained on; `None` if its recipe made them.
-
-    Args:
-        run: The run.
 
     Raises:
         InputError: The path is not absolute, or not that of a file or folder.

@@ -33,12 +33,7 @@ def describe_file(path: Path, group: str | None = None) -> str:
 def load_unpadded(
     path: Path, group: str | None = None
 ) -> GroupedData | RaggedRows | Shards:
-    """Load groups, without padding where it would take much more memory than the data.
-
-    Args:
-        path: File or folder, see `symae_keras.data.load`.
-        group: See there.
-    """
+    """Load groups, unpadded where padding takes much more memory than the data."""
     try:
         return sk.data.load(path, group)
     except sk.data.UnevenGroups as error:
@@ -50,13 +45,8 @@ def load_unpadded(
 def read_groups(path: Path, group: str | None = None, min_instances: int = 1) -> Groups:
     """Read and check groups; those in shards stay on disk.
 
-    Args:
-        path: File or folder, see `symae_keras.data.load`.
-        group: See there.
-        min_instances: Present instances that every group must have.
-
     Raises:
-        InputError: The data cannot be used.
+        InputError: The data cannot be used, or a group has fewer instances.
     """
     groups = load_unpadded(path, group)
     if not isinstance(groups, sk.data.Shards):
@@ -75,10 +65,6 @@ def read_groups(path: Path, group: str | None = None, min_instances: int = 1) ->
 def in_memory(groups: Groups, source: Path) -> GroupedData:
     """Return groups as padded arrays.
 
-    Args:
-        groups: From `read_groups`.
-        source: Their file, for errors.
-
     Raises:
         UnevenGroups: Padding would take much more memory than the data.
     """
@@ -86,6 +72,11 @@ def in_memory(groups: Groups, source: Path) -> GroupedData:
         return groups if isinstance(groups, sk.data.GroupedData) else groups.load()
     except sk.data.UnevenGroups as error:
         raise sk.data.UnevenGroups(f"{source}: {error}", error.groups) from None
+
+
+def padded_sample(groups: Groups) -> GroupedData:
+    """Return groups as they are, or of those in shards a part that fits into memory."""
+    return groups if isinstance(groups, sk.data.GroupedData) else groups.sample()
 
 
 def split_groups(

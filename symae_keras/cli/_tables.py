@@ -13,12 +13,9 @@ from rich.table import Table
 def print_table(
     headings: Sequence[str], rows: Iterable[Sequence[Any]], n_texts: int = 1
 ) -> None:
-    """Print a table.
+    """Print rows of texts, numbers, or `None` for a value that does not exist.
 
-    Args:
-        headings: One per column.
-        rows: Cells: texts, numbers, or `None` for a value that does not exist.
-        n_texts: The number of columns, from the first on, that hold texts.
+    The first `n_texts` columns hold texts.
     """
     table = Table(box=box.SIMPLE_HEAD)
     for n, heading in enumerate(headings):

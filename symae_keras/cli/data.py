@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+import symae_keras as sk
 from symae_keras._utils.folders import Draft, Interrupted
-from symae_keras.cli._options import Files, Force, Group
+from symae_keras.cli._options import Force, Group
 from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._sources import data_hash, describe_file, load_unpadded
-from symae_keras.data import Shards, ShardWriter
-from symae_keras.data.check import clean
 from symae_keras.errors import InputError
+
+if TYPE_CHECKING:
+    from symae_keras.data import ShardWriter
 
 #: Version 0.1 wrote `.bin` files.
 _CONTENTS: Final = ("manifest.json", "shard-[0-9]*.npy", "shard-[0-9]*.bin")
@@ -37,7 +39,10 @@ def describe(
 
 @app.command()
 def convert(
-    files: Files,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Files or folders, in order."),
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to make.")],
     group: Group = None,
     shard_mb: Annotated[int, typer.Option(min=1, help="Size of a file in MiB.")] = 256,
@@ -47,7 +52,25 @@ def convert(
     force: Force = False,
 ) -> None:
     """Write data into checksummed shards, for sets that do not fit into memory."""
-    print(f"{out}: {to_shards(files, out, group, shard_mb, resume, force)!r}")
+    made_from: dict[str, Any] = {
+        "inputs": len(files),
+        **{f"input {n}": _named(path) for n, path in enumerate(files, 1)},
+        "group": group,
+        "shard_mb": shard_mb,
+    }
+    draft = Draft(out, _CONTENTS, resume, force, files, made_from, _STATE)
+    if not draft.complete:
+        try:
+            with draft as folder, sk.data.ShardWriter(folder, shard_mb << 20) as writer:
+                _write(writer, files, group)
+        except KeyboardInterrupt:
+            if not draft.resumable:
+                raise
+            raise Interrupted(
+                f"interrupted; {draft.aside} is kept, resume with the same command and "
+                "--resume"
+            ) from None
+    print(f"{out}: {sk.data.Shards(out)!r}")
 
 
 @app.command()
@@ -55,59 +78,9 @@ def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of shards.")],
 ) -> None:
     """Read all shards once and compare checksums."""
-    shards = Shards(folder)
+    shards = sk.data.Shards(folder)
     shards.verify()
     print(f"{folder}: {shards!r}, all checksums fit")
-
-
-def to_shards(
-    inputs: Sequence[Path],
-    out: Path,
-    group: str | None = None,
-    shard_mb: int = 256,
-    resume: bool = False,
-    force: bool = False,
-) -> Shards:
-    """Write the groups of some inputs, one input after the other, into shards.
-
-    Args:
-        inputs: Files and folders that `load` reads. Each must fit into memory, except
-            .npy files and shards, which stay on disk.
-        out: The folder to make.
-        group: See `load`.
-        shard_mb: Size of a shard in MiB.
-        resume: Resume an interrupted conversion of the same content; a complete one is
-            left alone.
-        force: Replace `out`, or discard an interrupted conversion.
-
-    Returns:
-        The shards.
-
-    Raises:
-        InputError: Something cannot be read or written, or `resume` finds shards of
-            other inputs; a conversion that has been interrupted stays aside.
-        Interrupted: The user stopped it.
-    """
-    made_from: dict[str, Any] = {
-        "inputs": len(inputs),
-        **{f"input {n}": _named(path) for n, path in enumerate(inputs, 1)},
-        "group": group,
-        "shard_mb": shard_mb,
-    }
-    draft = Draft(out, _CONTENTS, resume, force, inputs, made_from, _STATE)
-    if draft.complete:
-        return Shards(out)
-    try:
-        with draft as folder, ShardWriter(folder, shard_mb << 20) as writer:
-            _write(writer, inputs, group)
-    except KeyboardInterrupt:
-        if not draft.resumable:
-            raise
-        raise Interrupted(
-            f"interrupted; {draft.aside} is kept, resume with the same command and "
-            "--resume"
-        ) from None
-    return Shards(out)
 
 
 def _named(path: Path) -> str:
@@ -118,6 +91,8 @@ def _named(path: Path) -> str:
 
 
 def _write(writer: ShardWriter, inputs: Sequence[Path], group: str | None) -> None:
+    from symae_keras.data.check import clean
+
     skip = writer.resume()
     for path in inputs:
         groups = load_unpadded(path, group)

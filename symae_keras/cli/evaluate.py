@@ -12,13 +12,19 @@ import typer
 from rich.console import Console
 
 import symae_keras as sk
+from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.files import written_aside
 from symae_keras._utils.markers import write_listed
 from symae_keras._utils.text import one_line
-from symae_keras._utils.types import swaps_codes
 from symae_keras.cli._options import Group, RunFolder, TrustedRecipe, import_backend
 from symae_keras.cli._run_folder import Run, load_run, recorded_data
-from symae_keras.cli._sources import data_hash, find_groups, in_memory, read_groups
+from symae_keras.cli._sources import (
+    data_hash,
+    find_groups,
+    in_memory,
+    padded_sample,
+    read_groups,
+)
 from symae_keras.cli._tables import print_table
 from symae_keras.errors import InputError
 
@@ -72,8 +78,8 @@ def evaluate(
     leaks = None
     if leakage and metrics["swaps_codes"]:
         leaks = _leakage(found.model, groups)
-    if leaks is not None:
-        metrics["leakage"] = dataclasses.asdict(leaks)
+        if leaks is not None:
+            metrics["leakage"] = dataclasses.asdict(leaks)
     file = run / ("metrics.json" if data is None else f"metrics-{data.stem}.json")
     write_listed(file, metrics)
     print_metrics(metrics)
@@ -105,11 +111,7 @@ def _print_leakage(leaks: Leakage) -> None:
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
-    """Print the errors of a run.
-
-    Args:
-        metrics: Content of metrics.json.
-    """
+    """Print the errors in the content of a metrics.json."""
     rows = {
         "reconstruction_error": "reconstruction error",
         "redatuming_error": "redatuming error",
@@ -155,18 +157,11 @@ def both_parts(run: Run) -> tuple[Groups, GroupedData]:
     else:
         groups = find_groups(run.recipe, config)
     train, held_out = groups.split(config["train_fraction"], config["seed"])
-    if not isinstance(held_out, sk.data.GroupedData):
-        held_out = held_out.sample()
-    return train, held_out
+    return train, padded_sample(held_out)
 
 
 def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:
     """Read groups from a file, of the shape and on the axis that the model takes.
-
-    Args:
-        run: Of the model.
-        file: See `symae_keras.data.load`.
-        group: See there; by default as the run was trained.
 
     Raises:
         InputError: The file cannot be used, or holds instances of another shape or on
@@ -193,15 +188,9 @@ def measure(
 ) -> dict[str, Any]:
     """Return errors of a model on groups, relative to their variance.
 
-    Args:
-        model: A `SymAE`, or a model of single instances.
-        groups: Groups for the evaluation.
-        what: Name of the groups.
-
-    Returns:
-        Content of metrics.json. Models that swap codes have an estimate of the
-        redatuming error and a verdict. Only simulated groups, which have a ground
-        truth, have `redatuming_error` and `mean_swap_error`.
+    Models that swap codes have an estimate of the redatuming error and a verdict. Only
+    simulated groups, which have a ground truth, have `redatuming_error` and
+    `mean_swap_error`.
     """
     metrics: dict[str, Any] = {
         "data": what,
@@ -249,18 +238,11 @@ def measure_run(
 ) -> dict[str, Any]:
     """Return errors on the held-out groups, and the scores of the recipe.
 
-    Args:
-        model: Trained.
-        recipe: Of the model.
-        train: Training groups; of shards, the recipe gets a sample.
-        held_out: The others.
-
-    Returns:
-        Content of metrics.json.
+    Of training groups in shards, the recipe gets a sample.
     """
     metrics = measure(model, held_out)
     if recipe.score is not None:
-        known = train if isinstance(train, sk.data.GroupedData) else train.sample()
+        known = padded_sample(train)
         try:
             metrics |= recipe.score(model, known, held_out)
         except Exception as error:
@@ -274,27 +256,26 @@ def write_figures(
 ) -> list[Path]:
     """Write learning curves, outputs of the model, and a map of known states.
 
-    Grouped models are shown by virtual instances, others by reconstructions.
-
-    A figure that cannot be drawn is left out, with a warning of the logger
-    `"symae_keras"`: a trained model is not lost for a figure.
-
-    Args:
-        folder: Folder to write to; made if missing.
-        model: A `SymAE`, or a model of single instances.
-        groups: Groups that the model was not trained on.
-        history: The history.csv of the training.
-
-    Returns:
-        The files written.
+    Grouped models are shown by virtual instances, others by reconstructions. A figure
+    that cannot be drawn is left out, with a warning of the logger `"symae_keras"`: a
+    trained model is not lost for a figure. The files written are returned.
     """
     folder.mkdir(exist_ok=True)
+    swaps = swaps_codes(model)
+    drawable = len(groups.instance_shape) <= 3
     drawings: dict[str, Callable[[], Figure | None]] = {
-        "history": lambda: sk.plotting.plot_history(history),
-        "redatuming": lambda: _redatuming(model, groups),
-        "reconstruction": lambda: _reconstruction(model, groups),
-        "codes": lambda: _codes(model, groups),
+        "history": lambda: sk.plotting.plot_history(history)
     }
+    if drawable and swaps and len(groups) > 1:
+        drawings["redatuming"] = lambda: sk.plotting.plot_model_redatuming(
+            model, groups
+        )
+    elif drawable and not swaps:
+        drawings["reconstruction"] = lambda: sk.plotting.plot_model_reconstruction(
+            model, groups
+        )
+    if groups.state:
+        drawings["codes"] = lambda: _codes(model, groups)
     written = []
     for name, draw in drawings.items():
         path = folder / f"{name}.png"
@@ -312,22 +293,8 @@ def write_figures(
     return written
 
 
-def _redatuming(model: Any, groups: GroupedData) -> Figure | None:
-    if not swaps_codes(model) or len(groups) < 2 or len(groups.instance_shape) > 3:
-        return None
-    return sk.plotting.plot_model_redatuming(model, groups)
-
-
-def _reconstruction(model: Any, groups: GroupedData) -> Figure | None:
-    if swaps_codes(model) or len(groups.instance_shape) > 3:
-        return None
-    return sk.plotting.plot_model_reconstruction(model, groups)
-
-
 def _codes(model: Any, groups: GroupedData) -> Figure | None:
-    """Codes of the state coloured by its first true parameter."""
-    if not groups.state:
-        return None
+    """Draw codes of the state coloured by its first true parameter."""
     scalars = [name for name, value in groups.state.items() if value.ndim == 1]
     name = scalars[0] if scalars else next(iter(groups.state))
     value = groups.state[name].reshape(len(groups), -1)[:, 0]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import symae_keras as sk
+from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.files import check_output
-from symae_keras._utils.types import swaps_codes
 from symae_keras.cli._options import (
     Force,
     Group,

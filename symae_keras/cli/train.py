@@ -16,7 +16,7 @@ import symae_keras as sk
 from symae_keras._utils.files import write_json
 from symae_keras._utils.folders import STATE, Draft, Interrupted
 from symae_keras._utils.presets import preset_names
-from symae_keras.cli._options import Data, Force, Group, Seed, import_backend
+from symae_keras.cli._options import Force, Group, Seed, import_backend
 from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import (
     RUN_CONTENTS,
@@ -24,7 +24,12 @@ from symae_keras.cli._run_folder import (
     file_hash,
     read_config,
 )
-from symae_keras.cli._sources import data_hash, find_groups, split_groups
+from symae_keras.cli._sources import (
+    data_hash,
+    find_groups,
+    padded_sample,
+    split_groups,
+)
 from symae_keras.cli.evaluate import measure_run, print_metrics, write_figures
 from symae_keras.errors import InputError
 from symae_keras.zoo.recipes import call_recipe, load_recipe, recipe_file, recipe_hash
@@ -46,7 +51,14 @@ def train(
             help=f"A preset ({', '.join(preset_names())}) or the path of a recipe.",
         ),
     ],
-    data: Data = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Your data instead of the recipe's: .npz, .npy, .csv, HDF5, FITS, a "
+            "folder of spectra, images or shards.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -157,19 +169,12 @@ def train_run(
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A checked run, ready to be computed.
-
-    Attributes:
-        title: Name of the run, for the progress bar.
-        recipe: With the epochs to train.
-        config: Content of config.json.
-        train: Groups to train on.
-        held_out: Groups for the evaluation.
-        model: Built, not compiled.
-    """
+    """A checked run, ready to be computed, with a model that is not compiled."""
 
     title: str
+    """For the progress bar."""
     recipe: Recipe
+    """With the epochs to train."""
     config: dict[str, Any]
     train: Groups
     held_out: GroupedData
@@ -184,13 +189,6 @@ def run_config(
     group: str | None = None,
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe and the config of a run of it, as far as known without the data.
-
-    Args:
-        source: Name of a preset or path of a recipe file.
-        data_file: The user's data; `None` for those of the recipe.
-        seed: Seed of data, split, weights and sampler.
-        epochs: Overrides those of the recipe.
-        group: Name of the group in the user's data, see `symae_keras.data.load`.
 
     Raises:
         InputError: The recipe or the file cannot be used.
@@ -232,12 +230,6 @@ def make_plan(
 ) -> Plan:
     """Split the groups, build the model, and settle the number of epochs.
 
-    Args:
-        recipe: From `run_config`.
-        config: From `run_config`.
-        groups: From `find_groups`.
-        strategy: From `make_strategy`.
-
     Raises:
         InputError: The groups cannot be split or do not suit the recipe.
     """
@@ -246,8 +238,7 @@ def make_plan(
     name, seed = config["recipe"]["name"], config["seed"]
     source = config["data"]["file"] or f"the data of the recipe {name}"
     fit, rest = split_groups(groups, config["train_fraction"], seed, source)
-    # Of shards, a part that fits into memory.
-    held_out = rest if isinstance(rest, sk.data.GroupedData) else rest.sample()
+    held_out = padded_sample(rest)
     for part, title in ((fit, "to train on"), (held_out, "held out")):
         _refuse_range(
             sk.training.data_variance(part), f"{source}: the {len(part)} groups {title}"
@@ -307,11 +298,7 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     """Train as planned, from a checkpoint if there is one, and write the run folder.
 
     The checkpoint stays in it, for the caller to remove when the folder is in place.
-
-    Args:
-        folder: The run folder, made by the caller.
-        plan: From `make_plan`.
-        strategy: From `make_strategy`, under which the model was made.
+    The strategy is the one under which the model was made.
 
     Returns:
         The metrics.
@@ -366,17 +353,11 @@ def _epoch_text(epoch: int, epochs: int, logs: dict[str, Any]) -> str:
 def take_part(plan: Plan, aside: Path | None, strategy: Any) -> dict[str, Any]:
     """Do what all workers but the chief do: everything except writing.
 
-    Args:
-        plan: From `make_plan`.
-        aside: The folder of an interrupted run to resume, or `None`.
-        strategy: From `make_strategy`.
-
-    Returns:
-        The metrics, which are those of the chief.
+    They resume from the folder aside, if there is one, and get the chief's metrics.
     """
-    state = (
-        [] if aside is None else [sk.training.Checkpoint(aside / STATE, writes=False)]
-    )
+    state = []
+    if aside is not None:
+        state = [sk.training.Checkpoint(aside / STATE, writes=False)]
     _fit(plan, state, strategy)
     return measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
 

@@ -134,23 +134,16 @@ def reproduce(
 
 @dataclasses.dataclass(frozen=True)
 class Reproduced:
-    """A preset trained again.
-
-    Attributes:
-        name: Of the preset.
-        measured: Its recorded metrics.
-        obtained: Metrics by name, one per seed.
-        seconds: Training time of each run.
-        quick: Whether the quick form was trained.
-        command: The command that reproduces it.
-    """
+    """A preset trained again: its recorded metrics, and those obtained."""
 
     name: str
     measured: Measured
     obtained: Mapping[str, list[float]]
+    """By name, one per seed."""
     seconds: list[float]
     quick: bool
     command: str
+    """The command that reproduces it."""
 
     def reference(self, metric: str) -> list[float]:
         """Return the recorded values, one per seed."""
@@ -204,18 +197,7 @@ def quick_epochs(recipe: Recipe) -> int:
 def run_preset(
     name: str, seed: int, quick: bool, out: Path, data_file: Path | None = None
 ) -> Path:
-    """Train a preset's recipe, or find the run that is complete already.
-
-    Args:
-        name: Of the preset.
-        seed: Of the run.
-        quick: Whether to train for an eighth of the epochs.
-        out: Folder of the runs.
-        data_file: For recipes that bring no data.
-
-    Returns:
-        The run folder.
-    """
+    """Train a preset's recipe, or find the complete run, and return its folder."""
     epochs = quick_epochs(load_recipe(name).recipe) if quick else None
     folder = out / f"{name}-{'quick' if quick else seed}"
     return train_run(name, data_file, folder, epochs, seed, resume=True)[0]
@@ -224,11 +206,7 @@ def run_preset(
 def _reproduce_all(
     names: Sequence[str], out: Path, seeds: int, quick: bool, data_file: Path | None
 ) -> tuple[list[Reproduced], dict[str, str]]:
-    """Train presets again, one after the other.
-
-    Returns:
-        The trained presets, and the reason for each that was not, which lacks data.
-    """
+    """Train presets again; return them, and why the others, without data, were not."""
     measured = {name: Measured.read(preset_folder(name)) for name in names}
     done, skipped = [], {}
     for name in names:

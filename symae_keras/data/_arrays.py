@@ -21,23 +21,18 @@ _LARGEST_INTEGER: Final = 2**53
 def plain(name: str, values: Any) -> tuple[Array, Array | None]:
     """Convert masked arrays, tables, tensors and lists to a plain array.
 
-    Args:
-        name: What to call the values in an error.
-        values: Anything that NumPy can convert. Values are missing where a masked
-            array says so, where they are `None` or the `NA` of pandas, and where an
-            object with a method `to_numpy`, such as those of pandas, holds NaN.
+    Values are missing where a masked array says so, where they are `None` or the `NA`
+    of pandas, and where an object with a method `to_numpy`, such as those of pandas,
+    holds NaN. Missing values become 0 or "".
 
     Returns:
         The array, a memory map where it was one, and bools of its shape that are True
-        where a value is missing, or `None` where none is. Missing values are 0 or "".
-
-    Raises:
-        InputError: The values cannot be converted.
+        where a value is missing, or `None` where none is.
     """
     if type(values) in (np.ndarray, np.memmap) and values.dtype.kind in "buifUM":
         return values, None
     try:
-        array, missing = _converted(values)
+        array, missing = _of_objects(*_raw(values))
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(
             f"{name} cannot be converted to an array: {error}; give a NumPy array."
@@ -50,14 +45,8 @@ def plain(name: str, values: Any) -> tuple[Array, Array | None]:
     return np.where(missing, np.zeros((), array.dtype), array), missing
 
 
-def _converted(values: Any) -> tuple[Array, Array]:
-    """An array, and bools that broadcast to it: True = missing."""
-    array, missing = _raw(values)
-    return _of_objects(array, missing)
-
-
 def _raw(values: Any) -> tuple[Array, Array]:
-    """The same, but objects and bytes are left as they are."""
+    """An array of any kind, and bools that broadcast to it: True = missing."""
     missing: Array = np.zeros((), bool)
     if isinstance(values, (list, tuple)):
         if any(_nested(each) for each in values):
@@ -136,16 +125,9 @@ def real_numbers(name: str, values: Any) -> tuple[Array, Array | None]:
     """Convert to floats; see `plain`.
 
     Integers become float32 where it holds all of them exactly, else float64.
-
-    Raises:
-        InputError: The values are no real numbers.
     """
     array, missing = plain(name, values)
-    if array.dtype.kind not in "buif":
-        raise InputError(
-            f"{name} must hold real numbers; received dtype {array.dtype}"
-            f"{_examples(array)}."
-        )
+    _refuse_other_kinds(name, array)
     if array.dtype.kind == "f":
         return array, missing
     if array.dtype.itemsize < 4 or not array.size:
@@ -159,17 +141,16 @@ def real_numbers(name: str, values: Any) -> tuple[Array, Array | None]:
     return array.astype("float32" if largest <= 2**24 else "float64"), missing
 
 
+def _refuse_other_kinds(name: str, array: Array) -> None:
+    if array.dtype.kind not in "buif":
+        raise InputError(
+            f"{name} must hold real numbers; received dtype {array.dtype}"
+            f"{_examples(array)}."
+        )
+
+
 def bools(name: str, values: Any, meaning: str) -> Array:
-    """Convert to bools, False where a value is missing.
-
-    Args:
-        name: What to call them in an error.
-        values: True and False, or 1 and 0.
-        meaning: What True means.
-
-    Raises:
-        InputError: There are other values.
-    """
+    """Convert True and False, or 1 and 0, to bools, False where one is missing."""
     array, missing = plain(name, values)
     if array.dtype == bool:
         return array if missing is None else array & ~missing
@@ -183,17 +164,9 @@ def bools(name: str, values: Any, meaning: str) -> Array:
 
 
 def pixel_weights(values: Any) -> Array:
-    """Convert weights to float32, 0 where a value is missing.
-
-    Raises:
-        InputError: They are no numbers, negative or not finite.
-    """
+    """Convert weights to float32, 0 where a value is missing."""
     array, _ = plain("weights", values)
-    if array.dtype.kind not in "buif":
-        raise InputError(
-            f"weights must hold real numbers; received dtype {array.dtype}"
-            f"{_examples(array)}."
-        )
+    _refuse_other_kinds("weights", array)
     with np.errstate(over="ignore"):
         array = array.astype("float32", copy=False)
     if not (np.isfinite(array).all() and (array >= 0).all()):
@@ -205,18 +178,7 @@ def pixel_weights(values: Any) -> Array:
 
 
 def row_names(argument: str, values: Any, row: str, rows: int) -> Array:
-    """Convert the names of rows, such as ids or labels, to numbers or text.
-
-    Args:
-        argument: What to call them in an error.
-        values: Numbers, text or bytes, one for each row.
-        row: What a row is.
-        rows: How many there are.
-
-    Raises:
-        InputError: There is not one for each row, one is missing, or they are of
-            mixed kinds.
-    """
+    """Convert the names of rows, such as ids or labels, to numbers or text."""
     array, missing = plain(argument, values)
     if array.shape != (rows,):
         raise InputError(

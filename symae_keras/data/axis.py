@@ -8,13 +8,14 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 
 from symae_keras._utils.files import AXIS_FILE, written_aside
 from symae_keras._utils.untrusted_files import parse_json, read_bounded
 from symae_keras.data.groups import Array, GroupedData
+from symae_keras.data.ragged import RaggedGroups
 from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
@@ -35,16 +36,8 @@ _SPELLINGS: Final = {
 }
 
 
-class HasAxis(Protocol):
-    """Data with an axis: `GroupedData` or `Shards`."""
-
-    @property
-    def axis(self) -> Any:
-        """Physical value of each pixel, shape `(pixels,)`, or `None`."""
-
-    @property
-    def axis_label(self) -> str:
-        """Name and unit of the axis."""
+#: Data with an axis.
+HasAxis: TypeAlias = GroupedData | RaggedGroups
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from symae_keras.data._arrays import Array
 from symae_keras.data.check import refuse_rounding
+from symae_keras.data.groups import GroupedData
+from symae_keras.data.ragged import RaggedGroups
 from symae_keras.data.sampling import Draw, Sampler, blanked, epochs
 from symae_keras.errors import InputError
 
@@ -16,45 +20,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-Array = npt.NDArray[Any]
-
-
-class Source(Protocol):
-    """What batches are made of: groups in memory or on disk."""
-
-    @property
-    def present(self) -> Array:
-        """`(groups, instances)` bool."""
-
-    @property
-    def instance_shape(self) -> tuple[int, ...]:
-        """Shape of one instance."""
-
-    @property
-    def masks(self) -> int:
-        """0 where nothing is masked, 1 where instances are, 2 where pixels are."""
-
-    @property
-    def mean_weight(self) -> float | None:
-        """Mean weight of good pixels, `None` where there are no weights."""
-
-    def gather(self, group: Array, place: Array) -> tuple[Array, Array, Array | None]:
-        """Some instances, their good pixels and their weights.
-
-        Args:
-            group: `(batch,)`.
-            place: `(batch, instances)`.
-
-        Returns:
-            `x`, bools that broadcast to it, and weights or `None`.
-        """
-
-    def classes(self, key: str | npt.ArrayLike) -> Array:
-        """What is known of each group under a name."""
-
-
 def batches(
-    groups: Source,
+    groups: GroupedData | RaggedGroups,
     batch_size: int = 16,
     instances: int | tuple[int, int] | None = 8,
     seed: int = 0,
@@ -113,30 +80,7 @@ def batches(
     refuse_rounding(groups)
     classes = None if balance is None else groups.classes(balance)
     sampler = Sampler(groups.present, batch_size, instances, seed, shuffle, classes)
-    _check_shard(sampler, *shard)
-    masks, mean_weight = groups.masks, groups.mean_weight
-
-    def make(epoch: int, step: int) -> list[Array]:
-        draw = _part(sampler.draw(epoch, step), *shard)
-        x, good, weights = groups.gather(draw.group, draw.place)
-        if masks == 0:
-            return [x]
-        mask = draw.present if masks == 1 else None
-        return blanked(x, good, weights, mean_weight, mask)
-
-    least, most = sampler.bounds or (groups.present.shape[1],) * 2
-    pixels = (None, least if least == most else None, *groups.instance_shape)
-    shapes = [pixels, pixels[:2] if masks == 1 else pixels, pixels]
-    count = 1 + (masks > 0) + (mean_weight is not None)
-    return epochs(make, len(sampler), shapes[:count], first_epoch)
-
-
-def _part(draw: Draw, index: int, count: int) -> Draw:
-    """A worker's part of a batch."""
-    return Draw(*(np.array_split(each, count)[index] for each in draw))
-
-
-def _check_shard(sampler: Sampler, index: int, count: int) -> None:
+    index, count = shard
     if not 0 <= index < count:
         raise InputError(
             "shard must be the number of a worker, from 0, and how many there are; "
@@ -148,10 +92,26 @@ def _check_shard(sampler: Sampler, index: int, count: int) -> None:
             f"The last batch of an epoch has {last} groups, too few for {count} "
             "workers; choose another batch_size."
         )
+    masks, mean_weight = groups.masks, groups.mean_weight
+
+    def make(epoch: int, step: int) -> list[Array]:
+        whole = sampler.draw(epoch, step)
+        draw = Draw(*(np.array_split(each, count)[index] for each in whole))
+        x, good, weights = groups.gather(draw.group, draw.place)
+        if masks == 0:
+            return [x]
+        mask = draw.present if masks == 1 else None
+        return blanked(x, good, weights, mean_weight, mask)
+
+    least, most = sampler.bounds or (groups.present.shape[1],) * 2
+    pixels = (None, least if least == most else None, *groups.instance_shape)
+    shapes = [pixels, pixels[:2] if masks == 1 else pixels, pixels]
+    arrays = 1 + (masks > 0) + (mean_weight is not None)
+    return epochs(make, len(sampler), shapes[:arrays], first_epoch)
 
 
 def instance_batches(
-    groups: Source,
+    groups: GroupedData | RaggedGroups,
     batch_size: int = 128,
     per_group: int | None = None,
     seed: int = 0,
@@ -203,7 +163,8 @@ def instance_batches(
         raise InputError("There must be at least one instance; received none.")
     mean_weight, pixels = groups.mean_weight, groups.masks == 2
 
-    def order(epoch: int) -> Any:
+    @functools.lru_cache(1)
+    def order(epoch: int) -> Array:
         """Group and place of every instance of an epoch."""
         rng = np.random.default_rng([seed, epoch])
         if per_group is None:
@@ -221,15 +182,8 @@ def instance_batches(
             )
         return rng.permutation(rows) if shuffle else rows
 
-    kept: tuple[int, Any] | None = None
-
-    def make(epoch: int, step: int) -> list[Any]:
-        nonlocal kept
-        # Read once: threads of two iterators may be in different epochs.
-        found = kept
-        if found is None or found[0] != epoch:
-            found = kept = epoch, order(epoch)
-        rows = found[1][step * batch_size : (step + 1) * batch_size]
+    def make(epoch: int, step: int) -> list[Array]:
+        rows = order(epoch)[step * batch_size : (step + 1) * batch_size]
         x, good, weights = groups.gather(rows[:, 0], rows[:, 1:])
         if not pixels:
             return [x[:, 0]]

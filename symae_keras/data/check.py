@@ -83,13 +83,6 @@ def clean(groups: _Groups, source: str = "the data", first: int = 0) -> _Groups:
         groups: The data.
         source: What to call them in an error.
         first: Number of their first group in the source.
-
-    Returns:
-        The same groups in float32, with zeros behind the masks.
-
-    Raises:
-        InputError: There are none, a present value is NaN, infinite or beyond the
-            range of float32, or float32 would round off the differences between values.
     """
     if isinstance(groups, RaggedRows):
         parts = groups.parts(_PART_BYTES)
@@ -98,18 +91,23 @@ def clean(groups: _Groups, source: str = "the data", first: int = 0) -> _Groups:
         )
     if groups.x.size == 0:
         raise InputError(f"{source}: x is empty, shape {groups.x.shape}.")
-    groups = _without_blank_instances(groups, source)
+    if groups.masks == 2:
+        pixels = tuple(range(2, groups.x.ndim))
+        there = np.asarray(groups.good_pixels.any(axis=pixels))
+        if blank := int(groups.present.sum() - there.sum()):
+            _log.warning(
+                "%s: %d instances have no good pixel; they count as absent.",
+                source,
+                blank,
+            )
+            groups = dataclasses.replace(groups, mask=there)
     x, good = groups.x, groups.good_pixels
-    _refuse_non_finite(
-        groups, x, f"{source}: %s NaN or infinite; correct or mask", first
-    )
+    _refuse_non_finite(groups, x, source, first, "NaN or infinite; correct or mask")
     if x.dtype != np.float32:
         # Overflow is reported below, with its place.
         with np.errstate(over="ignore"):
             x = x.astype("float32")
-        _refuse_non_finite(
-            groups, x, f"{source}: %s too large for float32; rescale", first
-        )
+        _refuse_non_finite(groups, x, source, first, "too large for float32; rescale")
         refuse_rounding(groups, source)
     if not good.all():
         x = np.where(good, x, np.float32(0))
@@ -182,23 +180,8 @@ def _rounding(groups: GroupedData) -> tuple[Array, float, float]:
     return mean, math.sqrt(variance), math.sqrt(errors / counts.sum())
 
 
-def _without_blank_instances(groups: GroupedData, source: str) -> GroupedData:
-    """Count an instance without a good pixel as absent, and say so."""
-    if groups.masks < 2:
-        return groups
-    pixels = tuple(range(2, groups.x.ndim))
-    there = np.asarray(groups.good_pixels.any(axis=pixels))
-    blank = int(groups.present.sum() - there.sum())
-    if not blank:
-        return groups
-    _log.warning(
-        "%s: %d instances have no good pixel; they count as absent.", source, blank
-    )
-    return dataclasses.replace(groups, mask=there)
-
-
 def _refuse_non_finite(
-    groups: GroupedData, x: Array, sentence: str, first: int
+    groups: GroupedData, x: Array, source: str, first: int, problem: str
 ) -> None:
     bad = groups.good_pixels & ~np.isfinite(x)
     if bad.any():
@@ -207,6 +190,6 @@ def _refuse_non_finite(
         pixel = place[0] if len(place) == 1 else tuple(place)
         found = f"{count} values are" if count > 1 else "1 value is"
         raise InputError(
-            f"{sentence % found} them; the first is at {groups.called(group, first)}, "
-            f"instance {instance}, pixel {pixel}."
+            f"{source}: {found} {problem} them; the first is at "
+            f"{groups.called(group, first)}, instance {instance}, pixel {pixel}."
         )

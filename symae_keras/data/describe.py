@@ -6,14 +6,15 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from symae_keras.data._arrays import Array
 from symae_keras.data.split import KnownGroups
 
 # Below this share of the variance, what groups or instances have of their own is nil.
 _NIL = 1e-4
 # Numbers that are looked at; the variances of more would not differ.
 _NUMBERS = 20_000_000
+_KNOWN = ("state", "nuisance", "group_metadata", "instance_metadata")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +83,12 @@ def describe(groups: KnownGroups, sample: KnownGroups | None = None) -> Descript
         groups: The data; `GroupedData` unless there is a sample.
         sample: `GroupedData` to look at, where the data are not padded; `None` takes
             groups of the data at even distances.
-
-    Returns:
-        A `Description`; print it.
     """
     counts, ids, n_present = groups.counts, groups.ids, int(groups.counts.sum())
-    part: Any = _part(groups) if sample is None else sample
+    part: Any = sample
+    if part is None:
+        every: Any = groups
+        part = every[:: max(1, every.x.size // _NUMBERS)]
     between, within, chance = _variances(part)
     missing = 0.0
     if part.masks == 2:
@@ -103,23 +104,11 @@ def describe(groups: KnownGroups, sample: KnownGroups | None = None) -> Descript
         n_present=n_present,
         n_missing=len(groups) * groups.n_instances - n_present if sample is None else 0,
         missing_pixels=missing,
-        known=tuple(
-            [
-                *part.state,
-                *part.nuisance,
-                *part.group_metadata,
-                *part.instance_metadata,
-            ]
-        ),
+        known=tuple(key for name in _KNOWN for key in getattr(part, name)),
         variance_between=max(between - chance, 0.0),
         variance_within=within,
         warnings=_warnings(groups, between, within, chance),
     )
-
-
-def _part(groups: Any) -> Any:
-    """Groups at even distances."""
-    return groups[:: max(1, groups.x.size // _NUMBERS)]
 
 
 def summary(groups: Any) -> str:
@@ -131,7 +120,7 @@ def summary(groups: Any) -> str:
     for name in ("mask", "pixel_mask", "weights", "ids"):
         if getattr(groups, name) is not None:
             parts.append(name)
-    for name in ("state", "nuisance", "group_metadata", "instance_metadata"):
+    for name in _KNOWN:
         if keys := list(getattr(groups, name)):
             more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
             parts.append(f"{name} {', '.join(map(_short, keys[:8]))}{more}")
@@ -143,7 +132,7 @@ def summary(groups: Any) -> str:
     return f"GroupedData({'; '.join(parts)})"
 
 
-def sizes(counts: npt.NDArray[Any], largest: int) -> str:
+def sizes(counts: Array, largest: int) -> str:
     """How many instances groups have: "4 instances", or "2 to 4 instances"."""
     least = int(counts.min(initial=largest))
     most = int(counts.max()) if len(counts) else largest
@@ -167,7 +156,7 @@ def _variances(groups: Any) -> tuple[float, float, float]:
     there = n > 0
     counted = np.maximum(there.sum(axis=0), 1)
     centre = np.where(there, means, 0.0).sum(axis=0) / counted
-    squares: npt.NDArray[Any] = np.where(there, (means - centre) ** 2, 0.0)
+    squares: Array = np.where(there, (means - centre) ** 2, 0.0)
     residuals = np.where(good, (x - means[:, None]) ** 2, 0.0).sum(axis=1)
     freedom = np.maximum(np.maximum(n - 1, 0).sum(axis=0), 1)
     variance_within = residuals.sum(axis=0) / freedom

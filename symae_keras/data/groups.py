@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from symae_keras.data._arrays import Array as Array
 from symae_keras.data._arrays import (
     bools,
     metadata,
@@ -21,7 +21,6 @@ from symae_keras.data.describe import Description, describe, summary
 from symae_keras.data.split import KnownGroups
 from symae_keras.errors import InputError
 
-Array = npt.NDArray[Any]
 Parameters = Mapping[str, Array]
 Render = Callable[[Parameters, Parameters], Array]
 
@@ -146,11 +145,6 @@ class GroupedData(KnownGroups):
     # === Sizes and masks ===
 
     @property
-    def n_groups(self) -> int:
-        """Number of groups."""
-        return int(self.x.shape[0])
-
-    @property
     def n_instances(self) -> int:
         """Instances a group, padding included."""
         return int(self.x.shape[1])
@@ -259,7 +253,7 @@ class GroupedData(KnownGroups):
         return x, np.broadcast_to(self.good_pixels, self.x.shape)[first]
 
     def __len__(self) -> int:
-        return self.n_groups
+        return int(self.x.shape[0])
 
     def parts(self, n_bytes: int) -> Iterator[tuple[int, Self]]:
         """Consecutive groups, a part at a time.
@@ -296,7 +290,8 @@ class GroupedData(KnownGroups):
         """Select groups by slice, index array or boolean array."""
         if isinstance(index, (int, np.integer)):
             # IndexError past the end is also what stops a `for` loop over the groups.
-            index = slice(*_one(range(self.n_groups)[index]))
+            number = range(len(self))[index]
+            index = slice(number, number + 1)
         return self._select(index, (*_OF_GROUPS, *_OF_INSTANCES), ("x", "mask", "ids"))
 
     def take_instances(self, index: Any) -> Self:
@@ -366,10 +361,6 @@ class GroupedData(KnownGroups):
         return rows.reshape(*state.shape, *self.instance_shape)
 
 
-def _one(index: int) -> tuple[int, int]:
-    return index, index + 1
-
-
 def _known(name: str, values: Parameters, leading: tuple[int, ...]) -> Parameters:
     """Parameters or metadata as arrays, which must start with some axes."""
     arrays = {}
@@ -402,3 +393,15 @@ def check_counts(n_states: int, n_instances: int) -> None:
             "n_states and n_instances must be at least 1; "
             f"received {n_states} and {n_instances}."
         )
+
+
+def in_chunks(
+    render: Render, shape: tuple[int, ...], rows_at_once: int, *parameters: Parameters
+) -> Array:
+    """Render rows of state and nuisance parameters in chunks, which bounds memory."""
+    rows = len(next(iter(parameters[0].values())))
+    out = np.empty((rows, *shape), "float32")
+    for start in range(0, rows, rows_at_once):
+        part = slice(start, start + rows_at_once)
+        out[part] = render(*({k: v[part] for k, v in p.items()} for p in parameters))
+    return out

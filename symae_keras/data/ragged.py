@@ -61,14 +61,10 @@ class RaggedGroups(KnownGroups):
     def _rows_of(
         self, counts: Array, place: Array
     ) -> tuple[dict[str, Array], Parameters]:
-        """Some instances of each chosen group, one after the other.
+        """What `_record` has of some instances, and metadata, arrays `(rows, ...)`.
 
-        Args:
-            counts: How many of each group, `(groups,)`.
-            place: Which, `(rows,)`.
-
-        Returns:
-            What `_record` has, and metadata, arrays `(rows, ...)`.
+        There are `counts (groups,)` of each chosen group, one after the other, and
+        `place (rows,)` says which.
         """
         raise NotImplementedError
 
@@ -94,11 +90,6 @@ class RaggedGroups(KnownGroups):
 
     def __len__(self) -> int:
         return len(self._chosen)
-
-    @property
-    def n_groups(self) -> int:
-        """Number of groups."""
-        return len(self)
 
     @property
     def present(self) -> Array:
@@ -294,12 +285,8 @@ class RaggedRows(RaggedGroups):
         return self._rows.x.dtype
 
     def _fields(self) -> dict[str, Array]:
-        rows = self._rows
-        fields = {
-            "x": rows.x,
-            "pixel_mask": rows.pixel_mask,
-            "weights": rows.weights,
-        }
+        names = ("x", "pixel_mask", "weights")
+        fields = {name: getattr(self._rows, name) for name in names}
         return {key: v[:, 0] for key, v in fields.items() if v is not None}
 
     def _record(self, group: int) -> dict[str, Array]:

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from symae_keras.data._arrays import Array
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-
-Array = npt.NDArray[Any]
 
 
 class Draw(NamedTuple):
@@ -171,14 +169,9 @@ def blanked(
     mean_weight: float | None,
     mask: Array | None = None,
 ) -> list[Array]:
-    """The arrays of a batch: instances, mask and, if there are any, weights.
+    """Zero what is not `good`, divide weights by their mean, and add the mask.
 
-    Args:
-        x: Instances.
-        good: Bools that broadcast to `x`; what is not good becomes zeros.
-        weights: Weights of pixels, or `None`.
-        mean_weight: What weights are divided by, `None` where there are none.
-        mask: What models take for a mask; `None` stands for `good`.
+    The mask is `good`, of the shape of `x`, unless another one is given.
     """
     x = np.where(good, x, np.float32(0))
     arrays = [x, np.broadcast_to(good, x.shape) if mask is None else mask]
@@ -195,16 +188,8 @@ def epochs(
 ) -> tf.data.Dataset:
     """A dataset each of whose iterations is an epoch with a number of its own.
 
-    Args:
-        make: Function of epoch and step that returns the arrays of a batch: instances,
-            then a mask and weights where there are any.
-        steps: Batches in an epoch.
-        shapes: Of these arrays, as far as they are the same for all batches.
-        first_epoch: Number of the first epoch, or what gives the number of each.
-
-    Returns:
-        Dataset of `(inputs, targets)` or `(inputs, targets, weights)`, whose attribute
-        `batch_at(epoch, step)` gives any batch by itself, in NumPy arrays.
+    `make` returns the arrays of a batch by epoch and step: instances, then a mask and
+    weights where there are any; `shapes` are theirs, as far as all batches share them.
     """
     import tensorflow as tf
 
@@ -218,9 +203,9 @@ def epochs(
             array.set_shape(shape)
         return _batch(arrays)
 
+    if isinstance(first_epoch, int):
+        first_epoch = itertools.count(first_epoch)
     numbers = first_epoch
-    if isinstance(numbers, int):
-        numbers = itertools.count(numbers)
     # Every iteration asks for its number, once.
     epoch = tf.data.Dataset.from_generator(
         lambda: iter([next(numbers)]), output_signature=tf.TensorSpec((), tf.int64)

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from symae_keras.data._arrays import metadata
+from symae_keras.data._arrays import Array, metadata
 from symae_keras.errors import InputError
 
 
@@ -29,9 +29,14 @@ class KnownGroups:
     instance_shape: Any
 
     @property
-    def known(self) -> Mapping[str, npt.NDArray[Any]]:
+    def known(self) -> Mapping[str, Array]:
         """What is known of each group, by name."""
         raise NotImplementedError
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return len(self)
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -54,7 +59,7 @@ class KnownGroups:
         ids = self.ids
         return group_name(first + number, None if ids is None else ids[number])
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         """Raise: without this, NumPy and Keras would convert one group after another.
 
         Each group is again a set of groups, so that they would never come to an end.
@@ -67,7 +72,7 @@ class KnownGroups:
             "`symae_keras.training.train` in training."
         )
 
-    def classes(self, key: str | npt.ArrayLike) -> npt.NDArray[Any]:
+    def classes(self, key: str | npt.ArrayLike) -> Array:
         """A class for each group, to balance or to stratify by.
 
         Args:
@@ -110,10 +115,29 @@ class KnownGroups:
             InputError: `train` is not inside (0, 1), there are fewer than two states,
                 or `stratify` does not give one class to each state.
         """
-        if stratify is not None:
-            stratify = self.classes(stratify)
+        if not 0.0 < train < 1.0:
+            raise InputError(f"train must be between 0 and 1; received {train}.")
         names = np.arange(len(self)) if self.ids is None else np.asarray(self.ids)
-        first = split_names(names, train, seed, stratify)
+        states, first_group, which = np.unique(
+            names, return_index=True, return_inverse=True
+        )
+        if len(states) < 2:
+            raise InputError(
+                f"A split needs at least two states; received {len(states)}."
+            )
+        order = np.random.default_rng(seed).permutation(len(states))
+        kind_of_state = np.zeros(len(states), int)
+        if stratify is not None:
+            classes = self.classes(stratify)
+            kind_of_state = _class_numbers(names, classes, first_group, which)
+        # A class with one state cannot be on both sides: it is trained on.
+        chosen = [
+            members[: _share(len(members), train)]
+            for members in (
+                order[kind_of_state[order] == kind] for kind in np.unique(kind_of_state)
+            )
+        ]
+        first = np.isin(which, np.concatenate(chosen))
         return self[first], self[~first]
 
 
@@ -122,40 +146,10 @@ def group_name(number: int, name: Any = None) -> str:
     return f"group {number}" if name is None else f"group {number} (id {str(name)!r})"
 
 
-def split_names(
-    names: npt.NDArray[Any],
-    train: float = 0.8,
-    seed: int = 0,
-    stratify: npt.ArrayLike | None = None,
-) -> npt.NDArray[np.bool_]:
-    """Draw the states to train on; groups of one name are of one state.
-
-    Args:
-        names: Name of the state of each group, shape `(groups,)`.
-        train: Fraction of the states to train on, between 0 and 1.
-        seed: Seed of the permutation.
-        stratify: Class of each group, shape `(groups,)`; the fraction then holds in
-            each class that has two states or more.
-
-    Returns:
-        True = train on, shape `(groups,)`; neither part is empty.
-
-    Raises:
-        InputError: `train` is not inside (0, 1), there are fewer than two states, or
-            `stratify` does not give one class to each state.
-    """
-    if not 0.0 < train < 1.0:
-        raise InputError(f"train must be between 0 and 1; received {train}.")
-    states, first_group, which = np.unique(
-        names, return_index=True, return_inverse=True
-    )
-    if len(states) < 2:
-        raise InputError(f"A split needs at least two states; received {len(states)}.")
-    which = which.reshape(-1)
-    order = np.random.default_rng(seed).permutation(len(states))
-    if stratify is None:
-        return np.isin(which, order[: _share(len(states), train)])
-    classes = np.asarray(stratify)
+def _class_numbers(
+    names: Array, classes: Array, first_group: Array, which: Array
+) -> Array:
+    """The number of the class of each state, of which each must have one."""
     if classes.shape != names.shape:
         raise InputError(
             f"stratify must give a class to each of the {len(names)} groups; received "
@@ -163,7 +157,7 @@ def split_names(
         )
     # By number, because NaN, a class like any other, is not equal to itself.
     number = np.unique(classes, return_inverse=True)[1]
-    of_state = number[first_group]
+    of_state: Array = number[first_group]
     other = of_state[which] != number
     if other.any():
         group = int(np.argmax(other))
@@ -172,18 +166,12 @@ def split_names(
             f"{classes[first_group][which][group]} and {classes[group]}; a state must "
             "be of one."
         )
-    kinds, counts = np.unique(of_state, return_counts=True)
-    if counts.max() < 2:
+    if np.bincount(of_state).max() < 2:
         raise InputError(
-            f"stratify gives each of the {len(states)} states a class of its own; give "
-            "classes of two states or more."
+            f"stratify gives each of the {len(of_state)} states a class of its own; "
+            "give classes of two states or more."
         )
-    # A class with one state cannot be on both sides: it is trained on.
-    chosen = [
-        members[: _share(len(members), train)]
-        for members in (order[of_state[order] == kind] for kind in kinds)
-    ]
-    return np.isin(which, np.concatenate(chosen))
+    return of_state
 
 
 def _share(count: int, fraction: float) -> int:

@@ -109,19 +109,21 @@ class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
             "id": tfds.features.Text(),
             "instances": _tensor((n, *self.INSTANCE_SHAPE), self.INSTANCE_DTYPE),
         }
-        if self.STATE:
-            features["state"] = {k: _tensor(*spec) for k, spec in self.STATE.items()}
-        if self.NUISANCE:
-            features["nuisance"] = {
-                k: _tensor((n, *shape), dtype)
-                for k, (shape, dtype) in self.NUISANCE.items()
-            }
+        for kind, leading in (("state", ()), ("nuisance", (n,))):
+            if declared := self._declared(kind):
+                features[kind] = {
+                    key: _tensor((*leading, *shape), dtype)
+                    for key, (shape, dtype) in declared.items()
+                }
         return tfds.core.DatasetInfo(
             builder=self,
             description=inspect.getdoc(type(self)),
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,
         )
+
+    def _declared(self, kind: str) -> Specification:
+        return self.STATE if kind == "state" else self.NUISANCE
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         # It refuses where nobody asks for such files, or where there are none.
@@ -141,16 +143,13 @@ class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
                     "id": "" if part.ids is None else str(part.ids[i]),
                     "instances": self._stored(part.x[i][present]),
                 }
-                if self.STATE:
-                    example["state"] = {
-                        k: np.asarray(part.state[k][i], dtype)
-                        for k, (_, dtype) in self.STATE.items()
-                    }
-                if self.NUISANCE:
-                    example["nuisance"] = {
-                        k: np.asarray(part.nuisance[k][i][present], dtype)
-                        for k, (_, dtype) in self.NUISANCE.items()
-                    }
+                for kind, own in (("state", i), ("nuisance", (i, present))):
+                    if declared := self._declared(kind):
+                        known = getattr(part, kind)
+                        example[kind] = {
+                            key: np.asarray(known[key][own], dtype)
+                            for key, (_, dtype) in declared.items()
+                        }
                 yield key, example
                 key += 1
 
@@ -162,13 +161,12 @@ class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
                 f"{groups.instance_shape}; expected INSTANCE_SHAPE = "
                 f"{self.INSTANCE_SHAPE}."
             )
-        for kind, declared, given in (
-            ("STATE", self.STATE, groups.state),
-            ("NUISANCE", self.NUISANCE, groups.nuisance),
-        ):
-            if missing := sorted(set(declared) - set(given)):
+        for kind in ("state", "nuisance"):
+            if missing := sorted(
+                set(self._declared(kind)) - set(getattr(groups, kind))
+            ):
                 raise InputError(
-                    f"The groups of {self.name} lack what {kind} declares: "
+                    f"The groups of {self.name} lack what {kind.upper()} declares: "
                     f"{', '.join(missing)}."
                 )
         if np.dtype(self.INSTANCE_DTYPE) == np.float32:
@@ -388,11 +386,9 @@ class BaggedMnist(GroupedBuilder):
         if folder is None:
             folder = self.data_path.parents[1]  # where this set is being prepared
         images, labels = load_images(self.IMAGES, split, folder)
+        images = images.astype("float32")  # bytes would be scaled
         seed = self.SPLITS.index(split)
-        # As float32, because bytes would be scaled.
-        return bag_by_label(
-            images.astype("float32"), labels, self.N_INSTANCES, seed=seed
-        )
+        return bag_by_label(images, labels, self.N_INSTANCES, seed=seed)
 
 
 class BaggedFashionMnist(BaggedMnist):

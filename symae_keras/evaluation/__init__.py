@@ -1,6 +1,6 @@
 """Measures of codes, reconstructions and virtual instances."""
 
-from symae_keras._utils.batching import in_batches
+from symae_keras._utils.arrays import in_batches
 from symae_keras.evaluation.compare import compare
 from symae_keras.evaluation.comparison import Comparison, Row
 from symae_keras.evaluation.compression import (

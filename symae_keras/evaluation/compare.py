@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.text import did_you_mean
-from symae_keras._utils.types import swaps_codes
 from symae_keras.data.axis import Axis
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
@@ -24,7 +24,7 @@ from symae_keras.evaluation.comparison import (
     Row,
     data_digest,
 )
-from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT, Contender, Sizes
+from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT, Sizes
 from symae_keras.evaluation.estimate import estimate_redatuming_error
 from symae_keras.evaluation.leakage import MIN_GROUPS, leakage, mean_score
 from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_error
@@ -95,21 +95,6 @@ def compare(
             f"The test groups are on the axis {other}, those to train on on {axis}; "
             "resample one of them to the axis of the other."
         )
-    with Record(out, _settings(groups, test, training, sizes)) as record:
-        return _compare(record, groups, test, models, seeds, training, sizes, progress)
-
-
-def _compare(
-    record: Record,
-    groups: GroupedData,
-    test: GroupedData,
-    models: Sequence[str],
-    seeds: int,
-    training: Training,
-    sizes: Sizes,
-    progress: Progress | None,
-) -> Comparison:
-    """Train what the record lacks; see `compare`."""
     wanted = [
         (name, seed)
         for name in models
@@ -117,35 +102,25 @@ def _compare(
         # Nothing in a classical reference depends on a seed.
         if seed == 0 or CONTENDERS[name].family != "classical"
     ]
-    missing = [each for each in wanted if each not in record.rows]
-    missing.sort(key=lambda each: each[1])  # all models once, before any again
-    for n, (name, seed) in enumerate(missing):
-        contender = CONTENDERS[name]
+    with Record(out, _settings(groups, test, training, sizes)) as record:
+        missing = [each for each in wanted if each not in record.rows]
+        missing.sort(key=lambda each: each[1])  # all models once, before any again
+        for n, (name, seed) in enumerate(missing):
+            title = f"{CONTENDERS[name].title}, seed {seed}, {n + 1} of {len(missing)}"
 
-        def report(
-            share: float, n: int = n, title: str = contender.title, seed: int = seed
-        ) -> None:
-            if progress is not None:
-                text = f"{title}, seed {seed}, {n + 1} of {len(missing)}"
-                progress(text, (n + share) / len(missing))
+            def report(share: float, n: int = n, title: str = title) -> None:
+                if progress is not None:
+                    progress(title, (n + share) / len(missing))
 
-        report(0.0)
-        row = _row(name, contender, seed, groups, test, training, sizes, report)
-        record.add(row)
-    result = Comparison(tuple(record.rows[each] for each in wanted))
-    record.finish(result)
-    return result
+            report(0.0)
+            record.add(_row(name, seed, groups, test, training, sizes, report))
+        result = Comparison(tuple(record.rows[each] for each in wanted))
+        record.finish(result)
+        return result
 
 
 def check_models(models: Sequence[str]) -> None:
-    """Refuse names that are unknown or named twice.
-
-    Args:
-        models: Names out of `CONTENDERS`.
-
-    Raises:
-        InputError: With the name that was probably meant.
-    """
+    """Refuse names of models that are unknown or named twice."""
     if not models:
         raise InputError("No models to compare; name at least one.")
     for name in models:
@@ -182,7 +157,6 @@ class _Timer(keras.callbacks.Callback):
 
 def _row(
     name: str,
-    contender: Contender,
     seed: int,
     groups: GroupedData,
     test: GroupedData,
@@ -192,7 +166,7 @@ def _row(
 ) -> Row:
     """Train one model and judge it."""
     keras.utils.set_random_seed(seed)
-    model = contender.build(groups, sizes, seed)
+    model = CONTENDERS[name].build(groups, sizes, seed)
     parameters, per_step = None, None
     if isinstance(model, keras.Model):
         parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
@@ -201,38 +175,20 @@ def _row(
         per_step = timer.per_step
     else:
         model.fit(groups)
-    errors = _errors(model, test)
-    leakages = _leakages(model, test)
-    return Row(
-        name, seed, parameters, per_step, *errors, _estimate(model, test), *leakages
-    )
-
-
-def _errors(model: Any, test: GroupedData) -> tuple[float, float | None]:
-    """Reconstruction error, and redatuming error where the truth is known."""
     if test.render is not None and len(test) > 1:
         error = redatuming_error(model, test)
-        return error.reconstruction, float(error)
-    return reconstruction_error(model, test), None
-
-
-def _estimate(model: Any, test: GroupedData) -> float | None:
-    """The redatuming error without a truth, where there are groups to estimate it."""
-    if not swaps_codes(model) or (test.counts > 1).sum() < 2:
-        return None
-    return float(estimate_redatuming_error(model, test))
-
-
-def _leakages(model: Any, test: GroupedData) -> tuple[float | None, ...]:
-    """Mean scores of the probes; `None` where no state is known."""
-    if not test.state or len(test) < MIN_GROUPS:
-        return None, None, None
-    scores = leakage(model, test)
-    return (
-        mean_score(scores.state_from_nuisance),
-        mean_score(scores.nuisance_from_coherent),
-        mean_score(scores.state_from_coherent),
-    )
+        errors: tuple[float, float | None] = error.reconstruction, float(error)
+    else:
+        errors = reconstruction_error(model, test), None
+    estimate = None
+    if swaps_codes(model) and (test.counts > 1).sum() > 1:
+        estimate = float(estimate_redatuming_error(model, test))
+    leaks: list[float | None] = [None, None, None]
+    if test.state and len(test) >= MIN_GROUPS:
+        scores = leakage(model, test)
+        codes = scores.state_from_nuisance, scores.nuisance_from_coherent
+        leaks = [mean_score(each) for each in (*codes, scores.state_from_coherent)]
+    return Row(name, seed, parameters, per_step, *errors, estimate, *leaks)
 
 
 def _settings(

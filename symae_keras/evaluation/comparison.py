@@ -12,7 +12,6 @@ import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -42,7 +41,7 @@ COLUMNS: Final = {
     "seconds_per_step": "s / step",
     "reconstruction": "reconstruction error",
     "redatuming": "redatuming error",
-    "estimated": "estimated redatuming error",
+    "estimated": "redatuming error, estimated",
     "state_from_nuisance": "state from nuisance code",
     "nuisance_from_coherent": "nuisance from coherent code",
     "state_from_coherent": "state from coherent code",
@@ -60,9 +59,8 @@ class Row:
         seconds_per_step: Of training; `None` for classical references.
         reconstruction: Mean squared error over the variance.
         redatuming: The same of virtual instances; `None` where the truth is unknown.
-        estimated: The estimate of it that needs no truth, see
-            `estimate_redatuming_error`; `None` for models of single instances that do
-            not swap codes.
+        estimated: The estimate of `redatuming` without ground truth, see
+            `estimate_redatuming_error`; `None` for models that do not swap codes.
         state_from_nuisance: Leakage: mean score over the parameters of the state of
             probes on one nuisance code (R2 of numbers, accuracy of labels, none below
             0); `None` where no state is known, like those below.
@@ -84,19 +82,15 @@ class Row:
 
     @classmethod
     def from_text(cls, values: dict[str, str]) -> Self:
-        """A row out of a CSV file; version 0.1 did not estimate."""
-        read = {
+        """A row out of a CSV file; files of version 0.1 have no estimates."""
+        read: dict[str, Any] = {
             name: float(text) if text else None
             for name, text in {"estimated": "", **values}.items()
-            if name not in ("model", "seed", "parameters")
+            if name != "model"
         }
-        parameters = int(values["parameters"]) if values["parameters"] else None
-        return cls(
-            model=values["model"],
-            seed=int(values["seed"]),
-            parameters=parameters,
-            **read,  # type: ignore[arg-type]
-        )
+        for name in ("seed", "parameters"):
+            read[name] = None if read[name] is None else int(read[name])
+        return cls(model=values["model"], **read)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +120,9 @@ class Comparison:
 
     @property
     def leader(self) -> str | None:
-        """The model with the least median redatuming error, as far as that is known.
+        """The model with the least median redatuming error.
 
-        Without a truth it is the one with the least estimate of that.
+        Without ground truth, it is the model with the least estimate of this error.
         """
         errors = {name: self.median(name, self._judged_by) for name in self.models}
         known = {name: error for name, error in errors.items() if error is not None}
@@ -163,26 +157,26 @@ class Comparison:
         """Median, lowest and highest of every column as CSV, one line a model."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        parts: Sequence[tuple[str, Any]] = (
-            ("median", np.median),
-            ("lowest", np.min),
-            ("highest", np.max),
-        )
+        parts: dict[str, Any] = {
+            "median": np.median,
+            "lowest": np.min,
+            "highest": np.max,
+        }
         writer.writerow(
-            ["model", "seeds", *(f"{c}_{part}" for c in COLUMNS for part, _ in parts)]
+            ["model", "seeds", *(f"{c}_{part}" for c in COLUMNS for part in parts)]
         )
         for name in self.models:
             line: list[Any] = [name, sum(row.model == name for row in self.rows)]
             for column in COLUMNS:
                 values = self.values(name, column)
-                line += [f(values) if values else "" for _, f in parts]
+                line += [f(values) if values else "" for f in parts.values()]
             writer.writerow(line)
         return text.getvalue()
 
     def plot(self) -> Figure | None:
         """Redatuming against reconstruction error, `None` where neither is known.
 
-        Without a truth the estimate stands for the redatuming error. Both axes are
+        Without ground truth, the estimate replaces the redatuming error. Both axes are
         logarithmic; a point is the median over seeds.
         """
         judged_by = self._judged_by
@@ -193,7 +187,7 @@ class Comparison:
 
         # Exact reconstructions, such as the mean swap's, have no place on a log axis.
         names = [m for m in names if (self.median(m, "reconstruction") or 0.0) > 1e-6]
-        figure = plot_trade_off(
+        return plot_trade_off(
             [self.median(m, "reconstruction") for m in names],
             [self.median(m, judged_by) for m in names],
             [CONTENDERS[m].title for m in names],
@@ -202,7 +196,6 @@ class Comparison:
             groups=[CONTENDERS[m].family for m in names],
             log=True,
         )
-        return figure
 
 
 def _shown(column: str, values: Sequence[float]) -> str:
@@ -221,9 +214,6 @@ def _shown(column: str, values: Sequence[float]) -> str:
 
 def data_digest(groups: GroupedData) -> str:
     """Return the SHA-256 of everything in groups but their simulator.
-
-    Args:
-        groups: The groups.
 
     Example:
     >>> one = GroupedData(np.ones((2, 3, 4)))
@@ -253,14 +243,8 @@ def data_digest(groups: GroupedData) -> str:
 class Record:
     """Rows in memory and, where there is a folder, on disk.
 
-    Use it as a context: one process at a time may write into the folder.
-
-    Args:
-        out: The folder; made if missing.
-        settings: What the rows depend on, as JSON.
-
-    Raises:
-        InputError: The folder is in use, or holds something else.
+    Use it as a context: one process at a time may write into the folder `out`, which
+    is made if missing. `settings` are what the rows depend on, as JSON.
     """
 
     def __init__(
@@ -294,12 +278,7 @@ class Record:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Let others write into the folder."""
         if self._lock is not None:
             self._lock.release()
@@ -367,11 +346,7 @@ class Record:
 
 
 def refuse_other_folder(folder: Path) -> None:
-    """Refuse a folder in use that is no comparison, or that another process fills.
-
-    Raises:
-        InputError: It is one of these.
-    """
+    """Refuse a folder in use that is no comparison, or that another process fills."""
     if not folder.is_dir():
         return
     FolderLock(folder, folder).check_free()

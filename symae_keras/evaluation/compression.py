@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from symae_keras._utils.batching import INSTANCES_AT_ONCE, in_batches
+from symae_keras._utils.arrays import INSTANCES_AT_ONCE, in_batches
 from symae_keras._utils.optional import import_optional
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError

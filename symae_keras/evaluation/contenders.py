@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final
 
 import keras
 
@@ -36,11 +37,8 @@ class Sizes:
         return copy_of(self.encoder)
 
 
-class Build(Protocol):
-    """Makes an untrained model for some groups."""
-
-    def __call__(self, groups: GroupedData, sizes: Sizes, seed: int) -> Any:
-        """An uncompiled Keras model, or a reference with `fit(groups)`."""
+#: Makes an uncompiled Keras model, or a reference with `fit`, from a seed.
+Build = Callable[[GroupedData, Sizes, int], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,10 +99,6 @@ def _pca(groups: GroupedData, sizes: Sizes, seed: int) -> Any:
     return classical.GroupedPCA(coherent_dim, sizes.nuisance_dim)
 
 
-def _mean_swap(groups: GroupedData, sizes: Sizes, seed: int) -> Any:
-    return classical.MeanSwap()
-
-
 # Weights hold for a loss relative to the variance of the data and averaged over
 # pixels. They were chosen for the least redatuming error on the entangled exposures.
 CONTENDERS: Final[dict[str, Contender]] = {
@@ -132,35 +126,22 @@ CONTENDERS: Final[dict[str, Contender]] = {
         "Autoencoder", "single instance", _single(models.Autoencoder)
     ),
     "vae": Contender("VAE", "single instance", _single(models.VAE, kl_weight=1e-3)),
-    "linear": Contender(
-        "Linear autoencoder", "single instance", _single(models.LinearAutoencoder)
-    ),
-    "denoising": Contender(
-        "Denoising autoencoder",
-        "single instance",
-        _single(models.DenoisingAutoencoder),
-    ),
-    "sparse": Contender(
-        "Sparse autoencoder", "single instance", _single(models.SparseAutoencoder)
-    ),
-    "contractive": Contender(
-        "Contractive autoencoder",
-        "single instance",
-        _single(models.ContractiveAutoencoder),
-    ),
-    "vqvae": Contender("VQ-VAE", "single instance", _single(models.VQVAE)),
-    "adversarial": Contender(
-        "Adversarial autoencoder",
-        "single instance",
-        _single(models.AdversarialAutoencoder),
-    ),
-    "wasserstein": Contender(
-        "Wasserstein autoencoder",
-        "single instance",
-        _single(models.WassersteinAutoencoder),
-    ),
+    **{
+        name: Contender(title, "single instance", _single(cls))
+        for name, title, cls in (
+            ("linear", "Linear autoencoder", models.LinearAutoencoder),
+            ("denoising", "Denoising autoencoder", models.DenoisingAutoencoder),
+            ("sparse", "Sparse autoencoder", models.SparseAutoencoder),
+            ("contractive", "Contractive autoencoder", models.ContractiveAutoencoder),
+            ("vqvae", "VQ-VAE", models.VQVAE),
+            ("adversarial", "Adversarial autoencoder", models.AdversarialAutoencoder),
+            ("wasserstein", "Wasserstein autoencoder", models.WassersteinAutoencoder),
+        )
+    },
     "pca": Contender("PCA of means and deviations", "classical", _pca),
-    "mean_swap": Contender("Linear mean swap", "classical", _mean_swap),
+    "mean_swap": Contender(
+        "Linear mean swap", "classical", lambda *_: classical.MeanSwap()
+    ),
 }
 
 #: What is compared unless the user says otherwise: all grouped models, two of single

@@ -378,19 +378,11 @@ def mutual_information(
             f"shape {codes.shape}."
         )
 
+    options = {"n_neighbors": n_neighbors, "random_state": seed}
+
     def estimate(label: Array) -> Array:
-        function: Any = mutual_info_regression
-        if is_label(label):
-            function = mutual_info_classif
-        return np.asarray(
-            function(
-                codes,
-                label,
-                discrete_features=False,
-                n_neighbors=n_neighbors,
-                random_state=seed,
-            )
-        )
+        function = mutual_info_classif if is_label(label) else mutual_info_regression
+        return np.asarray(function(codes, label, discrete_features=False, **options))
 
     found = MutualInformation({}, {}, {})
     for name, label in _label_columns(labels, len(codes)).items():

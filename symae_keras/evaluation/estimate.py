@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from symae_keras._utils.batching import in_batches, to_numpy
+from symae_keras._utils.arrays import in_batches, to_numpy
 from symae_keras._utils.validation import number, positive
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError

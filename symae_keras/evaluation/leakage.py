@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from symae_keras._utils.batching import in_batches
+from symae_keras._utils.arrays import in_batches
 from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.errors import InputError
 
@@ -71,6 +72,8 @@ def probe(
     True
     """
     from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -80,7 +83,18 @@ def probe(
         mean, scale = train.mean(axis=0), train.std(axis=0)
         scale = np.where(scale > 0.0, scale, 1.0)
         train, test = (train - mean) / scale, (test - mean) / scale
-    estimator = _linear(labels) if linear else _perceptron(labels, len(train), seed)
+    estimator: Any
+    if linear:
+        ridge = RidgeCV(alphas=np.logspace(-3.0, 3.0, 13))
+        estimator = LogisticRegression(max_iter=1000) if labels else ridge
+    else:
+        estimator = (MLPClassifier if labels else MLPRegressor)(
+            hidden_layer_sizes=(128,),
+            early_stopping=len(train) >= _ENOUGH_TO_STOP_EARLY,
+            n_iter_no_change=15,
+            max_iter=500,
+            random_state=seed,
+        )
     model = make_pipeline(StandardScaler(), estimator)
     with warnings.catch_warnings():
         # A probe that is still getting better after `max_iter` tells enough.
@@ -89,53 +103,9 @@ def probe(
     return float(model.score(codes[1], test))
 
 
-def _linear(labels: bool) -> Any:
-    from sklearn.linear_model import LogisticRegression, RidgeCV
-
-    if labels:
-        return LogisticRegression(max_iter=1000)
-    return RidgeCV(alphas=np.logspace(-3.0, 3.0, 13))
-
-
-def _perceptron(labels: bool, rows: int, seed: int) -> Any:
-    from sklearn.neural_network import MLPClassifier, MLPRegressor
-
-    return (MLPClassifier if labels else MLPRegressor)(
-        hidden_layer_sizes=(128,),
-        early_stopping=rows >= _ENOUGH_TO_STOP_EARLY,
-        n_iter_no_change=15,
-        max_iter=500,
-        random_state=seed,
-    )
-
-
 def is_label(target: Array) -> bool:
     """Return whether a parameter is a class: integers, booleans or text."""
     return not np.issubdtype(target.dtype, np.floating)
-
-
-class _Encoded:
-    """Codes of groups, and the targets of their probes row by row."""
-
-    def __init__(self, model: Any, groups: GroupedData) -> None:
-        coherent, nuisance = in_batches(model.encode, groups.x, groups.model_mask)
-        self.groups = groups
-        self.coherent: Array = coherent
-        self.nuisance: Array = nuisance[groups.present]
-
-    def state(self, name: str) -> Array:
-        """Return one target per group."""
-        return self.groups.state[name]
-
-    def state_of_each(self, name: str) -> Array:
-        """Return one target per present instance."""
-        return np.repeat(self.state(name), self.groups.present.sum(axis=1), axis=0)
-
-    def mean_nuisance(self, name: str) -> Array:
-        """Return one target per group, the mean over its present instances."""
-        values, present = self.groups.nuisance[name], self.groups.present
-        weights = present.reshape(present.shape + (1,) * (values.ndim - 2))
-        return np.asarray((values * weights).sum(axis=1) / weights.sum(axis=1))
 
 
 def leakage(
@@ -165,28 +135,49 @@ def leakage(
             "groups carry none; in Python, give `GroupedData` a `state`."
         )
     check_enough_groups(groups)
-    fit, held_out = (_Encoded(model, part) for part in groups.split(train, seed))
+    parts = groups.split(train, seed)
+    codes = [in_batches(model.encode, part.x, part.model_mask) for part in parts]
+    coherent = codes[0][0], codes[1][0]
+    nuisance = codes[0][1][parts[0].present], codes[1][1][parts[1].present]
 
-    def score(code: str, target: str, name: str) -> float:
-        codes = getattr(fit, code), getattr(held_out, code)
-        targets = getattr(fit, target)(name), getattr(held_out, target)(name)
-        try:
-            return probe(codes, targets, seed)
-        except ValueError as error:  # of scikit-learn, on NaN or a class of one group
-            raise InputError(
-                f"No probe can be trained on {name}: "
-                f"{' '.join(str(error).split()).rstrip('.')}."
-            ) from error
+    def scores(
+        codes: tuple[Array, Array], targets: Callable[[GroupedData], Parameters]
+    ) -> dict[str, float]:
+        fit, held_out = map(targets, parts)
+        found = {}
+        for name in fit:
+            try:
+                found[name] = probe(codes, (fit[name], held_out[name]), seed)
+            # Of scikit-learn, on NaN or a class of one group.
+            except ValueError as error:
+                raise InputError(
+                    f"No probe can be trained on {name}: "
+                    f"{' '.join(str(error).split()).rstrip('.')}."
+                ) from error
+        return found
 
-    result = Leakage({}, {}, {}, {})
-    for name in groups.state:
-        result.state_from_nuisance[name] = score("nuisance", "state_of_each", name)
-        result.state_from_coherent[name] = score("coherent", "state", name)
-        result.chance[name] = chance_score(held_out.state(name))
-    for name in groups.nuisance:
-        result.nuisance_from_coherent[name] = score("coherent", "mean_nuisance", name)
-        result.chance[name] = 0.0
-    return result
+    chances = {name: chance_score(each) for name, each in parts[1].state.items()}
+    return Leakage(
+        state_from_nuisance=scores(nuisance, _state_of_each),
+        nuisance_from_coherent=scores(coherent, _mean_nuisance),
+        state_from_coherent=scores(coherent, lambda part: part.state),
+        chance={**chances, **dict.fromkeys(groups.nuisance, 0.0)},
+    )
+
+
+def _state_of_each(groups: GroupedData) -> Parameters:
+    """State of each present instance."""
+    return {k: np.repeat(v, groups.counts, axis=0) for k, v in groups.state.items()}
+
+
+def _mean_nuisance(groups: GroupedData) -> Parameters:
+    """Nuisance of each group, averaged over its present instances."""
+    means = {}
+    for name, values in groups.nuisance.items():
+        shape = groups.present.shape + (1,) * (values.ndim - 2)
+        weights = groups.present.reshape(shape)
+        means[name] = (values * weights).sum(axis=1) / weights.sum(axis=1)
+    return means
 
 
 def mean_score(scores: dict[str, float]) -> float | None:
@@ -197,11 +188,7 @@ def mean_score(scores: dict[str, float]) -> float | None:
 
 
 def check_enough_groups(groups: GroupedData) -> None:
-    """Refuse groups too few for probes.
-
-    Raises:
-        InputError: There are fewer than 20.
-    """
+    """Refuse groups too few for probes."""
     if len(groups) < MIN_GROUPS:
         raise InputError(
             f"Leakage needs at least {MIN_GROUPS} groups, because scores of probes on "
@@ -314,12 +301,8 @@ def coherent_agreement(model: Any, groups: GroupedData) -> float:
         alone,
         None if mask is None else mask[present][:, None],
     )
-    return _intraclass_correlation(codes, np.nonzero(present)[0])
-
-
-def _intraclass_correlation(codes: Array, group: Array) -> float:
-    """Of codes `(rows, numbers)` whose groups are numbered; sizes may differ."""
     codes = codes.reshape(len(codes), -1).astype("float64")
+    group = np.nonzero(present)[0]
     _, group, sizes = np.unique(group, return_inverse=True, return_counts=True)
     n_rows, n_groups = len(codes), len(sizes)
     if n_groups < 2 or n_rows == n_groups:
@@ -383,10 +366,7 @@ def nuisance_dependence(model: Any, groups: GroupedData, seed: int = 0) -> float
         lambda x, mask: model.encode(x, mask)[1], groups.x, groups.model_mask
     )
     codes = nuisance[present].reshape(int(present.sum()), -1).astype("float64")
-    return _dependence(codes, np.nonzero(present)[0], seed)
-
-
-def _dependence(codes: Array, group: Array, seed: int) -> float:
+    group = np.nonzero(present)[0]
     scale = codes.std(axis=0)
     if not np.any(scale > 0.0):
         raise InputError("The codes of all instances are equal, so none are apart.")

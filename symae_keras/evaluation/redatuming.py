@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from symae_keras._utils.batching import in_batches, to_numpy
-from symae_keras._utils.types import swaps_codes
+from symae_keras._utils.arrays import in_batches, swaps_codes, to_numpy
 from symae_keras._utils.validation import invalid, positive
 from symae_keras.classical import MeanSwap
 from symae_keras.data.groups import Array, GroupedData, Parameters
@@ -125,11 +124,7 @@ def fixed_pairing(n_groups: int) -> Array:
 
 
 def reconstruct_groups(model: Any) -> Callable[[Array, Array | None], Any]:
-    """`model.reconstruct` as a function of groups and their mask.
-
-    Args:
-        model: Anything with `reconstruct`, of groups or of single instances.
-    """
+    """`model.reconstruct`, of groups or single instances, as a function of groups."""
     if swaps_codes(model):
         return lambda x, mask: model.reconstruct(x, mask)
 
@@ -367,15 +362,6 @@ def error_over_instances(
     return ErrorOverInstances(tuple(counts), tuple(errors), float(slope))
 
 
-def _posterior_temperature(mean_slope: Array, n_instances: int) -> Array:
-    """Posterior mean of T given `0.4 T + mean(s)`; T ~ U(-1, 1), s ~ N(0, 0.15)."""
-    grid = np.linspace(-1.0, 1.0, 2001)
-    width = BLAZE_SLOPE / np.sqrt(n_instances)
-    misfit = (mean_slope[:, None] - ENTANGLED_SLOPE * grid) / width
-    weight = np.exp(-0.5 * misfit**2)
-    return np.asarray(weight @ grid / weight.sum(axis=1))
-
-
 def exposures_limit(
     n_instances: int = 16, n_states: int = 1000, seed: int = 0
 ) -> float:
@@ -402,7 +388,13 @@ def exposures_limit(
     assert groups.render is not None  # simulated, so it has one
     temperature, slope = groups.state["temperature"], groups.nuisance["slope"]
     mean_slope = ENTANGLED_SLOPE * temperature + slope.mean(axis=1)
-    guess = _posterior_temperature(mean_slope, n_instances)
+    # Posterior mean of T given `0.4 T + mean(s)`; T ~ U(-1, 1), s ~ N(0, 0.15).
+    grid = np.linspace(-1.0, 1.0, 2001)
+    width = BLAZE_SLOPE / np.sqrt(n_instances)
+    weight = np.exp(
+        -0.5 * ((mean_slope[:, None] - ENTANGLED_SLOPE * grid) / width) ** 2
+    )
+    guess = weight @ grid / weight.sum(axis=1)
     guessed_slope = slope + ENTANGLED_SLOPE * (temperature - guess)[:, None]
 
     source = fixed_pairing(n_states)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symae_keras._utils.batching import INSTANCES_AT_ONCE, in_batches, to_numpy
+from symae_keras._utils.arrays import INSTANCES_AT_ONCE, in_batches, to_numpy
 from symae_keras.classical import MeanSwap
 from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.errors import InputError
@@ -325,8 +325,7 @@ def downstream(
             [np.nonzero(part.present)[0] for part in parts],
         ),
         means=score(
-            [averaged.encode(part.x, part.model_mask).coherent for part in parts],
-            every,
+            [averaged.encode(part.x, part.model_mask).coherent for part in parts], every
         ),
         virtual=score([virtual_under(model, part, lender) for part in parts], every),
     )

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from symae_keras._utils.types import swaps_codes
+from symae_keras._utils.arrays import swaps_codes
 from symae_keras.errors import InputError
 
 Arrays = Mapping[str, npt.NDArray[Any]]

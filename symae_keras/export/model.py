@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
+from symae_keras._utils.arrays import Shape, Tensor, swaps_codes
 from symae_keras._utils.files import check_output, disk_error, written_aside
 from symae_keras._utils.folders import Draft
 from symae_keras._utils.optional import import_optional
 from symae_keras._utils.text import one_line
-from symae_keras._utils.types import Shape, Tensor, swaps_codes
 from symae_keras.errors import InputError
 from symae_keras.export.formats import RUNNERS, WRITERS
 from symae_keras.layers.normalization import MedianNormalization
@@ -153,18 +153,7 @@ def export_model(
 
 
 def check_endpoint(model: Any, endpoint: str | None) -> str:
-    """Refuse what cannot be exported.
-
-    Args:
-        model: See `export_model`.
-        endpoint: See there.
-
-    Returns:
-        The endpoint.
-
-    Raises:
-        InputError: See there.
-    """
+    """Return the endpoint to export, or refuse it; see `export_model`."""
     if not isinstance(model, AutoencoderBase):
         raise InputError(
             f"A model of symae_keras is needed; received a {type(model).__name__}, "
@@ -187,16 +176,9 @@ def check_endpoint(model: Any, endpoint: str | None) -> str:
 def check_target(
     path: Path, format: str, force: bool = False, inputs: Iterable[Path] = ()
 ) -> None:
-    """Refuse a format or a path, before any model is read.
+    """Refuse a format or a path of `export_model`, before any model is read.
 
-    Args:
-        path: See `export_model`.
-        format: See there.
-        force: See there.
-        inputs: Files that the model comes from, which are never replaced.
-
-    Raises:
-        InputError: See there.
+    The inputs are files that the model comes from, which are never replaced.
     """
     if format not in FORMATS:
         raise InputError(
@@ -226,7 +208,7 @@ def check_target(
 
 @contextlib.contextmanager
 def _aside(path: Path, format: str, force: bool) -> Iterator[Path]:
-    """A place to write to, which becomes `path` if nothing fails."""
+    """Give a place to write to, which becomes `path` if nothing fails."""
     if not FORMATS[format]:
         with Draft(path, _SAVED_MODEL, resume=None, force=force) as folder:
             yield folder
@@ -314,7 +296,7 @@ def _float32_config(config: Any) -> Any:
 
 
 def _traced(model: Any, endpoint: str, inputs: Specs) -> Any:
-    """The endpoint as a function of TensorFlow, of inputs in this order."""
+    """Return the endpoint as a function of TensorFlow, of inputs in this order."""
     import tensorflow as tf
 
     signature = [

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.validation import choice, one_each, positive_or_none, sizes
 from symae_keras.layers.upsampling import BedOfNails, SubPixel
 
@@ -21,12 +21,7 @@ def keras_layer(
 ) -> keras.Layer:
     """Make a layer of Keras that takes channels last, whatever the global setting is.
 
-    Args:
-        name: Name of the class, with braces for the rank: `"Conv{}D"`.
-        *arguments: Arguments of the class.
-        rank: How many axes of pixels there are.
-        dtype: Dtype policy.
-        **options: More arguments of the class.
+    The name has braces for the rank, the number of axes of pixels: `"Conv{}D"`.
     """
     cls = getattr(keras.layers, name.format(rank))
     if "data_format" in inspect.signature(cls).parameters:
@@ -50,17 +45,8 @@ def call_chain(chain: Sequence[keras.Layer], inputs: Tensor) -> Tensor:
     return inputs
 
 
-def activation_config(activation: Any) -> Any:
-    """Serialised form of an activation for `get_config`."""
-    return keras.activations.serialize(activation)
-
-
 def activation_layer(activation: Any, dtype: Any) -> keras.Layer:
-    """An activation as a layer of its own.
-
-    One that is a layer is copied, since its weights, if it has any, belong to one place
-    in a network.
-    """
+    """Make a layer of an activation; one that is a layer, with weights, is copied."""
     if not isinstance(activation, keras.Layer):
         return keras.layers.Activation(activation, dtype=dtype)
     config = activation.get_config()
@@ -71,14 +57,8 @@ def activation_layer(activation: Any, dtype: Any) -> keras.Layer:
 def normalization_layer(kind: str | None, filters: int, dtype: Any) -> keras.Layer:
     """Normalisation after a convolution; per instance, never over the batch.
 
-    Args:
-        kind: `"layer"` (over the channels of each pixel), `"group"` (eight channels a
-            group, over all pixels) or `None`.
-        filters: Number of channels.
-        dtype: Dtype policy of the layer.
-
-    Raises:
-        ValueError: `kind` is none of these.
+    `"layer"` is over the channels of each pixel, `"group"` over all pixels, with eight
+    channels per group.
     """
     kind = choice("normalization", kind, ("layer", "group", None))
     if kind is None:
@@ -102,11 +82,7 @@ def strided(size: int, strides: Sequence[int]) -> list[int]:
 
 
 def halved(size: int, times: int) -> list[int]:
-    """Lengths of an axis before and after each convolution of stride 2, "same" padded.
-
-    >>> halved(13, 3)
-    [13, 7, 4, 2]
-    """
+    """Lengths of an axis before and after convolutions of stride 2, "same" padded."""
     return strided(size, (2,) * times)
 
 
@@ -125,16 +101,7 @@ def copied(initializer: Any) -> Any:
 
 
 class WithKernels(keras.Layer):
-    """Base of layers that are made of dense layers and convolutions.
-
-    Args:
-        use_bias: Whether each of these adds a bias. Defaults to True.
-        kernel_initializer: Initializer of their kernels. Defaults to
-            `"glorot_uniform"`.
-        bias_initializer: Initializer of their biases. Defaults to `"zeros"`.
-        kernel_regularizer: Regularizer of their kernels, or `None` (default).
-        bias_regularizer: Regularizer of their biases, or `None` (default).
-    """
+    """Base of layers that are made of dense layers and convolutions."""
 
     def __init__(
         self,
@@ -190,7 +157,7 @@ class WithKernels(keras.Layer):
 
 
 class _ConvStack(WithKernels):
-    """The arguments that encoder and decoder have in common."""
+    """What encoders and decoders have in common: arguments, and their convolutions."""
 
     rank: ClassVar[int]
 
@@ -235,7 +202,7 @@ class _ConvStack(WithKernels):
             "filters": self.filters,
             "kernel_size": self.kernel_size,
             "normalization": self.normalization,
-            "activation": activation_config(self.activation),
+            "activation": keras.activations.serialize(self.activation),
             "strides": self.strides,
         }
 
@@ -245,19 +212,8 @@ class ConvEncoder(_ConvStack):
 
     decoder: ClassVar[type[ConvDecoder]]
 
-    def __init__(
-        self,
-        output_dim: int | None,
-        filters: Sequence[int],
-        kernel_size: PerConvolution,
-        normalization: str | None,
-        activation: Any,
-        strides: PerConvolution,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            filters, kernel_size, normalization, activation, strides, **kwargs
-        )
+    def __init__(self, output_dim: int | None, *stack: Any, **kwargs: Any) -> None:
+        super().__init__(*stack, **kwargs)
         self.output_dim = positive_or_none("output_dim", output_dim)
         chain: list[keras.Layer] = []
         for arguments in zip(self.filters, self._kernels, self._strides, strict=True):
@@ -341,18 +297,12 @@ class ConvDecoder(_ConvStack):
     def __init__(
         self,
         instance_shape: Sequence[int],
-        filters: Sequence[int],
-        kernel_size: PerConvolution,
-        normalization: str | None,
-        activation: Any,
-        strides: PerConvolution,
         upsampling: str,
         dense: bool,
+        *stack: Any,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            filters, kernel_size, normalization, activation, strides, **kwargs
-        )
+        super().__init__(*stack, **kwargs)
         self.upsampling = choice("upsampling", upsampling, _UPSAMPLINGS)
         self.dense = dense
         self.instance_shape = sizes("instance_shape", instance_shape, "(28, 28)")

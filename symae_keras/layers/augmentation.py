@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import choice, not_negative, positive
 from symae_keras.layers._random import TrainingNoise
 
@@ -52,12 +52,7 @@ class RandomScale(TrainingNoise):
         self.pixel_axes = positive("pixel_axes", pixel_axes)
 
     def _alter(self, inputs: Tensor) -> Tensor:
-        n_leading = len(inputs.shape) - self.pixel_axes
-        if n_leading < 0:
-            raise ValueError(
-                f"`RandomScale` expects inputs of rank {self.pixel_axes} or more. "
-                f"Received: inputs of shape {tuple(inputs.shape)}"
-            )
+        n_leading = self._leading(inputs, self.pixel_axes)
         shape = (*tuple(ops.shape(inputs))[:n_leading], *(1,) * self.pixel_axes)
         noise = keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
         return inputs * ops.cast(ops.exp(self.strength * noise), inputs.dtype)
@@ -112,12 +107,7 @@ class RandomShift(TrainingNoise):
         self.pixel_axis = choice("pixel_axis", pixel_axis, (-1, -2))
 
     def _alter(self, inputs: Tensor) -> Tensor:
-        n_leading = len(inputs.shape) + self.pixel_axis
-        if n_leading < 0:
-            raise ValueError(
-                f"`RandomShift` expects inputs of rank {-self.pixel_axis} or more. "
-                f"Received: inputs of shape {tuple(inputs.shape)}"
-            )
+        n_leading = self._leading(inputs, -self.pixel_axis)
         shape = tuple(ops.shape(inputs))
         ones = (1,) * (-self.pixel_axis - 1)
         # Places in float32: half precision does not count to 4096.

@@ -9,14 +9,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import (
-    choice,
-    interval,
-    not_negative,
-    number,
-    share,
-)
+from symae_keras._utils.arrays import Shape, Tensor
+from symae_keras._utils.validation import choice, interval, not_negative, number, share
 from symae_keras.layers._random import TrainingNoise
 
 
@@ -167,11 +161,7 @@ class GaussianCorruption(TrainingNoise):
         return corrupted if self.clip is None else ops.clip(corrupted, *self.clip)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "stddev": self.stddev,
-            "clip": self.clip,
-        }
+        return {**super().get_config(), "stddev": self.stddev, "clip": self.clip}
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -218,19 +208,11 @@ class MaskingCorruption(TrainingNoise):
         self.value = number("value", value)
 
     def _alter(self, inputs: Tensor) -> Tensor:
-        # Drawn in float32: a coarse uniform would miss small rates.
-        draw = keras.random.uniform(
-            ops.shape(inputs), dtype="float32", seed=self.seed_generator
-        )
         value = ops.cast(self.value, inputs.dtype)
-        return ops.where(draw < self.rate, value, inputs)
+        return ops.where(self._uniform(inputs) < self.rate, value, inputs)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "rate": self.rate,
-            "value": self.value,
-        }
+        return {**super().get_config(), "rate": self.rate, "value": self.value}
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -281,10 +263,7 @@ class SaltAndPepper(TrainingNoise):
         )
 
     def _alter(self, inputs: Tensor) -> Tensor:
-        # Drawn in float32: a coarse uniform would miss small rates.
-        draw = keras.random.uniform(
-            ops.shape(inputs), dtype="float32", seed=self.seed_generator
-        )
+        draw = self._uniform(inputs)
         low, high = (ops.cast(each, inputs.dtype) for each in (self.low, self.high))
         noise = ops.where(draw < 0.5 * self.rate, low, high)
         return ops.where(draw < self.rate, noise, inputs)

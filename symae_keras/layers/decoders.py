@@ -9,13 +9,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.validation import invalid, sizes
 from symae_keras.layers._stack import (
     ConvDecoder,
     PerConvolution,
     WithKernels,
-    activation_config,
     build_chain,
     call_chain,
 )
@@ -81,7 +80,7 @@ class DenseDecoder(WithKernels):
             **super().get_config(),
             "instance_shape": self.instance_shape,
             "units": self.units,
-            "activation": activation_config(self.activation),
+            "activation": keras.activations.serialize(self.activation),
         }
 
 
@@ -143,17 +142,8 @@ class Conv1DDecoder(ConvDecoder):
         dense: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            instance_shape,
-            filters,
-            kernel_size,
-            normalization,
-            activation,
-            strides,
-            upsampling,
-            dense,
-            **kwargs,
-        )
+        stack = filters, kernel_size, normalization, activation, strides
+        super().__init__(instance_shape, upsampling, dense, *stack, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -214,17 +204,8 @@ class Conv2DDecoder(ConvDecoder):
         dense: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            instance_shape,
-            filters,
-            kernel_size,
-            normalization,
-            activation,
-            strides,
-            upsampling,
-            dense,
-            **kwargs,
-        )
+        stack = filters, kernel_size, normalization, activation, strides
+        super().__init__(instance_shape, upsampling, dense, *stack, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

@@ -7,13 +7,12 @@ from typing import Any
 
 import keras
 
-from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.validation import positive, sizes
 from symae_keras.layers._stack import (
     ConvEncoder,
     PerConvolution,
     WithKernels,
-    activation_config,
     build_chain,
     call_chain,
     keras_layer,
@@ -98,7 +97,7 @@ class DenseEncoder(WithKernels):
             **super().get_config(),
             "output_dim": self.output_dim,
             "units": self.units,
-            "activation": activation_config(self.activation),
+            "activation": keras.activations.serialize(self.activation),
         }
 
 
@@ -151,15 +150,8 @@ class Conv1DEncoder(ConvEncoder):
         strides: PerConvolution = 2,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            output_dim,
-            filters,
-            kernel_size,
-            normalization,
-            activation,
-            strides,
-            **kwargs,
-        )
+        stack = filters, kernel_size, normalization, activation, strides
+        super().__init__(output_dim, *stack, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -211,12 +203,5 @@ class Conv2DEncoder(ConvEncoder):
         strides: PerConvolution = 2,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            output_dim,
-            filters,
-            kernel_size,
-            normalization,
-            activation,
-            strides,
-            **kwargs,
-        )
+        stack = filters, kernel_size, normalization, activation, strides
+        super().__init__(output_dim, *stack, **kwargs)

@@ -8,13 +8,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.moved import renamed
-from symae_keras._utils.types import Shape, Tensor
 from symae_keras._utils.validation import choice, not_negative, number
 from symae_keras.layers._random import SeedGenerator, TrainingNoise
 from symae_keras.layers.penalties import LossTerm, first
-
-_KINDS = ("gaussian", "bernoulli", "additive")
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -68,7 +66,7 @@ class NuisanceDropout(TrainingNoise):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        self.kind = choice("kind", kind, _KINDS)
+        self.kind = choice("kind", kind, ("gaussian", "bernoulli", "additive"))
         self.initial_strength = self._checked(strength)
         self.strength = self.add_weight(
             name="strength",
@@ -95,11 +93,7 @@ class NuisanceDropout(TrainingNoise):
     def _alter(self, inputs: Tensor) -> Tensor:
         shape, dtype = ops.shape(inputs), self.compute_dtype
         if self.kind == "bernoulli":
-            # Drawn in float32: a coarse uniform would miss small rates.
-            draw = keras.random.uniform(
-                shape, dtype="float32", seed=self.seed_generator
-            )
-            keep = ops.cast(draw >= self.strength, "float32")
+            keep = ops.cast(self._uniform(inputs) >= self.strength, "float32")
             # 1 - s would round to 0 in a coarser dtype.
             return inputs * ops.cast(keep / (1.0 - self.strength), dtype)
         strength = ops.cast(self.strength, dtype)

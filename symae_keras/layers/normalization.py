@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import invalid, is_integer, positive
+from symae_keras.layers._random import KeepsShape
 
 # Between them a quotient neither overflows nor underflows in float32.
 _SMALLEST, _LARGEST = 1e-30, 1e30
@@ -21,7 +22,7 @@ _Array = npt.NDArray[Any]
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class Standardization(keras.Layer):
+class Standardization(KeepsShape):
     """Takes off a mean and divides by a scale: `(x - mean) / scale`.
 
     `Standardization.of` finds both from data, and `inverse` leads back to the units of
@@ -70,7 +71,6 @@ class Standardization(keras.Layer):
         )
         # Fluxes of 1e-17 would be zeros in half precision.
         self.autocast = False
-        self.supports_masking = True
 
     @property
     def mean(self) -> _Array:
@@ -196,11 +196,7 @@ class Standardization(keras.Layer):
         return ops.cast(inputs, self._float_dtype) * scale + mean
 
     def mean_and_scale(self, dtype: str | None = None) -> tuple[Tensor, Tensor]:
-        """Return what is taken off and what is divided by, as tensors.
-
-        Args:
-            dtype: Float dtype. Defaults to that of the weights.
-        """
+        """Return what is taken off and divided by; by default in the weights' dtype."""
         if not self.built:
             self.build()
         dtype = dtype or self._float_dtype
@@ -209,9 +205,6 @@ class Standardization(keras.Layer):
     @property
     def _float_dtype(self) -> str:
         return str(keras.backend.result_type(self.compute_dtype, "float32"))
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -232,11 +225,7 @@ class Standardization(keras.Layer):
         return layer
 
     def take_constants(self, other: Standardization) -> None:
-        """Take mean and scale of another layer, before this one is built.
-
-        Args:
-            other: Layer with constants of any shapes.
-        """
+        """Take mean and scale of another layer, before this one is built."""
         self._given_mean, self._given_scale = map(other._value, ("mean", "scale"))
 
 
@@ -346,7 +335,7 @@ _LAST = 1e38
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class MedianNormalization(keras.Layer):
+class MedianNormalization(KeepsShape):
     """Divides every instance by the median of its pixels.
 
     The median takes off the brightness of a spectrum and is not moved by a few deep
@@ -383,7 +372,6 @@ class MedianNormalization(keras.Layer):
         self.pixel_axes = positive("pixel_axes", pixel_axes)
         # Fluxes of 1e-17 would be zeros in half precision.
         self.autocast = False
-        self.supports_masking = True
         self.built = True
 
     def call(self, inputs: Tensor, pixel_mask: Tensor | None = None) -> Tensor:
@@ -413,13 +401,7 @@ class MedianNormalization(keras.Layer):
         self, inputs: Tensor, pixel_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Inputs in float32 at least with zeros for bad pixels, and the full mask."""
-        x = ops.convert_to_tensor(inputs)
-        if len(x.shape) < self.pixel_axes:
-            raise ValueError(
-                f"`MedianNormalization` expects inputs of rank {self.pixel_axes} or "
-                f"more. Received: inputs of shape {tuple(x.shape)}"
-            )
-        x = ops.cast(x, self._dtype)
+        x = ops.cast(ops.convert_to_tensor(inputs), self._dtype)
         good = ops.ones_like(x, dtype="bool")
         if pixel_mask is None:
             return x, good
@@ -427,7 +409,7 @@ class MedianNormalization(keras.Layer):
         return ops.where(good, x, ops.zeros_like(x)), good
 
     def _median(self, x: Tensor, good: Tensor) -> Tensor:
-        leading = tuple(ops.shape(x))[: len(x.shape) - self.pixel_axes]
+        leading = tuple(ops.shape(x))[: self._leading(x, self.pixel_axes)]
         lifted = ops.where(good, x, ops.full_like(x, _LAST))
         lifted = ops.sort(ops.reshape(lifted, (*leading, -1)), axis=-1)
         n_good = ops.reshape(ops.cast(good, "int32"), (*leading, -1))
@@ -442,9 +424,6 @@ class MedianNormalization(keras.Layer):
         # Chosen before anything is divided, so that no gradient is infinite.
         median = ops.where(usable, median, ops.ones_like(median))
         return ops.reshape(median, (*leading, *(1,) * self.pixel_axes))
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pixel_axes": self.pixel_axes}

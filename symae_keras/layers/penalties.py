@@ -9,10 +9,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.moved import renamed
-from symae_keras._utils.types import Shape, Tensor
 from symae_keras._utils.validation import invalid, not_negative, positive_or_none
-from symae_keras.layers._random import SeedGenerator
+from symae_keras.layers._random import KeepsShape, SeedGenerator
 
 
 class LossTerm(keras.Layer):
@@ -70,8 +70,20 @@ class LossTerm(keras.Layer):
         return getattr(keras.tree.flatten(inputs)[0], "_keras_mask", None)
 
 
+class Penalty(LossTerm, KeepsShape):
+    """Base of the weighted losses of what is handed on as it is."""
+
+    def __init__(self, term_name: str, weight: float, **kwargs: Any) -> None:
+        super().__init__(term_name, **kwargs)
+        self.weight = not_negative("weight", weight)
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "weight": self.weight}
+
+
 def first(masks: Any) -> Tensor | None:
-    """The mask of the first input, where Keras gives a list of masks."""
+    """Return the mask of the first input, where Keras gives a list of masks."""
     return masks[0] if isinstance(masks, (list, tuple)) else masks
 
 
@@ -83,15 +95,7 @@ def over_axes(mask: Tensor, values: Tensor) -> Tensor:
 
 
 def blank_absent(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Put 0 where an instance is absent.
-
-    What is there may be anything, NaN included, which no weight of 0 would stop, and
-    gets no gradient.
-
-    Args:
-        values: Tensor whose leading axes are those of the mask.
-        mask: Boolean tensor, True = present, or `None` if all are.
-    """
+    """Put 0 where an instance is absent, even for NaN, which no weight of 0 stops."""
     if mask is None:
         return values
     return ops.where(over_axes(mask, values), values, 0.0)
@@ -100,11 +104,7 @@ def blank_absent(values: Tensor, mask: Tensor | None) -> Tensor:
 def mean_of_present(values: Tensor, mask: Tensor | None, axis: Any = None) -> Tensor:
     """Mean over present instances, 0 where there are none.
 
-    Args:
-        values: Finite tensor in float32 whose leading axes are those of the mask.
-        mask: Boolean tensor, True = present, or `None` if all are.
-        axis: Axes to reduce, which must be all that the mask tells apart. Defaults to
-            all axes.
+    Values must be finite, in float32; `axis` must include all axes of the mask.
     """
     if mask is None:
         return ops.mean(values, axis=axis)
@@ -115,19 +115,14 @@ def mean_of_present(values: Tensor, mask: Tensor | None, axis: Any = None) -> Te
     return ops.mean(values * weights, axis=axis) / share
 
 
-# Spacing of the numbers just above 1.
-_PRECISION = {
-    "float16": 2.0**-10,
-    "bfloat16": 2.0**-7,
-    "float32": 2.0**-23,
-    "float64": 2.0**-52,
-}
+# The numbers just above 1 are 2^-n apart.
+_PRECISION_BITS = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__init__", n_directions="num_directions")
 @renamed("__call__", instance_mask="mask")
-class JacobianPenalty(LossTerm):
+class JacobianPenalty(Penalty):
     """Adds the squared Frobenius norm of a function's Jacobian to the loss.
 
     For a function `f`, usually an encoder, the loss is `weight` times the mean over the
@@ -180,12 +175,10 @@ class JacobianPenalty(LossTerm):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__("contractive_loss", **kwargs)
-        self.weight = not_negative("weight", weight)
+        super().__init__("contractive_loss", weight, **kwargs)
         self.num_directions = positive_or_none("num_directions", num_directions)
         self.seed = seed
         self.seed_generator = SeedGenerator(seed)
-        self.built = True
 
     def call(
         self,
@@ -193,7 +186,7 @@ class JacobianPenalty(LossTerm):
         function: Callable[[Tensor], Tensor],
         mask: Tensor | None = None,
     ) -> Tensor:
-        step = math.cbrt(_PRECISION[self.compute_dtype])
+        step = math.cbrt(2.0 ** -_PRECISION_BITS[self.compute_dtype])
         shift = step * self._directions(inputs)
         middle = blank_absent(inputs, mask)
         points = ops.concatenate([middle + shift, middle - shift])
@@ -221,20 +214,16 @@ class JacobianPenalty(LossTerm):
         )
         return 2 * ops.cast(coins, inputs.dtype) - 1
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "weight": self.weight,
             "num_directions": self.num_directions,
             "seed": self.seed,
         }
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class ReconstructionPenalty(LossTerm):
+class ReconstructionPenalty(Penalty):
     """Adds the mean squared error of a reconstruction to the loss.
 
     It is for models whose output is something else, such as a segmentation, and that
@@ -260,10 +249,8 @@ class ReconstructionPenalty(LossTerm):
     """
 
     def __init__(self, weight: float = 0.1, **kwargs: Any) -> None:
-        super().__init__("reconstruction_loss", **kwargs)
-        self.weight = not_negative("weight", weight)
+        super().__init__("reconstruction_loss", weight, **kwargs)
         self.autocast = False  # the loss is computed in float32
-        self.built = True
 
     def call(
         self, inputs: tuple[Tensor, Tensor], pixel_mask: Tensor | None = None
@@ -278,12 +265,9 @@ class ReconstructionPenalty(LossTerm):
     def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
         return tuple(input_shape[1])
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "weight": self.weight}
-
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class WeightPenalty(LossTerm):
+class WeightPenalty(LossTerm, KeepsShape):
     """Adds a regulariser of some weights to the loss.
 
     Unlike the argument `kernel_regularizer` of Keras's layers, it reaches networks that
@@ -320,9 +304,6 @@ class WeightPenalty(LossTerm):
         weights = [keras.ops.cast(each, "float32") for each in inputs]
         self.add_term(sum(self.regularizer(each) for each in weights))
         return inputs
-
-    def compute_output_shape(self, input_shape: list[Shape]) -> list[Shape]:
-        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         regularizer = keras.saving.serialize_keras_object(self.regularizer)

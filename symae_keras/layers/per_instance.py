@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.arrays import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.moved import renamed
-from symae_keras._utils.types import Shape, Tensor
 from symae_keras._utils.validation import choice, positive, positive_or_none
 from symae_keras.layers._stack import WithKernels, copied
 from symae_keras.layers.penalties import first
@@ -16,8 +16,15 @@ from symae_keras.layers.penalties import first
 _LOWEST = -1e30
 
 
+class _Pooling(keras.Layer):
+    """Base of the layers after which the instance axis and its mask are gone."""
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        return None
+
+
 @keras.saving.register_keras_serializable(package="symae_keras")
-class AttentionPooling(WithKernels):
+class AttentionPooling(WithKernels, _Pooling):
     """Pools a group with multi-head attention whose queries are learned seeds.
 
     Each of `num_seeds` learned queries attends over the instances with `num_heads`
@@ -110,10 +117,6 @@ class AttentionPooling(WithKernels):
         joined = self.num_seeds * self.num_heads * self.key_dim
         return self.output_projection(ops.reshape(pooled, (batch, joined)))
 
-    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> None:
-        """The instance axis is gone, and its mask with it."""
-        return None
-
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], self.output_dim or input_shape[-1])
 
@@ -127,11 +130,8 @@ class AttentionPooling(WithKernels):
         }
 
 
-_STATISTICS = ("mean", "sum", "max")
-
-
 @keras.saving.register_keras_serializable(package="symae_keras")
-class DeepSetsPooling(keras.Layer):
+class DeepSetsPooling(_Pooling):
     """Pools features over the instances of a group, leaving out masked ones.
 
     The result does not depend on the order of the instances. A group whose instances
@@ -160,7 +160,7 @@ class DeepSetsPooling(keras.Layer):
 
     def __init__(self, mode: str = "mean", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.mode = choice("mode", mode, _STATISTICS)
+        self.mode = choice("mode", mode, ("mean", "sum", "max"))
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         x = ops.cast(inputs, "float32")
@@ -180,10 +180,6 @@ class DeepSetsPooling(keras.Layer):
                 pooled = pooled / ops.maximum(count, 1.0)
         return ops.cast(pooled, self.compute_dtype)
 
-    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> None:
-        """The instance axis is gone, and its mask with it."""
-        return None
-
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], *input_shape[2:])
 
@@ -191,12 +187,9 @@ class DeepSetsPooling(keras.Layer):
         return {**super().get_config(), "mode": self.mode}
 
 
-_PRODUCTS = ("product", "average")
-
-
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__call__", instance_mask="mask")
-class GaussianPooling(keras.Layer):
+class GaussianPooling(_Pooling):
     """Pools diagonal Gaussians over the instances of a group, leaving out masked ones.
 
     With the instances' means `m[t]` and variances `v[t]`, number by number of the code:
@@ -234,9 +227,8 @@ class GaussianPooling(keras.Layer):
 
     def __init__(self, mode: str = "product", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.mode = choice("mode", mode, _PRODUCTS)
+        self.mode = choice("mode", mode, ("product", "average"))
         self.autocast = False  # all is computed in float32
-        self.supports_masking = True
         self.built = True
 
     def call(
@@ -257,10 +249,6 @@ class GaussianPooling(keras.Layer):
         share = present / ops.maximum(ops.sum(present, axis=1, keepdims=True), 1.0)
         variance = ops.sum(share * ops.exp(log_variance), axis=1) + empty
         return ops.sum(share * mean, axis=1), ops.log(variance)
-
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
-        """The instance axis is gone, and its mask with it."""
-        return None
 
     def compute_output_shape(
         self, input_shape: tuple[Shape, Shape]

@@ -8,13 +8,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.moved import renamed
-from symae_keras._utils.types import Shape, Tensor
 from symae_keras._utils.validation import not_negative, positive_numbers, sizes
-from symae_keras.layers._random import SeedGenerator
+from symae_keras.layers._random import KeepsShape, SeedGenerator
 from symae_keras.layers._stack import build_chain, call_chain
 from symae_keras.layers.penalties import (
     LossTerm,
+    Penalty,
     blank_absent,
     mean_of_present,
     over_axes,
@@ -22,7 +23,7 @@ from symae_keras.layers.penalties import (
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class GradientReversal(keras.Layer):
+class GradientReversal(KeepsShape):
     """Identity whose gradient is multiplied by `-strength`.
 
     What comes after the layer is trained to make the loss small, what comes before it
@@ -53,7 +54,6 @@ class GradientReversal(keras.Layer):
     def __init__(self, strength: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.strength = not_negative("strength", strength)
-        self.supports_masking = True
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -62,16 +62,13 @@ class GradientReversal(keras.Layer):
         value = ops.stop_gradient(inputs)
         return value - self.strength * (inputs - value)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "strength": self.strength}
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__call__", instance_mask="mask")
-class MMDPenalty(LossTerm):
+class MMDPenalty(Penalty):
     """Adds the maximum mean discrepancy between codes and draws from N(0, 1) as a loss.
 
     With as many draws `p` as codes `z`, all in one batch,
@@ -133,12 +130,10 @@ class MMDPenalty(LossTerm):
         term_name: str = "mmd_loss",
         **kwargs: Any,
     ) -> None:
-        super().__init__(term_name, **kwargs)
-        self.weight = not_negative("weight", weight)
+        super().__init__(term_name, weight, **kwargs)
         self.scales = positive_numbers("scales", scales)
         self.seed = seed
         self.seed_generator = SeedGenerator(seed)
-        self.built = True
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         codes = ops.cast(ops.reshape(inputs, (-1, inputs.shape[-1])), "float32")
@@ -167,13 +162,9 @@ class MMDPenalty(LossTerm):
         constants = (2.0 * a.shape[-1] * s for s in self.scales)
         return mean_of_present(sum(c / (c + squares) for c in constants), pairs)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "weight": self.weight,
             "scales": self.scales,
             "seed": self.seed,
             "term_name": self.term_name,
@@ -182,7 +173,7 @@ class MMDPenalty(LossTerm):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__call__", instance_mask="mask")
-class PriorAdversary(LossTerm):
+class PriorAdversary(LossTerm, KeepsShape):
     """Trains a discriminator of codes and draws from N(0, 1), and the codes against it.
 
     With as many draws `p` as codes `z`, and the discriminator's logit `d`, the loss is
@@ -253,13 +244,9 @@ class PriorAdversary(LossTerm):
         self.strength = self.reversal.strength
         self.seed = seed
         self.seed_generator = SeedGenerator(seed)
-        self.discriminator = [
-            *(
-                keras.layers.Dense(n, activation="gelu", dtype=dtype)
-                for n in self.units
-            ),
-            keras.layers.Dense(1, dtype=dtype),
-        ]
+        dense = keras.layers.Dense
+        hidden = (dense(n, activation="gelu", dtype=dtype) for n in self.units)
+        self.discriminator = [*hidden, dense(1, dtype=dtype)]
 
     def build(self, input_shape: Shape) -> None:
         build_chain(self.discriminator, tuple(input_shape))
@@ -282,9 +269,6 @@ class PriorAdversary(LossTerm):
 
     def _logits(self, codes: Tensor) -> Tensor:
         return ops.cast(call_chain(self.discriminator, codes), "float32")
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         return {

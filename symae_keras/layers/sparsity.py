@@ -8,10 +8,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.moved import renamed
-from symae_keras._utils.types import Shape, Tensor
-from symae_keras._utils.validation import not_negative, number, positive
-from symae_keras.layers.penalties import LossTerm, blank_absent, mean_of_present
+from symae_keras._utils.validation import number, positive
+from symae_keras.layers._random import KeepsShape
+from symae_keras.layers.penalties import Penalty, blank_absent, mean_of_present
 
 # Far below any useful rate, and its logarithm is still a plain number.
 _TINY = 1e-12
@@ -19,7 +20,7 @@ _TINY = 1e-12
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__call__", instance_mask="mask")
-class KLSparsity(LossTerm):
+class KLSparsity(Penalty):
     """Hands a code in [0, 1] on and adds a divergence that holds its mean rate low.
 
     With `rate_j` the mean of `code_j` over the batch, and over any other axes before
@@ -61,12 +62,10 @@ class KLSparsity(LossTerm):
     def __init__(
         self, weight: float = 1e-3, target_rate: float = 0.05, **kwargs: Any
     ) -> None:
-        super().__init__("kl_sparsity_loss", **kwargs)
-        self.weight = not_negative("weight", weight)
+        super().__init__("kl_sparsity_loss", weight, **kwargs)
         self.target_rate = number(
             "target_rate", target_rate, "0 < target_rate < 1", lambda x: 0.0 < x < 1.0
         )
-        self.built = True
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         code = blank_absent(ops.cast(inputs, "float32"), mask)
@@ -83,20 +82,13 @@ class KLSparsity(LossTerm):
         self.add_term(self.weight * total)
         return inputs
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "weight": self.weight,
-            "target_rate": self.target_rate,
-        }
+        return {**super().get_config(), "target_rate": self.target_rate}
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__call__", instance_mask="mask")
-class L1Sparsity(LossTerm):
+class L1Sparsity(Penalty):
     """Hands a code on and adds its absolute values to the loss.
 
     The loss is `weight * sum_j |code_j|`, averaged over the batch and over any other
@@ -127,9 +119,7 @@ class L1Sparsity(LossTerm):
     """
 
     def __init__(self, weight: float = 1e-3, **kwargs: Any) -> None:
-        super().__init__("l1_loss", **kwargs)
-        self.weight = not_negative("weight", weight)
-        self.built = True
+        super().__init__("l1_loss", weight, **kwargs)
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         code = blank_absent(ops.cast(inputs, "float32"), mask)
@@ -137,16 +127,10 @@ class L1Sparsity(LossTerm):
         self.add_term(self.weight * mean_of_present(size, mask))
         return inputs
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "weight": self.weight}
-
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__init__", n_active="num_active")
-class TopK(keras.Layer):
+class TopK(KeepsShape):
     """Keeps the `num_active` largest numbers of each code and sets the others to 0.
 
     Exactly `num_active` are kept where numbers are equal, too. Gradients reach those
@@ -175,7 +159,6 @@ class TopK(keras.Layer):
     def __init__(self, num_active: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_active = positive("num_active", num_active)
-        self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
         size = input_shape[-1]
@@ -189,9 +172,6 @@ class TopK(keras.Layer):
         # Ranks, not a threshold: in bfloat16 many numbers are equal.
         rank = ops.argsort(ops.argsort(-inputs, axis=-1), axis=-1)
         return ops.where(rank < self.num_active, inputs, ops.zeros_like(inputs))
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_active": self.num_active}

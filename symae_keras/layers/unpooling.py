@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.validation import choice, one_each
 
 Sizes = int | Sequence[int]
@@ -22,13 +22,16 @@ class _Windows(keras.Layer):
     rank: ClassVar[int]
 
     def __init__(
-        self, pool_size: Sizes, strides: Sizes | None, padding: str, **kwargs: Any
+        self,
+        pool_size: Sizes = 2,
+        strides: Sizes | None = None,
+        padding: str = "valid",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.pool_size = one_each("pool_size", pool_size, self.rank, "an axis")
-        self.strides = self.pool_size
-        if strides is not None:
-            self.strides = one_each("strides", strides, self.rank, "an axis")
+        strides = self.pool_size if strides is None else strides
+        self.strides = one_each("strides", strides, self.rank, "an axis")
         self.padding = choice("padding", padding, ("valid", "same"))
 
     def _checked(self, shape: Shape, name: str) -> tuple[int, ...]:
@@ -264,15 +267,6 @@ class MaxPoolingWithIndices1D(MaxPoolingWithIndices):
 
     rank = 1
 
-    def __init__(
-        self,
-        pool_size: int | Sequence[int] = 2,
-        strides: int | Sequence[int] | None = None,
-        padding: str = "valid",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(pool_size, strides, padding, **kwargs)
-
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class MaxPoolingWithIndices2D(MaxPoolingWithIndices):
@@ -313,15 +307,6 @@ class MaxPoolingWithIndices2D(MaxPoolingWithIndices):
 
     rank = 2
 
-    def __init__(
-        self,
-        pool_size: int | Sequence[int] = 2,
-        strides: int | Sequence[int] | None = None,
-        padding: str = "valid",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(pool_size, strides, padding, **kwargs)
-
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class MaxUnpooling1D(MaxUnpooling):
@@ -356,15 +341,6 @@ class MaxUnpooling1D(MaxUnpooling):
     """
 
     rank = 1
-
-    def __init__(
-        self,
-        pool_size: int | Sequence[int] = 2,
-        strides: int | Sequence[int] | None = None,
-        padding: str = "valid",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(pool_size, strides, padding, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -406,12 +382,3 @@ class MaxUnpooling2D(MaxUnpooling):
     """
 
     rank = 2
-
-    def __init__(
-        self,
-        pool_size: int | Sequence[int] = 2,
-        strides: int | Sequence[int] | None = None,
-        padding: str = "valid",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(pool_size, strides, padding, **kwargs)

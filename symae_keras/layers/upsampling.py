@@ -8,12 +8,28 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.validation import choice, invalid, one_each, positive
 
 
+class _Upsampling(keras.Layer):
+    """Base of the layers that make a cell of pixels of each one."""
+
+    def __init__(self, size: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = positive("size", size)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        batch, *sizes, channels = input_shape
+        longer = (None if n is None else n * self.size for n in sizes)
+        return (batch, *longer, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}
+
+
 @keras.saving.register_keras_serializable(package="symae_keras")
-class SubPixel(keras.layers.Layer):
+class SubPixel(_Upsampling):
     """Upsamples by moving channels to pixels, also known as pixel shuffle.
 
     With `r` axes of pixels, `channels * size**r` numbers of a pixel become a cell of
@@ -44,10 +60,6 @@ class SubPixel(keras.layers.Layer):
     [1.0, 2.0, 3.0, 4.0]
     """
 
-    def __init__(self, size: int = 2, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.size = positive("size", size)
-
     def build(self, input_shape: Shape) -> None:
         cell = self.size ** (len(input_shape) - 2)
         channels = input_shape[-1]
@@ -61,13 +73,9 @@ class SubPixel(keras.layers.Layer):
         return shuffled(inputs, self.size)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        batch, *sizes, channels = input_shape
-        longer = (None if n is None else n * self.size for n in sizes)
-        fewer = None if channels is None else channels // self.size ** len(sizes)
-        return (batch, *longer, fewer)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "size": self.size}
+        *longer, channels = super().compute_output_shape(input_shape)
+        cell = self.size ** (len(longer) - 1)
+        return (*longer, None if channels is None else channels // cell)
 
 
 def shuffled(x: Tensor, size: int) -> Tensor:
@@ -83,7 +91,7 @@ def shuffled(x: Tensor, size: int) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
-class BedOfNails(keras.layers.Layer):
+class BedOfNails(_Upsampling):
     """Upsamples with zeros: each value becomes the first one of a cell of zeros.
 
     A convolution that follows has a kernel of its own for each place in a cell, as a
@@ -110,24 +118,12 @@ class BedOfNails(keras.layers.Layer):
     [0.0, 0.0, 0.0, 0.0]
     """
 
-    def __init__(self, size: int = 2, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.size = positive("size", size)
-
     def call(self, inputs: Tensor) -> Tensor:
         # Channels of zeros become the pixels between the values.
         rank, channels = len(inputs.shape) - 2, inputs.shape[-1]
         zeros = channels * (self.size**rank - 1)
         cells = ops.pad(inputs, ((0, 0),) * (rank + 1) + ((0, zeros),))
         return shuffled(cells, self.size)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        batch, *sizes, channels = input_shape
-        longer = (None if n is None else n * self.size for n in sizes)
-        return (batch, *longer, channels)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "size": self.size}
 
 
 class Cropped(keras.Layer):

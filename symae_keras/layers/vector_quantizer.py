@@ -7,16 +7,17 @@ from typing import Any
 import keras
 from keras import ops
 
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.moved import renamed
-from symae_keras._utils.types import Shape, Tensor
 from symae_keras._utils.validation import not_negative, positive
+from symae_keras.layers._random import KeepsShape
 from symae_keras.layers.penalties import LossTerm, blank_absent, mean_of_present
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__init__", n_embeddings="num_embeddings")
 @renamed("__call__", instance_mask="mask")
-class VectorQuantizer(LossTerm):
+class VectorQuantizer(LossTerm, KeepsShape):
     """Replaces each vector by the nearest one of a codebook, and trains the codebook.
 
     The vector `z` of the last axis becomes `e`, the vector of the codebook with the
@@ -136,9 +137,6 @@ class VectorQuantizer(LossTerm):
         # z - sg[z] is exactly 0, so that the result is exactly e in any precision.
         straight_through = ops.stop_gradient(e) + (z - ops.stop_gradient(z))
         return ops.cast(straight_through, self.compute_dtype)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -5,7 +5,7 @@ import keras  # noqa: F401  isort: skip
 
 from typing import Final
 
-from symae_keras._utils.types import Codes
+from symae_keras._utils.arrays import Codes
 from symae_keras.models.adversarial_autoencoder import AdversarialAutoencoder
 from symae_keras.models.autoencoder import Autoencoder
 from symae_keras.models.base import AutoencoderBase

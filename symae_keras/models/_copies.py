@@ -1,4 +1,4 @@
-"""Copies of networks that a user gives, and the arguments that a model was given."""
+"""Copies of networks that a user gives, and the arguments of a constructor."""
 
 from __future__ import annotations
 
@@ -17,12 +17,8 @@ def copy_of(
     """Copy an encoder with its architecture, weights, and what is frozen of them.
 
     An encoder without weights yet has none to copy, and its copy gets weights of its
-    own. Only if it is frozen, which would keep them random, it is built first.
-
-    Args:
-        encoder: A layer or model from one instance to features.
-        instance_shape: Shape of one instance, on which a frozen encoder is built.
-            `None` leaves it as it is.
+    own. Only if it is frozen, which would keep them random, it is built first, on
+    instances of a given shape.
 
     Raises:
         ValueError: The copy is not the same network.
@@ -76,54 +72,35 @@ _IN_ORDER = (
 _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-class Given:
-    """The arguments of a call of a constructor, by the names that rebuild the object.
+def named_arguments(
+    cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of a constructor by name, its own defaults included.
 
     Positional arguments beyond those that the constructor names, its `*args`, have the
     names that the constructor of the next parent class gives them.
 
-    Args:
-        cls: The class.
-        args: Positional arguments.
-        kwargs: Keyword arguments.
+    Raises:
+        ValueError: An argument has no name by which it could be given again.
     """
-
-    def __init__(
-        self, cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> None:
-        self._cls, self._args, self._kwargs = cls, tuple(args), dict(kwargs)
-
-    def named(self) -> dict[str, Any]:
-        """Return all arguments by name, defaults of the own constructor included.
-
-        Raises:
-            ValueError: An argument has no name by which it could be given again.
-        """
-        constructors = _constructors(self._cls)
-        own = list(_parameters(next(constructors)))
-        named = {p.name: p.default for p in own if p.default is not p.empty}
-        only = [p.name for p in own if p.kind is inspect.Parameter.POSITIONAL_ONLY]
-        seen: set[str] = set()
-        left = list(self._args)
-        for parameters in (own, *map(_parameters, constructors)):
-            for each in parameters:
-                if left and each.kind in _IN_ORDER and each.name not in seen:
-                    named[each.name] = left.pop(0)
-                seen.add(each.name)
-        if left or only:
-            raise ValueError(
-                f"The config of {self._cls.__name__} cannot hold positional arguments "
-                f"without a name ({only or left}). Give them names that can be used as "
-                "keywords, or override `get_config` and `from_config`."
-            )
-        return {**named, **self._kwargs}
-
-
-def _constructors(cls: type) -> Iterator[Callable[..., None]]:
-    """Yield the constructors of a class and of its parents, its own first."""
-    for each in cls.__mro__[:-1]:
-        if "__init__" in vars(each):
-            yield vars(each)["__init__"]
+    classes = [each for each in cls.__mro__[:-1] if "__init__" in vars(each)]
+    own, *inherited = ([*_parameters(vars(each)["__init__"])] for each in classes)
+    named = {p.name: p.default for p in own if p.default is not p.empty}
+    only = [p.name for p in own if p.kind is inspect.Parameter.POSITIONAL_ONLY]
+    seen: set[str] = set()
+    left = list(args)
+    for parameters in (own, *inherited):
+        for each in parameters:
+            if left and each.kind in _IN_ORDER and each.name not in seen:
+                named[each.name] = left.pop(0)
+            seen.add(each.name)
+    if left or only:
+        raise ValueError(
+            f"The config of {cls.__name__} cannot hold positional arguments without a "
+            f"name ({only or left}). Give them names that can be used as keywords, or "
+            "override `get_config` and `from_config`."
+        )
+    return {**named, **kwargs}
 
 
 def _parameters(constructor: Callable[..., None]) -> Iterator[inspect.Parameter]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import invalid
 from symae_keras.layers.penalties import WeightPenalty
 from symae_keras.models.instances import InstanceAutoencoder
@@ -36,9 +36,8 @@ class Autoencoder(InstanceAutoencoder):
             `keras.regularizers.L1L2(l1=1e-6, l2=1e-5)`, applied to every kernel of
             encoder and decoder; biases are left free. Defaults to `None`.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance.
-            It is applied to the input and undone after the decoder, so that outputs
-            are in data units. Defaults to `None`.
+            its mean and variance. It is applied to the input and undone after the
+            decoder, so that outputs are in data units. Defaults to `None`.
         seed: Integer or `None`, as all models take it; nothing here is random.
 
     Call arguments:

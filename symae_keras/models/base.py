@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.presets import load_preset, save_preset
-from symae_keras._utils.types import Shape, Tensor
 from symae_keras._utils.validation import invalid, is_integer, sizes
 from symae_keras.errors import InputError
 from symae_keras.layers.decoders import DenseDecoder
@@ -22,7 +23,7 @@ from symae_keras.layers.encoders import Conv1DEncoder, Conv2DEncoder, DenseEncod
 from symae_keras.layers.normalization import Standardization
 from symae_keras.layers.penalties import LossTerm
 from symae_keras.losses import PixelwiseLoss, leading_axes, one_per_sample
-from symae_keras.models._copies import Given
+from symae_keras.models._copies import named_arguments
 
 if TYPE_CHECKING:
     from symae_keras.data.axis import HasAxis
@@ -47,13 +48,12 @@ class AutoencoderBase(keras.Model):
         seed: Integer seed of everything random in the model, or `None`.
     """
 
-    _given: Given
-
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Record the arguments for `get_config`."""
         model: Self = super().__new__(cls, *args, **kwargs)
-        # Past Keras, which would take the layers in it for layers of the model.
-        object.__setattr__(model, "_given", Given(cls, args, kwargs))
+        # Past Keras, which would take the layers in it for layers of the model, and in
+        # a function, since it saves layers in containers.
+        given = functools.partial(named_arguments, cls, args, kwargs)
+        object.__setattr__(model, "_given", given)
         return model
 
     #: Name in the history of the loss given to `compile`, beside the terms of layers.
@@ -462,7 +462,7 @@ class AutoencoderBase(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
-        given = {k: serialize(v) for k, v in self._given.named().items()}
+        given = {k: serialize(v) for k, v in self._given().items()}
         return {**given, **super().get_config()}
 
     def save_own_variables(self, store: Any) -> None:
@@ -500,28 +500,20 @@ class AutoencoderBase(keras.Model):
         if layer.weights:
             shapes = [tuple(each.shape) for each in layer.weights]
             return " ".join([name, *map(str, shapes)])
-        config = {
-            key: value
-            for key, value in layer.get_config().items()
-            if key not in ("name", "dtype", "trainable")
-        }
+        config = layer.get_config()
+        for key in ("name", "dtype", "trainable"):
+            config.pop(key, None)
         text = json.dumps(config, sort_keys=True, default=str)
         digest = hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
         return f"{name} with the constants {digest}"
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """Rebuild the model from `get_config`."""
-        return cls(
-            **{
-                name: keras.saving.deserialize_keras_object(
-                    value, custom_objects=custom_objects
-                )
-                if name != "dtype"  # Keras takes a serialised policy as it is
-                else value
-                for name, value in config.items()
-            }
-        )
+        read = keras.saving.deserialize_keras_object
+        arguments = {k: read(v, custom_objects) for k, v in config.items()}
+        if "dtype" in config:  # Keras takes a serialised policy as it is
+            arguments["dtype"] = config["dtype"]
+        return cls(**arguments)
 
 
 def one_of(

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import not_negative, positive_or_none
 from symae_keras.layers.penalties import JacobianPenalty
 from symae_keras.models.instances import InstanceAutoencoder
@@ -50,8 +50,8 @@ class ContractiveAutoencoder(InstanceAutoencoder):
             `None` takes all unit vectors, for instances of a few dozen numbers.
             Defaults to 1.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance;
-            needed where data are far from unit scale. Defaults to `None`.
+            its mean and variance; needed where data are far from unit scale.
+            Defaults to `None`.
         seed: Integer seed of the directions, or `None`.
 
     Call arguments:

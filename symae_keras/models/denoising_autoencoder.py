@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import keras
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras.layers.corruption import (
     BlockCorruption,
     GaussianCorruption,
@@ -100,24 +100,14 @@ class DenoisingAutoencoder(InstanceAutoencoder):
 
 
 def make_corruption(
-    corruption: str | keras.Layer,
-    spatial_axes: int | None,
-    seed: int | None,
-    dtype: Any,
+    corruption: str | keras.Layer, axes: int | None, seed: int | None, dtype: Any
 ) -> keras.Layer:
-    """A corruption that acts on data units.
-
-    Args:
-        corruption: A name, or a layer, which is returned as it is.
-        spatial_axes: See `BlockCorruption`.
-        seed: Integer seed of a corruption given by name, or `None`.
-        dtype: Dtype policy of a corruption given by name.
-    """
+    """Return a corruption of data units by its name, or a layer as it is."""
     if not isinstance(corruption, str):
         return corruption
     options: dict[str, Any] = {"seed": seed, "dtype": dtype}
     if corruption == "block":
-        options["spatial_axes"] = spatial_axes
+        options["spatial_axes"] = axes
     layer = CORRUPTIONS[corruption](**options)
     layer.autocast = False  # half precision may not hold data units
     return layer

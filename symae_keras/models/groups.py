@@ -9,8 +9,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Codes, Shape, Tensor
+from symae_keras._utils.arrays import Codes, Shape, Tensor
 from symae_keras._utils.validation import positive
+from symae_keras.layers.noise import GaussianSampling
 from symae_keras.layers.per_instance import PerInstance
 from symae_keras.models._copies import copy_of
 from symae_keras.models.base import AutoencoderBase, may_equal
@@ -28,14 +29,12 @@ class GroupedAutoencoder(AutoencoderBase):
     `_training_codes`, which `call` decodes and where losses are added.
 
     Args:
-        instance_shape: Shape of one instance, channels last.
         coherent_dim: Size of the coherent code.
         nuisance_dim: Size of the nuisance code.
-        encoder: See `AutoencoderBase`. The coherent branch uses it as it is; the
-            nuisance branch uses a copy of it, see `SymAE`.
-        decoder: See `AutoencoderBase`; from both codes, joined, to one instance.
-        normalization: See `AutoencoderBase`.
-        seed: See `AutoencoderBase`.
+
+    The other arguments are those of `AutoencoderBase`. The coherent branch uses
+    `encoder` as it is, the nuisance branch a copy of it, see `SymAE`; the decoder takes
+    both codes, joined.
     """
 
     _batching = "batches"
@@ -61,19 +60,16 @@ class GroupedAutoencoder(AutoencoderBase):
     # === Networks ===
 
     def _make_networks(self) -> None:
-        """The two encoders and the decoder."""
         first = self._make_encoder(_FEATURES)
         second = copy_of(first, self.instance_shape)
-        policy = self.dtype_policy
-        self.coherent_encoder = PerInstance(
-            first, dtype=policy, name="coherent_encoder"
-        )
-        self.nuisance_encoder = PerInstance(
-            second, dtype=policy, name="nuisance_encoder"
-        )
-        self.instance_decoder = PerInstance(
-            self._make_decoder(first), dtype=policy, name="instance_decoder"
-        )
+        third = self._make_decoder(first)
+
+        def per_instance(layer: keras.Layer, name: str) -> PerInstance:
+            return PerInstance(layer, dtype=self.dtype_policy, name=name)
+
+        self.coherent_encoder = per_instance(first, "coherent_encoder")
+        self.nuisance_encoder = per_instance(second, "nuisance_encoder")
+        self.instance_decoder = per_instance(third, "instance_decoder")
 
     def _head(
         self, units: int, name: str, activation: str | None = None
@@ -166,6 +162,30 @@ class GroupedAutoencoder(AutoencoderBase):
     def _nuisance_features(self, x: Tensor) -> Tensor:
         return _flat(self.nuisance_encoder(x))
 
+    def _sampling(self, code: str, weight: float) -> GaussianSampling:
+        """Return the layer that draws the `"coherent"` or the `"nuisance"` codes."""
+        # Of one seed, both codes would be drawn from the same numbers.
+        seed = None if self.seed is None else self.seed + (code == "nuisance")
+        return GaussianSampling(
+            weight, seed, term_name=f"{code}_kl_loss", dtype=self.dtype_policy
+        )
+
+    def _sampled_coherent(
+        self,
+        posterior: tuple[Tensor, Tensor],
+        x: Tensor,
+        mask: Tensor | None,
+        training: bool | None,
+    ) -> Tensor:
+        """Draw one code per group, whose divergence is counted once per group."""
+        return self.coherent_sampling(
+            posterior,
+            # A group without any instance is padding of the batch and costs nothing.
+            mask=None if mask is None else ops.any(mask, axis=1),
+            per=n_present(x, mask),
+            training=training,
+        )
+
     # === Use ===
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Codes:
@@ -195,8 +215,13 @@ class GroupedAutoencoder(AutoencoderBase):
             Instances in data units, `(batch, instances, *instance_shape)`.
         """
         coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
-        nuisance = ops.convert_to_tensor(nuisance, dtype=self.compute_dtype)
-        return self._denormalize(self.instance_decoder(join(coherent, nuisance)))
+        nuisance = ops.convert_to_tensor(nuisance, dtype=self._data_dtype)
+        latent = ops.cast(self._latent_of(nuisance, coherent), self.compute_dtype)
+        return self._denormalize(self.instance_decoder(join(coherent, latent)))
+
+    def _latent_of(self, nuisance: Tensor, coherent: Tensor) -> Tensor:
+        """Return the numbers that are decoded in place of the nuisance codes."""
+        return nuisance
 
     def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode and decode without noise.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Shape, Tensor
+from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.validation import (
     integer,
     invalid,
@@ -31,14 +31,10 @@ class InstanceAutoencoder(AutoencoderBase):
     autoencoder, which is what this class does.
 
     Args:
-        instance_shape: Shape of one instance, channels last.
         code_dim: Size of the code; `None` takes the output of an encoder of one's own
-            as the code, whatever its shape.
-        encoder: See `AutoencoderBase`. A layer of one's own is followed by a linear
-            layer to `code_dim`.
-        decoder: See `AutoencoderBase`; from a code to one instance.
-        normalization: See `AutoencoderBase`.
-        seed: See `AutoencoderBase`.
+            as the code, whatever its shape; else a linear layer to it follows.
+
+    The other arguments are those of `AutoencoderBase`.
     """
 
     #: Numbers that the encoder gives for each number of the code.
@@ -137,10 +133,7 @@ class InstanceAutoencoder(AutoencoderBase):
         return self._features(x)
 
     def _training_code(
-        self,
-        x: Tensor,
-        training: bool | None = None,
-        mask: Tensor | None = None,
+        self, x: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Code of normalised instances as `call` decodes it; losses are added here.
 
@@ -210,15 +203,8 @@ class GenerativeAutoencoder(InstanceAutoencoder):
 
     A subclass draws codes in `_training_code`, or makes `matching`, a layer that
     returns the codes of a batch and adds a loss of their distance from draws from
-    N(0, 1); its `mask` leaves out absent instances.
-
-    Args:
-        instance_shape: See `InstanceAutoencoder`.
-        code_dim: Size of the code.
-        encoder: See `InstanceAutoencoder`.
-        decoder: See `InstanceAutoencoder`.
-        normalization: See `InstanceAutoencoder`.
-        seed: Integer seed of all draws, or `None`.
+    N(0, 1); its `mask` leaves out absent instances. Arguments are those of
+    `InstanceAutoencoder`, but `code_dim` is always an integer.
     """
 
     _any_code = False
@@ -232,10 +218,7 @@ class GenerativeAutoencoder(InstanceAutoencoder):
         super()._assemble()
 
     def _training_code(
-        self,
-        x: Tensor,
-        training: bool | None = None,
-        mask: Tensor | None = None,
+        self, x: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         code = self._code(x)
         if not hasattr(self, "matching"):
@@ -269,15 +252,13 @@ class PixelwiseModel(InstanceAutoencoder):
     `output_channels` channels.
 
     Args:
-        instance_shape: Shape of one instance, channels last.
+        instance_shape: See `AutoencoderBase`, as `normalization` and `seed`.
         n_classes: Number of classes, at least 2, or `None` for a network that gives
             instances.
         filters: Channels at each depth; all depths but the first halve the maps.
         spatial_axes: How many axes of an instance are axes of pixels. `None` takes
             instances as `(pixels,)`, `(pixels, channels)`, `(height, width, channels)`
             and `(depth, height, width, channels)`.
-        normalization: See `AutoencoderBase`.
-        seed: See `AutoencoderBase`.
     """
 
     #: Numbers of spatial axes that the layers of the network exist for.
@@ -331,10 +312,15 @@ class PixelwiseModel(InstanceAutoencoder):
         self, filters: int, kernel_size: int, normalization: str | None
     ) -> list[keras.Layer]:
         """A convolution, normalised per instance and activated."""
+        convolution = self._layer("Conv{}D", filters, kernel_size, padding="same")
+        return [convolution, *self._activated(filters, normalization)]
+
+    def _activated(
+        self, filters: int, normalization: str | None = "group"
+    ) -> list[keras.Layer]:
         return [
-            self._layer("Conv{}D", filters, kernel_size, padding="same"),
             normalization_layer(normalization, filters, self.dtype_policy),
-            keras.layers.Activation("relu", dtype=self.dtype_policy),
+            self._layer("Activation", "relu"),
         ]
 
     def _crop(self, x: Tensor, depth: int) -> Tensor:
@@ -345,7 +331,7 @@ class PixelwiseModel(InstanceAutoencoder):
         return x[(slice(None), *(slice(0, n) for n in sizes))]
 
     def _assemble(self) -> None:
-        """Build; constructors end with it."""
+        """Build; the last thing that constructors do."""
         self.build((None, *self.instance_shape))
 
     def build(self, input_shape: Any = None) -> None:
@@ -441,11 +427,18 @@ class PixelwiseModel(InstanceAutoencoder):
         if self.n_classes is None:
             return super()._blank_bad_pixels(inputs, y, y_pred)
         good = self._good(inputs)
-        if good is None:
-            return y, y_pred
-        certain = ops.one_hot(0, self.n_classes, dtype=y_pred.dtype)
-        y = ops.where(ops.reshape(good, ops.shape(y)), y, ops.zeros_like(y))
-        return y, ops.where(ops.expand_dims(good, -1), y_pred, certain)
+        if good is not None:
+            certain = ops.one_hot(0, self.n_classes, dtype=y_pred.dtype)
+            y = ops.where(ops.reshape(good, ops.shape(y)), y, ops.zeros_like(y))
+            y_pred = ops.where(ops.expand_dims(good, -1), y_pred, certain)
+        if self.rank == 2 and keras.backend.backend() == "torch":
+            # Keras moves the classes to axis 1, and PyTorch computes no gradient of its
+            # loss for images that are then not contiguous
+            # (https://github.com/pytorch/pytorch/issues/175084).
+            moved = ops.moveaxis(y_pred, -1, 1)
+            contiguous = ops.reshape(ops.reshape(moved, (-1,)), ops.shape(moved))
+            y_pred = ops.moveaxis(contiguous, 1, -1)
+        return y, y_pred
 
     def _good_arrays(
         self, x: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Codes, Tensor
+from symae_keras._utils.arrays import Codes, Tensor
 from symae_keras.layers.normalization import MedianNormalization
 from symae_keras.layers.penalties import over_axes
 from symae_keras.layers.per_instance import PerInstance

@@ -37,9 +37,9 @@ class LinearAutoencoder(InstanceAutoencoder):
         code_dim: Size of the code. Defaults to 8.
         tied: Whether `D` is the transpose of `W`. Defaults to `True`.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance.
-            With `tied`, variances that differ between pixels give the components
-            neither of the data nor of the normalised data. Defaults to `None`.
+            its mean and variance. With `tied`, variances that differ between pixels
+            give the components neither of the data nor of the normalised data.
+            Defaults to `None`.
         seed: Integer or `None`, as all models take it; nothing here is random.
 
     Call arguments:

@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Codes, Tensor
+from symae_keras._utils.arrays import Codes, Tensor
 from symae_keras._utils.validation import not_negative
 from symae_keras.layers._stack import call_chain
-from symae_keras.layers.noise import GaussianSampling
 from symae_keras.layers.pooling import GaussianPooling
-from symae_keras.models.groups import GroupedAutoencoder, n_present
+from symae_keras.models.groups import GroupedAutoencoder
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -89,32 +88,15 @@ class MLVAE(GroupedAutoencoder):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            instance_shape,
-            coherent_dim,
-            nuisance_dim,
-            encoder,
-            decoder,
-            normalization,
-            seed,
-            **kwargs,
-        )
+        sizes = (instance_shape, coherent_dim, nuisance_dim)
+        super().__init__(*sizes, encoder, decoder, normalization, seed, **kwargs)
         self.kl_weight = not_negative("kl_weight", kl_weight)
         self._make_networks()
-        dtype = self.dtype_policy
         self.coherent_head = self._head(2 * self.coherent_dim, "coherent")
         self.nuisance_head = self._head(2 * self.nuisance_dim, "nuisance")
-        self.pool = GaussianPooling(self._pooling, dtype=dtype)
-        self.coherent_sampling = GaussianSampling(
-            kl_weight, seed, term_name="coherent_kl_loss", dtype=dtype
-        )
-        # Another seed: the two codes would be drawn from the same numbers.
-        self.nuisance_sampling = GaussianSampling(
-            kl_weight,
-            None if seed is None else seed + 1,
-            term_name="nuisance_kl_loss",
-            dtype=dtype,
-        )
+        self.pool = GaussianPooling(self._pooling, dtype=self.dtype_policy)
+        self.coherent_sampling = self._sampling("coherent", kl_weight)
+        self.nuisance_sampling = self._sampling("nuisance", kl_weight)
         self.build((None, None, *self.instance_shape))
 
     def _posteriors(
@@ -123,10 +105,8 @@ class MLVAE(GroupedAutoencoder):
         """Mean and log variance of the group code and of the instance codes."""
         group = call_chain(self.coherent_head, self._coherent_features(x))
         own = call_chain(self.nuisance_head, self._nuisance_features(x))
-        mean, log_variance = ops.split(group, 2, axis=-1)
-        own_mean, own_log_variance = ops.split(own, 2, axis=-1)
-        pooled = self.pool((mean, log_variance), mask=mask)
-        return pooled, (own_mean, own_log_variance)
+        pooled = self.pool(tuple(ops.split(group, 2, axis=-1)), mask=mask)
+        return pooled, tuple(ops.split(own, 2, axis=-1))
 
     def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
         (coherent, _), (nuisance, _) = self._posteriors(x, mask)
@@ -136,12 +116,6 @@ class MLVAE(GroupedAutoencoder):
         self, x: Tensor, mask: Tensor | None, training: bool | None
     ) -> Codes:
         group, own = self._posteriors(x, mask)
-        coherent = self.coherent_sampling(
-            group,
-            # A group without any instance is padding of the batch and costs nothing.
-            mask=None if mask is None else ops.any(mask, axis=1),
-            per=n_present(x, mask),
-            training=training,
-        )
+        coherent = self._sampled_coherent(group, x, mask, training)
         nuisance = self.nuisance_sampling(own, mask=mask, training=training)
         return Codes(coherent, nuisance)

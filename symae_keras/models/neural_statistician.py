@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import not_negative
 from symae_keras.models.symae import SymAE
 
@@ -84,10 +84,9 @@ class NeuralStatistician(SymAE):
         **kwargs: Any,
     ) -> None:
         self.kl_weight = not_negative("kl_weight", kl_weight)
+        sizes = (instance_shape, coherent_dim, nuisance_dim)
         super().__init__(
-            instance_shape,
-            coherent_dim,
-            nuisance_dim,
+            *sizes,
             encoder,
             decoder,
             nuisance_noise="variational",

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from symae_keras import layers
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import integer, positive
 from symae_keras.layers._stack import call_chain
 from symae_keras.models.instances import PixelwiseModel
@@ -75,15 +75,9 @@ class SegNet(PixelwiseModel):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            instance_shape,
-            integer("n_classes", n_classes, least=2),
-            filters,
-            spatial_axes,
-            normalization,
-            seed,
-            **kwargs,
-        )
+        n_classes = integer("n_classes", n_classes, least=2)
+        maps = (instance_shape, n_classes, filters, spatial_axes)
+        super().__init__(*maps, normalization, seed, **kwargs)
         self.kernel_size = positive("kernel_size", kernel_size)
         options = {"pool_size": 2, "padding": "same", "dtype": self.dtype_policy}
         pooling = getattr(layers, f"MaxPoolingWithIndices{self.rank}D")

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import boolean, integer, not_negative, positive
-from symae_keras.layers._stack import call_chain, normalization_layer
+from symae_keras.layers._stack import call_chain
 from symae_keras.layers.noise import GaussianSampling
 from symae_keras.layers.penalties import ReconstructionPenalty
 from symae_keras.models.instances import PixelwiseModel
@@ -95,15 +95,9 @@ class SegResNetVAE(PixelwiseModel):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            instance_shape,
-            integer("n_classes", n_classes, least=2),
-            filters,
-            spatial_axes,
-            normalization,
-            seed,
-            **kwargs,
-        )
+        n_classes = integer("n_classes", n_classes, least=2)
+        maps = (instance_shape, n_classes, filters, spatial_axes)
+        super().__init__(*maps, normalization, seed, **kwargs)
         self.vae_branch = boolean("vae_branch", vae_branch)
         self.code_dim = positive("code_dim", code_dim)
         self.reconstruction_weight = not_negative(
@@ -128,12 +122,6 @@ class SegResNetVAE(PixelwiseModel):
 
     def _conv(self, filters: int | None, size: int = 3, strides: int = 1) -> Any:
         return self._layer("Conv{}D", filters, size, strides=strides, padding="same")
-
-    def _activated(self, filters: int) -> list[keras.Layer]:
-        return [
-            normalization_layer("group", filters, self.dtype_policy),
-            self._layer("Activation", "relu"),
-        ]
 
     def _block(self, filters: int) -> list[keras.Layer]:
         """What a residual block adds to its input."""
@@ -165,17 +153,14 @@ class SegResNetVAE(PixelwiseModel):
             self._layer("UpSampling{}D", 2),
         ]
         self.branch = self._decoder()
-        self.branch_last = [
-            *self._activated(self.filters[0]),
-            self._conv(self.channels, 1),
-        ]
+        last = self._conv(self.channels, 1)
+        self.branch_last = [*self._activated(self.filters[0]), last]
         per_number = 1.0 / math.prod(self.instance_shape)
         self.sampling = GaussianSampling(
             self.kl_weight * per_number, self.seed, dtype=self.dtype_policy
         )
-        self.penalty = ReconstructionPenalty(
-            self.reconstruction_weight, dtype=self.dtype_policy
-        )
+        weight = self.reconstruction_weight
+        self.penalty = ReconstructionPenalty(weight, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any = None) -> None:
         if self.vae_branch and not self.built:
@@ -192,13 +177,10 @@ class SegResNetVAE(PixelwiseModel):
         x = self._inputs(x, mask, training)
         code = self._code(x)
         if self.vae_branch:
-            present = None
+            present, posterior = self._present(mask), self._posterior(code[-1])
             if mask is not None:
                 mask = self._with_channels(ops.cast(mask, "bool"))
-                present = ops.any(mask, axis=tuple(range(1, self.rank + 2)))
-            sample = self.sampling(
-                self._posterior(code[-1]), mask=present, training=training
-            )
+            sample = self.sampling(posterior, mask=present, training=training)
             self.penalty((x, self._regenerated(sample)), pixel_mask=mask)
         return self.decode(code)
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import choice, not_negative, number, positive
 from symae_keras.layers.sparsity import KLSparsity, L1Sparsity, TopK
 from symae_keras.models.instances import InstanceAutoencoder
@@ -122,10 +122,7 @@ class SparseAutoencoder(InstanceAutoencoder):
         return self.activation(self._features(x))
 
     def _training_code(
-        self,
-        x: Tensor,
-        training: bool | None = None,
-        mask: Tensor | None = None,
+        self, x: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         code = self._code(x)
         if self.sparsity_penalty is None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import invalid, not_negative, sizes
 from symae_keras.layers._stack import strided
 from symae_keras.layers.encoders import Conv1DEncoder
@@ -127,10 +127,9 @@ class StellarAutoencoder(InstanceAutoencoder):
     # === Networks ===
 
     def _make_encoder(self, output_dim: int) -> keras.Layer:
-        stack = _convolutions(self.instance_shape[0])
         return Conv1DEncoder(
             output_dim,
-            **stack._asdict(),
+            **_convolutions(self.instance_shape[0]),
             normalization=None,
             activation=keras.layers.LeakyReLU(0.1, dtype=self.dtype_policy),
             dtype=self.dtype_policy,
@@ -140,8 +139,8 @@ class StellarAutoencoder(InstanceAutoencoder):
     def maps(self) -> tuple[tuple[int, int], ...]:
         """Pixels and channels after each convolution of the encoder."""
         stack = _convolutions(self.instance_shape[0])
-        pixels = strided(self.instance_shape[0], stack.strides)[1:]
-        return tuple(zip(pixels, stack.filters, strict=True))
+        pixels = strided(self.instance_shape[0], stack["strides"])[1:]
+        return tuple(zip(pixels, stack["filters"], strict=True))
 
     # === Scaling ===
 
@@ -192,18 +191,12 @@ class StellarAutoencoder(InstanceAutoencoder):
         return tuple(ops.split(self._features(x), self._numbers_each, axis=-1))
 
     def _training_code(
-        self,
-        x: Tensor,
-        training: bool | None = None,
-        mask: Tensor | None = None,
+        self, x: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         if self.sampling is None:
             return self._code(x)
-        return self.sampling(
-            self._mean_and_log_variance(x),
-            mask=mask,
-            training=training,
-        )
+        posterior = self._mean_and_log_variance(x)
+        return self.sampling(posterior, mask=mask, training=training)
 
     def compute_loss(
         self,
@@ -238,18 +231,6 @@ class StellarAutoencoder(InstanceAutoencoder):
         parts = self._mean_and_log_variance(self._normalize(self._checked(x, mask)))
         return parts[0], parts[1]
 
-    def decode(self, code: Tensor) -> Tensor:
-        """Decode codes.
-
-        Args:
-            code: `(batch, code_dim)`.
-
-        Returns:
-            Spectra `(batch, *instance_shape)` of median 1, which are data units where
-            the normalisation is another.
-        """
-        return super().decode(code)
-
     def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode and decode, without noise.
 
@@ -264,19 +245,13 @@ class StellarAutoencoder(InstanceAutoencoder):
         return self._in_data_units(self.decode(self._code(self._normalize(x))), x)
 
 
-class _Convolutions(NamedTuple):
-    filters: tuple[int, ...]
-    kernel_size: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-def _convolutions(n_pixels: int) -> _Convolutions:
+def _convolutions(n_pixels: int) -> dict[str, tuple[int, ...]]:
     """The stack for a length: so many of stride 2, and one of stride 1."""
     halvings = max(1, round(math.log2(n_pixels / _LAST)))
     count = halvings + 1
     drawn = np.linspace(0, len(_CHANNELS) - 1, count).round().astype(int)
-    return _Convolutions(
-        tuple(_CHANNELS[n] for n in drawn),
-        (*_KERNELS, *(3,) * count)[:count],
-        (*(2,) * halvings, 1),
-    )
+    return {
+        "filters": tuple(_CHANNELS[n] for n in drawn),
+        "kernel_size": (*_KERNELS, *(3,) * count)[:count],
+        "strides": (*(2,) * halvings, 1),
+    }

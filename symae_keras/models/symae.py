@@ -8,18 +8,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Codes, Tensor
+from symae_keras._utils.arrays import Codes, Tensor
 from symae_keras._utils.validation import boolean, not_negative, number
 from symae_keras.layers._random import SeedGenerator
 from symae_keras.layers._stack import call_chain
-from symae_keras.layers.noise import GaussianSampling, NuisanceDropout
+from symae_keras.layers.noise import NuisanceDropout
 from symae_keras.layers.pooling import AttentionPooling, DeepSetsPooling
 from symae_keras.models.base import one_of
-from symae_keras.models.groups import (
-    GroupedAutoencoder,
-    join,
-    n_present,
-)
+from symae_keras.models.groups import GroupedAutoencoder, join
 
 _POOLINGS = ("mean", "sum", "max", "attention")
 _NOISES = ("gaussian", "bernoulli", "additive", "variational")
@@ -86,9 +82,8 @@ class SymAE(GroupedAutoencoder):
             group in a training step; one always stays. It teaches the model to read
             the state from few instances, down to one. Defaults to 0.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance.
-            It is applied to the input and undone after the decoder, so that outputs
-            are in data units. Defaults to `None`.
+            its mean and variance. It is applied to the input and undone after the
+            decoder, so that outputs are in data units. Defaults to `None`.
         seed: Integer seed of noise and instance dropout, or `None`.
 
     Call arguments:
@@ -134,16 +129,8 @@ class SymAE(GroupedAutoencoder):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            instance_shape,
-            coherent_dim,
-            nuisance_dim,
-            encoder,
-            decoder,
-            normalization,
-            seed,
-            **kwargs,
-        )
+        sizes = (instance_shape, coherent_dim, nuisance_dim)
+        super().__init__(*sizes, encoder, decoder, normalization, seed, **kwargs)
         self.pooling = one_of("pooling", pooling, _POOLINGS)
         self.nuisance_noise = one_of("nuisance_noise", nuisance_noise, _NOISES)
         if noise_strength is not None:
@@ -160,7 +147,12 @@ class SymAE(GroupedAutoencoder):
         )
 
         self._make_networks()
-        self.pool = self._make_pooling()
+        pool: Any = self.pooling
+        if pool == "attention":
+            pool = AttentionPooling(dtype=self.dtype_policy)
+        elif isinstance(pool, str):
+            pool = DeepSetsPooling(pool, dtype=self.dtype_policy)
+        self.pool: keras.Layer = pool
         variational = self.nuisance_noise == "variational"
         bounded = "tanh" if self.nuisance_noise == "additive" else None
         numbers = 2 if variational else 1  # mean and log variance of each
@@ -168,39 +160,26 @@ class SymAE(GroupedAutoencoder):
         self.nuisance_head = self._head(
             numbers * self.nuisance_dim, "nuisance", activation=bounded
         )
-        self.noise = self._make_noise()
+        weight = 1e-3 if variational else 0.5
+        if noise_strength is not None:
+            weight = noise_strength
+        self.noise = self._make_noise(weight)
         self.coherent_sampling = None
         self.prior_head = None
         if variational:
-            self.coherent_sampling = self._sampling("coherent_kl_loss", seed)
+            self.coherent_sampling = self._sampling("coherent", weight)
             if self.conditional_nuisance:
                 self.prior_head = self._head(2 * self.nuisance_dim, "prior")
         self.dropout_generator = SeedGenerator(seed)
         self.build((None, None, *self.instance_shape))
 
-    def _make_pooling(self) -> keras.Layer:
-        if not isinstance(self.pooling, str):
-            return self.pooling
-        if self.pooling == "attention":
-            return AttentionPooling(dtype=self.dtype_policy)
-        return DeepSetsPooling(self.pooling, dtype=self.dtype_policy)
-
-    def _make_noise(self) -> keras.Layer:
+    def _make_noise(self, strength: float) -> keras.Layer:
         kind = self.nuisance_noise
         if not isinstance(kind, str):
             return kind
         if kind == "variational":
-            # Another seed: the two codes would be drawn from the same numbers.
-            seed = None if self.seed is None else self.seed + 1
-            return self._sampling("nuisance_kl_loss", seed)
-        strength = 0.5 if self.noise_strength is None else self.noise_strength
+            return self._sampling("nuisance", strength)
         return NuisanceDropout(kind, strength, self.seed, dtype=self.dtype_policy)
-
-    def _sampling(self, term_name: str, seed: int | None) -> GaussianSampling:
-        weight = 1e-3 if self.noise_strength is None else self.noise_strength
-        return GaussianSampling(
-            weight, seed, term_name=term_name, dtype=self.dtype_policy
-        )
 
     def build(self, input_shape: Any = None) -> None:
         if self.prior_head is not None:
@@ -227,13 +206,8 @@ class SymAE(GroupedAutoencoder):
         if self.coherent_sampling is None:
             nuisance = self._nuisance(x, coherent)
             return Codes(coherent, self.noise(nuisance, training=training))
-        coherent = self.coherent_sampling(
-            ops.split(coherent, 2, axis=-1),
-            # A group without any instance is padding of the batch and costs nothing.
-            mask=None if mask is None else ops.any(mask, axis=1),
-            per=n_present(x, mask),
-            training=training,
-        )
+        posterior = ops.split(coherent, 2, axis=-1)
+        coherent = self._sampled_coherent(posterior, x, mask, training)
         latent = self.noise(
             ops.split(self._nuisance(x, coherent), 2, axis=-1),
             mask=mask,
@@ -280,20 +254,6 @@ class SymAE(GroupedAutoencoder):
         if prior is None:
             return nuisance
         return prior[0] + ops.exp(0.5 * prior[1]) * nuisance
-
-    def decode(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
-        """Decode one coherent code a group with the nuisance code of each instance.
-
-        Args:
-            coherent: `(batch, coherent_dim)`.
-            nuisance: `(batch, instances, nuisance_dim)`.
-
-        Returns:
-            Instances in data units, `(batch, instances, *instance_shape)`.
-        """
-        coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
-        nuisance = ops.convert_to_tensor(nuisance, dtype=self._data_dtype)
-        return super().decode(coherent, self._latent_of(nuisance, coherent))
 
     def _hide_instances(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Hide each instance with the given probability, but never all of a group."""

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import choice, invalid, positive
 from symae_keras.layers._stack import call_chain
 from symae_keras.models.base import one_of
@@ -111,15 +111,8 @@ class UNet(PixelwiseModel):
         if (head == "segmentation") != (n_classes is not None):
             expected = "an integer of at least 2 for the head 'segmentation' alone"
             raise invalid("n_classes", expected, f"{n_classes!r}, head={head!r}")
-        super().__init__(
-            instance_shape,
-            n_classes,
-            filters,
-            spatial_axes,
-            normalization,
-            seed,
-            **kwargs,
-        )
+        maps = (instance_shape, n_classes, filters, spatial_axes)
+        super().__init__(*maps, normalization, seed, **kwargs)
         self.head = head
         self.kernel_size = positive("kernel_size", kernel_size)
         self.upsampling = choice("upsampling", upsampling, _UPSAMPLINGS)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import choice, not_negative
 from symae_keras.layers.noise import GaussianSampling
 from symae_keras.losses import (
@@ -49,8 +49,8 @@ class VAE(GenerativeAutoencoder):
         free_bits: What each number of the code may tell at no cost, in nats. Defaults
             to 0.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance;
-            not with the Bernoulli likelihood. Defaults to `None`.
+            its mean and variance; not with the Bernoulli likelihood.
+            Defaults to `None`.
         seed: Integer seed of the noise, or `None`.
 
     Call arguments:
@@ -125,10 +125,7 @@ class VAE(GenerativeAutoencoder):
         return ops.split(self._features(x), 2, axis=-1)[0]
 
     def _training_code(
-        self,
-        x: Tensor,
-        training: bool | None = None,
-        mask: Tensor | None = None,
+        self, x: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         mean, log_variance = ops.split(self._features(x), 2, axis=-1)
         return self.sampling((mean, log_variance), mask=mask, training=training)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from symae_keras._utils.types import Tensor
+from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import invalid, positive
 from symae_keras.layers._stack import keras_layer
 from symae_keras.layers.vector_quantizer import VectorQuantizer
@@ -122,10 +122,7 @@ class VQVAE(InstanceAutoencoder):
         return self.quantizer.vectors(self.quantizer.indices(self._vectors(x)))
 
     def _training_code(
-        self,
-        x: Tensor,
-        training: bool | None = None,
-        mask: Tensor | None = None,
+        self, x: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         return self.quantizer(self._vectors(x), mask=mask)
 

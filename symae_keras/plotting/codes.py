@@ -69,13 +69,18 @@ def plot_codes(
     figure = new_figure(0.75 * PAGE, 4.0)
     ax = figure.add_subplot()
     open_frame(ax)
+    labels = colour.dtype.kind != "f"
     if codes.shape[1] == 1:
+        heights = colour
+        if labels:
+            names, heights = np.unique(colour, return_inverse=True)
+            ax.set_yticks(np.arange(len(names)), labels=[str(name) for name in names])
+        ax.scatter(codes, heights, color=PALETTE[0], s=14, alpha=0.6, linewidths=0)
         ax.set(xlabel=code_name, ylabel=colour_label)
-        _plot_line(ax, codes[:, 0], colour)
         return finish(figure)
-    points, names = _plane(codes)
-    ax.set(xlabel=f"{code_name}, {names[0]}", ylabel=f"{code_name}, {names[1]}")
-    if _are_labels(colour):
+    points, (across, up) = _plane(codes)
+    ax.set(xlabel=f"{code_name}, {across}", ylabel=f"{code_name}, {up}")
+    if labels:
         _scatter_labels(ax, points, colour, colour_label)
     else:
         shown = ax.scatter(
@@ -83,20 +88,6 @@ def plot_codes(
         )
         figure.colorbar(shown, ax=ax, label=colour_label)
     return finish(figure)
-
-
-def _are_labels(colour: Array) -> bool:
-    return colour.dtype.kind != "f"
-
-
-def _plot_line(ax: Axes, codes: Array, colour: Array) -> None:
-    """A code of one component against the parameter, one row a label."""
-    heights = colour
-    if _are_labels(colour):
-        names, which = np.unique(colour, return_inverse=True)
-        heights = which.reshape(-1)
-        ax.set_yticks(np.arange(len(names)), labels=[str(name) for name in names])
-    ax.scatter(codes, heights, color=PALETTE[0], s=14, alpha=0.6, linewidths=0)
 
 
 def _plane(codes: Array) -> tuple[Array, list[str]]:

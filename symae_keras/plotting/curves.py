@@ -38,20 +38,7 @@ def _plot_curves(
 ) -> Figure:
     """Draw the median of each method over seeds as a line, their range as a band.
 
-    Args:
-        x_name: What error messages call `x`.
-        x: Sizes, `(n,)`, positive.
-        errors: Errors by method, each `(n, n_seeds)` or `(n,)`, positive.
-        x_label: What x is, with its unit.
-        y_label: What the errors are, with their unit.
-        limit: The least possible error, `(n,)`, or `None`.
-        labels: What to call a method in the legend, where it is not its key.
-
-    Returns:
-        A figure with one axes.
-
-    Raises:
-        InputError: The arrays do not fit `x`, or are not positive.
+    Error messages call `x` by the name `x_name`; see `plot_error_over_instances`.
     """
     count = _positive(x_name, to_array(x_name, x, (1,)))
     if not errors:
@@ -249,15 +236,12 @@ def plot_one_over_t(
     # Whatever came out of order or over several seeds is a line of medians by now.
     for line in ax.lines:
         x, y = (np.asarray(each, "float64") for each in line.get_data())
-        line.set_label(f"{line.get_label()}, slope {_slope(x, y):.2f}")
+        slope = np.polyfit(np.log(x), np.log(y), 1)[0]
+        line.set_label(f"{line.get_label()}, slope {slope:.2f}")
     x, y = (np.asarray(each, "float64") for each in ax.lines[0].get_data())
     ax.plot(x, y[0] * x[0] / x, color="0.5", ls=":", label="1 / T")
     ax.legend(frameon=False)
     return finish(figure)
-
-
-def _slope(x: Array, y: Array) -> float:
-    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
 def plot_history(history: Any) -> Figure:

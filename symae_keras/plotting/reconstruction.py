@@ -10,7 +10,7 @@ from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from symae_keras._utils.batching import in_batches
+from symae_keras._utils.arrays import in_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.plotting.style import (
@@ -139,9 +139,7 @@ def plot_model_reconstruction(
     if mask is not None:
         x = np.where(mask, x, np.nan)  # gaps in the lines
     return plot_reconstruction(
-        drawable(x),
-        drawable(reconstruction),
-        **axis_and_labels(groups),
+        drawable(x), drawable(reconstruction), **axis_and_labels(groups)
     )
 
 

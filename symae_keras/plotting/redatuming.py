@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
-from symae_keras._utils.batching import in_batches
+from symae_keras._utils.arrays import in_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.plotting.style import (
     COHERENT,
@@ -289,40 +289,35 @@ def plot_redatuming_grid(
     virtual = to_array("virtual", virtual, (states.ndim + 1,))
     expected = (len(states), len(nuisances), *instance_shape)
     check_shape("virtual", virtual, expected, "states and nuisances")
+    corner = nuisances[:1]  # which is not drawn
+    rows = np.concatenate([states[:, None], virtual], axis=1)
+    cells = np.concatenate([np.concatenate([corner, nuisances])[None], rows])
     if states.ndim == 2:
         pixels = to_axis(axis, states.shape[1])
-        figure = _plot_grid_of_spectra(states, nuisances, virtual, pixels)
-        return finish(figure, axis_label, value_label)
+        return finish(_plot_grid_of_spectra(cells, pixels), axis_label, value_label)
     refuse_axis(axis, states)
-    return finish(_plot_grid_of_images(states, nuisances, virtual, value_label))
+    return finish(_plot_grid_of_images(cells, value_label))
 
 
-def _plot_grid_of_images(
-    states: Array, nuisances: Array, virtual: Array, value_label: str
-) -> Figure:
-    display = Display([states, nuisances, virtual], channel_axis=states.ndim == 4)
-    rows, columns = len(states) + 1, len(nuisances) + 1
+def _plot_grid_of_images(cells: Array, value_label: str) -> Figure:
+    display = Display([cells], channel_axis=cells.ndim == 5)
+    rows, columns = cells.shape[:2]
     cell = min(PAGE / columns, PAGE / 5)
-    height = cell * rows * states.shape[1] / states.shape[2]
+    height = cell * rows * cells.shape[2] / cells.shape[3]
     figure = new_figure(
         cell * columns, height + (0.3 if display.colour else 0.8), "compressed"
     )
-    panels = _panels(figure, rows, columns, share=False)
-    for i, row in enumerate(panels):
-        for j, ax in enumerate(row):
-            if ax is not None:
-                shown = display.show(ax, _cell(states, nuisances, virtual, i, j))
+    panels: Any = figure.subplots(rows, columns)
+    for place in np.ndindex(rows, columns):
+        shown = display.show(panels[place], cells[place])
     _head(panels, in_full=cell >= _ROOM_FOR_NAMES)
-    for ax, colour in (
-        *((ax, NUISANCE) for ax in panels[0][1:]),
-        *((row[0], COHERENT) for row in panels[1:]),
-    ):
-        ax.spines[:].set(color=colour, linewidth=2.0)
+    for axes, colour in ((panels[0, 1:], NUISANCE), (panels[1:, 0], COHERENT)):
+        for ax in axes:
+            ax.spines[:].set(color=colour, linewidth=2.0)
     if not display.colour:
-        axes = [ax for row in panels for ax in row if ax is not None]
         figure.colorbar(
             shown,
-            ax=axes,
+            ax=figure.axes,
             location="bottom",
             label=value_label,
             shrink=0.7,
@@ -331,57 +326,27 @@ def _plot_grid_of_images(
     return figure
 
 
-def _plot_grid_of_spectra(
-    states: Array, nuisances: Array, virtual: Array, pixels: Array
-) -> Figure:
-    rows, columns = len(states) + 1, len(nuisances) + 1
+def _plot_grid_of_spectra(cells: Array, pixels: Array) -> Figure:
+    rows, columns = cells.shape[:2]
     figure = new_figure(PAGE, 1.1 * rows + 0.6)
-    panels = _panels(figure, rows, columns, share=True)
-    for i, row in enumerate(panels):
-        for j, ax in enumerate(row):
-            if ax is None:
-                continue
-            colour = NUISANCE if i == 0 else COHERENT if j == 0 else VIRTUAL
-            spectrum = _cell(states, nuisances, virtual, i, j)
-            ax.plot(pixels, spectrum, color=colour, linewidth=0.8)
-            open_frame(ax)
-            # The corner has no axes to label the first row: the scale is the same.
-            ax.tick_params(labelbottom=i == rows - 1, labelleft=j == 0)
-    panels[0][1].margins(x=0.0)
-    panels[0][1].locator_params(nbins=3)
+    panels: Any = figure.subplots(rows, columns, sharex=True, sharey=True)
+    for i, j in np.ndindex(rows, columns):
+        ax = panels[i, j]
+        colour = NUISANCE if i == 0 else COHERENT if j == 0 else VIRTUAL
+        ax.plot(pixels, cells[i, j], color=colour, linewidth=0.8)
+        open_frame(ax)
+        # The corner has no axes to label the first row: the scale is the same.
+        ax.tick_params(labelbottom=i == rows - 1, labelleft=j == 0)
     _head(panels, in_full=PAGE / columns >= _ROOM_FOR_NAMES)
+    panels[0, 1].margins(x=0.0)
+    panels[0, 1].locator_params(nbins=3)
     return figure
 
 
-def _panels(figure: Figure, rows: int, columns: int, share: bool) -> list[list[Any]]:
-    """Axes of all cells but the corner, row by row."""
-    grid = figure.add_gridspec(rows, columns)
-    panels: list[list[Any]] = []
-    first = None
-    for i in range(rows):
-        panels.append([])
-        for j in range(columns):
-            ax = None
-            if (i, j) != (0, 0):
-                ax = figure.add_subplot(grid[i, j], sharex=first, sharey=first)
-                first = ax if share and first is None else first
-            panels[-1].append(ax)
-    return panels
-
-
-def _cell(states: Array, nuisances: Array, virtual: Array, i: int, j: int) -> Array:
-    if i == 0:
-        chosen = nuisances[j - 1]
-    elif j == 0:
-        chosen = states[i - 1]
-    else:
-        chosen = virtual[i - 1, j - 1]
-    return np.asarray(chosen)
-
-
-def _head(panels: list[list[Any]], in_full: bool) -> None:
-    """Name or number the sources."""
-    for number, ax in enumerate(panels[0][1:], start=1):
+def _head(panels: Any, in_full: bool) -> None:
+    """Remove the corner, and name or number the sources."""
+    panels[0, 0].remove()
+    for number, ax in enumerate(panels[0, 1:], start=1):
         ax.set_title(f"nuisance {number}" if in_full else number, color=NUISANCE)
-    for number, row in enumerate(panels[1:], start=1):
-        row[0].set_ylabel(f"state {number}" if in_full else number, color=COHERENT)
+    for number, ax in enumerate(panels[1:, 0], start=1):
+        ax.set_ylabel(f"state {number}" if in_full else number, color=COHERENT)

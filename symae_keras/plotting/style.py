@@ -51,12 +51,9 @@ def new_figure(
 def finish(
     figure: Figure, x_label: str | None = None, y_label: str | None = None
 ) -> Figure:
-    """Set all text to one legible size, and text that is not mathtext to plain text.
+    """Label all axes, and set all text to one legible size.
 
-    Args:
-        figure: The figure.
-        x_label: Label below all of its axes.
-        y_label: Label at the left of all of them.
+    Text that is not mathtext becomes plain text.
     """
     if x_label is not None:
         figure.supxlabel(x_label)

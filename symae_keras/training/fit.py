@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import keras
 
-from symae_keras._utils.types import swaps_codes
+from symae_keras._utils.arrays import swaps_codes
 from symae_keras.data import RaggedGroups, batches, instance_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.distribute import even_batch_size
@@ -146,8 +146,7 @@ def train(
             good.
     """
     epoch = _EpochNumber()
-    make = _of_groups if swaps_codes(model) else _of_instances
-    dataset = make(groups, training, seed, strategy, first_epoch=epoch)
+    dataset = _batches(model, groups, training, seed, strategy, first_epoch=epoch)
     steps = int(dataset.cardinality())
     epochs = training.epochs or enough_epochs(steps)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -160,7 +159,7 @@ def train(
     held_out: Any = None
     if validation is not None:
         all_of_them = dataclasses.replace(training, instances=None)
-        held_out = make(validation, all_of_them, 0, strategy, shuffle=False)
+        held_out = _batches(model, validation, all_of_them, 0, strategy, shuffle=False)
     kept = [each for each in callbacks if isinstance(each, Checkpoint)]
     done = kept[0].restore(model) if kept else 0
     return model.fit(
@@ -196,37 +195,40 @@ def steps_per_epoch(
     model: keras.Model, groups: Groups, training: Training, strategy: Any = None
 ) -> int:
     """Return how many updates `train` makes in one epoch; arguments as there."""
-    if swaps_codes(model):
-        size = even_batch_size(len(groups), training.batch_size, strategy)
-        return math.ceil(len(groups) / size)
-    rows, _ = _rows_of_instances(groups, training)
-    return math.ceil(rows / even_batch_size(rows, training.batch_size, strategy))
+    rows, _, size = _sampling(model, groups, training, strategy)
+    return math.ceil(rows / size)
 
 
-def _of_groups(
-    groups: Groups, training: Training, seed: int, strategy: Any, **options: Any
+def _batches(
+    model: keras.Model,
+    groups: Groups,
+    training: Training,
+    seed: int,
+    strategy: Any,
+    **options: Any,
 ) -> Any:
+    """Return batches of groups, or of instances for a model of these."""
+    _, instances, size = _sampling(model, groups, training, strategy)
+    make = batches if swaps_codes(model) else instance_batches
+    return make(groups, size, instances, seed, **options)
+
+
+def _sampling(
+    model: keras.Model, groups: Groups, training: Training, strategy: Any
+) -> tuple[int, int | None, int]:
+    """Return the rows of an epoch, the instances of each group, and the batch size."""
     instances = training.instances
-    if instances is not None:
-        instances = min(instances, groups.n_instances)
-    size = even_batch_size(len(groups), training.batch_size, strategy)
-    return batches(groups, size, instances, seed, **options)
-
-
-def _of_instances(
-    groups: Groups, training: Training, seed: int, strategy: Any, **options: Any
-) -> Any:
-    rows, each = _rows_of_instances(groups, training)
-    size = even_batch_size(rows, training.batch_size, strategy)
-    return instance_batches(groups, size, each, seed, **options)
-
-
-def _rows_of_instances(groups: Groups, training: Training) -> tuple[int, int | None]:
-    """Instances in an epoch, and those drawn from each group."""
-    counts, each = groups.present.sum(axis=1), training.instances
-    if each is not None:
-        each = min(each, int(counts.max()))
-    return int(counts.sum() if each is None else (counts > 0).sum() * each), each
+    if swaps_codes(model):
+        rows = len(groups)
+        if instances is not None:
+            instances = min(instances, groups.n_instances)
+    else:
+        counts = groups.present.sum(axis=1)
+        rows = int(counts.sum())
+        if instances is not None:
+            instances = min(instances, int(counts.max()))
+            rows = int((counts > 0).sum()) * instances
+    return rows, instances, even_batch_size(rows, training.batch_size, strategy)
 
 
 class _EpochNumber(keras.callbacks.Callback):

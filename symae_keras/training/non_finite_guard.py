@@ -20,15 +20,7 @@ from symae_keras.training.checkpoint import Snapshot
 
 
 def bad_data(model: Any, batch: tuple[Any, ...]) -> str | None:
-    """Find the first value of a batch that is not finite and not masked.
-
-    Args:
-        model: The model, which tells what the axes are.
-        batch: `(inputs, targets)` or `(inputs, targets, weights)`, NumPy arrays.
-
-    Returns:
-        What to say about it, or `None`.
-    """
+    """Describe the first value of a batch that is not finite and not masked, if any."""
     inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(batch)
     mask = None
     if isinstance(inputs, Mapping) and "instances" in inputs:
@@ -65,17 +57,10 @@ def _in_words(model: Any, index: tuple[int, ...]) -> str:
 
 
 def bad_layer(model: Any, batch: tuple[Any, ...]) -> str | None:
-    """Find the first layer, in the order of calls, whose output is not finite.
+    """Describe the first layer, in the order of calls, whose output is not finite.
 
     The model is applied to the batch as in training, which may change state in it such
     as moving averages.
-
-    Args:
-        model: A compiled model.
-        batch: `(inputs, targets)` or `(inputs, targets, weights)`, finite arrays.
-
-    Returns:
-        What to say about it, or `None`.
     """
     tensors = keras.tree.map_structure(ops.convert_to_tensor, tuple(batch))
     inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(tensors)

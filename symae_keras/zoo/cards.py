@@ -106,11 +106,6 @@ class Measured:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} cannot be read: {error}.") from None
 
-    @property
-    def n_seeds(self) -> int:
-        """Number of runs in `reference`."""
-        return len(next(iter(self.reference.values())))
-
 
 def spread(values: list[float]) -> str:
     """Return the median, with the lowest and highest of several values.
@@ -126,19 +121,14 @@ def spread(values: list[float]) -> str:
 
 
 def write_card(name: str, about: About, measured: Measured) -> str:
-    """Return the model card of a preset, in Markdown.
-
-    Args:
-        name: Of the preset.
-        about: From its recipe.
-        measured: From its metrics.json.
-    """
+    """Return the model card of a preset, in Markdown."""
     rows = [
         f"| {metric} | {measured.shipped[metric]:.3g} | {spread(values)} |"
         for metric, values in measured.reference.items()
     ]
     fields = about.fields
-    runs = "one run" if measured.n_seeds == 1 else f"{measured.n_seeds} runs"
+    seeds = len(next(iter(measured.reference.values())))
+    runs = "one run" if seeds == 1 else f"{seeds} runs"
     versions = ", ".join(
         f"{package} {measured.environment[package]}"
         for package in ("keras", "tensorflow", "symae_keras")

@@ -11,26 +11,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from symae_keras._utils.presets import (
-    preset_folder,
-    preset_names,
-    unknown_preset,
-)
+from symae_keras._utils.presets import preset_folder, preset_names, unknown_preset
 from symae_keras._utils.text import one_line
 from symae_keras.errors import InputError
 from symae_keras.zoo.cards import About, read_about
 
 if TYPE_CHECKING:
     from symae_keras.training import Recipe
-
-__all__ = [
-    "LoadedRecipe",
-    "about",
-    "call_recipe",
-    "load_recipe",
-    "recipe_file",
-    "recipe_hash",
-]
 
 
 class LoadedRecipe(NamedTuple):
@@ -53,13 +40,9 @@ def about(name: str) -> About:
 
 
 def recipe_file(name_or_path: str | PathLike[str]) -> Path:
-    """Return the file of a recipe.
+    """Return the file of a recipe, as an absolute path.
 
-    Args:
-        name_or_path: Name of a preset, or path of a recipe file.
-
-    Returns:
-        An existing file, as an absolute path.
+    A preset comes before a file of the same name.
 
     Raises:
         InputError: There is no such preset and no such file.
@@ -85,9 +68,6 @@ def recipe_file(name_or_path: str | PathLike[str]) -> Path:
 def recipe_hash(name_or_path: str | PathLike[str]) -> str:
     """Return the SHA-256 of a recipe without its docstring, which no run depends on.
 
-    Args:
-        name_or_path: As in `recipe_file`.
-
     Raises:
         InputError: There is no such recipe, or it cannot be read.
     """
@@ -104,15 +84,9 @@ def recipe_hash(name_or_path: str | PathLike[str]) -> str:
 
 
 def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
-    """Run a recipe file and return its recipe.
+    """Run a recipe file, which has a docstring and a `RECIPE`, and return its recipe.
 
-    Args:
-        name_or_path: Name of a preset, or path of a Python file with a docstring and a
-            `RECIPE`, a `symae_keras.training.Recipe`.
-
-    Returns:
-        `(recipe, docstring, name)`; the name of a file called recipe.py is that of its
-        folder.
+    A recipe in a file called recipe.py is named after its folder.
 
     Raises:
         InputError: There is no such recipe, it raises when it is run, or it has no
@@ -157,16 +131,7 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
 
 
 def call_recipe(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function of a recipe.
-
-    Args:
-        name: Of the recipe.
-        what: The call, for the error.
-        function: The function.
-        *args: Its arguments.
-
-    Returns:
-        Its result.
+    """Call a function of a recipe; an error of it names the recipe and the call.
 
     Raises:
         InputError: The function raised an exception.

@@ -11,7 +11,12 @@ import pytest
 from symae_keras.callbacks import RedatumMonitor
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
-from symae_keras.evaluation import leakage, reconstruction_error, redatuming_error
+from symae_keras.evaluation import (
+    estimate_redatuming_error,
+    leakage,
+    reconstruction_error,
+    redatuming_error,
+)
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
 from symae_keras.plotting.redatuming import plot_model_redatuming
@@ -51,18 +56,12 @@ def test_the_error_is_that_of_the_model_of_the_epoch(groups) -> None:
 @pytest.mark.jax
 def test_stopping_early_and_keeping_the_best(groups, tmp_path) -> None:
     best = tmp_path / "best.keras"
-    monitor = RedatumMonitor(groups)
     judged_by = {"monitor": "val_redatuming_error", "mode": "min"}
+    stop = keras.callbacks.EarlyStopping(**judged_by, patience=2)
+    keep = keras.callbacks.ModelCheckpoint(best, **judged_by, save_best_only=True)
     # So fast that it soon gets worse.
-    model = _model(groups, rate=0.3)
-    history = _fit(
-        model,
-        groups,
-        monitor,
-        keras.callbacks.EarlyStopping(**judged_by, patience=2),
-        keras.callbacks.ModelCheckpoint(best, **judged_by, save_best_only=True),
-        epochs=20,
-    ).history
+    model, monitor = _model(groups, rate=0.3), RedatumMonitor(groups)
+    history = _fit(model, groups, monitor, stop, keep, epochs=20).history
     errors = history["val_redatuming_error"]
     assert np.argmin(errors) == len(errors) - 3 < 17
     kept = keras.saving.load_model(best)
@@ -96,13 +95,19 @@ def test_figures_of_images_and_of_pixels_that_are_masked(rng) -> None:
     assert any(np.isnan(np.asarray(line, "float64")).any() for line in lines)
 
 
-def test_measured_groups_have_no_redatuming_error(groups) -> None:
+def test_measured_groups_have_an_estimate(groups) -> None:
     measured = dataclasses.replace(groups, render=None, state={}, nuisance={})
     model = _model(groups, run_eagerly=True)
     history = _fit(model, groups, RedatumMonitor(measured)).history
-    assert set(history) == {"loss", "val_reconstruction_error"}
+    found = {"loss", "val_reconstruction_error", "val_estimated_redatuming_error"}
+    assert set(history) == found
     expected = reconstruction_error(model, groups)
     assert history["val_reconstruction_error"] == pytest.approx([expected])
+    expected = estimate_redatuming_error(model, measured, n_donors=2)
+    assert history["val_estimated_redatuming_error"] == pytest.approx([expected])
+    alone = measured.take_instances(slice(1))
+    history = _fit(model, groups, RedatumMonitor(alone)).history
+    assert set(history) == {"loss", "val_reconstruction_error"}
     with pytest.raises(InputError, match="give them a state or leave out leakage"):
         RedatumMonitor(measured, leakage=True)
 
@@ -113,11 +118,11 @@ def test_leakage_is_measured_if_asked() -> None:
     history = _fit(model, groups, RedatumMonitor(groups, leakage=True)).history
     scores = leakage(model, groups)
     for name, part in (
-        ("val_leakage_state", scores.state_from_nuisance),
-        ("val_leakage_nuisance", scores.nuisance_from_coherent),
+        ("state", scores.state_from_nuisance),
+        ("nuisance", scores.nuisance_from_coherent),
     ):
         expected = np.mean([max(score, 0.0) for score in part.values()])
-        assert history[name] == pytest.approx([expected], abs=1e-6)
+        assert history[f"val_leakage_{name}"] == pytest.approx([expected], abs=1e-6)
 
 
 def test_what_cannot_be_measured_is_refused(groups) -> None:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn import linear_model
+from sklearn.model_selection import cross_val_score
 
-from symae_keras.classical import (
-    DirectStandardization,
-    PiecewiseDirectStandardization,
-)
+from symae_keras.classical import DirectStandardization
+from symae_keras.classical import PiecewiseDirectStandardization as Piecewise
 from symae_keras.data import GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation import relative_error
 
-BOTH = pytest.mark.parametrize(
-    "kind", [DirectStandardization, PiecewiseDirectStandardization]
-)
+BOTH = pytest.mark.parametrize("kind", [DirectStandardization, Piecewise])
 
 
 def _pairs(n_groups=60, pixels=8, noise=0.0, seed=0):
@@ -60,14 +57,10 @@ def test_the_penalty_is_the_best_one_left_out() -> None:
     source, target = groups.x[:, 2], groups.x[:, 1]
 
     def left_out(ridge: float) -> float:
-        total = 0.0
-        for i in range(len(source)):
-            keep = np.arange(len(source)) != i
-            fitted = linear_model.Ridge(ridge).fit(source[keep], target[keep])
-            total += ((fitted.predict(source[i : i + 1]) - target[i]) ** 2).sum()
-        return total
+        model, scoring = linear_model.Ridge(ridge), "neg_mean_squared_error"
+        return cross_val_score(model, source, target, cv=12, scoring=scoring).sum()
 
-    best = min(np.logspace(-6, 4, 31), key=left_out)
+    best = max(np.logspace(-6, 4, 31), key=left_out)
     assert 1e-6 < best < 1e4
     assert model.ridge_ == pytest.approx(best)
 
@@ -158,7 +151,7 @@ def _local(n_groups: int = 60, seed: int = 0):
 @pytest.mark.parametrize("window", [5, 7])
 def test_a_known_local_map_is_recovered(window) -> None:
     groups, matrix, offset = _local()
-    model = PiecewiseDirectStandardization(0, 1, window).fit(groups[:40])
+    model = Piecewise(0, 1, window).fit(groups[:40])
     np.testing.assert_allclose(model.coef_, matrix, atol=1e-5)
     np.testing.assert_allclose(model.intercept_, offset, atol=1e-5)
     virtual = model.redatum(groups.x[40:])
@@ -166,48 +159,38 @@ def test_a_known_local_map_is_recovered(window) -> None:
     np.testing.assert_allclose(virtual[:, 0], groups.x[40:, 1], atol=1e-5)
 
 
-def test_a_window_that_is_too_narrow_sees_too_little() -> None:
+def test_it_needs_the_right_window_and_few_pairs() -> None:
+    """Fewer than direct standardisation."""
     groups, *_ = _local()
-    model = PiecewiseDirectStandardization(0, 1, window=3).fit(groups[:40])
-    assert relative_error(model.transfer(groups.x[40:, 0]), groups.x[40:, 1]) > 0.1
-
-
-def test_it_needs_fewer_pairs_than_direct_standardisation() -> None:
-    groups, *_ = _local()
-    few, new = groups[:10], groups[10:]
-    local = PiecewiseDirectStandardization(0, 1, window=5).fit(few)
-    whole = DirectStandardization(0, 1).fit(few)
-    errors = [
-        relative_error(model.transfer(new.x[:, 0]), new.x[:, 1])
-        for model in (local, whole)
-    ]
-    assert errors[0] < 1e-6
-    assert errors[1] > 0.1
+    for model, n_pairs, exact in (
+        (Piecewise(0, 1, window=3), 40, False),
+        (Piecewise(0, 1, window=5), 10, True),
+        (DirectStandardization(0, 1), 10, False),
+    ):
+        new = groups.x[n_pairs:]
+        virtual = model.fit(groups[:n_pairs]).transfer(new[:, 0])
+        error = relative_error(virtual, new[:, 1])
+        assert error < 1e-6 if exact else error > 0.1
 
 
 @pytest.mark.parametrize("ridge", [None, 0.7])
 def test_each_pixel_is_a_regression_on_its_window(ridge, rng) -> None:
     x = rng.normal(size=(30, 2, 9))
-    model = PiecewiseDirectStandardization(1, 0, window=5, ridge=ridge)
-    model.fit(GroupedData(x))
+    model = Piecewise(1, 0, window=5, ridge=ridge).fit(GroupedData(x))
     new = rng.normal(size=(4, 9))
     virtual = model.transfer(new)
     for pixel, window in ((0, slice(0, 3)), (4, slice(2, 7)), (8, slice(6, 9))):
-        expected = (
-            linear_model.RidgeCV(np.logspace(-6, 4, 31))
-            if ridge is None
-            else linear_model.Ridge(ridge)
-        ).fit(x[:, 1, window], x[:, 0, pixel])
+        expected = linear_model.RidgeCV([ridge] if ridge else np.logspace(-6, 4, 31))
+        expected.fit(x[:, 1, window], x[:, 0, pixel])
         np.testing.assert_allclose(virtual[:, pixel], expected.predict(new[:, window]))
-        alpha = expected.alpha_ if ridge is None else ridge
-        assert model.ridge_[pixel] == pytest.approx(alpha)
+        assert model.ridge_[pixel] == pytest.approx(expected.alpha_)
         outside = np.delete(model.coef_[pixel], np.r_[window])
         assert not outside.any()
 
 
 def test_a_window_of_everything_is_direct_standardisation(rng) -> None:
     groups = GroupedData(rng.normal(size=(30, 2, 6)))
-    wide = PiecewiseDirectStandardization(0, 1, window=11, ridge=0.5).fit(groups)
+    wide = Piecewise(0, 1, window=11, ridge=0.5).fit(groups)
     whole = DirectStandardization(0, 1, ridge=0.5).fit(groups)
     np.testing.assert_allclose(wide.coef_, whole.coef_)
     np.testing.assert_allclose(wide.intercept_, whole.intercept_)
@@ -216,7 +199,7 @@ def test_a_window_of_everything_is_direct_standardisation(rng) -> None:
 def test_bad_windows() -> None:
     for window in (0, 4, -3, 2.5, None):
         with pytest.raises(InputError, match=f"window must be an odd .*{window}\\."):
-            PiecewiseDirectStandardization(0, 1, window)
+            Piecewise(0, 1, window)
     images = GroupedData(np.zeros((6, 2, 4, 4)))
     with pytest.raises(InputError, match=r"\(pixels,\); received \(4, 4\)"):
-        PiecewiseDirectStandardization(0, 1).fit(images)
+        Piecewise(0, 1).fit(images)

@@ -1,23 +1,23 @@
 from __future__ import annotations
 
+import functools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from symae_keras import cli
+from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.data import simulate_exposures
 from symae_keras.models import SymAE
-from symae_keras.training.checkpoint import read_history
 
 RECIPE = '''"""A recipe that trains in a second."""
 
 from symae_keras.data import simulate_exposures
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
-from symae_keras.training.checkpoint import read_history
 from symae_keras.training import Recipe, normalization
 
 
@@ -40,20 +40,10 @@ RECIPE = Recipe(model=model, data=data, epochs=2, batch_size=44, instances=3)
 '''
 
 
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 def compile_eagerly(patch: pytest.MonkeyPatch) -> None:
     """Skip the tracing, which takes nearly all of the time of a tiny run."""
-    as_ever = SymAE.compile
-    patch.setattr(
-        SymAE,
-        "compile",
-        lambda self, **options: as_ever(self, **options, run_eagerly=True),
-    )
+    eager = functools.partialmethod(SymAE.compile, run_eagerly=True)
+    patch.setattr(SymAE, "compile", eager)
 
 
 @pytest.fixture(autouse=True)
@@ -61,52 +51,6 @@ def _fast(monkeypatch):
     """Neither trace nor draw; the runs made for the session test these."""
     compile_eagerly(monkeypatch)
     monkeypatch.setattr("symae_keras.cli.train.write_figures", lambda *_: [])
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    """An empty current folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def symae(capfd):
-    """Run the command line in this process and catch all that it writes."""
-
-    def run(*args: object) -> Result:
-        capfd.readouterr()
-        code = cli.main([str(each) for each in args])
-        return Result(code, *capfd.readouterr())
-
-    return run
-
-
-def listing(folder: Path) -> list[tuple[str, int]]:
-    """Every path below a folder with the time of its last change."""
-    return sorted((str(p), p.lstat().st_mtime_ns) for p in folder.rglob("*"))
-
-
-@pytest.fixture(name="listing")
-def _listing():
-    return listing
-
-
-@pytest.fixture
-def refuses(symae, here):
-    """Check that a command fails in one sentence, writes nothing, and return it."""
-
-    def run(*args: object) -> str:
-        before = listing(here)
-        code, out, err = symae(*args)
-        assert (code, out) == (2, ""), err
-        *progress, last = err.splitlines()
-        assert all(line.endswith(" done") for line in progress), err
-        assert last.startswith("symae: ")
-        assert listing(here) == before
-        return last
-
-    return run
 
 
 @pytest.fixture(scope="session")
@@ -170,7 +114,26 @@ def measured_run(tmp_path_factory, recipe, data_file) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Return the bytes of every file below a folder, by its path there."""
+    return lambda folder: {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
 @pytest.fixture
-def read_rows():
-    """Reader of the rows of a CSV file."""
-    return read_history
+def after_epochs(monkeypatch) -> Callable[[Callable[[int], object]], None]:
+    """Call a function after every epoch with the number of epochs that are done."""
+    as_ever = ProgressDisplay.update
+
+    def patch(act: Callable[[int], object]) -> None:
+        def update(self: ProgressDisplay, done: int, text: str) -> None:
+            as_ever(self, done, text)
+            act(done)
+
+        monkeypatch.setattr(ProgressDisplay, "update", update)
+
+    return patch

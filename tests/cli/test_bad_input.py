@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,48 +12,50 @@ X = np.random.default_rng(0).normal(size=(6, 4, 256)).astype("float32")
 AXIS = np.linspace(-1.0, 1.0, 256)
 
 
-def one_instance() -> np.ndarray:
-    mask = np.ones((6, 4), bool)
-    mask[2, 1:] = False
-    return mask
-
+ONE_PRESENT = np.ones((6, 4), bool)
+ONE_PRESENT[2, 1:] = False
 
 #: Two files that readers refuse, and those that only the checks of runs refuse.
 BAD_FILES = {
-    "wrong rank": ({"x": X[0]}, ["(groups, instances, *instance_shape)", "(4, 256)"]),
+    "wrong rank": ({"x": X[0]}, "(groups, instances, *instance_shape)", "(4, 256)"),
     "infinity": (
         {"x": np.where(X == X[1, 2, 3], np.inf, X)},
-        ["group 1, instance 2, pixel 3"],
+        "group 1, instance 2, pixel 3",
     ),
-    "one instance": ({"x": X[:, :1]}, ["6 of 6 groups", "fewer than 2", "group 0"]),
+    "one instance": ({"x": X[:, :1]}, "6 of 6 groups", "fewer than 2", "group 0"),
     "one instance present": (
-        {"x": X, "mask": one_instance()},
-        ["1 of 6 groups", "fewer than 2", "group 2 with 1"],
+        {"x": X, "mask": ONE_PRESENT},
+        *("1 of 6 groups", "fewer than 2", "group 2 with 1"),
     ),
-    "constant": ({"x": np.full_like(X, 7)}, ["all present values are 7"]),
+    "constant": ({"x": np.full_like(X, 7)}, "all present values are 7"),
     "equal instances": (
         {"x": np.broadcast_to(X[0, 0], X.shape)},
-        ["all instances are identical"],
+        "all instances are identical",
     ),
-    "tiny values": ({"x": X * 1e-32}, ["vary by about 1e-32", "rescale"]),
-    "huge values": ({"x": X * 1e20}, ["vary by about 1e+20", "rescale"]),
-    "one group": ({"x": X[:1]}, ["at least two states", "received 1"]),
+    "tiny values": ({"x": X * 1e-32}, "vary by about 1e-32", "rescale"),
+    "huge values": ({"x": X * 1e20}, "vary by about 1e+20", "rescale"),
+    "one group": ({"x": X[:1]}, "at least two states", "received 1"),
+}
+
+
+#: Files that no command takes.
+BAD_FOR_ALL = {
+    **{name: BAD_FILES[name] for name in ("infinity", "constant")},
+    "another shape": ({"x": X[..., :100]}, "(100,)", "(256,)"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_train_refuses_a_file(refuses, recipe, name):
-    arrays, words = BAD_FILES[name]
+    arrays, *words = BAD_FILES[name]
     np.savez("my.npz", **arrays)
     err = refuses("train", recipe, "--data", "my.npz", "--out", "run")
-    assert "my.npz" in err
-    for word in words:
-        assert word in err
+    assert all(word in err for word in ("my.npz", *words)), err
 
 
-@pytest.mark.parametrize("name", ["infinity", "constant"])
-def test_evaluate_and_redatum_refuse_a_file(refuses, run_folder, listing, name):
-    arrays, words = BAD_FILES[name]
+@pytest.mark.parametrize("name", BAD_FOR_ALL)
+def test_other_commands_refuse_a_file(refuses, run_folder, listing, name):
+    arrays, *words = BAD_FOR_ALL[name]
     np.savez("my.npz", **arrays)
     np.savez("good.npz", x=X, axis=AXIS)
     before = listing(run_folder)
@@ -65,9 +66,7 @@ def test_evaluate_and_redatum_refuse_a_file(refuses, run_folder, listing, name):
         (*redatum, "good.npz", "--nuisance-from", "my.npz"),
     ):
         err = refuses(*command)
-        assert "my.npz" in err
-        for word in words:
-            assert word in err
+        assert all(word in err for word in ("my.npz", *words)), err
     assert listing(run_folder) == before
 
 
@@ -84,18 +83,6 @@ def test_missing_and_truncated_files(refuses, recipe, run_folder, tmp_path):
     (tmp_path / "empty").mkdir()
     err = refuses("train", recipe, "--data", "empty", "--out", "run")
     assert "empty: it is a folder with nothing in it" in err
-
-
-def test_instances_unlike_the_models(refuses, run_folder, tmp_path):
-    np.savez(tmp_path / "short.npz", x=X[..., :100])
-    np.savez(tmp_path / "good.npz", x=X, axis=AXIS)
-    err = refuses("evaluate", run_folder, "--data", "short.npz")
-    assert "short.npz" in err and "(100,)" in err and "(256,)" in err
-    err = refuses(
-        *("redatum", run_folder, "--out", "virtual.npz"),
-        *("--coherent-from", "good.npz", "--nuisance-from", "short.npz"),
-    )
-    assert "short.npz" in err and "(100,)" in err and "(256,)" in err
 
 
 def test_output_folders_that_cannot_be_made(refuses, recipe, tmp_path):
@@ -129,6 +116,34 @@ def test_demo_refuses_a_folder_in_use(symae, here, listing):
     assert listing(here) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--format", "h5"], "The format must be one of"),
+        (["--endpoint", "decode"], "The endpoint must be one of"),
+        (["--out", "model.onnx"], "makes a folder"),
+    ],
+)
+def test_export_refuses(refuses, run_folder, arguments, sentence):
+    assert sentence in refuses("export", run_folder, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--models", "symea"], "did you mean symae?"),
+        (["--models", ""], "There is no model ''"),
+        (["--encoder", "conv3d"], "--encoder must be one of dense, conv1d, conv2d"),
+        (["--data", "missing.npz"], "missing.npz"),
+        (["--models", "pca", "--out", "mine"], "no comparison to resume"),
+    ],
+)
+def test_compare_refuses(refuses, here, arguments, sentence):
+    (here / "mine").mkdir()
+    (here / "mine" / "notes.txt").write_text("mine", encoding="utf-8")
+    assert sentence in refuses("compare", *arguments)
+
+
 def test_redatum_output_and_groups(refuses, run_folder, tmp_path):
     np.savez(tmp_path / "three.npz", x=X[:3], axis=AXIS)
     np.savez(tmp_path / "two.npz", x=X[:2], axis=AXIS)
@@ -143,56 +158,56 @@ def test_redatum_output_and_groups(refuses, run_folder, tmp_path):
     assert "folder" in refuses(*command, "folder.npz", "--force")
     assert "file is not a folder" in refuses(*command, "file/virtual.npz")
     assert "two.npz" in refuses(*command, "two.npz", "--force")
-    groups = ("--coherent-from", "two.npz", "--nuisance-from", "three.npz")
-    err = refuses("redatum", run_folder, *groups, "--out", "virtual.npz")
+    command = ("redatum", run_folder, "--out", "virtual.npz")
+    command += ("--coherent-from", "two.npz", "--nuisance-from")
+    err = refuses(*command, "three.npz")
     assert "two.npz holds 2 groups" in err and "three.npz 3" in err
-    axes = ("--coherent-from", "two.npz", "--nuisance-from", "other.npz")
-    err = refuses("redatum", run_folder, *axes, "--out", "virtual.npz")
+    err = refuses(*command, "other.npz")
     assert "other.npz is on the axis -0.5 to 1.5" in err
+    command = ("anomalies", run_folder, "--data", "two.npz", "--out", "found.npz")
+    assert "must end in .csv" in refuses(*command)
 
 
-def test_recipes_that_cannot_be_used(refuses, tmp_path):
-    def recipe(text: str) -> str:
-        Path("my.py").write_text(text, encoding="utf-8")
-        return refuses("train", "my.py", "--out", "run")
+BAD_RECIPES = {
+    "model = 1": "defines no RECIPE",
+    "RECIPE = {}": "class dict",
+    "RECIPE = (": "SyntaxError",
+    "1 / 0": "ZeroDivisionError: division by zero",
+    "RECIPE = Recipe(model=None)": "--data",
+    "RECIPE = Recipe(model=None, data=lambda seed: 1 / 0)": "failed in data(): ZeroDiv",
+    "RECIPE = Recipe(model=None, data=lambda seed: 3)": (
+        "GroupedData; received an object of class int"
+    ),
+}
 
-    err = refuses("train", "symae_exposure")
-    assert "did you mean symae_exposures?" in err
+
+def test_recipes_that_cannot_be_used(refuses, here):
+    assert "did you mean symae_exposures?" in refuses("train", "symae_exposure")
     assert "my.py does not exist" in refuses("train", "my.py")
-    os.mkdir("folder")
+    (here / "folder").mkdir()
     assert "folder is a folder" in refuses("train", "folder")
-    assert "no RECIPE" in recipe("model = 1").replace("defines no", "no")
-    assert "class dict" in recipe("RECIPE = {}")
-    assert "SyntaxError" in recipe("RECIPE = (")
-    assert "ZeroDivisionError: division by zero" in recipe("1 / 0")
-    head = "from symae_keras.training import Recipe\n"
-    err = recipe(head + "RECIPE = Recipe(model=None)")
-    assert "--data" in err
-    err = recipe(head + "RECIPE = Recipe(model=None, data=lambda seed: 1 / 0)")
-    assert "failed in data()" in err and "ZeroDivisionError" in err
-    err = recipe(head + "RECIPE = Recipe(model=None, data=lambda seed: 3)")
-    assert "GroupedData" in err and "class int" in err
-    np.savez(tmp_path / "my.npz", x=X)
-    Path("my.py").write_text(
-        head + "RECIPE = Recipe(model=lambda g, s: 3)", encoding="utf-8"
-    )
-    err = refuses("train", "my.py", "--data", "my.npz", "--out", "run")
-    assert "int without encode" in err
-
-
-def test_a_recipe_for_images_refuses_spectra(refuses, tmp_path):
-    np.savez(tmp_path / "my.npz", x=X)
-    err = refuses("train", "symae_shapes", "--data", "my.npz", "--out", "run")
+    head, file = "from symae_keras.training import Recipe\n", Path("my.py")
+    for text, words in BAD_RECIPES.items():
+        file.write_text(head + text, encoding="utf-8")
+        assert words in refuses("train", file, "--out", "run")
+    file.write_text(head + "RECIPE = Recipe(model=lambda g, s: 3)", encoding="utf-8")
+    np.savez("my.npz", x=X)
+    mine = ("--data", "my.npz", "--out", "run")
+    assert "int without encode" in refuses("train", file, *mine)
+    # A recipe for images refuses spectra.
+    err = refuses("train", "symae_shapes", *mine)
     assert "symae_shapes failed in model() on instances of shape (256,)" in err
 
 
-def test_run_folders_that_cannot_be_read(refuses, run_folder, tmp_path):
-    broken = tmp_path / "broken"
+def test_run_folders_that_cannot_be_read(refuses, run_folder, here):
+    broken = here / "broken"
     assert "does not exist" in refuses("evaluate", broken)
+    assert "does not exist" in refuses("export", broken, "--out", "model")
     broken.mkdir()
     assert "no config.json" in refuses("evaluate", broken)
-    (broken / "config.json").write_text("{", encoding="utf-8")
-    assert "config.json cannot be read" in refuses("evaluate", broken)
+    for text in (b"{", b"[1, 2]", b'"text"', b"3", b"null", b"\xff"):
+        (broken / "config.json").write_bytes(text)
+        assert "config.json cannot be read" in refuses("evaluate", broken)
     (broken / "config.json").write_text("{}", encoding="utf-8")
     assert "config.json has no entry" in refuses("evaluate", broken)
     (broken / "config.json").write_bytes((run_folder / "config.json").read_bytes())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import hashlib
 import os
-import shutil
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,17 +17,18 @@ import pytest
 
 import symae_keras
 from symae_keras._utils.files import read_json
-from symae_keras.data import GroupedData, load, save, simulate_exposures
+from symae_keras.cli import compare
+from symae_keras.cli._run_folder import load_run
+from symae_keras.data import load, save, simulate_exposures
 from symae_keras.evaluation import relative_error
+from symae_keras.training.checkpoint import read_history
 
 
 @pytest.mark.parametrize("simulated", [True, False])
-def test_what_is_in_a_run_folder(simulated, run_folder, measured_run, read_rows):
-    folder = run_folder if simulated else measured_run
-    epochs = 2 if simulated else 1
-    figures = (
-        ["codes", "history", "redatuming"] if simulated else ["history", "redatuming"]
-    )
+def test_what_is_in_a_run_folder(simulated, run_folder, measured_run):
+    folder, epochs, figures = measured_run, 1, ["history", "redatuming"]
+    if simulated:
+        folder, epochs, figures = run_folder, 2, ["codes", *figures]
     assert sorted(os.listdir(folder)) == [
         *(".symae.json", "axis.json", "config.json", "environment.json", "figures"),
         *("history.csv", "metrics.json", "model.keras"),
@@ -37,16 +38,17 @@ def test_what_is_in_a_run_folder(simulated, run_folder, measured_run, read_rows)
     assert sorted(path.stem for path in folder.glob("figures/*.png")) == figures
     for path in folder.glob("figures/*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
-    rows = read_rows(folder / "history.csv")
+    rows = read_history(folder / "history.csv")
     assert [row["epoch"] for row in rows] == [str(n) for n in range(epochs)]
     assert all(float(row["loss"]) > 0 < float(row["val_loss"]) for row in rows)
     environment = read_json(folder / "environment.json")
     assert environment["keras"] == keras.__version__
     assert environment["backend"] == keras.backend.backend()
-    assert {"python", "platform", "numpy", "command"} < set(environment)
+    assert environment["python"] == platform.python_version()
+    assert {"platform", "numpy", "command"} < set(environment)
 
 
-def test_metrics_and_config_of_a_simulated_run(run_folder):
+def test_metrics_and_config(run_folder, measured_run, data_file):
     metrics = read_json(run_folder / "metrics.json")
     assert metrics["groups"] == 22 and metrics["instances"] == 66
     for name in ("reconstruction_error", "redatuming_error", "mean_swap_error"):
@@ -54,65 +56,88 @@ def test_metrics_and_config_of_a_simulated_run(run_folder):
     config = read_json(run_folder / "config.json")
     assert config["recipe"]["name"] == "tiny" and config["seed"] == 0
     assert config["groups"] == {"train": 88, "held_out": 22}
+    digest = hashlib.sha256(data_file.read_bytes()).hexdigest()
+    assert read_json(measured_run / "config.json")["data"]["sha256"] == digest
 
 
-def test_train_prints_what_it_writes(symae, recipe, data_file, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    code, out, err = symae("train", recipe, "--data", data_file, "--epochs", 1)
-    assert code == 0, err
-    metrics = read_json(Path("runs/tiny/metrics.json"))
-    assert "redatuming_error" not in metrics and "No redatuming error" in out
+def test_train_prints_what_it_writes(succeeds, recipe, data_file, here):
+    _, out, err = succeeds("train", recipe, "--data", data_file, "--epochs", 1)
+    metrics = read_json(here / "runs" / "tiny" / "metrics.json")
+    assert "redatuming_error" not in metrics and metrics["verdict"] in out
+    assert f"{metrics['estimated_redatuming_error']:.4f}" in out
     assert "runs/tiny" in out and f"{metrics['reconstruction_error']:.4f}" in out
     assert err.startswith("tiny: epochs x updates per epoch: 1 x 1 = 1 updates\n")
     assert "\ntiny: epoch 1/1: loss" in err
     assert err.count("\n") == 2
 
 
-def test_evaluate_finds_the_held_out_part_again(symae, own_run, recipe):
+@pytest.mark.large
+def test_two_workers_make_one_run(recipe, tmp_path, tf, cluster):
+    out = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "symae_keras.cli", "train", str(recipe)),
+        *("--out", str(out), "--strategy", "multiworker"),
+    ]
+    workers = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, "TF_CONFIG": config},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for config in cluster(2)
+    ]
+    ends = [each.communicate(timeout=300) for each in workers]
+    assert [each.returncode for each in workers] == [0, 0], ends
+    # Both print the same metrics, and only the chief shows its progress.
+    assert ends[0][0] == ends[1][0] and "redatuming error" in ends[0][0]
+    assert "epoch 2/2" in ends[0][1] and "epoch" not in ends[1][1]
+    assert os.listdir(tmp_path) == ["run"]
+    assert read_json(out / "metrics.json")["groups"] == 22
+
+
+# === evaluate ===
+
+
+def test_evaluate_finds_the_held_out_part_again(succeeds, own_run, recipe):
     before = read_json(own_run / "metrics.json")
-    code, out, err = symae("evaluate", own_run, "--recipe", recipe)
-    assert (code, err) == (0, "")
+    _, out, err = succeeds("evaluate", own_run, "--recipe", recipe)
+    assert err == ""
     metrics = read_json(own_run / "metrics.json")
     leakage = metrics.pop("leakage")
     assert metrics == pytest.approx(before)
     states = {"temperature", "abundance", "line_width"}
     assert set(leakage["state_from_nuisance"]) == states
     assert f"{leakage['state_from_coherent']['temperature']:.4f}" in out
-    again = symae("evaluate", own_run, "--recipe", recipe, "--no-leakage")
+    again = succeeds("evaluate", own_run, "--recipe", recipe, "--no-leakage")
     assert again.out.count("temperature") == 0
     assert read_json(own_run / "metrics.json") == metrics
 
 
-def test_leakage_that_cannot_be_had_is_a_note(symae, own_run, recipe):
-    config = read_json(own_run / "config.json")
-    config["train_fraction"] = 0.9
-    (own_run / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    code, out, err = symae("evaluate", own_run, "--recipe", recipe)
-    assert code == 0 and "11 groups" in out
-    assert err.startswith("symae: note: no leakage scores: Leakage needs at least 20")
+def test_notes_of_evaluate(succeeds, own_run, recipe, edited):
+    with edited(own_run / "config.json") as config:
+        config["train_fraction"] = 0.9
+        config["recipe"]["sha256"] = "another"
+    _, out, err = succeeds("evaluate", own_run, "--recipe", recipe)
+    assert "11 groups" in out
+    changed, leakage = err.splitlines()
+    assert changed.startswith("symae: note: ") and "has changed since" in changed
+    few = "symae: note: no leakage scores: Leakage needs at least 20"
+    assert leakage.startswith(few)
 
 
-def test_a_changed_recipe_is_told(symae, own_run, recipe):
-    config = read_json(own_run / "config.json")
-    config["recipe"]["sha256"] = "another"
-    (own_run / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    code, _, err = symae("evaluate", own_run, "--recipe", recipe, "--no-leakage")
-    assert code == 0 and "has changed since" in err
-
-
-def test_evaluate_a_run_on_a_file(symae, measured_run, recipe, data_file, tmp_path):
-    before = (measured_run / "metrics.json").read_text(encoding="utf-8")
+def test_evaluate_a_run_on_a_file(succeeds, measured_run, recipe, data_file, tmp_path):
+    before = read_json(measured_run / "metrics.json")
     give = ("--recipe", recipe, "--no-leakage")
-    code, _, err = symae("evaluate", measured_run, *give)
-    assert (code, err) == (0, "")
-    again = read_json(measured_run / "metrics.json")
-    assert again == pytest.approx(json.loads(before))
+    assert succeeds("evaluate", measured_run, *give).err == ""
+    assert read_json(measured_run / "metrics.json") == pytest.approx(before)
 
     # All of another file goes beside, and does not touch that.
     mine = tmp_path / "my.npz"
     mine.write_bytes(data_file.read_bytes())
-    code, out, err = symae("evaluate", measured_run, "--data", mine)
-    assert code == 0 and "metrics-my.json" in out
+    _, out, err = succeeds("evaluate", measured_run, "--data", mine)
+    assert "metrics-my.json" in out
     assert err.startswith("symae: note: no leakage scores: Leakage is measured against")
     assert err.count("\n") == 1
     metrics = read_json(measured_run / "metrics-my.json")
@@ -125,25 +150,30 @@ def test_evaluate_a_run_on_a_file(symae, measured_run, recipe, data_file, tmp_pa
     assert metrics["reconstruction_error"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_changed_data_file_is_refused(symae, measured_run, data_file):
+def test_a_changed_data_file_is_refused(refuses, measured_run, data_file):
     content = data_file.read_bytes()
     try:
         np.savez(data_file, x=load(data_file).x[::-1])
-        code, out, err = symae("evaluate", measured_run)
+        err = refuses("evaluate", measured_run)
     finally:
         data_file.write_bytes(content)
-    assert (code, out) == (2, "") and err.count("\n") == 1
     assert f"{data_file} has changed" in err and "--data" in err
 
 
+# === redatum ===
+
+
+def from_files(coherent: object, nuisance: object) -> tuple[object, ...]:
+    return ("--coherent-from", coherent, "--nuisance-from", nuisance)
+
+
 def test_redatum_a_file_under_its_own_nuisances(
-    symae, measured_run, data_file, tmp_path
+    succeeds, measured_run, data_file, tmp_path
 ):
     out = tmp_path / "new" / "virtual.npz"
-    files = ("--coherent-from", data_file, "--nuisance-from", data_file)
-    code, printed, err = symae("redatum", measured_run, *files, "--out", out)
-    assert (code, err) == (0, "")
-    assert printed == f"{out}: x (10, 4, 256)\n"
+    files = from_files(data_file, data_file)
+    done = succeeds("redatum", measured_run, *files, "--out", out)
+    assert done[1:] == (f"{out}: x (10, 4, 256)\n", "")
     groups, virtual = load(data_file), load(out)
     there = groups.present
     model = keras.saving.load_model(measured_run / "model.keras", compile=False)
@@ -155,45 +185,39 @@ def test_redatum_a_file_under_its_own_nuisances(
     assert os.listdir(out.parent) == ["virtual.npz"]
 
 
-def test_one_group_serves_all(symae, run_folder, tmp_path):
+def test_one_group_serves_all(succeeds, run_folder, here):
     groups = simulate_exposures(5, 3, seed=9)
     model = keras.saving.load_model(run_folder / "model.keras", compile=False)
-    many, one, out = (tmp_path / f"{n}.npz" for n in ("many", "one", "virtual"))
-    np.savez(many, x=groups.x, axis=groups.axis)
-    np.savez(one, x=groups.x[:1, :2], axis=groups.axis)
+    np.savez("many.npz", x=groups.x, axis=groups.axis)
+    np.savez("one.npz", x=groups.x[:1, :2], axis=groups.axis)
 
-    files = ("--coherent-from", one, "--nuisance-from", many, "--out", out)
-    code, printed, err = symae("redatum", run_folder, *files)
-    assert (code, err) == (0, "") and "(5, 3, 256)" in printed
+    redatum = ("redatum", run_folder, "--out", "virtual.npz", "--force")
+    _, printed, err = succeeds(*redatum, *from_files("one.npz", "many.npz"))
+    assert err == "" and "(5, 3, 256)" in printed
     first = np.repeat(groups.x[:1, :2], 5, axis=0)
     expected = np.asarray(model.redatum(first, groups.x))
-    with np.load(out) as written:
+    with np.load("virtual.npz") as written:
         assert written.files == ["x", "axis", "axis_label"]
         assert written["x"].dtype == np.float32
         np.testing.assert_allclose(written["x"], expected, atol=1e-5)
 
-    files = ("--coherent-from", many, "--nuisance-from", one, "--out", out)
-    assert symae("redatum", run_folder, *files, "--force").code == 0
+    succeeds(*redatum, *from_files("many.npz", "one.npz"))
     expected = np.asarray(model.redatum(groups.x, first))
-    np.testing.assert_allclose(load(out).x, expected, atol=1e-5)
+    np.testing.assert_allclose(load("virtual.npz").x, expected, atol=1e-5)
 
 
-def test_integer_data_are_converted_and_said_so(symae, run_folder, tmp_path):
+def test_integer_data_are_converted_with_a_note(succeeds, run_folder, here):
     groups = simulate_exposures(3, 2, seed=9)
     x = (100 * groups.x).astype("int16")
-    np.savez(tmp_path / "counts.npz", x=x, axis=groups.axis)
-    np.savez(tmp_path / "floats.npz", x=x.astype("float32"), axis=groups.axis)
-    results = []
-    for name in ("counts.npz", "floats.npz"):
-        file, out = tmp_path / name, tmp_path / f"virtual-{name}"
-        files = ("--coherent-from", file, "--nuisance-from", file)
-        code, _, err = symae("redatum", run_folder, *files, "--out", out)
-        assert code == 0
-        results.append((err, load(out).x))
-    note = f"symae: note: {tmp_path / 'counts.npz'}: x holds int16; converted"
-    assert results[0][0].startswith(note)
-    assert results[1][0] == ""
-    np.testing.assert_array_equal(results[0][1], results[1][1])
+    note = "symae: note: int16.npz: x holds int16; converted"
+    made = []
+    for dtype, start in (("int16", note), ("float32", "")):
+        np.savez(f"{dtype}.npz", x=x.astype(dtype), axis=groups.axis)
+        files = from_files(f"{dtype}.npz", f"{dtype}.npz")
+        err = succeeds("redatum", run_folder, *files, "--out", f"v-{dtype}.npz").err
+        assert err[: len(note)] == start
+        made.append(load(f"v-{dtype}.npz").x)
+    np.testing.assert_array_equal(*made)
 
 
 def test_a_fresh_process_loads_the_run_and_stays_quiet(run_folder, tmp_path):
@@ -204,9 +228,9 @@ def test_a_fresh_process_loads_the_run_and_stays_quiet(run_folder, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(root)}
     del env["TF_CPP_MIN_LOG_LEVEL"]
     command = [sys.executable, "-m", "symae_keras.cli", "redatum", str(run_folder)]
-    files = ["--coherent-from", "a.npz", "--nuisance-from", "a.npz", "--out", "b.npz"]
+    command += [*from_files("a.npz", "a.npz"), "--out", "b.npz"]
     done = subprocess.run(
-        command + files, cwd=tmp_path, env=env, capture_output=True, text=True
+        command, cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "b.npz: x (2, 3, 256)\n"
@@ -215,75 +239,110 @@ def test_a_fresh_process_loads_the_run_and_stays_quiet(run_folder, tmp_path):
     np.testing.assert_allclose(load(tmp_path / "b.npz").x, expected, atol=1e-5)
 
 
+# === anomalies and export ===
+
+
+def test_the_strange_instance_comes_first(
+    succeeds, refuses, run_folder, recipe, data_file, here
+):
+    """One exposure is upside down, and two of forty are absent."""
+    groups = load(data_file)
+    groups.x[4, 1] = 2.0 - groups.x[4, 1]
+    np.savez("strange.npz", x=groups.x, mask=groups.mask)
+    command = ("anomalies", run_folder, "--data", "strange.npz", "--out", "found.csv")
+    said = succeeds(*command, "--recipe", recipe).out
+    rows = read_history(here / "found.csv")
+    assert len(rows) == 38
+    assert (rows[0]["group"], rows[0]["instance"]) == ("4", "1")
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    # The run held 66 instances out.
+    assert float(rows[0]["p_value"]) == pytest.approx(1 / 67)
+    assert "of 38 instances" in said and "66 held-out" in said
+    assert "give --force" in refuses(*command, "--recipe", recipe)
+
+
+def test_onnx(succeeds, refuses, run_folder, data_file, tmp_path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    out = tmp_path / "new" / "codes.onnx"
+    command = ["export", run_folder, "--format", "onnx", "--endpoint", "encode"]
+    done = succeeds(*command, "--out", out)
+    assert done.err == ""
+    assert {
+        "input x (batch, instances, 256) float32",
+        "input mask (batch, instances) bool",
+        "output coherent (batch, 3) float32",
+    } <= {" ".join(line.split()) for line in done.out.splitlines()}
+    groups = load(data_file)
+    session = runtime.InferenceSession(out)
+    outputs = session.run(["coherent"], {"x": groups.x, "mask": groups.mask})[0]
+    expected = load_run(run_folder).model.encode(groups.x, groups.mask).coherent
+    np.testing.assert_allclose(outputs, expected, atol=1e-4)
+    assert "give --force" in refuses(*command, "--out", out)
+
+
+@pytest.mark.large
+def test_an_export_is_named_after_the_run(succeeds, refuses, run_folder, here) -> None:
+    succeeds("export", run_folder)
+    assert (here / "tiny-redatum" / "saved_model.pb").is_file()
+    assert os.listdir() == ["tiny-redatum"]
+    refuses("export", run_folder)
+    succeeds("export", run_folder, "--force")
+
+
 # === Axes ===
 
-
-def _write(path: Path, groups: GroupedData, **changes: object) -> Path:
-    save(dataclasses.replace(groups, render=None, **changes), path)
-    return path
+AXIS = np.linspace(-1.0, 1.0, 256)
 
 
 @pytest.fixture
-def on_axis(tmp_path, measured_run) -> Callable[..., Path]:
-    """A function that writes groups on the axis of a run, or on another one."""
-    assert (measured_run / "axis.json").is_file()
+def on_axis(here) -> Callable[[str, np.ndarray | None], str]:
+    """A function that writes groups on an axis into a file."""
     groups = simulate_exposures(n_states=2, n_instances=3, seed=7)
 
-    def write(name: str, axis: np.ndarray) -> Path:
-        return _write(tmp_path / name, groups, axis=axis)
+    def write(name: str, axis: np.ndarray | None) -> str:
+        save(dataclasses.replace(groups, render=None, axis=axis), name)
+        return name
 
     return write
 
 
-def test_other_axes_are_refused(symae, measured_run, on_axis, tmp_path):
-    axis = np.linspace(-1.0, 1.0, 256)
-    same, back = on_axis("same.csv", axis), on_axis("back.csv", axis[::-1])
-    other = on_axis("other.csv", axis + 300.0)
-    out = tmp_path / "v.csv"
-    give = ("--nuisance-from", same, "--out", out)
-    code, _, err = symae("redatum", measured_run, "--coherent-from", same, *give)
-    assert (code, err) == (0, "")
-    np.testing.assert_allclose(load(out).axis, axis, atol=1e-6)
-    out.unlink()
-    for file, words in ((back, "in reverse order"), (other, "299 to 301")):
+def test_other_axes_are_refused(succeeds, refuses, measured_run, on_axis, here):
+    same = on_axis("same.csv", AXIS)
+    redatum = ("redatum", measured_run, "--out", "v.csv")
+    assert succeeds(*redatum, *from_files(same, same)).err == ""
+    np.testing.assert_allclose(load("v.csv").axis, AXIS, atol=1e-6)
+    (here / "v.csv").unlink()
+    for file, axis, words in (
+        ("back.csv", AXIS[::-1], "in reverse order"),
+        ("other.csv", AXIS + 300.0, "299 to 301"),
+    ):
+        on_axis(file, axis)
         for command in (
-            ("redatum", measured_run, "--coherent-from", file, *give),
-            ("redatum", measured_run, "--coherent-from", same)
-            + ("--nuisance-from", file, "--out", out),
+            (*redatum, *from_files(file, same)),
+            (*redatum, *from_files(same, file)),
             ("evaluate", measured_run, "--data", file),
-            ("anomalies", measured_run, "--data", file, "--out", out),
+            ("anomalies", measured_run, "--data", file, "--out", "v.csv"),
         ):
-            code, _, err = symae(*command)
-            assert code == 2 and words in err and str(file) in err
-    assert not out.exists()
+            err = refuses(*command)
+            assert words in err and file in err
     assert not list(measured_run.glob("metrics-back*"))
 
 
-def test_data_without_an_axis_are_a_note(symae, measured_run, tmp_path):
-    groups = simulate_exposures(n_states=2, n_instances=3, seed=7)
-    file = _write(tmp_path / "plain.npz", groups, axis=None)
-    out = tmp_path / "v.npz"
-    code, _, err = symae(
-        *("redatum", measured_run, "--out", out),
-        *("--coherent-from", file, "--nuisance-from", file),
-    )
-    assert code == 0 and "plain.npz has no axis" in err
+def test_data_without_an_axis_are_a_note(succeeds, measured_run, on_axis):
+    file = on_axis("plain.npz", None)
+    redatum = ("redatum", measured_run, "--out", "v.npz")
+    assert "plain.npz has no axis" in succeeds(*redatum, *from_files(file, file)).err
     # They come out on the axis of the run.
-    np.testing.assert_allclose(load(out).axis, np.linspace(-1.0, 1.0, 256), atol=1e-6)
+    np.testing.assert_allclose(load("v.npz").axis, AXIS, atol=1e-6)
 
 
-def test_a_run_without_an_axis_compares_the_two_files(
-    symae, measured_run, on_axis, tmp_path
-):
-    old = Path(shutil.copytree(measured_run, tmp_path / "old"))
-    (old / "axis.json").unlink()
-    axis = np.linspace(-1.0, 1.0, 256)
-    one, other = on_axis("one.csv", axis), on_axis("other.csv", axis + 300.0)
-    code, _, err = symae(
-        *("redatum", old, "--out", tmp_path / "v.npz"),
-        *("--coherent-from", one, "--nuisance-from", other),
-    )
-    assert code == 2 and "resample one of them" in err
+def test_a_run_without_an_axis_compares_the_two_files(refuses, own_run, on_axis):
+    (own_run / "axis.json").unlink()
+    files = from_files(on_axis("one.csv", AXIS), on_axis("other.csv", AXIS + 300.0))
+    err = refuses("redatum", own_run, *files, "--out", "v.npz")
+    assert "resample one of them" in err
 
 
 # === Updates ===
@@ -291,25 +350,69 @@ def test_a_run_without_an_axis_compares_the_two_files(
 
 @pytest.mark.large
 def test_a_preset_trains_small_data_for_enough_updates(
-    symae, altered, data_file, tmp_path, monkeypatch
+    succeeds, altered, data_file, here, monkeypatch
 ):
     """Eight groups are one batch, so that two epochs would be two updates."""
     monkeypatch.setattr("symae_keras.training.MIN_UPDATES", 4)
-    altered(path=tmp_path / "zoo" / "small" / "recipe.py")
-    monkeypatch.setattr("symae_keras._utils.presets._folder", lambda: tmp_path / "zoo")
-    out = tmp_path / "run"
-    command = ("train", "small", "--data", data_file, "--out", out)
-    code, _, err = symae(*command)
-    assert code == 0
+    altered(path=here / "zoo" / "small" / "recipe.py")
+    monkeypatch.setattr("symae_keras._utils.presets._folder", lambda: here / "zoo")
+    command = ("train", "small", "--data", data_file, "--out", "run")
+    err = succeeds(*command).err
     assert "small: epochs x updates per epoch: 4 x 1 = 4 updates" in err
-    config = read_json(out / "config.json")
+    config = read_json(here / "run" / "config.json")
     assert (config["min_updates"], config["updates"]) == (4, 4)
     # The option --epochs overrides that.
-    code, _, err = symae(*command, "--epochs", 1, "--force")
-    assert code == 0 and "1 x 1 = 1 updates" in err and "small data" not in err
+    err = succeeds(*command, "--epochs", 1, "--force").err
+    assert "1 x 1 = 1 updates" in err and "small data" not in err
 
 
-def test_a_recipe_with_few_updates_is_a_note(symae, recipe, data_file, tmp_path):
-    code, _, err = symae("train", recipe, "--data", data_file, "--out", tmp_path / "r")
-    assert code == 0 and "the 2 epochs of the recipe are only 2 updates" in err
+def test_a_recipe_with_few_updates_is_a_note(succeeds, recipe, data_file, tmp_path):
+    err = succeeds("train", recipe, "--data", data_file, "--out", tmp_path / "r").err
+    assert "the 2 epochs of the recipe are only 2 updates" in err
     assert "give --epochs 2000, or leave epochs out" in err
+
+
+# === compare ===
+
+
+@pytest.fixture
+def small_comparison(monkeypatch) -> None:
+    """Few stars and one epoch."""
+    stars = simulate_exposures(n_states=60, n_instances=3, seed=0)
+    monkeypatch.setattr(compare, "_data", lambda *_: (stars[:40], stars[40:]))
+    monkeypatch.setattr(compare, "QUICK_EPOCHS", 1)
+
+
+@pytest.mark.large
+def test_comparison(succeeds, small_comparison, tmp_path) -> None:
+    out = tmp_path / "comparison"
+    models = "symae, pca,mean_swap"
+    command = ("compare", "--quick", "--models", models, "--out", out)
+    _, stdout, err = succeeds(*command)
+    for title in ("SymAE (conditional, Gaussian)", "PCA of means", "Linear mean swap"):
+        assert title in stdout
+    assert "redatuming" in stdout and "state from" in stdout  # headings may be broken
+    assert sorted(os.listdir(out)) == [
+        *(".symae.json", "comparison.csv", "comparison.md", "environment.json"),
+        *("redatuming_against_reconstruction.png", "rows.csv", "settings.json"),
+    ]
+    assert "SymAE (conditional, Gaussian), seed 0, 1 of 3" in err
+    # Once more: everything is there, so nothing is trained.
+    _, again, err = succeeds(*command)
+    assert again == stdout and "1 of" not in err
+
+
+def test_an_interrupted_comparison_names_the_way_to_resume(
+    symae, small_comparison, tmp_path, monkeypatch
+) -> None:
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    # By the module's full name, which the function of that name hides.
+    monkeypatch.setattr(
+        sys.modules["symae_keras.evaluation.compare"], "train", interrupt
+    )
+    out = tmp_path / "comparison"
+    code, _, err = symae("compare", "--models", "pca,symae", "--out", out)
+    assert code == 1 and "kept, resume with the same command" in err
+    assert (out / "rows.csv").read_text(encoding="utf-8").count("\n") == 2

@@ -34,9 +34,8 @@ def tiny(altered, tmp_path, monkeypatch):
 
 
 @pytest.mark.large
-def test_demo(symae, tiny):
-    code, out, err = symae("demo", "--quick", "--seed", 3)
-    assert code == 0, err
+def test_demo(symae, succeeds, tiny):
+    out = succeeds("demo", "--quick", "--seed", 3).out
     assert sorted(os.listdir(tiny)) == ["symae_demo"]
     folder = tiny / "symae_demo"
     assert sorted(os.listdir(folder)) == [
@@ -67,9 +66,7 @@ def test_demo(symae, tiny):
     assert "symae_demo/conditional" in out and "symae train" in out
 
     # A run of the demo is a run like any other.
-    code, _, err = symae("evaluate", "symae_demo/original", "--no-leakage")
-    assert code == 0, err
-
+    succeeds("evaluate", "symae_demo/original", "--no-leakage")
     code, _, err = symae("demo", "--quick")
     assert code == 2 and "--force" in err
 
@@ -82,7 +79,7 @@ def test_demo(symae, tiny):
     Draft(folder, demo.CONTENTS, resume=None, force=True)
 
 
-def test_the_full_demo_replaces_by_force(symae, tiny, monkeypatch):
+def test_the_full_demo_replaces_by_force(symae, succeeds, tiny, monkeypatch):
     old = tiny / "symae_demo"
     old.mkdir()
     (old / "metrics.json").write_text("old", encoding="utf-8")
@@ -93,9 +90,8 @@ def test_the_full_demo_replaces_by_force(symae, tiny, monkeypatch):
     monkeypatch.setattr(
         demo, "fill_run", lambda folder, plan: epochs.append(plan.recipe.epochs)
     )
-    code, out, err = symae("demo", "--force")
-    assert code == 0, err
-    assert epochs == [2, 2] and "Quick form" not in out
+    assert "Quick form" not in succeeds("demo", "--force").out
+    assert epochs == [2, 2]
     metrics = read_json(old / "metrics.json")
     assert metrics["quick"] is False and metrics["test"]["seed"] == 1
     assert os.listdir(tiny) == ["symae_demo"]

@@ -10,6 +10,9 @@ import pytest
 
 import symae_keras
 from symae_keras._utils.folders import Interrupted
+from symae_keras._utils.text import one_line
+from symae_keras.cli._progress import ProgressDisplay
+from symae_keras.errors import InputError
 
 
 def test_importing_the_command_line_imports_nothing_heavy(run_python):
@@ -24,7 +27,9 @@ def test_importing_the_command_line_imports_nothing_heavy(run_python):
 
 
 def test_version_and_help(symae):
+    handlers = list(logging.getLogger("symae_keras").handlers)
     assert symae("--version") == (0, f"symae_keras {symae_keras.__version__}\n", "")
+    assert logging.getLogger("symae_keras").handlers == handlers
     bare, asked = symae(), symae("--help")
     assert bare == asked
     assert asked.code == 0 and not asked.err
@@ -48,10 +53,6 @@ def test_usage_errors_are_one_line(symae, args, words):
     assert words in err and "symae --help" in err
 
 
-class Boom(RuntimeError):
-    pass
-
-
 @pytest.fixture
 def failing_demo(monkeypatch):
     """Make `symae demo` fail in the way that the test says."""
@@ -66,29 +67,23 @@ def failing_demo(monkeypatch):
 
 
 def test_other_errors_are_one_line_with_a_hint(symae, failing_demo):
-    failing_demo(Boom("the disk\nis full."))
-    code, _, err = symae("demo")
-    assert code == 1
-    assert err == (
-        "symae: internal error: Boom: the disk is full; see where with --debug\n"
+    failing_demo(LookupError("the disk\nis full."))
+    sentence = (
+        "symae: internal error: LookupError: the disk is full; see where with --debug\n"
     )
-
-
-def test_debug_shows_the_traceback_wherever_it_stands(symae, failing_demo):
-    failing_demo(Boom("the disk is full"))
+    assert symae("demo")[::2] == (1, sentence)
+    # The traceback comes first, wherever the option stands.
     for args in (["--debug", "demo"], ["demo", "--debug"]):
         code, _, err = symae(*args)
         assert code == 1 and err.startswith("Traceback")
-        assert "Boom: the disk is full" in err and "symae: internal error" in err
+        assert "LookupError: the disk\nis full." in err and err.endswith(sentence)
 
 
 def test_an_interruption_is_one_line(symae, failing_demo):
     failing_demo(KeyboardInterrupt())
-    code, _, err = symae("demo")
-    assert (code, err) == (1, "symae: interrupted\n")
+    assert symae("demo")[::2] == (1, "symae: interrupted\n")
     failing_demo(Interrupted("interrupted; go on with --resume"))
-    code, _, err = symae("demo")
-    assert (code, err) == (1, "symae: interrupted; go on with --resume\n")
+    assert symae("demo")[::2] == (1, "symae: interrupted; go on with --resume\n")
 
 
 @pytest.mark.parametrize(
@@ -107,11 +102,6 @@ def test_errors_of_the_machine_are_sentences(symae, failing_demo, error, code, w
     failing_demo(error)
     found, _, err = symae("demo")
     assert found == code and words in err and "internal error" not in err
-
-
-def test_a_name_that_is_too_long(symae):
-    code, _, err = symae("data", "describe", 300 * "x" + ".csv")
-    assert code == 2 and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -156,7 +146,31 @@ print(len(zoo.card("symae_exposures")) > 100)
     assert "line 4, column 501" in lines[0] and lines[1:] == ["2", "True"]
 
 
-def test_the_log_is_left_as_it_was(symae):
-    handlers = list(logging.getLogger("symae_keras").handlers)
-    symae("--version")
-    assert logging.getLogger("symae_keras").handlers == handlers
+def test_one_line():
+    assert one_line(ValueError("first\n  line.\n\nCall arguments: ...")) == (
+        "ValueError: first line"
+    )
+    assert one_line(InputError("A sentence.")) == "A sentence"
+    assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_over_a_resumed_run(terminal, monkeypatch, capsys):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    with ProgressDisplay("tiny [x]", 20) as progress:
+        for epoch in range(5, 20):
+            progress.start(epoch)
+            progress.update(epoch + 1, f"epoch {epoch + 1}/20: val_loss [0.25]")
+    out, err = capsys.readouterr()
+    assert out == ""
+    if terminal:
+        assert "tiny [x]" in err and "epoch 20/20: val_loss [0.25]" in err
+    else:
+        lines = err.splitlines()
+        assert lines[0] == "tiny [x]: epoch 6/20: val_loss [0.25]"
+        # Every tenth of the epochs.
+        assert [line.split("/")[0].split()[-1] for line in lines] == [
+            *("6", "8", "10", "12", "14", "16", "18", "20"),
+        ]

@@ -9,6 +9,7 @@ import pytest
 
 from symae_keras import zoo
 from symae_keras._utils.presets import preset_folder
+from symae_keras.cli._run_folder import load_run
 from symae_keras.cli.zoo import Reproduced, metrics_of, quick_epochs, tolerance
 from symae_keras.zoo.cards import Measured
 from symae_keras.zoo.recipes import load_recipe
@@ -36,8 +37,6 @@ def tiny_zoo(tmp_path, altered, run_folder, monkeypatch):
     monkeypatch.setattr(
         "symae_keras._utils.presets._folder", lambda: tmp_path / "presets"
     )
-    from symae_keras.cli._run_folder import load_run
-
     saved = zoo.save_preset(load_run(run_folder).model, tmp_path / "saved")
     shutil.copytree(saved, folder, dirs_exist_ok=True)
     found = metrics_of(run_folder)
@@ -59,79 +58,68 @@ def tiny_zoo(tmp_path, altered, run_folder, monkeypatch):
     return folder
 
 
-def test_list_and_card(tiny_zoo, symae) -> None:
-    done = symae("zoo")
-    assert done.code == 0, done.err
-    assert "tiny" in done.out and "A recipe that trains in a second" in done.out
-    assert "redatuming error" in done.out
-    assert symae("zoo", "card", "tiny").out.strip() == "# tiny"
-    missing = symae("zoo", "card", "tinny")
-    assert missing.code == 2 and "did you mean tiny" in missing.err
+def test_list_and_card(tiny_zoo, succeeds, refuses) -> None:
+    out = succeeds("zoo").out
+    assert "tiny" in out and "A recipe that trains in a second" in out
+    assert "redatuming error" in out
+    assert succeeds("zoo", "card", "tiny").out.strip() == "# tiny"
+    assert "did you mean tiny" in refuses("zoo", "card", "tinny")
 
 
-def test_reproduce_agrees_and_goes_on(tiny_zoo, symae, tmp_path) -> None:
-    done = symae("zoo", "reproduce", "tiny")
-    assert done.code == 0, done.err
-    assert "1 of 1 presets agree" in done.out
+def test_reproduce_agrees_and_resumes(tiny_zoo, succeeds, tmp_path) -> None:
+    assert "1 of 1 presets agree" in succeeds("zoo", "reproduce", "tiny").out
     text = (tmp_path / "zoo" / "RESULTS.md").read_text(encoding="utf-8")
     assert "| tiny | reconstruction error |" in text
     assert "`symae zoo reproduce tiny`" in text and "**no**" not in text
     weights = tmp_path / "runs" / "zoo" / "tiny-0" / "model.keras"
     before = weights.stat().st_mtime_ns
-    assert symae("zoo", "reproduce").code == 0  # all presets, and nothing to train
+    succeeds("zoo", "reproduce")  # all presets, and nothing to train
     assert weights.stat().st_mtime_ns == before
 
 
-def test_reproduce_tells_what_does_not_agree(tiny_zoo, symae, tmp_path) -> None:
-    done = symae("zoo", "reproduce", "tiny", "--quick")
-    assert done.code == 1
-    assert "0 of 1 presets agree" in done.out
-    assert "**no**" in (tmp_path / "zoo" / "RESULTS-quick.md").read_text(
-        encoding="utf-8"
-    )
+def test_reproduce_marks_what_does_not_agree(tiny_zoo, symae, tmp_path) -> None:
+    code, out, _ = symae("zoo", "reproduce", "tiny", "--quick")
+    assert code == 1 and "0 of 1 presets agree" in out
+    results = tmp_path / "zoo" / "RESULTS-quick.md"
+    assert "**no**" in results.read_text(encoding="utf-8")
     assert not (tmp_path / "zoo" / "RESULTS.md").exists()
 
 
-def test_recipes_without_data_are_told_about(tiny_zoo, altered, symae) -> None:
+def test_recipes_without_data_are_listed(tiny_zoo, altered, succeeds) -> None:
     data = ("model=model, data=data", "model=model")
     altered(DOCSTRING, data, path=tiny_zoo / "recipe.py")
-    done = symae("zoo", "reproduce", "tiny")
-    assert done.code == 0, done.err
-    assert "0 of 0 presets agree" in done.out and "brings no data" in done.out
+    out = succeeds("zoo", "reproduce", "tiny").out
+    assert "0 of 0 presets agree" in out and "brings no data" in out
 
 
-def test_bad_input(tiny_zoo, symae, tmp_path) -> None:
-    done = symae("zoo", "reproduce", "tinny")
-    assert done.code == 2 and "did you mean tiny" in done.err
-    done = symae("zoo", "reproduce", "tiny", "--results", tmp_path)
-    assert done.code == 2 and "is a folder" in done.err
+def test_bad_input(tiny_zoo, refuses, tmp_path) -> None:
+    assert "did you mean tiny" in refuses("zoo", "reproduce", "tinny")
+    reproduce = ("zoo", "reproduce", "tiny")
+    assert "is a folder" in refuses(*reproduce, "--results", tmp_path)
     (tiny_zoo / "metrics.json").write_text("{", encoding="utf-8")
-    done = symae("zoo", "reproduce", "tiny")
-    assert done.code == 2 and "metrics.json cannot be read" in done.err
-    assert not (tmp_path / "runs").exists()
+    assert "metrics.json cannot be read" in refuses(*reproduce)
 
 
-def test_docstrings_do_not_make_another_run(tiny_zoo, altered, symae) -> None:
+def test_docstrings_do_not_make_another_run(
+    tiny_zoo, altered, succeeds, refuses
+) -> None:
     """Editing a recipe's docstring does not require another training."""
     command = ("train", "tiny", "--epochs", 1, "--out", "run")
-    assert symae(*command).code == 0
+    succeeds(*command)
     file = tiny_zoo / "recipe.py"
     altered(DOCSTRING, ("nobody", "somebody"), path=file)
-    assert "complete already" in symae(*command, "--resume").out
+    assert "complete already" in succeeds(*command, "--resume").out
     altered(DOCSTRING, ("coherent_dim=3", "coherent_dim=4"), path=file)
-    done = symae(*command, "--resume")
-    assert done.code == 2 and "other settings (recipe" in done.err
+    assert "other settings (recipe" in refuses(*command, "--resume")
 
 
-def test_tolerances() -> None:
+def test_tolerances_and_quick_epochs() -> None:
+    unused = {"shipped": {}, "seconds": 1.0, "parameters": 1, "epochs": 1}
     measured = Measured(
         reference={"a_error": [0.8, 1.0], "score": [0.5, 0.6]},
         quick={"a_error": 2.0, "score": 0.1},
-        shipped={},
-        seconds=1.0,
-        parameters=1,
-        epochs=1,
         environment={},
+        **unused,
     )
 
     def agrees(error: float, score: float, quick: bool = False) -> tuple[bool, bool]:
@@ -144,8 +132,5 @@ def test_tolerances() -> None:
     assert agrees(0.5, 0.44) == (False, False)
     assert agrees(2.4, 0.14, quick=True) == (True, True)
     assert tolerance("snr_gain_db", -4.0) == 1.0
-
-
-def test_quick_epochs() -> None:
     recipe = load_recipe(preset_folder("symae_exposures") / "recipe.py").recipe
     assert quick_epochs(recipe) == 4

@@ -1,235 +1,287 @@
+"""The sampler, and the batches of groups and of instances that it draws."""
+
+import keras
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from symae_keras.data import GroupedData, Shards, ShardWriter, batches, check
+from symae_keras.data import (
+    GroupedData,
+    RaggedRows,
+    Sampler,
+    Shards,
+    ShardWriter,
+    batches,
+    check,
+    instance_batches,
+)
 from symae_keras.errors import InputError
 
 # Shrinking would build hundreds of datasets before a failure is shown.
-quick = settings(
-    deadline=None, max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate]
-)
+quick = settings(max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+seeds = st.integers(0, 2**31)
 
 
-def numbered(groups, instances, mask=None):
-    """The two pixels of an instance are its group and its place, counted from 1."""
-    x = np.stack(np.indices((groups, instances)), axis=-1).astype("float32") + 1
-    if mask is not None:
-        x[~mask] = np.nan
-    return GroupedData(x, mask=mask)
+def same(one, other):
+    for a, b in zip(one, other, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
 
 
-def epoch(dataset):
-    """All targets of one epoch, checked against the inputs; and all masks."""
-    targets, masks = [], []
-    for inputs, target in dataset:
-        target = target.numpy()
-        if isinstance(inputs, dict):
-            assert set(inputs) == {"instances", "mask"}
-            masks.append(inputs["mask"].numpy())
-            inputs = inputs["instances"]
-        np.testing.assert_array_equal(inputs.numpy(), target)
-        targets.append(target)
-    return np.concatenate(targets), np.concatenate(masks) if masks else None
+# === The sampler ===
 
 
 @st.composite
-def masks(draw):
-    shape = draw(st.integers(1, 9)), draw(st.integers(1, 6))
-    return draw(
-        st.lists(
-            st.lists(st.booleans(), min_size=shape[1], max_size=shape[1]),
-            min_size=shape[0],
-            max_size=shape[0],
-        ).map(np.array)
-    )
+def presents(draw):
+    """Masks of up to 12 groups of up to 6 instances; some groups may be empty."""
+    shape = draw(st.integers(1, 12)), draw(st.integers(1, 6))
+    rng = np.random.default_rng(draw(seeds))
+    return rng.random(shape) < draw(st.sampled_from([0.3, 0.8, 1.0]))
 
 
-@quick
-@given(data=st.data(), mask=masks(), seed=st.integers(0, 2**31), shuffle=st.booleans())
-def test_each_epoch_draws_present_instances_without_replacement(
-    data, mask, seed, shuffle
+def epoch_of(sampler, epoch):
+    return [sampler.draw(epoch, step) for step in range(len(sampler))]
+
+
+def groups_of(sampler, epoch):
+    return np.concatenate([draw.group for draw in epoch_of(sampler, epoch)])
+
+
+@given(
+    present=presents(),
+    data=st.data(),
+    seed=seeds,
+    epoch=st.integers(0, 1000),
+    shuffle=st.booleans(),
+)
+def test_every_group_once_and_present_instances_first(
+    present, data, seed, epoch, shuffle
 ):
-    n_groups, total = mask.shape
-    wanted = data.draw(st.integers(1, total))
+    n_groups, total = present.shape
     size = data.draw(st.integers(1, n_groups + 1))
-    make = lambda: batches(numbered(n_groups, total, mask), size, wanted, seed, shuffle)  # noqa: E731
-    dataset, twin = make(), make()
-    assert dataset.cardinality() == -(-n_groups // size)
-    for _ in range(2):
-        x, m = epoch(dataset)
-        assert x.shape == (n_groups, wanted, 2) and m.shape == (n_groups, wanted)
-        np.testing.assert_array_equal(x[~m], 0.0)
-        seen = []
-        for group, drawn, there in zip(range(n_groups), x, m, strict=True):
-            if not shuffle:
-                assert (drawn[there, 0] == group + 1).all()
-            if not there.any():
-                continue
-            # Present ones first, as many as there are, all of one group, no repeats.
-            assert there.tolist() == sorted(there, reverse=True)
-            (name,) = set(drawn[there, 0].astype(int) - 1)
-            places = drawn[there, 1].astype(int) - 1
-            assert len(places) == min(wanted, mask[name].sum())
-            assert len(set(places)) == len(places) and mask[name, places].all()
-            seen.append(name)
-        assert sorted(seen) == np.flatnonzero(mask.any(axis=1)).tolist()
-        np.testing.assert_array_equal(x, epoch(twin)[0])
+    count = data.draw(st.integers(1, total))
+    draws = epoch_of(Sampler(present, size, count, seed, shuffle), epoch)
+    assert [len(d.group) for d in draws[:-1]] == [size] * (len(draws) - 1)
+    group, place, there = map(np.concatenate, zip(*draws, strict=True))
+    assert sorted(group) == list(range(n_groups))
+    if not shuffle:
+        np.testing.assert_array_equal(group, np.arange(n_groups))
+    assert place.shape == there.shape == (n_groups, count)
+    # Without replacement: no place comes twice.
+    assert (np.diff(np.sort(place, axis=1), axis=1) > 0).all()
+    np.testing.assert_array_equal(there, present[group[:, None], place])
+    # As many present ones as there are, and before all absent ones.
+    wanted = np.minimum(present[group].sum(axis=1), count)
+    np.testing.assert_array_equal(there, np.arange(count) < wanted[:, None])
 
 
-def test_unmasked_data_come_as_arrays():
-    groups = numbered(40, 12)
-    dataset = batches(groups, batch_size=16, instances=8)
-    sizes = [target.shape for _, target in dataset]
-    assert sizes == [(16, 8, 2), (16, 8, 2), (8, 8, 2)]
-    inputs, targets = dataset.element_spec
-    assert inputs.shape == targets.shape == (None, 8, 2)
-    assert targets.dtype == "float32"
+@given(present=presents(), shuffle=st.booleans())
+def test_all_instances_come_in_order(present, shuffle):
+    for draw in epoch_of(Sampler(present, 3, None, shuffle=shuffle), 5):
+        assert (draw.place == np.arange(present.shape[1])).all()
+        np.testing.assert_array_equal(draw.present, present[draw.group])
 
 
-def test_epochs_differ_in_groups_and_in_instances():
-    dataset = batches(numbered(50, 12), instances=6, seed=0)
-    first, second = epoch(dataset)[0], epoch(dataset)[0]
-    assert (first[:, 0, 0] != second[:, 0, 0]).any()
-    for x in (first, second):
-        assert sorted(x[:, 0, 0]) == list(range(1, 51))
-    first, second = (x[np.argsort(x[:, 0, 0])] for x in (first, second))
-    same = [
-        set(a) == set(b) for a, b in zip(first[..., 1], second[..., 1], strict=True)
+@given(data=st.data(), seed=seeds, balanced=st.booleans())
+def test_a_draw_depends_on_epoch_and_step_alone(data, seed, balanced):
+    present = np.random.default_rng(0).random((10, 6)) < 0.8
+    classes = np.arange(10) % 3 if balanced else None
+    worn, new = (Sampler(present, 3, (2, 5), seed, classes=classes) for _ in range(2))
+    calls = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=8)
+    for epoch, step in data.draw(calls):
+        worn.draw(epoch, step)
+    same(worn.draw(2, 1), new.draw(2, 1))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_epochs_steps_and_seeds_differ(shuffle):
+    present = np.ones((30, 12), bool)
+    draws = [
+        Sampler(present, 15, 6, seed, shuffle).draw(epoch, step)
+        for seed, epoch, step in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
     ]
-    # One of 924 draws, so about 0.05 of 50 groups repeat their set by chance.
-    assert sum(same) < 3
-
-
-def test_instances_are_drawn_afresh_without_shuffling_too():
-    dataset = batches(numbered(50, 12), instances=6, shuffle=False)
-    first, second = epoch(dataset)[0], epoch(dataset)[0]
-    np.testing.assert_array_equal(first[..., 0], second[..., 0])
-    assert (first[..., 1] != second[..., 1]).mean() > 0.8
-
-
-def test_seeds_differ_and_the_global_seed_does_not_stop_repetition():
-    import tensorflow as tf
-
-    groups = numbered(30, 8)
-    make = lambda seed: epoch(batches(groups, instances=4, seed=seed))[0]  # noqa: E731
-    assert (make(0) != make(1)).any()
-    tf.random.set_seed(0)
-    try:
-        np.testing.assert_array_equal(make(0), make(0))
-    finally:
-        tf.random.set_seed(None)
+    assert len({str(each.place.tolist()) for each in draws}) == len(draws)
+    if shuffle:
+        assert len({str(each.group.tolist()) for each in draws}) == len(draws)
 
 
 def test_every_instance_is_as_likely():
     """Chi-square of the counts: 11 degrees of freedom, so 31.3 is the 0.1 % point."""
-    dataset = batches(numbered(100, 12), instances=3, seed=0)
-    places = np.concatenate([epoch(dataset)[0][..., 1] for _ in range(8)])
-    counts = np.bincount(places.astype(int).ravel(), minlength=13)[1:]
-    expected = places.size / 12
+    sampler = Sampler(np.ones((100, 12), bool), 16, 3)
+    places = [draw.place.ravel() for n in range(8) for draw in epoch_of(sampler, n)]
+    counts = np.bincount(np.concatenate(places), minlength=12)
+    expected = counts.sum() / 12
     assert ((counts - expected) ** 2 / expected).sum() < 31.3
 
 
-def test_all_instances_in_order():
-    mask = np.array([[True, False, True], [False, True, True], [True, True, False]])
-    groups = numbered(3, 3, mask)
-    dataset = batches(groups, batch_size=2, instances=None, shuffle=False)
-    x, m = epoch(dataset)
-    np.testing.assert_array_equal(m, mask)
-    np.testing.assert_array_equal(x, np.where(mask[..., None], groups.x, 0))
-    shuffled = batches(groups, batch_size=2, instances=None, seed=1)
-    orders = {tuple(epoch(shuffled)[1].ravel()) for _ in range(8)}
-    assert len(orders) > 1
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    size=st.integers(1, 7),
+    seed=seeds,
+)
+def test_classes_have_equal_shares(counts, size, seed):
+    # Labels that are neither sorted nor numbers.
+    classes = np.repeat(np.array(list("dbeca"))[: len(counts)], counts)
+    classes = np.random.default_rng(seed).permutation(classes)
+    sampler = Sampler(np.ones((len(classes), 2), bool), size, 1, seed, classes=classes)
+    group = groups_of(sampler, 0)
+    assert len(group) == len(classes)
+    times = np.bincount(group, minlength=len(classes))
+    inside = [times[classes == each] for each in np.unique(classes)]
+    shares = [each.sum() for each in inside]
+    assert max(shares) - min(shares) <= 1
+    assert all(each.max() - each.min() <= 1 for each in inside)
 
 
-def test_images_and_other_floats():
-    x = np.random.default_rng(0).normal(size=(3, 4, 5, 6, 2))
-    dataset = batches(GroupedData(x), instances=None, shuffle=False)
-    got, _ = epoch(dataset)
-    assert got.dtype == np.float32
-    np.testing.assert_array_equal(got, x.astype("float32"))
+def test_which_groups_of_a_frequent_class_come_changes():
+    classes = np.array([0] * 9 + [1])
+    sampler = Sampler(np.ones((10, 1), bool), 4, 1, classes=classes)
+    seen = [frozenset(groups_of(sampler, epoch)) for epoch in range(8)]
+    assert len(set(seen)) > 1 and frozenset().union(*seen) == set(range(10))
+
+
+def test_each_class_is_in_turn_the_one_that_has_more():
+    classes = np.array([0, 0, 0, 1, 1, 1, 1])
+    sampler = Sampler(np.ones((7, 1), bool), 7, 1, classes=classes)
+    shares = [np.bincount(classes[groups_of(sampler, n)]).tolist() for n in range(12)]
+    assert {tuple(each) for each in shares} == {(3, 4), (4, 3)}
+
+
+def test_missing_labels_are_a_class_of_their_own():
+    classes = np.array([0.0, 0.0, 0.0, 0.0, np.nan, np.nan])
+    sampler = Sampler(np.ones((6, 1), bool), 6, 1, classes=classes)
+    times = np.bincount(groups_of(sampler, 0), minlength=6)
+    assert times[:4].sum() == times[4:].sum() == 3
+
+
+@given(data=st.data(), seed=seeds)
+def test_random_numbers_of_instances_stay_within_bounds(data, seed):
+    least = data.draw(st.integers(1, 4))
+    most = data.draw(st.integers(least, 5))
+    sampler = Sampler(np.ones((8, 5), bool), 1, (least, most), seed)
+    draws = [draw for epoch in range(12) for draw in epoch_of(sampler, epoch)]
+    # 96 draws miss one of 5 numbers with a probability of about 2e-9.
+    assert {draw.place.shape[1] for draw in draws} == set(range(least, most + 1))
+
+
+def test_numpy_integers_are_integers():
+    present = np.ones((4, 5), bool)
+    same(Sampler(present, 2, np.int64(3)).draw(0, 0), Sampler(present, 2, 3).draw(0, 0))
 
 
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ({"instances": 5}, "between 1 and the 4 instances.* received 5"),
-        ({"instances": 0}, "received 0"),
+        ({"present": np.ones((0, 3), bool)}, "at least one group; received none"),
         ({"batch_size": 0}, "batch_size must be at least 1; received 0"),
+        ({"instances": 0}, "between 1 and the 3 instances.*received 0"),
+        ({"instances": 4}, "between 1 and the 3 instances.*received 4"),
+        ({"instances": (0, 2)}, r"received \(0, 2\)"),
+        ({"instances": (2, 4)}, r"received \(2, 4\)"),
+        ({"instances": (3, 2)}, r"received \(3, 2\)"),
+        ({"classes": [1, 2]}, r"each of the 5 groups; received shape \(2,\)"),
+        ({"classes": np.ones((5, 2))}, r"received shape \(5, 2\)"),
+        ({"classes": range(5), "shuffle": False}, "need shuffle=True"),
     ],
 )
-def test_numbers_out_of_range(more, sentence):
+def test_errors_of_the_sampler(more, sentence):
+    arguments = {"present": np.ones((5, 3), bool), "instances": 2, **more}
     with pytest.raises(InputError, match=sentence):
-        batches(numbered(3, 4), **{"instances": 4, **more})
+        Sampler(**arguments)
 
 
-def test_no_groups():
-    with pytest.raises(InputError, match="at least one group"):
-        batches(numbered(3, 4)[:0], instances=4)
+# === Batches of groups ===
 
 
-# === Pixel masks and weights ===
+def spoiled(groups):
+    """Put NaN behind all masks, so that it would be noticed."""
+    groups.x[~np.broadcast_to(groups.good_pixels, groups.x.shape)] = np.nan
+    return groups
 
 
-def with_pixels(groups=9, instances=5, **which):
-    """Ragged groups; bad pixels hold NaN, so that they would be noticed."""
-    rng = np.random.default_rng(1)
-    shape = groups, instances, 6
-    x = rng.normal(size=shape).astype("float32")
-    mask = np.arange(instances) < rng.integers(1, instances + 1, groups)[:, None]
-    more = {}
-    if which.get("pixel_mask"):
-        more["pixel_mask"] = rng.random(shape) < 0.8
-    if which.get("weights"):
-        weights = rng.uniform(1, 9, shape).astype("float32")
-        more["weights"] = np.where(rng.random(shape) < 0.9, weights, 0)
-    made = GroupedData(x, mask=mask, ids=np.arange(groups), **more)
-    x[~np.broadcast_to(made.good_pixels, shape)] = np.nan
-    return made
+def numbered(*shape, mask=None):
+    """The two pixels of an instance are its group and its place, counted from 1."""
+    x = np.stack(np.indices(shape), axis=-1).astype("float32") + 1
+    return spoiled(GroupedData(x, mask=mask))
 
 
 def arrays_of(dataset):
     """The batches of one epoch as flat lists of arrays."""
-    import keras
-
     return [[a.numpy() for a in keras.tree.flatten(batch)] for batch in dataset]
 
 
 def same_batches(one, other):
-    one, other = list(one), list(other)
-    assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
-        for first, second in zip(a, b, strict=True):
-            assert first.dtype == second.dtype
-            np.testing.assert_array_equal(first, second)
+        same(a, b)
 
 
-def test_pixel_masks_have_the_shape_of_x():
-    groups = with_pixels(pixel_mask=True)
-    dataset = batches(groups, batch_size=4, instances=None, shuffle=False)
+@quick
+@given(present=presents(), data=st.data(), seed=seeds, shuffle=st.booleans())
+def test_batches_are_what_the_sampler_draws(present, data, seed, shuffle):
+    n_groups, total = present.shape
+    size = data.draw(st.integers(1, n_groups + 1))
+    count = data.draw(st.none() | st.integers(1, total))
+    groups = numbered(n_groups, total, mask=present)
+    dataset = batches(groups, size, count, seed, shuffle)
+    sampler = Sampler(present, size, count, seed, shuffle)
+    assert dataset.cardinality() == len(sampler) == -(-n_groups // size)
+    for epoch in range(2):
+        for (inputs, targets), draw in zip(
+            dataset, epoch_of(sampler, epoch), strict=True
+        ):
+            x = groups.x[draw.group[:, None], draw.place]
+            x = np.where(draw.present[..., None], x, np.float32(0))
+            assert set(inputs) == {"instances", "mask"}
+            same(
+                [inputs["instances"].numpy(), targets.numpy(), inputs["mask"].numpy()],
+                [x, x, draw.present],
+            )
+
+
+def test_unmasked_data_come_as_arrays():
+    dataset = batches(numbered(40, 12), batch_size=16, instances=8)
+    for (inputs, targets), size in zip(dataset, (16, 16, 8), strict=True):
+        assert targets.shape == (size, 8, 2)
+        np.testing.assert_array_equal(inputs, targets)
     inputs, targets = dataset.element_spec
-    assert inputs["mask"].shape == targets.shape == (None, 5, 6)
-    x, m = epoch(dataset)
-    np.testing.assert_array_equal(m, groups.good_pixels)
-    np.testing.assert_array_equal(x, np.where(groups.good_pixels, groups.x, 0))
+    assert inputs.shape == targets.shape == (None, 8, 2)
+    assert targets.dtype == "float32"
 
 
-@pytest.mark.parametrize("masked", [True, False])
-def test_weights_are_1_in_the_mean_and_0_behind_masks(masked):
-    groups = with_pixels(pixel_mask=masked, weights=True)
-    good = groups.good_pixels
-    parts = list(batches(groups, batch_size=4, instances=None, shuffle=False))
-    m = np.concatenate([inputs["mask"] for inputs, _, _ in parts])
-    x = np.concatenate([targets for _, targets, _ in parts])
-    w = np.concatenate([weights for _, _, weights in parts])
-    assert w.shape == x.shape and w.dtype == np.float32 and m.dtype == bool
-    np.testing.assert_array_equal(m, good)
-    np.testing.assert_array_equal(x, np.where(good, groups.x, 0))
-    np.testing.assert_array_equal(w[~good], 0.0)
-    mean = groups.weights[good].mean(dtype="float64")
-    np.testing.assert_allclose(w[good], groups.weights[good] / mean, rtol=1e-5)
-    assert w[good].mean(dtype="float64") == pytest.approx(1.0, rel=1e-5)
+def test_images_and_other_floats():
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 6, 2))
+    groups = GroupedData(x)
+    for dataset, shape in (
+        (batches(groups, instances=None, shuffle=False), x.shape),
+        (instance_batches(groups, shuffle=False), (12, 5, 6, 2)),
+    ):
+        ((_, targets),) = dataset
+        same([targets.numpy()], [x.astype("float32").reshape(shape)])
+
+
+@pytest.mark.parametrize("make", [batches, instance_batches])
+@pytest.mark.parametrize("without", [["weights"], ["pixel_mask"], []])
+def test_pixel_masks_and_weights(make, without, ragged):
+    """Bad pixels and their weights are 0, and weights are 1 in the mean."""
+    groups = spoiled(ragged(**dict.fromkeys(without)))
+    rows, more = groups.present, {}
+    if make is batches:
+        rows, more = slice(None), {"instances": None}
+    dataset = make(groups, batch_size=4, shuffle=False, **more)
+    good = groups.good_pixels[rows]
+    assert dataset.element_spec[0]["mask"].shape == (None, *good.shape[1:])
+    found = map(np.concatenate, zip(*arrays_of(dataset), strict=True))
+    instances, mask, targets, *others = found
+    x = np.where(good, groups.x[rows], np.float32(0))
+    same([instances, mask, targets], [x, good, x])
+    assert len(others) == ("weights" not in without)
+    for found in others:
+        mean = groups.weights[groups.good_pixels].mean(dtype="float64")
+        assert found.dtype == np.float32
+        expected = np.where(good, groups.weights[rows] / mean, 0.0)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        assert found[good].mean(dtype="float64") == pytest.approx(1.0, rel=1e-5)
 
 
 def test_weights_of_faint_spectra_do_not_overflow():
@@ -239,9 +291,6 @@ def test_weights_of_faint_spectra_do_not_overflow():
     np.testing.assert_allclose(weights, 1.0, rtol=1e-6)
 
 
-# === Balance, workers, epochs, numbers of instances ===
-
-
 def test_balance_by_key_and_by_array():
     label = np.array([7] * 12 + [8] * 2)
     groups = GroupedData(numbered(14, 4).x, group_metadata={"label": label})
@@ -249,37 +298,22 @@ def test_balance_by_key_and_by_array():
     same_batches(by_key, arrays_of(batches(groups, instances=2, balance=label)))
     names = np.concatenate([x[:, 0, 0] for x, _ in by_key]).astype(int) - 1
     assert sorted(label[names]) == [7] * 7 + [8] * 7
-    plain = arrays_of(batches(groups, instances=2))
-    assert len({x[0, 0] for batch in plain for x in batch[0]}) == 14
     with pytest.raises(InputError, match="'lable'.*there is label"):
         batches(groups, instances=2, balance="lable")
 
 
 @settings(quick, max_examples=5)
-@given(
-    count=st.integers(1, 3),
-    seed=st.integers(0, 2**31),
-    size=st.sampled_from([3, 4, 9]),
-)
-def test_workers_see_together_what_one_would(count, seed, size):
-    groups = with_pixels(groups=11, pixel_mask=True, weights=True)
+@given(count=st.integers(1, 3), seed=seeds, size=st.sampled_from([3, 4, 9]))
+def test_workers_see_together_what_one_would(ragged, count, seed, size):
+    groups = spoiled(ragged(11))
     arguments = {"batch_size": size, "instances": (2, 4), "seed": seed}
-    if 11 % size and 11 % size < count:
-        with pytest.raises(InputError, match=f"has 2 groups, too few for {count}"):
-            batches(groups, **arguments, shard=(0, count))
-        return
+    assume(11 % size >= count)  # else the last batch is too small
     whole = batches(groups, **arguments)
     workers = [batches(groups, **arguments, shard=(n, count)) for n in range(count)]
     for _ in range(2):
         parts = zip(*map(arrays_of, workers), strict=True)
         joined = [map(np.concatenate, zip(*each, strict=True)) for each in parts]
         same_batches(arrays_of(whole), joined)
-
-
-@pytest.mark.parametrize("shard", [(1, 1), (-1, 2), (0, 0)])
-def test_workers_that_are_not_there(shard):
-    with pytest.raises(InputError, match="number of a worker.*received"):
-        batches(numbered(6, 4), instances=2, shard=shard)
 
 
 def test_first_epoch_goes_on_exactly():
@@ -295,12 +329,10 @@ def test_first_epoch_goes_on_exactly():
 def test_epochs_may_overlap():
     """A second iteration that begins before the first ends does not disturb it."""
     groups = numbered(40, 6)
-    make = lambda: batches(groups, batch_size=2, instances=3)  # noqa: E731
-    dataset, both = make(), make()
-    first, second = arrays_of(dataset), arrays_of(dataset)
+    dataset, both = (batches(groups, batch_size=2, instances=3) for _ in range(2))
+    expected = [[x for x, _ in arrays_of(dataset)] for _ in range(2)]
     pairs = list(zip(both, both, strict=True))
     together = [[a.numpy() for a, _ in pair] for pair in zip(*pairs, strict=True)]
-    expected = [[batch[0] for batch in each] for each in (first, second)]
     # Which of the two got the first number is not said.
     if (together[0][0] != expected[0][0]).any():
         expected = expected[::-1]
@@ -310,36 +342,127 @@ def test_epochs_may_overlap():
 def test_a_random_number_of_instances():
     dataset = batches(numbered(40, 6), batch_size=2, instances=(2, 4))
     assert dataset.element_spec[1].shape == (None, None, 2)
-    sizes = {x.shape[1] for x, _ in arrays_of(dataset)}
-    assert sizes == {2, 3, 4}
-
-
-# === Shards ===
+    assert {x.shape[1] for x, _ in arrays_of(dataset)} == {2, 3, 4}
 
 
 @pytest.mark.parametrize(
-    "which",
-    [{}, {"pixel_mask": True}, {"weights": True}, {"pixel_mask": 1, "weights": 1}],
+    "without",
+    [
+        ["mask", "pixel_mask", "weights"],
+        ["pixel_mask", "weights"],
+        ["pixel_mask"],
+        ["weights"],
+        [],
+    ],
 )
-def test_shards_give_the_same_batches(which, tmp_path):
-    groups = with_pixels(**which)
-    with ShardWriter(tmp_path, shard_bytes=200) as writer:
-        writer.add(check(groups))
-    shards = Shards(tmp_path)
-    assert len(list(tmp_path.glob("*.x.npy"))) > 2 and shards.masks == groups.masks
-    for more in ({"instances": 3}, {"instances": (1, 5)}, {"instances": None}):
-        arguments = {"batch_size": 4, "seed": 2, "balance": np.arange(9) % 2, **more}
-        same_batches(
-            arrays_of(batches(shards, **arguments)),
-            arrays_of(batches(groups, **arguments)),
-        )
-
-
-def test_shards_without_padding_have_no_mask(tmp_path):
-    groups = numbered(6, 4)
-    with ShardWriter(tmp_path) as writer:
+def test_shards_and_rows_give_the_same_batches(without, ragged, tmp_path):
+    groups = check(spoiled(ragged(**dict.fromkeys(without))))
+    with ShardWriter(tmp_path, shard_bytes=60) as writer:
         writer.add(groups)
-    shards = Shards(tmp_path)
-    same_batches(
-        arrays_of(batches(shards, instances=2)), arrays_of(batches(groups, instances=2))
-    )
+    assert len(list(tmp_path.glob("*.x.npy"))) > 2
+    sources = Shards(tmp_path), RaggedRows.joined([groups])
+    assert {source.masks for source in sources} == {groups.masks}
+    kinds = [{"instances": n, "balance": np.arange(9) % 2} for n in (3, (1, 4), None)]
+    for make, more in [
+        *((batches, each) for each in kinds),
+        *((instance_batches, {"per_group": count}) for count in (None, 2)),
+    ]:
+        expected = make(groups, batch_size=4, seed=2, **more)
+        for source in sources:
+            found = make(source, batch_size=4, seed=2, **more)
+            assert found.element_spec == expected.element_spec
+            for step in range(int(expected.cardinality())):
+                same(
+                    *(
+                        keras.tree.flatten(d.batch_at(1, step))
+                        for d in (found, expected)
+                    )
+                )
+
+
+EMPTY = {"groups": GroupedData(np.zeros((2, 3, 4)), mask=np.zeros((2, 3)))}
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "sentence"),
+    [
+        (batches, {"batch_size": 0}, "batch_size must be at least 1; received 0"),
+        (batches, {"shard": (1, 1)}, r"number of a worker.*received \(1, 1\)"),
+        (batches, {"shard": (-1, 2)}, r"number of a worker.*received \(-1, 2\)"),
+        (batches, {"shard": (0, 0)}, r"number of a worker.*received \(0, 0\)"),
+        (batches, {"batch_size": 4, "shard": (0, 3)}, "has 2 groups, too few for 3"),
+        (instance_batches, {"batch_size": 0}, "at least 1; received 0 and None"),
+        (instance_batches, {"per_group": 0}, "at least 1; received 128 and 0"),
+        (instance_batches, EMPTY, "at least one instance; received none"),
+        (instance_batches, {**EMPTY, "per_group": 3}, "one instance; received none"),
+    ],
+)
+def test_numbers_out_of_range(make, arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make(**{"groups": numbered(6, 8), **arguments})
+
+
+# === Batches of instances ===
+
+COUNTS = np.array([1, 4, 0, 3, 2])
+PRESENT = np.array(
+    [[0, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 1, 1], [0, 0, 1, 1]], bool
+)
+ALL = [tuple(row) for row in np.argwhere(PRESENT).tolist()]
+SOME = numbered(*PRESENT.shape, mask=PRESENT)
+
+
+def pairs(dataset):
+    """Group and place of all instances of an epoch, counted from 0."""
+    rows = []
+    for inputs, targets in dataset:
+        np.testing.assert_array_equal(inputs, targets)
+        rows.extend((targets.numpy() - 1).astype(int).tolist())
+    return [tuple(row) for row in rows]
+
+
+def test_every_instance_once():
+    dataset = instance_batches(SOME, batch_size=4)
+    assert dataset.cardinality() == 3
+    inputs, targets = dataset.element_spec
+    assert inputs.shape == targets.shape == (None, 2)
+    assert [len(x) for x, _ in dataset] == [4, 4, 2]
+    orders = [pairs(dataset) for _ in range(3)]
+    assert all(sorted(each) == ALL for each in orders)
+    assert len({str(each) for each in orders}) == 3
+
+
+def test_without_shuffling_instances_come_in_order():
+    dataset = instance_batches(SOME, batch_size=3, shuffle=False)
+    assert pairs(dataset) == pairs(dataset) == ALL
+
+
+@pytest.mark.parametrize("per_group", [1, 2, 3, 9])
+def test_groups_count_alike(per_group):
+    dataset = instance_batches(SOME, batch_size=5, per_group=per_group)
+    assert dataset.cardinality() == -(-4 * per_group // 5)
+    for _ in range(2):
+        rows = pairs(dataset)
+        assert set(rows) <= set(ALL)
+        times = np.bincount([group for group, _ in rows])
+        np.testing.assert_array_equal(times, np.where(COUNTS > 0, per_group, 0))
+        # Again only when all of a group have been given, so about as often each.
+        for group in np.flatnonzero(COUNTS):
+            times = [rows.count(each) for each in ALL if each[0] == group]
+            assert max(times) - min(times) <= 1
+
+
+def test_one_of_each_in_order_of_the_groups():
+    dataset = instance_batches(SOME, per_group=1, shuffle=False)
+    epochs = [pairs(dataset) for _ in range(12)]
+    assert all([group for group, _ in each] == [0, 1, 3, 4] for each in epochs)
+    # The instance is drawn anew: 12 draws miss one of 4 with a probability of 13 %.
+    assert len({each[1] for each in epochs}) > 2
+
+
+def test_draws_depend_on_the_seed_alone():
+    def two_epochs(seed):
+        dataset = instance_batches(SOME, per_group=2, seed=seed)
+        return [pairs(dataset), pairs(dataset)]
+
+    assert two_epochs(3) == two_epochs(3) != two_epochs(4)

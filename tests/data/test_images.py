@@ -1,24 +1,92 @@
-"""load_images: idx files first, then a prepared copy, then the network."""
+"""Labelled images: idx files first, then a prepared copy, then the network."""
 
+import contextlib
 import socket
-import struct
+import time
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from symae_keras.data import load_idx, load_images
 from symae_keras.data.io import images as module
-from symae_keras.data.io.images import load_images
 from symae_keras.errors import InputError
 
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+PACKED = f"{IMAGES}.gz"
 
-def write_idx(folder, prefix, images, labels):
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-        header = struct.pack(">4B", 0, 0, 8, array.ndim)
-        header += struct.pack(f">{array.ndim}I", *array.shape)
-        path = folder / f"{prefix}-{kind}-ubyte"
-        path.write_bytes(header + array.tobytes())
+
+@pytest.fixture
+def made(rng):
+    """Five images and their labels."""
+    images = rng.integers(0, 256, (5, 4, 3), dtype="uint8")
+    return images, rng.integers(0, 10, 5, dtype="uint8")
+
+
+# === Idx files ===
+
+
+@pytest.mark.parametrize("end", ["", ".gz"])
+@pytest.mark.parametrize("mark", ["-", "."])
+@pytest.mark.parametrize(("split", "prefix"), [("train", "train"), ("test", "t10k")])
+def test_reads_what_was_written(tmp_path, write_idx, made, split, prefix, mark, end):
+    write_idx(tmp_path, prefix, *made, mark, end)
+    found = load_idx(tmp_path, split)
+    for array, expected in zip(found, made, strict=True):
+        np.testing.assert_array_equal(array, expected)
+        assert array.dtype == np.uint8
+    assert found[0].flags.writeable
+
+
+def test_the_splits_are_not_confused(tmp_path, write_idx, made):
+    write_idx(tmp_path, "train", *made)
+    write_idx(tmp_path, "t10k", *(each[:2] for each in made))
+    assert len(load_idx(str(tmp_path))[0]) == 5
+    assert len(load_idx(str(tmp_path), "test")[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        (IMAGES, lambda b: b[:-1], "holds 59 values.*60 values; the file is damaged"),
+        (IMAGES, lambda b: b + b"\0", "holds more than 60 values.*the file is damaged"),
+        (IMAGES, lambda b: b"\1" + b[1:], "first bytes are 01 00 08 03"),
+        (IMAGES, lambda b: b[:7], "not an idx file"),
+        (IMAGES, lambda b: b"", "first bytes are missing, expected 00 00 08 03"),
+        (IMAGES, lambda b: b[:8] + bytes(4) + b[12:16], r"is empty.*\(5, 0, 3\)"),
+        (LABELS, lambda b: b[:3] + b"\3" + b[4:], "00 00 08 03, expected 00 00 08 01"),
+        (LABELS, lambda b: b[:7] + b"\4" + b[8:-1], "4 labels for the 5 images"),
+        (PACKED, lambda b: b[:-10], "gz cannot be read: ."),
+        (PACKED, lambda b: b"no gzip", "gz cannot be read: ."),
+        # Bytes of the header come out as others, before any checksum.
+        (PACKED, lambda b: b[:20] + b"\xff" * 9 + b[29:], "shape .* needs 1.7 TB"),
+    ],
+)
+def test_damage_is_one_sentence_that_names_the_file(
+    tmp_path, write_idx, made, name, change, sentence
+):
+    write_idx(tmp_path, "train", *made, end=".gz" if name.endswith(".gz") else "")
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(change(content))
+    with pytest.raises(InputError, match=sentence) as error:
+        load_idx(tmp_path)
+    assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_missing_files_of_idx(tmp_path, write_idx, made):
+    write_idx(tmp_path, "train", *made)
+    with pytest.raises(InputError, match="no file t10k-images-idx3-ubyte, nor .*gz"):
+        load_idx(tmp_path, "test")
+    (tmp_path / LABELS).unlink()
+    with pytest.raises(InputError, match=f"no file {LABELS}"):
+        load_idx(tmp_path)
+    with pytest.raises(InputError, match="is not a folder"):
+        load_idx(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="received 'validation'"):
+        load_idx(tmp_path, "validation")
+
+
+# === Sets of images ===
 
 
 class TinyImages(tfds.core.GeneratorBasedBuilder):
@@ -28,15 +96,11 @@ class TinyImages(tfds.core.GeneratorBasedBuilder):
     CHANNELS = 1
 
     def _info(self):
-        shape = (4, 3, self.CHANNELS)
-        features = {
-            "image": tfds.features.Image(shape=shape),
-            "label": tfds.features.ClassLabel(num_classes=3),
-        }
+        image = tfds.features.Image(shape=(4, 3, self.CHANNELS))
+        label = tfds.features.ClassLabel(num_classes=3)
+        features = tfds.features.FeaturesDict({"image": image, "label": label})
         return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(features),
-            disable_shuffling=True,
+            builder=self, features=features, disable_shuffling=True
         )
 
     def _split_generators(self, dl_manager):
@@ -70,22 +134,18 @@ def no_network(monkeypatch):
 
 
 @pytest.mark.parametrize("place", [".", "mnist"])
-@pytest.mark.parametrize(("split", "prefix"), [("train", "train"), ("test", "t10k")])
-def test_idx_files_come_first(tmp_path, place, split, prefix, rng):
-    images = rng.integers(0, 256, (5, 4, 3), dtype="uint8")
-    labels = rng.integers(0, 10, 5, dtype="uint8")
-    write_idx(tmp_path / place, prefix, images, labels)
-    got_images, got_labels = load_images("mnist", split, data_dir=tmp_path)
-    np.testing.assert_array_equal(got_images, images)
-    np.testing.assert_array_equal(got_labels, labels)
-    assert (got_images.dtype, got_labels.dtype) == (np.uint8, np.int64)
-
-
-def test_idx_files_of_the_other_split_alone(tmp_path, rng):
-    images = rng.integers(0, 256, (5, 4, 3), dtype="uint8")
-    write_idx(tmp_path, "t10k", images, np.zeros(5, "uint8"))
-    with pytest.raises(InputError, match="no file train-images-idx3-ubyte"):
-        load_images("mnist", data_dir=str(tmp_path))
+@pytest.mark.parametrize(
+    ("split", "prefix", "other"),
+    [("train", "train", "test"), ("test", "t10k", "train")],
+)
+def test_idx_files_come_first(tmp_path, write_idx, made, place, split, prefix, other):
+    write_idx(tmp_path / place, prefix, *made)
+    images, labels = load_images("mnist", split, data_dir=str(tmp_path))
+    np.testing.assert_array_equal(images, made[0])
+    np.testing.assert_array_equal(labels, made[1])
+    assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
+    with pytest.raises(InputError, match=r"no file \w+-images-idx3-ubyte"):
+        load_images("mnist", other, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -106,13 +166,10 @@ def test_a_prepared_copy(tmp_path, builder, shape):
 
 
 def test_a_copy_in_the_folder_of_tensorflow_datasets(tmp_path, monkeypatch):
-    make = tfds.builder
-    home = tmp_path / "home"
-
-    def builder(name, data_dir):
-        return make(name, data_dir=data_dir or home)
-
-    monkeypatch.setattr(tfds, "builder", builder)
+    make, home = tfds.builder, tmp_path / "home"
+    monkeypatch.setattr(
+        tfds, "builder", lambda name, data_dir: make(name, data_dir=data_dir or home)
+    )
     TinyImages(data_dir=str(home)).download_and_prepare()
     assert len(load_images("tiny_images")[0]) == 4
     assert len(load_images("tiny_images", data_dir=tmp_path / "elsewhere")[0]) == 4
@@ -135,19 +192,12 @@ def test_a_download_that_fails_is_one_sentence(tmp_path, monkeypatch):
         load_images("tiny_images", data_dir=tmp_path)
 
 
-def _refuse(*_, **__):
-    raise TimeoutError("timed out")
+@pytest.mark.parametrize("patience", [0.0, 0.3])
+def test_offline_the_sentence_tells_what_to_supply(tmp_path, monkeypatch, patience):
+    def connect(*_, **__):
+        time.sleep(patience)
+        raise TimeoutError("timed out")
 
-
-def _hang(*_, **__):
-    import time
-
-    time.sleep(0.3)
-    raise TimeoutError("timed out at last")
-
-
-@pytest.mark.parametrize("connect", [_refuse, _hang])
-def test_offline_the_sentence_tells_what_to_supply(tmp_path, monkeypatch, connect):
     monkeypatch.setattr(socket, "create_connection", connect)
     monkeypatch.setattr(module, "_PATIENCE", 0.1)
     monkeypatch.setitem(module._PACKAGES, "tiny_images", "the package tiny")
@@ -163,15 +213,9 @@ def test_offline_the_sentence_tells_what_to_supply(tmp_path, monkeypatch, connec
 
 
 def test_what_answers_is_the_network(monkeypatch):
-    class Connection:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
     assert not module._network_answers()
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: Connection())
+    connection = contextlib.nullcontext()
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: connection)
     assert module._network_answers()
 
 

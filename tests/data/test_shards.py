@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import gc
 import json
 import os
@@ -11,42 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symae_keras.cli.data import to_shards
+from symae_keras.cli.data import convert
 from symae_keras.data import GroupedData, Shards, ShardWriter, load
 from symae_keras.data.check import clean
 from symae_keras.errors import InputError
 
-NAMES = ("x", "mask", "pixel_mask", "weights", "ids", "axis")
-
-
-def ragged(groups=9, seed=0, **more):
-    """Groups of 1 to 4 instances of which everything is known."""
-    rng = np.random.default_rng(seed)
-    shape = groups, 4, 3
-    mask = np.arange(4) < rng.integers(1, 5, (groups, 1))
-    mask[0] = True
-
-    def padded(values):
-        return np.where(mask.reshape(mask.shape + (1,) * (values.ndim - 2)), values, 0)
-
-    arguments = {
-        "x": padded(rng.normal(size=shape).astype("float32")),
-        "mask": mask,
-        "pixel_mask": padded(rng.random(shape) < 0.8).astype(bool),
-        "weights": padded(rng.uniform(0, 3, shape).astype("float32")),
-        "ids": np.array([f"star {k // 2}" for k in range(groups)]),
-        "group_metadata": {
-            "kind": np.arange(groups) % 2,
-            "colour": rng.normal(size=(groups, 2)),
-        },
-        "instance_metadata": {
-            "air": padded(rng.normal(size=shape[:2])),
-            "site": np.where(mask, rng.choice(["north", "south"], shape[:2]), ""),
-        },
-        "axis": np.linspace(400, 500, 3),
-        "axis_label": "wavelength (nm)",
-    }
-    return GroupedData(**arguments | more)
+FIELDS = {each.name for each in dataclasses.fields(GroupedData)} - {"mask"}
 
 
 def written(folder, *parts, shard_bytes=200):
@@ -58,23 +29,10 @@ def written(folder, *parts, shard_bytes=200):
 
 def equal(one, other):
     """Two `GroupedData` agree in everything but padding that nobody needs."""
-    widest = one.n_instances
-    assert not other.present[:, widest:].any()
-    other = other.take_instances(slice(widest))
-    for name in NAMES:
-        first, second = getattr(one, name), getattr(other, name)
-        if name == "mask":
-            first, second = one.present, other.present
-        if first is None or second is None:
-            assert first is second, name
-            continue
-        np.testing.assert_array_equal(first, second, err_msg=name)
-    for name in ("group_metadata", "instance_metadata"):
-        first, second = getattr(one, name), getattr(other, name)
-        assert set(first) == set(second)
-        for key in first:
-            np.testing.assert_array_equal(first[key], second[key])
-    assert one.axis_label == other.axis_label
+    assert not other.present[:, one.n_instances :].any()
+    other = other.take_instances(slice(one.n_instances))
+    for name in ("present", *FIELDS):
+        np.testing.assert_equal(getattr(one, name), getattr(other, name), name)
 
 
 def contents(folder):
@@ -85,7 +43,7 @@ def contents(folder):
 
 
 @pytest.mark.parametrize("shard_bytes", [1, 200, 1 << 20])
-def test_everything_comes_back(tmp_path, shard_bytes):
+def test_everything_comes_back(tmp_path, shard_bytes, ragged):
     groups = ragged()
     shards = written(tmp_path, groups[:4], groups[4:], shard_bytes=shard_bytes)
     equal(shards.load(), groups)
@@ -94,19 +52,21 @@ def test_everything_comes_back(tmp_path, shard_bytes):
     files = len(list(tmp_path.glob("*.x.npy")))
     assert files == {1: 9, 200: files, 1 << 20: 1}[shard_bytes] and files > 0
     assert len(list(tmp_path.iterdir())) == 4 * files + 1
-    sizes = (len(shards), shards.n_groups, shards.n_instances, shards.instance_shape)
-    assert sizes == (9, 9, 4, (3,)) and shards.masks == 2
+    assert len(shards) == shards.n_groups == 9 and shards.masks == 2
+    assert (shards.n_instances, shards.instance_shape) == (4, (3,))
     np.testing.assert_array_equal(shards.counts, groups.present.sum(axis=1))
     np.testing.assert_array_equal(shards.present, groups.present)
     assert shards.mean_weight == pytest.approx(groups.mean_weight)
     np.testing.assert_array_equal(shards.classes("kind"), groups.classes("kind"))
-    assert f"9 groups of 1 to 4 instances of shape (3,) in {files} shard" in repr(
-        shards
-    )
+    words = f"9 groups of 1 to 4 instances of shape (3,) in {files} shard"
+    assert words in repr(shards)
+    assert [len(each) for each in shards] == [1] * 9  # iteration ends
+    with pytest.raises(IndexError):
+        shards[9]
 
 
 @pytest.mark.parametrize("without", ["pixel_mask", "weights", "ids", "axis", "mask"])
-def test_what_was_not_there_is_not_there(tmp_path, without):
+def test_what_was_not_there_is_not_there(tmp_path, without, ragged):
     groups = ragged(**{without: None})
     equal(written(tmp_path, groups).load(), groups)
 
@@ -152,22 +112,17 @@ def test_true_parameters_become_metadata(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, ragged):
     folder = tmp_path_factory.mktemp("shards")
     written(folder, ragged(12), shard_bytes=150)
     return folder
 
 
 @given(data=st.data())
-def test_selecting_reads_nothing_and_equals_that_in_memory(folder, data):
+def test_selecting_reads_nothing_and_equals_that_in_memory(folder, data, ragged):
     groups, shards = ragged(12), Shards(folder)
-    index = data.draw(
-        st.one_of(
-            st.slices(12),
-            st.lists(st.integers(-12, 11), min_size=1),
-            st.integers(-12, 11),
-        )
-    )
+    numbers = st.integers(-12, 11)
+    index = data.draw(st.slices(12) | st.lists(numbers, min_size=1) | numbers)
     if isinstance(index, slice) and not len(range(12)[index]):
         return
     # A second choice out of the first one.
@@ -178,11 +133,8 @@ def test_selecting_reads_nothing_and_equals_that_in_memory(folder, data):
 
 
 @pytest.mark.parametrize("stratify", [None, "kind", np.arange(20) // 2 % 3])
-def test_split_equals_that_in_memory(tmp_path, stratify):
-    groups = ragged(20)
-    if isinstance(stratify, str):
-        kind = {"kind": np.arange(20) // 2 % 2}
-        groups = ragged(20, group_metadata=kind)
+def test_split_equals_that_in_memory(tmp_path, stratify, ragged):
+    groups = ragged(20, group_metadata={"kind": np.arange(20) // 2 % 2})
     shards = written(tmp_path, groups)
     for one, other in zip(
         shards.split(0.6, 3, stratify), groups.split(0.6, 3, stratify), strict=True
@@ -192,27 +144,7 @@ def test_split_equals_that_in_memory(tmp_path, stratify):
         shards.split(stratify="a")
 
 
-def test_iteration_ends(tmp_path):
-    groups = ragged()
-    shards = written(tmp_path, groups)
-    assert [len(each) for each in shards] == [1] * 9
-    np.testing.assert_array_equal(shards[-1].load().x[0, 0], groups.x[-1, 0])
-    with pytest.raises(IndexError):
-        shards[9]
-
-
-def test_gather_equals_that_in_memory(tmp_path):
-    groups = ragged()
-    shards = written(tmp_path, groups)
-    group = np.array([7, 0, 3])
-    place = np.array([[3, 0], [1, 2], [0, 3]])
-    for one, other in zip(
-        shards.gather(group, place), groups.gather(group, place), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_a_sample_is_as_large_as_asked(tmp_path):
+def test_a_sample_is_as_large_as_asked(tmp_path, ragged):
     shards = written(tmp_path, ragged(30))
     a_group = 4 * 3 * (4 + 1 + 4)
     assert len(shards.sample(a_group * 5)) == 5
@@ -225,7 +157,7 @@ def test_a_sample_is_as_large_as_asked(tmp_path):
 # === Files ===
 
 
-def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
+def test_few_files_are_open_at_a_time(tmp_path, monkeypatch, ragged):
     monkeypatch.setattr("symae_keras.data.io.shards._OPEN", 2)
     groups = ragged(12)
     shards = written(tmp_path, groups, shard_bytes=1)
@@ -245,7 +177,7 @@ def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
         assert open_files() == 0
 
 
-def test_copies_read_on_their_own(tmp_path):
+def test_copies_read_on_their_own(tmp_path, ragged):
     groups = ragged()
     shards = written(tmp_path, groups)
     equal(shards.load(), groups)
@@ -273,7 +205,7 @@ def damage(path, place=-1):
 
 
 @pytest.mark.parametrize("field", ["x", "pixel_mask", "weights"])
-def test_a_damaged_group_is_named_when_it_is_first_read(tmp_path, field):
+def test_a_damaged_group_is_named_when_it_is_first_read(tmp_path, field, ragged):
     shards = written(tmp_path, ragged(), shard_bytes=200)
     first = int((shards._shard == 0).sum())
     damage(tmp_path / f"shard-00001.{field}.npy", 128)
@@ -286,68 +218,59 @@ def test_a_damaged_group_is_named_when_it_is_first_read(tmp_path, field):
     assert len(shards[:first].load()) == first
 
 
-def test_verify_reads_again_what_was_read_before(tmp_path):
+def test_verify_reads_again_what_was_read_before(tmp_path, ragged):
     shards = written(tmp_path, ragged())
     shards.load()
     damage(tmp_path / "shard-00000.x.npy")
     refusal(shards.verify, "shard-00000.*", "damaged", "checksum")
 
 
+def link(path):
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def edited(change):
+    """Replace the bytes of a file by what a function makes of them."""
+    return lambda path: path.write_bytes(change(path.read_bytes()))
+
+
+def saved(change):
+    """Replace an array by what a function makes of it."""
+    return lambda path: np.save(path, change(np.load(path)), allow_pickle=True)
+
+
 @pytest.mark.parametrize(
-    ("change", "field"),
+    ("file", "change", "words"),
     [
-        *(("cut", "x"), ("longer", "pixel_mask"), ("gone", "weights"), ("link", "x")),
-        *(("pipe", "x"), ("type", "weights"), ("order", "x"), ("header", "x")),
+        ("x.npy", edited(lambda content: content[:-1]), "bytes where"),
+        ("pixel_mask.npy", edited(lambda content: content + b"0"), "bytes where"),
+        ("weights.npy", os.unlink, "No such file"),
+        ("x.npy", link, "links are not followed"),
+        ("x.npy", pipe, "not a regular file"),
+        ("weights.npy", saved(lambda array: array.astype("O")), "header says"),
+        ("x.npy", saved(np.asfortranarray), "header says"),
+        ("x.npy", edited(lambda _: b"no NumPy file"), "damaged"),
+        ("npz", lambda path: damage(path, path.stat().st_size // 2), "damaged"),
+        ("npz", edited(lambda content: content[:-10]), "damaged"),
+        ("npz", os.unlink, "No such file"),
+        ("npz", link, "links are not followed"),
     ],
 )
-def test_files_that_do_not_fit_the_index_are_refused_at_once(tmp_path, change, field):
-    groups = ragged()
-    written(tmp_path, groups, shard_bytes=1 << 20)
-    path = tmp_path / f"shard-00000.{field}.npy"
-    content, array = path.read_bytes(), np.load(path)
-    path.unlink()
-    words = "damaged"
-    if change == "cut":
-        path.write_bytes(content[:-1])
-        words = f"{len(content) - 1} bytes where {len(content)} were written"
-    elif change == "longer":
-        path.write_bytes(content + b"0")
-        words = f"{len(content) + 1} bytes"
-    elif change == "gone":
-        words = "No such file"
-    elif change == "link":
-        (tmp_path / "elsewhere").write_bytes(content)
-        path.symlink_to(tmp_path / "elsewhere")
-        words = "links are not followed"
-    elif change == "pipe":
-        os.mkfifo(path)
-        words = "not a regular file"
-    elif change == "type":
-        np.save(path, array.astype("O"), allow_pickle=True)
-        words = "header says"
-    elif change == "order":
-        np.save(path, np.asfortranarray(array))
-        words = "header says"
-    else:
-        path.write_bytes(b"no NumPy file")
-    refusal(lambda: Shards(tmp_path), path, words)
-
-
-@pytest.mark.parametrize("change", ["bit", "cut", "gone", "link"])
-def test_a_damaged_index_is_named(tmp_path, change):
-    written(tmp_path, ragged())
-    path = tmp_path / "shard-00001.npz"
-    content = path.read_bytes()
-    if change == "bit":
-        damage(path, len(content) // 2)
-    elif change == "cut":
-        path.write_bytes(content[:-10])
-    else:
-        path.rename(tmp_path / "elsewhere")
-    if change == "link":
-        path.symlink_to("elsewhere")
-    refusal(lambda: Shards(tmp_path), path)
-    refusal(lambda: load(tmp_path), path)
+def test_damaged_files_are_refused_at_once(tmp_path, file, change, words, ragged):
+    written(tmp_path, ragged(), shard_bytes=1 << 20)
+    path = tmp_path / f"shard-00000.{file}"
+    size = path.stat().st_size
+    change(path)
+    if words == "bytes where":
+        words = f"{path.stat().st_size} bytes where {size} were written"
+    for read in (Shards, load):
+        refusal(lambda read=read: read(tmp_path), path, words)
 
 
 def rewrite(folder, **changes):
@@ -383,19 +306,19 @@ def rewrite(folder, **changes):
         ("ids", np.array([None] * 9)),  # pickled
     ],
 )
-def test_an_index_whose_arrays_do_not_fit(tmp_path, key, value):
+def test_an_index_whose_arrays_do_not_fit(tmp_path, key, value, ragged):
     written(tmp_path, ragged(), shard_bytes=1 << 20)
     rewrite(tmp_path, **{key: value})
     refusal(lambda: Shards(tmp_path), tmp_path, "shard-00000")
 
 
-def test_shards_of_different_kinds_are_refused(tmp_path):
+def test_shards_of_different_kinds_are_refused(tmp_path, ragged):
     written(tmp_path, ragged(), shard_bytes=200)
     rewrite(tmp_path, ids=None)
     refusal(lambda: Shards(tmp_path), "shard-00001.npz has ids", "groups before")
 
 
-def test_an_index_that_unpacks_to_too_much(tmp_path, monkeypatch):
+def test_an_index_that_unpacks_to_too_much(tmp_path, monkeypatch, ragged):
     written(tmp_path, ragged(), shard_bytes=1 << 20)
     monkeypatch.setattr("symae_keras._utils.untrusted_files._limit", lambda: 4000)
     with np.load(tmp_path / "shard-00000.npz") as file:
@@ -404,38 +327,36 @@ def test_an_index_that_unpacks_to_too_much(tmp_path, monkeypatch):
     refusal(lambda: Shards(tmp_path), "an .npz file needs", "memory")
 
 
-def test_manifests_that_cannot_be_used(tmp_path):
+def test_manifests_that_cannot_be_used(tmp_path, ragged):
     written(tmp_path, ragged())
     path = tmp_path / "manifest.json"
-    good = json.loads(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    good = json.loads(text)
 
     def refuses(content, *words):
-        path.write_text(
-            content if isinstance(content, str) else json.dumps(content),
-            encoding="utf-8",
-        )
-        refusal(lambda: Shards(tmp_path), path, *words)
+        content = content if isinstance(content, str) else json.dumps(content)
+        path.write_text(content, encoding="utf-8")
+        refusal(lambda: Shards(tmp_path), *words)
 
-    refuses({**good, "version": 3}, "symae-shards 3", "expected symae-shards 2")
-    refuses({**good, "format": "zarr"}, "zarr 2")
-    refuses({**good, "shards": []}, "its shards have 0 groups, not 9")
-    refuses({**good, "groups": 8}, "its shards have 9 groups, not 8")
-    refuses(path.read_text(encoding="utf-8")[:-20], "damaged")
-    refuses("[]", "damaged")
-    refuses(json.dumps(good)[:-1] + ', "version": 2}', "a key twice")
+    def without(entry, key):
+        return {k: v for k, v in entry.items() if k != key}
+
+    refuses({**good, "version": 3}, path, "symae-shards 3", "expected symae-shards 2")
+    refuses({**good, "format": "zarr"}, path, "zarr 2")
+    refuses({**good, "shards": []}, path, "its shards have 0 groups, not 9")
+    refuses({**good, "groups": 8}, path, "its shards have 9 groups, not 8")
+    refuses(text[:-20], path, "damaged")
+    refuses("[]", path, "damaged")
+    refuses(json.dumps(good)[:-1] + ', "version": 2}', path, "a key twice")
     for key in ("format", "version", "shards", "groups"):
-        refuses({k: v for k, v in good.items() if k != key}, "damaged", key)
+        refuses(without(good, key), path, "damaged", key)
     for key in ("groups", "index_crc32"):
-        shards = [
-            {k: v for k, v in each.items() if k != key} for each in good["shards"]
-        ]
-        refuses({**good, "shards": shards}, "damaged", key)
-    for key in ("groups", "index_crc32"):
+        shards = [without(each, key) for each in good["shards"]]
+        refuses({**good, "shards": shards}, path, "damaged", key)
         other = [dict(each) for each in good["shards"]]
         other[0][key] += 1
         other[1]["groups"] -= key == "groups"
-        path.write_text(json.dumps({**good, "shards": other}), encoding="utf-8")
-        refusal(lambda: Shards(tmp_path), "shard-00000.npz", "does not fit")
+        refuses({**good, "shards": other}, "shard-00000.npz", "does not fit")
     path.unlink()
     refusal(lambda: Shards(tmp_path), tmp_path, "no manifest.json", "data convert")
     refusal(lambda: Shards(tmp_path / "none"), "none", "no manifest.json")
@@ -444,17 +365,15 @@ def test_manifests_that_cannot_be_used(tmp_path):
 # === Writing ===
 
 
-class _Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize(("stop", "part"), [(1, 1), (3, 1), (7, 5), (11, 2)])
-def test_an_interrupted_writer_goes_on_to_the_same_files(tmp_path, folder, stop, part):
+def test_an_interrupted_writer_goes_on_to_the_same_files(
+    tmp_path, folder, stop, part, ragged
+):
     groups, whole, folder = ragged(12), folder, tmp_path
-    with pytest.raises(_Stop), ShardWriter(folder, 150) as writer:
+    with pytest.raises(KeyboardInterrupt), ShardWriter(folder, 150) as writer:
         for start in range(0, stop, part):
             writer.add(groups[start : min(start + part, stop)])
-        raise _Stop
+        raise KeyboardInterrupt
     assert not (folder / "manifest.json").exists()
     complete = len(list(folder.glob("*.npz")))
     # Killed between a file and its index, too.
@@ -469,11 +388,11 @@ def test_an_interrupted_writer_goes_on_to_the_same_files(tmp_path, folder, stop,
     equal(Shards(folder).load(), groups)
 
 
-def test_a_writer_that_resumes_knows_what_fits(tmp_path):
+def test_a_writer_that_resumes_knows_what_fits(tmp_path, ragged):
     groups = ragged()
-    with pytest.raises(_Stop), ShardWriter(tmp_path, 1) as writer:
+    with pytest.raises(KeyboardInterrupt), ShardWriter(tmp_path, 1) as writer:
         writer.add(groups[:2])
-        raise _Stop
+        raise KeyboardInterrupt
     for misfit in (ragged(axis=None), ragged(ids=None), ragged(weights=None)):
         writer = ShardWriter(tmp_path, 1)
         assert writer.resume() == 2
@@ -483,27 +402,28 @@ def test_a_writer_that_resumes_knows_what_fits(tmp_path):
     refusal(ShardWriter(tmp_path, 1).resume, "shard-00001.weights.npy")
 
 
+PLAIN = dict.fromkeys(("pixel_mask", "weights", "axis"))
+COLOURS = {"kind": np.zeros(9), "colour": np.zeros((9, 3))}
+
+
 @pytest.mark.parametrize(
-    ("misfit", "words"),
+    ("change", "words"),
     [
-        (GroupedData(np.zeros((2, 2, 4))), "has x of the shape (4,), but"),
-        (ragged(pixel_mask=None), "has x and weights of the"),
-        (ragged(weights=None), "has x and pixel_mask of the"),
-        (ragged(axis=None), "another axis"),
-        (ragged(axis=np.linspace(400, 501, 3)), "another axis"),
-        (ragged(ids=None), "but the groups before have ids, group/kind"),
-        (ragged(group_metadata={}), "has ids, instance/air, instance/site, but"),
-        (
-            ragged(group_metadata={"kind": np.zeros(9), "colour": np.zeros((9, 3))}),
-            "group/colour (3,)",
-        ),
+        ({"x": np.zeros((9, 4, 4)), **PLAIN}, "has x of the shape (4,), but"),
+        ({"pixel_mask": None}, "has x and weights of the"),
+        ({"weights": None}, "has x and pixel_mask of the"),
+        ({"axis": None}, "another axis"),
+        ({"axis": np.linspace(400, 501, 3)}, "another axis"),
+        ({"ids": None}, "but the groups before have ids, group/kind"),
+        ({"group_metadata": {}}, "has ids, instance/air, instance/site, but"),
+        ({"group_metadata": COLOURS}, "group/colour (3,)"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(tmp_path, misfit, words):
+def test_parts_that_do_not_fit_are_refused(tmp_path, change, words, ragged):
     with pytest.raises(InputError, match=re.escape(words)) as error:
         with ShardWriter(tmp_path) as writer:
             writer.add(ragged())
-            writer.add(misfit, source="b.npz")
+            writer.add(ragged(**change), source="b.npz")
     assert str(error.value).startswith("b.npz ")
     assert not (tmp_path / "manifest.json").exists()
 
@@ -523,7 +443,7 @@ def test_nothing_a_file_cannot_hold(tmp_path):
         ShardWriter(tmp_path, 0)
 
 
-def test_files_can_be_read_without_this_package(tmp_path):
+def test_files_can_be_read_without_this_package(tmp_path, ragged):
     """The format is plain: arrays of all instances, and an .npz."""
     groups = ragged()
     written(tmp_path, groups, shard_bytes=1 << 20)
@@ -557,14 +477,15 @@ def of_version_1(folder):
 
 
 @pytest.mark.parametrize("without", [{}, {"pixel_mask": None, "weights": None}])
-def test_shards_of_version_1_are_read_and_converted(tmp_path, without):
+def test_shards_of_version_1_are_read_and_converted(tmp_path, without, ragged):
     groups = ragged(**without)
     written(tmp_path / "old", groups)
     of_version_1(tmp_path / "old")
     old = Shards(tmp_path / "old")
     old.verify()
     equal(old.load(), groups)
-    new = to_shards([tmp_path / "old"], tmp_path / "new")
+    convert([tmp_path / "old"], tmp_path / "new")
+    new = Shards(tmp_path / "new")
     equal(new.load(), clean(groups))
     assert "shard-00000.x.npy" in os.listdir(tmp_path / "new")
 
@@ -573,5 +494,5 @@ def test_shards_of_version_1_are_read_and_converted(tmp_path, without):
     damage(path)
     refusal(Shards(tmp_path / "old").verify, "shard-00001.*", "group")
     assert len(Shards(tmp_path / "old")[:first].load()) == first
-    path.write_bytes(path.read_bytes()[:-1])
+    edited(lambda content: content[:-1])(path)
     refusal(lambda: Shards(tmp_path / "old"), path, "bytes where")

@@ -13,7 +13,7 @@ N_GROUPS, N_INSTANCES = 300, 4
 
 
 class KnownModel:
-    """Codes of instances whose first two pixels are the state, the others the nuisance.
+    """Codes of instances whose first half is the state, the other half the nuisance.
 
     - `"perfect"`: each code holds what it should and nothing else.
     - `"leaking"`: each holds all there is, and the decoder reads the nuisance code
@@ -29,11 +29,12 @@ class KnownModel:
         if self.kind == "random":
             coherent = self.rng.normal(size=(len(x), 2))
             return coherent, self.rng.normal(size=(*x.shape[:2], 2))
-        weight = np.ones(x.shape[:2]) if mask is None else mask.astype(float)
-        mean = (x * weight[..., None]).sum(axis=1) / weight.sum(axis=1)[:, None]
+        present = np.ones(x.shape[:2], bool) if mask is None else mask
+        total = np.where(present[..., None], x, 0.0).sum(axis=1)
+        mean, half = total / present.sum(axis=1)[:, None], x.shape[-1] // 2
         if self.kind == "leaking":
             return mean, x
-        return mean[:, :2], x[..., 2:]
+        return mean[:, :half], x[..., half:]
 
     def decode(self, coherent, nuisance):
         if self.kind == "leaking":
@@ -49,6 +50,32 @@ class KnownModel:
 
     def reconstruct(self, x, mask=None):
         return self.decode(*self.encode(x, mask))
+
+
+class Oracle:
+    """Knows each group by its first instance, and shows it under any other."""
+
+    def __init__(self, groups: GroupedData) -> None:
+        self.groups = groups
+        self.index = {x[0].tobytes(): i for i, x in enumerate(groups.x)}
+        self.masks_seen: list[object] = []
+
+    def redatum(self, coherent_from, nuisance_from, coherent_mask, nuisance_mask):
+        self.masks_seen += [coherent_mask, nuisance_mask]
+        state, lender = (
+            np.array([self.index[np.asarray(x)[0].tobytes()] for x in groups])[:, None]
+            for groups in (coherent_from, nuisance_from)
+        )
+        return self.groups.virtual(state, lender, np.arange(nuisance_from.shape[1]))
+
+    def reconstruct(self, x, mask):
+        return self.redatum(x, x, mask, mask)
+
+
+@pytest.fixture(scope="session")
+def oracle() -> type[Oracle]:
+    """The class of models that know the truth."""
+    return Oracle
 
 
 @pytest.fixture(scope="session")

@@ -36,13 +36,6 @@ def test_round_trip_is_exact(codes, step) -> None:
     np.testing.assert_array_equal(restored, expected)
 
 
-def test_indices_of_a_codebook_come_back(rng) -> None:
-    indices = rng.integers(0, 128, (50, 4))
-    np.testing.assert_array_equal(
-        decompress_codes(compress_codes(indices, 1)), indices.astype("float32")
-    )
-
-
 def test_size_is_the_entropy(rng) -> None:
     """Levels of known probabilities: 1/2, 1/4, 1/8, 1/8 have 1.75 bits."""
     codes = rng.choice(4, p=[0.5, 0.25, 0.125, 0.125], size=(20_000, 2))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from symae_keras._utils.types import Codes
+from symae_keras._utils.arrays import Codes
 from symae_keras.classical import MeanSwap
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError

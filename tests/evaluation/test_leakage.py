@@ -8,7 +8,6 @@ import pytest
 from symae_keras.data import GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation import (
-    Leakage,
     coherent_agreement,
     leakage,
     nuisance_dependence,
@@ -23,133 +22,73 @@ N_GROUPS, N_INSTANCES = 300, 4
 def groups() -> GroupedData:
     """State: a number, a vector and a class. Nuisance: a number. x holds them all."""
     rng = np.random.default_rng(0)
-    number = rng.normal(size=N_GROUPS)
-    vector = rng.uniform(size=(N_GROUPS, 2))
+    number, vector = rng.normal(size=N_GROUPS), rng.uniform(size=(N_GROUPS, 2))
     label = rng.choice(3, p=[0.5, 0.3, 0.2], size=N_GROUPS)
     # Some of the nuisance is common to a group, or its mean would be all but constant.
     shift = rng.normal(size=(N_GROUPS, N_INSTANCES)) + rng.normal(size=(N_GROUPS, 1))
     state = np.column_stack([number, vector, label])
     x = np.repeat(state[:, None], N_INSTANCES, axis=1)
+    # As many columns as the state has.
+    noise = rng.normal(size=(N_GROUPS, N_INSTANCES, 3))
     return GroupedData(
-        np.concatenate([x, shift[..., None]], axis=-1).astype("float32"),
+        np.concatenate([x, shift[..., None], noise], axis=-1).astype("float32"),
         state={"number": number, "vector": vector, "label": label},
         nuisance={"shift": shift},
     )
 
 
-class _Codes:
-    """Codes that are columns of x, with columns of noise beside them."""
-
-    def __init__(self, coherent: list[int], nuisance: list[int]) -> None:
-        self.columns = coherent, nuisance
-        self.rng = np.random.default_rng(1)
-
-    def encode(self, x, mask):
-        weights = np.ones(x.shape[:2]) if mask is None else mask
-        x = np.where(weights[..., None], x, 0.0)
-        count = weights.sum(axis=1)[:, None]
-        mean = x.sum(axis=1) / count
-        coherent, nuisance = self.columns
-        return (
-            self._with_noise(mean[:, coherent]),
-            self._with_noise(x[:, :, nuisance]),
-        )
-
-    def _with_noise(self, code):
-        noise = self.rng.normal(size=(*code.shape[:-1], 1))
-        return np.concatenate([code, noise], axis=-1).astype("float32")
-
-
-STATE, NUISANCE = [0, 1, 2, 3], [4]
-
-
-@pytest.fixture(scope="module")
-def clean(groups) -> Leakage:
-    return leakage(_Codes(STATE, NUISANCE), groups)
-
-
-def test_a_disentangled_model_is_at_chance(clean) -> None:
-    assert set(clean.state_from_nuisance) == {"number", "vector", "label"}
-    assert set(clean.nuisance_from_coherent) == {"shift"}
-    assert clean.state_from_nuisance["number"] < 0.05
-    assert clean.state_from_nuisance["vector"] < 0.05
-    assert clean.nuisance_from_coherent["shift"] < 0.1
-    label = clean.state_from_nuisance["label"]
-    assert label == pytest.approx(clean.chance["label"], abs=0.08)
-
-
-def test_its_coherent_code_tells_the_state(clean) -> None:
-    assert clean.state_from_coherent["number"] > 0.8
-    assert clean.state_from_coherent["vector"] > 0.8
-    assert clean.state_from_coherent["label"] > 0.9
-
-
-def test_chance(clean, groups) -> None:
-    assert clean.chance["number"] == clean.chance["shift"] == 0.0
+def test_a_disentangled_model_is_at_chance(groups, known_model) -> None:
+    found = leakage(known_model("perfect"), groups)
+    assert set(found.state_from_nuisance) == {"number", "vector", "label"}
+    assert set(found.nuisance_from_coherent) == {"shift"}
+    assert found.state_from_nuisance["number"] < 0.05
+    assert found.state_from_nuisance["vector"] < 0.05
+    assert found.nuisance_from_coherent["shift"] < 0.1
+    label = found.state_from_nuisance["label"]
+    assert label == pytest.approx(found.chance["label"], abs=0.08)
+    assert found.state_from_coherent["number"] > 0.8
+    assert found.state_from_coherent["vector"] > 0.8
+    assert found.state_from_coherent["label"] > 0.9
+    assert found.chance["number"] == found.chance["shift"] == 0.0
     _, held_out = groups.split(0.7, seed=0)
     commonest = np.bincount(held_out.state["label"]).max() / len(held_out)
-    assert clean.chance["label"] == pytest.approx(commonest)
+    assert found.chance["label"] == pytest.approx(commonest)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_leaks_are_found(groups, masked) -> None:
-    """State in the nuisance code and nuisance in the coherent code."""
-    if masked:
-        mask = np.random.default_rng(2).random((N_GROUPS, N_INSTANCES)) < 0.6
-        mask[:, 1] = True
-        x = np.where(mask[..., None], groups.x, np.nan)
-        groups = GroupedData(x, mask, groups.state, groups.nuisance)
-    result = leakage(_Codes([*STATE, *NUISANCE], [*STATE, *NUISANCE]), groups)
+def test_leaks_are_found(groups, known_model) -> None:
+    """State in the nuisance code and nuisance in the coherent code of present ones."""
+    mask = np.random.default_rng(2).random((N_GROUPS, N_INSTANCES)) < 0.6
+    mask[:, 1] = True
+    x = np.where(mask[..., None], groups.x, np.nan)
+    groups = GroupedData(x, mask, groups.state, groups.nuisance)
+    result = leakage(known_model("leaking"), groups)
     assert result.state_from_nuisance["number"] > 0.8
     assert result.state_from_nuisance["label"] > 0.9
     assert result.nuisance_from_coherent["shift"] > 0.8
 
 
 @pytest.mark.large
-def test_a_seed_repeats_the_scores(groups) -> None:
-    one, other = (leakage(_Codes([3], [4]), groups[:60], seed=3) for _ in range(2))
+def test_a_seed_repeats_the_scores(groups, known_model) -> None:
+    few, model = groups[:60], known_model("perfect")
+    one, other = (leakage(model, few, seed=3) for _ in range(2))
     assert one == other
 
 
-def test_needs_true_parameters() -> None:
-    with pytest.raises(InputError, match="carry none"):
-        leakage(_Codes([0], [0]), GroupedData(np.zeros((4, 2, 3))))
+@pytest.mark.parametrize(
+    ("rows", "state", "message"),
+    [
+        (30, {}, "carry none"),
+        (19, {"depth": np.zeros(19)}, "at least 20 groups.* received 19"),
+        (30, {"depth": np.full(30, np.nan)}, "No probe can be trained on depth"),
+    ],
+)
+def test_groups_that_cannot_be_probed(rows, state, message, rng, known_model) -> None:
+    groups = GroupedData(rng.normal(size=(rows, 3, 4)), state=state)
+    with pytest.raises(InputError, match=message):
+        leakage(known_model("perfect"), groups)
 
 
-def test_the_probe_is_not_linear() -> None:
-    """A decoder can use |code|, so the probe must see it; units do not matter."""
-    rng = np.random.default_rng(0)
-    code = rng.normal(size=(1200, 1))
-    target = 1e3 * np.abs(code[:, 0])
-    train, test = slice(0, 900), slice(900, None)
-    assert probe((code[train], code[test]), (target[train], target[test])) > 0.9
-
-
-def test_too_few_groups_are_refused(groups) -> None:
-    with pytest.raises(InputError, match="at least 20 groups.* received 19"):
-        leakage(_Codes([0], [0]), groups[:19])
-
-
-def test_a_parameter_that_is_nan_is_refused() -> None:
-    x = np.random.default_rng(0).normal(size=(30, 3, 4))
-    groups = GroupedData(x, state={"depth": np.full(30, np.nan)})
-    with pytest.raises(InputError, match="No probe can be trained on depth"):
-        leakage(_Codes([0], [0]), groups)
-
-
-@pytest.mark.parametrize("kind", ["int", "bool", "text"])
-def test_the_probe_scores_labels_by_accuracy(kind) -> None:
-    rng = np.random.default_rng(0)
-    code = rng.normal(size=(400, 1))
-    label = {
-        "int": (code[:, 0] > 0).astype("int64"),
-        "bool": code[:, 0] > 0,
-        "text": np.where(code[:, 0] > 0, "yes", "no"),
-    }[kind]
-    score = probe((code[:300], code[300:]), (label[:300], label[300:]))
-    assert 0.9 < score <= 1.0
-    hits = score * 100.0
-    assert hits == pytest.approx(round(hits))
+# === Probes ===
 
 
 def test_a_constant_target_does_not_break_the_probe() -> None:
@@ -159,49 +98,41 @@ def test_a_constant_target_does_not_break_the_probe() -> None:
     assert np.isfinite(score)
 
 
-def test_a_linear_probe_sees_what_lies_open_alone() -> None:
-    rng = np.random.default_rng(0)
-    code = rng.normal(size=(600, 3))
-    parts = code[:400], code[400:]
+@pytest.mark.parametrize("linear", [True, False])
+def test_only_a_linear_probe_misses_what_is_folded(linear, rng) -> None:
+    """A decoder can use |code|, so the probe must see it; units do not matter."""
+    code = rng.normal(size=(1200, 3))
     weights = np.array([[1.0, 0.0], [2.0, 1.0], [0.0, -3.0]])
-    scores = [
-        probe(parts, tuple(function(part) for part in parts), linear=True)
-        for function in (
-            lambda part: 1e3 * part @ weights + 7.0,
-            lambda part: np.abs(part[:, 0]),
-            lambda part: part[:, 1] > 0.0,
+    parts = code[:900], code[900:]
+    straight, folded, label = (
+        probe(parts, (target[:900], target[900:]), linear=linear)
+        for target in (
+            1e3 * code @ weights + 7.0,
+            1e3 * np.abs(code[:, 0]),
+            code[:, 1] > 0,
         )
-    ]
-    assert scores[0] > 0.999
-    assert scores[1] < 0.1
-    assert scores[2] > 0.95
-
-
-# === probe_labels ===
-
-
-def _parts(*arrays: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    return tuple((each[:300], each[300:]) for each in arrays)
+    )
+    assert straight > (0.999 if linear else 0.99) and label > 0.95
+    assert folded < 0.1 if linear else folded > 0.9
 
 
 @pytest.mark.parametrize("linear", [True, False])
 def test_each_label_has_the_score_of_its_probe(linear, rng) -> None:
-    code = rng.normal(size=(400, 2))
-    noise = rng.normal(size=400)
-    label = np.where(code[:, 0] > 0.0, "hot", "cool")
-    both, number, unknown, kind = _parts(code, code @ [1.0, -2.0], noise, label)
-    names = ("number", "unknown", "kind")
-    labels = tuple(
-        dict(zip(names, part, strict=True))
-        for part in zip(number, unknown, kind, strict=True)
-    )
-    scores = probe_labels(both, labels, seed=1, linear=linear)
-    assert list(scores) == list(names)
-    assert scores["number"] > 0.95 and scores["kind"] > 0.9
-    assert scores["unknown"] < 0.1
-    for name in names:
-        pair = labels[0][name], labels[1][name]
-        assert scores[name] == probe(both, pair, seed=1, linear=linear)
+    code, unknown = rng.normal(size=(400, 2)), rng.normal(size=400)
+    hot = code[:, 0] > 0.0
+    classes = {"bool": hot, "int": hot.astype(int), "str": np.where(hot, "hot", "cool")}
+    labels = {"number": code @ [1.0, -2.0], "unknown": unknown, **classes}
+    both = code[:300], code[300:]
+    parts = {name: (each[:300], each[300:]) for name, each in labels.items()}
+    halves = tuple({name: each[n] for name, each in parts.items()} for n in (0, 1))
+    scores = probe_labels(both, halves, seed=1, linear=linear)
+    assert scores["number"] > 0.95 and scores["unknown"] < 0.1
+    for name in classes:
+        assert 0.9 < scores[name] <= 1.0
+        hits = 100.0 * scores[name]
+        assert hits == pytest.approx(round(hits))
+    alone = {k: probe(both, each, 1, linear) for k, each in parts.items()}
+    assert scores == alone and list(scores) == list(labels)
 
 
 def test_both_parts_must_have_the_same_labels(rng) -> None:
@@ -213,72 +144,31 @@ def test_both_parts_must_have_the_same_labels(rng) -> None:
 # === coherent_agreement and nuisance_dependence ===
 
 
-class Reader:
-    """Reads both codes off the instance itself, the first half and the second."""
-
-    def encode(self, x, mask=None):
-        half = x.shape[-1] // 2
-        weight = np.ones(x.shape[:2]) if mask is None else mask.astype(float)
-        coherent = np.where(weight[..., None] > 0, x[..., :half], 0.0).sum(axis=1)
-        return coherent / weight.sum(axis=1)[:, None], x[..., half:]
-
-
-def _groups(coherent, nuisance, mask=None) -> GroupedData:
-    x = np.concatenate([coherent, nuisance], axis=-1).astype("float32")
-    if mask is not None:
-        x = np.where(mask[..., None], x, np.float32(np.nan))
-    return GroupedData(x, mask)
-
-
-@pytest.fixture
-def own(rng) -> np.ndarray:
-    return rng.normal(size=(200, 6, 3))
-
-
-@pytest.fixture
-def shared(rng) -> np.ndarray:
-    return rng.normal(size=(200, 1, 3)) + np.zeros((200, 6, 3))
-
-
-def test_perfect_codes(own, shared) -> None:
-    groups = _groups(shared, own)
-    assert coherent_agreement(Reader(), groups) == pytest.approx(1.0)
-    assert nuisance_dependence(Reader(), groups) == pytest.approx(0.0, abs=0.02)
-
-
-def test_swapped_codes(own, shared) -> None:
-    groups = _groups(own, shared)
-    assert coherent_agreement(Reader(), groups) == pytest.approx(0.0, abs=0.05)
-    assert nuisance_dependence(Reader(), groups) == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("noise", [0.5, 1.0, 2.0])
-def test_agreement_is_the_share_of_variance(noise, own, shared) -> None:
-    expected = 1.0 / (1.0 + noise**2)
-    found = coherent_agreement(Reader(), _groups(shared + noise * own, own))
-    assert found == pytest.approx(expected, abs=0.05)
-
-
-def test_dependence_of_gaussian_codes(own, shared) -> None:
-    """Distances within a group are shorter by the share of the variance."""
-    share = 0.36
-    leaking = np.sqrt(share) * shared + np.sqrt(1.0 - share) * own
-    found = nuisance_dependence(Reader(), _groups(shared, leaking))
-    assert found == pytest.approx(1.0 - np.sqrt(1.0 - share), abs=0.03)
-
-
-def test_absent_instances_do_not_count(own, shared, rng) -> None:
-    mask = rng.random((200, 6)) < 0.7
-    mask[:, 0] = True
-    groups = _groups(shared + own, own, mask)
-    assert coherent_agreement(Reader(), groups) == pytest.approx(0.5, abs=0.06)
-    assert nuisance_dependence(Reader(), groups) == pytest.approx(0.0, abs=0.03)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.36, 0.5, 0.8, 1.0])
+def test_codes_of_which_a_share_of_the_variance_is_common(
+    share, masked, rng, known_model
+) -> None:
+    """Agreement is that share; distances within a group are shorter by it."""
+    own, shared = rng.normal(size=(200, 6, 3)), rng.normal(size=(200, 1, 3))
+    codes = np.sqrt(share) * shared + np.sqrt(1.0 - share) * own
+    x, mask = np.concatenate([codes, codes], axis=-1), None
+    if masked:
+        mask = rng.random((200, 6)) < 0.7
+        mask[:, 0] = True
+        x[~mask] = np.nan
+    model, groups = known_model("perfect"), GroupedData(x.astype("float32"), mask)
+    noise = 1e-6 if share == 1.0 else 0.05
+    assert coherent_agreement(model, groups) == pytest.approx(share, abs=noise)
+    expected, noise = 1.0 - np.sqrt(1.0 - share), 1e-6 if share == 1.0 else 0.03
+    assert nuisance_dependence(model, groups) == pytest.approx(expected, abs=noise)
 
 
 @pytest.mark.parametrize("measure", [coherent_agreement, nuisance_dependence])
-def test_too_little_to_compare(measure, own) -> None:
-    for groups in (_groups(own[:1], own[:1]), _groups(own[:, :1], own[:, :1])):
+def test_too_little_to_compare(measure, rng, known_model) -> None:
+    x, model = rng.normal(size=(20, 6, 4)), known_model("perfect")
+    for groups in (GroupedData(x[:1]), GroupedData(x[:, :1])):
         with pytest.raises(InputError, match="two groups, and a group of two"):
-            measure(Reader(), groups)
+            measure(model, groups)
     with pytest.raises(InputError, match="are equal"):
-        measure(Reader(), _groups(np.ones_like(own), np.ones_like(own)))
+        measure(model, GroupedData(np.ones_like(x)))

@@ -1,4 +1,4 @@
-"""Scores of labels: by hand, by scikit-learn, and what is refused."""
+"""Scores of labels and the checkerboard measure, against closed forms and others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import f1_score, jaccard_score
 
 from symae_keras.errors import InputError
-from symae_keras.evaluation import dice, intersection_over_union, mean_iou
+from symae_keras.evaluation import checkerboard, dice, intersection_over_union, mean_iou
 
 
 def test_two_squares() -> None:
@@ -27,38 +27,18 @@ def test_as_scikit_learn(rng) -> None:
     flat = labels.ravel(), predicted.ravel()
     iou = intersection_over_union(labels, predicted, 5)
     np.testing.assert_allclose(iou, jaccard_score(*flat, average=None))
-    np.testing.assert_allclose(
-        dice(labels, predicted, 5), f1_score(*flat, average=None)
-    )
-
-
-def test_extremes(rng) -> None:
-    labels = rng.integers(0, 3, (4, 6))
-    assert mean_iou(labels, labels, 3) == 1.0
-    assert mean_iou(labels, (labels + 1) % 3, 3) == 0.0
-
-
-def test_absent_classes_do_not_count() -> None:
-    iou = intersection_over_union([0, 0, 2], [0, 2, 2], 4)
-    np.testing.assert_allclose(iou, [0.5, np.nan, 0.5, np.nan])
-    assert mean_iou([0, 0, 2], [0, 2, 2], 4) == 0.5
+    f1 = f1_score(*flat, average=None)
+    np.testing.assert_allclose(dice(labels, predicted, 5), f1)
 
 
 def test_as_keras(rng) -> None:
+    """Absent classes and pixels without a label do not count."""
     labels, predicted = rng.integers(0, 5, (2, 300))
     labels[:40] = -1
     metric = keras.metrics.MeanIoU(7, ignore_class=-1)
     metric.update_state(labels, predicted)
     expected = float(metric.result())
     assert mean_iou(labels, predicted, 7) == pytest.approx(expected, rel=1e-6)
-
-
-def test_pixels_without_a_label_do_not_count(rng) -> None:
-    labels, predicted = rng.integers(0, 3, (2, 50))
-    known = rng.random(50) < 0.5
-    expected = intersection_over_union(labels[known], predicted[known], 3)
-    found = intersection_over_union(np.where(known, labels, -1), predicted, 3)
-    np.testing.assert_array_equal(found, expected)
 
 
 def test_small_integers_do_not_overflow(rng) -> None:
@@ -78,6 +58,71 @@ def test_small_integers_do_not_overflow(rng) -> None:
         ([-1, -1], [0, 0], "no label"),
     ],
 )
-def test_refused(labels, predicted, sentence) -> None:
+def test_bad_labels(labels, predicted, sentence) -> None:
     with pytest.raises(InputError, match=sentence):
         mean_iou(labels, predicted, 3)
+
+
+# === checkerboard ===
+
+
+def _board(height, width):
+    return (-1.0) ** np.indices((height, width)).sum(axis=0)
+
+
+@pytest.mark.parametrize("period", [2, 3, 4])
+def test_noise_has_no_pattern(period, rng) -> None:
+    noise = rng.normal(size=(3000, 24, 18))
+    assert checkerboard(noise, period) == pytest.approx(1.0, abs=0.05)
+
+
+def test_smooth_residuals_have_little_of_it(rng) -> None:
+    """Even those whose borders do not fit each other."""
+    y, x = np.indices((28, 28)) / 28.0
+    slopes = rng.normal(size=(2, 200, 1, 1))
+    smooth = slopes[0] * x + slopes[1] * np.sin(4.0 * y)
+    assert checkerboard(smooth) < 0.5
+    # A constant is no pattern at all.
+    np.testing.assert_allclose(checkerboard(smooth + 7.0), checkerboard(smooth))
+
+
+@pytest.mark.parametrize("period", [2, 4])
+def test_a_checkerboard_in_noise(period, rng) -> None:
+    """Noise has the power n at all n frequencies, amplitude a has (a n)^2 at one."""
+    amplitude, n = 0.2, 24 * 16
+    residuals = rng.normal(size=(3000, 24, 16)) + amplitude * _board(24, 16)
+    lines = period**2 - 1
+    expected = (1 + amplitude**2 * n / lines) / (1 + amplitude**2 * n / (n - 1))
+    assert checkerboard(residuals, period) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_stripes_count_too(axis, rng) -> None:
+    residuals = rng.normal(size=(100, 24, 24)) + np.indices((24, 24))[axis] % 2
+    assert checkerboard(residuals) > 10.0
+
+
+def test_channels_and_remainders(rng) -> None:
+    residuals = rng.normal(size=(10, 24, 18, 2))
+    by_hand = np.concatenate([residuals[..., 0], residuals[..., 1]])
+    assert checkerboard(residuals) == pytest.approx(checkerboard(by_hand))
+    longer = np.pad(by_hand, ((0, 0), (0, 1), (0, 1)), constant_values=99.0)
+    assert checkerboard(longer) == pytest.approx(checkerboard(by_hand))
+
+
+def test_nothing_wrong_has_no_ratio() -> None:
+    assert np.isnan(checkerboard(np.zeros((2, 8, 8))))
+
+
+@pytest.mark.parametrize(
+    ("shape", "period", "message"),
+    [
+        ((8, 8), 2, r"residuals must be images.*\(8, 8\)"),
+        ((1, 8, 8), 5, r"from 2 to half.*received 5.*\(8, 8\)"),
+        ((1, 8, 8), 1, r"received 1"),
+        ((1, 8, 8), 2.5, r"received 2\.5"),
+    ],
+)
+def test_bad_arguments(shape, period, message) -> None:
+    with pytest.raises(InputError, match=message):
+        checkerboard(np.ones(shape), period)

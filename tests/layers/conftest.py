@@ -1,9 +1,6 @@
-"""One run of everything that must hold for every layer, after Keras's own helper."""
+"""Checks that tests of several layers share."""
 
 from __future__ import annotations
-
-import copy
-import json
 
 import keras
 import numpy as np
@@ -11,134 +8,46 @@ import pytest
 from keras import ops
 
 
-def _is_pair(shape):
-    return isinstance(shape[0], tuple)
+@pytest.fixture
+def gradients(tf):
+    """A function that returns the gradients of a function, by TensorFlow's tape.
 
+    Args of the function:
+        function: What is differentiated; if it is no scalar, the sum of it.
+        *arguments: Its arguments, arrays.
+        variables: What else gradients are taken for.
+    """
 
-def _each(function, shape):
-    """Apply to a shape, or to both shapes of a pair."""
-    return tuple(map(function, shape)) if _is_pair(shape) else function(shape)
+    def run(function, *arguments, variables=()) -> list[np.ndarray | None]:
+        tensors = [tf.convert_to_tensor(each) for each in arguments]
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = function(*tensors)
+        found = tape.gradient(value, [*tensors, *variables])
+        return [g if g is None else tf.convert_to_tensor(g).numpy() for g in found]
 
-
-def _random(shape, dtype="float32"):
-    x = np.random.default_rng(0).normal(size=shape)
-    return ops.convert_to_tensor(x.astype("float32"), dtype=dtype)
-
-
-def _call(layer, inputs, training):
-    # `training` reaches layers that do not ask for it through Keras's call context.
-    wants = layer._call_has_training_arg
-    return layer(inputs, training=training) if wants else layer(inputs)
-
-
-def _check_config(layer, cls):
-    config = layer.get_config()
-    # Keras's wrappers empty the config that they are given.
-    assert cls.from_config(copy.deepcopy(config)).get_config() == config
-    text = json.dumps(keras.saving.serialize_keras_object(layer))
-    again = keras.saving.deserialize_keras_object(json.loads(text))
-    assert type(again) is cls
-    # JSON has no tuples, so the two are compared as JSON.
-    assert json.dumps(keras.saving.serialize_keras_object(again)) == text
-
-
-def _check_shapes(layer, input_shape, output_shape, unknown_axes):
-    """`compute_output_shape` and symbolic calls, with and without known axes."""
-    assert tuple(layer.compute_output_shape(input_shape)) == output_shape
-
-    def forget(shape):
-        return (*(None,) * unknown_axes, *shape[unknown_axes:])
-
-    unknown = _each(forget, input_shape)
-    kept = output_shape[unknown_axes:] if len(output_shape) > 2 else output_shape[1:]
-    symbolic = layer(_each(lambda s: keras.KerasTensor(s, "float32"), unknown))
-    for shape in (symbolic.shape, layer.compute_output_shape(unknown)):
-        assert tuple(shape)[-len(kept) :] == tuple(kept)
-        assert shape[0] is None
-        assert len(shape) == len(output_shape)
-
-
-def _check_fit_and_file(layer, input_shape, output_shape, unknown_axes, folder):
-    """One step of `fit` through a functional model, then `.keras` and back."""
-
-    def free(shape):
-        return (*(None,) * (unknown_axes - 1), *shape[unknown_axes:])
-
-    inputs = _each(lambda s: keras.Input(free(s)), input_shape)
-    first = _each(lambda s: keras.layers.Dense(s[-1]), input_shape)
-    if _is_pair(input_shape):
-        hidden = tuple(d(i) for d, i in zip(first, inputs, strict=True))
-    else:
-        hidden, first = first(inputs), (first,)
-    model = keras.Model(inputs, layer(hidden))
-    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
-    x = _each(lambda s: np.asarray(_random(s)), input_shape)
-    before = [ops.convert_to_numpy(dense.kernel.value) for dense in first]
-    history = model.fit(x, np.ones(output_shape), verbose=0)
-    assert np.isfinite(history.history["loss"][0])
-    for dense, kernel in zip(first, before, strict=True):
-        assert np.abs(ops.convert_to_numpy(dense.kernel.value) - kernel).max() > 0.0
-    path = folder / "model.keras"
-    model.save(path)
-    again = keras.saving.load_model(path)
-    np.testing.assert_array_equal(again(x), model(x))
-
-
-def _make(cls, init, dtype=None):
-    return cls(**(init(dtype) if callable(init) else init), dtype=dtype)
+    return run
 
 
 @pytest.fixture
-def check_layer(tmp_path):
-    """A function that runs a layer through everything that any layer must pass.
+def loss_gradients(gradients):
+    """A function that returns the gradients of the loss that a layer adds.
 
     Args of the function:
-        cls: The class.
-        init: Its arguments, or a function from a dtype policy to them.
-        input_shape: Concrete shape, or a pair of them.
-        output_shape: Expected shape.
-        trainable: Expected number of trainable weights.
-        non_trainable: Expected number of others.
-        seed_generators: Expected number of them.
-        losses: Expected number of losses after a call.
-        supports_masking: Whether the layer takes or passes on masks.
-        unknown_axes: Leading axes that must be allowed to be `None`.
+        layer: The layer.
+        inputs: Its inputs, an array or a tuple of arrays; gradients are taken for each.
+        variables: What else gradients are taken for.
+        **keywords: What else the layer is called with.
     """
 
-    def run(
-        cls,
-        init,
-        *,
-        input_shape,
-        output_shape,
-        trainable=0,
-        non_trainable=0,
-        seed_generators=0,
-        losses=0,
-        supports_masking=False,
-        unknown_axes=1,
-    ):
-        layer = _make(cls, init)
-        _check_config(layer, cls)
-        output = _call(layer, _each(_random, input_shape), False)
-        assert tuple(output.shape) == output_shape
-        assert keras.backend.standardize_dtype(output.dtype) == "float32"
-        assert bool(ops.all(ops.isfinite(output)))
-        assert layer.built
-        assert len(layer.trainable_weights) == trainable
-        assert len(layer.non_trainable_weights) == non_trainable
-        generators = [
-            each
-            for part in layer._flatten_layers()
-            for each in getattr(part, "_seed_generators", [])
-        ]
-        assert len(generators) == seed_generators
-        assert len(layer.losses) == losses
-        assert layer.supports_masking == supports_masking
-        layer = _make(cls, init)
-        _check_shapes(layer, input_shape, output_shape, unknown_axes)
-        layer = _make(cls, init)
-        _check_fit_and_file(layer, input_shape, output_shape, unknown_axes, tmp_path)
+    def run(layer, inputs, *, variables=(), **keywords) -> list[np.ndarray | None]:
+        several = isinstance(inputs, tuple)
+
+        def loss(*tensors):
+            layer(tensors if several else tensors[0], **keywords)
+            return layer.losses[0]
+
+        return gradients(loss, *(inputs if several else [inputs]), variables=variables)
 
     return run
 
@@ -150,62 +59,34 @@ def present():
 
 
 @pytest.fixture
-def check_absent(present):
+def check_absent(present, request):
     """A function that checks that absent instances count in no loss of a layer.
 
     Args of the function:
         layer: A layer that adds a loss and takes a `mask`.
         inputs: Array `(7, ...)`; what the absent of these hold is replaced by NaN.
-        arguments: What else the layer is called with.
+        **keywords: What else the layer is called with.
     """
 
-    def run(layer, inputs, **arguments):
-        def loss_and_gradient(x, mask):
-            x = ops.convert_to_tensor(x)
+    def run(layer, inputs, **keywords) -> None:
+        def loss(x, mask) -> float:
+            layer(ops.convert_to_tensor(x), mask=mask, **keywords)
+            return float(ops.convert_to_numpy(layer.losses[0]))
 
-            def loss():
-                layer(x, mask=mask, **arguments)
-                return layer.losses[0]
-
-            if keras.backend.backend() != "tensorflow":
-                return float(ops.convert_to_numpy(loss())), None
-            import tensorflow as tf
-
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                value = loss()
-            return float(value), tape.gradient(value, x).numpy()
-
+        of_present, nobody = inputs[present], np.zeros(7, bool)
         junk = inputs.copy()
         junk[~present] = np.nan
-        expected, of_present = loss_and_gradient(inputs[present], None)
-        value, gradient = loss_and_gradient(junk, present)
-        assert value == pytest.approx(expected, rel=1e-5)
-        nothing, none = loss_and_gradient(junk, np.zeros(7, bool))
-        assert nothing == 0.0
-        if gradient is not None:
-            assert np.abs(of_present).max() > 0.0
-            np.testing.assert_allclose(gradient[present], of_present, 1e-4, 1e-7)
-            np.testing.assert_array_equal(gradient[~present], 0.0)
-            np.testing.assert_array_equal(none, 0.0)
-
-    return run
-
-
-@pytest.fixture
-def check_precision():
-    """A function that calls a layer under a dtype policy, in training and out of it."""
-
-    def run(cls, init, policy, *, input_shape):
-        layer = _make(cls, init, policy)
-        assert layer.dtype_policy.name == policy
-        dtype = layer.compute_dtype
-        inputs = _each(lambda shape: _random(shape, dtype), input_shape)
-        for training in (False, True):
-            output = _call(layer, inputs, training)
-            assert keras.backend.standardize_dtype(output.dtype) == dtype
-            assert bool(ops.all(ops.isfinite(ops.cast(output, "float32"))))
-        for weight in layer.trainable_weights:
-            assert weight.dtype == layer.variable_dtype
+        assert loss(junk, present) == pytest.approx(loss(of_present, None), rel=1e-5)
+        assert loss(junk, nobody) == 0.0
+        if keras.backend.backend() != "tensorflow":
+            return
+        gradients = request.getfixturevalue("loss_gradients")
+        (expected,) = gradients(layer, of_present, **keywords)
+        (found,) = gradients(layer, junk, mask=present, **keywords)
+        (nothing,) = gradients(layer, junk, mask=nobody, **keywords)
+        assert np.abs(expected).max() > 0.0
+        np.testing.assert_allclose(found[present], expected, 1e-4, 1e-7)
+        np.testing.assert_array_equal(found[~present], 0.0)
+        np.testing.assert_array_equal(nothing, 0.0)
 
     return run

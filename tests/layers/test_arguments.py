@@ -64,54 +64,97 @@ def test_bad_values_give_one_sentence(name) -> None:
                 getattr(layers, name)(**arguments)
 
 
-INVALID = [
-    ("BlockCorruption", "fraction", 0.0),
-    ("BlockCorruption", "spatial_axes", 3),
-    ("DenseEncoder", "units", (3, 0)),
-    ("GaussianCorruption", "clip", (1.0, 0.0)),
-    ("GaussianCorruption", "stddev", -1.0),
-    ("GaussianPooling", "mode", "sum"),
-    ("GaussianSampling", "free_bits", -1.0),
-    ("GradientReversal", "strength", -1.0),
-    ("JacobianPenalty", "num_directions", 0),
-    ("JacobianPenalty", "weight", math.inf),
-    ("KLSparsity", "target_rate", 0.0),
-    ("KLSparsity", "target_rate", 1.0),
-    ("KLSparsity", "weight", -1.0),
-    ("L1Sparsity", "weight", -1.0),
-    ("MMDPenalty", "scales", ()),
-    ("MMDPenalty", "scales", (1.0, 0.0)),
-    ("MMDPenalty", "weight", -1.0),
-    ("MaskingCorruption", "rate", 1.1),
-    ("MaxPoolingWithIndices2D", "padding", "full"),
-    ("MaxPoolingWithIndices2D", "pool_size", (2, 2, 2)),
-    ("MaxUnpooling2D", "pool_size", 0),
-    ("MaxUnpooling2D", "strides", (2, -1)),
-    ("MedianNormalization", "pixel_axes", 0),
-    ("PriorAdversary", "strength", -1.0),
-    ("RandomScale", "pixel_axes", 0),
-    ("RandomScale", "strength", -0.1),
-    ("RandomShift", "max_shift", math.inf),
-    ("RandomShift", "pixel_axis", 1),
-    ("ReconstructionPenalty", "weight", -1),
-    ("SaltAndPepper", "high", 0.0),
-    ("SaltAndPepper", "rate", -0.1),
-    ("TopK", "num_active", 0),
-    ("TransposedConv2D", "padding", "full"),
-    ("TransposedConv2D", "padding", (1, 2, 3)),
-    ("TransposedConv2D", "padding", -1),
-    ("VectorQuantizer", "commitment_weight", -1.0),
-    ("VectorQuantizer", "num_embeddings", 0),
-    ("WeightPenalty", "regularizer", None),
-]
+INVALID = {
+    "AttentionPooling": [("num_heads", 0), ("num_seeds", -1), ("key_dim", 0)],
+    "BedOfNails": [("size", 0)],
+    "BlockCorruption": [("fraction", 0.0), ("spatial_axes", 3)],
+    "Conv1DEncoder": [("normalization", "batch"), ("filters", ())],
+    "Conv2DDecoder": [("upsampling", "bilinear")],
+    "DeepSetsPooling": [("mode", "median")],
+    "DenseEncoder": [("units", (3, 0))],
+    "GaussianCorruption": [("clip", (1.0, 0.0)), ("stddev", -1.0)],
+    "GaussianPooling": [("mode", "sum")],
+    "GaussianSampling": [("free_bits", -1.0)],
+    "GradientReversal": [("strength", -1.0)],
+    "JacobianPenalty": [("num_directions", 0), ("weight", math.inf)],
+    "KLSparsity": [("target_rate", 0.0), ("target_rate", 1.0), ("weight", -1.0)],
+    "L1Sparsity": [("weight", -1.0)],
+    "MMDPenalty": [("scales", ()), ("scales", (1.0, 0.0)), ("weight", -1.0)],
+    "MaskingCorruption": [("rate", 1.1)],
+    "MaxPoolingWithIndices2D": [("padding", "full"), ("pool_size", (2, 2, 2))],
+    "MaxUnpooling2D": [("pool_size", 0), ("strides", (2, -1))],
+    "MedianNormalization": [("pixel_axes", 0)],
+    "NuisanceDropout": [("kind", "poisson")],
+    "PriorAdversary": [("strength", -1.0)],
+    "RandomScale": [("pixel_axes", 0), ("strength", -0.1)],
+    "RandomShift": [("max_shift", math.inf), ("pixel_axis", 1)],
+    "ReconstructionPenalty": [("weight", -1)],
+    "SaltAndPepper": [("high", 0.0), ("rate", -0.1)],
+    "SubPixel": [("size", -1)],
+    "TiedDense": [("dense", None)],
+    "TopK": [("num_active", 0)],
+    "TransposedConv2D": [("padding", each) for each in ("full", (1, 2, 3), -1)],
+    "VectorQuantizer": [("commitment_weight", -1.0), ("num_embeddings", 0)],
+    "WeightPenalty": [("regularizer", None)],
+}
 
 
 @pytest.mark.jax
-@pytest.mark.parametrize(("name", "argument", "value"), INVALID)
-def test_values_out_of_range(name, argument, value) -> None:
-    message = rf"`{argument}`\. Expected .* {argument}={re.escape(repr(value))}$"
+@pytest.mark.parametrize("name", INVALID)
+def test_values_out_of_range(name) -> None:
+    for argument, value in INVALID[name]:
+        message = rf"`{argument}`\. Expected .* {argument}={re.escape(repr(value))}$"
+        with pytest.raises(ValueError, match=message):
+            getattr(layers, name)(**{**REQUIRED.get(name, {}), argument: value})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: layers.Conv1DEncoder(2, (3, 4), kernel_size=(3, 5, 7)),
+            r"`kernel_size`.*2, one a convolution.*kernel_size=\(3, 5, 7\)",
+        ),
+        (
+            lambda: layers.Conv2DEncoder(2, (3, 4), strides=(2, 0)),
+            r"`strides`.*2, one a convolution.*strides=\(2, 0\)",
+        ),
+        (lambda: layers.Conv2DDecoder((5,)), r"2 axes.*instance_shape=\(5,\)"),
+        (lambda: layers.Conv1DDecoder((5, 2, 2)), r"1 axes.*\(5, 2, 2\)"),
+    ],
+)
+def test_arguments_that_do_not_fit_each_other(make, message) -> None:
     with pytest.raises(ValueError, match=message):
-        getattr(layers, name)(**{**REQUIRED.get(name, {}), argument: value})
+        make()
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (layers.BlockCorruption(), (2, 3, 3, 3, 3), "spatial_axes=None"),
+        (layers.BlockCorruption(spatial_axes=2), (2, 3), r"\(2, 3\), spatial_axes=2"),
+        (layers.Conv1DEncoder(3), (2, 4, 4, 1), r"1 axes, or 2 .*\(4, 4, 1\)"),
+        (layers.Conv2DEncoder(3), (2, 8), r"2 axes, or 3 .*\(8,\)"),
+        (layers.MaxPoolingWithIndices2D(), (2, 1, 4, 3), r"one window.*\(2, 1, 4, 3\)"),
+        (layers.MedianNormalization(2), (5,), r"rank 2 or more.*shape \(5,\)"),
+        (layers.PerInstance(layers.DenseEncoder(2)), (4, 5), r"rank 3 or .*\(4, 5\)"),
+        (layers.RandomScale(0.1, pixel_axes=2), (3,), r"rank 2 or more.*shape \(3,\)"),
+        (layers.RandomShift(1, pixel_axis=-2), (3,), r"rank 2 or more.*shape \(3,\)"),
+        (layers.SubPixel(2), (2, 3, 3, 6), r"a multiple of 4 with size=2.*3, 3, 6\)"),
+        (
+            layers.TiedDense(keras.layers.Dense(4), (3, 2)),
+            (2, 5),
+            r"of 6 numbers.*\(2, 5\).*\(6, 4\)",
+        ),
+        (layers.TopK(5), (2, 4), r"num_active=5.*\(2, 4\)"),
+        (layers.VectorQuantizer(2, 3), (4, 5), r"embedding_dim=3.*\(4, 5\)"),
+    ],
+)
+def test_inputs_that_do_not_fit(layer, shape, message) -> None:
+    arguments = {"training": True} if layer._call_has_training_arg else {}
+    with pytest.raises(ValueError, match=message):
+        layer(np.ones(shape, "float32"), **arguments)
 
 
 def test_the_numeric_arguments_are_found() -> None:
@@ -128,14 +171,15 @@ def test_the_numeric_arguments_are_found() -> None:
 
 @pytest.mark.jax
 @pytest.mark.parametrize(
-    ("cls", "old", "new", "value"),
+    ("cls", "what"),
     [
-        (layers.JacobianPenalty, "n_directions", "num_directions", 3),
-        (layers.TopK, "n_active", "num_active", 3),
-        (layers.VectorQuantizer, "n_embeddings", "num_embeddings", 3),
+        (layers.JacobianPenalty, "directions"),
+        (layers.TopK, "active"),
+        (layers.VectorQuantizer, "embeddings"),
     ],
 )
-def test_old_names_of_counts(cls, old, new, value) -> None:
+def test_old_names_of_counts(cls, what) -> None:
+    old, new, value = f"n_{what}", f"num_{what}", 3
     with pytest.warns(DeprecationWarning, match=f"`{old}` of .*use `{new}`") as found:
         layer = cls(**{old: value})
     assert len(found) == 1 and found[0].filename == __file__

@@ -68,7 +68,7 @@ _SMALL = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Case:
     """A model and what is to be expected of it.
 
@@ -211,6 +211,7 @@ def _tied(dtype: Any = None) -> dict[str, Any]:
 
 
 _VAE = {"arguments": {"kl_weight": 1e-3}, "noisy": True}
+_CODEBOOK: dict[str, Any] = {"couples_rows": True, "not_decoded": ("codebook",)}
 _IMAGE = {"arguments": {"encoder": conv2d}, "shape": (9, 7, 1), "error": 0.5}
 _LABELS: dict[str, Any] = {
     "shape": (9, 7, 1),
@@ -222,14 +223,12 @@ _LABELS: dict[str, Any] = {
 
 CASES: dict[str, Case] = {
     # === Single instances ===
-    "linear": Case(model="linear"),
-    "linear-free": Case(
-        model="linear", arguments={"tied": False, "normalization": adapted}
-    ),
-    "autoencoder": Case(model="autoencoder"),
+    "linear": Case("linear"),
+    "linear-free": Case("linear", {"tied": False, "normalization": adapted}),
+    "autoencoder": Case("autoencoder"),
     "autoencoder-decay": Case(
-        model="autoencoder",
-        arguments={
+        "autoencoder",
+        {
             "encoder": conv1d,
             "weight_decay": keras.regularizers.L1L2(l1=1e-6, l2=1e-5),
             "normalization": known,
@@ -238,55 +237,44 @@ CASES: dict[str, Case] = {
         learning_rate=0.1,
         error=0.2,
     ),
-    "autoencoder-image": Case(model="autoencoder", **_IMAGE),
+    "autoencoder-image": Case("autoencoder", **_IMAGE),
     "autoencoder-user": Case(
-        model="autoencoder",
-        arguments={
+        "autoencoder",
+        {
             "code_dim": None,
             "encoder": functional,
             "decoder": lambda dtype: keras.layers.Dense(12, dtype=dtype),
         },
     ),
-    "sparse-l1": Case(model="sparse", arguments={"code_dim": 16}),
+    "sparse-l1": Case("sparse", {"code_dim": 16}),
     "sparse-kl": Case(
-        model="sparse",
-        arguments={"code_dim": 16, "sparsity": "kl", "sparsity_weight": 1e-4},
+        "sparse",
+        {"code_dim": 16, "sparsity": "kl", "sparsity_weight": 1e-4},
         couples_rows=True,
     ),
     "sparse-top_k": Case(
-        model="sparse", arguments={"code_dim": 16, "sparsity": "top_k", "n_active": 5}
+        "sparse", {"code_dim": 16, "sparsity": "top_k", "n_active": 5}
     ),
-    "denoising": Case(model="denoising", noisy=True),
+    "denoising": Case("denoising", noisy=True),
     "denoising-masking": Case(
-        model="denoising",
-        arguments={"corruption": "masking", "normalization": adapted},
+        "denoising",
+        {"corruption": "masking", "normalization": adapted},
         error=0.25,
         noisy=True,
     ),
     "denoising-salt_and_pepper": Case(
-        model="denoising",
-        arguments={"corruption": "salt_and_pepper"},
-        error=0.4,
-        noisy=True,
+        "denoising", {"corruption": "salt_and_pepper"}, error=0.4, noisy=True
     ),
     "denoising-block": Case(
-        model="denoising",
-        arguments={"corruption": "block"},
-        shape=(8, 8, 1),
-        noisy=True,
+        "denoising", {"corruption": "block"}, shape=(8, 8, 1), noisy=True
     ),
-    "contractive": Case(model="contractive", noisy=True, noisy_evaluation=True),
-    "contractive-exact": Case(model="contractive", arguments={"n_directions": None}),
-    "contractive-tied": Case(
-        model="contractive",
-        arguments=_tied,
-        noisy=True,
-        noisy_evaluation=True,
-    ),
-    "vae": Case(model="vae", **_VAE),
+    "contractive": Case("contractive", noisy=True, noisy_evaluation=True),
+    "contractive-exact": Case("contractive", {"n_directions": None}),
+    "contractive-tied": Case("contractive", _tied, noisy=True, noisy_evaluation=True),
+    "vae": Case("vae", **_VAE),
     "vae-free_bits": Case(
-        model="vae",
-        arguments={"free_bits": 0.01},
+        "vae",
+        {"free_bits": 0.01},
         loss=None,
         learning_rate=1.5e-3,
         error=0.2,
@@ -294,8 +282,8 @@ CASES: dict[str, Case] = {
         noisy=True,
     ),
     "vae-bernoulli": Case(
-        model="vae",
-        arguments={"likelihood": "bernoulli", "kl_weight": 0.1},
+        "vae",
+        {"likelihood": "bernoulli", "kl_weight": 0.1},
         binary=True,
         loss=None,
         learning_rate=0.04,
@@ -303,14 +291,11 @@ CASES: dict[str, Case] = {
         noisy=True,
     ),
     "vqvae": Case(
-        model="vqvae",
-        arguments={"n_latents": 4, "embedding_dim": 2, "n_embeddings": 16},
-        couples_rows=True,
-        not_decoded=("codebook",),
+        "vqvae", {"n_latents": 4, "embedding_dim": 2, "n_embeddings": 16}, **_CODEBOOK
     ),
     "vqvae-map": Case(
-        model="vqvae",
-        arguments={
+        "vqvae",
+        {
             "n_latents": None,
             "embedding_dim": 4,
             "n_embeddings": 16,
@@ -321,67 +306,57 @@ CASES: dict[str, Case] = {
                 ]
             ),
             "decoder": lambda dtype: keras.Sequential(
-                [
-                    keras.layers.Flatten(dtype=dtype),
-                    keras.layers.Dense(12, dtype=dtype),
-                ]
+                [keras.layers.Flatten(dtype=dtype), keras.layers.Dense(12, dtype=dtype)]
             ),
         },
-        couples_rows=True,
-        not_decoded=("codebook",),
+        **_CODEBOOK,
     ),
     "adversarial": Case(
-        model="adversarial",
-        arguments={"discriminator_units": (8,)},
+        "adversarial",
+        {"discriminator_units": (8,)},
         noisy=True,
         noisy_evaluation=True,
         not_decoded=("prior_adversary",),
     ),
     "wasserstein": Case(
-        model="wasserstein",
-        arguments={"mmd_weight": 0.1},
+        "wasserstein",
+        {"mmd_weight": 0.1},
         couples_rows=True,
         noisy=True,
         noisy_evaluation=True,
     ),
     # === Pixels of single instances ===
-    "unet": Case(model="unet", shape=(13,), noisy=True),
+    "unet": Case("unet", shape=(13,), noisy=True),
     "unet-inpainting": Case(
-        model="unet",
-        arguments={"head": "inpainting", "normalization": known},
+        "unet",
+        {"head": "inpainting", "normalization": known},
         shape=(9, 7, 2),
         noisy=True,
     ),
     "unet-segmentation": Case(
-        model="unet",
-        arguments={"head": "segmentation", "upsampling": "nearest"},
-        **_LABELS,
+        "unet", {"head": "segmentation", "upsampling": "nearest"}, **_LABELS
     ),
-    "segnet": Case(model="segnet", **_LABELS),
-    "segnet-spectra": Case(model="segnet", **{**_LABELS, "shape": (13, 1)}),
+    "segnet": Case("segnet", **_LABELS),
+    "segnet-spectra": Case("segnet", **{**_LABELS, "shape": (13, 1)}),
     # Brightness is no part of the code, so that data must not be around 0.
-    "stellar": Case(
-        model="stellar", mean=3.0, learning_rate=0.4, error=0.2, moved=0.01
-    ),
+    "stellar": Case("stellar", mean=3.0, learning_rate=0.4, error=0.2, moved=0.01),
     "stellar-disentangled": Case(
-        model="stellar",
-        arguments={"kl_weight": 1e-4, "normalization": known},
+        "stellar",
+        {"kl_weight": 1e-4, "normalization": known},
         shape=(13, 2),
         moved=0.01,
         noisy=True,
     ),
     "segresnet_vae": Case(
-        model="segresnet_vae", **_LABELS, noisy=True, not_decoded=("vae_branch",)
+        "segresnet_vae", **_LABELS, noisy=True, not_decoded=("vae_branch",)
     ),
     "segresnet_vae-plain": Case(
-        model="segresnet_vae",
-        arguments={"vae_branch": False},
-        **{**_LABELS, "shape": (5, 4, 3, 1)},
+        "segresnet_vae", {"vae_branch": False}, **{**_LABELS, "shape": (5, 4, 3, 1)}
     ),
     # === Groups ===
     "latent_mean_swap": Case(
-        model="latent_mean_swap",
-        arguments={
+        "latent_mean_swap",
+        {
             "autoencoder": lambda dtype: VAE(
                 (12,), 4, dense(dtype), kl_weight=1e-3, seed=0, dtype=dtype
             )
@@ -389,19 +364,18 @@ CASES: dict[str, Case] = {
         noisy=True,
     ),
     "latent_mean_swap-vqvae": Case(
-        model="latent_mean_swap",
-        arguments={
+        "latent_mean_swap",
+        {
             "autoencoder": lambda dtype: VQVAE(
                 (12,), 4, 2, 16, encoder=dense(dtype), dtype=dtype
             )
         },
-        couples_rows=True,
-        not_decoded=("codebook",),
+        **_CODEBOOK,
     ),
-    "symae": Case(model="symae", noisy=True),
+    "symae": Case("symae", noisy=True),
     "symae-original": Case(
-        model="symae",
-        arguments={
+        "symae",
+        {
             "conditional_nuisance": False,
             "encoder": conv1d,
             "nuisance_noise": "bernoulli",
@@ -413,8 +387,8 @@ CASES: dict[str, Case] = {
         noisy=True,
     ),
     "symae-attention": Case(
-        model="symae",
-        arguments={
+        "symae",
+        {
             "pooling": "attention",
             "nuisance_noise": "additive",
             "noise_strength": 0.1,
@@ -424,20 +398,16 @@ CASES: dict[str, Case] = {
         idle=("key/bias",),  # a softmax does not change when all scores do alike
     ),
     "symae-variational": Case(
-        model="symae",
-        arguments={
-            "nuisance_noise": "variational",
-            "pooling": "sum",
-            "instance_dropout": 0.3,
-        },
+        "symae",
+        {"nuisance_noise": "variational", "pooling": "sum", "instance_dropout": 0.3},
         learning_rate=0.1,
         error=0.25,
         noisy=True,
         not_decoded=("prior_",),
     ),
     "symae-user": Case(
-        model="symae",
-        arguments={
+        "symae",
+        {
             "encoder": lambda dtype: keras.Sequential(
                 [keras.layers.Dense(8, activation="gelu", dtype=dtype)]
             ),
@@ -446,26 +416,53 @@ CASES: dict[str, Case] = {
         noisy=True,
         idle=("key/bias",),
     ),
-    "mlvae": Case(model="mlvae", **_VAE),
-    "mlvae-image": Case(model="mlvae", **_IMAGE, noisy=True),
-    "gvae": Case(model="gvae", **_VAE),
+    "mlvae": Case("mlvae", **_VAE),
+    "mlvae-image": Case("mlvae", **_IMAGE, noisy=True),
+    "gvae": Case("gvae", **_VAE),
     "neural_statistician": Case(
-        model="neural_statistician",
+        "neural_statistician",
         **_VAE,
         not_decoded=("prior_",),  # codes are measured by the prior, and back again
     ),
 }
 
+#: One case of each model.
+FIRST = tuple({case.model: name for name, case in reversed(CASES.items())}.values())
 #: One of single instances, of pixels and of groups, for what is dear: several replicas.
 THREE = ("wasserstein", "unet-segmentation", "symae-attention")
 #: Some of every base class and way of building, for what takes seconds a model.
 TEN = (
-    *THREE,
-    "autoencoder-decay",
-    "contractive",
-    "vae",
-    "vqvae",
-    "segnet-spectra",
-    "latent_mean_swap",
-    "gvae",
+    *(*THREE, "autoencoder-decay", "contractive", "vae", "vqvae"),
+    *("segnet-spectra", "latent_mean_swap", "gvae"),
 )
+
+
+# === Helpers of several tests ===
+
+
+def silence_decoder(model: Any) -> None:
+    """Make a decoder give zeros, in its own units."""
+    for weight in model.instance_decoder.weights:
+        weight.assign(np.zeros(weight.shape))
+
+
+def waves(rng: np.random.Generator, n: int = 500) -> np.ndarray:
+    """Waves of 20 pixels, each with its own phase and amplitude."""
+    phase, amplitude = rng.uniform(-1.0, 1.0, size=(2, n, 1))
+    wave = np.sin(2 * np.pi * (np.linspace(0, 1, 20) + phase / 2))
+    return (wave * (1 + amplitude / 2)).astype("float32")
+
+
+def fit(
+    model: keras.Model,
+    x: np.ndarray,
+    steps: int = 800,
+    batch_size: int = 100,
+    rate: float = 1e-2,
+) -> None:
+    """Train a model to reproduce its inputs; many steps per call of TensorFlow."""
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+    optimizer = keras.optimizers.Adam(schedule)
+    model.compile(optimizer, "mse", steps_per_execution=steps // 4)
+    many = np.concatenate([x] * (steps * batch_size // len(x) // 2))
+    model.fit(many, many, batch_size=batch_size, epochs=2, verbose=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -58,8 +59,58 @@ def test_invalid_values(model, name) -> None:
                 MODELS[model](**{**given, name: value})
 
 
-@pytest.mark.parametrize("model", ["vae", "wasserstein", "adversarial", "sparse"])
-def test_codes_of_a_known_size(model) -> None:
-    """Also with an encoder whose output could be the code."""
-    with pytest.raises(ValueError, match="`code_dim`. Expected a positive integer. R"):
-        MODELS[model]((12,), code_dim=None, encoder=DenseEncoder(8))
+_SEGMENT: dict[str, Any] = {"head": "segmentation"}
+_TOP_K = {"code_dim": 8, "sparsity": "top_k", "n_active": 9}
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(
+    ("model", "arguments", "sentence"),
+    [
+        ("sparse", {"target_rate": 2.0}, "`target_rate`.*target_rate=2.0"),
+        ("sparse", _TOP_K, r"active=9.*\(None, 8\)"),
+        ("symae", {"encoder": "resnet"}, "`encoder`.*'conv1d'.*encoder='resnet'"),
+        ("symae", {"nuisance_noise": "poisson"}, "`nuisance_n.*'variational'.*'poi"),
+        ("symae", {"instance_dropout": 1.0}, "0 <= instance_dropout < 1.*=1.0"),
+        ("symae", {"encoder": "conv2d"}, r"2 axes.*\(12,\)"),
+        (
+            "symae",
+            {"decoder": keras.layers.Dense(11)},
+            r"`decoder` must give.*instance_shape=\(12,\).*Received: \(11,\)",
+        ),
+        (
+            "vqvae",
+            {"n_latents": None, "embedding_dim": 4, "encoder": DenseEncoder(6)},
+            "embedding_dim=4.*6",
+        ),
+        ("unet", _SEGMENT, "head 'segmentation'.*n_classes=None, head='seg"),
+        ("unet", {"n_classes": 3}, "for the head 'segmentation'.*head='denoising'"),
+        ("unet", {**_SEGMENT, "n_classes": 1}, "`n_classes`.*n_classes=1"),
+        ("unet", {"corruption": "blur"}, "`corruption`.*'block'.*corruption='blur'"),
+        (
+            "unet",
+            {"head": "inpainting", "corruption": "gaussian"},
+            r"one of \('block', 'masking'\).*corruption='gaussian'",
+        ),
+        (
+            "unet",
+            {**_SEGMENT, "n_classes": 2, "corruption": "block"},
+            "`corruption` is for the heads 'denoising' and 'inpainting'",
+        ),
+        ("unet", {"spatial_axes": 3}, r"axes of pixels.*\(8, 8\), spatial_axes=3"),
+        ("segnet", {"n_classes": 3}, r"`SegNet` takes.*1 to 2 axes.*\(8, 8, 8, 1\)"),
+        # Codes of a known size, also with an encoder whose output could be the code.
+        *(
+            (
+                model,
+                {"code_dim": None, "encoder": DenseEncoder(8)},
+                "`code_dim`. Expected a positive integer. R",
+            )
+            for model in ("vae", "wasserstein", "adversarial", "sparse")
+        ),
+    ],
+)
+def test_sentences(model, arguments, sentence) -> None:
+    shape = {"unet": (8, 8), "segnet": (8, 8, 8, 1)}.get(model, (12,))
+    with pytest.raises(ValueError, match=sentence):
+        MODELS[model](shape, **arguments)

@@ -17,18 +17,13 @@ MODELS = [MLVAE, GVAE, NeuralStatistician, SymAE]
 WEIGHT = 0.3
 
 
-@pytest.fixture
-def make():
-    """A function that makes a small model of one of the classes."""
-
-    def make(cls):
-        encoder = layers.DenseEncoder(8, units=(16,))
-        regularisation = {"kl_weight": WEIGHT}
-        if cls is SymAE:
-            regularisation = {"nuisance_noise": "variational", "noise_strength": WEIGHT}
-        return cls((12,), 3, 2, encoder=encoder, seed=0, **regularisation)
-
-    return make
+def make(cls):
+    """A small model of one of the classes."""
+    encoder = layers.DenseEncoder(8, units=(16,))
+    regularisation = {"kl_weight": WEIGHT}
+    if cls is SymAE:
+        regularisation = {"nuisance_noise": "variational", "noise_strength": WEIGHT}
+    return cls((12,), 3, 2, encoder=encoder, seed=0, **regularisation)
 
 
 def _constant_head(head: list[keras.Layer], values: np.ndarray) -> None:
@@ -47,9 +42,7 @@ def _kl(mean, log_variance, prior_mean=0.0, prior_log_variance=0.0):
 @pytest.mark.jax
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("cls", MODELS)
-def test_the_loss_counts_the_divergence_of_a_group_once(
-    cls, masked, make, x, mask
-) -> None:
+def test_the_loss_counts_the_divergence_of_a_group_once(cls, masked, x, mask) -> None:
     model = make(cls)
     m, v = np.float32([0.5, -1.0, 0.3]), np.float32([0.2, -0.7, 0.1])
     n, w = np.float32([0.4, -0.2]), np.float32([-0.3, 0.6])
@@ -83,7 +76,7 @@ def test_the_loss_counts_the_divergence_of_a_group_once(
 
 @pytest.mark.jax
 @pytest.mark.parametrize("cls", MODELS)
-def test_the_noise_of_a_group_is_drawn_once(cls, make, x) -> None:
+def test_the_noise_of_a_group_is_drawn_once(cls, x) -> None:
     model = make(cls)
     # Nothing particular to an instance, so that all of a group are decoded alike.
     _constant_head(model.nuisance_head, np.float32([0.0, 0.0, -20.0, -20.0]))
@@ -94,9 +87,7 @@ def test_the_noise_of_a_group_is_drawn_once(cls, make, x) -> None:
 
 @pytest.mark.jax
 @pytest.mark.parametrize("cls", MODELS)
-def test_samples_have_the_standard_deviation_of_half_the_log_variance(
-    cls, make, rng
-) -> None:
+def test_samples_have_the_standard_deviation_of_half_the_log_variance(cls, rng) -> None:
     model = make(cls)
     log_variance = np.float32([1.0, -1.0, 0.5])
     _constant_head(model.coherent_head, np.concatenate([np.zeros(3), log_variance]))
@@ -107,7 +98,7 @@ def test_samples_have_the_standard_deviation_of_half_the_log_variance(
 
 
 @pytest.mark.parametrize("cls", MODELS)
-def test_every_instance_learns_from_the_group_code(cls, make, x, tf) -> None:
+def test_every_instance_learns_from_the_group_code(cls, x, tf) -> None:
     """No detached means: an instance's error reaches all instances of the group."""
     model = make(cls)
     inputs = tf.Variable(x)
@@ -117,44 +108,24 @@ def test_every_instance_learns_from_the_group_code(cls, make, x, tf) -> None:
     assert (gradient.max(axis=-1) > 0.0).all()
 
 
-@pytest.mark.parametrize("cls", MODELS)
-def test_every_term_has_a_gradient(cls, make, x, tf) -> None:
-    model = make(cls)
-    with tf.GradientTape(persistent=True) as tape:
-        model(x, training=True)
-        terms = list(model.losses)
-    assert len(terms) == 2
-    coherent, nuisance = (
-        tape.gradient(term, model.trainable_variables) for term in terms
-    )
-    reached = {
-        v.path.split("/")[1]
-        for grads in (coherent, nuisance)
-        for v, g in zip(model.trainable_variables, grads, strict=True)
-        if g is not None and np.abs(np.asarray(g)).max() > 0.0
-    }
-    assert {"coherent_encoder", "nuisance_encoder"} <= reached
-
-
 @pytest.mark.jax
 @pytest.mark.parametrize("cls", MODELS)
-def test_absent_instances_do_not_matter(cls, make, x, mask) -> None:
+def test_absent_instances_do_not_matter(cls, x, mask) -> None:
     model = make(cls)
     garbage = np.where(mask[..., None], x, np.nan).astype("float32")
     zeros = np.where(mask[..., None], x, 0.0).astype("float32")
-    for part in (0, 1):
-        one, other = model.encode(garbage, mask)[part], model.encode(zeros, mask)[part]
+    codes = [model.encode(each, mask) for each in (garbage, zeros)]
+    for one, other in zip(*codes, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
-    logs = []
-    model.compile(loss="mse")
-    for each in (garbage, zeros):
-        inputs = {"instances": each, "mask": mask}
-        logs.append(model.evaluate(inputs, zeros, verbose=0))
-    assert logs[0] == logs[1]
+    model.compile(loss="mse", run_eagerly=True)
+    inputs = [{"instances": each, "mask": mask} for each in (garbage, zeros)]
+    first, second = (model.test_on_batch(each, zeros) for each in inputs)
+    assert np.isfinite(first).all()
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.jax
-def test_symae_measures_the_latent_variable_by_its_prior(make, x) -> None:
+def test_symae_measures_the_latent_variable_by_its_prior(x) -> None:
     one, other = make(SymAE), make(NeuralStatistician)
     other.set_weights(one.get_weights())
     codes, latent = one.encode(x), other.encode(x).nuisance

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from conformance import fit
 from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
 
@@ -29,15 +30,9 @@ def _data(rng, mean) -> np.ndarray:
 )
 def test_finds_the_principal_components(rng, tied, mean, normalized) -> None:
     x = _data(rng, mean)
-    normalization = None
-    if normalized:  # as the class proposes
-        normalization = Standardization.of(x)
+    normalization = Standardization.of(x) if normalized else None
     model = LinearAutoencoder((PIXELS,), COMPONENTS, tied, normalization)
-    rate = keras.optimizers.schedules.CosineDecay(3e-2, decay_steps=2000)
-    model.compile(keras.optimizers.Adam(rate), "mse", steps_per_execution=500)
-    many = np.tile(x, (100, 1))
-    model.fit(many, many, batch_size=50, epochs=2, verbose=0)
-
+    fit(model, x, steps=2000, batch_size=50, rate=3e-2)
     pca = PCA(COMPONENTS).fit(x)
     found = model.components()
     assert np.degrees(subspace_angles(found.T, pca.components_.T).max()) < 1.0

@@ -1,4 +1,4 @@
-"""That training disentangles: a small run against measured scores."""
+"""Redatuming errors of small training runs, against measured scores."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from symae_keras.data import batches, simulate_exposures
+from symae_keras.data import GroupedData, batches, simulate_exposures
 from symae_keras.evaluation import redatuming_error
+from symae_keras.evaluation.redatuming import reconstruction_error
 from symae_keras.layers import DenseEncoder
 from symae_keras.losses import RelativeMeanSquaredError
 from symae_keras.models import NeuralStatistician, SymAE
+from symae_keras.training import Training, normalization, train
 
 _STEPS, _BATCHES = 798, 19
 
@@ -18,26 +20,16 @@ _STEPS, _BATCHES = 798, 19
 _BAR = 0.1
 
 
-def _train(train, pixels, cls=SymAE, **arguments):
+def _train(data, pixels, cls=SymAE, **arguments):
     keras.utils.set_random_seed(0)
     mean, variance = pixels.mean(axis=0), pixels.var(axis=0).mean()
-    model = cls(
-        (256,),
-        encoder=DenseEncoder(64, units=(128, 128)),
-        **arguments,
-        normalization=keras.layers.Normalization(
-            mean=mean, variance=np.full(256, variance)
-        ),
-        seed=0,
-    )
-    model.compile(
-        optimizer=keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(2e-3, _STEPS)
-        ),
-        loss=RelativeMeanSquaredError(variance),
-        steps_per_execution=_BATCHES,
-    )
-    model.fit(train, epochs=_STEPS // _BATCHES, shuffle=False, verbose=0)
+    scaling = keras.layers.Normalization(mean=mean, variance=np.full(256, variance))
+    encoder = DenseEncoder(64, units=(128, 128))
+    model = cls((256,), encoder=encoder, normalization=scaling, seed=0, **arguments)
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, _STEPS)
+    loss = RelativeMeanSquaredError(variance)
+    model.compile(keras.optimizers.Adam(rate), loss, steps_per_execution=_BATCHES)
+    model.fit(data, epochs=_STEPS // _BATCHES, shuffle=False, verbose=0)
     return model
 
 
@@ -46,13 +38,13 @@ def errors(tf):
     """A function from the arguments of models to their errors on other stars."""
     groups = simulate_exposures(n_states=300, n_instances=16, seed=0, entangled=True)
     held_out = simulate_exposures(n_states=128, n_instances=16, seed=1, entangled=True)
-    train = batches(groups, batch_size=16, instances=8, seed=0)
-    assert len(train) == _BATCHES
+    data = batches(groups, batch_size=16, instances=8, seed=0)
+    assert len(data) == _BATCHES
     pixels = groups.x.reshape(-1, 256)
 
     def errors(*models):
         return [
-            redatuming_error(_train(train, pixels, **each), held_out) for each in models
+            redatuming_error(_train(data, pixels, **each), held_out) for each in models
         ]
 
     return errors
@@ -79,3 +71,41 @@ def test_a_nuisance_measured_by_its_prior_can_be_swapped(errors) -> None:
     assert error < _BAR, error
     assert statistician > 2.0 * error, statistician
     assert statistician.reconstruction < 1.1 * error.reconstruction, statistician
+
+
+# === Groups of very different sizes ===
+
+
+@pytest.mark.large
+def test_ragged_groups_train_and_redatum() -> None:
+    """The mean instance has the error 1; the untrained model is worse than that."""
+    # Stars of 1 to 40 exposures; what is behind the mask would spoil everything.
+    stars = simulate_exposures(60, 40, seed=2, entangled=False)
+    counts = np.random.default_rng(0).integers(2, 41, 60)
+    counts[[3, 20, 55]] = 1, 1, 40
+    mask = np.arange(40) < counts[:, None]
+    stars.x[~mask] = 1e6
+    known = {"state": stars.state, "nuisance": stars.nuisance, "render": stars.render}
+    groups = GroupedData(stars.x, mask=mask, **known)
+    first, rest = groups[:48], groups[48:]
+    assert (first.mask.sum(axis=1) == 1).sum() == 2
+    encoder, scaling = DenseEncoder(32, units=(48,)), normalization(first)
+    model = SymAE((256,), 6, 6, encoder, normalization=scaling, seed=0)
+    before = redatuming_error(model, rest), reconstruction_error(model, rest)
+    training = Training(epochs=30, batch_size=6, instances=8, learning_rate=5e-3)
+    history = train(model, first, training, validation=rest).history
+    assert int(model.optimizer.iterations) == 240
+    assert np.isfinite([history["loss"], history["val_loss"]]).all()
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+    after = redatuming_error(model, rest)
+    assert float(after) < 0.3 < 0.8 < before[0]
+    assert after.reconstruction < 0.3 < 0.8 < before[1]
+
+    # One instance a group is enough to be encoded, and all that is padding is ignored.
+    alone = first[[3, 20]]
+    assert alone.present.sum() == 2
+    virtual = np.asarray(model.redatum(alone, rest[:2]))
+    bare = np.asarray(model.redatum(alone.x[:, :1], rest[:2]))
+    there = rest[:2].present
+    assert np.isfinite(virtual[there]).all()
+    np.testing.assert_allclose(virtual[there], bare[there], atol=1e-4)

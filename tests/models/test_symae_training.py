@@ -5,18 +5,12 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
 
 POOLINGS = ("mean", "sum", "max", "attention")
 NOISES = ("gaussian", "bernoulli", "additive", "variational")
-
-
-def _sgd(model: SymAE, rate: float = 0.1) -> SymAE:
-    model.compile(optimizer=keras.optimizers.SGD(rate), loss="mse")
-    return model
 
 
 @pytest.mark.large
@@ -29,30 +23,14 @@ def test_fit_and_reload(pooling, noise, tiny, x, mask, tmp_path) -> None:
     before = model.get_weights()
     history = model.fit(inputs, x, batch_size=6, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
-    assert (
-        sum(
-            not np.array_equal(old, new)
-            for old, new in zip(before, model.get_weights(), strict=True)
-        )
-        >= len(model.trainable_weights) - 1
-    )  # attention ignores the bias of its keys
+    pairs = zip(before, model.get_weights(), strict=True)
+    changed = sum(not np.array_equal(old, new) for old, new in pairs)
+    # Attention ignores the bias of its keys.
+    assert changed >= len(model.trainable_weights) - 1
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again.redatum(x, x), model.redatum(x, x))
     np.testing.assert_array_equal(again(inputs), model(inputs))
-
-
-@pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("conditional", [True, False])
-def test_gradient_reaches_every_weight(tf, noise, conditional, tiny, x) -> None:
-    model = tiny(nuisance_noise=noise, conditional_nuisance=conditional)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_mean((model(x, training=True) - x) ** 2) + sum(model.losses)
-    gradients = tape.gradient(loss, model.trainable_variables)
-    for weight, gradient in zip(model.trainable_variables, gradients, strict=True):
-        assert gradient is not None, weight.path
-        assert np.isfinite(gradient).all(), weight.path
-        assert np.any(gradient), weight.path
 
 
 @pytest.mark.jax
@@ -66,7 +44,9 @@ def test_masked_loss_and_step_equal_those_without_padding(tiny, x) -> None:
         for content in (np.nan, 50.0)
     )
     mask = np.repeat([[False] * 3 + [True] * 4], 6, axis=0)
-    plain, masked = (_sgd(tiny(noise_strength=0.0)) for _ in range(2))
+    plain, masked = (tiny(noise_strength=0.0) for _ in range(2))
+    for model in (plain, masked):
+        model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
     masked.set_weights(plain.get_weights())
     for _ in range(2):
         loss = plain.train_on_batch(x, x)
@@ -95,36 +75,13 @@ def test_masked_loss_is_the_mean_over_present_instances(shape, x, mask) -> None:
 
 
 @pytest.mark.jax
-def test_padding_does_not_count_in_the_divergence(tiny, x, rng) -> None:
-    model = tiny(nuisance_noise="variational", noise_strength=1.0)
-    model(x)
-    expected = float(model.losses[0])
-    padding = 5.0 * rng.normal(size=(6, 3, 12)).astype("float32")
-    padded = np.concatenate([x, padding], axis=1)
-    mask = np.repeat([[True] * 4 + [False] * 3], 6, axis=0)
-    model({"instances": padded, "mask": mask})
-    assert float(model.losses[0]) == pytest.approx(expected, rel=1e-5)
-    # The padding would have counted: it is blanked, but its code is not the prior.
-    blank = np.where(mask[..., None], padded, 0.0)
-    model(blank)
-    assert float(model.losses[0]) != pytest.approx(expected, rel=1e-2)
-
-
-@pytest.mark.jax
-@pytest.mark.parametrize("noise", NOISES[:3])
-def test_deterministic_noise_adds_no_loss(noise, tiny, x) -> None:
-    model = tiny(nuisance_noise=noise)
-    model(x, training=True)
-    assert model.losses == []
-
-
-@pytest.mark.jax
 @pytest.mark.parametrize("noise", NOISES)
 def test_noise_acts_in_training_alone(noise, tiny, x) -> None:
     model = tiny(nuisance_noise=noise)
     np.testing.assert_array_equal(model(x), model(x, training=False))
     first, second = (np.asarray(model(x, training=True)) for _ in range(2))
     assert np.abs(first - second).max() > 1e-4
+    assert (model.losses == []) == (noise != "variational")
 
 
 @pytest.mark.jax
@@ -148,14 +105,14 @@ def test_noise_strength(noise, given, expected, tiny) -> None:
 @pytest.mark.jax
 def test_additive_noise_comes_with_a_bounded_code(tiny, x) -> None:
     """An unbounded code would outgrow noise of a fixed size."""
-    nuisance = np.asarray(tiny(nuisance_noise="additive").encode(x * 1e4).nuisance)
-    assert np.abs(nuisance).max() <= 1.0
-    nuisance = np.asarray(tiny(nuisance_noise="gaussian").encode(x * 1e4).nuisance)
-    assert np.abs(nuisance).max() > 1.0
+    for noise, bounded in (("additive", True), ("gaussian", False)):
+        nuisance = tiny(nuisance_noise=noise).encode(x * 1e4).nuisance
+        assert (np.abs(np.asarray(nuisance)).max() <= 1.0) == bounded
 
 
 @pytest.mark.large
 def test_fit_in_mixed_bfloat16(tiny, x) -> None:
+    """By the global policy."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = tiny(noise_strength=0.1)
     model.compile(optimizer=keras.optimizers.Adam(1e-2), loss="mse")
@@ -168,25 +125,6 @@ def test_fit_in_mixed_bfloat16(tiny, x) -> None:
     assert keras.backend.standardize_dtype(model.redatum(x, x).dtype) == "bfloat16"
 
 
-def test_dtype_argument_reaches_all_layers(x) -> None:
-    model = SymAE((12,), dtype="mixed_bfloat16")
-    for part in model._flatten_layers():
-        assert part.compute_dtype == "bfloat16", part.name
-    assert np.isfinite(np.asarray(ops.cast(model(x), "float32"))).all()
-
-
-@pytest.mark.jax
-def test_predict_gives_the_reconstruction(tiny, x, mask) -> None:
-    model = tiny()
-    inputs = {"instances": x, "mask": mask}
-    np.testing.assert_allclose(
-        model.predict(inputs, verbose=0), model.reconstruct(x, mask), atol=1e-6
-    )
-    np.testing.assert_allclose(
-        model.predict(x, verbose=0), model.reconstruct(x), atol=1e-6
-    )
-
-
 def test_traced_with_unknown_axes(tf, tiny, x, mask) -> None:
     """One trace serves every number of groups and instances."""
     model = tiny()
@@ -197,15 +135,13 @@ def test_traced_with_unknown_axes(tf, tiny, x, mask) -> None:
         model.redatum, input_signature=[instances, instances, present, present]
     )
     for a, b in ((slice(0, 6), slice(0, 4)), (slice(2, 5), slice(1, 4))):
-        parts = x[a, b], mask[a, b]
-        np.testing.assert_allclose(
-            reconstruct(*parts), model.reconstruct(*parts), atol=1e-6
-        )
-        others = x[a][::-1], mask[a][::-1]
-        np.testing.assert_allclose(
-            redatum(others[0], parts[0], others[1], parts[1]),
-            model.redatum(others[0], parts[0], others[1], parts[1]),
-            atol=1e-6,
-        )
+        x_part, there = x[a, b], mask[a, b]
+        both = x_part[::-1], x_part, there[::-1], there
+        for traced, function, arguments in (
+            (reconstruct, model.reconstruct, (x_part, there)),
+            (redatum, model.redatum, both),
+        ):
+            found, expected = traced(*arguments), function(*arguments)
+            np.testing.assert_allclose(found, expected, atol=1e-6)
     for function in (reconstruct, redatum):
         assert function.experimental_get_tracing_count() == 1

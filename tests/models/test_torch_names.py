@@ -23,7 +23,7 @@ TAKEN = set(
     _register_state_dict_hook _replicate_for_data_parallel _save_to_state_dict
     _slow_forward _state_dict_hooks _state_dict_pre_hooks _version
     _wrapped_call_impl add_module apply bfloat16 buffers call_super_init children
-    cpu cuda double dump_patches eval extra_repr float forward get_buffer
+    compile cpu cuda double dump_patches eval extra_repr float forward get_buffer
     get_extra_state get_parameter get_submodule half ipu load_state_dict modules
     mtia named_buffers named_children named_modules named_parameters parameters
     register_backward_hook register_buffer register_forward_hook

@@ -26,18 +26,10 @@ __all__ = ["load"]
 Reader = Callable[[Path, str | None], GroupedData | Shards]
 
 _READERS: Final[dict[str, Reader]] = {
-    ".npz": read_npz,
-    ".npy": read_npz,
-    ".csv": read_table,
-    ".tsv": read_table,
-    ".txt": read_table,
-    ".h5": read_hdf5,
-    ".hdf5": read_hdf5,
-    ".hdf": read_hdf5,
-    ".fits": read_fits,
-    ".fit": read_fits,
-    ".fits.gz": read_fits,
-    ".fz": read_fits,
+    **dict.fromkeys((".npz", ".npy"), read_npz),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), read_table),
+    **dict.fromkeys((".h5", ".hdf5", ".hdf"), read_hdf5),
+    **dict.fromkeys((".fits", ".fit", ".fits.gz", ".fz"), read_fits),
 }
 
 

@@ -33,19 +33,8 @@ def from_rows(
 ) -> GroupedData:
     """Gather rows `(rows, *instance_shape)`, and what belongs to them, in groups.
 
-    Args:
-        path: The file, for notes in the log.
-        x: The rows.
-        group: The group of each row.
-        pixel_mask: Of the shape of `x`, or broadcastable to it.
-        weights: Of the shape of `x`, or broadcastable to it.
-        metadata: What is known about each row, arrays `(rows, ...)`.
-        axis: Physical value of each pixel.
-        axis_label: Name and unit of the axis.
-
-    Raises:
-        InputError: The arrays do not fit each other.
-        UnevenGroups: Padding would take much more memory than the rows.
+    Masks and weights have the shape of `x`, or one that broadcasts to it; metadata have
+    one entry per row. The path is for notes in the log.
     """
     _refuse_empty(x)
 
@@ -78,12 +67,7 @@ def from_groups(
     axis: Array | None = None,
     axis_label: str = GroupedData.axis_label,
 ) -> GroupedData:
-    """`GroupedData`, with the checks and notes that only files need.
-
-    Raises:
-        InputError: The arrays do not fit each other, the axis is not monotonic, or a
-            group has no present instance.
-    """
+    """Return `GroupedData`, with the checks and notes that only files need."""
     _refuse_empty(x)
     if x.dtype.kind != "f":
         require(4 * x.size, f"x, {x.dtype} to be converted to float32,")
@@ -121,16 +105,12 @@ def checked_axis(
     names: Sequence[str] | None = None,
     remedy: str = "sort the pixels along it",
 ) -> Array:
-    """The axis, if it is one.
+    """Return the axis if it is finite, and strictly increases or decreases.
 
     Args:
         axis: Physical value of each pixel.
         names: How the file writes the values.
         remedy: What to do about an axis that is out of order.
-
-    Raises:
-        InputError: A value is not finite, or the values neither strictly increase nor
-            strictly decrease.
     """
     axis = np.asarray(axis)
     if axis.dtype.kind not in "uif" or not np.isfinite(axis).all():
@@ -161,22 +141,14 @@ def mask_missing(
 ) -> tuple[Array, Array | None, Array | None]:
     """Take NaN for a missing pixel: masked, with zeros in `x` and in the weights.
 
-    A pixel is missing where `x`, `pixel_mask` or `weights` are NaN. A memory map keeps
-    its NaN behind the mask, because zeros would take it into memory.
-
-    Args:
-        path: The file, for notes in the log.
-        x: The rows or groups.
-        pixel_mask: Of the shape of `x`, or broadcastable to it.
-        weights: Of the shape of `x`, or broadcastable to it.
-        mask: Where instances are absent (0), of which nothing is missing.
+    A pixel is missing where `x`, `pixel_mask` or `weights` are NaN, unless `mask` is 0
+    for its instance. Masks and weights have the shape of `x`, or one that broadcasts to
+    it. A memory map keeps its NaN behind the mask, because zeros would take it into
+    memory.
 
     Returns:
         `x`, `pixel_mask` and `weights`; the mask is `None` if there was none and no
         pixel is missing.
-
-    Raises:
-        InputError: The mask or the weights do not have the shape of `x`.
     """
     missing = np.zeros((1,) * x.ndim, bool)
     for name, values in (("x", x), ("pixel_mask", pixel_mask), ("weights", weights)):
@@ -221,7 +193,7 @@ def _zeroed(values: Array) -> Array:
 
 
 def native(values: Array) -> Array:
-    """The same numbers in the byte order of this machine."""
+    """Return the same numbers in the byte order of this machine."""
     values = np.asarray(values)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
@@ -271,16 +243,10 @@ class Stored(NamedTuple):
 def from_keys(
     path: Path, arrays: Mapping[str, Stored | str], group: str | None
 ) -> GroupedData:
-    """Groups from named arrays; names that are not known become metadata.
+    """Read groups from named arrays; names that are not known become metadata.
 
-    Args:
-        path: The file, for notes in the log.
-        arrays: The arrays, or texts that say why an array cannot be read.
-        group: The key that holds the group of each row; `None` looks for "group" and
-            takes `x` for grouped if there is none.
-
-    Raises:
-        InputError: A key is missing, or the arrays do not fit each other.
+    A text in place of an array says why it cannot be read. Without a `group`, the key
+    "group" holds the group of each row, and `x` is grouped if there is none.
     """
     if "x" not in arrays:
         raise InputError(

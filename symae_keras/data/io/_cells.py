@@ -166,12 +166,7 @@ class NumberReader:
     def read(self, cells: Sequence[str], place: Callable[[int], str]) -> Array:
         """Return cells as float64, NaN where a cell is empty or NaN.
 
-        Args:
-            cells: The text.
-            place: Where a cell is in the file, by its index, for errors.
-
-        Raises:
-            InputError: A cell is not a finite number.
+        `place` returns where a cell is in the file, by its index, for errors.
         """
         text = "\n".join(cells).replace("\N{MINUS SIGN}", "-")
         values = _plain(text, len(cells))
@@ -193,16 +188,7 @@ class NumberReader:
     def read_rows(
         self, rows: Rows, columns: Sequence[int], names: Sequence[object]
     ) -> Array:
-        """Return columns as float64 `(rows, columns)`, NaN where a cell is missing.
-
-        Args:
-            rows: The rows.
-            columns: Which columns to read, in the order of the file.
-            names: What to call the columns in errors.
-
-        Raises:
-            InputError: A cell is not a finite number.
-        """
+        """Return columns, in the order of the file, as float64 `(rows, columns)`."""
 
         def text() -> list[str]:
             cells: list[str] = rows.cells(columns).ravel().tolist()
@@ -222,9 +208,7 @@ class NumberReader:
     def settle(self) -> None:
         """Check, after the last number, that all are of one kind.
 
-        Raises:
-            InputError: Some numbers have points and others have commas, or commas may
-                stand between thousands.
+        Points and commas may not be mixed, and not all commas may be ambiguous.
         """
         if self._look is not None and {"comma", "doubtful"} & set(self._seen):
             self._look()
@@ -296,10 +280,7 @@ def names(cells: Sequence[str]) -> Array:
 def column(cells: Sequence[str], decimal_comma: bool) -> Array:
     """Return cells as numbers, NaN where empty, if that loses nothing, else as text.
 
-    Args:
-        cells: The text.
-        decimal_comma: Whether numbers of the file have decimal commas. If not, "1,5"
-            is text, and if so, "1.5" is.
+    "1,5" is text unless numbers of the file have decimal commas; then "1.5" is.
     """
     values = names(cells)
     if values.dtype.kind == "i" or not any(cells):
@@ -314,11 +295,7 @@ def column(cells: Sequence[str], decimal_comma: bool) -> Array:
 
 
 def filled(cells: Sequence[str], lines: Sequence[int], name: str) -> Sequence[str]:
-    """Return the cells of a column that must not be missing in any row.
-
-    Raises:
-        InputError: A cell is empty or NaN.
-    """
+    """Return the cells of a column, none of which may be missing."""
     for line, cell in zip(lines, cells, strict=True):
         if is_missing(cell):
             what = f"holds {quoted(cell)}" if cell else "is empty"
@@ -337,9 +314,6 @@ def escaped(cell: _Cell) -> _Cell | str:
     Text that a spreadsheet program would run as a formula, or whose outer white space
     would be lost, gets an apostrophe in front; `unescaped` removes it. Numbers, and
     text that is a number, such as "-1.5", stay as they are.
-
-    Args:
-        cell: The value, of any type.
 
     Example:
     >>> [escaped(cell) for cell in ("=1+1", "-1.5", -1.5, "sun", "'tis", "'=")]

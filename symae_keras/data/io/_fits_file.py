@@ -39,13 +39,7 @@ _DOUBTFUL: Final = re.compile(
 
 
 class Unit:
-    """A header and its data.
-
-    Args:
-        number: Its place in the file; the primary one is 0.
-        hdu: The unit, as astropy takes it.
-        stream: The file.
-    """
+    """A header and its data; the primary unit has the number 0."""
 
     def __init__(self, number: int, hdu: Any, stream: IO[bytes]) -> None:
         self.hdu = hdu
@@ -55,13 +49,13 @@ class Unit:
         self.is_ascii = self.header.get("XTENSION") == "TABLE"
         place = hdu.fileinfo()
         self._starts = int(place["hdrLoc"]), int(place["datLoc"])
-        self._end = self._starts[1] + int(place["datSpan"])
+        #: Where it ends in the file.
+        self.end = self._starts[1] + int(place["datSpan"])
+        # astropy gives a blank kind as None.
+        kind = str(self.header.get("XTENSION", "IMAGE")).strip()
+        #: Whether it is the primary unit, or an extension of a kind of the standard.
+        self.is_known = kind in _EXTENSIONS
         self._stream = stream
-
-    @property
-    def end(self) -> int:
-        """Where the unit ends in the file."""
-        return self._end
 
     @functools.cached_property
     def rows(self) -> Array:
@@ -118,7 +112,7 @@ class Unit:
         """Read some bytes of the data."""
         require(3 * count, f"the data of the unit {self.label}")
         start += self._starts[1]
-        if count < 0 or not self._starts[1] <= start <= self._end - count:
+        if count < 0 or not self._starts[1] <= start <= self.end - count:
             raise InputError(
                 f"the data of the unit {self.label} end before what its header "
                 "describes; the file is damaged."
@@ -127,13 +121,7 @@ class Unit:
         return self._stream.read(count)
 
     def verify(self, length: int) -> None:
-        """Verify that the file is long enough and that the checksums are right.
-
-        Raises:
-            InputError: The data have changed since the sums were written, or are of a
-                type that there is not.
-            OSError: The file ends within the data.
-        """
+        """Verify that the file is long enough and that the checksums are right."""
         from astropy.io import fits
 
         bits = self.header.get("BITPIX")
@@ -142,9 +130,9 @@ class Unit:
                 f"BITPIX of the unit {self.label} is {bits}; expected one of "
                 f"{', '.join(map(str, _BITS))}; the header is damaged."
             )
-        if self._end > length:
+        if self.end > length:
             raise OSError(
-                f"the unit {self.label} ends at byte {self._end}, but the file has "
+                f"the unit {self.label} ends at byte {self.end}, but the file has "
                 f"{length} bytes; it has been truncated"
             )
         start, data = self._starts
@@ -155,7 +143,7 @@ class Unit:
         given = {key: str(header.get(key, "")).strip() for key in keys}
         if not any(given.values()):
             return
-        of_data = self._sum(data, self._end)
+        of_data = self._sum(data, self.end)
         of_all = _folded(self._sum(start, data) + of_data)
         for key, right in (
             ("DATASUM", given["DATASUM"] == str(of_data)),
@@ -171,7 +159,7 @@ class Unit:
                 )
 
     def has_fill(self) -> bool:
-        """Return whether what fills the last block of the data is empty, as it should.
+        """Return whether the rest of the last block of the data is empty.
 
         If not, the header describes less data than there are.
         """
@@ -179,14 +167,8 @@ class Unit:
             return True  # astropy gives the size of what is unpacked
         size = self._starts[1] + int(self.hdu.size)
         self._stream.seek(size)
-        fill = self._stream.read(max(self._end - size, 0))
+        fill = self._stream.read(max(self.end - size, 0))
         return not fill.strip(b" " if self.is_ascii else b"\0")
-
-    @property
-    def is_known(self) -> bool:
-        """Whether it is the primary unit, or an extension of a kind of the standard."""
-        # astropy gives a blank one as None.
-        return str(self.header.get("XTENSION", "IMAGE")).strip() in _EXTENSIONS
 
     def _sum(self, start: int, end: int) -> int:
         """Compute the checksum of FITS, a sum of words in ones' complement."""
@@ -207,12 +189,7 @@ def _folded(total: int) -> int:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
-    """Open a file, plain or packed with gzip, and give its tables and its images.
-
-    Raises:
-        InputError: astropy is missing, or a checksum is wrong.
-        OSError: The file is damaged.
-    """
+    """Open a file, plain or packed with gzip, and give its tables and its images."""
     fits = import_optional("astropy.io.fits", "data", "reading FITS files")
     # Files bend the standard in many harmless ways; only damage is not.
     with contextlib.ExitStack() as stack:
@@ -228,14 +205,12 @@ def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
         length = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         _refuse_many_axes(stream)
-        hdus = stack.enter_context(
-            fits.open(
-                stream,
-                memmap=False,
-                lazy_load_hdus=False,
-                do_not_scale_image_data=True,
-            )
-        )
+        how = {
+            "memmap": False,
+            "lazy_load_hdus": False,
+            "do_not_scale_image_data": True,
+        }
+        hdus = stack.enter_context(fits.open(stream, **how))
         doubts = []
         for text in (str(warning.message) for warning in told):
             if _UNUSABLE.search(text):
@@ -258,32 +233,23 @@ def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
         if length % 2880 or (units and units[-1].end < length):
             doubts.append("its length is not that which its headers describe")
         if doubts:
-            _log.warning(
-                "%s: the file may be damaged: %s.",
-                path,
-                "; ".join(dict.fromkeys(doubts)),
-            )
+            found = "; ".join(dict.fromkeys(doubts))
+            _log.warning("%s: the file may be damaged: %s.", path, found)
         tables = (fits.BinTableHDU, fits.TableHDU)
         images = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
-        yield (
-            [u for u in units if isinstance(u.hdu, tables)],
-            [
-                u
-                for u in units
-                if isinstance(u.hdu, images)
-                and not isinstance(u.hdu, fits.GroupsHDU)
-                and u.shape
-                and 0 not in u.shape
-            ],
-        )
+        with_pixels = [
+            unit
+            for unit in units
+            if isinstance(unit.hdu, images)
+            and not isinstance(unit.hdu, fits.GroupsHDU)
+            and unit.shape
+            and 0 not in unit.shape
+        ]
+        yield [unit for unit in units if isinstance(unit.hdu, tables)], with_pixels
 
 
 def _refuse_many_axes(stream: IO[bytes]) -> None:
-    """Refuse a header that claims more axes than FITS allows.
-
-    Raises:
-        OSError: There is one.
-    """
+    """Refuse a header that claims more axes than FITS allows."""
     while piece := stream.read(_PIECE):
         for found in _AXES.finditer(piece):
             if found.start() % 80 == 0 and int(found[1]) > _MAX_AXES:

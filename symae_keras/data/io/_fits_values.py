@@ -32,12 +32,7 @@ _REMEDY: Final = "resample it, or keep it in a table"
 
 
 def image_axis(header: Any) -> tuple[Array | None, str]:
-    """Return the axis along the pixels, in the unit of the header, and its label.
-
-    Raises:
-        InputError: The axis cannot be computed, differs between rows, or runs along
-            the rows.
-    """
+    """Return the axis along the pixels, in the unit of the header, and its label."""
     kind = str(header.get("CTYPE1", "")).strip().upper()
     unit = str(header.get("CUNIT1", "")).strip()
     _refuse_other_axes(header, kind)
@@ -148,11 +143,7 @@ def has_one_value(table: Unit, name: str) -> bool:
 
 
 def column(table: Unit, name: str) -> Array:
-    """Return a column as text, or as numbers, NaN where it has null.
-
-    Raises:
-        InputError: Its rows have unequal lengths, or are damaged.
-    """
+    """Return a column as text, or as numbers, NaN where it has null."""
     number = table.hdu.columns.names.index(name) + 1
     keys = ("TSCAL", "TZERO", "TNULL")
     scale, zero, null = (table.header.get(f"{key}{number}") for key in keys)
@@ -252,11 +243,7 @@ def _printed(table: Unit, name: str, null: Any) -> Array:
 def _of_heap(table: Unit, name: str, places: Array, item: str) -> Array:
     """Read rows that are stored behind the table, if they have one length.
 
-    Args:
-        table: The table.
-        name: The column, for errors.
-        places: The length and the place of each row, `(rows, 2)`.
-        item: The type of its values.
+    `places` has the length and the place of each row, `item` is the type of its values.
     """
     if item not in _TYPES:
         raise InputError(f"the column {name} of rows of bits is not supported.")

@@ -47,12 +47,9 @@ class Lines:
 
         Args:
             file: The file, opened with `newline=""`.
-            fits: Tells which mark between cells is the right one.
+            fits: Whether cells are cut at the right mark.
             numeric: Whether rows hold nothing but numbers, so that spaces may stand
                 between cells and "#" starts a comment in any line.
-
-        Raises:
-            InputError: There is no line, or it is not text.
         """
         lines = _numbered(file)
         mark = ""
@@ -93,16 +90,7 @@ class Lines:
         return None
 
     def rows(self, *, with_first: bool, whole: bool = False) -> Iterator[Rows]:
-        """Yield some rows at a time.
-
-        Args:
-            with_first: Whether the first line is one.
-            whole: Whether to yield all of them at once.
-
-        Raises:
-            InputError: There is none, or a line has another number of cells than the
-                first, or wrong quotes.
-        """
+        """Yield some rows at a time, or all of them, with or without the first line."""
         ahead = [(self.number, self._text)] if with_first else []
         records = itertools.chain(ahead, self._records)
         width = len(self.first)
@@ -218,11 +206,7 @@ def header_of(cells: Sequence[str]) -> list[str]:
 
 
 def refuse_double(header: Sequence[str]) -> None:
-    """Refuse names that two columns have.
-
-    Raises:
-        InputError: Two columns have the same name.
-    """
+    """Refuse names that two columns have."""
     for name, count in Counter(header).items():
         if name and count > 1:
             raise InputError(f"{count} columns are called {name}; give each its name.")

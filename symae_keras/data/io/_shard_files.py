@@ -97,14 +97,7 @@ class Kind:
 
 
 def read_index(folder: Path, number: int) -> tuple[Kind, dict[str, Array], int]:
-    """Read the index of a shard.
-
-    Returns:
-        Properties of its groups, its arrays by name, and its CRC-32.
-
-    Raises:
-        InputError: It is damaged, or its arrays do not fit each other.
-    """
+    """Read an index: properties of its groups, its arrays by name, and its CRC-32."""
     path = folder / name_of(number, "npz")
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -149,12 +142,8 @@ def map_shard(
 ) -> dict[str, Array]:
     """Map the arrays of a shard, or refuse files that do not fit its index.
 
-    Args:
-        folder: The folder.
-        kind: Properties of the groups in it.
-        instances: Instances of each shard.
-        version: Version of the format; 1 has all fields of a group in one file.
-        number: Which shard.
+    `instances` counts those of each shard. Version 1 has all fields of a group in one
+    file.
     """
     if version == 1:
         size = instances[number] * kind.instance_bytes
@@ -172,8 +161,9 @@ def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
             try:
                 version = np.lib.format.read_magic(file)
                 found = version, *np.lib.format.read_array_header_1_0(file)
-            except (ValueError, MemoryError, RecursionError) as error:
-                raise damaged(path, error) from None
+            except (ValueError, MemoryError, RecursionError):
+                # The error of NumPy quotes the bytes, whatever they are.
+                raise damaged(path, "its header cannot be read") from None
             if found != ((1, 0), shape, False, dtype):
                 raise damaged(path, f"its header says {found}, not {shape}, {dtype}")
         size = os.fstat(file.fileno()).st_size
@@ -361,7 +351,7 @@ class ShardWriter:
 
 
 def _arrays_of(groups: GroupedData) -> dict[str, Array]:
-    """Fields, ids, parameters and metadata, by their names in files."""
+    """Return fields, ids, parameters and metadata by their names in files."""
     of_groups = {**groups.state, **groups.group_metadata}
     of_instances = {**groups.nuisance, **groups.instance_metadata}
     arrays = {

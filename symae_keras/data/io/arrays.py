@@ -28,11 +28,7 @@ _RECORDS = "holds records with named fields; save each field under a key of its 
 
 
 def read_npz(path: Path, group: str | None) -> GroupedData:
-    """Groups from a `.npz` or `.npy` file; an `.npy` file stays on disk until used.
-
-    Raises:
-        InputError: The file holds Python objects, or what it holds cannot be used.
-    """
+    """Read groups from a `.npz` file, or from a `.npy` file that stays on disk."""
     with path.open("rb") as file:
         magic = file.read(2)
         if magic == b"PK":
@@ -49,11 +45,7 @@ def read_npz(path: Path, group: str | None) -> GroupedData:
 
 
 def read_npy(path: Path) -> Array:
-    """Read the array of a `.npy` file into memory.
-
-    Raises:
-        InputError: It cannot be used, or is too large.
-    """
+    """Read the array of a `.npy` file into memory."""
     array = _mapped(path)
     require(path.stat().st_size, f"an array of the shape {array.shape}")
     return native(array.read())
@@ -70,11 +62,7 @@ def _mapped(path: Path) -> Stored:
 
 
 def read_archive(file: IO[bytes]) -> dict[str, Array]:
-    """Read all arrays of an open `.npz` file into memory.
-
-    Raises:
-        InputError: One of them cannot be read, or they are too large.
-    """
+    """Read all arrays of an open `.npz` file into memory."""
     with zipfile.ZipFile(file) as archive:
         arrays: dict[str, Stored] = {}
         for name, array in _members(archive):
@@ -105,15 +93,7 @@ def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Stored | str]]:
 
 
 def _stored_in_zip(stream: IO[bytes], n_bytes: int) -> Stored | str:
-    """Describe an array from its header, if the stream has the right length.
-
-    Args:
-        stream: What starts with the header.
-        n_bytes: Length of the stream.
-
-    Raises:
-        ValueError: The stream is shorter or longer.
-    """
+    """Describe an array from its header, if the stream has the right length."""
     version = np.lib.format.read_magic(stream)
     if version > (2, 0):  # names of fields in letters that are not Latin
         return _RECORDS
@@ -164,9 +144,6 @@ def read_hdf5(path: Path, group: str | None) -> GroupedData:
     attribute `units` of the dataset `axis`. No other file is read, whatever this one
     refers to: external links and storage and virtual datasets are refused where they
     are needed, and reported where they are not.
-
-    Raises:
-        InputError: What the file holds cannot be used.
     """
     import h5py
 
@@ -313,11 +290,7 @@ def _stored(item: Any) -> Stored | str:
 
 
 def _texts(item: Any) -> Array:
-    """Read texts of any length, part by part, because a file can repeat one at no cost.
-
-    Raises:
-        InputError: They are too large.
-    """
+    """Read texts of any length, part by part: a file can repeat one at no cost."""
     texts = item.asstr()
     if not item.shape:
         return np.asarray(texts[()], dtype=str)

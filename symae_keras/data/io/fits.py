@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -32,16 +32,9 @@ _WEIGHTS: Final = ("ivar", "weights")
 
 
 def read_rows(path: Path, table: Unit, spectrum: str, group: str | None) -> GroupedData:
-    """Groups from a table whose rows are spectra.
+    """Read groups from a table whose rows are spectra.
 
-    Args:
-        path: The file, for notes in the log.
-        table: The unit of the file that is the table.
-        spectrum: The column of spectra.
-        group: The column of group ids; `None` looks for "group" and "object".
-
-    Raises:
-        InputError: A column is missing, or columns do not fit each other.
+    Without a `group`, the group ids are in the column "group" or "object".
     """
     found = table.hdu.columns.names
     wrong = find_name(found, "mask")
@@ -76,11 +69,7 @@ def read_rows(path: Path, table: Unit, spectrum: str, group: str | None) -> Grou
 
 
 def group_ids(table: Unit, name: str) -> Array:
-    """Return the group of each row.
-
-    Raises:
-        InputError: A row has none.
-    """
+    """Return the group of each row, of which none may be missing."""
     ids = column(table, name)
     # NaN is what differs from itself.
     empty = ids == "" if ids.dtype.kind == "U" else ids != ids
@@ -93,7 +82,7 @@ def group_ids(table: Unit, name: str) -> Array:
 
 
 def scalars(path: Path, table: Unit, used: Sequence[str | None]) -> dict[str, Array]:
-    """Return the other columns, if they have one number or text a row."""
+    """Return the other columns, if they have one number or text per row."""
     names = [name for name in table.hdu.columns.names if name not in used]
     found = [name for name in names if has_one_value(table, name)]
     note_unused(path, "columns", [name for name in names if name not in found])
@@ -101,7 +90,7 @@ def scalars(path: Path, table: Unit, used: Sequence[str | None]) -> dict[str, Ar
 
 
 def _common(name: str, values: Array) -> Array:
-    """The axis that all rows share."""
+    """Return the axis that all rows share."""
     if values.ndim != 2:
         raise InputError(
             f"the column {name} must have one axis a row; received shape "
@@ -133,7 +122,7 @@ def _label(table: Unit, name: str) -> str:
 
 
 def ambiguous(name: str) -> InputError:
-    """What to say about a mask by which some mean good pixels and some bad ones."""
+    """Return the error for a mask that may mean good pixels, or bad ones."""
     return InputError(
         f"the {name} means good pixels in some files and bad ones in others; rename it "
         "to pixel_mask, with 1 = good."
@@ -150,17 +139,9 @@ def read_image(
     tables: Sequence[Unit],
     group: str | None,
 ) -> GroupedData:
-    """Groups from an image (groups, instances, pixels), or (rows, pixels) with a table.
+    """Read groups (groups, instances, pixels), or (rows, pixels) with a table.
 
-    Args:
-        path: The file, for notes in the log.
-        image: The unit of the file that holds the spectra.
-        images: All units that hold images.
-        tables: All units that hold tables.
-        group: The table column of group ids; `None` looks for "group" and "object".
-
-    Raises:
-        InputError: The group ids are missing, or images do not fit each other.
+    The arguments are the image of the spectra, and all images and tables of the file.
     """
     if len(image.shape) not in (2, 3):
         raise InputError(
@@ -185,7 +166,12 @@ def read_image(
         None if good is None else pixels(good),
         None if weight is None else pixels(weight),
     )
-    axis, axis_label = image_axis(image.header)
+    axis, label = image_axis(image.header)
+    beside: dict[str, Any] = {
+        "pixel_mask": pixel_mask,
+        "weights": weights,
+        "axis": axis,
+    }
     if x.ndim == 3:
         if group is not None:
             raise InputError(
@@ -193,33 +179,18 @@ def read_image(
                 "group= out."
             )
         note_unused(path, "tables", [table.label for table in tables])
-        return from_groups(
-            path,
-            x,
-            pixel_mask=pixel_mask,
-            weights=weights,
-            axis=axis,
-            axis_label=axis_label,
-        )
+        return from_groups(path, x, axis_label=label, **beside)
     wanted = ("group", "object") if group is None else (group,)
     found = [name for table in tables for name in table.hdu.columns.names]
     name = find_group(found, group, "table column", *wanted)
     table = next(table for table in tables if name in table.hdu.columns.names)
     note_unused(path, "tables", [each.label for each in tables if each is not table])
-    return from_rows(
-        path,
-        x,
-        group_ids(table, name),
-        pixel_mask=pixel_mask,
-        weights=weights,
-        metadata=scalars(path, table, (name,)),
-        axis=axis,
-        axis_label=axis_label,
-    )
+    ids, metadata = group_ids(table, name), scalars(path, table, (name,))
+    return from_rows(path, x, ids, metadata=metadata, axis_label=label, **beside)
 
 
 def first_image(images: Sequence[Unit]) -> Unit | None:
-    """The unit of the spectra: the first image that is not a mask or weights."""
+    """Return the first image that is neither a mask nor weights."""
     return next((image for image in images if image.name not in _BESIDE_IMAGES), None)
 
 
@@ -227,11 +198,7 @@ _SPECTRUM: Final = ("flux", "x", "spectrum", "value")
 
 
 def read_fits(path: Path, group: str | None) -> GroupedData:
-    """Groups from the first table with a column of spectra, else from the first image.
-
-    Raises:
-        InputError: There is neither, or it cannot be used.
-    """
+    """Read groups from the first table of spectra, else from the first image."""
     with opened(path) as (tables, images):
         for table in tables:
             spectrum = find_name(table.hdu.columns.names, *_SPECTRUM)
@@ -250,11 +217,7 @@ def read_fits(path: Path, group: str | None) -> GroupedData:
 
 
 def read_spectrum(path: Path) -> tuple[Array, Array | None, str]:
-    """One spectrum from the first image of a file, its axis, and the axis's label.
-
-    Raises:
-        InputError: There is no image of one axis.
-    """
+    """Return one spectrum, the first image of a file, with its axis and label."""
     with opened(path) as (tables, images):
         image = first_image(images)
         if image is None:

@@ -47,12 +47,7 @@ class _Image(NamedTuple):
 
 
 def read_images(path: Path, group: str | None) -> GroupedData:
-    """Groups from sub-folders: a sub-folder is a group, its images the instances.
-
-    Raises:
-        InputError: A sub-folder has no images, or a file is no image or differs from
-            the first one in size or mode.
-    """
+    """Read groups from sub-folders, one per group, whose images are the instances."""
     _refuse_group(group, "the names of the sub-folders")
     files: list[tuple[str, str]] = []
     for folder in sorted(f for f in path.iterdir() if not f.name.startswith(".")):
@@ -84,11 +79,7 @@ def read_images(path: Path, group: str | None) -> GroupedData:
 
 
 def read_idx(path: Path, group: str | None) -> GroupedData:
-    """Bags of training images that share a label, from MNIST-format idx files.
-
-    Raises:
-        InputError: A file is missing or damaged.
-    """
+    """Read bags of training images that share a label from MNIST-format idx files."""
     _refuse_group(group, "the labels")
     try:
         return bag_by_label(*load_idx(path), bag_size=_BAG_SIZE)
@@ -171,9 +162,6 @@ def _check_strips(image: Any, name: str, length: int) -> None:
     """Refuse an uncompressed TIFF whose strips do not hold the image.
 
     Pillow reads whatever bytes are there.
-
-    Raises:
-        InputError: The strips do not fit the image or the file.
     """
     tags = image.tag_v2
     starts, counts = tags.get(_STRIP_OFFSETS), tags.get(_STRIP_BYTE_COUNTS, ())
@@ -284,7 +272,7 @@ def load_images(
 
 
 def idx_folder(name: str, data_dir: str | PathLike[str]) -> Path | None:
-    """The folder with idx files of images: `data_dir`, or `name` in it, or `None`."""
+    """Return the folder with idx files: `data_dir`, or `name` in it, or `None`."""
     for folder in (Path(data_dir), Path(data_dir) / name):
         if any(folder.glob("*-images?idx3-ubyte*")):
             return folder
@@ -292,7 +280,7 @@ def idx_folder(name: str, data_dir: str | PathLike[str]) -> Path | None:
 
 
 def _prepared_builder(name: str, data_dir: str | PathLike[str] | None) -> Any:
-    """A builder of TensorFlow Datasets whose data are on disk."""
+    """Return a builder of TensorFlow Datasets whose data are on disk."""
     import tensorflow_datasets as tfds
 
     # None is the folder of TensorFlow Datasets.
@@ -336,7 +324,7 @@ def _prepared_builder(name: str, data_dir: str | PathLike[str] | None) -> Any:
 
 
 def _network_answers() -> bool:
-    """Whether the host of most data sets can be reached, told in two seconds."""
+    """Return whether the host of most data sets answers within two seconds."""
     answered = threading.Event()
 
     def ask() -> None:

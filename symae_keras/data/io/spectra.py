@@ -88,16 +88,10 @@ class Spectrum(NamedTuple):
 
 
 def read_spectra(path: Path, group: str | None) -> GroupedData:
-    """Groups from files of one kind, all on the same axis.
+    """Read groups from files of one kind, all on the same axis.
 
-    Args:
-        path: The folder.
-        group: Regular expression whose one capture group finds the group of a spectrum
-            in the name of its file, without the suffix.
-
-    Raises:
-        InputError: A file cannot be used, is of another kind or on another axis than
-            the first, or its name tells no group.
+    The one capture group of the regular expression `group` finds the group of a
+    spectrum in the name of its file, without the suffix.
     """
     pattern = _pattern(_GROUP if group is None else group)
     files = sorted(f for f in path.iterdir() if not f.name.startswith("."))
@@ -171,7 +165,7 @@ def _pattern(expression: str) -> re.Pattern[str]:
 
 
 def _read(file: Path, read: Callable[[Path], Spectrum]) -> Spectrum:
-    """One spectrum, as real numbers on a good axis."""
+    """Read one spectrum of real numbers on a valid axis."""
     try:
         spectrum = read(file)
         values = spectrum.values
@@ -442,7 +436,7 @@ _READERS: Final[dict[str, Callable[[Path], Spectrum]]] = {
 
 
 def _kind(file: Path) -> tuple[str, Callable[[Path], Spectrum]]:
-    """The suffix of a file and the function that reads it."""
+    """Return the suffix of a file and the function that reads it."""
     for suffix, read in _READERS.items():
         if file.name.lower().endswith(suffix):
             return suffix, read

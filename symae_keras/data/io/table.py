@@ -44,12 +44,7 @@ _AXIS: Final = re.compile(r"axis(\s*\(.*\))?", re.IGNORECASE)
 
 
 def read_table(path: Path, group: str | None) -> GroupedData:
-    """Read groups from a table with the columns of the wide or of the long form.
-
-    Raises:
-        InputError: A column is missing, a cell is no number, rows do not fit each other
-            or name the same thing twice.
-    """
+    """Read groups from a table with the columns of the wide or of the long form."""
 
     def has_group(cells: list[str]) -> bool:
         return find_name(header_of(cells), group or "group") is not None
@@ -87,9 +82,7 @@ def _read_long(
 ) -> GroupedData:
     """Read groups from rows of group, instance, axis value and value, in any order.
 
-    Raises:
-        InputError: A cell is empty or no number, a pixel is given twice, or an instance
-            lacks rows. Only the value may be empty: that is a missing pixel.
+    Only the value may be empty: that is a missing pixel.
     """
     unused = [name or "(no name)" for name in header if name not in used]
     note_unused(path, "columns", unused)
@@ -234,16 +227,8 @@ def _refuse_lost_pixels(
 ) -> None:
     """Refuse columns that are not read as pixels, but may be meant as such.
 
-    Args:
-        line: The number of the line of headers.
-        header: The names of all columns.
-        pixels: Which columns are pixels.
-        axis: The axis value of each pixel.
-        others: The cells of each column that is to be metadata, or that has no name.
-        lines: The numbers of the rows.
-
-    Raises:
-        InputError: There is such a column.
+    `line` is that of the header, `others` the cells of each column that is to be
+    metadata or has no name, and `lines` are the numbers of the rows.
     """
     for k, cells in others.items():
         name = header[k]

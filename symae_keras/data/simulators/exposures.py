@@ -8,10 +8,17 @@ from typing import Final
 
 import numpy as np
 
-from symae_keras.data.groups import Array, GroupedData, Parameters, check_counts
+from symae_keras.data.groups import (
+    Array,
+    GroupedData,
+    Parameters,
+    check_counts,
+    in_chunks,
+)
 from symae_keras.errors import InputError
 
 N_PIXELS: Final = 256
+AXIS: Final = np.linspace(-1.0, 1.0, N_PIXELS)
 SNR: Final = 100.0
 #: The star's own continuum slope per unit of temperature; 0 in the identifiable form.
 ENTANGLED_SLOPE: Final = 0.4
@@ -34,19 +41,6 @@ _STAR_EXCITATION: Final = _lines.uniform(-1.0, 1.0, 30)
 del _lines
 
 
-def exposures_axis(n_pixels: int = N_PIXELS) -> Array:
-    """The normalised wavelength x of every pixel."""
-    return np.linspace(-1.0, 1.0, n_pixels)
-
-
-AXIS: Final = exposures_axis()
-
-
-def _gaussians(x: Array, centre: Array, width: Array) -> Array:
-    """Unit Gaussians, shape `(rows, lines, pixels)`."""
-    return np.exp(-0.5 * ((x[:, None, :] - centre[:, None]) / width) ** 2)
-
-
 def _render_rows(
     slope: float,
     excitation: float,
@@ -60,7 +54,8 @@ def _render_rows(
     depth = state["abundance"][:, _STAR_SPECIES] * _STAR_STRENGTH
     depth = depth * np.exp(excitation * temperature * _STAR_EXCITATION)
     width = state["line_width"][:, None, None]
-    stellar = np.einsum("rl,rlp->rp", depth, _gaussians(rest, _STAR_CENTRE, width))
+    lines = np.exp(-0.5 * ((rest[:, None] - _STAR_CENTRE[:, None]) / width) ** 2)
+    stellar = np.einsum("rl,rlp->rp", depth, lines)
     star = np.exp(slope * temperature * rest - stellar)
 
     bands = np.exp(-0.5 * ((axis - _TELLURIC_CENTRE[:, None]) / TELLURIC_WIDTH) ** 2)
@@ -94,20 +89,10 @@ def render_exposures(
     Returns:
         float32 array `(n, n_pixels)`.
     """
-    axis = exposures_axis(n_pixels)
-    rows = len(state["temperature"])
-    out = np.empty((rows, n_pixels), "float32")
+    axis = np.linspace(-1.0, 1.0, n_pixels)
+    render = partial(_render_rows, slope, excitation, axis)
     step = max(1, _PIXELS_AT_ONCE // n_pixels)
-    for start in range(0, rows, step):
-        part = slice(start, start + step)
-        out[part] = _render_rows(
-            slope,
-            excitation,
-            axis,
-            {k: v[part] for k, v in state.items()},
-            {k: v[part] for k, v in nuisance.items()},
-        )
-    return out
+    return in_chunks(render, (n_pixels,), step, state, nuisance)
 
 
 def simulate_exposures(
@@ -202,7 +187,7 @@ def simulate_exposures(
         x=np.empty((*shape, n_pixels), "float32"),
         state=state,
         nuisance=nuisance,
-        axis=exposures_axis(n_pixels),
+        axis=np.linspace(-1.0, 1.0, n_pixels),
         axis_label="normalised wavelength x",
         render=render,
     )

@@ -7,7 +7,13 @@ from typing import Final
 
 import numpy as np
 
-from symae_keras.data.groups import Array, GroupedData, Parameters, check_counts
+from symae_keras.data.groups import (
+    Array,
+    GroupedData,
+    Parameters,
+    check_counts,
+    in_chunks,
+)
 from symae_keras.errors import InputError
 
 #: Mean radius of a glyph; the frame is [-1, 1] x [-1, 1].
@@ -75,17 +81,9 @@ def render_shapes(size: int, state: Parameters, nuisance: Parameters) -> Array:
     Returns:
         float32 array `(n, size, size, 1)`.
     """
-    rows = len(state["harmonics"])
-    out = np.empty((rows, size, size, 1), "float32")
     step = max(1, _PIXELS_AT_ONCE // size**2)
-    for start in range(0, rows, step):
-        part = slice(start, start + step)
-        out[part, ..., 0] = _render_rows(
-            size,
-            {k: v[part] for k, v in state.items()},
-            {k: v[part] for k, v in nuisance.items()},
-        )
-    return out
+    render = partial(_render_rows, size)
+    return in_chunks(render, (size, size), step, state, nuisance)[..., None]
 
 
 def _draw_harmonics(rng: np.random.Generator, n_states: int) -> Array:

@@ -67,15 +67,9 @@ def test_axis_label_as_dataset(tmp_path):
     ("arrays", "words"),
     [
         ({}, "no key x, the instances; found no keys."),
-        ({"y": X, "z": X}, "no key x, the instances; found y, z."),
         ({"x": X[0]}, "flat rows need the key group in a .npz or HDF5 file."),
         ({"x": h5py.Empty("f")}, "the key x holds no array of numbers or text."),
-        ({"x": X[:0]}, "x is empty, shape (0, 4, 5)."),
-        ({"x": X, "axis": [1, 2, 3, 5, 4]}, "5 is followed by 4"),
-        ({"x": X, "axis": [1, 2, 3]}, "here (5,); received (3,)"),
         ({"x": np.full((2, 2, 2), b"a")}, "real numbers; received dtype"),
-        ({"x": X[0], "group": [1, 2]}, "(4,); received shape (2,)"),
-        ({"x": X, "mask": np.ones((4, 3))}, "(3, 4); received (4, 3)"),
     ],
 )
 def test_unusable_content(tmp_path, refusal, arrays, words):
@@ -90,17 +84,11 @@ def test_a_shape_without_data(tmp_path, refusal):
     assert f"{words} the file holds 0" in refusal(path)
 
 
-def test_no_key_of_that_name(tmp_path, refusal):
+def test_keys_that_are_not_there(tmp_path, refusal):
     path = save(tmp_path, x=X[0], group=np.zeros(4))
     assert "no key star; found group; name the key" in refusal(path, "star")
-
-
-@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.9])
-def test_truncated(tmp_path, refusal, keep):
-    path = save(tmp_path, x=X)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
-    assert "cannot be read: " in refusal(path)
+    path = save(tmp_path, **{"data/x": X})
+    assert "no key x, the instances; found data, data/x." in refusal(path)
 
 
 def virtual(file, source, name="x"):
@@ -130,16 +118,27 @@ def in_a_circle(file):
     file["x"], file["y"] = h5py.SoftLink("/y"), h5py.SoftLink("x")
 
 
-def references(file, kind):
-    file["data"] = X
-    one = file["data"].ref if kind is h5py.ref_dtype else file["data"].regionref[0:1]
-    file.create_dataset("x", data=np.array([one] * 3, kind))
+def references(kind):
+    def make(file):
+        file["data"] = X
+        ref = file["data"].ref if kind is h5py.ref_dtype else file["data"].regionref[:1]
+        file.create_dataset("x", data=np.array([ref] * 3, kind))
+
+    return make
+
+
+def holding(item):
+    return lambda file: file.__setitem__("x", item)
+
+
+NO_ARRAY = "holds no array of numbers or text"
+ELSEWHERE = "which is not read; copy the values into a dataset of this file"
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (external, "keeps its values in another file, which is not read; copy the val"),
+        (external, f"keeps its values in another file, {ELSEWHERE}"),
         (
             lambda f: virtual(f, "other.h5"),
             "is a virtual dataset, which may read other",
@@ -147,23 +146,17 @@ def references(file, kind):
         (lambda f: virtual(f, "nowhere.h5"), "is a virtual dataset"),
         (growing, "is a virtual dataset"),
         (
-            lambda f: f.__setitem__("x", h5py.ExternalLink("other.h5", "x")),
-            "is a link to another file, which is not read; copy the values into a data",
+            holding(h5py.ExternalLink("other.h5", "x")),
+            f"is a link to another file, {ELSEWHERE}",
         ),
         (through_a_link, "is a link to another file"),
         (in_a_circle, "is a soft link that leads to itself"),
-        (lambda f: f.__setitem__("x", h5py.SoftLink("/no/x")), "is a soft link to no"),
-        (lambda f: references(f, h5py.ref_dtype), "holds no array of numbers or text"),
-        (lambda f: references(f, h5py.regionref_dtype), "holds no array of numbers or"),
+        (holding(h5py.SoftLink("/no/x")), "is a soft link to nothing"),
+        (references(h5py.ref_dtype), NO_ARRAY),
+        (references(h5py.regionref_dtype), NO_ARRAY),
         (lambda f: f.create_group("x/y"), "is a group; move its datasets to the root"),
-        (
-            lambda f: f.create_dataset("x", (3,), h5py.vlen_dtype("f8")),
-            "holds no array of numbers or text",
-        ),
-        (
-            lambda f: f.__setitem__("x", np.zeros((2, 3, 4), [("a", "f4")])),
-            "holds no array of numbers or text",
-        ),
+        (lambda f: f.create_dataset("x", (3,), h5py.vlen_dtype("f8")), NO_ARRAY),
+        (holding(np.zeros((2, 3, 4), [("a", "f4")])), NO_ARRAY),
     ],
 )
 def test_no_other_file_is_read(tmp_path, refusal, monkeypatch, make, words):
@@ -199,11 +192,6 @@ def test_links_inside_the_file(tmp_path):
     assert groups.ids.tolist() == ["a", "b", "c"]
 
 
-def test_where_x_is_not_in_the_root(tmp_path, refusal):
-    path = save(tmp_path, **{"data/x": X})
-    assert "no key x, the instances; found data, data/x." in refusal(path)
-
-
 def test_a_filter_that_is_missing(tmp_path, refusal, monkeypatch):
     path = tmp_path / "my.h5"
     with h5py.File(path, "w") as file:
@@ -218,22 +206,13 @@ def test_a_filter_that_is_missing(tmp_path, refusal, monkeypatch):
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_ids_of_any_kind_of_text(tmp_path, length, encoding):
     names = ["a", "bé", "c"] if encoding == "utf-8" else ["a", "b", "c"]
-    path = save(tmp_path, x=X)
-    with h5py.File(path, "a") as file:
-        stored = [name.encode() for name in names]
-        file.create_dataset(
-            "ids", data=stored, dtype=h5py.string_dtype(encoding, length)
-        )
+    stored = [name.encode() for name in names]
+    dtype = h5py.string_dtype(encoding, length)
+    path = save(tmp_path, x=X, ids=np.array(stored, dtype))
     assert load(path).ids.tolist() == names
 
 
-def test_text_that_is_not_utf8(tmp_path, refusal):
-    path = save(tmp_path, x=X, ids=np.array([b"a", b"\xff", b"c"]))
-    assert "ids holds text that is not UTF-8" in refusal(path)
-    path.unlink()
-    with h5py.File(path, "w") as file:
-        file["x"] = X
-        file.create_dataset(
-            "ids", data=[b"a", b"\xff", b"c"], dtype=h5py.string_dtype()
-        )
+@pytest.mark.parametrize("dtype", ["S1", h5py.string_dtype()])
+def test_text_that_is_not_utf8(tmp_path, refusal, dtype):
+    path = save(tmp_path, x=X, ids=np.array([b"a", b"\xff", b"c"], dtype))
     assert "ids holds text that is not UTF-8" in refusal(path)

@@ -51,17 +51,6 @@ def test_deep_images_keep_their_values(tmp_path, caplog):
     assert "converted to float32 without scaling" in caplog.text
 
 
-def test_colours_of_a_palette(tmp_path):
-    rgb = np.zeros((3, 4, 5, 3), "uint8")
-    rgb[1, :2] = (250, 10, 30)
-    for name, pixels in zip(FILES, rgb, strict=True):
-        path = tmp_path / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(pixels).quantize(4).save(path)
-    groups = load(tmp_path)
-    np.testing.assert_allclose(groups.x[1, 0], rgb[1] / 255, atol=1e-6)
-
-
 def one(folder, image, name="a.png", **keywords):
     """A folder with one group of one image."""
     (folder / "sun").mkdir(exist_ok=True)
@@ -87,7 +76,7 @@ def test_further_pages_are_mentioned(tmp_path, caplog, name, count, words):
 
 @pytest.mark.parametrize("transparent", [0, (1, 2, 3)])
 def test_a_transparent_colour_is_mentioned(tmp_path, caplog, transparent):
-    image = COLOUR if transparent else COLOUR.quantize(4)
+    image = COLOUR if transparent else COLOUR.quantize(4)  # with a palette
     groups = load(one(tmp_path, image, transparency=transparent))
     expected = np.asarray(image.convert("RGB")) / np.float32(255)
     np.testing.assert_array_equal(groups.x[0, 0], expected)
@@ -140,12 +129,11 @@ def test_deep_tiff_keeps_its_values(tmp_path, dtype, values):
 def test_further_channels_are_mentioned(tmp_path, caplog, extra):
     pixels = np.arange(4 * 5 * (3 + extra), dtype="uint8").reshape(4, 5, -1)
     unknown = ["unspecified"] * extra
-    keywords = {"photometric": "rgb", "extrasamples": unknown}
-    groups = load(tiff(tmp_path, pixels, planarconfig="contig", **keywords))
+    kind = {"photometric": "rgb", "planarconfig": "contig", "extrasamples": unknown}
+    groups = load(tiff(tmp_path, pixels, **kind))
     expected = pixels[..., :3] / np.float32(255)
     np.testing.assert_array_equal(groups.x[0, 0], expected)
-    words = f"not used: {extra} further channels of sun/a.tif."
-    assert words in caplog.text
+    assert f"not used: {extra} further channels of sun/a.tif." in caplog.text
 
 
 def test_colours_that_would_lose_something(tmp_path, refusal):
@@ -196,6 +184,26 @@ def test_unusable_images(tmp_path, refusal):
     assert "names of the sub-folders are the groups" in refusal(tmp_path, "star")
 
 
+@pytest.mark.parametrize(
+    ("big", "tag", "value", "words"),
+    [
+        (False, 273, 2, "20 bytes from byte 2 to 22"),  # over the header
+        (False, 273, 20, "20 bytes from byte 20 to 40"),  # over the directory
+        (True, 273, 20, "20 bytes from byte 20 to 40"),
+        (False, 279, 2, "2 bytes from byte "),  # too short
+    ],
+)
+def test_strips_of_a_tiff_outside_the_image(tmp_path, refusal, big, tag, value, words):
+    image = Image.fromarray(np.arange(20, dtype="uint8").reshape(4, 5))
+    folder = one(tmp_path, image, "a.tif", big_tiff=big)
+    assert load(folder).x.size == 20
+    content = bytearray((folder / "sun" / "a.tif").read_bytes())
+    # The value of a tag stands behind its number, its type and its count.
+    content[content.index(tag.to_bytes(2, "little")) + (12 if big else 8)] = value
+    (folder / "sun" / "a.tif").write_bytes(content)
+    assert f"sun/a.tif is damaged: its strips hold {words}" in refusal(folder)
+
+
 def idx(folder, n_labels=40):
     images = np.random.default_rng(0).integers(0, 256, (40, 2, 3), "uint8")
     header = struct.pack(">4B3i", 0, 0, 8, 3, *images.shape)
@@ -222,6 +230,9 @@ def test_unusable_idx_files(tmp_path, refusal):
     idx(tmp_path, n_labels=39)
     words = "train-labels-idx1-ubyte holds 39 labels for the 40 images"
     assert refusal(tmp_path).startswith(words)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1\0\0\0\x28" + b"123")
+    words = "holds 3 values, but its header gives the shape (40,), 40 values"
+    assert words in refusal(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte").unlink()
     assert refusal(tmp_path).startswith("has no file train-labels-idx1-ubyte")
     assert "the labels are the groups; leave group= out" in refusal(tmp_path, "star")

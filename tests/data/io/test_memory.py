@@ -40,20 +40,16 @@ def npz(path, **members):
     return path
 
 
-def hdf5(folder, **keywords):
+def hdf5(folder, shape, **keywords):
     path = folder / "my.h5"
     with h5py.File(path, "w") as file:
-        file.create_dataset("x", dtype="f4", fillvalue=1, **keywords)
+        file.create_dataset("x", shape, "f4", fillvalue=1, **keywords)
     return path
 
 
 def test_hdf5_that_asks_for_19_gigabytes(tmp_path, refusal, monkeypatch):
-    path = hdf5(
-        tmp_path,
-        shape=(10, 8, 60_000_000),
-        chunks=(1, 1, 1_000_000),
-        compression="gzip",
-    )
+    chunks = (1, 1, 1_000_000)
+    path = hdf5(tmp_path, (10, 8, 60_000_000), chunks=chunks, compression="gzip")
     assert path.stat().st_size < 4000
     monkeypatch.setattr(memory, "_free_memory", lambda: 8 * 10**9)
     tracemalloc.start()
@@ -68,7 +64,7 @@ def test_hdf5_that_asks_for_19_gigabytes(tmp_path, refusal, monkeypatch):
 
 
 def test_a_chunk_that_is_larger_than_its_dataset(tmp_path, refusal, small):
-    path = hdf5(tmp_path, shape=(2, 3, 4), maxshape=(None,) * 3, chunks=(30, 30, 30))
+    path = hdf5(tmp_path, (2, 3, 4), maxshape=(None,) * 3, chunks=(30, 30, 30))
     assert "needs 108.1 kB of memory" in refusal(path)
 
 
@@ -90,22 +86,13 @@ def test_one_text_that_is_used_often(tmp_path, refusal, small):
     assert words in refusal(path)
 
 
-@pytest.mark.parametrize("shape", [(10**4, 10, 10), (10**9, 10**9, 10**9)])
-def test_npz_bombs(tmp_path, refusal, small, shape):
-    content = header_of(shape)
-    if shape[0] == 10**4:
-        content += bytes(8 * 10**6)
-        words = "x, shape (10000, 10, 10) and dtype float64, of which the file holds "
-    else:
-        words = "8000000000000000000000000000 bytes, but 0 bytes follow; the file is da"
+def test_npz_bombs(tmp_path, refusal, small):
+    content = header_of((10**4, 10, 10)) + bytes(8 * 10**6)
+    words = "x, shape (10000, 10, 10) and dtype float64, of which the file holds "
     assert words in refusal(npz(tmp_path / "my.npz", x=content))
-
-
-def test_npy_that_promises_more_than_it_has(tmp_path, refusal):
-    path = tmp_path / "my.npy"
-    path.write_bytes(header_of((10**6, 10**6, 10)) + bytes(100))
-    words = "gives the shape (1000000, 1000000, 10) and dtype float64, 80000000000000 b"
-    assert words in refusal(path)
+    content = header_of((10**9, 10**9, 10**9))
+    words = "8000000000000000000000000000 bytes, but 0 bytes follow; the file is da"
+    assert words in refusal(npz(tmp_path / "my.npz", x=content))
 
 
 def test_npy_with_something_behind_the_array(tmp_path, refusal):
@@ -152,14 +139,6 @@ def test_gzip_bombs(tmp_path, refusal, small):
     assert words in refusal(tmp_path / "idx")
 
 
-def test_idx_that_promises_more_than_it_has(tmp_path, refusal):
-    size = np.array([100, 10, 10], ">u4").tobytes()
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + size + b"123")
-    (tmp_path / "train-labels-idx1-ubyte").write_bytes(b"")
-    words = "holds 3 values, but its header gives the shape (100, 10, 10), 10000 values"
-    assert words in refusal(tmp_path)
-
-
 def test_compressed_fits_images(tmp_path, refusal, small):
     unit = fits.CompImageHDU(np.zeros((10, 10, 1000), "f4"), compression_type="GZIP_1")
     unit.writeto(tmp_path / "my.fits.fz")
@@ -170,14 +149,10 @@ def test_compressed_fits_images(tmp_path, refusal, small):
 def test_rows_of_variable_length_that_share_their_values(tmp_path, refusal, small):
     rows = np.empty(50, object)
     rows[:] = [np.zeros(1000, "f4")] + [np.zeros(0, "f4")] * 49
-    table = fits.BinTableHDU.from_columns(
-        [
-            fits.Column("group", "J", array=np.ones(50)),
-            fits.Column("flux", "PE()", array=rows),
-        ]
-    )
+    group = fits.Column("group", "J", array=np.ones(50))
+    flux = fits.Column("flux", "PE()", array=rows)
     path = tmp_path / "my.fits"
-    table.writeto(path)
+    fits.BinTableHDU.from_columns([group, flux]).writeto(path)
     content = bytearray(path.read_bytes())
     for row in range(50):
         at = 5760 + 12 * row + 4  # behind the group

@@ -5,12 +5,9 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from symae_keras.data import check, load
 from symae_keras.data.io import _lines
-from symae_keras.errors import InputError
 
 WIDE = """\
 snr,group,400,instance,401.5,402,site
@@ -122,75 +119,65 @@ LONG_HEAD = "group,instance,axis,value\n"
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", ["the file is empty; expected a header"]),
-        ("\n\n", ["the file is empty"]),
-        (HEAD, ["a header but no rows"]),
-        (LONG_HEAD, ["a header but no rows"]),
-        ("star,400\na,1\n", ["no column group; found star, 400; name", "group="]),
-        ("group,a,b\nx,1,2\n", ["no column is a pixel", "found group, a, b."]),
-        ("group,400,401,400\n", ["line 1, the header: 2 columns are called 400"]),
+        ("", "the file is empty; expected a header"),
+        ("\n\n", "the file is empty"),
+        (HEAD, "a header but no rows"),
+        (LONG_HEAD, "a header but no rows"),
+        ("star,400\na,1\n", "no column group; found star, 400; name.*group="),
+        ("group,a,b\nx,1,2\n", "no column is a pixel.*found group, a, b."),
+        ("group,400,401,400\n", "line 1, the header: 2 columns are called 400"),
         (
             "group,400,401,400.0\na,1,2,3\n",
-            ["line 1, the header: axis", "401 is followed by 400.0; sort the columns"],
+            "line 1, the header: axis.*401 is followed by 400.0; sort the columns",
         ),
-        ("group,400,403,402\na,1,2,3\n", ["increase", "403 is followed by 402"]),
-        ("group,400,400.0\na,1,2\n", ["400 is followed by 400.0"]),
+        ("group,400,403,402\na,1,2,3\n", "increase.*403 is followed by 402"),
+        ("group,400,400.0\na,1,2\n", "400 is followed by 400.0"),
+        ("group 400 401\na 1 2\n", "no column group; found group 400 401;"),
+        ("from A\n" + HEAD + "a,1,2\n", "line 1, the header: no column group"),
         (
-            HEAD + "a,1,2\nb,1\n",
-            ["line 3 has 2 cells, but the first line, line 1, has 3; give each line"],
+            "group,instance,axis,value,1\na,1,2,3,4\n",
+            "instance, axis, value are the columns of a long table, and 1 the pixels",
         ),
-        (
-            HEAD + "a,1,5,2,5\n",
-            ["line 2 has 5 cells, but", "has 3; ", "decimal comma"],
-        ),
+        # Every line ends with a comma, so that "501.0," is a header.
+        ("group;500.0;501.0,\na;1;2,\n", "column 3.*'501.0,', which is nearly"),
+        (HEAD + "a,1,2\nb,1\n", "line 3 has 2 cells, but.*line 1, has 3; give each"),
+        (HEAD + "a,1,5,2,5\n", "line 2 has 5 cells, but.*has 3; .*decimal comma"),
         (
             "\n" + HEAD + "a,1,2,\n",
-            [
-                "line 3 has 4 cells",
-                "line 2, has 3; remove the comma at the end of line 3",
-            ],
+            "line 3 has 4 cells.*2, has 3; remove the comma at the end of line 3",
         ),
         (
             "group;400;401;\na;1;2\n",
-            ["line 2 has 3 cells", "has 4; remove the semicolon at the end of line 1."],
+            "line 2 has 3 cells.*has 4; remove the semicolon at the end of line 1.",
         ),
-        ("group 400 401\na 1 2\n", ["no column group; found group 400 401;"]),
-        ("from A\n" + HEAD + "a,1,2\n", ["line 1, the header: no column group"]),
-        (HEAD + "a\0,1,2\n", ["line 2 holds NUL characters", "save the file as UTF-8"]),
-        (HEAD + "NaN,1,2\n", ["line 2, column group, holds 'NaN'; fill it"]),
-        (
-            "group,instance,axis,value,1\na,1,2,3,4\n",
-            ["instance, axis, value are the columns of a long table, and 1 the pixels"],
-        ),
-        (HEAD + "a,1,2\n\nb,1,x1\n", ["line 4, column 401, holds 'x1'; expected"]),
-        (HEAD + "a,1,inf\n", ["line 2, column 401, holds 'inf'"]),
-        (HEAD + "a,,1e999\n", ["line 2, column 401, holds '1e999'"]),
-        (HEAD + ",1,2\n", ["line 2, column group, is empty"]),
-        (HEAD + 'a,1,"2\n', ["line 2 cannot be read", "correct its quotes"]),
+        (HEAD + "a\0,1,2\n", "line 2 holds NUL characters.*save the file as UTF-8"),
+        (HEAD + "NaN,1,2\n", "line 2, column group, holds 'NaN'; fill it"),
+        (HEAD + "a,1,2\n\nb,1,x1\n", "line 4, column 401, holds 'x1'; expected"),
+        (HEAD + ",1,2\n", "line 2, column group, is empty"),
+        (HEAD + 'a,1,"2\n', "line 2 cannot be read.*correct its quotes"),
         (
             "group,instance,1\na,1,0\nb,1,0\na,1,0\n",
-            ["line 4 gives group a, instance 1 again, after line 2"],
+            "line 4 gives group a, instance 1 again, after line 2",
         ),
-        ("group,instance,1\na,,0\n", ["line 2, column instance, is empty"]),
-        (LONG_HEAD + "a,1,400,x\n", ["line 2, column value, holds 'x'"]),
-        (LONG_HEAD + "a,1,x,1\n", ["line 2, column axis, holds 'x'"]),
-        (LONG_HEAD + "a,1,,1\n", ["line 2, column axis, is empty"]),
-        (LONG_HEAD + "a,1,nan,1\n", ["line 2, column axis, holds 'nan'; fill"]),
-        (LONG_HEAD + "a,1,400,1\na,1\n", ["line 3 has 2 cells"]),
+        ("group,instance,1\na,,0\n", "line 2, column instance, is empty"),
+        (LONG_HEAD + "a,1,400,x\n", "line 2, column value, holds 'x'"),
+        (LONG_HEAD + "a,1,x,1\n", "line 2, column axis, holds 'x'"),
+        (LONG_HEAD + "a,1,,1\n", "line 2, column axis, is empty"),
+        (LONG_HEAD + "a,1,nan,1\n", "line 2, column axis, holds 'nan'; fill"),
+        (LONG_HEAD + "a,1,400,1\na,1\n", "line 3 has 2 cells"),
         (
             LONG_HEAD + "b,1,4,1\na,1,4,1\na,1,5,1\nb,1,4.0,1\n",
-            ["line 5 gives axis 4.0 of group b, instance 1 again"],
+            "line 5 gives axis 4.0 of group b, instance 1 again",
         ),
         (
             LONG_HEAD + "b,1,4,1\na,1,4,\na,1,5,1\n",
-            ["mixed lengths: group b, instance 1 has 1 values", "2 different values"],
+            "mixed lengths: group b, instance 1 has 1 values.*2 different values",
         ),
     ],
 )
 def test_unusable_tables(tmp_path, refusal, text, words):
     sentence = refusal(save(tmp_path, text))
-    for word in words:
-        assert word in sentence
+    assert all(word in sentence for word in words.split(".*"))
 
 
 def test_long_lists_and_cells_are_cut(tmp_path, refusal):
@@ -208,14 +195,16 @@ def test_text_that_is_no_utf8(tmp_path, refusal):
     assert "byte 0 is no UTF-8 text, it looks like UTF-16; save" in refusal(path)
 
 
+def text_of(rows, delimiter=","):
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter).writerows(rows)
+    return text.getvalue()
+
+
 def table(*heads, cells=None, delimiter=","):
     """A table of two groups with these headers and, in both rows, these cells."""
-    text = io.StringIO()
     cells = range(1, len(heads) + 1) if cells is None else cells
-    csv.writer(text, delimiter=delimiter).writerows(
-        [["group", *heads], ["a", *cells], ["b", *cells]]
-    )
-    return text.getvalue()
+    return text_of([["group", *heads], ["a", *cells], ["b", *cells]], delimiter)
 
 
 @pytest.mark.parametrize(
@@ -250,14 +239,10 @@ def test_minus_of_typesetters(tmp_path):
 def test_headers_that_are_nearly_numbers(tmp_path, refusal, head):
     # Nor is a pixel lost of which a cell is bad, or of which all are empty.
     for place, cells in enumerate((["7", "8"], ["x", "1"], ["", "nan"])):
-        heads = ["500.0", "500.5", "501.0"]
-        heads[place] = head
-        rows = [["group", *heads], ["a", 1, 2, 3], ["b", 1, 2, 3]]
-        for row, cell in zip(rows[1:], cells, strict=True):
+        rows = [["group", "500.0", "500.5", "501.0"], ["a", 1, 2, 3], ["b", 1, 2, 3]]
+        for row, cell in zip(rows, [head, *cells], strict=True):
             row[place + 1] = cell
-        text = io.StringIO()
-        csv.writer(text).writerows(rows)
-        sentence = refusal(save(tmp_path, text.getvalue()))
+        sentence = refusal(save(tmp_path, text_of(rows)))
         where = f"line 1, column {place + 2}, has the header {head!r}, which is nearly"
         what = f"line 2 holds '{cells[0]}' in it" if cells[0] else "rows are empty"
         assert where in sentence and f"{what}; if it is a pixel, write" in sentence
@@ -276,20 +261,19 @@ def test_numbers_between_the_pixels(tmp_path, refusal, head):
 @pytest.mark.parametrize(
     ("heads", "lost"),
     [
-        (["500", "500.5", "nm501"], "nm501"),
-        (["500", "500.5", "X501.0"], "X501.0"),
-        (["l00.5", "101.0", "101.5"], "l00.5"),
-        (["O.5", "1.0", "1.5"], "O.5"),
-        (["wl_502", "501", "500"], "wl_502"),
-        (["n00.5", "501.0", "501.5"], "n00.5"),
-        (["500", "501", "n02"], "n02"),
-        (["500", "S01"], "S01"),
+        ("500 500.5 nm501", "nm501"),
+        ("500 500.5 X501.0", "X501.0"),
+        ("l00.5 101.0 101.5", "l00.5"),
+        ("O.5 1.0 1.5", "O.5"),
+        ("wl_502 501 500", "wl_502"),
+        ("n00.5 501.0 501.5", "n00.5"),
+        ("500 501 n02", "n02"),
+        ("500 S01", "S01"),
     ],
 )
 def test_headers_that_continue_the_axis(tmp_path, refusal, heads, lost):
-    assert f"has the header '{lost}' beside the pixel" in refusal(
-        save(tmp_path, table(*heads))
-    )
+    sentence = refusal(save(tmp_path, table(*heads.split())))
+    assert f"has the header '{lost}' beside the pixel" in sentence
 
 
 def test_names_with_digits_are_metadata(tmp_path, caplog):
@@ -311,26 +295,22 @@ def test_columns_without_a_name(tmp_path, caplog, refusal):
     for name in ("", "Unnamed: 0"):
         groups = load(save(tmp_path, f"{name},group,500\n3,a,1\n7,b,2\n"))
         assert groups.x[:, 0].tolist() == [[1], [2]] and not groups.instance_metadata
-    notes = [record.getMessage() for record in caplog.records]
-    assert [note.rsplit(": ")[-1] for note in notes] == [
-        *("4 (no name).", "1 (no name).", "1 (no name).")
-    ]
+    notes = [record.getMessage().rsplit(": ")[-1] for record in caplog.records]
+    assert notes == ["4 (no name).", "1 (no name).", "1 (no name)."]
     for heads in (["500", "", "502"], ["500", "501", ""], ["", "501", "Unnamed: 3"]):
         k = heads.index("")
-        sentence = refusal(save(tmp_path, table(*heads)))
-        assert f"line 1, column {k + 2}, has no name, but line 2 holds '{k + 1}'" in (
-            sentence
-        )
+        words = f"line 1, column {k + 2}, has no name, but line 2 holds '{k + 1}'"
+        assert words in refusal(save(tmp_path, table(*heads)))
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", ","])
-def test_decimal_commas(tmp_path, delimiter, caplog):
-    text = table("t", "500,0", "500,5", "501", cells=["21,5", "1,5", "1,234", "-2e-1"])
-    cells = list(csv.reader(io.StringIO(text)))
-    cells[2][2:] = ["", "7", "1,25E2"]
-    out = io.StringIO()
-    csv.writer(out, delimiter=delimiter).writerows(cells)
-    groups = load(save(tmp_path, out.getvalue()))
+def test_decimal_commas(tmp_path, delimiter):
+    rows = [
+        ["group", "t", "500,0", "500,5", "501"],
+        ["a", "21,5", "1,5", "1,234", "-2e-1"],
+        ["b", "21,5", "", "7", "1,25E2"],
+    ]
+    groups = load(save(tmp_path, text_of(rows, delimiter)))
     assert groups.axis.tolist() == [500, 500.5, 501]
     assert groups.x[:, 0].tolist() == [[1.5, 1.234, -0.2], [0, 7, 125]]
     assert groups.pixel_mask[:, 0, 0].tolist() == [True, False]
@@ -371,10 +351,7 @@ def test_decimal_commas_of_a_long_table(tmp_path, refusal):
             "line 2, column 500, holds '1,5' with a comma, but line 2, column 501, "
             "holds '2.5' with a decimal point; write all",
         ),
-        (
-            'group,500.5\na,"1,000"\n',
-            "line 2, column 500.5, holds '1,000' with a comma",
-        ),
+        ('group,500.5\na,"1,000"\n', "column 500.5, holds '1,000' with a comma"),
         ("group;500\na;1.000,5\n", "line 2, column 500, holds '1.000,5'; expected"),
         ('group,500\na,"1,000,5"\n', "line 2, column 500, holds '1,000,5'; expected"),
     ],
@@ -470,39 +447,14 @@ def test_tables_are_read_part_by_part(tmp_path, refusal, monkeypatch):
     expected = [[1, 2], [3.5, 4], [5, 0], [-7, 8], [9, 10]]
     assert groups.x[groups.present].tolist() == expected
     assert (~groups.good_pixels)[groups.present].sum() == 1
+    line_3 = "with a comma, but line 3, column 400, "
     for bad, words in (
-        ("x", "line 7, column 401, holds 'x'; expected a finite number"),
-        ("1;0", "line 7 has 4 cells, but the first line, line 1, has 3"),
-        (
-            "1,5",
-            "line 7, column 401, holds '1,5' with a comma, but line 3, column 400, ",
-        ),
-        ("1,234", "line 7, column 401, holds '1,234' with a comma, but line 3, column"),
+        ("x", "column 401, holds 'x'; expected a finite number"),
+        ("1;0", "has 4 cells, but the first line, line 1, has 3"),
+        ("1,5", f"column 401, holds '1,5' {line_3}"),
+        ("1,234", f"column 401, holds '1,234' {line_3}"),
     ):
-        assert words in refusal(save(tmp_path, text.replace("1e1", bad)))
+        sentence = refusal(save(tmp_path, text.replace("1e1", bad)))
+        assert sentence.startswith("line 7") and words in sentence
     commas = load(save(tmp_path, text.replace("3.5", "3,5"))).x
     np.testing.assert_array_equal(commas, groups.x)
-
-
-@settings(
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(data=st.data(), text=st.sampled_from([WIDE, LONG]))
-def test_any_damage_is_one_sentence_or_harmless(tmp_path, text, data):
-    damaged = bytearray(text.encode())
-    if data.draw(st.booleans()):
-        damaged = damaged[: data.draw(st.integers(0, len(damaged) - 1))]
-    for _ in range(data.draw(st.integers(0, 3))):
-        if damaged:
-            place = data.draw(st.integers(0, len(damaged) - 1))
-            damaged[place] = data.draw(st.sampled_from(b'\0",;\n\r\t1.e-\xff'))
-    path = tmp_path / "damaged.csv"
-    path.write_bytes(damaged)
-    try:
-        groups = load(path)
-    except InputError as error:
-        assert str(path) in str(error) and "\n" not in str(error)
-    else:
-        assert np.isfinite(groups.x).all() and groups.x.size > 0

@@ -1,4 +1,4 @@
-"""Standardization: closed forms, constants from data, masks, tiny fluxes."""
+"""Normalization of instances: closed forms, constants from data, masks, tiny fluxes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from symae_keras.layers import Standardization
+from symae_keras.layers import MedianNormalization, Standardization
 from symae_keras.layers import normalization as module
 from symae_keras.models._copies import copy_of
 
 NAN = float("nan")
+
+# === Means and scales ===
 
 
 @pytest.mark.jax
@@ -31,21 +33,22 @@ def test_bad_pixels_show_the_mean(rng) -> None:
     x[..., ~good] = NAN
     layer = Standardization(3.0, 2.0)
     standard = ops.convert_to_numpy(layer(x, pixel_mask=good))
-    np.testing.assert_allclose(standard[..., good], (x[..., good] - 3) / 2, atol=1e-6)
+    expected = np.where(good, (x - 3.0) / 2.0, 0.0)
+    np.testing.assert_allclose(standard, expected, atol=1e-6)
     assert np.all(standard[..., ~good] == 0.0)
-    inverse = ops.convert_to_numpy(layer.inverse(standard))
-    assert np.all(inverse[..., ~good] == 3.0)
+    assert np.all(ops.convert_to_numpy(layer.inverse(standard))[..., ~good] == 3.0)
 
 
 @pytest.mark.jax
 def test_inputs_are_not_rounded_to_half_precision(rng) -> None:
     x = 1e-17 * rng.normal(3.0, 1.0, (4, 5, 6))  # float64 from outside, too
     half = Standardization.of(x, dtype="mixed_float16")
-    assert half.compute_dtype == "float16"
-    standard = half(x)
-    assert keras.backend.standardize_dtype(standard.dtype) == "float16"
+    standard, median = half(x), MedianNormalization(dtype="mixed_float16")(x)
     np.testing.assert_allclose(standard, Standardization.of(x)(x), atol=2e-3)
     np.testing.assert_allclose(half.inverse(standard), x, atol=2e-20)
+    np.testing.assert_allclose(median, MedianNormalization()(x), rtol=1e-3)
+    for output in (standard, median):
+        assert keras.backend.standardize_dtype(output.dtype) == "float16"
 
 
 @pytest.mark.jax
@@ -199,34 +202,122 @@ def test_memory_mapped_data_stay_on_disk(tmp_path, rng, monkeypatch) -> None:
     np.testing.assert_allclose(layer.mean, x.mean(axis=(0, 1), dtype="float64"))
 
 
+def _of(**arguments):
+    return lambda: Standardization.of(**{"x": np.ones((2, 3, 4)), **arguments})
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Standardization(mean=[0.0, NAN]), r"`mean`.*mean=\[0.0, nan\]"),
-        (lambda: Standardization(mean=1e31), r"`mean`.*to 1e\+30.*mean=1e\+31"),
-        (lambda: Standardization(mean="3"), r"`mean`.*mean=3"),
-        (lambda: Standardization(scale=True), r"`scale`.*scale=True"),
+        (lambda: Standardization([0.0, NAN]), r"`mean`.*mean=\[0.0, nan\]"),
+        (lambda: Standardization(1e31), r"`mean`.*to 1e\+30.*mean=1e\+31"),
+        (lambda: Standardization("3"), r"`mean`.*mean=3"),
         (lambda: Standardization([[1.0], [2.0, 3.0]]), r"`mean`.*finite numbers"),
+        (lambda: Standardization(scale=True), r"`scale`.*scale=True"),
         (lambda: Standardization(scale=0.0), r"`scale`.*scale=0.0"),
         (lambda: Standardization(scale=-1.0), r"`scale`.*scale=-1.0"),
         (lambda: Standardization(scale=[NAN]), r"`scale`.*scale=\[nan\]"),
         (lambda: Standardization(scale=1e-31), r"`scale`.*1e-30.*scale=1e-31"),
-        (lambda: Standardization.of(np.ones(3)), r"`instance_axes`.*instance_axes=1"),
-        (
-            lambda: Standardization.of(np.ones((2, 3, 4)), mask=np.ones(2)),
-            r"`mask`.*\(2, 3\).*shape \(2,\)",
-        ),
-        (
-            lambda: Standardization.of(np.ones((2, 3, 4)), pixel_mask=np.ones(3)),
-            r"`pixel_mask`.*\(2, 3, 4\).*shape \(3,\)",
-        ),
-        (
-            lambda: Standardization.of(np.ones((2, 3, 4)), mask=np.zeros((2, 3))),
-            r"`x`.*one good entry",
-        ),
-        (lambda: Standardization.of(np.full((2, 3, 4), NAN)), r"`x`.*finite.*NaN"),
+        (_of(x=np.ones(3)), r"`instance_axes`.*instance_axes=1"),
+        (_of(mask=np.ones(2)), r"`mask`.*\(2, 3\).*shape \(2,\)"),
+        (_of(pixel_mask=np.ones(3)), r"`pixel_mask`.*\(2, 3, 4\).*shape \(3,\)"),
+        (_of(mask=np.zeros((2, 3))), r"`x`.*one good entry"),
+        (_of(x=np.full((2, 3, 4), NAN)), r"`x`.*finite.*NaN"),
     ],
 )
 def test_bad_argument(make, message) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# === Medians ===
+
+
+def _over_median(x, good, pixel_axes):
+    """Medians one instance at a time, and the data over them."""
+    shape = x.shape[x.ndim - pixel_axes :]
+    rows, kept = x.reshape(-1, *shape), good.reshape(-1, *shape)
+    medians = [np.median(row[k]) for row, k in zip(rows, kept, strict=True)]
+    leading = x.shape[: x.ndim - pixel_axes]
+    medians = np.reshape(medians, (*leading, *(1,) * pixel_axes))
+    return medians, np.where(good, x, 0.0) / medians
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("pixels", [6, 7])
+@pytest.mark.parametrize(
+    ("leading", "channels", "pixel_axes"),
+    [((), (), 1), ((4,), (), 1), ((4, 3), (), 1), ((4, 3), (2,), 2), ((), (2,), 2)],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_median_against_numpy(
+    leading, channels, pixel_axes, pixels, masked, rng
+) -> None:
+    x = rng.normal(3.0, 1.0, (*leading, pixels, *channels)).astype("float32")
+    good = rng.uniform(size=x.shape) < 0.7 if masked else np.ones(x.shape, bool)
+    medians, expected = _over_median(x, good, pixel_axes)
+    layer = MedianNormalization(pixel_axes)
+    mask = {"pixel_mask": good} if masked else {}
+    np.testing.assert_allclose(layer.scale(x, **mask), medians, rtol=1e-6)
+    np.testing.assert_allclose(layer(x, **mask), expected, rtol=1e-5)
+
+
+@pytest.mark.jax
+def test_a_mask_broadcasts_and_nothing_leaks_from_behind_it(rng) -> None:
+    x = rng.normal(3.0, 1.0, (4, 5, 7)).astype("float32")
+    gap = np.array([True, True, False, True, True, True, False])
+    spoiled = x.copy()
+    spoiled[..., ~gap] = np.array([NAN, np.inf])
+    output = MedianNormalization()(spoiled, pixel_mask=gap)
+    _, expected = _over_median(x, np.broadcast_to(gap, x.shape), 1)
+    np.testing.assert_allclose(output, expected, rtol=1e-5)
+
+
+@pytest.mark.jax
+def test_instances_without_a_median_are_handed_on() -> None:
+    x = np.array([[0.0, 0.0, 5.0], [1.0, 2.0, 3.0], [4e-31, 4e-31, 1.0]], "float32")
+    good = np.array([[1, 1, 1], [0, 0, 0], [1, 1, 1]], bool)
+    layer = MedianNormalization()
+    np.testing.assert_array_equal(layer.scale(x, good), np.ones((3, 1)))
+    np.testing.assert_array_equal(layer(x, pixel_mask=good), np.where(good, x, 0.0))
+
+
+@pytest.mark.jax
+def test_tiny_and_negative_fluxes(rng) -> None:
+    x = rng.normal(3.0, 1.0, (4, 9)).astype("float32")
+    layer = MedianNormalization()
+    np.testing.assert_allclose(layer(x * 1e-17), layer(x), rtol=1e-5)
+    np.testing.assert_allclose(layer(-x), layer(x), rtol=1e-5)
+
+
+def test_gradient_of_the_median(gradients) -> None:
+    """Of the sum of x / median: 1 / median, minus sum / median^2 at the median."""
+    x = np.float32([[2.0, 8.0, 4.0, NAN], [0.0, 0.0, 1.0, 1.0], [1.0] * 4])
+    good = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]], bool)
+    layer = MedianNormalization()
+    (gradient,) = gradients(lambda x: layer(x, pixel_mask=good), x)
+    expected = [[0.25, 0.25, 0.25 - 14 / 16, 0.0], [1.0, 1.0, 1.0, 0.0], [0.0] * 4]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_unknown_lengths(jit, tf, rng) -> None:
+    layer = MedianNormalization(pixel_axes=2)
+    signature = [tf.TensorSpec((None, None, None, 2))]
+
+    @tf.function(input_signature=signature, jit_compile=jit)
+    def normalize(x):
+        return layer(x)
+
+    for shape in ((2, 3, 7, 2), (1, 4, 6, 2)):
+        x = rng.normal(3.0, 1.0, shape).astype("float32")
+        _, expected = _over_median(x, np.ones(shape, bool), 2)
+        np.testing.assert_allclose(normalize(x), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pixel_axes", [1, 2])
+def test_scale_of_symbols(pixel_axes) -> None:
+    layer = MedianNormalization(pixel_axes)
+    shape = (None, 7, 5, 3)
+    expected = (*shape[:-pixel_axes], *(1,) * pixel_axes)
+    assert layer.scale(keras.KerasTensor(shape)).shape == expected

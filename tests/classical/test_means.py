@@ -1,4 +1,4 @@
-"""Grouped principal components against scikit-learn's and against linear data."""
+"""Mean swap and grouped principal components against formulas and linear data."""
 
 from __future__ import annotations
 
@@ -9,17 +9,101 @@ from sklearn import decomposition
 from symae_keras.classical import GroupedPCA, MeanSwap
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
-from symae_keras.evaluation import redatuming_error, relative_error
+from symae_keras.evaluation import linear_mean_swap, redatuming_error, relative_error
+from symae_keras.models import Codes
+
+pytestmark = pytest.mark.jax
+
+# === MeanSwap ===
 
 
-def _linear(n_groups=40, n_instances=5, pixels=12, p=3, q=2, centred=True, seed=0):
-    """State and nuisance that add up, each in few dimensions, and the truth."""
-    rng = np.random.default_rng(seed)
-    between, within = rng.normal(size=(p, pixels)), rng.normal(size=(q, pixels))
-    nuisance = rng.normal(size=(n_groups, n_instances, q))
+@pytest.fixture(scope="module", params=["complete", "masked"])
+def groups(request, spoil) -> GroupedData:
+    groups = simulate_exposures(n_states=70, n_instances=5, seed=0)
+    return groups if request.param == "complete" else spoil(groups)
+
+
+def test_codes_by_hand() -> None:
+    x = np.array([[[1.0], [3.0], [np.nan]], [[10.0], [20.0], [60.0]]])
+    mask = np.array([[True, True, False], [True, False, True]])
+    model = MeanSwap().fit(GroupedData(x, mask))
+    codes = model.encode(x, mask)
+    assert isinstance(codes, Codes)
+    np.testing.assert_allclose(codes.coherent, [[2.0], [35.0]])
+    np.testing.assert_allclose(
+        codes.nuisance, [[[-1.0], [1.0], [0.0]], [[-25.0], [0.0], [25.0]]]
+    )
+    virtual = model.redatum(x[:1], x[1:], mask[:1], mask[1:])
+    np.testing.assert_allclose(virtual[0, [0, 2]], [[-23.0], [27.0]])
+
+
+def test_shapes_of_images() -> None:
+    x = np.random.default_rng(0).integers(0, 255, size=(4, 3, 5, 6, 2), dtype="uint8")
+    model = MeanSwap().fit(GroupedData(x))
+    assert model.instance_shape_ == (5, 6, 2)
+    coherent, nuisance = model.encode(x)
+    assert coherent.shape == (4, 60)
+    assert nuisance.shape == (4, 3, 60)
+    np.testing.assert_allclose(model.reconstruct(x), x, atol=1e-12)
+
+
+def test_groups_of_different_sizes() -> None:
+    rng = np.random.default_rng(0)
+    state, nuisance = rng.normal(size=(4, 2, 6)), rng.normal(size=(4, 7, 6))
+    virtual = MeanSwap().fit(GroupedData(state)).redatum(state, nuisance)
+    expected = nuisance + (state.mean(axis=1) - nuisance.mean(axis=1))[:, None]
+    np.testing.assert_allclose(virtual, expected)
+
+
+def test_reconstruction_is_exact(groups) -> None:
+    again = MeanSwap().fit(groups).reconstruct(groups.x, groups.mask)
+    present = groups.present
+    np.testing.assert_allclose(again[present], groups.x[present], atol=1e-12)
+    assert np.isfinite(again).all()
+
+
+def test_the_linear_mean_swap_by_its_formula(groups) -> None:
+    source = np.roll(np.arange(len(groups)), 3)
+    swapped = linear_mean_swap(groups, source)
+    x = np.where(groups.present[..., None], groups.x, np.nan)
+    mean = np.nanmean(x, axis=1, dtype="float64")
+    expected = groups.x - mean[:, None] + mean[source][:, None]
+    np.testing.assert_allclose(swapped[groups.present], expected[groups.present])
+
+
+def test_errors_of_the_mean_swap() -> None:
+    x = np.zeros((3, 2, 4))
+    with pytest.raises(InputError, match=r"This MeanSwap is not fitted: call `fit"):
+        MeanSwap().encode(x)
+    with pytest.raises(InputError, match="is not fitted"):
+        MeanSwap().decode(x[:, 0], x)
+    model = MeanSwap().fit(GroupedData(x))
+    with pytest.raises(InputError, match=r"shape \(4,\) .*received .*\(3, 2, 5\)"):
+        model.encode(np.zeros((3, 2, 5)))
+    with pytest.raises(InputError, match=r"mask must have the shape.*\(3, 2\)"):
+        model.encode(x, np.ones((3, 3)))
+    with pytest.raises(InputError, match="same number of groups.*3 and 2"):
+        model.redatum(x, x[:2])
+    flat = x[:, 0]
+    for coherent, nuisance in (
+        *((flat[:, :3], x), (flat[:2], x), (x, x)),
+        *((flat, x[..., :3]), (flat, flat)),
+    ):
+        with pytest.raises(InputError, match=r"\(groups, 4\).*received"):
+            model.decode(coherent, nuisance)
+
+
+# === GroupedPCA ===
+
+
+def _linear(centred: bool = True) -> GroupedData:
+    """State and nuisance that add up, in three and two dimensions, and the truth."""
+    rng = np.random.default_rng(0)
+    between, within = rng.normal(size=(3, 12)), rng.normal(size=(2, 12))
+    nuisance = rng.normal(size=(40, 5, 2))
     if centred:
         nuisance -= nuisance.mean(axis=1, keepdims=True)
-    state = {"s": rng.normal(size=(n_groups, p)) @ between + 5.0}
+    state = {"s": rng.normal(size=(40, 3)) @ between + 5.0}
     parameters = {"n": nuisance @ within}
     x = state["s"][:, None] + parameters["n"]
     return GroupedData(
@@ -56,6 +140,8 @@ def test_linear_data_are_redatumed_exactly() -> None:
     error = redatuming_error(model, groups[30:])
     assert float(error) < 1e-10
     assert error.reconstruction < 1e-10
+    # So are they by the mean swap: nuisances have the same mean in every group.
+    assert error.mean_swap < 1e-12
     # With less than the true size it cannot be.
     assert redatuming_error(GroupedPCA(2, 2).fit(groups[:30]), groups[30:]) > 1e-2
     assert redatuming_error(GroupedPCA(3, 1).fit(groups[:30]), groups[30:]) > 1e-2
@@ -109,13 +195,11 @@ def test_groups_without_instances_are_left_out_of_the_fit() -> None:
     groups = _linear()
     mask = groups.present
     mask[7] = False
-    others = np.arange(len(groups)) != 7
     ours = GroupedPCA(3, 2).fit(GroupedData(groups.x, mask))
-    expected = GroupedPCA(3, 2).fit(groups[others])
+    expected = GroupedPCA(3, 2).fit(groups[np.arange(len(groups)) != 7])
     np.testing.assert_allclose(ours.mean_, expected.mean_)
-    np.testing.assert_allclose(
-        ours.coherent_components_, expected.coherent_components_, atol=1e-12
-    )
+    axes, others = ours.coherent_components_, expected.coherent_components_
+    np.testing.assert_allclose(axes, others, atol=1e-12)
 
 
 def test_images_at_full_rank_give_the_mean_swap() -> None:
@@ -130,28 +214,26 @@ def test_images_at_full_rank_give_the_mean_swap() -> None:
     assert relative_error(model.reconstruct(x), x) < 1e-20
 
 
-def test_errors() -> None:
-    for arguments in (
-        {"coherent_dim": 0},
-        {"nuisance_dim": 1.5},
-        {"coherent_dim": None},
+def test_errors_of_components() -> None:
+    for name, size in (
+        ("coherent_dim", 0),
+        ("nuisance_dim", 1.5),
+        ("coherent_dim", None),
     ):
-        (name,) = arguments
         with pytest.raises(InputError, match=f"{name} must be a positive integer"):
-            GroupedPCA(**arguments)
+            GroupedPCA(**{name: size})
     x = np.random.default_rng(0).normal(size=(4, 3, 10))
     with pytest.raises(InputError, match="This GroupedPCA is not fitted"):
         GroupedPCA().encode(x)
-    with pytest.raises(InputError, match="coherent_dim is 4.*rank of at most 3"):
-        GroupedPCA(4, 2).fit(GroupedData(x))
-    with pytest.raises(InputError, match="nuisance_dim is 9.*rank of at most 8"):
-        GroupedPCA(3, 9).fit(GroupedData(x))
-    with pytest.raises(InputError, match="coherent_dim is 3.*rank of at most 2"):
-        GroupedPCA(3, 1).fit(GroupedData(x[..., :2]))
-    with pytest.raises(InputError, match="nuisance_dim is 1.*rank of at most 0"):
-        GroupedPCA(1, 1).fit(GroupedData(x[:, :1]))
-    with pytest.raises(InputError, match="coherent_dim is 1.*rank of at most 0"):
-        GroupedPCA(1, 1).fit(GroupedData(x, np.zeros((4, 3))))
+    for sizes, groups, message in (
+        ((4, 2), GroupedData(x), "coherent_dim is 4.*rank of at most 3"),
+        ((3, 9), GroupedData(x), "nuisance_dim is 9.*rank of at most 8"),
+        ((3, 1), GroupedData(x[..., :2]), "coherent_dim is 3.*rank of at most 2"),
+        ((1, 1), GroupedData(x[:, :1]), "nuisance_dim is 1.*rank of at most 0"),
+        ((1, 1), GroupedData(x, np.zeros((4, 3))), "coherent_dim is 1.*at most 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            GroupedPCA(*sizes).fit(groups)
     x[1, 2, 3] = np.nan
     with pytest.raises(InputError, match="present instances hold NaN"):
         GroupedPCA(1, 1).fit(GroupedData(x))

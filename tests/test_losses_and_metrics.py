@@ -1,4 +1,4 @@
-"""Metrics of `compile` against NumPy: weights, masks, batches, files."""
+"""Losses and metrics against Keras's own and NumPy: weights, masks, batches, files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,12 @@ import symae_keras
 from symae_keras import losses, metrics
 from symae_keras.models import Autoencoder, SymAE, UNet
 
+pytestmark = pytest.mark.jax
 _MASK = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 1, 1, 0]], bool)
 _ERRORS = {
     metrics.RelativeMeanSquaredError: lambda e: e**2 / 4.0,
     metrics.RelativeMeanAbsoluteError: lambda e: np.abs(e) / 4.0,
 }
-
-
-@pytest.fixture(params=_ERRORS, ids=lambda cls: cls.__name__)
-def metric(request):
-    return request.param(4.0)
 
 
 def _weights(rng, axes: int) -> np.ndarray:
@@ -36,7 +32,99 @@ def _full(weights: np.ndarray) -> np.ndarray:
     )
 
 
-@pytest.mark.jax
+# === Losses ===
+
+_KERAS = {
+    losses.RelativeMeanSquaredError: keras.losses.MeanSquaredError,
+    losses.RelativeMeanAbsoluteError: keras.losses.MeanAbsoluteError,
+}
+
+
+@pytest.mark.parametrize(
+    "reduction", ["sum_over_batch_size", "sum", "none", "mean_with_sample_weight"]
+)
+@pytest.mark.parametrize("ours", _KERAS)
+# As many pixels as groups would broadcast the wrong way without a word.
+@pytest.mark.parametrize("shape", [(4, 6), (4, 4), (4, 3, 6), (4, 4, 4), (2, 3, 5, 4)])
+def test_weights_of_samples_are_those_of_keras(ours, shape, reduction, rng) -> None:
+    y, z = rng.normal(size=(2, *shape)).astype("float32")
+    loss, theirs = ours(reduction=reduction), _KERAS[ours](reduction=reduction)
+    np.testing.assert_allclose(loss(y, z), theirs(y, z), rtol=1e-6)
+    # Keras itself takes one weight for each value of the last axis but one.
+    weights = rng.uniform(0.5, 2.0, shape[:-1]).astype("float32")
+    expected = theirs(y, z, sample_weight=weights)
+    np.testing.assert_allclose(loss(y, z, weights), expected, rtol=1e-6)
+    np.testing.assert_allclose(loss(y, z, weights[..., None]), expected, rtol=1e-6)
+    # Fewer axes repeat, more are averaged.
+    rows = rng.uniform(0.5, 2.0, shape[0]).astype("float32")
+    repeated = np.broadcast_to(rows.reshape(-1, *(1,) * (len(shape) - 2)), shape[:-1])
+    expected = theirs(y, z, sample_weight=repeated)
+    np.testing.assert_allclose(loss(y, z, rows), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ours", _KERAS)
+@pytest.mark.parametrize("shape", [(4, 6), (4, 3, 6), (4, 4, 4)])
+def test_weights_of_pixels(ours, shape, rng) -> None:
+    y, z = rng.normal(size=(2, *shape)).astype("float32")
+    squared = ours is losses.RelativeMeanSquaredError
+    errors = (y - z) ** 2 / 2.5 if squared else np.abs(y - z) / 2.5
+    weights = rng.uniform(0.0, 2.0, shape).astype("float32")
+    weights[0] = 0.0  # nothing of it counts, and nothing becomes NaN
+    pixels = weights * errors
+    expected = {
+        "sum_over_batch_size": pixels.mean(),
+        "sum": pixels.mean(axis=-1).sum(),
+        "none": pixels.mean(axis=-1),
+        "mean_with_sample_weight": pixels.sum() / weights.sum(),
+    }
+    for reduction, value in expected.items():
+        found = ours(2.5, reduction)(y, z, weights)
+        np.testing.assert_allclose(found, value, rtol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_weights_and_masks(axes, rng) -> None:
+    """Absent instances count in no mean, whatever their weights are."""
+    y, z = rng.normal(size=(2, 4, 4, 4)).astype("float32")
+    weights = rng.uniform(0.5, 2.0, (4,) * axes).astype("float32")
+    expected = np.mean((_full(weights) * (y - z) ** 2)[_MASK])
+    for own in (_MASK, _MASK[..., None]):
+        output = keras.ops.convert_to_tensor(z)
+        output._keras_mask = keras.ops.convert_to_tensor(own)
+        found = losses.RelativeMeanSquaredError()(y, output, weights)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6,), (4, 6), (4, 3, 5), (4, 3, 6, 1)])
+def test_weights_that_do_not_fit(shape) -> None:
+    x = np.zeros((4, 3, 6), "float32")
+    with pytest.raises(ValueError, match="first axes of the data") as error:
+        losses.RelativeMeanSquaredError()(x, x, np.ones(shape, "float32"))
+    assert str(shape) in str(error.value) and "(4, 3, 6)" in str(error.value)
+
+
+def test_one_value_per_sample(rng) -> None:
+    """As Keras's own losses; a direct call checks the axes of the data."""
+    y, z = rng.normal(size=(2, 4, 3, 6)).astype("float32")
+    squares = np.mean((y - z) ** 2, axis=-1)
+    np.testing.assert_allclose(
+        losses.RelativeMeanSquaredError(2.0).call(y, z), squares / 2.0, rtol=1e-5
+    )
+    nats = losses.GaussianNegativeLogLikelihood((6,)).call(y, z)
+    expected = 3.0 * squares + 3.0 * np.log(2.0 * np.pi)
+    np.testing.assert_allclose(nats, expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="same number of axes"):
+        losses.RelativeMeanSquaredError()(y, z[..., None])
+
+
+# === Metrics ===
+
+
+@pytest.fixture(params=_ERRORS, ids=lambda cls: cls.__name__)
+def metric(request):
+    return request.param(4.0)
+
+
 @pytest.mark.parametrize("axes", [0, 1, 2, 3])
 @pytest.mark.parametrize("masked", [None, "instances", "spread"])
 def test_batches_of_unequal_sizes(metric, axes, masked, rng) -> None:
@@ -58,7 +146,6 @@ def test_batches_of_unequal_sizes(metric, axes, masked, rng) -> None:
     assert float(metric.result()) == 0.0  # not NaN
 
 
-@pytest.mark.jax
 def test_one_batch_is_the_loss(metric, rng) -> None:
     y, z = rng.normal(size=(2, 4, 4, 4)).astype("float32")
     loss = getattr(losses, type(metric).__name__)(4.0, "mean_with_sample_weight")
@@ -70,36 +157,37 @@ def test_one_batch_is_the_loss(metric, rng) -> None:
         assert float(metric.result()) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.jax
 def test_tiny_units(metric) -> None:
     """Squares of fluxes underflow in float32; relative errors do not."""
-    small = type(metric)(**{next(iter(_own(metric))): 1e-36})
+    small = type(metric)(1e-36)
     y = np.zeros((2, 3), "float32")
     small.update_state(y, y + np.float32(1e-18))
     expected = 1.0 if isinstance(metric, metrics.RelativeMeanSquaredError) else 1e18
     assert float(small.result()) == pytest.approx(expected, rel=1e-5)
 
 
-def _own(metric) -> dict:
-    config = metric.get_config()
-    return {k: config[k] for k in ("variance", "deviation") if k in config}
+@pytest.mark.parametrize("cls", [*_KERAS, *_ERRORS])
+def test_config(cls) -> None:
+    made = cls(4.0, name="error")
+    config = made.get_config()
+    serialized = keras.saving.serialize_keras_object(made)
+    again = keras.saving.deserialize_keras_object(serialized)
+    assert type(again) is cls
+    assert again.get_config() == config
+    (argument,) = {"variance", "deviation"} & set(config)
+    assert (config[argument], config["name"]) == (4.0, "error")
+    for bad in (0.0, -1.0):
+        with pytest.raises(ValueError, match=f"Received: {argument}={bad}"):
+            cls(bad)
 
 
-@pytest.mark.jax
-def test_config_and_checks(metric) -> None:
-    again = keras.metrics.deserialize(keras.metrics.serialize(metric))
-    assert type(again) is type(metric)
-    assert again.get_config() == metric.get_config()
-    (name,) = _own(metric)
-    with pytest.raises(ValueError, match=f"Received: {name}=-1"):
-        type(metric)(-1.0)
+def test_batches_that_do_not_fit(metric) -> None:
     with pytest.raises(ValueError, match="first axes of the data"):
         metric.update_state(np.zeros((4, 3)), np.zeros((4, 3)), np.ones((3,)))
     with pytest.raises(ValueError, match="same number of axes"):
         metric.update_state(np.zeros((4, 3)), np.zeros((4, 3, 1)))
 
 
-@pytest.mark.jax
 def test_groups_in_compile(metric, rng) -> None:
     """Padding counts in no metric, weights in the weighted ones alone."""
     x = rng.normal(size=(4, 4, 4)).astype("float32")
@@ -122,7 +210,6 @@ def test_groups_in_compile(metric, rng) -> None:
     assert found["mse"] == pytest.approx(squares, rel=1e-5)
 
 
-@pytest.mark.jax
 @pytest.mark.parametrize("grouped", [False, True])
 def test_bad_pixels_in_compile(metric, grouped, rng) -> None:
     """Bad pixels, NaN in the targets, count as pixels without an error."""
@@ -147,7 +234,6 @@ def test_bad_pixels_in_compile(metric, grouped, rng) -> None:
 
 # Keras's confusion matrix asks JAX for int64.
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64:UserWarning")
-@pytest.mark.jax
 def test_bad_pixels_of_a_segmentation(rng) -> None:
     """Keras's own scores leave them out as weighted metrics."""
     x = rng.normal(size=(3, 6, 4, 1)).astype("float32")

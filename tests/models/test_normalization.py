@@ -1,4 +1,4 @@
-"""Weights of a model with another normalisation: the same outputs, or an error."""
+"""Normalisation in the model: outputs in data units, and weights that fit or do not."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from conformance import silence_decoder
+from keras import ops
 
 from symae_keras.layers import MedianNormalization, Standardization
 from symae_keras.models import VAE, LatentMeanSwap, StellarAutoencoder, SymAE
@@ -23,6 +25,51 @@ def _known(x: np.ndarray) -> keras.Layer:
     axes = tuple(range(x.ndim - 1))
     return keras.layers.Normalization(mean=x.mean(axes), variance=x.var(axes))
 
+
+@pytest.mark.jax
+def test_outputs_are_in_data_units(tiny, x, rng) -> None:
+    """A decoder that says nothing gives the mean; one that says 1, mean + deviation."""
+    mean, variance = rng.normal(size=12) * 100.0, rng.uniform(1.0, 900.0, 12)
+    model = tiny(normalization=keras.layers.Normalization(mean=mean, variance=variance))
+    silence_decoder(model)
+    expected = np.broadcast_to(np.float32(mean), x.shape)
+    np.testing.assert_allclose(model(x), expected, rtol=1e-6)
+    np.testing.assert_allclose(model.redatum(x, x), expected, rtol=1e-6)
+    bias = model.instance_decoder.layer.weights[-1]
+    bias.assign(ops.ones(bias.shape))
+    expected = np.broadcast_to(np.float32(mean + np.sqrt(variance)), x.shape)
+    np.testing.assert_allclose(model(x), expected, rtol=1e-5)
+
+
+@pytest.mark.jax
+def test_codes_do_not_depend_on_the_units(tiny, x, mask, rng) -> None:
+    """Other units with their own normalisation give the same codes."""
+    scale, offset = rng.uniform(0.1, 10.0, 12), rng.normal(size=12)
+    plain, scaled = (
+        tiny(normalization=keras.layers.Normalization(mean=mean, variance=variance))
+        for mean, variance in ((np.zeros(12), np.ones(12)), (offset, scale**2))
+    )
+    scaled.set_weights(plain.get_weights())
+    y = np.float32(x * scale + offset)
+    codes, others = plain.encode(x, mask), scaled.encode(y, mask)
+    np.testing.assert_allclose(others.coherent, codes.coherent, atol=1e-4)
+    nuisance = np.asarray(codes.nuisance)[mask]
+    np.testing.assert_allclose(np.asarray(others.nuisance)[mask], nuisance, atol=1e-4)
+    expected = np.asarray(plain.reconstruct(x, mask)) * scale + offset
+    reconstruction = np.asarray(scaled.reconstruct(y, mask))
+    np.testing.assert_allclose(reconstruction[mask], expected[mask], atol=1e-3)
+
+
+@pytest.mark.jax
+def test_a_constant_pixel_is_harmless(tiny, x) -> None:
+    x[..., 3] = 7.0
+    model = tiny(normalization=_known(x))
+    reconstruction = np.asarray(model(x))
+    assert np.isfinite(reconstruction).all()
+    np.testing.assert_allclose(reconstruction[..., 3], 7.0, rtol=1e-4)
+
+
+# === Weights of a model with another normalisation ===
 
 #: Each as a function of data.
 KINDS = {

@@ -1,14 +1,33 @@
-"""Functions of whole arrays, applied to a few rows at a time."""
+"""Types of arrays and codes, and functions of arrays applied in batches."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+
+#: A tensor of the Keras backend in use, or anything that converts to one.
+Tensor: TypeAlias = Any
+#: A shape; `None` stands for an axis whose length is not known yet.
+Shape: TypeAlias = tuple[int | None, ...]
 
 _GROUPS_AT_ONCE = 64
 #: For `in_batches` over single instances.
 INSTANCES_AT_ONCE = 1024
+
+
+class Codes(NamedTuple):
+    """The two codes of a batch of groups."""
+
+    coherent: Tensor
+    """`(batch, coherent_dim)`: what the instances of a group share."""
+    nuisance: Tensor
+    """`(batch, instances, nuisance_dim)`: what is particular to each instance."""
+
+
+def swaps_codes(model: Any) -> bool:
+    """Return whether a model takes groups and has `redatum`."""
+    return hasattr(model, "redatum")
 
 
 def in_batches(function: Any, *arrays: Any, rows: int = _GROUPS_AT_ONCE) -> Any:
@@ -18,7 +37,7 @@ def in_batches(function: Any, *arrays: Any, rows: int = _GROUPS_AT_ONCE) -> Any:
         function: Function of the arrays that returns a tensor, or a tuple of them such
             as `SymAE.encode` does, with one row per group.
         arrays: Arrays with one row per group, or `None`, which is passed on.
-        rows: Rows per call; `INSTANCES_AT_ONCE` where rows are single instances.
+        rows: Rows per call. Defaults to 64.
 
     Returns:
         The results as float32 NumPy arrays.
