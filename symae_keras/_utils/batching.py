@@ -14,9 +14,14 @@ INSTANCES_AT_ONCE = 1024
 def in_batches(function: Any, *arrays: Any, rows: int = _GROUPS_AT_ONCE) -> Any:
     """Apply a function of whole arrays a few groups at a time, to bound memory.
 
-    The function returns a tensor, or a tuple of them such as `SymAE.encode` does, with
-    one row per group; these become float32 NumPy arrays. Arrays have one row per group,
-    or are `None`, which is passed on.
+    Args:
+        function: Function of the arrays that returns a tensor, or a tuple of tensors as
+            `SymAE.encode` does, with one row per group.
+        arrays: Arrays with one row per group, or `None`, which is passed on.
+        rows: Rows per call. Defaults to 64.
+
+    Returns:
+        The results as float32 NumPy arrays.
     """
     import keras
 
