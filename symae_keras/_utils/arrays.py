@@ -34,8 +34,8 @@ def in_batches(function: Any, *arrays: Any, rows: int = _GROUPS_AT_ONCE) -> Any:
     """Apply a function of whole arrays a few groups at a time, to bound memory.
 
     Args:
-        function: Function of the arrays that returns a tensor, or a tuple of them such
-            as `SymAE.encode` does, with one row per group.
+        function: Function of the arrays that returns a tensor, or a tuple of tensors as
+            `SymAE.encode` does, with one row per group.
         arrays: Arrays with one row per group, or `None`, which is passed on.
         rows: Rows per call. Defaults to 64.
 

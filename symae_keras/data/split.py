@@ -1,4 +1,4 @@
-"""Which groups to train on and which to hold out."""
+"""Split of groups into a training set and a held-out set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class KnownGroups:
 
     @property
     def known(self) -> Mapping[str, Array]:
-        """What is known of each group, by name."""
+        """State and metadata of each group, by name."""
         raise NotImplementedError
 
     @property
@@ -45,7 +45,7 @@ class KnownGroups:
         raise NotImplementedError
 
     def called(self, number: int, first: int = 0) -> str:
-        """What to call a group in a sentence: its number, and its id if it has one.
+        """Return the name of a group in messages: its number, and its id if it has one.
 
         Args:
             number: Place of the group here.
@@ -62,7 +62,7 @@ class KnownGroups:
     def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         """Raise: without this, NumPy and Keras would convert one group after another.
 
-        Each group is again a set of groups, so that they would never come to an end.
+        Each group is again a set of groups, so the conversion would never end.
         """
         name = type(self).__name__
         raise InputError(
@@ -142,7 +142,7 @@ class KnownGroups:
 
 
 def group_name(number: int, name: Any = None) -> str:
-    """What to call a group in a sentence: by its number and its id, if it has one."""
+    """Return the number of a group and its id, if it has one, for messages."""
     return f"group {number}" if name is None else f"group {number} (id {str(name)!r})"
 
 

@@ -24,3 +24,14 @@ def refusal() -> Callable[..., str]:
         return sentence.removeprefix(f"{path}").removeprefix(": ")
 
     return refuse
+
+
+@pytest.fixture(scope="session")
+def wide():
+    """A wide table as text: three measurements of two stars, two values missing."""
+    return """\
+snr,group,400,instance,401.5,402,site
+10,sun,1,a,2,3,north
+20,moon,4,a,,6,south
+30,sun,7,b,8,nan,north
+"""

@@ -10,12 +10,6 @@ from symae_keras.data import GroupedData, Shards, ShardWriter, load
 from symae_keras.errors import InputError
 
 X = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
-WIDE = """\
-snr,group,400,instance,401.5,402,site
-10,sun,1,a,2,3,north
-20,moon,4,a,,6,south
-30,sun,7,b,8,nan,north
-"""
 LONG = """\
 instance,value,Group,axis (nm)
 a,3,sun,402
@@ -25,26 +19,31 @@ a,,moon,400
 """
 
 
-def write(folder, name):
-    """A good file, of the format that its name gives."""
-    path = folder / name
-    if path.suffix == ".csv":
-        path.write_text(LONG if name == "long.csv" else WIDE, encoding="utf-8")
-    elif path.suffix == ".h5":
-        with h5py.File(path, "w") as file:
-            file["x"] = X
-    else:
-        fits = pytest.importorskip("astropy.io.fits")
-        flux = fits.Column("FLUX", "5D", array=X[0])
-        star = fits.Column("Object", "4A", array=["b", "a", "b", "b"])
-        table = fits.BinTableHDU.from_columns([flux, star])
-        table.writeto(path, overwrite=True)
-    return path
+@pytest.fixture
+def write(wide):
+    """A function that writes a good file, of the format that its name gives."""
+
+    def write(folder, name):
+        path = folder / name
+        if path.suffix == ".csv":
+            path.write_text(LONG if name == "long.csv" else wide, encoding="utf-8")
+        elif path.suffix == ".h5":
+            with h5py.File(path, "w") as file:
+                file["x"] = X
+        else:
+            fits = pytest.importorskip("astropy.io.fits")
+            flux = fits.Column("FLUX", "5D", array=X[0])
+            star = fits.Column("Object", "4A", array=["b", "a", "b", "b"])
+            table = fits.BinTableHDU.from_columns([flux, star])
+            table.writeto(path, overwrite=True)
+        return path
+
+    return write
 
 
 @pytest.mark.parametrize("name", ["my.h5", "my.fits", "my.fits.gz"])
 @pytest.mark.parametrize("keep", [0, 1, 100, 0.3, 0.5, 0.6, 0.9, 0.99])
-def test_truncated(tmp_path, refusal, name, keep):
+def test_truncated(tmp_path, refusal, write, name, keep):
     path = write(tmp_path, name)
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
@@ -53,7 +52,7 @@ def test_truncated(tmp_path, refusal, name, keep):
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), name=st.sampled_from(["my.fits", "wide.csv", "long.csv"]))
-def test_any_damage_is_one_sentence_or_harmless(tmp_path, name, data):
+def test_any_damage_is_one_sentence_or_harmless(tmp_path, write, name, data):
     path = write(tmp_path, name)
     content = bytearray(path.read_bytes())
     places = st.integers(0, len(content) - 1)

@@ -9,12 +9,6 @@ import pytest
 from symae_keras.data import check, load
 from symae_keras.data.io import _lines
 
-WIDE = """\
-snr,group,400,instance,401.5,402,site
-10,sun,1,a,2,3,north
-20,moon,4,a,,6,south
-30,sun,7,b,8,nan,north
-"""
 LONG = """\
 instance,value,Group,axis (nm),note
 a,3,sun,402,x
@@ -51,8 +45,8 @@ def is_the_table(groups):
 @pytest.mark.parametrize(
     ("name", "delimiter"), [("my.csv", ","), ("MY.TXT", ";"), ("my.tsv", "\t")]
 )
-def test_wide(tmp_path, caplog, name, delimiter):
-    groups = load(save(tmp_path, WIDE.replace(",", delimiter), name))
+def test_wide(tmp_path, caplog, wide, name, delimiter):
+    groups = load(save(tmp_path, wide.replace(",", delimiter), name))
     is_the_table(groups)
     assert groups.axis_label == "axis"
     known = groups.instance_metadata
@@ -75,8 +69,8 @@ def test_long_in_any_order(tmp_path, caplog, seed):
     assert notes[1].endswith("2 missing values are masked.") and len(notes) == 2
 
 
-def test_text_as_spreadsheets_write_it(tmp_path, caplog):
-    text = WIDE.replace("\n", "\r\n").replace("sun", '"sun"') + "\r\n"
+def test_text_as_spreadsheets_write_it(tmp_path, caplog, wide):
+    text = wide.replace("\n", "\r\n").replace("sun", '"sun"') + "\r\n"
     is_the_table(load(save(tmp_path, text, encoding="utf-8-sig")))
 
 
