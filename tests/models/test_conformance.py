@@ -20,18 +20,17 @@ from symae_keras.layers import LossTerm
 from symae_keras.models import MODELS
 from symae_keras.models.base import AutoencoderBase
 
-
-def _cases(first: Iterable[str]) -> pytest.MarkDecorator:
-    """These, and with `-m large` the others."""
-    marked = [(name, [] if name in first else pytest.mark.large) for name in CASES]
-    return pytest.mark.parametrize(
-        "name", [pytest.param(name, marks=marks) for name, marks in marked]
-    )
-
-
 # Fewer where compiling takes most of the time; `test_backends_agree` has all.
 _COMPILES = keras.backend.backend() == "jax"
-each_case = _cases(TEN if _COMPILES else FIRST)
+#: One case of each model, and with `-m large` the others.
+each_case = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in first else pytest.mark.large)
+        for first in [TEN if _COMPILES else FIRST]
+        for name in CASES
+    ],
+)
 ten_cases = pytest.mark.parametrize("name", TEN)
 
 
@@ -302,7 +301,7 @@ def test_wrong_instance_shape(name) -> None:
 # === Training ===
 
 
-@_cases(TEN)
+@ten_cases
 def test_logged_terms_add_up(name) -> None:
     """In training and validation, with a last batch of another size."""
     case = CASES[name]
