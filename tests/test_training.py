@@ -212,7 +212,7 @@ def test_budget_in_words():
     grouped, few = Training(), Training(instances=None, batch_size=4000)
     of = functools.partial(Budget.of, groups)
     assert str(of(grouped)) == "2,000 groups, 4,000 updates of 16 groups x 8 instances"
-    assert str(of(few)) == "2,000 groups, 2,000 updates of 2000 groups x 12 instances"
+    assert str(of(few)) == "2,000 groups, 2,000 updates of 2,000 groups x 12 instances"
     single = of(grouped, single=True)
     assert str(single) == "2,000 groups, 32,000 updates of 16 instances"
 

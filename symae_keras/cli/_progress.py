@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
+from time import monotonic
 from typing import Final, Self
 
 from rich.console import Console
@@ -69,7 +69,7 @@ class ProgressDisplay:
         """Print once how long the rest takes; the first piece is slower than others."""
         if not self._bar.disable or self._estimated:
             return
-        now = time.monotonic()
+        now = monotonic()
         start, first = self._timed = self._timed or (now, done)
         if now - start < _TIMED or not first < done < self._total:
             return

@@ -299,9 +299,9 @@ class Budget:
         return self.epochs * self.steps
 
     def __str__(self) -> str:
-        batch = f"{self.batch_size} instances"
+        batch = f"{self.batch_size:,} instances"
         if self.instances is not None:
-            batch = f"{self.batch_size} groups x {self.instances} instances"
+            batch = f"{self.batch_size:,} groups x {self.instances} instances"
         return f"{self.groups:,} groups, {self.updates:,} updates of {batch}"
 
 
