@@ -207,6 +207,12 @@ def test_budget(states, given, epochs, at_least):
     assert budget.updates == epochs * -(-states // 16)
 
 
+@pytest.mark.parametrize("given", [{"min_updates": -1}, {"kl_annealing": 1.5}])
+def test_training_refuses(given):
+    with pytest.raises(ValueError, match=f"`{next(iter(given))}`.*Received: "):
+        Training(**given)
+
+
 def test_budget_in_words():
     groups = GroupedData(np.zeros((2000, 12, 3), "float32"))
     grouped, few = Training(), Training(instances=None, batch_size=4000)

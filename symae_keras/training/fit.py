@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any, Final, Self
 import keras
 
 from symae_keras._utils.arrays import swaps_codes
+from symae_keras._utils.validation import not_negative, share
 from symae_keras.data import RaggedGroups, batches, instance_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.distribute import even_batch_size
@@ -57,6 +59,12 @@ class Training:
     clip_norm: float | None = None
     min_updates: int | None = None
     kl_annealing: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the numbers that `train` itself acts on."""
+        if self.min_updates is not None:
+            not_negative("min_updates", self.min_updates)
+        share("kl_annealing", self.kl_annealing)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -193,11 +201,10 @@ def train(
             every = math.ceil(budget.epochs / _VALIDATIONS)
             best = BestWeights(after=annealing.steps if annealing else 0)
             own.append(best)
-    done = 0
-    for each in callbacks:
-        if isinstance(each, Checkpoint):
-            each.every, each.companion = every, best
-            done = each.restore(model)
+    kept = [each for each in callbacks if isinstance(each, Checkpoint)]
+    for each in kept:
+        each.every, each.companion = every, best
+    done = kept[0].restore(model) if kept else 0
     try:
         return model.fit(
             dataset,
@@ -217,7 +224,8 @@ def train(
         )
     finally:
         if annealing is not None:
-            annealing.finish()
+            with contextlib.suppress(Exception):  # not to hide why training failed
+                annealing.finish()
 
 
 def enough_epochs(

@@ -132,8 +132,12 @@ class KLAnnealing(keras.callbacks.Callback):
         for layer, weight in self._final.items():
             layer.set_kl_weight(weight * (_FIRST_KL_WEIGHT / weight) ** left)
 
+    def on_train_end(self, logs: Any = None) -> None:
+        """Set the final weights, also where training was stopped early."""
+        self.finish()
+
     def finish(self) -> None:
-        """Set the final weights, also after an interrupted training."""
+        """Set the final weights."""
         if self.model is not None:
             sync_state(self.model)
         for layer, weight in self._final.items():
