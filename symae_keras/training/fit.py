@@ -193,12 +193,13 @@ def train(
         annealing = KLAnnealing(model, round(training.kl_annealing * updates))
         own.append(annealing)
     held_out: Any = None
-    best, every = None, 1
+    best = None
+    # Epochs of few updates are too short to validate and save each of them.
+    every = math.ceil(budget.epochs / _VALIDATIONS) if budget.at_least else 1
     if validation is not None:
         all_of_them = dataclasses.replace(training, instances=None)
         held_out = _batches(model, validation, all_of_them, 0, strategy, shuffle=False)
         if budget.at_least:
-            every = math.ceil(budget.epochs / _VALIDATIONS)
             best = BestWeights(after=annealing.steps if annealing else 0)
             own.append(best)
     kept = [each for each in callbacks if isinstance(each, Checkpoint)]
