@@ -1,4 +1,4 @@
-"""Trainings with different seeds, with and without annealing of the divergences.
+"""Trainings with different seeds, with and without annealing of the divergence.
 
 Each model is trained on 1,000 simulated stars with 16 exposures for about 1,500
 updates, once per seed. Only the model and the draws depend on the seed, not the stars.

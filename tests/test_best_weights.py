@@ -19,7 +19,12 @@ pytestmark = pytest.mark.jax
 
 #: Two updates per epoch; no epoch is the best for long where there is only noise.
 TRAINING = Training(
-    epochs=1, batch_size=4, instances=2, learning_rate=2e-2, min_updates=24
+    epochs=1,
+    batch_size=4,
+    instances=2,
+    learning_rate=2e-2,
+    min_updates=24,
+    kl_annealing=0.5,
 )
 EPOCHS = 12
 
@@ -66,6 +71,7 @@ def test_a_given_number_of_epochs_ends_with_the_last(parts) -> None:
     assert _loss(model, *parts) == pytest.approx(losses[-1], rel=1e-5)
 
 
+@pytest.mark.large
 def test_annealed_losses_are_not_compared(parts) -> None:
     model = _model("variational")
     losses = train(model, parts[0], TRAINING, 0, parts[1]).history["val_loss"]
@@ -102,6 +108,7 @@ class _Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("noise", ["gaussian", "variational"])
 @pytest.mark.parametrize("validations", [40, 5])
 def test_a_resumed_training_gives_the_same_weights(
@@ -132,6 +139,7 @@ def test_a_resumed_training_gives_the_same_weights(
         np.testing.assert_array_equal(other, one)
 
 
+@pytest.mark.large
 def test_a_checkpoint_without_a_best_epoch(parts, tmp_path) -> None:
     """Such as one of version 0.1; and a damaged one is refused."""
     fit, held_out = parts

@@ -47,9 +47,10 @@ class Training:
         min_updates: Least number of updates, for which small data get more epochs.
             `None` (default) stands for 2000 where `epochs` is `None`, and for 0 where
             it is a number.
-        kl_annealing: Share of the updates during which the weights of divergences fall
-            from 0.1 to those of the model, in variational models of groups. Without
-            it, some seeds end in a bad minimum. Defaults to 0.5; 0 turns it off.
+        kl_annealing: Share of the updates during which the weight of the divergence of
+            nuisance codes falls from 0.1 to that of the model, in variational models of
+            groups. Without it, some seeds end in a bad minimum. Defaults to 0.25; 0
+            turns it off.
     """
 
     epochs: int | None = None
@@ -58,7 +59,7 @@ class Training:
     learning_rate: float = 2e-3
     clip_norm: float | None = None
     min_updates: int | None = None
-    kl_annealing: float = 0.5
+    kl_annealing: float = 0.25
 
     def __post_init__(self) -> None:
         """Check the numbers that `train` itself acts on."""
@@ -147,9 +148,9 @@ def train(
     The loss is the mean squared error over the variance of the training data, so that
     it reads as a relative error. A `NonFiniteGuard` watches over it.
 
-    In variational models of groups, the weights of the divergences are annealed, see
-    `Training`. A `KLSchedule` among the callbacks replaces this. At the end, the
-    weights are those that the model was made with.
+    In variational models of groups, the weight of the divergence of nuisance codes is
+    annealed, see `Training`. A `KLSchedule` among the callbacks replaces this. At the
+    end, the weight is the one that the model was made with.
 
     Small data, which train for `min_updates`, are overfitted at the end. With
     validation groups, the model gets the weights of the epoch with the least validation

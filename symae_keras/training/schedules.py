@@ -10,9 +10,9 @@ import keras
 from symae_keras.layers.noise import GaussianSampling, NuisanceDropout
 from symae_keras.training.checkpoint import sync_state
 
-#: Weight of the divergences at the start of `KLAnnealing`. The losses of `train` are
-#: relative to the variance of the data: a number of a nuisance code pays for itself at
-#: this weight if it explains more than about 5 % of the variance.
+#: Weight at the start of `KLAnnealing`. The losses of `train` are relative to the
+#: variance of the data: with this weight, a number of a nuisance code pays for itself
+#: if it explains more than about 5 % of the variance.
 _FIRST_KL_WEIGHT: Final = 0.1
 
 
@@ -86,19 +86,20 @@ class NoiseSchedule(Schedule):
 
 
 class KLAnnealing(keras.callbacks.Callback):
-    """Lowers the weights of divergences from 0.1 to those of the model.
+    """Lowers the weight of the divergence of nuisance codes from 0.1 to the model's.
 
-    A group code costs its divergence once per group, nuisance codes once per instance.
-    While divergences weigh much, the state is therefore encoded in the group code, and
-    only then do the nuisance codes become affordable. Without annealing, some seeds end
-    in a minimum in which the nuisance codes contain the state; the reconstruction error
-    does not show it (benchmarks/seeds.py).
+    Nuisance codes are expensive at first, so the state is encoded in the group code,
+    whose divergence has its final weight from the start. Without annealing, some seeds
+    end in a minimum in which the nuisance codes contain the state; the reconstruction
+    error does not show it (benchmarks/seeds.py). If the weights of both divergences
+    fall together, this still happens.
 
-    The logarithm of each weight falls linearly. A weight of 0, or of at least 0.1,
-    stays as it is.
+    The logarithm of the weight falls linearly. A weight of 0, or of at least 0.1, stays
+    as it is.
 
     Args:
-        model: The model, with its final weights.
+        model: A model with a group code that is drawn by its `coherent_sampling`. Its
+            weights are the final ones.
         steps: Training steps until the weights are final.
 
     Attributes:
@@ -107,14 +108,15 @@ class KLAnnealing(keras.callbacks.Callback):
 
     def __init__(self, model: Any, steps: int) -> None:
         super().__init__()
-        layers = {
+        weights = {
             layer: float(keras.ops.convert_to_numpy(layer.kl_weight))
             for layer in model._flatten_layers()
             if isinstance(layer, GaussianSampling)
+            and layer is not model.coherent_sampling
         }
         self._final = {
             layer: weight
-            for layer, weight in layers.items()
+            for layer, weight in weights.items()
             if 0.0 < weight < _FIRST_KL_WEIGHT
         }
         self.steps = steps if self._final else 0
