@@ -18,6 +18,7 @@ from symae_keras.layers import DenseEncoder
 from symae_keras.losses import RelativeMeanSquaredError
 from symae_keras.models import Autoencoder, SymAE
 from symae_keras.training import (
+    Budget,
     Training,
     data_variance,
     enough_epochs,
@@ -173,8 +174,9 @@ def test_train_takes_as_many_instances_as_there_are(eager):
 
 
 def test_train_counts_its_updates(eager, monkeypatch):
-    monkeypatch.setattr(enough_epochs, "__defaults__", (1, 7))
-    assert enough_epochs(steps=3) == 3  # nine updates
+    monkeypatch.setattr("symae_keras.training.fit.EPOCHS", 1)
+    monkeypatch.setattr("symae_keras.training.fit.MIN_UPDATES", 7)
+    assert enough_epochs(steps=3, epochs=1, min_updates=7) == 3  # nine updates
     assert enough_epochs(steps=2, epochs=8, min_updates=0) == 8
     groups = simulate_exposures(5, 3, seed=0)
     model = tiny(groups, 0)
@@ -184,6 +186,41 @@ def test_train_counts_its_updates(eager, monkeypatch):
     assert len(history.epoch) == 4 and int(model.optimizer.iterations) == 8
     single = Autoencoder(groups.instance_shape, 2)
     assert steps_per_epoch(single, groups, training) == 3  # ten instances
+
+
+@pytest.mark.parametrize(
+    ("states", "given", "epochs", "at_least"),
+    [
+        (24, {}, 1000, True),  # 2 updates per epoch
+        (900, {}, 36, True),
+        (2000, {}, 32, False),
+        (24, {"epochs": 32}, 32, False),
+        (24, {"epochs": 32, "min_updates": 500}, 250, True),
+        (2000, {"epochs": 32, "min_updates": 500}, 32, False),
+        (24, {"min_updates": 0}, 32, False),
+    ],
+)
+def test_budget(states, given, epochs, at_least):
+    groups = GroupedData(np.zeros((states, 4, 3), "float32"))
+    budget = Budget.of(groups, Training(**given))
+    assert (budget.epochs, budget.at_least) == (epochs, at_least)
+    assert budget.updates == epochs * -(-states // 16)
+
+
+@pytest.mark.parametrize("given", [{"min_updates": -1}, {"kl_annealing": 1.5}])
+def test_training_refuses(given):
+    with pytest.raises(ValueError, match=f"`{next(iter(given))}`.*Received: "):
+        Training(**given)
+
+
+def test_budget_in_words():
+    groups = GroupedData(np.zeros((2000, 12, 3), "float32"))
+    grouped, few = Training(), Training(instances=None, batch_size=4000)
+    of = functools.partial(Budget.of, groups)
+    assert str(of(grouped)) == "2,000 groups, 4,000 updates of 16 groups x 8 instances"
+    assert str(of(few)) == "2,000 groups, 2,000 updates of 2,000 groups x 12 instances"
+    single = of(grouped, single=True)
+    assert str(single) == "2,000 groups, 32,000 updates of 16 instances"
 
 
 def test_history_file_keeps_and_mends(tmp_path):

@@ -11,8 +11,8 @@ A `RedatumMonitor` comes first in the list, so that the others see what it adds.
 
 from symae_keras.callbacks.json_lines import JSONLines
 from symae_keras.callbacks.redatum_monitor import RedatumMonitor
-from symae_keras.callbacks.schedules import KLSchedule, NoiseSchedule
 from symae_keras.training.non_finite_guard import NonFiniteGuard
+from symae_keras.training.schedules import KLSchedule, NoiseSchedule
 
 __all__ = [
     "JSONLines",

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Self
+from time import monotonic
+from typing import Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+#: Seconds of work from which the remaining time is estimated.
+_TIMED: Final = 5.0
+
 
 class ProgressDisplay:
     """A progress bar on a terminal; elsewhere a line for every tenth of the work.
+
+    Both give the remaining time, the lines once.
 
     Use it as a context, so that the bar also ends when the work fails.
     """
@@ -18,6 +24,8 @@ class ProgressDisplay:
     def __init__(self, title: str, total: int) -> None:
         self._title, self._total = title, total
         self._tenth = -1
+        self._timed: tuple[float, int] | None = None
+        self._estimated = False
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -55,3 +63,32 @@ class ProgressDisplay:
         elif title != self._title or tenth > self._tenth:
             print(f"{title}: {text}", file=sys.stderr, flush=True)
         self._title, self._tenth = title, tenth
+        self._estimate(done)
+
+    def _estimate(self, done: int) -> None:
+        """Print once how long the rest takes; the first piece is slower than others."""
+        if not self._bar.disable or self._estimated:
+            return
+        now = monotonic()
+        start, first = self._timed = self._timed or (now, done)
+        if now - start < _TIMED or not first < done < self._total:
+            return
+        left = (now - start) * (self._total - done) / (done - first)
+        self._estimated = True
+        print(
+            f"{self._title}: about {duration(left)} left", file=sys.stderr, flush=True
+        )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words, rounded.
+
+    Example:
+    >>> duration(41.0), duration(170.0), duration(9000.0)
+    ('41 s', '3 min', '2.5 h')
+    """
+    if seconds < 60.0:
+        return f"{max(seconds, 1.0):.0f} s"
+    if seconds < 5400.0:
+        return f"{seconds / 60.0:.0f} min"
+    return f"{seconds / 3600.0:.1f} h"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -119,18 +118,12 @@ def compare(
 def _training(groups: GroupedData, quick: bool) -> Training:
     """Return the same settings for all models, with enough epochs for small data."""
     training = sk.training.Training()
-    steps = math.ceil(len(groups) / training.batch_size)
-    epochs, least = sk.training.EPOCHS, sk.training.MIN_UPDATES
     if quick:
-        epochs, least = QUICK_EPOCHS, least * QUICK_EPOCHS // epochs
-    epochs = sk.training.enough_epochs(steps, epochs, least)
-    print(
-        f"training groups: {len(groups)}; epochs x updates per epoch of grouped "
-        f"models: {epochs:,} x {steps:,} = {epochs * steps:,} updates",
-        file=sys.stderr,
-        flush=True,
-    )
-    return dataclasses.replace(training, epochs=epochs)
+        least = sk.training.MIN_UPDATES * QUICK_EPOCHS // sk.training.EPOCHS
+        training = sk.training.Training(epochs=QUICK_EPOCHS, min_updates=least)
+    budget = sk.training.Budget.of(groups, training)
+    print(f"each model: {budget}", file=sys.stderr, flush=True)
+    return dataclasses.replace(training, epochs=budget.epochs)
 
 
 def _data(

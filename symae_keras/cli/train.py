@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 import symae_keras as sk
+from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.files import write_json
 from symae_keras._utils.folders import STATE, Draft, Interrupted
 from symae_keras._utils.presets import preset_names
@@ -176,6 +177,8 @@ class Plan:
     recipe: Recipe
     """With the epochs to train."""
     config: dict[str, Any]
+    budget: str
+    """Groups and updates, in words."""
     train: Groups
     held_out: GroupedData
     model: Any
@@ -195,11 +198,14 @@ def run_config(
     """
     recipe, _, name = load_recipe(source)
     if epochs is not None:
-        recipe = dataclasses.replace(recipe, epochs=epochs)
+        recipe = dataclasses.replace(recipe, epochs=epochs, min_updates=0)
     preset = source in preset_names()
     # Presets have the epochs that their own data need; other data may be a hundredth of
     # these. The author of a recipe knows their data.
     enough = recipe.epochs is None or (epochs is None and preset and data_file)
+    least = recipe.min_updates
+    if least is None:
+        least = sk.training.MIN_UPDATES if enough else 0
     recipe = dataclasses.replace(recipe, epochs=recipe.epochs or sk.training.EPOCHS)
     file = recipe_file(source)
     data: dict[str, Any] = {"file": None, "sha256": None, "group": group}
@@ -216,11 +222,12 @@ def run_config(
         "data": data,
         "seed": seed,
         "epochs": recipe.epochs,
-        "min_updates": sk.training.MIN_UPDATES if enough else 0,
+        "min_updates": least,
         "batch_size": recipe.batch_size,
         "instances": recipe.instances,
         "learning_rate": recipe.learning_rate,
         "clip_norm": recipe.clip_norm,
+        "kl_annealing": recipe.kl_annealing,
         "train_fraction": _TRAIN_FRACTION,
     }
 
@@ -254,18 +261,16 @@ def make_plan(
                 "encode and reconstruct, and redatum for groups; received a "
                 f"{type(model).__name__} without {method}."
             )
-    steps = sk.training.steps_per_epoch(model, fit, recipe, strategy)
-    epochs = sk.training.enough_epochs(
-        steps, recipe.epochs or sk.training.EPOCHS, config["min_updates"]
-    )
-    recipe = dataclasses.replace(recipe, epochs=epochs)
+    recipe = dataclasses.replace(recipe, min_updates=config["min_updates"])
+    budget = sk.training.Budget.of(fit, recipe, strategy, single=not swaps_codes(model))
+    recipe = dataclasses.replace(recipe, epochs=budget.epochs)
     config = {
         **config,
-        "updates": epochs * steps,
+        "updates": budget.updates,
         "instance_shape": list(shape),
         "groups": {"train": len(fit), "held_out": len(held_out)},
     }
-    return Plan(name, recipe, config, fit, held_out, model)
+    return Plan(name, recipe, config, str(budget), fit, held_out, model)
 
 
 def _note_few_updates(plan: Plan) -> None:
@@ -314,13 +319,7 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     write_json(folder / "environment.json", environment())
     history = folder / "history.csv"
     epochs = plan.recipe.epochs or sk.training.EPOCHS
-    updates = plan.config["updates"]
-    print(
-        f"{plan.title}: epochs x updates per epoch: {epochs:,} x "
-        f"{updates // epochs:,} = {updates:,} updates",
-        file=sys.stderr,
-        flush=True,
-    )
+    print(f"{plan.title}: {plan.budget}", file=sys.stderr, flush=True)
     start = time.perf_counter()
     with ProgressDisplay(plan.title, epochs) as progress:
         # The history is written before the state, which a resumed run starts from.

@@ -4,6 +4,7 @@ from symae_keras.training.checkpoint import Checkpoint
 from symae_keras.training.fit import (
     EPOCHS,
     MIN_UPDATES,
+    Budget,
     Recipe,
     Training,
     data_variance,
@@ -16,6 +17,7 @@ from symae_keras.training.fit import (
 __all__ = [
     "EPOCHS",
     "MIN_UPDATES",
+    "Budget",
     "Checkpoint",
     "Recipe",
     "Training",

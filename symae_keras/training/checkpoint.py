@@ -71,12 +71,20 @@ class Checkpoint(keras.callbacks.Callback):
         path: The file, `.npz`.
         writes: Whether to write it. Of several workers, which all go on from it, one
             does.
+
+    Attributes:
+        every: Epochs between two states, counted back from the last epoch. `train`
+            raises it from 1 where epochs have few steps.
+        companion: A callback whose `state()`, arrays by names that start with `best_`,
+            is saved too, and given to its `restore(state, model)`; or `None`.
     """
 
     def __init__(self, path: str | PathLike[str], writes: bool = True) -> None:
         super().__init__()
         self.path = Path(path)
         self.writes = writes
+        self.every = 1
+        self.companion: Any = None
 
     def restore(self, model: keras.Model) -> int:
         """Give a compiled model the state of the file.
@@ -99,6 +107,7 @@ class Checkpoint(keras.callbacks.Callback):
             with np.load(self.path, allow_pickle=False) as file:
                 arrays = dict(file)
             epochs = int(arrays.pop(_EPOCHS))
+            best = {k: arrays.pop(k) for k in [*arrays] if k.startswith("best_")}
         # Damaged files raise whatever the parser trips over.
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -113,19 +122,30 @@ class Checkpoint(keras.callbacks.Callback):
                 f"The checkpoint {self.path} is of another model: it holds "
                 f"{_sizes(found)}, but the recipe makes {_sizes(expected)}; {again}."
             )
+        if self.companion is not None and best:
+            try:
+                self.companion.restore(best, model)
+            except (KeyError, ValueError):
+                raise InputError(
+                    f"The checkpoint {self.path} is damaged (it lacks weights of the "
+                    f"best epoch); {again}."
+                ) from None
         for variable, key in zip(variables, sorted(arrays), strict=True):
             variable.assign(arrays[key])
         return epochs
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write the file."""
-        if not self.writes:
+        left = (self.params or {}).get("epochs", 0) - (epoch + 1)
+        if not self.writes or left % self.every:
             return
         sync_state(self.model)
         arrays: dict[str, Any] = {
             f"{n:06d}": each.numpy() for n, each in enumerate(_variables(self.model))
         }
         arrays[_EPOCHS] = np.array(epoch + 1)
+        if self.companion is not None:
+            arrays |= self.companion.state()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(self.path) as aside, aside.open("wb") as stream:
             np.savez(stream, **arrays)
@@ -164,11 +184,13 @@ class HistoryFile(keras.callbacks.Callback):
         row = {"epoch": epoch, **{k: float(v) for k, v in (logs or {}).items()}}
         self._rows = [each for each in self._rows if int(each["epoch"]) < epoch]
         self._rows.append({name: str(value) for name, value in row.items()})
+        # Not every epoch need be validated.
+        names = dict.fromkeys(name for each in self._rows for name in each)
         with (
             written_aside(self.path) as aside,
             aside.open("w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, self._rows[-1], extrasaction="ignore")
+            writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self._rows)
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import keras
 
 from symae_keras._utils.arrays import swaps_codes
+from symae_keras._utils.validation import not_negative, share
 from symae_keras.data import RaggedGroups, batches, instance_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.distribute import even_batch_size
 from symae_keras.layers.normalization import Standardization, pixel_moments
 from symae_keras.losses import RelativeMeanSquaredError
+from symae_keras.training.best_weights import BestWeights
 from symae_keras.training.checkpoint import Checkpoint
 from symae_keras.training.non_finite_guard import NonFiniteGuard
+from symae_keras.training.schedules import KLAnnealing, KLSchedule
 
 #: Passes over the groups that a training has, if nothing else is said.
 EPOCHS: Final = 32
 #: Updates of the weights that small data get, if nothing else is said.
 MIN_UPDATES: Final = 2000
+#: Validations of a training on small data, which has up to 2000 epochs.
+_VALIDATIONS: Final = 40
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,13 @@ class Training:
         learning_rate: Of Adam, at first; it falls to 1 % along a cosine.
         clip_norm: Largest norm of the gradient of all weights together; a longer one is
             scaled down to it. `None` leaves gradients as they are.
+        min_updates: Least number of updates, for which small data get more epochs.
+            `None` (default) stands for 2000 where `epochs` is `None`, and for 0 where
+            it is a number.
+        kl_annealing: Share of the updates during which the weight of the divergence of
+            nuisance codes falls from 0.1 to that of the model, in variational models of
+            groups. Without it, some seeds end in a bad minimum. Defaults to 0.25; 0
+            turns it off.
     """
 
     epochs: int | None = None
@@ -45,6 +58,14 @@ class Training:
     instances: int | None = 8
     learning_rate: float = 2e-3
     clip_norm: float | None = None
+    min_updates: int | None = None
+    kl_annealing: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Check the numbers that `train` itself acts on."""
+        if self.min_updates is not None:
+            not_negative("min_updates", self.min_updates)
+        share("kl_annealing", self.kl_annealing)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +90,8 @@ class Recipe(Training):
         instances: See `epochs`.
         learning_rate: See `epochs`.
         clip_norm: See `epochs`.
+        min_updates: See `epochs`.
+        kl_annealing: See `epochs`.
     """
 
     model: Callable[[GroupedData, int], keras.Model]
@@ -125,6 +148,14 @@ def train(
     The loss is the mean squared error over the variance of the training data, so that
     it reads as a relative error. A `NonFiniteGuard` watches over it.
 
+    In variational models of groups, the weight of the divergence of nuisance codes is
+    annealed, see `Training`. A `KLSchedule` among the callbacks replaces this. At the
+    end, the weight is the one that the model was made with.
+
+    Small data, which train for `min_updates`, are overfitted at the end. With
+    validation groups, the model gets the weights of the epoch with the least validation
+    loss. About 40 epochs are validated.
+
     Args:
         model: An uncompiled model, such as `recipe.model(groups, seed)`. One without a
             method `redatum` is a model of single instances.
@@ -132,7 +163,7 @@ def train(
         training: Epochs, batch size, instances, learning rate and clipping; a `Recipe`
             is one.
         seed: Seed of the sampler.
-        validation: Groups to evaluate after each epoch, all instances of them.
+        validation: Groups for the validation loss, all instances of them.
         callbacks: More Keras callbacks. Where a `Checkpoint` among them has a state,
             training goes on from there, as if it had not been interrupted.
         strategy: From `symae_keras.distribute.make_strategy`, to be called inside of
@@ -147,31 +178,56 @@ def train(
     """
     epoch = _EpochNumber()
     dataset = _batches(model, groups, training, seed, strategy, first_epoch=epoch)
-    steps = int(dataset.cardinality())
-    epochs = training.epochs or enough_epochs(steps)
+    budget = Budget.of(groups, training, strategy, single=not swaps_codes(model))
+    updates = budget.updates
     schedule = keras.optimizers.schedules.CosineDecay(
-        training.learning_rate, max(epochs * steps, 1), alpha=0.01
+        training.learning_rate, max(updates, 1), alpha=0.01
     )
     model.compile(
         optimizer=keras.optimizers.Adam(schedule, global_clipnorm=training.clip_norm),
         loss=RelativeMeanSquaredError(data_variance(groups)),
     )
+    own: list[keras.callbacks.Callback] = []
+    annealing = None
+    scheduled = any(isinstance(each, KLSchedule) for each in callbacks)
+    if getattr(model, "coherent_sampling", None) is not None and not scheduled:
+        annealing = KLAnnealing(model, round(training.kl_annealing * updates))
+        own.append(annealing)
     held_out: Any = None
+    best = None
+    # Epochs of few updates are too short to validate and save each of them.
+    every = math.ceil(budget.epochs / _VALIDATIONS) if budget.at_least else 1
     if validation is not None:
         all_of_them = dataclasses.replace(training, instances=None)
         held_out = _batches(model, validation, all_of_them, 0, strategy, shuffle=False)
+        if budget.at_least:
+            best = BestWeights(after=annealing.steps if annealing else 0)
+            own.append(best)
     kept = [each for each in callbacks if isinstance(each, Checkpoint)]
+    for each in kept:
+        each.every, each.companion = every, best
     done = kept[0].restore(model) if kept else 0
-    return model.fit(
-        dataset,
-        initial_epoch=done,
-        epochs=epochs,
-        validation_data=held_out,
-        # First, so that none of the others keeps what is no longer good.
-        callbacks=[NonFiniteGuard(batch_at=dataset.batch_at), epoch, *callbacks],
-        shuffle=False,  # the data set shuffles itself
-        verbose=0,
-    )
+    try:
+        return model.fit(
+            dataset,
+            initial_epoch=done,
+            epochs=budget.epochs,
+            validation_data=held_out,
+            validation_freq=list(range(budget.epochs, 0, -every)),
+            # First, so that none of the others keeps what is no longer good.
+            callbacks=[
+                NonFiniteGuard(batch_at=dataset.batch_at),
+                epoch,
+                *own,
+                *callbacks,
+            ],
+            shuffle=False,  # the data set shuffles itself
+            verbose=0,
+        )
+    finally:
+        if annealing is not None:
+            with contextlib.suppress(Exception):  # not to hide why training failed
+                annealing.finish()
 
 
 def enough_epochs(
@@ -191,12 +247,80 @@ def enough_epochs(
     return max(epochs, math.ceil(min_updates / max(steps, 1)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """The length of a training.
+
+    Attributes:
+        groups: Training groups.
+        epochs: Passes over the groups.
+        steps: Updates of the weights per epoch.
+        batch_size: Groups per update, or instances for a model of single instances.
+        instances: Instances per group; `None` for a model of single instances.
+        at_least: Whether the data are so small that `min_updates` sets the number of
+            epochs.
+
+    Example:
+    >>> from symae_keras.data import simulate_exposures
+    >>> groups = simulate_exposures(n_states=24, n_instances=4)
+    >>> budget = Budget.of(groups, Training())
+    >>> print(budget)
+    24 groups, 2,000 updates of 16 groups x 4 instances
+    >>> budget.epochs, budget.steps, budget.at_least
+    (1000, 2, True)
+    """
+
+    groups: int
+    epochs: int
+    steps: int
+    batch_size: int
+    instances: int | None
+    at_least: bool
+
+    @classmethod
+    def of(
+        cls,
+        groups: Groups,
+        training: Training,
+        strategy: Any = None,
+        single: bool = False,
+    ) -> Self:
+        """Return the length that `train` gives a training.
+
+        Args:
+            groups: Training data.
+            training: As for `train`.
+            strategy: As for `train`.
+            single: Whether the model is one of single instances.
+        """
+        rows, instances, size = _sampling(single, groups, training, strategy)
+        steps = math.ceil(rows / size)
+        least = training.min_updates
+        if least is None:
+            least = MIN_UPDATES if training.epochs is None else 0
+        epochs = enough_epochs(steps, training.epochs or EPOCHS, least)
+        at_least = least > 0 and epochs == enough_epochs(steps, 1, least)
+        per_group = None if single else instances or groups.n_instances
+        return cls(len(groups), epochs, steps, size, per_group, at_least)
+
+    @property
+    def updates(self) -> int:
+        """Updates of the weights in all epochs."""
+        return self.epochs * self.steps
+
+    def __str__(self) -> str:
+        batch = f"{self.batch_size:,} instances"
+        if self.instances is not None:
+            batch = f"{self.batch_size:,} groups x {self.instances} instances"
+        return f"{self.groups:,} groups, {self.updates:,} updates of {batch}"
+
+
 def steps_per_epoch(
     model: keras.Model, groups: Groups, training: Training, strategy: Any = None
 ) -> int:
     """Return how many updates `train` makes in one epoch; arguments as there."""
-    rows, _, size = _sampling(model, groups, training, strategy)
-    return math.ceil(rows / size)
+    single = not swaps_codes(model)
+    return Budget.of(groups, training, strategy, single).steps
 
 
 def _batches(
@@ -208,17 +332,18 @@ def _batches(
     **options: Any,
 ) -> Any:
     """Return batches of groups, or of instances for a model of these."""
-    _, instances, size = _sampling(model, groups, training, strategy)
-    make = batches if swaps_codes(model) else instance_batches
+    single = not swaps_codes(model)
+    _, instances, size = _sampling(single, groups, training, strategy)
+    make = instance_batches if single else batches
     return make(groups, size, instances, seed, **options)
 
 
 def _sampling(
-    model: keras.Model, groups: Groups, training: Training, strategy: Any
+    single: bool, groups: Groups, training: Training, strategy: Any
 ) -> tuple[int, int | None, int]:
     """Return the rows of an epoch, the instances of each group, and the batch size."""
     instances = training.instances
-    if swaps_codes(model):
+    if not single:
         rows = len(groups)
         if instances is not None:
             instances = min(instances, groups.n_instances)

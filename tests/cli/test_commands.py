@@ -66,7 +66,7 @@ def test_train_prints_what_it_writes(succeeds, recipe, data_file, here):
     assert "redatuming_error" not in metrics and metrics["verdict"] in out
     assert f"{metrics['estimated_redatuming_error']:.4f}" in out
     assert "runs/tiny" in out and f"{metrics['reconstruction_error']:.4f}" in out
-    assert err.startswith("tiny: epochs x updates per epoch: 1 x 1 = 1 updates\n")
+    assert err.startswith("tiny: 8 groups, 1 updates of 8 groups x 3 instances\n")
     assert "\ntiny: epoch 1/1: loss" in err
     assert err.count("\n") == 2
 
@@ -358,12 +358,13 @@ def test_a_preset_trains_small_data_for_enough_updates(
     monkeypatch.setattr("symae_keras._utils.presets._folder", lambda: here / "zoo")
     command = ("train", "small", "--data", data_file, "--out", "run")
     err = succeeds(*command).err
-    assert "small: epochs x updates per epoch: 4 x 1 = 4 updates" in err
+    assert "small: 8 groups, 4 updates of 8 groups x 3 instances" in err
+    assert "epoch 4/4" in err
     config = read_json(here / "run" / "config.json")
     assert (config["min_updates"], config["updates"]) == (4, 4)
     # The option --epochs overrides that.
     err = succeeds(*command, "--epochs", 1, "--force").err
-    assert "1 x 1 = 1 updates" in err and "small data" not in err
+    assert "8 groups, 1 updates of" in err and "small data" not in err
 
 
 def test_a_recipe_with_few_updates_is_a_note(succeeds, recipe, data_file, tmp_path):
@@ -397,6 +398,9 @@ def test_comparison(succeeds, small_comparison, tmp_path) -> None:
         *("redatuming_against_reconstruction.png", "rows.csv", "settings.json"),
     ]
     assert "SymAE (conditional, Gaussian), seed 0, 1 of 3" in err
+    assert err.startswith(
+        "each model: 40 groups, 63 updates of 16 groups x 3 instances\n"
+    )
     # Once more: everything is there, so nothing is trained.
     _, again, err = succeeds(*command)
     assert again == stdout and "1 of" not in err

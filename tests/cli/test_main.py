@@ -174,3 +174,15 @@ def test_progress_over_a_resumed_run(terminal, monkeypatch, capsys):
         assert [line.split("/")[0].split()[-1] for line in lines] == [
             *("6", "8", "10", "12", "14", "16", "18", "20"),
         ]
+
+
+def test_progress_estimates_the_remaining_time_once(monkeypatch, capsys):
+    """From the second piece of work on, since the first one compiles the model."""
+    clock = iter([0.0, 1.0, 11.0, 13.0])
+    monkeypatch.setattr("symae_keras.cli._progress.monotonic", lambda: next(clock))
+    with ProgressDisplay("tiny", 100) as progress:
+        for done in (1, 2, 11, 12, 100):
+            progress.update(done, f"{done} done")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "about" in line]
+    # Ten pieces in 11 s leave 89.
+    assert lines == ["tiny: about 2 min left"]

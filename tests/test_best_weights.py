@@ -1,0 +1,163 @@
+"""Small data: enough updates, and the weights of the best epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+from symae_keras.data import GroupedData
+from symae_keras.errors import InputError
+from symae_keras.layers import DenseEncoder
+from symae_keras.losses import RelativeMeanSquaredError
+from symae_keras.models import SymAE
+from symae_keras.training import Checkpoint, Training, data_variance, train
+
+pytestmark = pytest.mark.jax
+
+#: Two updates per epoch.
+TRAINING = Training(
+    epochs=1,
+    batch_size=4,
+    instances=2,
+    learning_rate=5e-2,
+    min_updates=16,
+    kl_annealing=0.5,
+)
+EPOCHS = 8
+
+
+@pytest.fixture(autouse=True)
+def _eager(monkeypatch):
+    """Skip the tracing, which takes nearly all of the time of a tiny run."""
+    eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
+    monkeypatch.setattr(keras.Model, "compile", eager)
+
+
+@pytest.fixture
+def parts(rng) -> tuple[GroupedData, GroupedData]:
+    """Groups of pure noise, which can only be overfitted."""
+    groups = GroupedData(rng.normal(size=(12, 3, 12)).astype("float32"))
+    return groups[:8], groups[8:]
+
+
+def _model(noise: str = "gaussian") -> SymAE:
+    keras.utils.set_random_seed(0)
+    encoder = DenseEncoder(8, units=(16,))
+    return SymAE((12,), 3, 2, encoder=encoder, nuisance_noise=noise, seed=0)
+
+
+def _loss(model: SymAE, fit: GroupedData, held_out: GroupedData) -> float:
+    loss = RelativeMeanSquaredError(data_variance(fit))
+    return float(loss(held_out.x, np.asarray(model.reconstruct(held_out.x))))
+
+
+def test_the_best_epoch_is_kept(parts) -> None:
+    model = _model()
+    history = train(model, parts[0], TRAINING, 0, parts[1]).history
+    losses = history["val_loss"]
+    assert len(history["loss"]) == len(losses) == EPOCHS
+    assert min(losses) < 0.98 * losses[-1]  # the last epoch is another
+    assert _loss(model, *parts) == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_a_given_number_of_epochs_ends_with_the_last(parts) -> None:
+    model = _model()
+    training = dataclasses.replace(TRAINING, epochs=EPOCHS, min_updates=0)
+    losses = train(model, parts[0], training, 0, parts[1]).history["val_loss"]
+    assert min(losses) < 0.98 * losses[-1]
+    assert _loss(model, *parts) == pytest.approx(losses[-1], rel=1e-5)
+
+
+@pytest.mark.large
+def test_annealed_losses_are_not_compared(parts) -> None:
+    model = _model("variational")
+    losses = train(model, parts[0], TRAINING, 0, parts[1]).history["val_loss"]
+    # The weights are final in the last step of epoch 4.
+    best = 4 + int(np.argmin(losses[4:]))
+    variance = data_variance(parts[0])
+    model.compile(loss=RelativeMeanSquaredError(variance))
+    loss = model.evaluate(parts[1].x, parts[1].x, verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(losses[best], rel=1e-4)
+
+
+def test_few_epochs_are_validated(parts, monkeypatch) -> None:
+    """Among them the last one."""
+    monkeypatch.setattr("symae_keras.training.fit._VALIDATIONS", 3)
+    seen = []
+    spy = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append("val_loss" in logs)
+    )
+    model = _model()
+    history = train(model, parts[0], TRAINING, 0, parts[1], callbacks=[spy]).history
+    assert [epoch for epoch, there in enumerate(seen) if there] == [1, 4, 7]
+    losses = history["val_loss"]
+    assert _loss(model, *parts) == pytest.approx(min(losses), rel=1e-5)
+
+
+class _Interrupt(keras.callbacks.Callback):
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(
+    ("noise", "validations", "first"), [("variational", 40, 7), ("gaussian", 3, 5)]
+)
+def test_a_resumed_training_gives_the_same_weights(
+    noise, validations, first, parts, tmp_path, monkeypatch
+) -> None:
+    """The best epoch may have been before the interruption."""
+    monkeypatch.setattr("symae_keras.training.fit._VALIDATIONS", validations)
+    fit, held_out = parts
+    alone = _model(noise)
+    train(alone, fit, TRAINING, 0, held_out)
+    state = Checkpoint(tmp_path / "state.npz")
+    with pytest.raises(KeyboardInterrupt):
+        callbacks = [state, _Interrupt(6)]
+        train(_model(noise), fit, TRAINING, 0, held_out, callbacks=callbacks)
+    epochs = []
+    spy = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: epochs.append(epoch)
+    )
+    resumed = _model(noise)
+    train(resumed, fit, TRAINING, 0, held_out, callbacks=[state, spy])
+    assert epochs == list(range(first, EPOCHS))
+    for one, other in zip(alone.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(other, one)
+    # Of a finished training, too.
+    again = _model(noise)
+    train(again, fit, TRAINING, 0, held_out, callbacks=[state])
+    for one, other in zip(alone.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(other, one)
+
+
+@pytest.mark.large
+def test_a_checkpoint_without_a_best_epoch(parts, tmp_path) -> None:
+    """Such as one of version 0.1; and a damaged one is refused."""
+    fit, held_out = parts
+    path = tmp_path / "state.npz"
+    with pytest.raises(KeyboardInterrupt):
+        callbacks = [Checkpoint(path), _Interrupt(3)]
+        train(_model(), fit, TRAINING, 0, held_out, callbacks=callbacks)
+    with np.load(path) as file:
+        arrays = dict(file)
+    old = {k: v for k, v in arrays.items() if not k.startswith("best_")}
+    assert len(old) < len(arrays)
+    np.savez(path, **old)
+    model = _model()
+    history = train(model, fit, TRAINING, 0, held_out, callbacks=[Checkpoint(path)])
+    losses = history.history["val_loss"]
+    assert _loss(model, *parts) == pytest.approx(min(losses), rel=1e-5)
+    del arrays["best_weight_000001"]
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match="damaged"):
+        train(_model(), fit, TRAINING, 0, held_out, callbacks=[Checkpoint(path)])
