@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -13,10 +14,14 @@ from symae_keras._utils.arrays import swaps_codes
 from symae_keras.data import RaggedGroups, batches, instance_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.distribute import even_batch_size
+from symae_keras.errors import InputError
 from symae_keras.layers.normalization import Standardization, pixel_moments
 from symae_keras.losses import RelativeMeanSquaredError
+from symae_keras.models.groups import GroupedAutoencoder
 from symae_keras.training.checkpoint import Checkpoint
 from symae_keras.training.non_finite_guard import NonFiniteGuard
+
+_log = logging.getLogger("symae_keras")
 
 #: Passes over the groups that a training has, if nothing else is said.
 EPOCHS: Final = 32
@@ -132,7 +137,9 @@ def train(
         training: Epochs, batch size, instances, learning rate and clipping; a `Recipe`
             is one.
         seed: Seed of the sampler.
-        validation: Groups to evaluate after each epoch, all instances of them.
+        validation: Groups to evaluate after each epoch, all instances of them. After
+            training, a model of groups learns from them how much detail of the state
+            `redatum` gives back, see `fit_detail` of the models.
         callbacks: More Keras callbacks. Where a `Checkpoint` among them has a state,
             training goes on from there, as if it had not been interrupted.
         strategy: From `symae_keras.distribute.make_strategy`, to be called inside of
@@ -162,7 +169,10 @@ def train(
         held_out = _batches(model, validation, all_of_them, 0, strategy, shuffle=False)
     kept = [each for each in callbacks if isinstance(each, Checkpoint)]
     done = kept[0].restore(model) if kept else 0
-    return model.fit(
+    of_groups = isinstance(model, GroupedAutoencoder)
+    if of_groups:
+        model.detail = None  # it belonged to other weights
+    history = model.fit(
         dataset,
         initial_epoch=done,
         epochs=epochs,
@@ -172,6 +182,13 @@ def train(
         shuffle=False,  # the data set shuffles itself
         verbose=0,
     )
+    if of_groups and validation is not None:
+        try:
+            model.fit_detail(validation)
+        except InputError as error:
+            # A trained model is not lost for it.
+            _log.warning("no detail of the state: %s", error)
+    return history
 
 
 def enough_epochs(
