@@ -346,7 +346,7 @@ class GroupedAutoencoder(AutoencoderBase):
         in `redatum` is the best linear one, shrunk towards a common value if there are
         few groups, and multiplied by a factor of at most 1 that leave-one-out
         cross-validation over groups finds. If this does not show a smaller error, by
-        two standard errors or more, the gain is 0. See "Detail of the state" in the
+        one standard error or more, the gain is 0. See "Detail of the state" in the
         documentation.
 
         Call it after training, with groups that the model was not trained on:

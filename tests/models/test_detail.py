@@ -80,12 +80,16 @@ def test_few_groups_share_what_they_know(rng) -> None:
 def test_pure_noise_has_no_gain(groups, correlated, rng) -> None:
     """Equal pixels stand for correlated ones, where chance is largest."""
     pixels = np.ones(100 // correlated)
-    wrong = 0
+    wrong, added = 0, 0.0
     for _ in range(50):
         found, *_ = simulated(rng, groups, 4, 0.0 * pixels, pixels)
         repeated = Residuals(*(np.repeat(each, correlated, axis=1) for each in found))
-        wrong += fit_reliability(repeated) is not None
-    assert wrong <= 3
+        reliability = fit_reliability(repeated)
+        if reliability is not None:
+            wrong += 1
+            added += np.mean(gain(reliability, 4) ** 2)
+    # In units of the variance of the mean residual.
+    assert wrong <= 8 and added / 50 < 0.05
 
 
 def test_the_gain_never_exceeds_its_use(rng) -> None:
