@@ -261,7 +261,7 @@ def _changes_by_detail(model: Any, groups: GroupedData) -> Array:
     """
     found = residuals(model, groups.x, groups.model_mask)
     linear, quadratic = terms_of_change(found, model.detail.reshape(-1))
-    return np.asarray((quadratic - 2.0 * linear) * len(groups) / found.count.sum())
+    return np.asarray((quadratic - 2.0 * linear) * len(groups) / found.counts.sum())
 
 
 def _bootstrap_means(parts: Sequence[Array], rng: np.random.Generator) -> list[Array]:

@@ -36,12 +36,12 @@ _MOST_NUMBERS: Final = 1 << 25
 class Residuals(NamedTuple):
     """Residuals of groups over their good instances; arrays `(groups, pixels)`."""
 
-    count: _Array
-    """Number of good instances."""
-    mean: _Array
-    """Mean residual, 0 where `count` is 0."""
+    counts: _Array
+    """Numbers of good instances."""
+    means: _Array
+    """Mean residuals, 0 where `counts` is 0."""
     squares: _Array
-    """Sum of squared deviations from the mean."""
+    """Sums of squared deviations from the means."""
 
 
 def gain(reliability: Tensor, count: Tensor) -> Tensor:
@@ -91,13 +91,13 @@ def fit_reliability(found: Residuals) -> _Array | None:
     gains are multiplied by the factor of at most 1 that is best by this measure. The
     detail helps if the mean reduction is at least one standard error.
     """
-    n_groups = len(found.count)
+    n_groups = len(found.counts)
     if n_groups < _MIN_GROUPS:
         return None
     each = _Sums(
-        (found.count > 0).astype("float32"),
-        found.count,
-        found.count * found.mean**2,
+        (found.counts > 0).astype("float32"),
+        found.counts,
+        found.counts * found.means**2,
         found.squares,
     )
     total = _Sums(*(np.sum(values, axis=0, dtype="float64") for values in each))

@@ -95,7 +95,7 @@ def test_pure_noise_has_no_gain(groups, correlated, rng) -> None:
 def test_the_gain_never_exceeds_its_use(rng) -> None:
     """Detail in one group only cannot be told from an outlier."""
     found, *_ = simulated(rng, 20, 4, np.zeros(50), np.ones(50))
-    found.mean[3] += 5.0
+    found.means[3] += 5.0
     assert fit_reliability(found) is None
 
 
@@ -105,9 +105,9 @@ def test_nothing_to_learn_from(case, rng) -> None:
     if case == "few":
         found = Residuals(*(each[:4] for each in found))
     elif case == "single":
-        found = Residuals(np.ones((20, 30)), found.mean, 0.0 * found.squares)
+        found = Residuals(np.ones((20, 30)), found.means, 0.0 * found.squares)
     elif case == "constant":
-        found = Residuals(found.count, 0.0 * found.mean, 0.0 * found.squares)
+        found = Residuals(found.counts, 0.0 * found.means, 0.0 * found.squares)
     elif case == "one pixel":  # known, beside others that are never good
         seen = np.arange(30) == 7
         found = Residuals(*(np.where(seen, each, 0.0) for each in found))
@@ -228,7 +228,7 @@ def test_fit_with_masks(tiny) -> None:
     assert model.fit_detail(groups.x, groups.good_pixels)
     np.testing.assert_array_equal(model.detail, fitted)
     found = residuals(model, groups.x, groups.model_mask)
-    np.testing.assert_array_equal(found.count, groups.good_pixels.sum(axis=1))
+    np.testing.assert_array_equal(found.counts, groups.good_pixels.sum(axis=1))
     noise = np.random.default_rng(1).normal(size=(40, 6, 12))
     assert not model.fit_detail(noise - numpy(model.reconstruct(0.0 * noise)).mean())
     assert model.detail is None
