@@ -54,7 +54,14 @@ NOISE: Final = 0.02
 FOLDS: Final = 5
 MOST_COMPONENTS: Final = 10
 UPDATES: Final = 2000
-NOISES: Final = ("gaussian", "variational")
+#: The spectra of spectroscopists, and SymAE by its noise and the samples it sees.
+CASES: Final = (
+    "classical",
+    "gaussian per fold",
+    "variational per fold",
+    "gaussian unlabelled",
+    "variational unlabelled",
+)
 
 
 # === Data ===
@@ -272,22 +279,19 @@ def main() -> None:
     )
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--updates", type=int, default=UPDATES)
-    parser.add_argument("--noises", nargs="*", default=list(NOISES))
+    parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES))
     parser.add_argument("--out", type=Path, default=Path("small.jsonl"))
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     if options.out.exists():
         rows = [json.loads(each) for each in options.out.read_text().splitlines()]
-    models = [
-        f"{n} {how}" for how in ("per fold", "unlabelled") for n in options.noises
-    ]
     keys = ("seed", "constant band", "case", "updates")
     done = {tuple(row[key] for key in keys) for row in rows}
     wanted = [
         (seed, constant_band, case, options.updates)
-        for seed in options.seeds
-        for case in ("classical", *models)
         for constant_band in (False, True)
+        for case in options.cases
+        for seed in options.seeds
     ]
     for each in wanted:
         if each in done:

@@ -27,7 +27,6 @@ from symae_keras.cli._sources import (
 )
 from symae_keras.cli._tables import print_table
 from symae_keras.errors import InputError
-from symae_keras.models._detail import gain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -224,6 +223,8 @@ def measure(
 
 def _detail_gain(model: Any, groups: GroupedData) -> float:
     """Return the mean gain for detail of the state in groups of mean size."""
+    from symae_keras.models._detail import gain
+
     reliability = getattr(model, "detail", None)
     if reliability is None:
         return 0.0

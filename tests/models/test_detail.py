@@ -11,7 +11,7 @@ from keras import ops
 
 from symae_keras import zoo
 from symae_keras.classical import GroupedPCA
-from symae_keras.data import GroupedData
+from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
 from symae_keras.evaluation import estimate_redatuming_error, redatuming_error
 from symae_keras.models import VAE, LatentMeanSwap
@@ -251,6 +251,16 @@ def test_train_learns_it_from_the_validation_groups(tiny) -> None:
     np.testing.assert_array_equal(model.detail, fitted)
     train(model, groups, once)
     assert model.detail is None  # other weights
+
+
+@pytest.mark.large
+def test_codes_that_contain_the_state_leave_nothing() -> None:
+    """The exposures have no detail beyond the codes of the preset."""
+    model = zoo.load("symae_exposures")
+    test = simulate_exposures(n_states=60, n_instances=8, seed=1)
+    without = redatuming_error(model, test)
+    model.fit_detail(simulate_exposures(n_states=40, n_instances=8, seed=5))
+    assert redatuming_error(model, test) == pytest.approx(without, rel=0.03)
 
 
 # === Files ===
