@@ -433,7 +433,10 @@ def test_stock_keras_still_fails_on_workers(pair):
 def test_a_killed_worker_ends_the_other(pair):
     assert pair.seconds < 60
     assert pair.code == 1
-    sentence = pair.said.splitlines()[-1]
+    # A pool of threads may complain when the interpreter ends, which Python ignores
+    # (tensorflow/tensorflow#50487).
+    said = pair.said.partition("Exception ignored in")[0]
+    sentence = said.splitlines()[-1]
     dead = f"Worker 1 ({pair.addresses[1]})"
     assert sentence.startswith(f"WorkerLost: {dead} stopped or cannot be reached")
-    assert "Traceback" not in pair.said
+    assert "Traceback" not in said

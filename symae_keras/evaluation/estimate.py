@@ -19,7 +19,7 @@ from symae_keras.models._detail import residuals, terms_of_change
 _log = logging.getLogger("symae_keras")
 
 #: More groups would narrow the interval only a little, and take memory.
-_MOST_GROUPS: Final = 512
+_MOST_GROUPS: Final = 1024
 _DRAWS: Final = 1000
 #: Decoded numbers that are kept at a time.
 _MOST_NUMBERS: Final = 1 << 25
@@ -52,7 +52,8 @@ class EstimatedRedatumingError(float):
         nuisance_in_state: Variance of decoded instances that is due to nuisances in
             the coherent code.
         state_in_nuisance: Variance of decoded instances that is due to the state in the
-            nuisance codes. The estimate is unbiased, so it can be slightly negative.
+            nuisance codes: the mean of the values, none negative, that a measurement
+            with its standard error allows.
         interval: Confidence interval, from a bootstrap over groups.
         level: Confidence level of `interval`.
     """
@@ -171,7 +172,7 @@ def estimate_redatuming_error(
         model: A model with `encode` and `decode` for groups, such as `SymAE` or
             `symae_keras.classical.GroupedPCA`.
         groups: Held-out groups, simulated or measured, with or without masks. From more
-            than 512 groups, 512 are drawn.
+            than 1024 groups, 1024 are drawn.
         n_donors: Number of random states and nuisances to swap with. Defaults to 8.
         level: Confidence level of the interval. Defaults to 0.9.
         seed: Seed of donors, halves and bootstrap. Defaults to 0.
@@ -218,22 +219,42 @@ def estimate_redatuming_error(
     coherent, nuisance = (each[several] for each in codes)
     swaps = _Swaps(model, groups[several], coherent, nuisance, weights, rng)
     contamination, leak = np.mean([swaps.variances() for _ in range(n_donors)], axis=0)
-    parts = [misfit, contamination, leak, swaps.interactions(n_donors)]
-    totals = _total(*_bootstrap_means(parts, rng))
+    form = swaps.interactions(n_donors)
+    error = float(leak.std() / np.sqrt(len(leak)))
+
+    def state_in_nuisance(leak: Any, form: Any) -> Any:
+        return _mean_of_positive(leak, error) + np.maximum(form, 0.0)
+
+    parts = [misfit, contamination, leak, form]
+    draws = _bootstrap_means(parts, rng)
+    totals = draws[0] + 2.0 * (draws[1] + state_in_nuisance(*draws[2:]))
     tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(totals.clip(0.0), (tail, 100.0 - tail))
+    low, high = np.percentile(totals, (tail, 100.0 - tail))
     means = [float(each.mean()) for each in parts]
     return EstimatedRedatumingError(
         means[0],
         means[1],
-        means[2] + max(means[3], 0.0),
+        float(state_in_nuisance(*means[2:])),
         (float(low), float(high)),
         level,
     )
 
 
-def _total(misfit: Array, contamination: Array, leak: Array, form: Array) -> Array:
-    return np.asarray(misfit + 2.0 * (contamination + leak + form.clip(0.0)))
+def _mean_of_positive(value: Any, error: float) -> Any:
+    """Return the mean of a quantity that is not negative, given a measurement.
+
+    The measurement is normal with the standard error `error`. Unlike clipping at zero,
+    this keeps the order of measurements.
+    """
+    from scipy.special import log_ndtr
+
+    if not error > 0.0:
+        return np.maximum(value, 0.0)
+    score = np.asarray(value) / error
+    # The ratio of density and distribution, computed from logarithms to be exact for
+    # very negative scores.
+    ratio = np.exp(-0.5 * score**2 - 0.5 * np.log(2.0 * np.pi) - log_ndtr(score))
+    return error * (score + ratio)
 
 
 def _variance(x: Array, good: Array) -> float:

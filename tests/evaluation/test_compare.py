@@ -210,7 +210,8 @@ def test_measured_data_have_an_estimate(rng, settings) -> None:
     result = compare(groups[:20], groups[20:], ["pca"], **settings)
     assert result.rows[0].redatuming is None
     assert result.rows[0].state_from_nuisance is None
-    expected = estimate_redatuming_error(GroupedPCA().fit(groups[:20]), groups[20:])
+    model = GroupedPCA(3, 2).fit(groups[:20])
+    expected = estimate_redatuming_error(model, groups[20:])
     assert result.rows[0].estimated == pytest.approx(expected, rel=1e-5)
     assert result.leader == "pca" and result.plot() is not None
     assert "| redatuming error, estimated |" in result.to_markdown()

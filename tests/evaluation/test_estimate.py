@@ -19,6 +19,7 @@ from symae_keras.evaluation import (
     estimate_redatuming_error,
     redatuming_error,
 )
+from symae_keras.evaluation.estimate import _mean_of_positive
 
 PIXELS = 6
 #: Variances of the state and of the nuisance, in every pixel.
@@ -136,6 +137,18 @@ def test_actions_of_nuisances_count() -> None:
     known = Shrinking(1.0)
     additive_part = 2.0 * estimate_redatuming_error(known, groups).nuisance_in_state
     assert found > 1.3 * additive_part
+
+
+def test_what_cannot_be_negative_is_estimated_as_a_mean() -> None:
+    """Of a normal distribution that is cut at zero, by summation."""
+    axis = np.linspace(0.0, 20.0, 2_000_001)
+    measured = np.array([-30.0, -4.0, -0.5, 0.0, 0.2, 3.0])
+    for value, found in zip(measured, _mean_of_positive(measured, 0.7), strict=True):
+        log_density = -0.5 * ((axis - value) / 0.7) ** 2
+        density = np.exp(log_density - log_density.max())
+        assert found == pytest.approx((axis * density).sum() / density.sum(), rel=1e-3)
+    assert _mean_of_positive(-1.0, 0.0) == 0.0
+    assert _mean_of_positive(50.0, 0.1) == pytest.approx(50.0)
 
 
 def test_more_groups_narrow_the_interval() -> None:
