@@ -1,7 +1,7 @@
 """Small data: 30 samples x 4 replicates, and a label to predict from them.
 
 Spectra of 200 pixels have three bands whose heights vary from sample to sample. Each
-replicate has a baseline, a multiplicative scatter, a shift and noise of its own. The
+replicate has another baseline, multiplicative scatter, shift and noise. The
 label is the height of one band, with a standard deviation of 0.231. A second set has
 one more band of constant height, which makes the scatter identifiable.
 
@@ -41,6 +41,7 @@ from symae_keras.data import GroupedData
 from symae_keras.data.groups import Array
 from symae_keras.evaluation import in_batches, virtual_under
 from symae_keras.models import SymAE
+from symae_keras.models._detail import gain
 from symae_keras.training import Training, normalization, train
 
 N_SAMPLES: Final = 30
@@ -207,11 +208,11 @@ def trained(
 
 
 def features_of(model: SymAE, groups: GroupedData, reference: int) -> dict[str, Array]:
-    """What PLS gets, by name."""
+    """Virtual spectra and coherent codes, by name."""
     with_detail = virtual_under(model, groups, groups[[reference]])
-    gain, model.detail = model.detail, None
+    detail, model.detail = model.detail, None
     without = virtual_under(model, groups, groups[[reference]])
-    model.detail = gain
+    model.detail = detail
     return {
         "virtual, no detail": without,
         "virtual": with_detail,
@@ -223,8 +224,7 @@ def mean_gain(model: SymAE) -> float:
     """Mean gain for the detail of groups of four."""
     if model.detail is None:
         return 0.0
-    q = model.detail
-    return float((N_REPLICATES * q / (1.0 + (N_REPLICATES - 1) * q)).mean())
+    return float(gain(model.detail, N_REPLICATES).mean())
 
 
 # === Results ===

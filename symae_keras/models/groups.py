@@ -317,8 +317,9 @@ class GroupedAutoencoder(AutoencoderBase):
         A float32 array of `instance_shape` with values `q` from 0 to 1: the share of
         the variance of residuals that all instances of a group have in common. The
         mean residual of `T` instances is multiplied by the gain
-        `T q / (1 + (T - 1) q)` in `redatum`. `fit_detail` estimates it, files of the
-        model contain it, and `None` (the default) switches it off.
+        `T q / (1 + (T - 1) q)` in `redatum`. `fit_detail` estimates it, and `None` (the
+        default) switches it off. Files of models and of weights contain it,
+        `get_weights` does not.
         """
         return self._detail
 

@@ -108,7 +108,7 @@ def test_nothing_to_learn_from(case, rng) -> None:
         found = Residuals(np.ones((20, 30)), found.means, 0.0 * found.squares)
     elif case == "constant":
         found = Residuals(found.counts, 0.0 * found.means, 0.0 * found.squares)
-    elif case == "one pixel":  # known, beside others that are never good
+    elif case == "one pixel":  # all others are never good
         seen = np.arange(30) == 7
         found = Residuals(*(np.where(seen, each, 0.0) for each in found))
         reliability = fit_reliability(found)
@@ -122,7 +122,7 @@ def test_nothing_to_learn_from(case, rng) -> None:
 
 
 def expected(model, xa, xb, good, reliability) -> np.ndarray:
-    """The formula, a group and a pixel at a time."""
+    """The formula, computed separately for each group and pixel."""
     mask_a = None if good is None else good
     codes = model.encode(xa, mask_a)
     virtual = numpy(model.decode(codes.coherent, model.encode(xb).nuisance))
