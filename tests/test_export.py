@@ -71,7 +71,9 @@ def runner(path, format: str, endpoint: str):
 @pytest.fixture(scope="module")
 def conditional() -> SymAE:
     keras.utils.set_random_seed(0)
-    return small_symae()
+    model = small_symae()
+    model.detail = np.linspace(0.0, 1.0, PIXELS)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -187,12 +189,15 @@ def test_half_precision_is_exported_in_float32(tmp_path, rng) -> None:
     model = small_symae(encoder=encoder, dtype=policy)
     whole = small_symae()
     whole.set_weights(model.get_weights())
-    export_model(model, tmp_path / "model", endpoint="reconstruct")
+    model.detail = whole.detail = np.full(PIXELS, 0.5)
+    export_model(model, tmp_path / "model")
     x, mask = groups(rng, 3, 4)
-    outputs = runner(tmp_path / "model", "saved_model", "reconstruct")(x=x, mask=mask)
-    expected = np.asarray(whole.reconstruct(x, mask))
+    named = dict.fromkeys(("coherent_from", "nuisance_from"), x)
+    named |= dict.fromkeys(("coherent_mask", "nuisance_mask"), mask)
+    outputs = runner(tmp_path / "model", "saved_model", "redatum")(**named)
+    expected = np.asarray(whole.redatum(x, x, mask, mask))
     np.testing.assert_allclose(outputs["instances"], expected, atol=1e-5)
-    half = np.asarray(model.reconstruct(x, mask)).astype("float32")
+    half = np.asarray(model.redatum(x, x, mask, mask)).astype("float32")
     assert np.abs(half - expected).max() > 1e-5
 
 

@@ -41,6 +41,7 @@ def expected(golden) -> dict[str, np.ndarray]:
 
 def check(model, name: str, expected: dict[str, np.ndarray]) -> None:
     x = expected[f"{name}/x"]
+    assert getattr(model, "detail", None) is None
     found = {"reconstruct": model.reconstruct(x)}
     codes = keras.tree.flatten(model.encode(x))
     found |= {f"code{k}": code for k, code in enumerate(codes)}

@@ -133,6 +133,13 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         print(metrics["verdict"])
     else:
         print("No redatuming error: fewer than two groups have several instances.")
+    if metrics.get("detail_gain"):
+        print(
+            "Detail of the state: on, virtual instances contain a share of "
+            f"{metrics['detail_gain']:.2f} of the mean residual of their group."
+        )
+    elif metrics["swaps_codes"]:
+        print("Detail of the state: off, virtual instances contain no residuals.")
 
 
 # === Data of a run ===
@@ -210,7 +217,18 @@ def measure(
         )
     if metrics["swaps_codes"]:
         metrics |= _estimates(model, groups)
+        metrics["detail_gain"] = _detail_gain(model, groups)
     return metrics
+
+
+def _detail_gain(model: Any, groups: GroupedData) -> float:
+    """Return the mean gain for detail of the state in groups of mean size."""
+    from symae_keras.models._detail import gain
+
+    reliability = getattr(model, "detail", None)
+    if reliability is None:
+        return 0.0
+    return float(gain(reliability, groups.counts.mean()).mean())
 
 
 def _estimates(model: Any, groups: GroupedData) -> dict[str, Any]:

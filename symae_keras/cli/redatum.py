@@ -94,13 +94,25 @@ def _redatum(
             f"{files[0]} is on the axis {axes[0]} and {files[1]} on {axes[1]}; "
             "resample one of them to the axis of the other."
         )
-    in_batches = sk.evaluation.in_batches
-    coherent, _ = in_batches(model.encode, states.x, states.model_mask)
-    _, nuisance = in_batches(model.encode, nuisances.x, nuisances.model_mask)
     total = max(counts)
-    coherent = np.broadcast_to(coherent, (total, *coherent.shape[1:]))
-    nuisance = np.broadcast_to(nuisance, (total, *nuisance.shape[1:]))
-    x = in_batches(model.decode, coherent, nuisance)
+    states_alone, nuisances_alone = (n < total for n in counts)
+
+    def swap(xa: Any, xb: Any, ma: Any, mb: Any) -> Any:
+        if states_alone:
+            xa, ma = states.x, states.model_mask
+        if nuisances_alone:
+            xb, mb = nuisances.x, nuisances.model_mask
+        return model.redatum(
+            coherent_from=xa, nuisance_from=xb, coherent_mask=ma, nuisance_mask=mb
+        )
+
+    x = sk.evaluation.in_batches(
+        swap,
+        None if states_alone else states.x,
+        None if nuisances_alone else nuisances.x,
+        None if states_alone else states.model_mask,
+        None if nuisances_alone else nuisances.model_mask,
+    )
     mask = nuisances.mask
     if mask is not None:
         mask = np.broadcast_to(mask, (total, mask.shape[1]))

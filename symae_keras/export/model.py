@@ -276,6 +276,8 @@ def _in_float32(model: Any) -> Any:
         return model
     copy = type(model).from_config(_float32_config(model.get_config()))
     copy.set_weights(model.get_weights())
+    if swaps_codes(model):
+        copy.detail = model.detail
     return copy
 
 

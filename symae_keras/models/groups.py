@@ -7,18 +7,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 from keras import ops
 
 from symae_keras._utils.arrays import Codes, Shape, Tensor
-from symae_keras._utils.validation import positive
+from symae_keras._utils.validation import boolean, invalid, positive
+from symae_keras.errors import InputError
 from symae_keras.layers.noise import GaussianSampling
 from symae_keras.layers.per_instance import PerInstance
+from symae_keras.models import _detail
 from symae_keras.models._copies import copy_of
 from symae_keras.models.base import AutoencoderBase, may_equal
 
 # Size of the features that the named encoders hand to pooling and heads, and of the
 # hidden layer of a head.
 _FEATURES = 128
+#: Name of `GroupedAutoencoder.detail` in a file of weights.
+_DETAIL = "detail"
 
 
 class GroupedAutoencoder(AutoencoderBase):
@@ -56,6 +62,7 @@ class GroupedAutoencoder(AutoencoderBase):
         self.coherent_dim = positive("coherent_dim", coherent_dim)
         self.nuisance_dim = positive("nuisance_dim", nuisance_dim)
         self.carry_mask = _CarryMask(dtype=self.dtype_policy, name="carry_mask")
+        self._detail: npt.NDArray[Any] | None = None
 
     # === Networks ===
 
@@ -241,8 +248,18 @@ class GroupedAutoencoder(AutoencoderBase):
         nuisance_from: Tensor,
         coherent_mask: Tensor | None = None,
         nuisance_mask: Tensor | None = None,
+        detail: bool | None = None,
     ) -> Tensor:
         """Make virtual instances: the states of some groups under others' nuisances.
+
+        A code of few numbers loses detail of the state, which the reconstructions of
+        all instances of a group miss alike. After `fit_detail`, virtual instances
+        contain it:
+
+            D(C_i, N_j[t]) + g * mean_s(x_i[s] - D(C_i, N_i[s]))
+
+        with a gain `g` per pixel, which grows with the number of instances of group
+        `i`; see `detail`.
 
         Args:
             coherent_from: `(batch, instances_a, *instance_shape)`, the states to show;
@@ -252,10 +269,23 @@ class GroupedAutoencoder(AutoencoderBase):
                 used for all groups of the other.
             coherent_mask: Mask of `coherent_from`, see `encode`.
             nuisance_mask: Mask of `nuisance_from`.
+            detail: Whether to add the mean residual of the group. Defaults to `None`:
+                if `fit_detail` found that it helps.
 
         Returns:
             Tensor `(batch, instances_b, *instance_shape)`.
+
+        Raises:
+            ValueError: The numbers of groups differ, or `detail` is True and the model
+                has no gain.
         """
+        if detail is None:
+            detail = self._detail is not None
+        if boolean("detail", detail) and self._detail is None:
+            raise ValueError(
+                "`detail=True` needs a gain for each pixel, which this model does not "
+                "have. Call `model.fit_detail(held_out_groups)` first."
+            )
         coherent_from, coherent_mask = self._arrays(coherent_from, coherent_mask)
         nuisance_from, nuisance_mask = self._arrays(nuisance_from, nuisance_mask)
         sizes = coherent_from.shape[0], nuisance_from.shape[0]
@@ -265,15 +295,137 @@ class GroupedAutoencoder(AutoencoderBase):
                 "groups, or one of them a single group, which is used for all. "
                 f"Received: {sizes[0]} and {sizes[1]}"
             )
-        coherent = self.encode(coherent_from, coherent_mask).coherent
+        own = self.encode(coherent_from, coherent_mask)
+        coherent = own.coherent
         nuisance = self.encode(nuisance_from, nuisance_mask).nuisance
         if sizes[0] != sizes[1] and None not in sizes:
             rows = sizes[0] * sizes[1]  # one of them is 1
             coherent = ops.broadcast_to(coherent, (rows, *ops.shape(coherent)[1:]))
             nuisance = ops.broadcast_to(nuisance, (rows, *ops.shape(nuisance)[1:]))
-        return self.decode(coherent, nuisance)
+        virtual = self.decode(coherent, nuisance)
+        if not detail:
+            return virtual
+        missed = self._missed(coherent_from, coherent_mask, own)[:, None]
+        return ops.cast(ops.cast(virtual, missed.dtype) + missed, virtual.dtype)
+
+    # === Detail of the state ===
+
+    @property
+    def detail(self) -> npt.NDArray[Any] | None:
+        """Reliability of the residual of one instance, for each pixel, or `None`.
+
+        A float32 array of `instance_shape` with values `q` from 0 to 1: the share of
+        the variance of residuals that all instances of a group have in common. The
+        mean residual of `T` instances is multiplied by the gain
+        `T q / (1 + (T - 1) q)` in `redatum`. `fit_detail` estimates it, and `None` (the
+        default) switches it off. Files of models and of weights contain it,
+        `get_weights` does not.
+        """
+        return self._detail
+
+    @detail.setter
+    def detail(self, value: npt.ArrayLike | None) -> None:
+        if value is not None:
+            array = np.asarray(value, "float32")
+            # A NaN fails every comparison.
+            inside = np.all((array >= 0.0) & (array <= 1.0))
+            if array.shape != self.instance_shape or not inside:
+                expected = f"None or numbers from 0 to 1 of shape {self.instance_shape}"
+                found = f"an array of shape {array.shape}"
+                if array.size:
+                    found += f" with values from {array.min()} to {array.max()}"
+                raise invalid("detail", expected, found)
+            value = array
+        self._detail = value
+
+    def fit_detail(self, groups: Any, mask: npt.ArrayLike | None = None) -> bool:
+        """Learn how much of the mean residual of a group is detail of its state.
+
+        Residuals of one group have in common what no code contains of its state; the
+        rest is noise and detail of nuisances, whose mean falls with the number of
+        instances. An analysis of variance separates the two, pixel by pixel. The gain
+        in `redatum` is the best linear one, shrunk towards a common value if there are
+        few groups, and multiplied by a factor of at most 1 that leave-one-out
+        cross-validation over groups finds. If this does not show a smaller error, by
+        one standard error or more, the gain is 0. See "Detail of the state" in the
+        documentation.
+
+        Call it after training, with groups that the model was not trained on:
+        residuals of training groups are smaller. `symae_keras.training.train` does so
+        with its `validation` groups. It assumes that nuisances are independent of
+        groups, as all of redatuming does.
+
+        Args:
+            groups: `symae_keras.data.GroupedData` with its masks, or an array
+                `(groups, instances, *instance_shape)`. Fewer than five groups never
+                show that the detail helps.
+            mask: Mask of an array, see `encode`. Defaults to `None`.
+
+        Returns:
+            Whether the detail helps, so that `redatum` gives it back from now on; it is
+            then in `detail`, which is `None` otherwise.
+
+        Raises:
+            InputError: Residuals are NaN or infinite.
+
+        Example:
+        >>> import numpy as np
+        >>> from symae_keras.models import SymAE
+        >>> rng = np.random.default_rng(0)
+        >>> noise, state = rng.normal(size=(40, 6, 32)), rng.normal(size=(40, 1, 32))
+        >>> model = SymAE(instance_shape=(32,), coherent_dim=2, nuisance_dim=2)
+        >>> model.fit_detail(noise), model.fit_detail(state + noise)
+        (False, True)
+        >>> bool(0.35 < model.detail.mean() < 0.65)
+        True
+        """
+        x, mask = self._arrays(groups, mask)
+        if mask is not None:
+            mask = np.asarray(ops.convert_to_numpy(mask), bool)
+        some = _detail.some_groups(ops.convert_to_numpy(x), mask)
+        found = _detail.residuals(self, *some)
+        if not np.isfinite(found.squares).all():
+            raise InputError(
+                "fit_detail needs residuals that are finite numbers; these groups have "
+                "NaN or infinity in pixels that no mask covers."
+            )
+        fitted = _detail.fit_reliability(found)
+        self.detail = None if fitted is None else fitted.reshape(self.instance_shape)
+        return fitted is not None
+
+    def _missed(self, x: Tensor, mask: Tensor | None, codes: Codes) -> Tensor:
+        """Return the detail of each group, `(batch, *instance_shape)`."""
+        residual = x - ops.cast(self.decode(*codes), x.dtype)
+        good = ops.ones_like(residual, dtype="bool")
+        if mask is not None:
+            mask = ops.cast(mask, "bool")
+            if len(mask.shape) == 2:
+                mask = _over_pixels(mask, len(self.instance_shape))
+            good = ops.logical_and(good, mask)
+        count = ops.sum(ops.cast(good, residual.dtype), axis=1)
+        # Bad pixels may be NaN, which a weight of 0 would not remove.
+        total = ops.sum(ops.where(good, residual, ops.zeros_like(residual)), axis=1)
+        count = ops.maximum(count, 1.0)
+        reliability = ops.convert_to_tensor(self._detail, dtype=residual.dtype)
+        return _detail.gain(reliability, count) * total / count
 
     # === Keras protocol ===
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the weights of the model itself, and `detail` if there is one."""
+        super().save_own_variables(store)
+        if self._detail is not None:
+            store[_DETAIL] = self._detail
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the weights of the model itself, and the `detail` that belongs to them.
+
+        Files of older versions have none.
+        """
+        own = {key: store[key] for key in store.keys()}
+        detail = own.pop(_DETAIL, None)
+        super().load_own_variables(own)
+        self.detail = None if detail is None else np.asarray(detail)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Tensor | None:
         """Mask of the reconstruction, by which losses leave out absent instances.

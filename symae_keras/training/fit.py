@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Self
@@ -15,12 +16,16 @@ from symae_keras._utils.validation import not_negative, share
 from symae_keras.data import RaggedGroups, batches, instance_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.distribute import even_batch_size
+from symae_keras.errors import InputError
 from symae_keras.layers.normalization import Standardization, pixel_moments
 from symae_keras.losses import RelativeMeanSquaredError
+from symae_keras.models.groups import GroupedAutoencoder
 from symae_keras.training.best_weights import BestWeights
 from symae_keras.training.checkpoint import Checkpoint
 from symae_keras.training.non_finite_guard import NonFiniteGuard
 from symae_keras.training.schedules import KLAnnealing, KLSchedule
+
+_log = logging.getLogger("symae_keras")
 
 #: Passes over the groups that a training has, if nothing else is said.
 EPOCHS: Final = 32
@@ -163,7 +168,9 @@ def train(
         training: Epochs, batch size, instances, learning rate and clipping; a `Recipe`
             is one.
         seed: Seed of the sampler.
-        validation: Groups for the validation loss, all instances of them.
+        validation: Groups for the validation loss, all instances of them. After
+            training, a model of groups learns from them how much detail of the state
+            `redatum` gives back, see `fit_detail` of the models.
         callbacks: More Keras callbacks. Where a `Checkpoint` among them has a state,
             training goes on from there, as if it had not been interrupted.
         strategy: From `symae_keras.distribute.make_strategy`, to be called inside of
@@ -207,8 +214,11 @@ def train(
     for each in kept:
         each.every, each.companion = every, best
     done = kept[0].restore(model) if kept else 0
+    of_groups = isinstance(model, GroupedAutoencoder)
+    if of_groups:
+        model.detail = None  # it belonged to other weights
     try:
-        return model.fit(
+        history = model.fit(
             dataset,
             initial_epoch=done,
             epochs=budget.epochs,
@@ -228,6 +238,13 @@ def train(
         if annealing is not None:
             with contextlib.suppress(Exception):  # not to hide why training failed
                 annealing.finish()
+    if of_groups and validation is not None:
+        try:
+            model.fit_detail(validation)
+        except InputError as error:
+            # A trained model is not lost for it.
+            _log.warning("no detail of the state: %s", error)
+    return history
 
 
 def enough_epochs(

@@ -64,6 +64,8 @@ def test_train_prints_what_it_writes(succeeds, recipe, data_file, here):
     _, out, err = succeeds("train", recipe, "--data", data_file, "--epochs", 1)
     metrics = read_json(here / "runs" / "tiny" / "metrics.json")
     assert "redatuming_error" not in metrics and metrics["verdict"] in out
+    # Two groups are too few to show that it helps.
+    assert metrics["detail_gain"] == 0.0 and "\nDetail of the state: off, " in out
     assert f"{metrics['estimated_redatuming_error']:.4f}" in out
     assert "runs/tiny" in out and f"{metrics['reconstruction_error']:.4f}" in out
     assert err.startswith("tiny: 8 groups, 1 updates of 8 groups x 3 instances\n")
@@ -204,6 +206,27 @@ def test_one_group_serves_all(succeeds, run_folder, here):
     succeeds(*redatum, *from_files("many.npz", "one.npz"))
     expected = np.asarray(model.redatum(groups.x, first))
     np.testing.assert_allclose(load("virtual.npz").x, expected, atol=1e-5)
+
+
+def test_detail_of_the_state(succeeds, own_run, here):
+    groups = simulate_exposures(5, 3, seed=9)
+    np.savez("some.npz", x=groups.x, axis=groups.axis)
+    model = keras.saving.load_model(own_run / "model.keras", compile=False)
+    files = from_files("some.npz", "some.npz")
+    for reliability in (None, np.full(256, 0.25)):
+        model.detail = reliability
+        model.save(own_run / "model.keras")
+        expected = np.asarray(model.redatum(groups.x, groups.x))
+        succeeds("redatum", own_run, *files, "--out", "virtual.npz", "--force")
+        np.testing.assert_allclose(load("virtual.npz").x, expected, atol=1e-5)
+        printed = succeeds("evaluate", own_run, "--data", "some.npz").out
+        gain = read_json(own_run / "metrics-some.json")["detail_gain"]
+        if reliability is None:
+            assert "Detail of the state: off" in printed and gain == 0.0
+        else:
+            # Three instances: 3 q / (1 + 2 q)
+            assert "Detail of the state: on" in printed and "0.50 of" in printed
+            assert gain == pytest.approx(0.5)
 
 
 def test_integer_data_are_converted_with_a_note(succeeds, run_folder, here):

@@ -1,0 +1,328 @@
+"""Small data: 30 samples x 4 replicates, and a label to predict from them.
+
+Spectra of 200 pixels have three bands whose heights vary from sample to sample. Each
+replicate has another baseline, multiplicative scatter, shift and noise. The
+label is the height of one band, with a standard deviation of 0.231. A second set has
+one more band of constant height, which makes the scatter identifiable.
+
+Partial least squares predict the label. The table has the root mean squared error of
+5-fold cross-validation by sample, for the spectra that a spectroscopist would use and
+for those of SymAE: virtual spectra under the nuisances of one sample, without and with
+the detail of the state, and the coherent code. All methods see the labels of the
+training samples only; the number of components is chosen by another cross-validation
+within these. `per fold` models see the training samples of each fold only, as all
+classical methods do; 80 % of these train the codes, and the gain for the detail is
+learned from the others. `unlabelled` models are trained once on all samples, those to
+be predicted included, without labels and without held-out samples.
+
+    python benchmarks/small.py --seeds 0 1 2 3 4 --out small.jsonl
+
+Results are kept in the file as JSON lines; an interrupted run is resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+from common import print_table
+from scipy.signal import savgol_filter
+from sklearn.covariance import ledoit_wolf
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.model_selection import KFold
+
+from symae_keras.data import GroupedData
+from symae_keras.data.groups import Array
+from symae_keras.evaluation import in_batches, virtual_under
+from symae_keras.models import SymAE
+from symae_keras.models._detail import gain
+from symae_keras.training import Training, normalization, train
+
+N_SAMPLES: Final = 30
+N_REPLICATES: Final = 4
+AXIS: Final = np.linspace(-1.0, 1.0, 200)
+#: Centres and widths of the bands; the label is the height of the second one.
+BANDS: Final = ((-0.45, 0.12), (0.0, 0.10), (0.35, 0.14))
+LABEL: Final = 1
+CONSTANT_BAND: Final = (0.8, 0.06)
+NOISE: Final = 0.02
+FOLDS: Final = 5
+MOST_COMPONENTS: Final = 10
+UPDATES: Final = 2000
+#: The spectra of spectroscopists, and SymAE by its noise and the samples it sees.
+CASES: Final = (
+    "classical",
+    "gaussian per fold",
+    "variational per fold",
+    "gaussian unlabelled",
+    "variational unlabelled",
+)
+
+
+# === Data ===
+
+
+def simulate(seed: int, constant_band: bool) -> tuple[GroupedData, Array]:
+    """Groups of replicates, and the label of each group."""
+    rng = np.random.default_rng(seed)
+    heights = rng.uniform(0.2, 1.0, (N_SAMPLES, len(BANDS)))
+    shape = (N_SAMPLES, N_REPLICATES, 1)
+    shift = rng.normal(0.0, 0.01, shape)
+    x = sum(
+        heights[:, None, k : k + 1] * _band(shift, *band)
+        for k, band in enumerate(BANDS)
+    )
+    if constant_band:
+        x = x + _band(shift, *CONSTANT_BAND)
+    x = x * np.exp(rng.normal(0.0, 0.1, shape))
+    for power in range(3):
+        x = x + rng.normal(0.0, 0.1, shape) * AXIS**power
+    x = x + rng.normal(0.0, NOISE, x.shape)
+    return GroupedData(x.astype("float32"), axis=AXIS), heights[:, LABEL]
+
+
+def _band(shift: Array, centre: float, width: float) -> Array:
+    return np.asarray(np.exp(-0.5 * ((AXIS - shift - centre) / width) ** 2))
+
+
+# === Classical spectra ===
+
+
+def raw_mean(x: Array, train: Array) -> Array:
+    """Mean of the replicates."""
+    return np.asarray(x.mean(axis=1))
+
+
+def snv(x: Array, train: Array) -> Array:
+    """Standard normal variate of each replicate, then the mean."""
+    centred = x - x.mean(axis=2, keepdims=True)
+    return np.asarray((centred / x.std(axis=2, keepdims=True)).mean(axis=1))
+
+
+def msc(x: Array, train: Array) -> Array:
+    """Multiplicative scatter correction by the mean of the training samples."""
+    return _scatter_correction(x, train, 0)
+
+
+def emsc(x: Array, train: Array) -> Array:
+    """Extended multiplicative scatter correction, with a quadratic baseline."""
+    return _scatter_correction(x, train, 2)
+
+
+def _scatter_correction(x: Array, train: Array, degree: int) -> Array:
+    reference = x[train].mean(axis=(0, 1))
+    baseline = np.stack([AXIS**power for power in range(degree + 1)])
+    design = np.concatenate([reference[None], baseline]).T
+    rows = x.reshape(-1, x.shape[2])
+    coefficients = np.linalg.lstsq(design, rows.T, rcond=None)[0]
+    corrected = (rows - coefficients[1:].T @ baseline) / coefficients[0][:, None]
+    return np.asarray(corrected.reshape(x.shape).mean(axis=1))
+
+
+def derivative(x: Array, train: Array) -> Array:
+    """First derivative of the mean (Savitzky-Golay, 11 pixels, quadratic)."""
+    return np.asarray(savgol_filter(x.mean(axis=1), 11, 2, deriv=1, axis=1))
+
+
+def mixed_model(x: Array, train: Array) -> Array:
+    """Best linear unbiased prediction of the state by a linear mixed model."""
+    means = x.mean(axis=1)
+    mean = means[train].mean(axis=0)
+    deviations = (x - means[:, None])[train].reshape(-1, x.shape[2])
+    within = ledoit_wolf(deviations, assume_centered=True)[0]
+    within *= N_REPLICATES / (N_REPLICATES - 1)
+    between = np.cov(means[train].T) - within / N_REPLICATES
+    values, vectors = np.linalg.eigh(between)
+    between = (vectors * values.clip(0.0)) @ vectors.T
+    total = between + within / N_REPLICATES
+    return np.asarray(mean + np.linalg.solve(total, (means - mean).T).T @ between)
+
+
+CLASSICAL: Final[dict[str, Callable[[Array, Array], Array]]] = {
+    "raw mean": raw_mean,
+    "SNV": snv,
+    "MSC": msc,
+    "derivative": derivative,
+    "EMSC": emsc,
+    "linear mixed model": mixed_model,
+}
+
+
+# === Prediction ===
+
+
+def folds(seed: int) -> Iterator[tuple[Array, Array]]:
+    """Training and test samples of each fold."""
+    yield from KFold(FOLDS, shuffle=True, random_state=seed).split(range(N_SAMPLES))
+
+
+def predict(features: Array, y: Array, train: Array, test: Array) -> Array:
+    """Predictions of PLS for the test samples; components by cross-validation."""
+    most = min(MOST_COMPONENTS, features.shape[1])
+    errors = np.zeros(most)
+    for a, b in KFold(FOLDS, shuffle=True, random_state=0).split(train):
+        for k in range(most):
+            found = _pls(features[train[a]], y[train[a]], features[train[b]], k + 1)
+            errors[k] += ((found - y[train[b]]) ** 2).sum()
+    return _pls(features[train], y[train], features[test], int(errors.argmin()) + 1)
+
+
+def _pls(x: Array, y: Array, new: Array, components: int) -> Array:
+    model = PLSRegression(components, scale=False).fit(x, y)
+    return np.asarray(model.predict(new)).reshape(-1)
+
+
+# === SymAE ===
+
+
+def trained(
+    groups: GroupedData, noise: str, seed: int, updates: int, held_out: bool
+) -> SymAE:
+    """A model after a number of updates.
+
+    If some groups are held out, the gain for the detail is learned from them.
+    """
+    keras.utils.set_random_seed(seed)
+    rest = None
+    if held_out:
+        groups, rest = groups.split(train=0.8, seed=seed)
+    model = SymAE(
+        groups.instance_shape,
+        nuisance_noise=noise,
+        normalization=normalization(groups),
+        seed=seed,
+    )
+    # Many passes in one epoch of Keras, whose start takes longer than an update.
+    passes = groups[np.tile(np.arange(len(groups)), 100)]
+    training = Training(instances=None)
+    epochs = round(updates * training.batch_size / len(passes))
+    training = Training(instances=None, epochs=max(epochs, 1))
+    train(model, passes, training, seed, validation=rest)
+    return model
+
+
+def features_of(model: SymAE, groups: GroupedData, reference: int) -> dict[str, Array]:
+    """Virtual spectra and coherent codes, by name."""
+    with_detail = virtual_under(model, groups, groups[[reference]])
+    detail, model.detail = model.detail, None
+    without = virtual_under(model, groups, groups[[reference]])
+    model.detail = detail
+    return {
+        "virtual, no detail": without,
+        "virtual": with_detail,
+        "coherent code": in_batches(model.encode, groups.x).coherent,
+    }
+
+
+def mean_gain(model: SymAE) -> float:
+    """Mean gain for the detail of groups of four."""
+    if model.detail is None:
+        return 0.0
+    return float(gain(model.detail, N_REPLICATES).mean())
+
+
+# === Results ===
+
+
+def rows_of(
+    seed: int, constant_band: bool, case: str, updates: int
+) -> list[dict[str, Any]]:
+    """Errors of one data set by the classical methods, or by one kind of model."""
+    groups, y = simulate(seed, constant_band)
+    predictions: dict[str, Array] = {}
+    gains: list[float] = []
+
+    def add(features: dict[str, Array], train: Array, test: Array) -> None:
+        for name, values in features.items():
+            into = predictions.setdefault(name, np.zeros(N_SAMPLES))
+            into[test] = predict(values, y, train, test)
+
+    model = None
+    if case.endswith("unlabelled"):
+        model = trained(groups, case.split()[0], seed, updates, held_out=False)
+        gains.append(mean_gain(model))
+    for train_part, test_part in folds(seed):
+        if case == "classical":
+            features = {f: g(groups.x, train_part) for f, g in CLASSICAL.items()}
+        else:
+            if not case.endswith("unlabelled"):
+                part = groups[train_part]
+                model = trained(part, case.split()[0], seed, updates, held_out=True)
+                gains.append(mean_gain(model))
+            assert model is not None
+            features = features_of(model, groups, int(train_part[0]))
+        add(features, train_part, test_part)
+    return [
+        {
+            "constant band": constant_band,
+            "case": case,
+            "spectra": name,
+            "seed": seed,
+            "updates": updates,
+            "RMSECV": float(np.sqrt(np.mean((found - y) ** 2))),
+            **({"gain": float(np.mean(gains))} if gains else {}),
+        }
+        for name, found in predictions.items()
+    ]
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--updates", type=int, default=UPDATES)
+    parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES))
+    parser.add_argument("--out", type=Path, default=Path("small.jsonl"))
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    if options.out.exists():
+        rows = [json.loads(each) for each in options.out.read_text().splitlines()]
+    keys = ("seed", "constant band", "case", "updates")
+    done = {tuple(row[key] for key in keys) for row in rows}
+    wanted = [
+        (seed, constant_band, case, options.updates)
+        for constant_band in (False, True)
+        for case in options.cases
+        for seed in options.seeds
+    ]
+    for each in wanted:
+        if each in done:
+            continue
+        found = rows_of(*each)
+        rows += found
+        with options.out.open("a") as file:
+            file.writelines(json.dumps(row) + os.linesep for row in found)
+        for row in found:
+            print(json.dumps(row), flush=True)
+    chosen = [row for row in rows if tuple(row[key] for key in keys) in set(wanted)]
+    print_table(
+        summary(chosen), ["constant band", "case", "spectra", "seeds", "RMSECV"]
+    )
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Root mean square over seeds of each row of the table."""
+    table: dict[tuple[Any, ...], list[float]] = {}
+    for row in rows:
+        key = row["constant band"], row["case"], row["spectra"]
+        table.setdefault(key, []).append(row["RMSECV"])
+    return [
+        {
+            **dict(zip(("constant band", "case", "spectra"), key, strict=True)),
+            "seeds": len(values),
+            "RMSECV": float(np.sqrt(np.mean(np.square(values)))),
+        }
+        for key, values in sorted(table.items(), key=lambda item: item[0][0])
+    ]
+
+
+if __name__ == "__main__":
+    main()
