@@ -251,9 +251,9 @@ class NewData:
         found = self._measured(groups)
         z = self._standardized(self._scores(groups, found))
         of_groups, of_instances = _by_size(z)
-        group_z, group_reason, odd = _largest(of_groups)
-        instance_z, instance_reason, _ = _largest(of_instances)
-        of_group, of_instance = (_largest(each)[0] for each in self._calibration)
+        group_z, instance_z = _largest(of_groups), _largest(of_instances)
+        of_group, of_instance = map(_largest, self._calibration)
+        group_reason, odd = _reasons(of_groups)
         instance_p_of = self._p_of(1, of_instances)
         worst = np.stack([np.nan_to_num(p, nan=2.0) for p in instance_p_of.values()])
         names = list(instance_p_of)
@@ -269,7 +269,7 @@ class NewData:
             group_score=group_z / np.nanmax(of_group),
             odd_instance=np.where(odd, place, -1),
             group_reason=group_reason,
-            instance_reason=instance_reason,
+            instance_reason=_reasons(of_instances)[0],
             group_p_of=self._p_of(0, of_groups),
             instance_p_of=instance_p_of,
             shift=found["shift"],
@@ -283,7 +283,7 @@ class NewData:
         tests = dict.fromkeys(test for test, _ in z)
 
         def largest(of: dict[tuple[str, str], Array], test: str) -> Array:
-            return _largest({k: v for k, v in of.items() if k[0] == test})[0]
+            return _largest({k: v for k, v in of.items() if k[0] == test})
 
         known = self._calibration[which]
         return {
@@ -422,20 +422,23 @@ def _scale(values: Array) -> tuple[float, float]:
     return float(middle), float(max(high - middle, 1e-6 * abs(middle), 1e-12))
 
 
-def _largest(of: dict[tuple[str, str], Array]) -> tuple[Array, Array, Array]:
-    """Return the largest score, its reason, and whether one instance has it."""
+def _largest(of: dict[tuple[str, str], Array]) -> Array:
+    """Return the largest score, NaN where there is none."""
     z = np.stack(list(of.values()))
-    known = np.where(np.isfinite(z), z, -np.inf)
-    first, best = known.argmax(axis=0), known.max(axis=0)
+    best = np.where(np.isfinite(z), z, -np.inf).max(axis=0)
+    return np.where(np.isfinite(best), best, np.nan)
+
+
+def _reasons(of: dict[tuple[str, str], Array]) -> tuple[Array, Array]:
+    """Return the reason for the largest score, and whether one instance has it."""
+    z = np.stack(list(of.values()))
+    first = np.where(np.isfinite(z), z, -np.inf).argmax(axis=0)
     tests, whats = np.array(list(of)).T
-    reason = tests[first]
-    code: Any = "nuisance"
+    reason, code = tests[first], np.array("nuisance")
     if ("state", "code") in of:
         nuisance = np.fmax(of["nuisance", "mean"], of["nuisance", "worst"])
         code = np.where(of["state", "code"] >= nuisance, "state", "nuisance")
-    reason = np.where(reason == "residual", code, reason)
-    best = np.where(np.isfinite(best), best, np.nan)
-    return best, reason, whats[first] == "worst"
+    return np.where(reason == "residual", code, reason), whats[first] == "worst"
 
 
 class _Neighbours:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from symae_keras import zoo
 from symae_keras._utils.arrays import Codes
-from symae_keras.classical import GroupedPCA, MeanSwap
+from symae_keras.classical import MeanSwap
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
 from symae_keras.evaluation import Bands
@@ -119,11 +120,17 @@ def test_floor_and_rate_of_p_values() -> None:
 # === Coverage ===
 
 
-@pytest.mark.parametrize("blind", [False, True])
-@pytest.mark.parametrize(("factor", "instances"), [(1.0, 2), (1.0, 8), (0.9, 8), (0.3, 8)])
+@pytest.mark.large
+@pytest.mark.parametrize(
+    ("factor", "instances", "blind"),
+    [
+        *((1.0, 2, False), (1.0, 8, False), (0.9, 8, False), (0.3, 8, False)),
+        *((1.0, 2, True), (0.3, 8, True)),
+    ],
+)
 def test_coverage_in_a_linear_model(factor: float, instances: int, blind: bool) -> None:
     rates, widths = [], []
-    for seed in range(4):
+    for seed in range(2):
         model = Additive(factor, blind)
         groups, state, nuisance = additive(800, instances, seed)
         bands = Bands.fit(model, groups[:400], crossed=False, seed=seed)
@@ -134,7 +141,7 @@ def test_coverage_in_a_linear_model(factor: float, instances: int, blind: bool) 
         half = 0.5 * (upper - lower)
         ratios = np.abs(truth - 0.5 * (lower + upper)) / half
         widths.append(1.0 / np.quantile(ratios.max(axis=-1), 0.9))
-    assert 0.86 < np.mean(rates) < 0.94
+    assert 0.85 < np.mean(rates) < 0.95
     assert 0.85 < np.mean(widths) < 1.15
 
 
@@ -161,15 +168,15 @@ def test_repeated_exposures_are_not_crossed() -> None:
 
 @pytest.mark.large
 def test_coverage_of_exposures() -> None:
-    groups = simulate_exposures(900, 8, seed=0)
-    model = GroupedPCA().fit(groups[:300])
-    bands = Bands.fit(model, groups[300:600])
-    test = groups[600:]
-    other = np.roll(np.arange(300), -1)
+    groups = simulate_exposures(140, 16, seed=0)
+    bands = Bands.fit(zoo.load("symae_exposures"), groups[:100])
+    test = groups[100:]
+    other = np.roll(np.arange(40), -1)
     lower, upper = bands.of(test, test[other])
     place = np.indices(test.present.shape)[1]
-    truth = test.virtual(np.arange(300)[:, None], other[:, None], place)
-    assert 0.83 < covered(truth, lower, upper).mean() < 0.95
+    truth = test.virtual(np.arange(40)[:, None], other[:, None], place)
+    assert 0.8 < covered(truth, lower, upper).mean() < 0.99
+    assert (upper - lower).mean() < 0.35  # flux of about 1
 
 
 # === Arguments and odd groups ===
