@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +66,9 @@ def judge(bands: Bands, truth: Any, lower: Any, upper: Any) -> dict[str, float]:
     }
 
 
-def simulated(model: Any, calibration: GroupedData, test: GroupedData) -> Any:
+def simulated(
+    model: Any, calibration: GroupedData, test: GroupedData
+) -> dict[str, float]:
     """The state of every test group under the nuisances of the next one."""
     bands = Bands.fit(model, calibration, LEVEL)
     lender = np.roll(np.arange(len(test)), -1)
@@ -74,7 +77,9 @@ def simulated(model: Any, calibration: GroupedData, test: GroupedData) -> Any:
     return judge(bands, truth, *bands.of(test, test[lender]))
 
 
-def measured(model: Any, calibration: GroupedData, test: GroupedData) -> Any:
+def measured(
+    model: Any, calibration: GroupedData, test: GroupedData
+) -> dict[str, float]:
     """Each instrument's spectrum, from that of the other one alone."""
     bands = Bands.fit(model, calibration, LEVEL)
     lender = np.roll(np.arange(len(test)), -1)
@@ -97,6 +102,40 @@ def repeated(rows: list[dict[str, float]]) -> dict[str, Any]:
     }
 
 
+def rows_of(
+    options: argparse.Namespace,
+) -> Iterator[tuple[str, Callable[[], Any], Callable[[Any, int], Any], int]]:
+    """Names of models, functions that load and that test them, and relative draws."""
+
+    def test(simulate: Any, model: Any, seed: int) -> dict[str, float]:
+        groups = simulate(2 * options.groups, 100 + seed)
+        return simulated(model, groups[: options.groups], groups[options.groups :])
+
+    def load(simulate: Any, name: str, file: Path | None) -> Any:
+        return trained(name, makers[name], simulate(N_TRAIN, 0), file)
+
+    makers = dict(configurations())
+    for preset, simulate in PRESETS.items():
+        yield preset, partial(sk.zoo.load, preset), partial(test, simulate), 1
+    for simulator, names in TRAINED.items():
+        simulate = SIMULATORS[simulator]
+        for name in names:
+            full = f"{simulator} {name}"
+            file = None
+            if options.models:
+                file = options.models / f"{full.replace(' ', '_')}.keras"
+            yield full, partial(load, simulate, name, file), partial(test, simulate), 1
+    if options.tablets:
+        with np.load(options.tablets) as arrays:
+            groups = GroupedData(arrays["x"], axis=arrays["wavelength_nm"])
+        held_out = groups.split(0.8, seed=0)[1]  # of the preset
+
+        def tablets(model: Any, seed: int) -> dict[str, float]:
+            return measured(model, *held_out.split(0.5, seed))
+
+        yield "symae_tablets", partial(sk.zoo.load, "symae_tablets"), tablets, 4
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(
@@ -112,46 +151,13 @@ def main() -> None:
     if options.models:
         options.models.mkdir(parents=True, exist_ok=True)
     table: list[dict[str, Any]] = []
-
-    def add(name: str, draw: Callable[[int], dict[str, float]], n: int) -> None:
+    for name, load, draw, times in rows_of(options):
         if options.only and name not in options.only:
-            return
-        rows = [draw(seed) for seed in range(n)]
-        table.append({"model": name, **repeated(rows)})
+            continue
+        model = load()
+        draws = [draw(model, seed) for seed in range(times * options.draws)]
+        table.append({"model": name, **repeated(draws)})
         print(json.dumps(table[-1]), flush=True)
-
-    def parts(simulate: Any, seed: int) -> tuple[GroupedData, GroupedData]:
-        groups = simulate(2 * options.groups, 100 + seed)
-        return groups[: options.groups], groups[options.groups :]
-
-    for name, simulate in PRESETS.items():
-        model = sk.zoo.load(name)
-        add(name, lambda k, m=model, s=simulate: simulated(m, *parts(s, k)), options.draws)
-    makers = dict(configurations())
-    for simulator, names in TRAINED.items():
-        simulate = SIMULATORS[simulator]
-        for name in names:
-            full = f"{simulator} {name}"
-            if options.only and full not in options.only:
-                continue
-            stem = full.replace(" ", "_")
-            file = options.models / f"{stem}.keras" if options.models else None
-            model = trained(name, makers[name], simulate(N_TRAIN, 0), file)
-            add(
-                full,
-                lambda k, m=model, s=simulate: simulated(m, *parts(s, k)),
-                options.draws,
-            )
-    if options.tablets:
-        with np.load(options.tablets) as file:
-            groups = GroupedData(file["x"], axis=file["wavelength_nm"])
-        held_out = groups.split(0.8, seed=0)[1]  # of the preset
-        model = sk.zoo.load("symae_tablets")
-
-        def tablets(seed: int) -> dict[str, float]:
-            return measured(model, *held_out.split(0.5, seed))
-
-        add("symae_tablets", tablets, 4 * options.draws)
     print_table(table, list(table[0]))
     if options.out:
         write_json(options.out, table)

@@ -42,8 +42,8 @@ class Bands:
 
     where the scale estimates the local error and the quantile is calibrated on held-out
     groups. One group has one vote: the scores of its instances share a weight of 1
-    (hierarchical conformal prediction), and the quantile is the `ceil((n + 1) level)`-th
-    smallest of `n` for groups of one score.
+    (hierarchical conformal prediction). For groups of one score, the quantile is the
+    `ceil((n + 1) level)`-th smallest of `n`.
 
     The true virtual instance is not measured, except in a **crossed** design, where
     instance `t` of every group has the same nuisance, such as an instrument:
@@ -152,8 +152,13 @@ class Bands:
             groups = groups[np.sort(rng.permutation(len(groups))[:most])]
         if crossed is None:
             crossed = _is_crossed(groups)
-        calibrate = _measured_errors if crossed else _composed_errors
-        return cls(model, level, crossed, *calibrate(model, groups, rng), new_data)
+        found: tuple[Array, Array, Array | None]
+        if crossed:
+            found = _measured_errors(model, groups)
+        else:
+            found = _composed_errors(model, groups, rng)
+        scores, fixed, differences = found
+        return cls(model, level, crossed, scores, fixed, differences, new_data)
 
     def of(
         self,
@@ -219,7 +224,7 @@ def _as_groups(x: Any, mask: Array | None) -> GroupedData:
     x = np.asarray(x)
     if mask is not None and np.ndim(mask) == x.ndim:
         mask = np.asarray(mask, bool)
-        present = mask.any(axis=tuple(range(2, x.ndim)))
+        present = np.asarray(mask.any(axis=tuple(range(2, x.ndim))))
         return GroupedData(x, mask=present, pixel_mask=mask)
     return GroupedData(x, mask=mask)
 
@@ -265,9 +270,7 @@ def _is_crossed(groups: GroupedData) -> bool:
     return bool((at_place * mean**2).sum() > _CROSSED * within > 0.0)
 
 
-def _measured_errors(
-    model: Any, groups: GroupedData, rng: np.random.Generator
-) -> tuple[Array, Array, None]:
+def _measured_errors(model: Any, groups: GroupedData) -> tuple[Array, Array, None]:
     """Return scores, and variances of measured instances around predicted ones."""
     x, present = groups.x, groups.present
     good = np.broadcast_to(groups.good_pixels, x.shape)
@@ -343,7 +346,7 @@ def _composed_errors(
     hidden = _mean_over(foreign, present[donors]) - _mean_over(reconstruction, present)
     hidden *= _to_mean_square(
         hidden[:, None],
-        good.any(axis=1, keepdims=True),
+        np.asarray(good.any(axis=1, keepdims=True)),
         2.0 * variance * max(estimate.state_in_nuisance, 0.0),
     )
     hidden *= _over(rng.choice([-1.0, 1.0], len(groups)), hidden.ndim)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -208,9 +208,7 @@ class NewData:
             name: np.median(found[name][present], axis=0) for name in ("shift", "gain")
         }
         scores = self._scores(groups, found, own=True)
-        self._scales = {
-            name: _scale(values) for name, values in scores.items()
-        }
+        self._scales = {name: _scale(values) for name, values in scores.items()}
         self._calibration = _by_size(self._standardized(scores))
 
     @classmethod
@@ -314,8 +312,8 @@ class NewData:
 
         weights = (good / self._variance).reshape(n_groups, n_instances, -1)
         residual = np.where(good, x - decoded, 0.0).reshape(weights.shape)
-        columns = [decoded, *_shifts(decoded)]
-        columns = np.stack([each.reshape(weights.shape) for each in columns], axis=2)
+        changes = [decoded, *_shifts(decoded)]
+        columns = np.stack([each.reshape(weights.shape) for each in changes], axis=2)
         weighted = columns * weights[:, :, None]
         normal = np.einsum("gtkp,gtlp->gtkl", weighted, columns, optimize=True)
         right = np.einsum("gtkp,gtp->gtk", weighted, residual, optimize=True)
@@ -363,7 +361,7 @@ class NewData:
         apart = masked(self._alone.disagreement(found["alone"], present))
         apart[counts < 2] = np.nan
         root = np.sqrt(counts)
-        own = {
+        single = {
             "nuisance": nuisance,
             "residual": masked(np.sqrt(found["rest"])),
             "shift": masked(np.linalg.norm(shift, axis=-1)),
@@ -377,8 +375,8 @@ class NewData:
             ("residual", "mean"): np.sqrt(mean(found["rest"])),
             ("shift", "mean"): root * np.linalg.norm(mean(shift), axis=-1),
             ("gain", "mean"): root * np.abs(mean(gain)),
-            **{(test, "worst"): _worst(values) for test, values in own.items()},
-            **{(test, "own"): values for test, values in own.items()},
+            **{(test, "worst"): _worst(values) for test, values in single.items()},
+            **{(test, "own"): values for test, values in single.items()},
         }
         if self._has_residual:
             return scores
@@ -387,6 +385,7 @@ class NewData:
     def _standardized(
         self, scores: dict[tuple[str, str], Array]
     ) -> dict[tuple[str, str], Array]:
+        """Return scores in units of their spread among the held-out groups."""
         return {
             name: (values - self._scales[name][0]) / self._scales[name][1]
             for name, values in scores.items()
@@ -451,12 +450,14 @@ class _Neighbours:
         self._of_group = of_group
 
     def distances(self, codes: Array, of_group: Array | None) -> Array:
-        """Return mean distances to neighbours, in other groups if `of_group` is given."""
+        """Return mean distances to neighbours, of other groups than `of_group`."""
         found = []
         squares = (self._codes**2).sum(axis=1)
         for start in range(0, len(codes), 1024):
             part = codes[start : start + 1024] / self._scale
-            squared = (part**2).sum(axis=1)[:, None] + squares - 2 * part @ self._codes.T
+            squared = (
+                (part**2).sum(axis=1)[:, None] + squares - 2 * part @ self._codes.T
+            )
             if of_group is not None:
                 own = of_group[start : start + 1024, None] == self._of_group
                 squared[own] = np.inf
@@ -471,7 +472,9 @@ class _Whitening:
     def __init__(self, codes: Array, present: Array) -> None:
         apart, _ = _deviations(codes, present)
         rows = apart[present & (present.sum(axis=1) > 1)[:, None]]
-        scale = rows.std(axis=0, dtype="float64") if len(rows) else np.ones(apart.shape[2])
+        scale = (
+            rows.std(axis=0, dtype="float64") if len(rows) else np.ones(apart.shape[2])
+        )
         self._scale = np.where(scale > 1e-6 * scale.max(initial=0.0), scale, np.inf)
         rows = rows / self._scale
         correlation = rows.T @ rows / max(len(rows), 1)
@@ -482,9 +485,11 @@ class _Whitening:
         """Return distances from the mean of the other instances."""
         apart, counts = _deviations(codes, present)
         apart = apart / self._scale
-        squared = np.einsum("gtk,kl,gtl->gt", apart, self._inverse, apart, optimize=True)
+        squared = np.einsum(
+            "gtk,kl,gtl->gt", apart, self._inverse, apart, optimize=True
+        )
         free = counts / (counts - 1.0).clip(1.0)
-        return np.sqrt(squared * free[:, None])
+        return np.asarray(np.sqrt(squared * free[:, None]))
 
 
 def _deviations(codes: Array, present: Array) -> tuple[Array, Array]:
@@ -498,14 +503,12 @@ def _shifts(decoded: Array) -> Sequence[Array]:
     """Return changes of `(groups, instances, *instance_shape)` per pixel of shift."""
     axes = range(2, max(3, decoded.ndim - 1))
     return [
-        -np.gradient(decoded, axis=axis)
-        for axis in axes
-        if decoded.shape[axis] > 1
+        -np.gradient(decoded, axis=axis) for axis in axes if decoded.shape[axis] > 1
     ]
 
 
 def _solve(normal: Array, right: Array) -> Array:
-    """Solve small normal equations, with coefficients near 0 where they are singular."""
+    """Solve small normal equations; singular ones have coefficients near 0."""
     trace = np.einsum("...kk->...k", normal)
     scale = np.sqrt(trace.clip(1e-30))
     scaled = normal / (scale[..., None] * scale[..., None, :])

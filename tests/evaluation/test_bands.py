@@ -100,7 +100,9 @@ def test_coverage_of_new_groups_in_finite_samples() -> None:
     """Between the level and the level plus 1 / (n + 1), instances correlated or not."""
     rng = np.random.default_rng(1)
     n, draws = 19, 4000
-    scores = rng.normal(size=(draws, n + 1, 1)) + 0.5 * rng.normal(size=(draws, n + 1, 3))
+    scores = rng.normal(size=(draws, n + 1, 1)) + 0.5 * rng.normal(
+        size=(draws, n + 1, 3)
+    )
     found = [each[-1] <= quantile(each[:-1], 0.8) for each in scores]
     assert 0.79 < np.mean(found) < 0.8 + 1.0 / (n + 1) + 0.01
 
@@ -219,7 +221,7 @@ def test_absent_instances_and_bad_pixels_do_not_matter() -> None:
         assert bands.n_groups == (counts[:400] > 1).sum()
         other = np.roll(np.arange(200), -1)
         made.append(bands.of(data[400:], data[400:][other]))
-    there = (mask[400:][other][..., None] & ~bad[400:][other])
+    there = mask[400:][other][..., None] & ~bad[400:][other]
     for one, two in zip(*made, strict=True):
         np.testing.assert_allclose(one[there], two[there], rtol=1e-5)
     truth = np.where(there, state[400:] + nuisance[400:][other], 0.5 * np.add(*made[0]))

@@ -122,7 +122,10 @@ def test_reasons_on_exposures() -> None:
     new = simulate_exposures(12, 8, 1)
     wavelengths = np.arange(256)
     shifted = np.array(
-        [[np.interp(wavelengths - 1.0, wavelengths, x) for x in group] for group in new.x]
+        [
+            [np.interp(wavelengths - 1.0, wavelengths, x) for x in group]
+            for group in new.x
+        ]
     )
     water = {**new.nuisance, "water": new.nuisance["water"] + 2.0}
     wet = dataclasses.replace(new, nuisance=water)
