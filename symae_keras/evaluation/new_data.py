@@ -204,9 +204,6 @@ class NewData:
             few = np.random.default_rng(0).permutation(len(codes))[:_MOST_CODES]
         self._nuisances = _Neighbours(codes[few], of_group[few])
         self._alone = _Whitening(found["alone"], present)
-        self._middle = {
-            name: np.median(found[name][present], axis=0) for name in ("shift", "gain")
-        }
         scores = self._scores(groups, found, own=True)
         self._scales = {name: _scale(values) for name, values in scores.items()}
         self._calibration = _by_size(self._standardized(scores))
@@ -247,29 +244,24 @@ class NewData:
             A `NewDataCheck`.
         """
         found = self._measured(groups)
-        z = self._standardized(self._scores(groups, found))
-        of_groups, of_instances = _by_size(z)
+        scores = self._scores(groups, found)
+        of_groups, of_instances = _by_size(self._standardized(scores))
         group_z, instance_z = _largest(of_groups), _largest(of_instances)
         of_group, of_instance = map(_largest, self._calibration)
-        group_reason, odd = _reasons(of_groups)
-        instance_p_of = self._p_of(1, of_instances)
-        worst = np.stack([np.nan_to_num(p, nan=2.0) for p in instance_p_of.values()])
-        names = list(instance_p_of)
-        place = np.array(
-            [
-                worst[names.index(reason) if reason in names else 0, i].argmin()
-                for i, reason in enumerate(group_reason)
-            ]
-        )
+        group_reason, group_test, odd = _reasons(of_groups)
+        place = np.full(len(groups), -1)
+        for (test, _), z in of_instances.items():
+            here = odd & (group_test == test)
+            place[here] = np.nan_to_num(z[here], nan=-np.inf).argmax(axis=1)
         return NewDataCheck(
             group_p=p_values(of_group[:, None], group_z),
             instance_p=p_values(of_instance, instance_z),
             group_score=group_z / np.nanmax(of_group),
-            odd_instance=np.where(odd, place, -1),
+            odd_instance=place,
             group_reason=group_reason,
             instance_reason=_reasons(of_instances)[0],
             group_p_of=self._p_of(0, of_groups),
-            instance_p_of=instance_p_of,
+            instance_p_of=self._p_of(1, of_instances),
             shift=found["shift"],
             gain=1.0 + found["gain"],
             floor=1.0 / (1.0 + self.n_groups),
@@ -356,8 +348,7 @@ class NewData:
         nuisance[present] = self._nuisances.distances(
             found["nuisance"][present], of_group[present] if own else None
         )
-        shift = found["shift"] - self._middle["shift"]
-        gain = found["gain"] - self._middle["gain"]
+        shift, gain = found["shift"], found["gain"]
         apart = masked(self._alone.disagreement(found["alone"], present))
         apart[counts < 2] = np.nan
         root = np.sqrt(counts)
@@ -428,16 +419,17 @@ def _largest(of: dict[tuple[str, str], Array]) -> Array:
     return np.where(np.isfinite(best), best, np.nan)
 
 
-def _reasons(of: dict[tuple[str, str], Array]) -> tuple[Array, Array]:
-    """Return the reason for the largest score, and whether one instance has it."""
+def _reasons(of: dict[tuple[str, str], Array]) -> tuple[Array, Array, Array]:
+    """Return the reason for the largest score, its test, and if one instance has it."""
     z = np.stack(list(of.values()))
     first = np.where(np.isfinite(z), z, -np.inf).argmax(axis=0)
     tests, whats = np.array(list(of)).T
-    reason, code = tests[first], np.array("nuisance")
+    test, code = tests[first], np.array("nuisance")
     if ("state", "code") in of:
         nuisance = np.fmax(of["nuisance", "mean"], of["nuisance", "worst"])
         code = np.where(of["state", "code"] >= nuisance, "state", "nuisance")
-    return np.where(reason == "residual", code, reason), whats[first] == "worst"
+    reason = np.where(test == "residual", code, test)
+    return reason, test, whats[first] == "worst"
 
 
 class _Neighbours:
