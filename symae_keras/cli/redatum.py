@@ -11,6 +11,7 @@ import typer
 import symae_keras as sk
 from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.files import check_output
+from symae_keras.cli._columns import without_unwritable
 from symae_keras.cli._options import (
     Force,
     Group,
@@ -24,6 +25,7 @@ from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
     from symae_keras.data import GroupedData
+    from symae_keras.data.groups import Parameters
 
 
 def redatum(
@@ -46,7 +48,11 @@ def redatum(
     force: Force = False,
     recipe: TrustedRecipe = None,
 ) -> None:
-    """Make virtual instances: the states of A under the nuisances of B."""
+    """Make virtual instances: the states of A under the nuisances of B.
+
+    Columns of A that describe groups, and columns of B that describe instances, are
+    written, too.
+    """
     import_backend()
     from symae_keras.data.io.save import SUFFIXES
 
@@ -72,7 +78,7 @@ def redatum(
         virtual = dataclasses.replace(
             virtual, axis=found.axis.values, axis_label=found.axis.label
         )
-    sk.data.save(virtual, out)
+    sk.data.save(without_unwritable(virtual, suffix == ".csv"), out)
     print(f"{out}: x {virtual.x.shape}")
 
 
@@ -107,9 +113,47 @@ def _redatum(
         there = mask.reshape(mask.shape + (1,) * (x.ndim - 2))
         x = np.where(there, x, np.float32(0))
     ids = states.ids if len(states) == total else None
-    virtual = sk.data.GroupedData(x, mask=mask, ids=ids)
+    of_groups, of_instances = _carried(states, nuisances, total)
+    virtual = sk.data.GroupedData(
+        x,
+        mask=mask,
+        ids=ids,
+        group_metadata=of_groups,
+        instance_metadata=of_instances,
+    )
     if axes:
         # The label is the one that has a unit, if only one of them does.
         label = next((axis.label for axis in axes[::-1] if axis.unit), axes[-1].label)
         virtual = dataclasses.replace(virtual, axis=axes[-1].values, axis_label=label)
     return virtual
+
+
+def _carried(
+    states: GroupedData, nuisances: GroupedData, total: int
+) -> tuple[Parameters, Parameters]:
+    """Return metadata of virtual groups and of their instances.
+
+    What differs within the groups of one file describes nuisances, also where it is
+    the same for all instances of a group in the other file.
+    """
+    import numpy as np
+
+    nuisance = {**states.instance_metadata, **nuisances.instance_metadata}
+    shape = nuisances.x.shape[:2]
+    spread = {
+        key: np.broadcast_to(values[:, None], (*shape, *values.shape[1:]))
+        for key, values in nuisances.group_metadata.items()
+        if key in nuisance
+    }
+
+    def all_of(known: Parameters, n_groups: int) -> dict[str, Any]:
+        repeats = total // n_groups
+        return {key: np.repeat(each, repeats, axis=0) for key, each in known.items()}
+
+    return (
+        all_of(
+            {k: v for k, v in states.group_metadata.items() if k not in nuisance},
+            len(states),
+        ),
+        all_of({**spread, **nuisances.instance_metadata}, len(nuisances)),
+    )

@@ -1,6 +1,7 @@
 """Measures of codes, reconstructions and virtual instances."""
 
 from symae_keras._utils.arrays import in_batches
+from symae_keras.evaluation.columns import ColumnScore, probe_columns
 from symae_keras.evaluation.compare import compare
 from symae_keras.evaluation.comparison import Comparison, Row
 from symae_keras.evaluation.compression import (
@@ -43,6 +44,7 @@ from symae_keras.evaluation.redatuming import (
     rotations,
     shifts,
 )
+from symae_keras.evaluation.replicates import Repeatability, repeatability
 from symae_keras.evaluation.segmentation import (
     checkerboard,
     dice,
@@ -70,6 +72,7 @@ __all__ = [
     "AnomalyDetector",
     "CONTENDERS",
     "Calibration",
+    "ColumnScore",
     "Comparison",
     "Detection",
     "Disentanglement",
@@ -82,6 +85,7 @@ __all__ = [
     "MutualInformation",
     "RateDistortion",
     "RedatumingError",
+    "Repeatability",
     "Row",
     "Sizes",
     "calibration",
@@ -109,11 +113,13 @@ __all__ = [
     "mutual_information",
     "nuisance_dependence",
     "probe",
+    "probe_columns",
     "probe_labels",
     "rate_distortion",
     "reconstruction_error",
     "redatuming_error",
     "relative_error",
+    "repeatability",
     "rotations",
     "shifts",
     "snr_gain",
