@@ -170,31 +170,14 @@ def _verdict(material: Material) -> list[str]:
         )
     if material.groups is not None:
         sentences += [f"Note: {each}." for each in material.groups.describe().warnings]
-    sentences += _confounding(material)
+        found = sk.evaluation.confounded_metadata(material.groups)
+        if confounded := [name for name in found if name not in _NAMES]:
+            sentences.append(
+                f"Warning: {', '.join(confounded)}: differs between groups more than "
+                "within them. If the instances depend on it, the true error is larger "
+                "than the estimate."
+            )
     return [grade, *sentences]
-
-
-def _confounding(material: Material) -> list[str]:
-    """Return what would make the estimate too low."""
-    if material.groups is None:
-        return []
-    found = sk.evaluation.confounded_metadata(material.groups)
-    found = {name: share for name, share in found.items() if name not in _NAMES}
-    sentences = []
-    if found:
-        sentences.append(
-            f"Warning: {', '.join(found)} differ between groups more than within "
-            "them. If the instances depend on them, the true error is larger than the "
-            "estimate."
-        )
-    shared = [k for k in material.groups.group_metadata if k not in material.state]
-    if shared:
-        sentences.append(
-            f"The same for all instances of a group: {', '.join(shared)}. If one of "
-            "them is a condition of the measurement, such as the night or the "
-            "instrument, its effect counts as state, and the estimate is too low."
-        )
-    return sentences
 
 
 def _facts(material: Material) -> dict[str, str]:
@@ -270,7 +253,18 @@ def _data(material: Material) -> Html:
         ("variance between groups", f"{_percent(share)} of the total"),
         *((title, ", ".join(map(str, each))) for title, each in known.items() if each),
     ]
-    return section("Data", table("The data of the run", ("", ""), rows))
+    content: list[Html] = [table("The data of the run", ("", ""), rows)]
+    if shared := [k for k in groups.group_metadata if k not in material.state]:
+        content.append(
+            tag(
+                "p",
+                f"The same for all instances of a group: {', '.join(shared)}. If one "
+                "of these columns is a condition of the measurement, such as the night "
+                "or the instrument, its effect counts as state, and the estimate of "
+                "the error is too low.",
+            )
+        )
+    return section("Data", *content)
 
 
 def _training(material: Material) -> Html | None:

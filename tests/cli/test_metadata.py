@@ -31,7 +31,7 @@ def stars(n: int, instances: int = 3, seed: int = 7, **more: object) -> GroupedD
         groups.x,
         ids=np.array([f"star {k}" for k in range(n)]),
         axis=groups.axis,
-        group_metadata={"depth": groups.state["abundance"].round(3)},
+        group_metadata={"depth": groups.state["temperature"].round(3)},
         instance_metadata={
             "night": np.array(["mon", "tue", "wed", "thu", "fri"])[night]
         },
@@ -179,7 +179,7 @@ def test_encode_into_arrays(succeeds, measured_run, here):
 
 def test_encode_refuses(refuses, measured_run, here):
     save(stars(2), "a.npz")
-    np.savez("short.npz", x=np.ones((2, 2, 5)))
+    np.savez("short.npz", x=simulate_exposures(2, 2).x[..., :5])
     encode = ("encode", measured_run, "--data")
     assert "must end in .npz or .csv" in refuses(*encode, "a.npz", "--out", "c.txt")
     assert "shape (5,)" in refuses(*encode, "short.npz", "--out", "c.csv")
