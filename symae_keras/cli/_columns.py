@@ -33,7 +33,8 @@ def without(groups: GroupedData, taken: Iterable[str]) -> GroupedData:
         taken: Names that stand for something else in the output; case is ignored.
     """
     folded = {name.casefold() for name in taken}
-    kept, left = {}, set()
+    kept: dict[str, Any] = {}
+    left: set[str] = set()
     for field in ("group_metadata", "instance_metadata"):
         known = getattr(groups, field)
         # The names of instances have a column of their own in all outputs.

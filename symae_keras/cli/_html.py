@@ -76,7 +76,7 @@ def table(
 
     Args:
         caption: What the table shows.
-        headings: One per column.
+        headings: One per column, or none.
         rows: Texts, numbers, which are aligned at the right, or `None`.
         marked: The number of a row to emphasise.
     """
@@ -87,17 +87,15 @@ def table(
             if isinstance(cell, str):
                 content.append(tag("td", cell))
             else:
-                shown = "\N{EN DASH}" if cell is None else f"{cell:.3g}"
+                shown = "\N{EN DASH}" if cell is None else f"{cell:.2f}"
                 content.append(tag("td", shown, class_="number"))
         kind = {"class_": "this"} if number == marked else {}
         lines.append(tag("tr", *content, **kind))
-    heads = tag("tr", *(tag("th", each, scope="col") for each in headings))
-    whole = tag(
-        "table",
-        tag("caption", caption),
-        tag("thead", heads),
-        tag("tbody", join(lines)),
-    )
+    parts = [tag("caption", caption)]
+    if headings:
+        heads = (tag("th", each, scope="col") for each in headings)
+        parts.append(tag("thead", tag("tr", *heads)))
+    whole = tag("table", *parts, tag("tbody", join(lines)))
     # In reach of the keyboard, where it is wider than the screen.
     return tag(
         "div", whole, class_="wide", tabindex="0", role="region", aria_label=caption
@@ -140,6 +138,8 @@ def _svg(drawn: Figure, name: str, alt: str) -> Html:
     found = re.search(r'viewBox="([^"]*)"', head)
     assert found is not None  # Matplotlib always writes one
     content = re.sub(r"<(metadata|style)\b.*?</\1>", "", content, flags=re.DOTALL)
+    # A hundredth of a point is enough.
+    content = re.sub(r' d="[^"]*"', lambda path: _shortened(path[0]), content)
     # Names of parts are used again by other figures of the page.
     content = re.sub(r'\bid="', f'id="{name}-', content)
     content = re.sub(r"url\(#", f"url(#{name}-", content)
@@ -150,6 +150,10 @@ def _svg(drawn: Figure, name: str, alt: str) -> Html:
     return Html(
         f'<svg role="img" aria-label="{escape(alt)}" viewBox="{found[1]}">{content}'
     )
+
+
+def _shortened(path: str) -> str:
+    return re.sub(r"(\.\d\d)\d+", r"\1", path)
 
 
 def _pixels(drawn: Figure, alt: str) -> Html:

@@ -32,7 +32,7 @@ from symae_keras.cli.evaluate import both_parts, groups_for, measure_run, probe_
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
-    from symae_keras.cli._report_sections import Material
+    from symae_keras.cli._report_material import Material
     from symae_keras.cli._sources import Groups
     from symae_keras.data import GroupedData
 
@@ -93,7 +93,7 @@ def _material(
     run: Run, data: Path | None, group: str | None, state: list[str] | None
 ) -> Material:
     """Evaluate a run, as far as its data are there."""
-    from symae_keras.cli._report_sections import Material
+    from symae_keras.cli._report_material import Material
 
     stored = _entries(run.folder / "metrics.json")
     train: Groups | None = None
@@ -128,7 +128,6 @@ def _material(
         groups=groups,
         trained_on=data is None and held_out is None and groups is not None,
         state=columns,
-        linear=None,
     )
 
 
@@ -150,7 +149,7 @@ def write_report(
             none.
         metrics: What `measure_run` returned.
     """
-    from symae_keras.cli._report_sections import Material
+    from symae_keras.cli._report_material import Material
 
     try:
         train = padded_sample(parts[0])
@@ -164,7 +163,6 @@ def write_report(
             groups=train if parts[1] is None else parts[1],
             trained_on=parts[1] is None,
             state=(),
-            linear=True,
         )
         write_text(folder / REPORT, _page(material))
     # A figure can fail in a hundred ways, and the disk in a few.

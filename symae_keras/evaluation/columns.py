@@ -233,7 +233,7 @@ def _is_known(values: Array) -> Array:
     """Return where values are not missing, `(rows,)`."""
     flat = values.reshape(len(values), -1)
     if values.dtype.kind == "f":
-        return np.isfinite(flat).all(axis=1)
+        return np.asarray(np.isfinite(flat).all(axis=1))
     if values.dtype.kind == "U":
-        return (flat != "").all(axis=1)
+        return np.asarray((flat != "").all(axis=1))
     return np.ones(len(values), bool)

@@ -90,7 +90,9 @@ def fit_probe(
     from sklearn.preprocessing import StandardScaler
 
     labels = is_label(target)
-    mean, scale, train = 0.0, 1.0, target
+    mean: Any = 0.0
+    scale: Any = 1.0
+    train = target
     if not labels:
         mean, scale = target.mean(axis=0), target.std(axis=0)
         scale = np.where(scale > 0.0, scale, 1.0)

@@ -77,7 +77,7 @@ def plot_estimates(
         low, high = (100.0 * each for each in estimates[name].interval)
         ax.plot([low, high], [place, place], color=TRUTH, linewidth=1.4, marker="|")
     level = next(iter(estimates.values())).level
-    ax.plot([], [], color=TRUTH, marker="|", label=f"{level:.0%} interval")
+    ax.plot([], [], color=TRUTH, marker="|", label=f"{100.0 * level:.0f} % interval")
     known = {name: value for name, value in (truth or {}).items() if name in estimates}
     if known:
         ax.plot(
