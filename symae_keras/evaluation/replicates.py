@@ -36,7 +36,8 @@ def repeatability(model: Any, groups: GroupedData, seed: int = 0) -> Repeatabili
     All virtual instances are made with one common nuisance code, see
     `typical_nuisance`, so that they should differ between groups only. The measure is
     the intraclass correlation, the variance between groups divided by the total
-    variance, over all pixels. It needs no ground truth.
+    variance, over all pixels. Bad pixels have the mean of their group. It needs no
+    ground truth.
 
     A high value is necessary, not sufficient: virtual instances that have lost details
     of the state agree, too. Read it beside `estimate_redatuming_error`.

@@ -116,6 +116,7 @@ def test_train_writes_a_report(simulated, run_folder, measured_run):
     assert len(found.images) == 5 + simulated
 
 
+@pytest.mark.large
 def test_report_again(succeeds, own_run, recipe, here):
     before = (own_run / "report.html").read_text(encoding="utf-8")
     done = succeeds("report", own_run, "--recipe", recipe)
@@ -128,7 +129,7 @@ def test_report_again(succeeds, own_run, recipe, here):
     succeeds(*train)
 
 
-def test_no_file_of_a_user_is_replaced(succeeds, refuses, own_run, recipe, here):
+def test_no_file_of_a_user_is_replaced(refuses, own_run, recipe, here):
     report = ("report", own_run, "--recipe", recipe)
     path = own_run / "report.html"
     path.write_text(path.read_text(encoding="utf-8") + "my note", encoding="utf-8")
@@ -138,8 +139,12 @@ def test_no_file_of_a_user_is_replaced(succeeds, refuses, own_run, recipe, here)
     for out in ("mine.html", "link.html"):
         assert "is not replaced; move it" in refuses(*report, "--out", out)
     assert "must end in .html" in refuses(*report, "--out", "report.pdf")
+
+
+@pytest.mark.large
+def test_an_older_report_is_replaced(succeeds, own_run, recipe, here):
     for _ in range(2):
-        succeeds(*report, "--out", "other.html")
+        succeeds("report", own_run, "--recipe", recipe, "--out", "other.html")
     check(here / "other.html")
 
 
@@ -176,6 +181,7 @@ def test_state_that_is_not_there(refuses, own_run, here):
     assert "The data have no column x" in refuses(*command)
 
 
+@pytest.mark.large
 def test_run_of_version_0_1(succeeds, refuses, here, tmp_path):
     """Its data are not where they were, so their sections need them to be given."""
     golden = tmp_path / "golden"
@@ -196,6 +202,7 @@ def test_run_of_version_0_1(succeeds, refuses, here, tmp_path):
     assert "not an unchanged report" in refuses("report", run)
 
 
+@pytest.mark.large
 def test_all_groups_were_trained_on(succeeds, recipe, data_file, here):
     train = ("train", recipe, "--data", data_file, "--epochs", 1, "--held-out", 0)
     succeeds(*train, "--out", "run")
@@ -246,6 +253,7 @@ def test_a_report_that_fails_loses_no_model(
     assert not (here / "run" / "report.html").exists()
 
 
+@pytest.mark.large
 def test_a_section_that_fails_is_left_out(succeeds, own_run, recipe, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no ink")

@@ -77,6 +77,7 @@ def test_missing_values_and_absent_instances_are_left_out(groups, known_model) -
     assert found["tilt"].nuisance > 0.99 and found["tilt"].groups == N_GROUPS
 
 
+@pytest.mark.large
 def test_groups_of_one_state_are_predicted_together(known_model) -> None:
     """Each state is there twice, and nothing but its name predicts the label."""
     rng = np.random.default_rng(1)
