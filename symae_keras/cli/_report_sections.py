@@ -12,6 +12,7 @@ import numpy as np
 
 import symae_keras as sk
 from symae_keras._utils.presets import preset_names
+from symae_keras._utils.untrusted_files import read_bounded
 from symae_keras.cli._html import Html, commands, figure, join, section, table, tag
 from symae_keras.cli._report_material import (
     NAMES,
@@ -21,7 +22,10 @@ from symae_keras.cli._report_material import (
     percent,
 )
 from symae_keras.cli._report_results import codes, errors, examples, replicates
+from symae_keras.errors import InputError
 
+#: Of history.csv.
+_MOST_BYTES: Final = 64 << 20
 _GRADES: Final = ("Very good", "Good", "Fair", "Poor")
 
 
@@ -172,7 +176,9 @@ def _training(material: Material) -> Html | None:
     from symae_keras.training.checkpoint import read_history
 
     history = material.run.folder / "history.csv"
-    if not history.is_file():
+    try:
+        read_bounded(history, _MOST_BYTES)  # from a stranger, it may be a pipe
+    except InputError:
         return None
     drawn = sk.plotting.plot_history(history)
     drawn.set_size_inches(4.6, 0.75 * drawn.get_figheight())

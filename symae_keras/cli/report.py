@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -12,12 +12,12 @@ from rich.console import Console
 import symae_keras as sk
 from symae_keras._utils.files import (
     check_writable,
-    read_json,
     refuse_inputs,
     write_text,
 )
 from symae_keras._utils.markers import write_listed
 from symae_keras._utils.text import one_line
+from symae_keras._utils.untrusted_files import parse_json, read_bounded
 from symae_keras.cli._html import is_sealed, join, page, tag
 from symae_keras.cli._options import (
     Group,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from symae_keras.data import GroupedData
 
 _log = logging.getLogger("symae_keras")
+#: Of metrics.json and environment.json.
+_MOST_BYTES: Final = 1 << 20
 
 
 def report(
@@ -95,18 +97,18 @@ def _material(
     """Evaluate a run, as far as its data are there."""
     from symae_keras.cli._report_material import Material
 
-    stored = _entries(run.folder / "metrics.json")
+    stored: dict[str, Any] = {}
     train: Groups | None = None
     held_out = groups = None
-    try:
-        train, held_out = both_parts(run)
-        groups = padded_sample(train) if held_out is None else held_out
-    except InputError as error:
-        if data is None:
-            _log.warning("the report has no sections that need data: %s", error)
     if data is not None:
         held_out = groups = groups_for(run, data, group)
-        stored = {}
+    else:
+        stored = _entries(run.folder / "metrics.json")
+        try:
+            train, held_out = both_parts(run)
+            groups = padded_sample(train) if held_out is None else held_out
+        except InputError as error:
+            _log.warning("the report has no sections that need data: %s", error)
     columns: tuple[str, ...] = ()
     if state:
         if groups is None:
@@ -171,8 +173,12 @@ def write_report(
 
 
 def _entries(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file, empty if there is none."""
-    content = read_json(path)
+    """Return the object in a JSON file, empty if it cannot be read."""
+    try:
+        # The folder may come from a stranger.
+        content = parse_json(read_bounded(path, _MOST_BYTES))
+    except (InputError, ValueError):
+        return {}
     return content if isinstance(content, dict) else {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -146,6 +147,19 @@ def test_an_older_report_is_replaced(succeeds, own_run, recipe, here):
     for _ in range(2):
         succeeds("report", own_run, "--recipe", recipe, "--out", "other.html")
     check(here / "other.html")
+
+
+@pytest.mark.large
+def test_pipes_and_odd_numbers_of_a_stranger(succeeds, refuses, own_run, here):
+    """No pipe is waited for, and what is no number is no metric."""
+    for name in ("history.csv", "environment.json"):
+        (own_run / name).unlink()
+        os.mkfifo(own_run / name)
+    text = '{"verdict": "<script>", "redatuming_error": "<b>", "estimated_low": [1]}'
+    (own_run / "metrics.json").write_text(text, encoding="utf-8")
+    succeeds("report", own_run, "--out", "r.html")
+    found = check(here / "r.html")
+    assert found.titles == ["Data", "Next"] and "<b>" not in found.text
 
 
 def test_missing_run(refuses):
