@@ -80,26 +80,40 @@ def table(
         rows: Texts, numbers, which are aligned at the right, or `None`.
         marked: The number of a row to emphasise.
     """
+    shown = [[name, *map(_cell, cells)] for name, *cells in rows]
+    right: list[dict[str, str]] = [
+        {"class_": "number"} if headings and all(map(_is_number, column)) else {}
+        for column in zip(*shown, strict=True)
+    ]
     lines = []
-    for number, (name, *cells) in enumerate(rows):
+    for number, (name, *cells) in enumerate(shown):
         content = [tag("th", name, scope="row")]
-        for cell in cells:
-            if isinstance(cell, str):
-                content.append(tag("td", cell))
-            else:
-                shown = "\N{EN DASH}" if cell is None else f"{cell:.2f}"
-                content.append(tag("td", shown, class_="number"))
-        kind = {"class_": "this"} if number == marked else {}
-        lines.append(tag("tr", *content, **kind))
+        for cell, kind in zip(cells, right[1:], strict=True):
+            content.append(tag("td", cell, **kind))
+        mark = {"class_": "this"} if number == marked else {}
+        lines.append(tag("tr", *content, **mark))
     parts = [tag("caption", caption)]
     if headings:
-        heads = (tag("th", each, scope="col") for each in headings)
+        heads = (
+            tag("th", each, scope="col", **kind)
+            for each, kind in zip(headings, right, strict=True)
+        )
         parts.append(tag("thead", tag("tr", *heads)))
     whole = tag("table", *parts, tag("tbody", join(lines)))
     # In reach of the keyboard, where it is wider than the screen.
     return tag(
         "div", whole, class_="wide", tabindex="0", role="region", aria_label=caption
     )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "\N{EN DASH}"
+    return value if isinstance(value, str) else f"{value:.2f}"
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1].isdigit() or cell[:1] in ("-", "\N{EN DASH}")
 
 
 def commands(*steps: tuple[str, str]) -> Html:

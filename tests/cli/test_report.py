@@ -13,7 +13,7 @@ import pytest
 
 from symae_keras import cli
 from symae_keras._utils.markers import read_marker
-from symae_keras.cli._html import Html, escape, is_sealed, page
+from symae_keras.cli._html import Html, escape, is_sealed, page, table
 from symae_keras.cli.report import write_report
 from symae_keras.data import GroupedData, save, simulate_exposures
 
@@ -296,3 +296,17 @@ def test_a_seal_breaks(tmp_path):
     assert is_sealed(path)
     path.write_text(text.replace("<p>", "<p> "), encoding="utf-8")
     assert not is_sealed(path)
+
+
+def test_tables():
+    """Columns of numbers are aligned at the right, names of a user are text."""
+    rows = [("<a>", "1 %", 0.5, "x"), ("b", "\N{EN DASH}", None, "2")]
+    made = table("c", ("", "share", "score", "kind"), rows, marked=1)
+    right = '<td class="number">'
+    assert '<th scope="row">&lt;a&gt;</th>' in made
+    assert f"{right}1 %</td>{right}0.50</td><td>x</td>" in made
+    assert f'<tr class="this"><th scope="row">b</th>{right}\N{EN DASH}</td>' in made
+    assert '<th scope="col" class="number">score</th>' in made
+    assert 'aria-label="c"' in made
+    plain = table("c", (), [("a", "1")])
+    assert "thead" not in plain and "number" not in plain
