@@ -18,7 +18,7 @@ PRESET = {
     *("README.md", "config.json", "metadata.json", "metrics.json"),
     *("model.weights.h5", "recipe.py", "SHA256SUMS"),
 }
-SUFFIXES = {".py", ".typed", ".json", ".md", ".h5"}
+SUFFIXES = {".py", ".typed", ".json", ".md", ".h5", ".html"}
 
 
 def main(folder: str) -> None:

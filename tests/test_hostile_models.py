@@ -647,6 +647,8 @@ COMMANDS = {
         *("--out", "v.npz"),
     ],
     "anomalies": ["--data", "d.npz", "--out", "a.csv"],
+    "encode": ["--data", "d.npz", "--out", "c.csv"],
+    "report": ["--out", "r.html"],
     "export": ["--out", "exported"],
 }
 
@@ -661,8 +663,9 @@ def test_the_recipe_of_a_run_folder_does_not_run(
     for name in ("evaluate", "anomalies"):
         err = refuses(*command(name, run))
         assert "--data FILE" in err and "--recipe FILE" in err
-    for name in ("evaluate d.npz", "redatum"):
+    for name in ("evaluate d.npz", "redatum", "encode"):
         succeeds(*command(name, run))
+    assert "no sections that need data" in succeeds(*command("report", run)).err
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -22,6 +22,7 @@ from symae_keras.plotting import (
     plot_codes,
     plot_dictionary,
     plot_error_over_instances,
+    plot_estimates,
     plot_history,
     plot_latent_traversal,
     plot_model_reconstruction,
@@ -29,6 +30,8 @@ from symae_keras.plotting import (
     plot_reconstruction,
     plot_redatuming,
     plot_redatuming_grid,
+    plot_replicate_spread,
+    plot_replicates,
     plot_residuals,
     plot_segmentation,
     plot_trade_off,
@@ -720,6 +723,20 @@ REFUSED = {
         ),
         ([np.ones((2, 4, 4, 3)), {}], "grey images; received 3 chan"),
     ],
+    plot_estimates: [([{}], "estimates holds no method")],
+    plot_replicates: [
+        ([SPECTRA, SPECTRA[:1], SPECTRA], "^reconstructions must have the shape"),
+        ([SPECTRA, SPECTRA, SPECTRA[:1]], "^virtual must have the shape"),
+        ([SPECTRA, SPECTRA, SPECTRA, SPECTRA[0, 1:]], "^truth must have the shape"),
+        ([SPECTRA, SPECTRA, SPECTRA, None, AXIS], WRONG_AXIS),
+        ([IMAGES, IMAGES, IMAGES, IMAGES[0]], "truth belongs to spectra"),
+        ([IMAGES, IMAGES, IMAGES, None, AXIS], AXIS_OF_IMAGES),
+    ],
+    plot_replicate_spread: [
+        ([SPECTRA, [0, 1], SPECTRA[:, 1:], [0, 1]], "^after must hold instances"),
+        ([SPECTRA, [0], SPECTRA, [0, 1]], r"^group_before must have the shape \(2,"),
+        ([SPECTRA, [0, 1], SPECTRA, [1, 1]], "two groups or more; received 1"),
+    ],
     plot_segmentation: [
         ([IMAGES, MAPS[:1], {}], "^labels must have the shape"),
         ([IMAGES, MAPS, {"a": 9 * MAPS}], "labels from 1 to 9"),
@@ -773,3 +790,82 @@ def test_text_that_is_no_mathtext_is_drawn_as_it_is():
     figure.savefig(io.BytesIO())
     assert ax.xaxis.label.get_parse_math()
     assert not ax.yaxis.label.get_parse_math() and not ax.title.get_parse_math()
+
+
+# === Replicates and estimates ===
+
+
+@pytest.mark.parametrize("truth", [False, True])
+def test_replicates_of_spectra(truth, rng):
+    x, made, virtual = rng.normal(size=(3, 5, 16))
+    x[0, 4] = np.nan
+    axis = np.linspace(4.0, 5.0, 16)
+    exact = virtual[0] if truth else None
+    figure = rendered(plot_replicates(x, made, virtual, exact, axis, "um", "flux"))
+    for ax, rows in zip(figure.axes, (x, made, virtual), strict=True):
+        assert_array_equal([line.get_ydata() for line in ax.lines[:5]], rows)
+        assert_array_equal(ax.lines[0].get_xdata(), axis)
+    assert len(figure.axes[2].lines) == 5 + truth
+    assert len({ax.get_ylim() for ax in figure.axes}) == 1
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("um", "flux")
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 6), (5, 8, 6, 1), (1, 8, 6, 3)])
+def test_replicates_of_images(shape, rng):
+    x, made, virtual = rng.uniform(size=(3, *shape))
+    figure = rendered(plot_replicates(x, made, virtual))
+    columns = min(4, shape[0])
+    # Grey images have a bar.
+    assert len(figure.axes) == 3 * columns + (shape[3:] != (3,))
+    if shape[3:] != (3,):
+        first = virtual[0] if len(shape) == 3 else virtual[0][..., 0]
+        assert_array_equal(pixels(figure.axes[2 * columns]), first)
+
+
+def test_spread_is_drawn_in_the_plane_of_the_states(rng):
+    """State and nuisance are orthogonal: the nuisance adds nothing in that plane."""
+    group = np.repeat(np.arange(5), 6)
+    state = np.zeros((30, 3, 4))
+    state[:, 0, :2] = rng.normal(size=(5, 2))[group]
+    before = state + 0.0
+    before[:, 2, 2] = 100.0 * rng.normal(size=30)
+    figure = rendered(plot_replicate_spread(before, group, state + 7.0, group))
+    spreads = []
+    for ax in figure.axes:
+        assert len(ax.lines) == 5
+        looks = {(line.get_color(), line.get_marker()) for line in ax.lines}
+        assert len(looks) == 5
+        points = np.concatenate([line.get_xydata() for line in ax.lines])
+        spreads.append(points.std(axis=0))
+        assert_allclose(points.mean(axis=0), 0.0, atol=1e-9)
+    assert_allclose(spreads[0], spreads[1])
+    (one,) = (
+        plot_replicate_spread(
+            rng.normal(size=(4, 1)), [0, 0, 1, 1], rng.normal(size=(2, 1)), [0, 1]
+        )
+        .axes[1]
+        .lines[:1]
+    )
+    assert one.get_ydata().tolist() == [0.0]
+
+
+def test_bars_of_estimates():
+    """Parts add up to the total, and a slightly negative part is drawn as 0."""
+    parts = SimpleNamespace(
+        reconstruction=0.01,
+        state_in_nuisance=0.02,
+        nuisance_in_state=0.03,
+        interval=(0.08, 0.2),
+        level=0.9,
+    )
+    negative = SimpleNamespace(**{**vars(parts), "state_in_nuisance": -0.01})
+    figure = rendered(
+        plot_estimates({"one": parts, "other": negative}, {"one": 0.15, "none": 3.0})
+    )
+    (ax,) = figure.axes
+    bars = [[each.get_width() for each in container] for container in ax.containers]
+    # From bottom to top: the first method is above.
+    assert_allclose(bars, [[1.0, 1.0], [0.0, 4.0], [6.0, 6.0]])
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["other", "one"]
+    assert_allclose(ax.lines[1].get_xdata(), [8.0, 20.0])
+    assert_allclose(ax.lines[-1].get_xydata(), [[15.0, 1.0]])

@@ -114,8 +114,13 @@ def disk_error(error: BaseException | None) -> str | None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON with indentation, in one step."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text in one step."""
     with written_aside(path) as aside:
-        aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        aside.write_text(content, encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from symae_keras._utils.files import is_temporary, read_json, write_json
+from symae_keras._utils.files import is_temporary, read_json, write_json, write_text
 from symae_keras._utils.lock import LOCK
 from symae_keras.errors import InputError
 
@@ -156,16 +156,20 @@ def check_replaceable(path: Path) -> None:
 
 
 def write_listed(path: Path, content: Any) -> None:
-    """Write a JSON file into a folder and list it in the marker, if there is one."""
+    """Write a file into a folder and list it in the marker, if there is one.
+
+    Text is written as it is, anything else as JSON.
+    """
     check_replaceable(path)
     path = path.absolute()
+    write = write_text if isinstance(content, str) else write_json
     home = _home(path)
     if home is None:
-        write_json(path, content)
+        write(path, content)
         return
     # Listed by its name first: a kill between the two leaves a file that is listed.
     _list(home, path, None)
-    write_json(path, content)
+    write(path, content)
     _list(home, path, _fingerprint(path))
 
 

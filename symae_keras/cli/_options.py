@@ -41,6 +41,15 @@ TrustedRecipe = Annotated[
         show_default="recipes of the package only",
     ),
 ]
+State = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="A column of your data that describes the state, such as a concentration: "
+        "probes predict it from both codes. Can be given several times.",
+        show_default=False,
+    ),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace the output if it exists.")
 ]

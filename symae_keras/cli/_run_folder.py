@@ -1,7 +1,7 @@
 """Run folders: their content, and how they are read.
 
 A run folder holds model.keras, config.json, history.csv, metrics.json,
-environment.json, figures/*.png and, for data with an axis, axis.json.
+environment.json, report.html, figures/*.png and, for data with an axis, axis.json.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ _log = logging.getLogger("symae_keras")
 
 #: Names of the figures of a run; model and data determine which exist.
 FIGURES: Final = ("history", "redatuming", "reconstruction", "codes")
+#: The report, which needs no other file.
+REPORT: Final = "report.html"
 #: All files that a run can write, as patterns of paths in its folder.
 RUN_CONTENTS: Final = (
     "model.keras",
@@ -42,6 +44,7 @@ RUN_CONTENTS: Final = (
     "history.csv",
     "metrics*.json",
     "environment.json",
+    REPORT,
     *(f"figures/{name}.png" for name in FIGURES),
 )
 #: Entries of config.json that are read back, and their types.

@@ -89,6 +89,17 @@ def split_groups(
         raise InputError(f"{source}: {error}") from None
 
 
+def train_and_held_out(
+    groups: Groups, config: dict[str, Any], source: str
+) -> tuple[Groups, GroupedData | None]:
+    """Split groups as the config of a run says; `None` if it holds out none."""
+    fraction = config["train_fraction"]
+    if fraction == 1.0:
+        return groups, None
+    train, held_out = split_groups(groups, fraction, config["seed"], source)
+    return train, padded_sample(held_out)
+
+
 def data_hash(path: Path) -> str:
     """SHA-256 of a file, or of the files of a folder and their names.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import symae_keras as sk
-from symae_keras._utils.files import check_output, written_aside
+from symae_keras._utils.files import check_output
+from symae_keras.cli._columns import without, write_table
 from symae_keras.cli._options import (
     Force,
     Group,
@@ -18,8 +19,11 @@ from symae_keras.cli._options import (
     import_backend,
 )
 from symae_keras.cli._run_folder import load_run, run_files
+from symae_keras.cli._sources import padded_sample
 from symae_keras.cli.evaluate import both_parts, groups_for
 from symae_keras.errors import InputError
+
+_log = logging.getLogger("symae_keras")
 
 
 def anomalies(
@@ -39,7 +43,7 @@ def anomalies(
     import_backend()
     import numpy as np
 
-    from symae_keras.data.io._cells import escaped
+    from symae_keras.data.io.save import group_names, instance_names, table_columns
     from symae_keras.evaluation.redatuming import reconstruct_groups
 
     if out.suffix.lower() != ".csv":
@@ -48,24 +52,34 @@ def anomalies(
     found = load_run(run, recipe)
     groups = groups_for(found, data, group)
     reconstruct = reconstruct_groups(found.model)
-    detector = sk.evaluation.AnomalyDetector(reconstruct, both_parts(found)[1])
+    train, held_out = both_parts(found)
+    if held_out is None:
+        _log.warning(
+            "%s held out no groups, so scores are compared with those of training "
+            "groups, and p-values of new data are too small",
+            run,
+        )
+    normal = padded_sample(train) if held_out is None else held_out
+    detector = sk.evaluation.AnomalyDetector(reconstruct, normal)
     scores = detector.score(groups)
     rows, places = np.nonzero(np.isfinite(scores))
     order = np.argsort(-scores[rows, places], kind="stable")
     rows, places = rows[order], places[order]
-    names = np.arange(len(groups)) if groups.ids is None else np.asarray(groups.ids)
     p_values = detector.p_values_of(scores)[rows, places]
-    with (
-        written_aside(out) as aside,
-        aside.open("w", newline="", encoding="utf-8") as file,
-    ):
-        table = csv.writer(file)
-        table.writerow(("group", "instance", "score", "p_value"))
-        columns = (names[rows], places, scores[rows, places], p_values)
-        table.writerows(map(escaped, row) for row in zip(*columns, strict=True))
+    named = ("group", "instance", "score", "p_value")
+    known = table_columns(without(groups, named))
+    columns = (
+        group_names(groups)[rows],
+        instance_names(groups)[rows, places],
+        scores[rows, places],
+        p_values,
+        *(each[rows, places] for each in known.values()),
+    )
+    write_table(out, (*named, *known), zip(*columns, strict=True))
+    kind = "training" if held_out is None else "held-out"
     print(
         f"{(p_values <= 0.01).sum()} of {len(p_values)} instances have p <= 0.01; "
         f"by chance, {0.01 * len(p_values):.1f} would. The p-values are relative to "
-        f"{len(detector.normal_scores_)} held-out instances."
+        f"{len(detector.normal_scores_)} {kind} instances."
     )
-    print(f"{out}: group, instance, score and p_value, largest score first")
+    print(f"{out}: {', '.join((*named, *known))}, largest score first")

@@ -16,7 +16,13 @@ from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.files import written_aside
 from symae_keras._utils.markers import write_listed
 from symae_keras._utils.text import one_line
-from symae_keras.cli._options import Group, RunFolder, TrustedRecipe, import_backend
+from symae_keras.cli._options import (
+    Group,
+    RunFolder,
+    State,
+    TrustedRecipe,
+    import_backend,
+)
 from symae_keras.cli._run_folder import Run, load_run, recorded_data
 from symae_keras.cli._sources import (
     data_hash,
@@ -24,6 +30,7 @@ from symae_keras.cli._sources import (
     in_memory,
     padded_sample,
     read_groups,
+    train_and_held_out,
 )
 from symae_keras.cli._tables import print_table
 from symae_keras.errors import InputError
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
 
     from symae_keras.cli._sources import Groups
     from symae_keras.data import GroupedData
-    from symae_keras.evaluation import Leakage
+    from symae_keras.evaluation import ColumnScore, Leakage
     from symae_keras.training import Recipe
 
 _log = logging.getLogger("symae_keras")
@@ -56,6 +63,7 @@ def evaluate(
             help="Probe the codes for true parameters, where these are known."
         ),
     ] = True,
+    state: State = None,
     group: Group = None,
     recipe: TrustedRecipe = None,
 ) -> None:
@@ -66,26 +74,50 @@ def evaluate(
         groups = groups_for(found, data, group)
         metrics = measure(found.model, groups, str(data))
     else:
-        train, groups = both_parts(found)
+        train, held_out = both_parts(found)
+        groups = held_out or padded_sample(train)
         if found.recipe is None:
             _log.warning(
                 "scores that the recipe computes are left out; give --recipe FILE for "
                 "them, if you trust it, because its code runs"
             )
-            metrics = measure(found.model, groups)
-        else:
-            metrics = measure_run(found.model, found.recipe, train, groups)
+        metrics = measure_run(found.model, found.recipe, train, held_out)
     leaks = None
     if leakage and metrics["swaps_codes"]:
         leaks = _leakage(found.model, groups)
         if leaks is not None:
             metrics["leakage"] = dataclasses.asdict(leaks)
+    columns = probe_state(found, groups, state, linear=None)
+    if columns:
+        named = {name: dataclasses.asdict(each) for name, each in columns.items()}
+        metrics["columns"] = named
     file = run / ("metrics.json" if data is None else f"metrics-{data.stem}.json")
     write_listed(file, metrics)
     print_metrics(metrics)
     if leaks is not None:
         _print_leakage(leaks)
+    if columns:
+        _print_columns(columns)
     print(f"Written to {file}")
+
+
+def probe_state(
+    run: Run, groups: GroupedData, names: list[str] | None, linear: bool | None
+) -> dict[str, ColumnScore]:
+    """Probe the codes for the columns that the user names with --state.
+
+    Raises:
+        InputError: There is no such column, or it cannot be probed.
+    """
+    if not names:
+        return {}
+    if not swaps_codes(run.model):
+        raise InputError(
+            f"The model of {run.folder} is a {type(run.model).__name__}, a model of "
+            "single instances, which has no code of the state; leave --state out."
+        )
+    with Console(stderr=True).status("Probing the codes"):
+        return sk.evaluation.probe_columns(run.model, groups, names, linear)
 
 
 def _leakage(model: Any, groups: GroupedData) -> Leakage | None:
@@ -107,6 +139,18 @@ def _print_leakage(leaks: Leakage) -> None:
             (name, leaks.state_from_nuisance.get(name), coherent[name], chance)
             for name, chance in leaks.chance.items()
         ],
+    )
+
+
+def _print_columns(columns: dict[str, ColumnScore]) -> None:
+    print("What cross-validated probes predict from the codes:")
+    print_table(
+        ("", "score", "coherent code", "nuisance code", "chance"),
+        [
+            (name, each.score, each.coherent, each.nuisance, each.chance)
+            for name, each in columns.items()
+        ],
+        n_texts=2,
     )
 
 
@@ -145,8 +189,11 @@ def print_metrics(metrics: dict[str, Any]) -> None:
 # === Data of a run ===
 
 
-def both_parts(run: Run) -> tuple[Groups, GroupedData]:
-    """Return the groups that a run was trained on, and those that it held out."""
+def both_parts(run: Run) -> tuple[Groups, GroupedData | None]:
+    """Return the groups that a run was trained on, and those that it held out.
+
+    The latter are `None` if the run was trained on all groups.
+    """
     config, file = run.config, recorded_data(run)
     if file is not None:
         if data_hash(file) != config["data"]["sha256"]:
@@ -163,8 +210,7 @@ def both_parts(run: Run) -> tuple[Groups, GroupedData]:
         )
     else:
         groups = find_groups(run.recipe, config)
-    train, held_out = groups.split(config["train_fraction"], config["seed"])
-    return train, padded_sample(held_out)
+    return train_and_held_out(groups, config, str(file or run.folder))
 
 
 def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:
@@ -252,14 +298,22 @@ def _estimates(model: Any, groups: GroupedData) -> dict[str, Any]:
 
 
 def measure_run(
-    model: Any, recipe: Recipe, train: Groups, held_out: GroupedData
+    model: Any, recipe: Recipe | None, train: Groups, held_out: GroupedData | None
 ) -> dict[str, Any]:
     """Return errors on the held-out groups, and the scores of the recipe.
 
-    Of training groups in shards, the recipe gets a sample.
+    Of training groups in shards, the recipe gets a sample. If all groups were trained
+    on, the errors are those of training groups, and the recipe has no scores.
     """
+    if held_out is None:
+        metrics = measure(model, padded_sample(train), "training groups")
+        if "verdict" in metrics:
+            metrics["verdict"] += (
+                " These groups were trained on, so the estimate is optimistic."
+            )
+        return metrics
     metrics = measure(model, held_out)
-    if recipe.score is not None:
+    if recipe is not None and recipe.score is not None:
         known = padded_sample(train)
         try:
             metrics |= recipe.score(model, known, held_out)

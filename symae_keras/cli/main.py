@@ -26,9 +26,11 @@ from symae_keras.cli import data, zoo
 from symae_keras.cli.anomalies import anomalies
 from symae_keras.cli.compare import compare
 from symae_keras.cli.demo import demo
+from symae_keras.cli.encode import encode
 from symae_keras.cli.evaluate import evaluate
 from symae_keras.cli.export import export
 from symae_keras.cli.redatum import redatum
+from symae_keras.cli.report import report
 from symae_keras.cli.train import train
 from symae_keras.errors import InputError
 
@@ -55,7 +57,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (demo, train, evaluate, redatum, anomalies, compare, export):
+for command in (
+    *(demo, train, evaluate, report, redatum, encode, anomalies, compare, export),
+):
     app.command()(command)
 app.add_typer(data.app, name="data")
 app.add_typer(zoo.app, name="zoo")

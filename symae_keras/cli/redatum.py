@@ -12,6 +12,7 @@ import typer
 import symae_keras as sk
 from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.files import check_output
+from symae_keras.cli._columns import without_unwritable
 from symae_keras.cli._options import (
     Force,
     Group,
@@ -25,6 +26,7 @@ from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
     from symae_keras.data import GroupedData
+    from symae_keras.data.groups import Parameters
 
 _log = logging.getLogger("symae_keras")
 
@@ -59,6 +61,9 @@ def redatum(
     recipe: TrustedRecipe = None,
 ) -> None:
     """Make virtual instances: the states of A under the nuisances of B.
+
+    Columns of A that describe groups, and columns of B that describe instances, are
+    written, too.
 
     Inputs that are unlike the groups that the run held out are reported.
     """
@@ -96,11 +101,12 @@ def redatum(
         made = _bands(found, states, nuisances, virtual)
     else:
         _warn_of_new_data(found, {coherent_from: states, nuisance_from: nuisances})
-    if limits:
-        for path, values in zip(limits, made.values(), strict=True):
-            sk.data.save(dataclasses.replace(virtual, x=values), path)
-    elif made:
-        virtual = dataclasses.replace(virtual, instance_metadata=made)
+    if made and not limits:
+        known = virtual.instance_metadata | made
+        virtual = dataclasses.replace(virtual, instance_metadata=known)
+    virtual = without_unwritable(virtual, suffix == ".csv")
+    for path, values in zip(limits, made.values(), strict=False):
+        sk.data.save(dataclasses.replace(virtual, x=values), path)
     sk.data.save(virtual, out)
     print(f"{out}: x {virtual.x.shape}")
     for path in limits:
@@ -113,7 +119,7 @@ def _bands(
     """Return the limits of bands, 0 where an instance is absent."""
     import numpy as np
 
-    bands = sk.evaluation.Bands.fit(run.model, both_parts(run)[1])
+    bands = sk.evaluation.Bands.fit(run.model, _held_out(run))
     there = virtual.present.reshape(*virtual.x.shape[:2], *(1,) * (virtual.x.ndim - 2))
     limits = bands.of(coherent_from=states, nuisance_from=nuisances)
     return {
@@ -122,10 +128,20 @@ def _bands(
     }
 
 
+def _held_out(run: Run) -> GroupedData:
+    groups = both_parts(run)[1]
+    if groups is None:
+        raise InputError(
+            f"{run.folder} was trained on all groups, and held-out groups are needed; "
+            "train with --held-out 0.2."
+        )
+    return groups
+
+
 def _warn_of_new_data(run: Run, files: dict[Path, GroupedData]) -> None:
     """Report groups and instances that are unlike those that the run held out."""
     try:
-        detector = sk.evaluation.NewData.fit(run.model, both_parts(run)[1])
+        detector = sk.evaluation.NewData.fit(run.model, _held_out(run))
     except InputError as error:
         _log.warning("inputs are not compared with held-out groups: %s", error)
         return
@@ -177,9 +193,47 @@ def _redatum(
         there = mask.reshape(mask.shape + (1,) * (x.ndim - 2))
         x = np.where(there, x, np.float32(0))
     ids = states.ids if len(states) == total else None
-    virtual = sk.data.GroupedData(x, mask=mask, ids=ids)
+    of_groups, of_instances = _carried(states, nuisances, total)
+    virtual = sk.data.GroupedData(
+        x,
+        mask=mask,
+        ids=ids,
+        group_metadata=of_groups,
+        instance_metadata=of_instances,
+    )
     if axes:
         # The label is the one that has a unit, if only one of them does.
         label = next((axis.label for axis in axes[::-1] if axis.unit), axes[-1].label)
         virtual = dataclasses.replace(virtual, axis=axes[-1].values, axis_label=label)
     return virtual
+
+
+def _carried(
+    states: GroupedData, nuisances: GroupedData, total: int
+) -> tuple[Parameters, Parameters]:
+    """Return metadata of virtual groups and of their instances.
+
+    What differs within the groups of one file describes nuisances, also where it is
+    the same for all instances of a group in the other file.
+    """
+    import numpy as np
+
+    nuisance = {**states.instance_metadata, **nuisances.instance_metadata}
+    shape = nuisances.x.shape[:2]
+    spread = {
+        key: np.broadcast_to(values[:, None], (*shape, *values.shape[1:]))
+        for key, values in nuisances.group_metadata.items()
+        if key in nuisance
+    }
+
+    def all_of(known: Parameters, n_groups: int) -> dict[str, Any]:
+        repeats = total // n_groups
+        return {key: np.repeat(each, repeats, axis=0) for key, each in known.items()}
+
+    return (
+        all_of(
+            {k: v for k, v in states.group_metadata.items() if k not in nuisance},
+            len(states),
+        ),
+        all_of({**spread, **nuisances.instance_metadata}, len(nuisances)),
+    )

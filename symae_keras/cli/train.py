@@ -21,6 +21,7 @@ from symae_keras.cli._options import Force, Group, Seed, import_backend
 from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import (
     RUN_CONTENTS,
+    Run,
     environment,
     file_hash,
     read_config,
@@ -29,9 +30,10 @@ from symae_keras.cli._sources import (
     data_hash,
     find_groups,
     padded_sample,
-    split_groups,
+    train_and_held_out,
 )
 from symae_keras.cli.evaluate import measure_run, print_metrics, write_figures
+from symae_keras.cli.report import write_report
 from symae_keras.errors import InputError
 from symae_keras.zoo.recipes import call_recipe, load_recipe, recipe_file, recipe_hash
 
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from symae_keras.training import Recipe
 
 _log = logging.getLogger("symae_keras")
-_TRAIN_FRACTION: Final = 0.8
+_HELD_OUT: Final = 0.2
 
 
 def train(
@@ -74,6 +76,15 @@ def train(
             show_default="the recipe's; with --data and a preset at least 2000 updates",
         ),
     ] = None,
+    held_out: Annotated[
+        float,
+        typer.Option(
+            metavar="FRACTION",
+            help="Share of the states for the evaluation. With 0, all are trained on, "
+            "as for unlabelled samples that are to be predicted; the error is then "
+            "estimated on training groups.",
+        ),
+    ] = _HELD_OUT,
     group: Group = None,
     seed: Seed = 0,
     strategy: Annotated[
@@ -88,16 +99,16 @@ def train(
     ] = False,
     force: Force = False,
 ) -> None:
-    """Train a recipe on 80 % of the states and evaluate it on the others."""
+    """Train a recipe, and evaluate it on states that were held out."""
     import_backend()
     folder, metrics = train_run(
-        recipe, data, out, epochs, seed, resume, force, group, strategy
+        recipe, data, out, epochs, seed, resume, force, group, strategy, held_out
     )
     if metrics is None:
         print(f"{folder} is complete already.")
         return
     print_metrics(metrics)
-    print(f"{folder}: model.keras, metrics.json and figures/*.png")
+    print(f"{folder}: model.keras, metrics.json, report.html and figures/*.png")
 
 
 def train_run(
@@ -110,6 +121,7 @@ def train_run(
     force: bool = False,
     group: str | None = None,
     strategy_name: str = "none",
+    held_out: float = _HELD_OUT,
 ) -> tuple[Path, dict[str, Any] | None]:
     """Train a recipe into a run folder.
 
@@ -124,7 +136,7 @@ def train_run(
             written then.
         Interrupted: The user stopped the training.
     """
-    recipe, config = run_config(source, data_file, seed, epochs, group)
+    recipe, config = run_config(source, data_file, seed, epochs, group, held_out)
     out = out or Path("runs") / config["recipe"]["name"]
     inputs = [recipe_file(source), *([data_file] if data_file else [])]
     draft = Draft(out, RUN_CONTENTS, resume, force, inputs)
@@ -180,7 +192,8 @@ class Plan:
     budget: str
     """Groups and updates, in words."""
     train: Groups
-    held_out: GroupedData
+    held_out: GroupedData | None
+    """`None` if all groups are trained on."""
     model: Any
 
 
@@ -190,12 +203,17 @@ def run_config(
     seed: int,
     epochs: int | None = None,
     group: str | None = None,
+    held_out: float = _HELD_OUT,
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe and the config of a run of it, as far as known without the data.
 
     Raises:
         InputError: The recipe or the file cannot be used.
     """
+    if not 0.0 <= held_out < 1.0:
+        raise InputError(
+            f"--held-out must be 0, or a fraction below 1; received {held_out}."
+        )
     recipe, _, name = load_recipe(source)
     if epochs is not None:
         recipe = dataclasses.replace(recipe, epochs=epochs, min_updates=0)
@@ -228,7 +246,7 @@ def run_config(
         "learning_rate": recipe.learning_rate,
         "clip_norm": recipe.clip_norm,
         "kl_annealing": recipe.kl_annealing,
-        "train_fraction": _TRAIN_FRACTION,
+        "train_fraction": round(1.0 - held_out, 12),
     }
 
 
@@ -244,9 +262,10 @@ def make_plan(
 
     name, seed = config["recipe"]["name"], config["seed"]
     source = config["data"]["file"] or f"the data of the recipe {name}"
-    fit, rest = split_groups(groups, config["train_fraction"], seed, source)
-    held_out = padded_sample(rest)
+    fit, held_out = train_and_held_out(groups, config, source)
     for part, title in ((fit, "to train on"), (held_out, "held out")):
+        if part is None:
+            continue
         _refuse_range(
             sk.training.data_variance(part), f"{source}: the {len(part)} groups {title}"
         )
@@ -268,7 +287,7 @@ def make_plan(
         **config,
         "updates": budget.updates,
         "instance_shape": list(shape),
-        "groups": {"train": len(fit), "held_out": len(held_out)},
+        "groups": {"train": len(fit), "held_out": len(held_out or ())},
     }
     return Plan(name, recipe, config, str(budget), fit, held_out, model)
 
@@ -340,7 +359,14 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     plan.model.save(folder / "model.keras")
     metrics = measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
     write_json(folder / "metrics.json", metrics)
-    write_figures(folder / "figures", plan.model, plan.held_out, history)
+    evaluated = plan.held_out or padded_sample(plan.train)
+    write_figures(folder / "figures", plan.model, evaluated, history)
+    write_report(
+        folder,
+        Run(folder, plan.config, plan.model, axis, plan.recipe),
+        (plan.train, plan.held_out),
+        metrics,
+    )
     return metrics
 
 
@@ -387,7 +413,7 @@ def _refuse_other(folder: Path, config: dict[str, Any]) -> None:
             continue  # not known before the data are read
         if old != new:
             how = "another"
-            if name in ("seed", "epochs", "updates"):
+            if name in ("seed", "epochs", "updates", "train_fraction"):
                 how = f"{old}, not {new}"
             raise InputError(
                 f"{folder} was started with other settings ({name}: {how}), so it "
@@ -404,4 +430,5 @@ def _identity(config: dict[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "epochs": config.get("epochs"),
         "updates": config.get("updates"),
+        "train_fraction": config["train_fraction"],
     }

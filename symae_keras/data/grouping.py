@@ -67,7 +67,9 @@ def gather_rows(
         ids: The group of each row.
         pixel_mask: True = good, of the shape of `x`.
         weights: Of the shape of `x`.
-        metadata: What is known about each row, arrays `(rows, ...)`.
+        metadata: What is known about each row, arrays `(rows, ...)`. What is the same
+            in all rows of each group becomes metadata of groups, but for the names of
+            instances.
         axis: Physical value of each pixel.
         axis_label: What the axis is, with its unit.
 
@@ -85,16 +87,33 @@ def gather_rows(
     def sorted_rows(values: Array | None) -> Array | None:
         return None if values is None else np.asarray(values)[order]
 
+    counts = np.bincount(which)
+    known = {k: np.asarray(v)[order] for k, v in (metadata or {}).items()}
+    first = np.cumsum(counts) - counts
+    shared = {
+        key: values[first]
+        for key, values in known.items()
+        if key != "instance" and _same(values, np.repeat(values[first], counts, axis=0))
+    }
     return RaggedRows(
         x[order],
-        np.bincount(which),
+        counts,
         names,
         pixel_mask=sorted_rows(pixel_mask),
         weights=sorted_rows(weights),
-        metadata={k: np.asarray(v)[order] for k, v in (metadata or {}).items()},
+        metadata={k: v for k, v in known.items() if k not in shared},
+        group_metadata=shared,
         axis=axis,
         axis_label=axis_label,
     )
+
+
+def _same(values: Array, others: Array) -> bool:
+    """Return whether values agree; missing numbers do."""
+    same = values == others
+    if values.dtype.kind == "f":
+        same |= np.isnan(values) & np.isnan(others)
+    return bool(same.all())
 
 
 def bag_by_label(

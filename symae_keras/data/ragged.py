@@ -236,6 +236,7 @@ class RaggedRows(RaggedGroups):
         pixel_mask: True = good, of the shape of `x`, or `None`.
         weights: Weight of each pixel, of the shape of `x`, or `None`.
         metadata: What is known about each row, arrays `(rows, ...)`.
+        group_metadata: What is known about each group, arrays `(groups, ...)`.
         axis: Physical value of each pixel.
         axis_label: What the axis is, with its unit.
 
@@ -252,6 +253,7 @@ class RaggedRows(RaggedGroups):
         pixel_mask: Array | None = None,
         weights: Array | None = None,
         metadata: Parameters | None = None,
+        group_metadata: Parameters | None = None,
         axis: Array | None = None,
         axis_label: str = GroupedData.axis_label,
     ) -> None:
@@ -265,6 +267,7 @@ class RaggedRows(RaggedGroups):
             axis_label=axis_label,
         )
         self._ids = ids
+        self._known = dict(group_metadata or {})
         self._counts = counts
         self._starts = np.concatenate([[0], np.cumsum(counts)])
         self.axis, self.axis_label = rows.axis, axis_label
@@ -278,6 +281,11 @@ class RaggedRows(RaggedGroups):
     def ids(self) -> Array | None:
         """The name of each group, `(groups,)`, if they have names."""
         return None if self._ids is None else self._ids[self._chosen]
+
+    @property
+    def group_metadata(self) -> Parameters:
+        """What is known about each group."""
+        return {key: values[self._chosen] for key, values in self._known.items()}
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -305,7 +313,7 @@ class RaggedRows(RaggedGroups):
 
     @classmethod
     def joined(cls, parts: Sequence[GroupedData]) -> Self:
-        """Padded parts, of which nothing is known about groups, without the padding."""
+        """Return padded parts, of which no state is known, without the padding."""
         first = parts[0]
 
         def join(select: Any) -> Any:
@@ -322,6 +330,10 @@ class RaggedRows(RaggedGroups):
             metadata={
                 key: join(lambda each, key=key: each.instance_metadata[key])
                 for key in first.instance_metadata
+            },
+            group_metadata={
+                key: np.concatenate([each.group_metadata[key] for each in parts])
+                for key in first.group_metadata
             },
             axis=first.axis,
             axis_label=first.axis_label,

@@ -2,6 +2,7 @@
 
 from symae_keras._utils.arrays import in_batches
 from symae_keras.evaluation.bands import Bands
+from symae_keras.evaluation.columns import ColumnScore, probe_columns
 from symae_keras.evaluation.compare import compare
 from symae_keras.evaluation.comparison import Comparison, Row
 from symae_keras.evaluation.compression import (
@@ -45,6 +46,7 @@ from symae_keras.evaluation.redatuming import (
     rotations,
     shifts,
 )
+from symae_keras.evaluation.replicates import Repeatability, repeatability
 from symae_keras.evaluation.segmentation import (
     checkerboard,
     dice,
@@ -73,6 +75,7 @@ __all__ = [
     "Bands",
     "CONTENDERS",
     "Calibration",
+    "ColumnScore",
     "Comparison",
     "Detection",
     "Disentanglement",
@@ -87,6 +90,7 @@ __all__ = [
     "NewDataCheck",
     "RateDistortion",
     "RedatumingError",
+    "Repeatability",
     "Row",
     "Sizes",
     "calibration",
@@ -114,11 +118,13 @@ __all__ = [
     "mutual_information",
     "nuisance_dependence",
     "probe",
+    "probe_columns",
     "probe_labels",
     "rate_distortion",
     "reconstruction_error",
     "redatuming_error",
     "relative_error",
+    "repeatability",
     "rotations",
     "shifts",
     "snr_gain",

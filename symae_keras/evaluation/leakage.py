@@ -71,18 +71,32 @@ def probe(
     >>> probe((code[:300], code[300:]), (code[:300, 0], code[300:, 0])) > 0.9
     True
     """
+    predict = fit_probe(codes[0], targets[0], seed, linear)
+    return probe_score(targets[1], predict(codes[1]))
+
+
+def fit_probe(
+    codes: Array, target: Array, seed: int = 0, linear: bool = False
+) -> Callable[[Array], Array]:
+    """Train a probe; arguments as those of `probe`, but of one part.
+
+    Returns:
+        Function of codes `(rows, dim)` that predicts targets.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    train, test = targets
-    labels = is_label(train)
+    labels = is_label(target)
+    mean: Any = 0.0
+    scale: Any = 1.0
+    train = target
     if not labels:
-        mean, scale = train.mean(axis=0), train.std(axis=0)
+        mean, scale = target.mean(axis=0), target.std(axis=0)
         scale = np.where(scale > 0.0, scale, 1.0)
-        train, test = (train - mean) / scale, (test - mean) / scale
+        train = (target - mean) / scale
     estimator: Any
     if linear:
         ridge = RidgeCV(alphas=np.logspace(-3.0, 3.0, 13))
@@ -99,8 +113,18 @@ def probe(
     with warnings.catch_warnings():
         # A probe that is still getting better after `max_iter` tells enough.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(codes[0], train)
-    return float(model.score(codes[1], test))
+        model.fit(codes, train)
+    if labels:
+        return lambda some: np.asarray(model.predict(some))
+    return lambda some: np.asarray(model.predict(some) * scale + mean)
+
+
+def probe_score(truth: Array, predicted: Array) -> float:
+    """Return the accuracy of labels, or R^2 of numbers, averaged over components."""
+    from sklearn.metrics import accuracy_score, r2_score
+
+    score = accuracy_score if is_label(truth) else r2_score
+    return float(score(truth, predicted))
 
 
 def is_label(target: Array) -> bool:
@@ -301,20 +325,33 @@ def coherent_agreement(model: Any, groups: GroupedData) -> float:
         alone,
         None if mask is None else mask[present][:, None],
     )
-    codes = codes.reshape(len(codes), -1).astype("float64")
-    group = np.nonzero(present)[0]
+    return intraclass_correlation(codes, np.nonzero(present)[0])
+
+
+def intraclass_correlation(rows: Array, group: Array) -> float:
+    """Return the share of the variance of rows that is due to their group.
+
+    Args:
+        rows: Shape `(rows, ...)`; all numbers are taken together.
+        group: The group of each row, integers.
+
+    Raises:
+        InputError: There are fewer than two groups, none has two rows, or all rows are
+            equal.
+    """
+    rows = rows.reshape(len(rows), -1).astype("float64")
     _, group, sizes = np.unique(group, return_inverse=True, return_counts=True)
-    n_rows, n_groups = len(codes), len(sizes)
+    n_rows, n_groups = len(rows), len(sizes)
     if n_groups < 2 or n_rows == n_groups:
         raise InputError(
             "Agreement needs two groups, and a group of two instances; received "
             f"{n_groups} groups of {n_rows} instances in all."
         )
-    sums = np.zeros((n_groups, codes.shape[1]))
-    np.add.at(sums, group, codes)
+    sums = np.zeros((n_groups, rows.shape[1]))
+    np.add.at(sums, group, rows)
     means = sums / sizes[:, None]
-    within = np.sum((codes - means[group]) ** 2) / (n_rows - n_groups)
-    spread = np.sum((means - codes.mean(axis=0)) ** 2, axis=1)
+    within = np.sum((rows - means[group]) ** 2) / (n_rows - n_groups)
+    spread = np.sum((means - rows.mean(axis=0)) ** 2, axis=1)
     between = np.sum(sizes * spread) / (n_groups - 1)
     # For groups of one size, that size.
     size = (n_rows - np.sum(sizes**2) / n_rows) / (n_groups - 1)

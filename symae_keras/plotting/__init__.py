@@ -16,6 +16,7 @@ from symae_keras.plotting.curves import (
     plot_history,
     plot_one_over_t,
 )
+from symae_keras.plotting.estimates import plot_estimates
 from symae_keras.plotting.reconstruction import (
     plot_model_reconstruction,
     plot_reconstruction,
@@ -27,6 +28,7 @@ from symae_keras.plotting.redatuming import (
     plot_redatuming,
     plot_redatuming_grid,
 )
+from symae_keras.plotting.replicates import plot_replicate_spread, plot_replicates
 from symae_keras.plotting.trade_off import plot_trade_off
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "plot_codes",
     "plot_dictionary",
     "plot_error_over_instances",
+    "plot_estimates",
     "plot_history",
     "plot_latent_traversal",
     "plot_model_reconstruction",
@@ -42,6 +45,8 @@ __all__ = [
     "plot_reconstruction",
     "plot_redatuming",
     "plot_redatuming_grid",
+    "plot_replicate_spread",
+    "plot_replicates",
     "plot_residuals",
     "plot_segmentation",
     "plot_trade_off",

@@ -51,6 +51,7 @@ def _fast(monkeypatch):
     """Neither trace nor draw; the runs made for the session test these."""
     compile_eagerly(monkeypatch)
     monkeypatch.setattr("symae_keras.cli.train.write_figures", lambda *_: [])
+    monkeypatch.setattr("symae_keras.cli.train.write_report", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def test_what_is_in_a_run_folder(simulated, run_folder, measured_run):
         folder, epochs, figures = run_folder, 2, ["codes", *figures]
     assert sorted(os.listdir(folder)) == [
         *(".symae.json", "axis.json", "config.json", "environment.json", "figures"),
-        *("history.csv", "metrics.json", "model.keras"),
+        *("history.csv", "metrics.json", "model.keras", "report.html"),
     ]
     # Nothing is left beside it.
     assert os.listdir(folder.parent) == [folder.name]

@@ -83,6 +83,8 @@ def test_flat_npz(tmp_path, caplog):
     rows = [[1, 0, 0], [0, 2, 3]]
     present = groups.present
     assert groups.ids.tolist() == ["a", "b"]
+    # The same in all rows of a group.
+    assert groups.group_metadata["group"].tolist() == [8, 9]
     np.testing.assert_array_equal(groups.mask, [[True, False, False], [True] * 3])
     np.testing.assert_array_equal(groups.axis, np.arange(5))
     for found, flat in (
@@ -91,7 +93,6 @@ def test_flat_npz(tmp_path, caplog):
         (groups.weights, np.broadcast_to(np.arange(5.0), (4, 5))),
         (groups.instance_metadata["airmass"], air),
         (groups.instance_metadata["site"], np.array(["n", "s", "n", "e"])),
-        (groups.instance_metadata["group"], np.array([9, 8, 9, 9])),
     ):
         np.testing.assert_array_equal(found[present], flat[rows][present])
         assert not found[0, 1:].astype(bool).any()

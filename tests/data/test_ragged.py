@@ -243,3 +243,19 @@ def test_shards_of_uneven_groups_are_sampled(tmp_path):
     sample = shards.sample(50 * 20 * shards.instance_bytes)
     equal(sample, rows_of(flat()).sample(50 * 20 * shards.instance_bytes))
     assert isinstance(sample, GroupedData)
+
+
+def test_what_is_the_same_within_groups_is_known_of_groups():
+    """Missing values agree; names of instances stay such."""
+    rows = {
+        "a": np.array([1.0, np.nan, 1.0, np.nan]),
+        "b": np.array(["x", "y", "z", "y"]),
+        "instance": np.array([1, 1, 1, 1]),
+    }
+    groups = gather_rows(np.ones((4, 2)), ["m", "n", "m", "n"], metadata=rows)
+    assert set(groups.known) == {"a"}
+    padded = groups[1:].load()
+    np.testing.assert_array_equal(padded.group_metadata["a"], [np.nan])
+    assert set(padded.instance_metadata) == {"b", "instance"}
+    again = RaggedRows.joined([groups.load()])
+    np.testing.assert_array_equal(again.group_metadata["a"], [1.0, np.nan])

@@ -52,6 +52,26 @@ def same_as_table(found, groups):
         )
 
 
+def test_csv_holds_what_is_known_of_groups(tmp_path, caplog):
+    """Repeated in each row, from where it is known again as that of groups."""
+    known = {"depth": np.array([0.5, np.nan]), "kind": np.array(["=1", "b"])}
+    of_instances = {"night": np.array([[1, 2], [1, 1]])}
+    groups = GroupedData(
+        np.arange(12.0).reshape(2, 2, 3),
+        ids=np.array([3, 5]),
+        group_metadata=known,
+        instance_metadata=of_instances,
+        axis=np.arange(3.0),
+    )
+    for turn in range(2):
+        save(groups, tmp_path / f"{turn}.csv")
+        groups = load(tmp_path / f"{turn}.csv")
+        np.testing.assert_equal(groups.group_metadata, known)
+        assert list(groups.instance_metadata) == ["night", "instance"]
+    assert (tmp_path / "0.csv").read_bytes() == (tmp_path / "1.csv").read_bytes()
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_csv_holds_a_row_an_instance(tmp_path, dtype, ragged):
     groups = ragged(5, ids=["a", "b,c", 'd"e', "007", "é"], weights=None)
@@ -150,6 +170,11 @@ def noted(*names, values=ONES):
             for key in ("group", "500.5", "5OO nm", "501,5", "Unnamed: 0")
         ),
         *((noted(key), "my.npz", key) for key in ("Group", "x", "weights")),
+        *(
+            ({**noted("a"), "group_metadata": {"a": [1, 2]}}, f"my.{end}", "'a'")
+            for end in ("csv", "npz")
+        ),
+        ({"group_metadata": {"instance": [1, 2]}}, "my.csv", "'instance'"),
     ],
 )
 def test_what_could_not_be_read_again_is_refused(tmp_path, more, name, sentence):
@@ -167,8 +192,8 @@ def test_what_a_table_has_no_place_for_is_said(tmp_path, caplog, ragged):
     save(groups, tmp_path / "my.csv")
     (record,) = caplog.records
     assert record.getMessage().endswith(
-        "my.csv: a table has no place for group metadata kind, group metadata colour, "
-        "instance metadata pair, weights; an .npz file has."
+        "my.csv: a table has no place for group metadata colour, instance metadata "
+        "pair, weights; an .npz file has."
     )
 
 

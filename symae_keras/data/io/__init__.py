@@ -57,10 +57,11 @@ def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | S
     group, instance or row become metadata.
 
     A wide table has the axis values as headers; a column `instance` names the
-    instances, and all others are metadata. A header that is nearly a number, such as
-    "500 nm", and a column of numbers between pixels whose header is not a number, are
-    refused. Numbers in text files have a decimal point, or all of them a decimal comma;
-    "1_5", "inf" and thousands separators are refused.
+    instances, and all others are metadata: of groups, if all rows of each group have
+    the same value in the column, else of instances. A header that is nearly a number,
+    such as "500 nm", and a column of numbers between pixels whose header is not a
+    number, are refused. Numbers in text files have a decimal point, or all of them a
+    decimal comma; "1_5", "inf" and thousands separators are refused.
 
     An empty, null or NaN value of any format is a missing pixel: False in `pixel_mask`,
     0 in `x` and `weights`. Only an `.npy` file keeps its NaN behind the mask, because

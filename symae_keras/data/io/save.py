@@ -30,11 +30,11 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
     """Write groups into a file that `load` reads.
 
     An `.npz` file holds everything but the truth of simulators. A `.csv` file is a wide
-    table of spectra: `group`, `instance`, metadata of instances, and a column a pixel;
-    bad pixels are empty cells. Text that a spreadsheet program would run as a formula,
-    such as "=1+1", gets an apostrophe in front, which `load` removes. What a table has
-    no place for, such as weights, is reported as a warning of the logger
-    `"symae_keras"`.
+    table of spectra: `group`, `instance`, metadata of groups and of instances, and a
+    column a pixel; bad pixels are empty cells. Text that a spreadsheet program would
+    run as a formula, such as "=1+1", gets an apostrophe in front, which `load` removes.
+    What a table has no place for, such as weights, is reported as a warning of the
+    logger `"symae_keras"`.
 
     Args:
         groups: The groups. Absent instances are left out of a table.
@@ -65,12 +65,10 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
             f"A table holds spectra of the shape (pixels,); received instances of "
             f"shape {groups.instance_shape}, so give an .npz file."
         )
+    _refuse_names(unwritable(groups, table))
     if table:
         _refuse_table(groups)
         _note_left_out(path, groups)
-    else:
-        known = [*groups.group_metadata, *groups.instance_metadata]
-        _refuse_names([k for k in known if k.lower() == "group" or k in ("x", *_KEYS)])
     with written_aside(path) as aside:
         if table:
             with aside.open("w", newline="", encoding="utf-8") as text:
@@ -88,28 +86,37 @@ def _refuse_names(taken: list[str]) -> None:
         )
 
 
+def unwritable(groups: GroupedData, table: bool) -> list[str]:
+    """Return the names of metadata that `load` would take for something else."""
+    twice = [key for key in groups.group_metadata if key in groups.instance_metadata]
+    if not table:
+        known = [*groups.group_metadata, *groups.instance_metadata]
+        taken = [k for k in known if k.lower() == "group" or k in ("x", *_KEYS)]
+        return twice + taken
+    columns = table_columns(groups)
+    there = groups.present
+    taken = [
+        name
+        for name, values in columns.items()
+        if not name
+        or name in ("group", "instance")
+        or is_number(name)
+        or header_of([escaped(name)]) != [name]
+        or may_be_pixel(name, values[there].astype(str).tolist())
+    ]
+    if long_columns(["instance", *columns]):
+        taken.append("value")
+    return twice + taken
+
+
 def _refuse_table(groups: GroupedData) -> None:
     """Refuse what could be written into a table, but not be read again."""
     if groups.axis is not None:
         checked_axis(groups.axis)
-    known = _columns(groups)
-    there = groups.present
-    _refuse_names(
-        [
-            name
-            for name, values in known.items()
-            if not name
-            or name == "group"
-            or is_number(name)
-            or header_of([escaped(name)]) != [name]
-            or may_be_pixel(name, values[there].astype(str).tolist())
-        ]
-    )
-    if long_columns(["instance", *known]):
-        _refuse_names(["value"])
-    ids = _ids(groups)
+    ids = group_names(groups)
     _refuse_double("groups", ids)
-    for name, instances, present in zip(ids, _instances(groups), there, strict=True):
+    named = zip(ids, instance_names(groups), groups.present, strict=True)
+    for name, instances, present in named:
         _refuse_double(f"instances of group {name}", instances[present])
 
 
@@ -130,11 +137,10 @@ def _refuse_double(what: str, given: Array) -> None:
 
 def _note_left_out(path: Path, groups: GroupedData) -> None:
     """Say in the log what a table has no place for."""
-    left = [f"group metadata {name}" for name in groups.group_metadata]
+    held = ("instance", *table_columns(groups))
+    left = [f"group metadata {k}" for k in groups.group_metadata if k not in held]
     left += [
-        f"instance metadata {name}"
-        for name in groups.instance_metadata
-        if name not in ("instance", *_columns(groups))
+        f"instance metadata {k}" for k in groups.instance_metadata if k not in held
     ]
     if groups.weights is not None and np.ptp(groups.weights[groups.weights > 0]) > 0:
         left.append("weights")
@@ -155,19 +161,29 @@ def _arrays(groups: GroupedData) -> dict[str, Any]:
     return {**groups.group_metadata, **groups.instance_metadata, **arrays}
 
 
-def _ids(groups: GroupedData) -> Array:
+def group_names(groups: GroupedData) -> Array:
+    """Return the name of each group: its id, or its number."""
     return np.arange(len(groups)) if groups.ids is None else np.asarray(groups.ids)
 
 
-def _instances(groups: GroupedData) -> Array:
+def instance_names(groups: GroupedData) -> Array:
     """Return the name of each instance, from the key that `load` uses for it."""
     places = np.indices(groups.x.shape[:2])[1]
     return np.asarray(groups.instance_metadata.get("instance", places))
 
 
-def _columns(groups: GroupedData) -> dict[str, Array]:
-    """Return the metadata that a table can hold, besides names of instances."""
-    return {
+def table_columns(groups: GroupedData) -> dict[str, Array]:
+    """Return the metadata that a table can hold, besides names of instances.
+
+    Those of groups come first. All are arrays `(groups, instances)`.
+    """
+    shape = groups.x.shape[:2]
+    columns = {
+        key: np.broadcast_to(np.asarray(values)[:, None], shape)
+        for key, values in groups.group_metadata.items()
+        if np.ndim(values) == 1
+    }
+    return columns | {
         key: np.asarray(values)
         for key, values in groups.instance_metadata.items()
         if np.ndim(values) == 2 and key != "instance"
@@ -178,7 +194,8 @@ def _rows(groups: GroupedData) -> Iterator[list[Any]]:
     """Lines of a wide table."""
     pixels = groups.instance_shape[0]
     axis: Array = np.arange(pixels) if groups.axis is None else np.asarray(groups.axis)
-    known, ids, instances = _columns(groups), _ids(groups), _instances(groups)
+    known, ids = table_columns(groups), group_names(groups)
+    instances = instance_names(groups)
     yield ["group", "instance", *map(escaped, known), *map(repr, axis.tolist())]
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
     for n, t in np.argwhere(groups.present).tolist():

@@ -51,8 +51,11 @@ def test_wide(tmp_path, caplog, wide, name, delimiter):
     assert groups.axis_label == "axis"
     known = groups.instance_metadata
     np.testing.assert_array_equal(known["snr"], [[20, 0], [10, 30]])
-    assert known["site"].tolist() == [["south", ""], ["north", "north"]]
-    assert set(known) == {"snr", "site", "instance"}
+    assert set(known) == {"snr", "instance"}
+    # The same in all rows of a group.
+    assert {k: v.tolist() for k, v in groups.group_metadata.items()} == {
+        "site": ["south", "north"]
+    }
     (record,) = caplog.records
     assert record.getMessage().endswith("2 missing values are masked.")
 
@@ -86,13 +89,13 @@ def test_columns_become_numbers_where_all_cells_are(tmp_path, caplog):
     text = ",group,1,a,b,c,d,zip,n\n5,007,1,1,2.5,x,,01,1_0\n6,7,2,2,,3,,20,2\n"
     groups = load(save(tmp_path, text))
     assert groups.ids.tolist() == ["007", "7"]
-    known = groups.instance_metadata
+    known = groups.group_metadata
     assert known["a"].dtype == np.int64 and known["b"].dtype == np.float64
-    np.testing.assert_array_equal(known["b"], [[2.5], [np.nan]])
-    assert known["c"].tolist() == [["x"], ["3"]] and known["d"].tolist() == [[""], [""]]
+    np.testing.assert_array_equal(known["b"], [2.5, np.nan])
+    assert known["c"].tolist() == ["x", "3"] and known["d"].tolist() == ["", ""]
     # Numbers that would change are names.
-    assert known["zip"].tolist() == [["01"], ["20"]]
-    assert known["n"].tolist() == [["1_0"], ["2"]]
+    assert known["zip"].tolist() == ["01", "20"]
+    assert known["n"].tolist() == ["1_0", "2"]
     (record,) = caplog.records
     assert record.getMessage().endswith("columns that are not used: 1 (no name).")
 
@@ -249,7 +252,7 @@ def test_numbers_between_the_pixels(tmp_path, refusal, head):
     assert "if not, move it away from the pixels" in sentence
     # Text is no pixel.
     groups = load(save(tmp_path, table("500", head, "501", cells=[1, "x", 2])))
-    assert groups.instance_metadata[head].tolist() == [["x"], ["x"]]
+    assert groups.group_metadata[head].tolist() == ["x", "x"]
 
 
 @pytest.mark.parametrize(
@@ -274,10 +277,10 @@ def test_names_with_digits_are_metadata(tmp_path, caplog):
     heads = ["temp_1", "sample2", "2nd run", "O18", "H2O"]
     groups = load(save(tmp_path, table(*heads, "500", "501", "CO2")))
     assert groups.axis.tolist() == [500, 501] and groups.x[0, 0].tolist() == [6, 7]
-    assert set(groups.instance_metadata) == {*heads, "CO2"}
-    assert groups.instance_metadata["2nd run"].tolist() == [[3], [3]]
+    assert set(groups.group_metadata) == {*heads, "CO2"}
+    assert groups.group_metadata["2nd run"].tolist() == [3, 3]
     groups = load(save(tmp_path, table("2MASS", "500", "501", cells=["J0", 1, 2])))
-    assert groups.instance_metadata["2MASS"].tolist() == [["J0"], ["J0"]]
+    assert groups.group_metadata["2MASS"].tolist() == ["J0", "J0"]
     assert caplog.records == []
 
 
@@ -288,7 +291,7 @@ def test_columns_without_a_name(tmp_path, caplog, refusal):
     # The index of pandas, saved once or twice.
     for name in ("", "Unnamed: 0"):
         groups = load(save(tmp_path, f"{name},group,500\n3,a,1\n7,b,2\n"))
-        assert groups.x[:, 0].tolist() == [[1], [2]] and not groups.instance_metadata
+        assert groups.x[:, 0].tolist() == [[1], [2]] and not groups.group_metadata
     notes = [record.getMessage().rsplit(": ")[-1] for record in caplog.records]
     assert notes == ["4 (no name).", "1 (no name).", "1 (no name)."]
     for heads in (["500", "", "502"], ["500", "501", ""], ["", "501", "Unnamed: 3"]):
@@ -308,7 +311,7 @@ def test_decimal_commas(tmp_path, delimiter):
     assert groups.axis.tolist() == [500, 500.5, 501]
     assert groups.x[:, 0].tolist() == [[1.5, 1.234, -0.2], [0, 7, 125]]
     assert groups.pixel_mask[:, 0, 0].tolist() == [True, False]
-    assert groups.instance_metadata["t"].tolist() == [[21.5], [21.5]]
+    assert groups.group_metadata["t"].tolist() == [21.5, 21.5]
 
 
 @pytest.mark.parametrize(
@@ -356,7 +359,7 @@ def test_commas_of_two_meanings(tmp_path, refusal, text, words):
 
 def test_metadata_with_commas_are_text_beside_decimal_points(tmp_path):
     groups = load(save(tmp_path, table("at", "500.5", cells=["1,2", "3.5"])))
-    assert groups.instance_metadata["at"].tolist() == [["1,2"], ["1,2"]]
+    assert groups.group_metadata["at"].tolist() == ["1,2", "1,2"]
 
 
 @pytest.mark.parametrize(

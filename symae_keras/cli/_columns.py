@@ -1,0 +1,64 @@
+"""Columns of metadata, which commands carry into the files that they write."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from symae_keras._utils.files import written_aside
+from symae_keras._utils.text import listed
+
+if TYPE_CHECKING:
+    from symae_keras.data import GroupedData
+
+_log = logging.getLogger("symae_keras")
+
+
+def without_unwritable(groups: GroupedData, table: bool) -> GroupedData:
+    """Return groups without the metadata that `save` refuses, and log their names."""
+    from symae_keras.data.io.save import unwritable
+
+    return without(groups, unwritable(groups, table))
+
+
+def without(groups: GroupedData, taken: Iterable[str]) -> GroupedData:
+    """Return groups without some metadata, and log the names of those left out.
+
+    Args:
+        groups: The groups.
+        taken: Names that stand for something else in the output; case is ignored.
+    """
+    folded = {name.casefold() for name in taken}
+    kept: dict[str, Any] = {}
+    left: set[str] = set()
+    for field in ("group_metadata", "instance_metadata"):
+        known = getattr(groups, field)
+        # The names of instances have a column of their own in all outputs.
+        out = {k for k in known if k.casefold() in folded and k != "instance"}
+        kept[field] = {k: v for k, v in known.items() if k not in out}
+        left |= out
+    if left:
+        _log.warning(
+            "not written, because the output has other columns of that name: %s",
+            listed(sorted(left)),
+        )
+    return dataclasses.replace(groups, **kept)
+
+
+def write_table(
+    path: Path, headings: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Write a .csv file in one step; text that would run as a formula is escaped."""
+    from symae_keras.data.io._cells import escaped
+
+    with (
+        written_aside(path) as aside,
+        aside.open("w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(map(escaped, headings))
+        table.writerows(map(escaped, row) for row in rows)

@@ -1,0 +1,312 @@
+"""The report of a run: complete, self-contained, escaped, and no user's file lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from symae_keras import cli
+from symae_keras._utils.markers import read_marker
+from symae_keras.cli._html import Html, escape, is_sealed, page, table
+from symae_keras.cli.report import write_report
+from symae_keras.data import GroupedData, save, simulate_exposures
+
+ARCHIVE = Path(__file__).parents[1] / "golden" / "0.1.zip"
+#: Elements that have no end.
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+TITLES = (
+    "Data",
+    "Training",
+    "Error of virtual instances",
+    "What the codes contain",
+    "Replicates before and after",
+    "Examples",
+    "Next",
+)
+
+
+class Page(HTMLParser):
+    """What matters of a page: resources, headings, identifiers, and its balance."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.resources: list[str] = []
+        self.ids: list[str] = []
+        self.headings: list[tuple[str, str]] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, name, attributes):
+        known = dict(attributes)
+        self.tags.append(name)
+        self.resources += [
+            value or ""
+            for key, value in attributes
+            if key in ("src", "href", "xlink:href", "srcset", "action", "data")
+        ]
+        if known.get("id"):
+            self.ids.append(known["id"])
+        if name in ("svg", "img"):
+            self.images.append(known)
+        if name in ("h1", "h2"):
+            self.headings.append((name, ""))
+        if name not in VOID:
+            self.open.append(name)
+
+    def handle_startendtag(self, name, attributes):
+        self.handle_starttag(name, attributes)
+        if name not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, name):
+        assert self.open and self.open[-1] == name, (name, self.open)
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("h1", "h2"):
+            name, text = self.headings[-1]
+            self.headings[-1] = name, text + data
+
+    @property
+    def titles(self) -> list[str]:
+        """Headings of the sections, after the verdict."""
+        return [text for name, text in self.headings if name == "h2"][1:]
+
+
+def check(path: Path) -> Page:
+    """Parse a report and check what all reports have in common."""
+    found = Page(path)
+    assert is_sealed(path)
+    # Everything is inside: no address but places in the page, and embedded images.
+    for each in found.resources:
+        assert each.startswith(("#", "data:image/png;base64,")), each[:80]
+    assert "url(" not in re.sub(r"url\(#", "", found.text)
+    assert "@import" not in found.text and "http" not in found.text
+    assert not {"script", "link", "iframe", "object"} & {*found.tags}
+    places = [each[1:] for each in found.resources if each.startswith("#")]
+    assert {*places} <= {*found.ids}
+    assert len(found.ids) == len({*found.ids})
+    assert [name for name, _ in found.headings].count("h1") == 1
+    for each in found.images:
+        assert each.get("alt") or each.get("aria-label")
+    assert "prefers-color-scheme: dark" in found.text and "@media print" in found.text
+    return found
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_train_writes_a_report(simulated, run_folder, measured_run):
+    folder = run_folder if simulated else measured_run
+    found = check(folder / "report.html")
+    expected = [title for title in TITLES if simulated or title != TITLES[3]]
+    assert found.titles == expected
+    assert ("true error" in found.text) == simulated
+    assert folder.name in found.text and str(folder.parent) not in found.text
+    assert "report.html" in read_marker(folder)["files"]
+    # Of a measured run, two groups were held out.
+    assert len(found.images) == 5 + simulated
+
+
+@pytest.mark.large
+def test_report_again(succeeds, own_run, recipe, here):
+    before = (own_run / "report.html").read_text(encoding="utf-8")
+    done = succeeds("report", own_run, "--recipe", recipe)
+    assert done == (0, f"{own_run / 'report.html'}: open it in a browser\n", "")
+    after = check(own_run / "report.html").text
+    verdict = re.compile(r'<div class="verdict.*?</div>', re.DOTALL)
+    assert verdict.findall(after) == verdict.findall(before) != []
+    # It is still symae's own, so that --force replaces the run.
+    train = ("train", recipe, "--epochs", 1, "--force", "--out", own_run)
+    succeeds(*train)
+
+
+def test_no_file_of_a_user_is_replaced(refuses, own_run, recipe, here):
+    report = ("report", own_run, "--recipe", recipe)
+    path = own_run / "report.html"
+    path.write_text(path.read_text(encoding="utf-8") + "my note", encoding="utf-8")
+    assert "not an unchanged report of symae" in refuses(*report)
+    (here / "mine.html").write_text("<p>mine</p>", encoding="utf-8")
+    (here / "link.html").symlink_to(path)
+    for out in ("mine.html", "link.html"):
+        assert "is not replaced; move it" in refuses(*report, "--out", out)
+    assert "must end in .html" in refuses(*report, "--out", "report.pdf")
+
+
+@pytest.mark.large
+def test_an_older_report_is_replaced(succeeds, own_run, recipe, here):
+    for _ in range(2):
+        succeeds("report", own_run, "--recipe", recipe, "--out", "other.html")
+    check(here / "other.html")
+
+
+@pytest.mark.large
+def test_pipes_and_odd_numbers_of_a_stranger(succeeds, refuses, own_run, here):
+    """No pipe is waited for, and what is no number is no metric."""
+    for name in ("history.csv", "environment.json"):
+        (own_run / name).unlink()
+        os.mkfifo(own_run / name)
+    text = '{"verdict": "<script>", "redatuming_error": "<b>", "estimated_low": [1]}'
+    (own_run / "metrics.json").write_text(text, encoding="utf-8")
+    succeeds("report", own_run, "--out", "r.html")
+    found = check(here / "r.html")
+    assert found.titles == ["Data", "Next"] and "<b>" not in found.text
+
+
+def test_missing_run(refuses):
+    assert "does not exist" in refuses("report", "none")
+
+
+def test_text_of_a_user_is_escaped(succeeds, own_run, recipe, here):
+    evil = "<script>alert(1)</script>"
+    groups = simulate_exposures(30, 3, seed=4)
+    save(
+        GroupedData(
+            groups.x,
+            ids=np.array([f"{evil}{k}" for k in range(30)]),
+            axis=groups.axis,
+            axis_label=f"{evil} (nm)",
+            group_metadata={evil: groups.state["abundance"]},
+            instance_metadata={f"&{evil}": groups.nuisance["slope"]},
+        ),
+        "<b>.npz",
+    )
+    (own_run / "axis.json").unlink()
+    command = ("report", own_run, "--data", "<b>.npz", "--out", "r.html")
+    succeeds(*command, "--recipe", recipe, "--state", evil)
+    found = check(here / "r.html")
+    assert "<script" not in found.text and "&lt;script&gt;" in found.text
+    assert "<b>" not in found.text
+    assert "What the codes contain" in found.titles
+
+
+def test_state_that_is_not_there(refuses, own_run, here):
+    save(simulate_exposures(30, 3, seed=4), "a.npz")
+    command = ("report", own_run, "--data", "a.npz", "--out", "r.html", "--state", "x")
+    assert "The data have no column x" in refuses(*command)
+
+
+@pytest.mark.large
+def test_run_of_version_0_1(succeeds, refuses, here, tmp_path):
+    """Its data are not where they were, so their sections need them to be given."""
+    golden = tmp_path / "golden"
+    shutil.unpack_archive(ARCHIVE, golden)
+    run = golden / "run"
+    done = succeeds("report", run)
+    assert "the report has no sections that need data" in done.err
+    assert "name data with --data" in done.err
+    found = check(run / "report.html")
+    assert found.titles == ["Data", "Training", "Next"]
+    assert "No estimate" in found.text
+    # No marker lists its files: an unchanged report is still known as one.
+    succeeds("report", run, "--data", golden / "data.npz")
+    found = check(run / "report.html")
+    assert found.titles == [each for each in TITLES if each != TITLES[3]]
+    assert "No estimate" not in found.text and "groups of data.npz" in found.text
+    (run / "report.html").write_text("mine", encoding="utf-8")
+    assert "not an unchanged report" in refuses("report", run)
+
+
+@pytest.mark.large
+def test_all_groups_were_trained_on(succeeds, recipe, data_file, here):
+    train = ("train", recipe, "--data", data_file, "--epochs", 1, "--held-out", 0)
+    succeeds(*train, "--out", "run")
+    succeeds("report", "run", "--recipe", recipe, "--out", "r.html")
+    found = check(here / "r.html")
+    assert "so the estimate is optimistic" in found.text
+    assert "There is no validation loss." in found.text
+
+
+@pytest.mark.large
+def test_single_instances(altered, succeeds, here):
+    recipe = altered(
+        ("SymAE", "Autoencoder"),
+        ("coherent_dim=3", "code_dim=4"),
+        ("        nuisance_dim=2,\n", ""),
+        ("n_states=110", "n_states=40"),
+    )
+    assert cli.main(["train", str(recipe), "--out", "run"]) == 0
+    succeeds("report", "run", "--recipe", recipe, "--out", "r.html")
+    found = check(here / "r.html")
+    assert found.titles == ["Data", "Training", "Example", "Next"]
+    assert "Reconstructions only" in found.text
+
+
+@pytest.mark.large
+def test_images(altered, succeeds, here):
+    recipe = altered(
+        ("simulate_exposures", "simulate_shapes"),
+        ("n_states=110", "n_states=30"),
+        ("encoder=DenseEncoder(8, units=(16,))", "encoder='dense'"),
+    )
+    assert cli.main(["train", str(recipe), "--out", "run"]) == 0
+    succeeds("report", "run", "--recipe", recipe, "--out", "r.html")
+    assert check(here / "r.html").titles[-2] == "Examples"
+
+
+def test_a_report_that_fails_loses_no_model(
+    succeeds, recipe, data_file, here, monkeypatch
+):
+    def fail(*_, **__):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("symae_keras.cli.report._page", fail)
+    monkeypatch.setattr("symae_keras.cli.train.write_report", write_report)
+    train = ("train", recipe, "--data", data_file, "--epochs", 1, "--out", "run")
+    assert "no report: RuntimeError: no ink" in succeeds(*train).err
+    assert (here / "run" / "model.keras").is_file()
+    assert not (here / "run" / "report.html").exists()
+
+
+@pytest.mark.large
+def test_a_section_that_fails_is_left_out(succeeds, own_run, recipe, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("symae_keras.plotting.plot_estimates", fail)
+    done = succeeds("report", own_run, "--recipe", recipe)
+    assert "the report has no section errors: RuntimeError: no ink" in done.err
+    assert "Error of virtual instances" not in check(own_run / "report.html").titles
+
+
+# === Pages ===
+
+
+def test_escaping():
+    assert escape("a & \"b\" 'c'") == "a &amp; &quot;b&quot; &#x27;c&#x27;"
+    assert escape(Html("<p>")) == "<p>"
+    assert escape("\udcff") == "\\udcff"  # a byte of a file name
+
+
+def test_a_seal_breaks(tmp_path):
+    path = tmp_path / "r.html"
+    assert not is_sealed(path)
+    text = page("<t>", "$title", Html("<p>$body</p>"), "", "1")
+    assert "&lt;t&gt;" in text and "<p>$body</p>" in text and "$title" in text
+    path.write_text(text, encoding="utf-8")
+    assert is_sealed(path)
+    path.write_text(text.replace("<p>", "<p> "), encoding="utf-8")
+    assert not is_sealed(path)
+
+
+def test_tables():
+    """Columns of numbers are aligned at the right, names of a user are text."""
+    rows = [("<a>", "1 %", 0.5, "x"), ("b", "\N{EN DASH}", None, "2")]
+    made = table("c", ("", "share", "score", "kind"), rows, marked=1)
+    right = '<td class="number">'
+    assert '<th scope="row">&lt;a&gt;</th>' in made
+    assert f"{right}1 %</td>{right}0.50</td><td>x</td>" in made
+    assert f'<tr class="this"><th scope="row">b</th>{right}\N{EN DASH}</td>' in made
+    assert '<th scope="col" class="number">score</th>' in made
+    assert 'aria-label="c"' in made
+    plain = table("c", (), [("a", "1")])
+    assert "thead" not in plain and "number" not in plain
