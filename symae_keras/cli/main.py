@@ -30,6 +30,7 @@ from symae_keras.cli.evaluate import evaluate
 from symae_keras.cli.export import export
 from symae_keras.cli.redatum import redatum
 from symae_keras.cli.train import train
+from symae_keras.cli.tune import tune
 from symae_keras.errors import InputError
 
 #: The exit code that typer makes of an interruption.
@@ -55,7 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (demo, train, evaluate, redatum, anomalies, compare, export):
+for command in (demo, train, tune, evaluate, redatum, anomalies, compare, export):
     app.command()(command)
 app.add_typer(data.app, name="data")
 app.add_typer(zoo.app, name="zoo")

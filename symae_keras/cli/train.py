@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from symae_keras.training import Recipe
 
 _log = logging.getLogger("symae_keras")
-_TRAIN_FRACTION: Final = 0.8
+TRAIN_FRACTION: Final = 0.8
 
 
 def train(
@@ -221,7 +221,7 @@ def run_config(
         "instances": recipe.instances,
         "learning_rate": recipe.learning_rate,
         "clip_norm": recipe.clip_norm,
-        "train_fraction": _TRAIN_FRACTION,
+        "train_fraction": TRAIN_FRACTION,
     }
 
 
@@ -237,12 +237,7 @@ def make_plan(
 
     name, seed = config["recipe"]["name"], config["seed"]
     source = config["data"]["file"] or f"the data of the recipe {name}"
-    fit, rest = split_groups(groups, config["train_fraction"], seed, source)
-    held_out = padded_sample(rest)
-    for part, title in ((fit, "to train on"), (held_out, "held out")):
-        _refuse_range(
-            sk.training.data_variance(part), f"{source}: the {len(part)} groups {title}"
-        )
+    fit, held_out = usable_parts(groups, config["train_fraction"], seed, source)
     keras.utils.set_random_seed(seed)
     shape = groups.instance_shape
     what = f"model() on instances of shape {shape}"
@@ -266,6 +261,23 @@ def make_plan(
         "groups": {"train": len(fit), "held_out": len(held_out)},
     }
     return Plan(name, recipe, config, fit, held_out, model)
+
+
+def usable_parts(
+    groups: Groups, fraction: float, seed: int, source: str
+) -> tuple[Groups, GroupedData]:
+    """Split groups into those to train on and those held out, and check both.
+
+    Raises:
+        InputError: The groups cannot be split, or a part cannot be computed with.
+    """
+    fit, rest = split_groups(groups, fraction, seed, source)
+    held_out = padded_sample(rest)
+    for part, title in ((fit, "to train on"), (held_out, "held out")):
+        _refuse_range(
+            sk.training.data_variance(part), f"{source}: the {len(part)} groups {title}"
+        )
+    return fit, held_out
 
 
 def _note_few_updates(plan: Plan) -> None:

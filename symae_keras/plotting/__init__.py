@@ -28,6 +28,7 @@ from symae_keras.plotting.redatuming import (
     plot_redatuming_grid,
 )
 from symae_keras.plotting.trade_off import plot_trade_off
+from symae_keras.plotting.trials import plot_trials
 
 __all__ = [
     "plot_bottleneck_sweep",
@@ -45,6 +46,7 @@ __all__ = [
     "plot_residuals",
     "plot_segmentation",
     "plot_trade_off",
+    "plot_trials",
 ]
 
 
