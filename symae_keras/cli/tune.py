@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import math
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -190,11 +189,6 @@ def _search(
     from symae_keras.evaluation.tuning import chosen_settings, search
 
     groups, study = padded_sample(fit), folder / _STUDY
-    print(
-        f"tune: {len(groups)} groups to search and to train with, {budget_s:g} s",
-        file=sys.stderr,
-        flush=True,
-    )
     try:
         with ProgressDisplay("tune", 100) as progress:
             trials = search(
