@@ -88,7 +88,7 @@ def test_tune_ends_with_a_run_folder(succeeds, refuses, command, here, few_pixel
 
 
 def test_a_search_is_resumed_after_its_last_trial(
-    symae, succeeds, refuses, command, here, monkeypatch, after_epochs
+    symae, succeeds, refuses, command, here, monkeypatch
 ):
     run = tuning._Runner.run
     ran = []
@@ -170,7 +170,7 @@ def test_without_optuna(refuses, command, monkeypatch):
     assert 'pip install "symae_keras[tune]"' in refuses(*command)
 
 
-def test_folders_and_data_that_cannot_be_used(refuses, few_pixels, here, tmp_path):
+def test_folders_and_data_that_cannot_be_used(refuses, few_pixels, here):
     (here / "taken").mkdir()
     (here / "taken" / "notes.txt").write_text("mine", encoding="utf-8")
     assert "is not empty" in refuses("tune", "--data", few_pixels, "--out", "taken")
@@ -185,12 +185,15 @@ def test_folders_and_data_that_cannot_be_used(refuses, few_pixels, here, tmp_pat
 
 
 def test_a_run_of_another_command_is_not_resumed(
-    symae, refuses, command, recipe, here, after_epochs
+    symae, command, recipe, here, after_epochs, contents
 ):
     def stop(done):
         raise KeyboardInterrupt
 
     after_epochs(stop)
     symae("train", recipe, "--out", here / "run")
+    before = contents(here)
     assert os.listdir(here) == ["run.partial"]
-    assert "holds no search" in refuses(*command, "--resume")
+    code, _, err = symae(*command, "--resume")
+    assert code == 2 and "holds no search for settings to resume" in err
+    assert contents(here) == before
