@@ -123,7 +123,7 @@ def tuned(groups: GroupedData, test: GroupedData, budget_s: float) -> dict[str, 
 
 
 def summary(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The choice beside the default settings and the best of the grid."""
+    """Compare the choice with the default settings and the best of the grid."""
     points = [row for row in rows if row["kind"] == "grid"]
     (choice,) = (row for row in rows if row["kind"] == "tune")
     best = min(points, key=lambda row: float(row["truth"]))

@@ -40,7 +40,7 @@ _STUDY: Final = "study.db"
 _RECIPE: Final = "recipe.py"
 _TRIALS: Final = "trials.csv"
 _FIGURE: Final = "figures/trials.png"
-#: The study may have a journal beside it.
+#: SQLite can leave a journal, `study.db-journal`.
 _CONTENTS: Final = (*RUN_CONTENTS, f"{_STUDY}*", _RECIPE, _TRIALS, _FIGURE)
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SHOWN: Final = 5
@@ -145,6 +145,8 @@ def tune_run(
             then.
         Interrupted: The user stopped the final training.
     """
+    from symae_keras.evaluation.tuning import warn_of_bad_luck
+
     made_from = {"data": data_hash(data_file)[:16], "group": group, "seed": seed}
     state = _STUDY, STATE
     draft = Draft(out, _CONTENTS, resume, force, [data_file], made_from, state)
@@ -170,7 +172,7 @@ def tune_run(
             config["recipe"]["name"] = out.name
             config["recipe"]["source"] = str(out.resolve() / _RECIPE)
             config["tuning"] = _summary(trials)
-            return trials, fill_run(folder, make_plan(recipe, config, groups))
+            metrics = fill_run(folder, make_plan(recipe, config, groups))
     except KeyboardInterrupt:
         if not draft.resumable:
             raise
@@ -179,6 +181,8 @@ def tune_run(
             f"interrupted; {draft.aside} is kept, resume with the same command and "
             f"{flags}"
         ) from None
+    warn_of_bad_luck(metrics.get("estimated_low", 0.0), trials)
+    return trials, metrics
 
 
 def _search(

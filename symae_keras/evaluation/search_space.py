@@ -27,7 +27,7 @@ _CONV_FILTERS: Final = (32, 64)
 _RECIPE: Final = '''"""SymAE with the settings that symae tune chose.
 
 Command: symae train recipe.py --data FILE
-{notes}"""
+"""
 
 from __future__ import annotations
 
@@ -125,18 +125,19 @@ class SymAESettings:
             seed=seed,
         )
 
-    def recipe(self, groups: GroupedData, notes: str = "") -> str:
+    def recipe(self, groups: GroupedData) -> str:
         """Return the text of a recipe file that makes the models of `build`.
 
         Args:
             groups: Groups with instances of the shape that the recipe is for.
-            notes: Lines for the docstring. Defaults to `""`.
+
+        Returns:
+            Python code, for `symae train recipe.py`.
         """
         images = _images(groups)
         layers, sizes = self._hidden(images)
         return _RECIPE.format(
             **dataclasses.asdict(self),
-            notes=notes,
             encoder="Conv2DEncoder" if images else "DenseEncoder",
             features=_FEATURES,
             layers=layers,

@@ -223,7 +223,7 @@ def open_study(file: Path | None, seed: int) -> Iterator[Study]:
                 )
             study = _load(storage)
         except Exception as error:
-            # Damaged files raise whatever the parser trips over.
+            # A damaged file can raise any exception.
             raise InputError(
                 f"The study {file} cannot be read: {one_line(error)}; start again with "
                 "--force."

@@ -82,7 +82,7 @@ def tune(
     """Choose sizes of codes, noise and networks of a `SymAE`, and train it.
 
     The search minimises `estimate_redatuming_error` on held-out groups, without ground
-    truth and whatever the reconstruction error. 20 % of the groups are held out for the
+    truth. 20 % of the groups are held out for the
     `estimate` of the result. Of the others, the search trains on 75 % and compares
     settings on 25 %; the chosen settings are then trained on all of them.
 
@@ -134,7 +134,9 @@ def tune(
     keras.utils.set_random_seed(seed)
     model = settings.build(fit, seed)
     train(model, fit, training, seed)
-    return Tuning(model, settings, trials, estimate_redatuming_error(model, held_out))
+    estimate = estimate_redatuming_error(model, held_out)
+    warn_of_bad_luck(estimate.interval[0], trials)
+    return Tuning(model, settings, trials, estimate)
 
 
 def search(
@@ -199,6 +201,23 @@ def chosen_settings(trials: tuple[Trial, ...]) -> SymAESettings:
     return SymAESettings()
 
 
+def warn_of_bad_luck(low: float, trials: tuple[Trial, ...]) -> None:
+    """Log a warning if the final training was much worse than the best trial.
+
+    Args:
+        low: Lower bound of the final estimate.
+        trials: The trials of the search.
+    """
+    best = best_trial(trials)
+    if best is not None and best.estimate is not None and low > 1.5 * best.estimate:
+        _log.warning(
+            "the final model is worse (estimate %.4f or more) than the best trial "
+            "(%.4f): training depends on the seed here, so try another one",
+            low,
+            best.estimate,
+        )
+
+
 def _check_arguments(budget_s: float, n_trials: int | None) -> None:
     positive_finite("budget_s", budget_s)
     if n_trials is not None:
@@ -231,7 +250,7 @@ class _Clock:
 
     @property
     def over(self) -> bool:
-        """Whether the search has to end, so that the final training is in time."""
+        """Whether the search must end to leave time for the final training."""
         return self.seconds + self._reserve > self.budget_s
 
     @property

@@ -43,7 +43,7 @@ def plot_trials(
     Args:
         reconstruction: Reconstruction errors over the variance, `(trials,)`.
         estimate: Estimated redatuming errors over the variance, `(trials,)`.
-        kinds: Kind of noise of each trial, told by colour and marker.
+        kinds: Kind of noise of each trial, shown by colour and marker.
         complete: Whether each trial was complete, `(trials,)` bool. Markers of trials
             that were stopped early are empty.
         chosen: Number of the trial with the settings that were chosen. Defaults to

@@ -268,6 +268,16 @@ def test_an_interruption_of_the_first_trial_is_one(pretended):
         run()
 
 
+def test_bad_luck_in_the_final_training_is_noted(pretended, caplog):
+    trials = run(2)
+    best = min(each.estimate for each in trials)
+    tuning.warn_of_bad_luck(1.4 * best, trials)
+    tuning.warn_of_bad_luck(1.0, ())
+    assert not caplog.text
+    tuning.warn_of_bad_luck(1.6 * best, trials)
+    assert f"than the best trial ({best:.4f})" in caplog.text
+
+
 def test_a_trial_that_fails_is_left_out(pretended):
     def explode(model):
         if model.settings == START[1]:
