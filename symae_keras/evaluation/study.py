@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 _NAME: Final = "symae"
 #: One trial in three goes on after each rung. Rungs are at the steps 1, 3, 9 and so on.
 _REDUCTION: Final = 3
-_OUTCOME: Final = "outcome"
+_RECORD: Final = "record"
+#: Errors of a trial; all but the first are attributes of the estimate.
+_ERRORS: Final = (
+    *("estimate", "reconstruction"),
+    *("nuisance_in_state", "state_in_nuisance"),
+)
 #: Trials before those that the sampler models.
 _STARTUP_TRIALS: Final = 12
 
@@ -90,6 +95,7 @@ class RunningTrial:
     def __init__(self, study: optuna.Study, trial: optuna.Trial) -> None:
         self._study = study
         self._trial = trial
+        self._errors: dict[str, float | None] = dict.fromkeys(_ERRORS)
         self.settings = SymAESettings.sample(trial)
 
     @property
@@ -104,7 +110,7 @@ class RunningTrial:
             estimate: The estimate on held-out groups.
             step: 1, 3, 9 and so on.
         """
-        self._record(estimate)
+        self._take(estimate)
         self._trial.report(float(estimate), step)
         # The default settings are what all others are compared with.
         return self.number > 0 and self._trial.should_prune()
@@ -120,13 +126,12 @@ class RunningTrial:
         from optuna.trial import TrialState
 
         if estimate is not None:
-            self._record(estimate)
+            self._take(estimate)
         complete = estimate is not None and math.isfinite(estimate)
         if outcome == "complete" and not complete:
             outcome = "failed"
-        values = {"updates": updates, "seconds": seconds, _OUTCOME: outcome}
-        for name, value in values.items():
-            self._trial.set_user_attr(name, value)
+        known = {"outcome": outcome, "updates": updates, "seconds": seconds}
+        self._trial.set_user_attr(_RECORD, known | self._errors)
         if outcome == "complete":
             self._study.tell(self._trial, float(estimate or 0.0))
         else:
@@ -134,16 +139,10 @@ class RunningTrial:
             state = TrialState.PRUNED if pruned else TrialState.FAIL
             self._study.tell(self._trial, state=state)
 
-    def _record(self, estimate: EstimatedRedatumingError) -> None:
-        values = {
-            "estimate": float(estimate),
-            "reconstruction": estimate.reconstruction,
-            "nuisance_in_state": estimate.nuisance_in_state,
-            "state_in_nuisance": estimate.state_in_nuisance,
-        }
-        for name, value in values.items():
-            if math.isfinite(value):
-                self._trial.set_user_attr(name, value)
+    def _take(self, estimate: EstimatedRedatumingError) -> None:
+        if math.isfinite(estimate):
+            parts = (float(getattr(estimate, name)) for name in _ERRORS[1:])
+            self._errors = dict(zip(_ERRORS, (float(estimate), *parts), strict=True))
 
 
 class Study:
@@ -171,7 +170,7 @@ class Study:
 
     def trials(self) -> tuple[Trial, ...]:
         """Return the trials that have an outcome."""
-        found = [each for each in self._study.trials if _OUTCOME in each.user_attrs]
+        found = [each for each in self._study.trials if _RECORD in each.user_attrs]
         return tuple(map(_trial, found))
 
     def ask(self) -> RunningTrial:
@@ -188,12 +187,8 @@ class Study:
 def _trial(frozen: optuna.trial.FrozenTrial) -> Trial:
     from optuna.trial import FixedTrial
 
-    values: dict[str, Any] = {
-        name: frozen.user_attrs.get(name) for name in _names(Trial)
-    }
-    values["number"] = frozen.number
-    values["settings"] = SymAESettings.sample(FixedTrial(frozen.params))
-    return Trial(**values)
+    settings = SymAESettings.sample(FixedTrial(frozen.params))
+    return Trial(number=frozen.number, settings=settings, **frozen.user_attrs[_RECORD])
 
 
 def require_optuna() -> Any:

@@ -68,9 +68,8 @@ def test_tune_ends_with_a_run_folder(succeeds, refuses, command, here, few_pixel
         assert getattr(model, name) == int(best[name])
     # What it says: each trial, the table, the errors of the groups held out.
     assert "trial 0: 8 + 8 numbers, gaussian 0.5, width 1: 0% done" in err
-    assert "2 trials; the best ones" in out and read_json(run / "metrics.json")[
-        "verdict"
-    ] in " ".join(out.split("\n"))
+    assert "2 trials; the best ones" in out
+    assert read_json(run / "metrics.json")["verdict"] in out
 
     # An ordinary run folder: evaluated, left alone, and made again from its recipe.
     succeeds("evaluate", run)
@@ -79,14 +78,12 @@ def test_tune_ends_with_a_run_folder(succeeds, refuses, command, here, few_pixel
     assert "seed: 0, not 1" in refuses(*command, "--resume", "--seed", 1)
     again = ("train", run / "recipe.py", "--data", few_pixels, "--out", here / "again")
     succeeds(*again)
-    assert sorted(os.listdir(run / "figures")) == sorted(
-        {*os.listdir(here / "again" / "figures"), "trials.png"}
-    )
     first, second = (read_history(here / n / "history.csv") for n in ("run", "again"))
     assert [row["loss"] for row in first] == [row["loss"] for row in second]
     succeeds(*command, "--force")  # nothing foreign is in the folder
 
 
+@pytest.mark.large
 def test_a_search_is_resumed_after_its_last_trial(
     symae, succeeds, refuses, command, here, monkeypatch
 ):
@@ -108,6 +105,7 @@ def test_a_search_is_resumed_after_its_last_trial(
     assert len(ran) == 3 and os.listdir(here) == ["run"]
 
 
+@pytest.mark.large
 def test_interruptions(symae, succeeds, command, here, monkeypatch):
     """The first one ends the search, the second one the final training."""
     run, fit = tuning._Runner.run, "symae_keras.cli.train._fit"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import math
 import sys
 from types import SimpleNamespace
@@ -379,7 +380,10 @@ def test_the_table_of_trials(pretended, tmp_path):
 
 
 @pytest.mark.large
-def test_tune_returns_the_trained_model():
+def test_tune_returns_the_trained_model(monkeypatch):
+    # Tracing takes longer than these few updates.
+    eager = functools.partialmethod(SymAE.compile, run_eagerly=True)
+    monkeypatch.setattr(SymAE, "compile", eager)
     groups = simulate_exposures(n_states=40, n_instances=3, seed=0, n_pixels=24)
     mask = np.ones((40, 3), bool)
     mask[::3, 2] = False
