@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from symae_keras.evaluation.estimate import EstimatedRedatumingError
 
 _NAME: Final = "symae"
-#: One trial in three goes on after each rung. Rungs are at the steps 1, 3, 9 and so on.
+#: One trial in three continues after each rung.
 _REDUCTION: Final = 3
 _RECORD: Final = "record"
 #: Errors of a trial; all but the first are attributes of the estimate.
@@ -106,14 +106,27 @@ class RunningTrial:
     def report(self, estimate: EstimatedRedatumingError, step: int) -> bool:
         """Record the estimate at a rung, and return whether to stop the trial.
 
+        Asynchronous successive halving: a trial continues if it is in the best third of
+        the trials that were at this rung before. Trials compete with those of the same
+        kind of noise, because variational noise starts slowly and ends well. So the
+        first trial of each kind is always completed.
+
         Args:
             estimate: The estimate on held-out groups.
-            step: 1, 3, 9 and so on.
+            step: Number of the rung.
         """
+        if not math.isfinite(estimate):
+            return True
         self._take(estimate)
         self._trial.report(float(estimate), step)
-        # The default settings are what all others are compared with.
-        return self.number > 0 and self._trial.should_prune()
+        rivals = [
+            each.intermediate_values[step]
+            for each in self._study.trials
+            if step in each.intermediate_values
+            and each.params["nuisance_noise"] == self.settings.nuisance_noise
+        ]
+        better = sum(value < estimate for value in rivals)
+        return better >= max(1, len(rivals) // _REDUCTION)
 
     def finish(
         self,
@@ -241,7 +254,6 @@ def _load(storage: optuna.storages.BaseStorage) -> optuna.Study:
             study_name=_NAME,
             storage=storage,
             load_if_exists=True,
-            pruner=optuna.pruners.SuccessiveHalvingPruner(1, _REDUCTION),
         )
 
     study = load()

@@ -46,8 +46,11 @@ Progress = Callable[[str, float], None]
 #: search.
 _TRAIN_FRACTION: Final = 0.8
 _SEARCH_FRACTION: Final = 0.75
-#: Shares of a training after which trials are compared, by the step of the study.
-_RUNGS: Final = {1: 1 / 6, 3: 1 / 2}
+#: Shares of a training after which trials are compared.
+_RUNGS: Final = (1 / 6, 1 / 2)
+#: Time of the final training over that of a trial with as many updates: it also
+#: validates and writes a checkpoint after each epoch.
+_FINAL_FACTOR: Final = 1.5
 #: More trials than fit into an hour, if only the budget bounds the search.
 _MOST_TRIALS: Final = 1000
 
@@ -86,10 +89,11 @@ def tune(
     `estimate` of the result. Of the others, the search trains on 75 % and compares
     settings on 25 %; the chosen settings are then trained on all of them.
 
-    The first trial has the default settings, and is never stopped early. A few other
-    good settings follow, then those that Optuna's TPE sampler proposes. After one sixth
-    and one half of its updates, a trial goes on only if it is in the best third so far
-    (successive halving). The encoder is dense, or convolutional for images
+    The first two trials have the default settings, with Gaussian and with variational
+    noise, and are never stopped early. A few other good settings follow, then those
+    that Optuna's TPE sampler proposes. After one sixth and one half of its updates, a
+    trial continues only if it is in the best third of the trials with the same kind of
+    noise so far (successive halving). The encoder is dense, or convolutional for images
     `(height, width, channels)`.
 
     The end of the budget and Ctrl-C (`KeyboardInterrupt`) both end the search; the best
@@ -264,7 +268,11 @@ class _Clock:
         """Reserve the time that the final training will take."""
         best = best_trial(trials)
         if best is not None:
-            self._reserve = self.final_updates * best.seconds / best.updates
+            self._reserve = self.seconds_of_final(best.seconds / best.updates)
+
+    def seconds_of_final(self, pace: float) -> float:
+        """Return the seconds of the final training at so many seconds per update."""
+        return _FINAL_FACTOR * self.final_updates * pace
 
     def suffices(self, seconds: float) -> bool:
         """Return whether the budget has so many seconds left."""
@@ -359,7 +367,7 @@ class _Rungs(keras.callbacks.Callback):
         self._runner = runner
         self._start = time.monotonic()
         total = runner.training.epochs or EPOCHS
-        self._steps = {max(1, round(part * total)): n for n, part in _RUNGS.items()}
+        self._steps = {max(1, round(part * total)): n for n, part in enumerate(_RUNGS)}
         self._steps.pop(total, None)  # compared by the final estimate
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -379,7 +387,7 @@ class _Rungs(keras.callbacks.Callback):
         runner, seconds = self._runner, time.monotonic() - self._start
         pace = seconds / (self.epochs * runner.steps)
         left = ((runner.training.epochs or EPOCHS) - self.epochs) * runner.steps
-        return runner.clock.suffices(pace * (left + runner.final_updates))
+        return runner.clock.suffices(pace * left + runner.clock.seconds_of_final(pace))
 
     def _stop(self, outcome: str) -> None:
         self.outcome = outcome

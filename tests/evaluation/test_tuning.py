@@ -116,6 +116,8 @@ def test_bad_trials_stop_early_and_good_ones_do_not(pretended):
     assert len(complete) + len(pruned) == 40 and 4 <= len(complete) <= 16
     # 18 groups in batches of 16 are two updates per epoch.
     assert {each.updates for each in complete} == {2 * EPOCHS}
+    # The first trials of each kind of noise, however much one kind is ahead.
+    assert [each.number for each in complete[:2]] == [0, 1]
     assert {each.updates for each in pruned} == {2 * EPOCHS // 6, 2 * EPOCHS // 2}
     # Updates are spent on good settings: the best of all was not stopped.
     best = min(error_of(each.settings) for each in trials)
@@ -214,9 +216,8 @@ def test_the_budget_has_room_for_the_final_training(pretended, clock):
     pretended.now = tick
     trials = run(budget_s=100.0)
     # The final training of 24 groups in two batches of 16 has as many updates as a
-    # trial of 18 groups, which takes 12 s.
-    assert 80.0 <= clock[0] <= 100.0 - EPOCHS + 1.0
-    assert trials[-1].outcome == "stopped" or clock[0] <= 100.0 - EPOCHS
+    # trial of 18 groups, which takes 12 s; half as much is added for safety.
+    assert 70.0 <= clock[0] <= 100.0 - 1.5 * EPOCHS + 1.0
     assert sum(each.seconds for each in trials) == clock[0]
 
 
