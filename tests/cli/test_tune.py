@@ -31,7 +31,9 @@ def few_pixels(tmp_path_factory):
     x = np.random.default_rng(0).normal(size=(20, 3, 6)).astype("float32")
     x += np.random.default_rng(1).normal(size=(20, 1, 6))
     path = tmp_path_factory.mktemp("data") / "few.npz"
-    np.savez(path, x=x)
+    mask = np.ones((20, 3), bool)
+    mask[::4, 2] = False
+    np.savez(path, x=x, mask=mask)
     return path
 
 
@@ -144,6 +146,15 @@ def test_an_interruption_of_the_first_trial_leaves_nothing(
     code, _, err = symae(*command)
     assert code == 1 and err.splitlines()[-1] == "symae: interrupted"
     assert os.listdir(here) == []
+
+
+@pytest.mark.large
+def test_data_in_shards(succeeds, few_pixels, here):
+    succeeds("data", "convert", few_pixels, "--out", here / "shards")
+    command = ("tune", "--data", here / "shards", "--out", here / "run", "--trials", 1)
+    succeeds(*command)
+    config = read_json(here / "run" / "config.json")
+    assert config["groups"] == {"train": 16, "held_out": 4}
 
 
 def test_a_budget_too_small_for_one_trial(succeeds, few_pixels, here):
