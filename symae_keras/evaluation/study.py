@@ -191,9 +191,8 @@ class Study:
         from optuna.samplers import TPESampler
 
         # A resumed search draws what it would have drawn without the interruption.
-        self._study.sampler = TPESampler(
-            n_startup_trials=_STARTUP_TRIALS, seed=self._seed + len(self.trials())
-        )
+        seed = (self._seed + len(self.trials())) % 2**32  # what NumPy takes
+        self._study.sampler = TPESampler(n_startup_trials=_STARTUP_TRIALS, seed=seed)
         return RunningTrial(self._study, self._study.ask())
 
 
@@ -251,9 +250,7 @@ def _load(storage: optuna.storages.BaseStorage) -> optuna.Study:
 
     def load() -> optuna.Study:
         return optuna.create_study(
-            study_name=_NAME,
-            storage=storage,
-            load_if_exists=True,
+            study_name=_NAME, storage=storage, load_if_exists=True
         )
 
     study = load()

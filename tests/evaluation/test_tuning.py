@@ -129,6 +129,7 @@ def test_the_same_seed_makes_the_same_trials(pretended):
     other = run(16, seed=1)
     assert [each.settings for each in other[: len(START)]] == list(START)
     assert other[-1].settings != run(16)[-1].settings
+    assert len(run(14, seed=2**32 - 2)) == 14
 
 
 # === Interruptions and budgets ===
