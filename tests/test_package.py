@@ -32,6 +32,7 @@ LAYERS = [
 UPWARD_WHEN_CALLED = {
     ("_utils.presets", "data.axis"): "`save_to_preset` writes the axis of the data",
     ("evaluation.comparison", "plotting"): "`Comparison.plot` draws its own table",
+    ("training", "evaluation.tuning"): "`training.tune` needs the estimate",
 }
 
 _PACKAGE = Path(symae_keras.__file__).parent

@@ -35,6 +35,7 @@ from symae_keras.plotting import (
     plot_residuals,
     plot_segmentation,
     plot_trade_off,
+    plot_trials,
 )
 
 
@@ -522,6 +523,37 @@ class TestTradeOff:
                 assert not box.contains(*place)
 
 
+class TestTrials:
+    def test_kinds_have_colours_and_unfinished_trials_empty_markers(self):
+        x, y = [0.01, 0.02, 0.05, 0.1], [0.3, 0.1, 0.06, 0.2]
+        kinds = ["gaussian", "variational", "gaussian", "gaussian"]
+        full = [True, True, True, False]
+        figure = rendered(plot_trials(x, y, kinds, full, chosen=2, default=0))
+        (ax,) = figure.axes
+        assert ax.get_xscale() == ax.get_yscale() == "log"
+        drawn = {
+            tuple(point): each
+            for each in ax.collections[:4]
+            for point in each.get_offsets()
+        }
+        faces = {
+            point: to_rgb(each.get_facecolor()[0])
+            for point, each in drawn.items()
+            if len(each.get_facecolor())
+        }
+        assert len(drawn) == 4 and (0.1, 0.2) not in faces
+        assert faces[0.01, 0.3] == faces[0.05, 0.06] != faces[0.02, 0.1]
+        named = {text.get_text(): tuple(text.xy) for text in ax.texts}
+        assert named == {"default": (0.01, 0.3), "chosen": (0.05, 0.06)}
+        names = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert names == ["gaussian", "variational", "stopped early"]
+
+    def test_default_settings_may_be_the_chosen_ones(self):
+        # An estimate can be 0, which has no place on a logarithmic axis.
+        figure = rendered(plot_trials([0.1], [0.0], ["g"], [True], 0, 0))
+        assert [text.get_text() for text in figure.axes[0].texts] == ["chosen: default"]
+
+
 class TestResiduals:
     def arrays(self, shape=(5, 8, 6)):
         truth = random(0).normal(size=shape)
@@ -714,6 +746,12 @@ REFUSED = {
             [[1, 0], [1, 2], "ab", "x", "y", None, True],
             "must be positive on logarithmic axes; received values down to 0",
         ),
+    ],
+    plot_trials: [
+        ([[1, 2], [1], "ab", [True] * 2], r"^estimate must .* shape \(2,\)"),
+        ([[1, 2], [1, 2], "ab", [True]], r"^complete must .* shape \(2,\)"),
+        ([[1, 2], [1, 2], "a", [True] * 2], "kinds must name each of the 2"),
+        ([[1, np.nan], [1, 2], "ab", [True] * 2], "must be finite"),
     ],
     plot_residuals: [
         ([IMAGES, {}], "holds no method"),

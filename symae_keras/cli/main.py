@@ -32,6 +32,7 @@ from symae_keras.cli.export import export
 from symae_keras.cli.redatum import redatum
 from symae_keras.cli.report import report
 from symae_keras.cli.train import train
+from symae_keras.cli.tune import tune
 from symae_keras.errors import InputError
 
 #: The exit code that typer makes of an interruption.
@@ -58,7 +59,8 @@ app = typer.Typer(
 )
 
 for command in (
-    *(demo, train, evaluate, report, redatum, encode, anomalies, compare, export),
+    *(demo, train, tune, evaluate, report),
+    *(redatum, encode, anomalies, compare, export),
 ):
     app.command()(command)
 app.add_typer(data.app, name="data")

@@ -102,7 +102,7 @@ def redatum(
     else:
         _warn_of_new_data(found, {coherent_from: states, nuisance_from: nuisances})
     if made and not limits:
-        known = virtual.instance_metadata | made
+        known = {**virtual.instance_metadata, **made}
         virtual = dataclasses.replace(virtual, instance_metadata=known)
     virtual = without_unwritable(virtual, suffix == ".csv")
     for path, values in zip(limits, made.values(), strict=False):

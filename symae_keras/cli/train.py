@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from symae_keras.training import Recipe
 
 _log = logging.getLogger("symae_keras")
-_HELD_OUT: Final = 0.2
+HELD_OUT: Final = 0.2
 
 
 def train(
@@ -84,7 +84,7 @@ def train(
             "as for unlabelled samples that are to be predicted; the error is then "
             "estimated on training groups.",
         ),
-    ] = _HELD_OUT,
+    ] = HELD_OUT,
     group: Group = None,
     seed: Seed = 0,
     strategy: Annotated[
@@ -121,7 +121,7 @@ def train_run(
     force: bool = False,
     group: str | None = None,
     strategy_name: str = "none",
-    held_out: float = _HELD_OUT,
+    held_out: float = HELD_OUT,
 ) -> tuple[Path, dict[str, Any] | None]:
     """Train a recipe into a run folder.
 
@@ -203,7 +203,7 @@ def run_config(
     seed: int,
     epochs: int | None = None,
     group: str | None = None,
-    held_out: float = _HELD_OUT,
+    held_out: float = HELD_OUT,
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe and the config of a run of it, as far as known without the data.
 
@@ -262,13 +262,7 @@ def make_plan(
 
     name, seed = config["recipe"]["name"], config["seed"]
     source = config["data"]["file"] or f"the data of the recipe {name}"
-    fit, held_out = train_and_held_out(groups, config, source)
-    for part, title in ((fit, "to train on"), (held_out, "held out")):
-        if part is None:
-            continue
-        _refuse_range(
-            sk.training.data_variance(part), f"{source}: the {len(part)} groups {title}"
-        )
+    fit, held_out = usable_parts(groups, config["train_fraction"], seed, source)
     keras.utils.set_random_seed(seed)
     shape = groups.instance_shape
     what = f"model() on instances of shape {shape}"
@@ -290,6 +284,23 @@ def make_plan(
         "groups": {"train": len(fit), "held_out": len(held_out or ())},
     }
     return Plan(name, recipe, config, str(budget), fit, held_out, model)
+
+
+def usable_parts(
+    groups: Groups, fraction: float, seed: int, source: str
+) -> tuple[Groups, GroupedData | None]:
+    """Split groups into those to train on and those held out, and check both.
+
+    Raises:
+        InputError: The groups cannot be split, or a part cannot be computed with.
+    """
+    config = {"train_fraction": fraction, "seed": seed}
+    fit, held_out = train_and_held_out(groups, config, source)
+    for part, title in ((fit, "to train on"), (held_out, "held out")):
+        if part is not None:
+            what = f"{source}: the {len(part)} groups {title}"
+            _refuse_range(sk.training.data_variance(part), what)
+    return fit, held_out
 
 
 def _note_few_updates(plan: Plan) -> None:

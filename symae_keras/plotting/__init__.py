@@ -30,6 +30,7 @@ from symae_keras.plotting.redatuming import (
 )
 from symae_keras.plotting.replicates import plot_replicate_spread, plot_replicates
 from symae_keras.plotting.trade_off import plot_trade_off
+from symae_keras.plotting.trials import plot_trials
 
 __all__ = [
     "plot_bottleneck_sweep",
@@ -50,6 +51,7 @@ __all__ = [
     "plot_residuals",
     "plot_segmentation",
     "plot_trade_off",
+    "plot_trials",
 ]
 
 

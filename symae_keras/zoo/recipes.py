@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -104,7 +105,7 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
     # Not named after the file alone: a recipe called keras.py must not hide Keras.
     module_name = f"symae_keras_recipe_{name}"
     # A loader by name, because a file need not end in .py to be a recipe.
-    loader = importlib.machinery.SourceFileLoader(module_name, str(path))
+    loader = _Loader(module_name, str(path))
     spec = importlib.util.spec_from_loader(module_name, loader)
     assert spec is not None  # a loader was given
     module = importlib.util.module_from_spec(spec)
@@ -128,6 +129,13 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
             f"received an object of class {type(recipe).__name__}."
         )
     return LoadedRecipe(recipe, (module.__doc__ or "").strip(), name)
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Runs a file, and leaves no `__pycache__` in the folder of a user."""
+
+    def set_data(self, path: str, data: Any, **_: Any) -> None:
+        """Write no bytecode."""
 
 
 def call_recipe(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any:

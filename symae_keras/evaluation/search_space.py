@@ -1,0 +1,204 @@
+"""The settings of SymAE that `tune` searches, and recipes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from symae_keras.data.groups import GroupedData
+from symae_keras.layers import Conv2DEncoder, DenseEncoder
+from symae_keras.models import SymAE
+from symae_keras.training.fit import normalization
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+#: Smallest and largest sizes of the codes.
+_COHERENT: Final = 2, 32
+_NUISANCE: Final = 1, 16
+#: Lowest and highest strength of each kind of noise.
+_STRENGTHS: Final = {"gaussian": (0.1, 1.0), "variational": (1e-4, 1e-2)}
+_WIDTHS: Final = (0.25, 0.5, 1.0)
+#: Size of the features between encoder and heads, as in models with named encoders.
+_FEATURES: Final = 128
+_DENSE_UNITS: Final = (512, 256)
+_CONV_FILTERS: Final = (32, 64)
+
+_RECIPE: Final = '''"""SymAE with the settings that symae tune chose.
+
+Command: symae train recipe.py --data FILE
+"""
+
+from __future__ import annotations
+
+import keras
+
+from symae_keras.data import GroupedData
+from symae_keras.layers import {encoder}
+from symae_keras.models import SymAE
+from symae_keras.training import Recipe, normalization
+
+
+def model(groups: GroupedData, seed: int) -> keras.Model:
+    """Return a model with these settings."""
+    return SymAE(
+        groups.instance_shape,
+        coherent_dim={coherent_dim},
+        nuisance_dim={nuisance_dim},
+        encoder={encoder}({features}, {layers}={sizes}),
+        nuisance_noise="{nuisance_noise}",
+        noise_strength={noise_strength!r},
+        conditional_nuisance={conditional_nuisance},
+        normalization=normalization(groups),
+        seed=seed,
+    )
+
+
+RECIPE = Recipe(model=model)
+'''
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SymAESettings:
+    """Settings of a `SymAE`, as `tune` chooses them.
+
+    The defaults are those of `SymAE` and of the preset `symae_exposures`.
+
+    Args:
+        coherent_dim: Size of the coherent code. Defaults to 8.
+        nuisance_dim: Size of the nuisance code. Defaults to 8.
+        nuisance_noise: `"gaussian"` (default) or `"variational"`.
+        noise_strength: Strength of the noise, see `SymAE`. Defaults to 0.5.
+        width: Factor of the sizes of hidden layers: 512 and 256 units, or 32 and 64
+            filters for images. Defaults to 1.0.
+        conditional_nuisance: Whether the nuisance encoder receives the coherent code.
+            Defaults to True.
+
+    Example:
+    >>> settings = SymAESettings(coherent_dim=4, nuisance_noise="variational",
+    ...     noise_strength=0.001)
+    >>> str(settings)
+    '4 + 8 numbers, variational 0.001, width 1'
+    """
+
+    coherent_dim: int = 8
+    nuisance_dim: int = 8
+    nuisance_noise: str = "gaussian"
+    noise_strength: float = 0.5
+    width: float = 1.0
+    conditional_nuisance: bool = True
+
+    def __str__(self) -> str:
+        form = "" if self.conditional_nuisance else ", original form"
+        return (
+            f"{self.coherent_dim} + {self.nuisance_dim} numbers, {self.nuisance_noise} "
+            f"{self.noise_strength:.2g}, width {self.width:g}{form}"
+        )
+
+    # === Models ===
+
+    def build(self, groups: GroupedData, seed: int = 0) -> SymAE:
+        """Make a model of these settings that is not compiled.
+
+        Args:
+            groups: Training groups, which give the shape of instances and the
+                normalization. The encoder is convolutional for images
+                `(height, width, channels)`, and dense for all other shapes.
+            seed: Seed of noise and instance dropout. Defaults to 0.
+
+        Returns:
+            A `SymAE`.
+        """
+        encoder: Any = DenseEncoder
+        if _images(groups):
+            encoder = Conv2DEncoder
+        layers, sizes = self._hidden(_images(groups))
+        return SymAE(
+            groups.instance_shape,
+            self.coherent_dim,
+            self.nuisance_dim,
+            encoder=encoder(_FEATURES, **{layers: sizes}),
+            nuisance_noise=self.nuisance_noise,
+            noise_strength=self.noise_strength,
+            conditional_nuisance=self.conditional_nuisance,
+            normalization=normalization(groups),
+            seed=seed,
+        )
+
+    def recipe(self, groups: GroupedData) -> str:
+        """Return the text of a recipe file that makes the models of `build`.
+
+        Args:
+            groups: Groups with instances of the shape that the recipe is for.
+
+        Returns:
+            Python code, for `symae train recipe.py`.
+        """
+        images = _images(groups)
+        layers, sizes = self._hidden(images)
+        return _RECIPE.format(
+            **dataclasses.asdict(self),
+            encoder="Conv2DEncoder" if images else "DenseEncoder",
+            features=_FEATURES,
+            layers=layers,
+            sizes=sizes,
+        )
+
+    def _hidden(self, images: bool) -> tuple[str, tuple[int, ...]]:
+        """Return the argument for hidden layers, and their sizes."""
+        name, sizes = ("filters", _CONV_FILTERS) if images else ("units", _DENSE_UNITS)
+        return name, tuple(max(1, round(self.width * n)) for n in sizes)
+
+    # === Search ===
+
+    @classmethod
+    def sample(cls, trial: BaseTrial) -> Self:
+        """Let a trial of Optuna choose settings."""
+        noise = trial.suggest_categorical("nuisance_noise", list(_STRENGTHS))
+        strength = trial.suggest_float(_strength(noise), *_STRENGTHS[noise], log=True)
+        return cls(
+            coherent_dim=trial.suggest_int("coherent_dim", *_COHERENT, log=True),
+            nuisance_dim=trial.suggest_int("nuisance_dim", *_NUISANCE, log=True),
+            nuisance_noise=noise,
+            # Two digits are enough, and make a readable recipe.
+            noise_strength=float(f"{strength:.2g}"),
+            width=trial.suggest_categorical("width", list(_WIDTHS)),
+            conditional_nuisance=trial.suggest_categorical(
+                "conditional_nuisance", [True, False]
+            ),
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what `sample` has to choose to give these settings."""
+        parameters = dataclasses.asdict(self)
+        parameters[_strength(self.nuisance_noise)] = parameters.pop("noise_strength")
+        return parameters
+
+
+def _strength(noise: str) -> str:
+    """Return the name of a parameter; strengths of different noises do not compare."""
+    return f"{noise}_strength"
+
+
+def _images(groups: GroupedData) -> bool:
+    return len(groups.instance_shape) == 3
+
+
+#: What is tried first: the default settings, then one change at a time, and the best
+#: settings of other data.
+START: Final = (
+    SymAESettings(),
+    SymAESettings(nuisance_noise="variational", noise_strength=1e-3),
+    SymAESettings(coherent_dim=16),
+    SymAESettings(nuisance_dim=4),
+    SymAESettings(noise_strength=0.25),
+    SymAESettings(coherent_dim=4, nuisance_dim=4),
+    SymAESettings(
+        coherent_dim=16,
+        nuisance_dim=4,
+        nuisance_noise="variational",
+        noise_strength=1e-3,
+    ),
+    SymAESettings(width=0.5),
+    SymAESettings(nuisance_dim=3, conditional_nuisance=False),
+)

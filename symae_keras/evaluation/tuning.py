@@ -1,0 +1,394 @@
+"""Search for the settings of SymAE by the estimated redatuming error."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+
+from symae_keras._utils.validation import positive, positive_finite
+from symae_keras.data.groups import GroupedData
+from symae_keras.errors import InputError, NonFiniteError
+from symae_keras.evaluation.estimate import (
+    EstimatedRedatumingError,
+    estimate_redatuming_error,
+)
+from symae_keras.evaluation.search_space import SymAESettings
+from symae_keras.evaluation.study import (
+    RunningTrial,
+    Study,
+    Trial,
+    best_trial,
+    open_study,
+    require_optuna,
+)
+from symae_keras.models import SymAE
+from symae_keras.training.checkpoint import sync_state
+from symae_keras.training.fit import (
+    EPOCHS,
+    Training,
+    enough_epochs,
+    steps_per_epoch,
+    train,
+)
+
+_log = logging.getLogger("symae_keras")
+
+#: Called with what is being done, and how much of the whole is done, from 0 to 1.
+Progress = Callable[[str, float], None]
+
+#: Shares of the groups that models are trained on: at the end, and, of these, in the
+#: search.
+_TRAIN_FRACTION: Final = 0.8
+_SEARCH_FRACTION: Final = 0.75
+#: Shares of a training after which trials are compared.
+_RUNGS: Final = (1 / 6, 1 / 2)
+#: Time of the final training over that of a trial with as many updates: it also
+#: validates and writes a checkpoint after each epoch.
+_FINAL_FACTOR: Final = 1.5
+#: More trials than fit into an hour, if only the budget bounds the search.
+_MOST_TRIALS: Final = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """The result of `tune`.
+
+    Attributes:
+        model: The trained model.
+        settings: Its settings.
+        trials: The trials of the search, in order; the first one has the default
+            settings. `estimate` of a trial is on groups of the search.
+        estimate: The estimate of the redatuming error on groups that neither the
+            training nor the search used.
+    """
+
+    model: SymAE
+    settings: SymAESettings
+    trials: tuple[Trial, ...]
+    estimate: EstimatedRedatumingError
+
+
+def tune(
+    groups: GroupedData,
+    budget_s: float = 900.0,
+    seed: int = 0,
+    n_trials: int | None = None,
+    training: Training | None = None,
+    progress: Progress | None = None,
+) -> Tuning:
+    """Choose sizes of codes, noise and networks of a `SymAE`, and train it.
+
+    The search minimises `estimate_redatuming_error` on held-out groups, without ground
+    truth. 20 % of the groups are held out for the
+    `estimate` of the result. Of the others, the search trains on 75 % and compares
+    settings on 25 %; the chosen settings are then trained on all of them.
+
+    The first two trials have the default settings, with Gaussian and with variational
+    noise, and are never stopped early. A few other good settings follow, then those
+    that Optuna's TPE sampler proposes. After one sixth and one half of its updates, a
+    trial continues only if it is in the best third of the trials with the same kind of
+    noise so far (successive halving). The encoder is dense, or convolutional for images
+    `(height, width, channels)`.
+
+    The end of the budget and Ctrl-C (`KeyboardInterrupt`) both end the search; the best
+    settings of the complete trials are trained. If no trial is complete at the end of
+    the budget, these are the default settings, and the logger `"symae_keras"` says so.
+    Optuna is installed by `pip install "symae_keras[tune]"`.
+
+    Args:
+        groups: Groups, simulated or measured, with or without masks; about 100 or more.
+        budget_s: Seconds for the search and the final training together. Defaults to
+            900.
+        seed: Seed of splits, weights, sampling and search. Defaults to 0.
+        n_trials: Number of trials, if the budget does not end the search before. The
+            result is then reproducible. Defaults to `None`, as many as the budget
+            allows.
+        training: Epochs, batch size, instances and learning rate of all trainings.
+            `None` (default) stands for `Training()`.
+        progress: Called as `progress(text, share)`. Defaults to `None`.
+
+    Returns:
+        A `Tuning` with `model`, `settings`, `trials` and `estimate`.
+
+    Raises:
+        InputError: Optuna is not installed, or there are too few groups.
+
+    Example:
+    >>> from symae_keras.data import simulate_exposures
+    >>> from symae_keras.training import Training
+    >>> groups = simulate_exposures(n_states=40, n_instances=3, seed=0)
+    >>> result = tune(groups, n_trials=2, training=Training(epochs=1))
+    >>> len(result.trials), result.model.coherent_dim == result.settings.coherent_dim
+    (2, True)
+    """
+    require_optuna()
+    _check_arguments(budget_s, n_trials)
+    training = training or Training()
+    fit, held_out = groups.split(_TRAIN_FRACTION, seed)
+    trials = search(fit, budget_s, seed, n_trials, training, None, progress)
+    settings = chosen_settings(trials)
+    if progress is not None:
+        progress(f"training {settings}", 1.0)
+    keras.utils.set_random_seed(seed)
+    model = settings.build(fit, seed)
+    train(model, fit, training, seed)
+    estimate = estimate_redatuming_error(model, held_out)
+    warn_of_bad_luck(estimate.interval[0], trials)
+    return Tuning(model, settings, trials, estimate)
+
+
+def search(
+    groups: GroupedData,
+    budget_s: float = 900.0,
+    seed: int = 0,
+    n_trials: int | None = None,
+    training: Training | None = None,
+    file: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Trial, ...]:
+    """Run the trials of `tune`, with arguments as there.
+
+    Args:
+        groups: Groups for training, of which 25 % are held out to compare settings.
+        budget_s: Seconds for the search and the training that follows it.
+        seed: See `tune`.
+        n_trials: See `tune`.
+        training: See `tune`.
+        file: SQLite file that keeps the trials. If it exists, the search is resumed,
+            and the seconds of its trials count. Defaults to `None`.
+        progress: See `tune`.
+
+    Returns:
+        The trials, finished ones of the file included.
+
+    Raises:
+        InputError: See `tune`.
+        KeyboardInterrupt: The user stopped the search before a trial was complete.
+    """
+    _check_arguments(budget_s, n_trials)
+    training = training or Training()
+    runner = _Runner(groups, training, seed, progress)
+    most = n_trials or _MOST_TRIALS
+    with open_study(file, seed) as study:
+        clock = runner.clock = _Clock(budget_s, study.trials(), runner.final_updates)
+        try:
+            while len(study.trials()) < most and not clock.over:
+                clock.n_trials = len(study.trials()), n_trials
+                if runner.run(study) == "stopped":
+                    break
+                clock.take_note(study.trials())
+        except KeyboardInterrupt:
+            if best_trial(study.trials()) is None:
+                raise
+            _log.warning(
+                "the search was interrupted after %d trials; the best settings so far "
+                "are trained",
+                len(study.trials()),
+            )
+        return study.trials()
+
+
+def chosen_settings(trials: tuple[Trial, ...]) -> SymAESettings:
+    """Return the best settings, or the default ones if no trial is complete."""
+    best = best_trial(trials)
+    if best is not None:
+        return best.settings
+    _log.warning(
+        "the budget is too small for one trial, so the default settings are trained"
+    )
+    return SymAESettings()
+
+
+def warn_of_bad_luck(low: float, trials: tuple[Trial, ...]) -> None:
+    """Log a warning if the final training was much worse than the best trial.
+
+    Args:
+        low: Lower bound of the final estimate.
+        trials: The trials of the search.
+    """
+    best = best_trial(trials)
+    if best is not None and best.estimate is not None and low > 1.5 * best.estimate:
+        _log.warning(
+            "the final model is worse (estimate %.4f or more) than the best trial "
+            "(%.4f): training depends on the seed here, so try another one",
+            low,
+            best.estimate,
+        )
+
+
+def _check_arguments(budget_s: float, n_trials: int | None) -> None:
+    positive_finite("budget_s", budget_s)
+    if n_trials is not None:
+        positive("n_trials", n_trials)
+
+
+class _Clock:
+    """The time that is left for the search, apart from the final training.
+
+    Args:
+        budget_s: Seconds for both.
+        trials: Trials that were run before.
+        final_updates: Updates of the final training.
+    """
+
+    def __init__(
+        self, budget_s: float, trials: tuple[Trial, ...], final_updates: int
+    ) -> None:
+        self.budget_s = budget_s
+        self.final_updates = final_updates
+        self.n_trials: tuple[int, int | None] = 0, None
+        self._start = time.monotonic() - sum(each.seconds for each in trials)
+        self._reserve = 0.0
+        self.take_note(trials)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the search began."""
+        return time.monotonic() - self._start
+
+    @property
+    def over(self) -> bool:
+        """Whether the search must end to leave time for the final training."""
+        return self.seconds + self._reserve > self.budget_s
+
+    @property
+    def share(self) -> float:
+        """Share of the search that is done."""
+        done, total = self.n_trials
+        of_time = self.seconds / max(self.budget_s - self._reserve, 1e-3)
+        return min(max(of_time, done / total if total else 0.0), 1.0)
+
+    def take_note(self, trials: tuple[Trial, ...]) -> None:
+        """Reserve the time that the final training will take."""
+        best = best_trial(trials)
+        if best is not None:
+            self._reserve = self.seconds_of_final(best.seconds / best.updates)
+
+    def seconds_of_final(self, pace: float) -> float:
+        """Return the seconds of the final training at so many seconds per update."""
+        return _FINAL_FACTOR * self.final_updates * pace
+
+    def suffices(self, seconds: float) -> bool:
+        """Return whether the budget has so many seconds left."""
+        return self.seconds + seconds < self.budget_s
+
+
+class _Runner:
+    """Trains and evaluates one trial after the other.
+
+    Args:
+        groups: Groups, which are split for the search.
+        training: Settings of all trainings.
+        seed: Seed of the split, weights and sampling.
+        progress: Called with a text and the share of the search that is done.
+    """
+
+    clock: _Clock
+
+    def __init__(
+        self,
+        groups: GroupedData,
+        training: Training,
+        seed: int,
+        progress: Progress | None,
+    ) -> None:
+        self.groups, self.validation = groups.split(_SEARCH_FRACTION, seed)
+        several = int((self.validation.counts > 1).sum())
+        if several < 2:
+            raise InputError(
+                "The search for settings compares them on held-out groups of two or "
+                f"more instances, and of {len(groups)} groups {several} such would be "
+                "held out; give at least 10 groups, or use the default settings of "
+                "symae train."
+            )
+        self.seed = seed
+        self.progress = progress
+        model = SymAESettings().build(self.groups, seed)
+        self.steps = steps_per_epoch(model, self.groups, training)
+        epochs = training.epochs or enough_epochs(self.steps)
+        self.training = dataclasses.replace(training, epochs=epochs)
+        final_steps = steps_per_epoch(model, groups, training)
+        final_epochs = training.epochs or enough_epochs(final_steps)
+        self.final_updates = final_steps * final_epochs
+
+    def run(self, study: Study) -> str:
+        """Run the next trial of a study, and record and return its outcome."""
+        trial, start = study.ask(), time.monotonic()
+        self._report(study, trial)
+        rungs = _Rungs(trial, self)
+        estimate, outcome = None, "stopped"
+        try:
+            keras.utils.set_random_seed(self.seed)
+            model = trial.settings.build(self.groups, self.seed)
+            train(model, self.groups, self.training, self.seed, callbacks=[rungs])
+            outcome = rungs.outcome
+            if outcome == "complete":
+                estimate = self.estimate(model)
+        except NonFiniteError:
+            outcome = "failed"
+        finally:
+            seconds = time.monotonic() - start
+            trial.finish(outcome, rungs.epochs * self.steps, seconds, estimate)
+        return outcome
+
+    def estimate(self, model: Any) -> EstimatedRedatumingError:
+        """Return the estimate on the groups held out of the search."""
+        return estimate_redatuming_error(model, self.validation)
+
+    def _report(self, study: Study, trial: RunningTrial) -> None:
+        if self.progress is None:
+            return
+        best = best_trial(study.trials())
+        text = f"trial {trial.number}: {trial.settings}"
+        if best is not None:
+            text += f"; best estimate so far {best.estimate:.4f}"
+        self.progress(text, self.clock.share)
+
+
+class _Rungs(keras.callbacks.Callback):
+    """Compares a trial with earlier ones, and stops it early if it is worse.
+
+    Attributes:
+        outcome: See `Trial`.
+        epochs: Epochs that are done.
+    """
+
+    def __init__(self, trial: RunningTrial, runner: _Runner) -> None:
+        super().__init__()
+        self.outcome = "complete"
+        self.epochs = 0
+        self._trial = trial
+        self._runner = runner
+        self._start = time.monotonic()
+        total = runner.training.epochs or EPOCHS
+        self._steps = {max(1, round(part * total)): n for n, part in enumerate(_RUNGS)}
+        self._steps.pop(total, None)  # compared by the final estimate
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stop at the end of the budget, and at a rung unless the trial is good."""
+        self.epochs = epoch + 1
+        if self._runner.clock.over:
+            self._stop("stopped")
+        elif self.epochs in self._steps:
+            sync_state(self.model)
+            estimate = self._runner.estimate(self.model)
+            if self._trial.report(estimate, self._steps[self.epochs]):
+                self._stop("pruned")
+            elif self._trial.number == 0 and not self._in_time():
+                self._stop("stopped")
+
+    def _in_time(self) -> bool:
+        runner, seconds = self._runner, time.monotonic() - self._start
+        pace = seconds / (self.epochs * runner.steps)
+        left = ((runner.training.epochs or EPOCHS) - self.epochs) * runner.steps
+        return runner.clock.suffices(pace * left + runner.clock.seconds_of_final(pace))
+
+    def _stop(self, outcome: str) -> None:
+        self.outcome = outcome
+        self.model.stop_training = True

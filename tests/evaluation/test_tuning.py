@@ -1,0 +1,414 @@
+"""The search for settings."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import math
+import sys
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from symae_keras.data import GroupedData, simulate_exposures, simulate_shapes
+from symae_keras.errors import InputError, NonFiniteError
+from symae_keras.evaluation import tuning
+from symae_keras.evaluation.estimate import EstimatedRedatumingError
+from symae_keras.evaluation.search_space import START, SymAESettings
+from symae_keras.evaluation.study import open_study, write_trials
+from symae_keras.evaluation.tuning import search
+from symae_keras.models import SymAE
+from symae_keras.training import Training, tune
+from symae_keras.zoo.recipes import load_recipe
+
+optuna = pytest.importorskip("optuna")
+
+GROUPS = GroupedData(np.random.default_rng(0).normal(size=(24, 3, 4)))
+EPOCHS = 12
+
+
+def error_of(settings: SymAESettings) -> float:
+    """A redatuming error with one optimum, away from all settings tried first."""
+    far = abs(math.log(settings.coherent_dim / 11))
+    far += 0.5 * abs(math.log(settings.nuisance_dim / 5))
+    far += 0.3 * abs(math.log10(settings.noise_strength / 0.003))
+    far += 0.2 * (not settings.conditional_nuisance)
+    return 0.03 * (1.0 + far)
+
+
+class Pretender(SimpleNamespace):
+    """A model whose errors fall with the epochs; nothing is trained."""
+
+    redatum = None
+    epochs = 0
+    stop_training = False
+
+    def estimate(self) -> EstimatedRedatumingError:
+        error = error_of(self.settings) * (1.0 + 3.0 / max(self.epochs, 0.1))
+        # Reconstruction prefers the opposite.
+        parts = 0.1 / (1.0 + 100.0 * error), 0.0, 0.0
+        return EstimatedRedatumingError(
+            parts[0], 0.0, 0.5 * (error - parts[0]), (error, error), 0.9
+        )
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """Search among pretended trainings; returns a function that acts in each epoch."""
+    act = SimpleNamespace(now=lambda model: None)
+
+    def train(model, groups, training, seed, callbacks=()):
+        for callback in callbacks:
+            callback.set_model(model)
+        for epoch in range(training.epochs):
+            model.epochs = epoch + 1
+            act.now(model)
+            for callback in callbacks:
+                callback.on_epoch_end(epoch)
+            if model.stop_training:
+                break
+
+    def build(settings, groups, seed=0):
+        return Pretender(settings=settings)
+
+    monkeypatch.setattr(tuning, "train", train)
+    monkeypatch.setattr(SymAESettings, "build", build)
+    monkeypatch.setattr(
+        tuning, "estimate_redatuming_error", lambda model, groups: model.estimate()
+    )
+    return act
+
+
+def run(n_trials=None, budget_s=900.0, **options):
+    return search(
+        GROUPS, budget_s, n_trials=n_trials, training=Training(epochs=EPOCHS), **options
+    )
+
+
+def without_times(trials):
+    return [dataclasses.replace(each, seconds=0.0) for each in trials]
+
+
+# === What the search finds ===
+
+
+def test_it_finds_the_least_estimate_and_not_the_least_reconstruction(pretended):
+    trials = run(40)
+    best = min(trials, key=lambda each: (each.outcome != "complete", each.estimate))
+    assert tuning.chosen_settings(trials) == best.settings
+    first = trials[0]
+    assert first.settings == SymAESettings() and first.outcome == "complete"
+    assert error_of(best.settings) < 0.7 * error_of(SymAESettings())
+    assert error_of(best.settings) < min(map(error_of, START))
+    by_reconstruction = min(trials, key=lambda each: each.reconstruction)
+    assert error_of(by_reconstruction.settings) > 2 * error_of(best.settings)
+
+
+def test_bad_trials_stop_early_and_good_ones_do_not(pretended):
+    trials = run(40)
+    assert [each.number for each in trials] == list(range(40))
+    complete = [each for each in trials if each.outcome == "complete"]
+    pruned = [each for each in trials if each.outcome == "pruned"]
+    assert len(complete) + len(pruned) == 40 and 4 <= len(complete) <= 16
+    # 18 groups in batches of 16 are two updates per epoch.
+    assert {each.updates for each in complete} == {2 * EPOCHS}
+    # The first trials of each kind of noise, however much one kind is ahead.
+    assert [each.number for each in complete[:2]] == [0, 1]
+    assert {each.updates for each in pruned} == {2 * EPOCHS // 6, 2 * EPOCHS // 2}
+    # Updates are spent on good settings: the best of all was not stopped.
+    best = min(error_of(each.settings) for each in trials)
+    assert best == min(error_of(each.settings) for each in complete)
+
+
+def test_the_same_seed_makes_the_same_trials(pretended):
+    assert without_times(run(16)) == without_times(run(16))
+    other = run(16, seed=1)
+    assert [each.settings for each in other[: len(START)]] == list(START)
+    assert other[-1].settings != run(16)[-1].settings
+    assert len(run(14, seed=2**32 - 2)) == 14
+
+
+# === Interruptions and budgets ===
+
+
+class Killed(BaseException):
+    """Stands for a process that ends at once."""
+
+
+FINISH = tuning.RunningTrial.finish
+
+
+def test_a_killed_search_is_resumed(pretended, tmp_path, monkeypatch):
+    # A name that a URL would not take.
+    file = tmp_path / "study #1?.db"
+    whole = run(16)
+    seen = []
+
+    def kill(model):
+        seen.append(model)
+        if len(seen) == 5 * EPOCHS:
+            monkeypatch.setattr(tuning.RunningTrial, "finish", lambda *_: None)
+            raise Killed
+
+    pretended.now = kill
+    with pytest.raises(Killed):
+        run(16, file=file)
+    pretended.now = lambda model: None
+    monkeypatch.setattr(tuning.RunningTrial, "finish", FINISH)
+    trials = run(16, file=file)
+    numbers = [each.number for each in trials]
+    # The trial that the process died in is repeated, under another number.
+    assert len(trials) == 16 and len(set(range(17)) - set(numbers)) == 1
+    assert {each.settings for each in trials} >= {each.settings for each in whole[:9]}
+    assert file.is_file() and [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_search_killed_in_its_first_trial_starts_with_the_default_settings(
+    pretended, tmp_path, monkeypatch
+):
+    file = tmp_path / "study.db"
+
+    def kill(model):
+        monkeypatch.setattr(tuning.RunningTrial, "finish", lambda *_: None)
+        raise Killed
+
+    pretended.now = kill
+    with pytest.raises(Killed):
+        run(3, file=file)
+    pretended.now = lambda model: None
+    monkeypatch.setattr(tuning.RunningTrial, "finish", FINISH)
+    trials = run(3, file=file)
+    assert trials[0].number == 0 and trials[0].settings == SymAESettings()
+
+
+def test_a_finished_search_is_left_as_it_is(pretended, tmp_path):
+    file = tmp_path / "study.db"
+    trials = run(3, file=file)
+    assert run(3, file=file) == trials
+    assert run(5, file=file)[:3] == trials
+
+
+def test_a_damaged_study_is_refused(tmp_path):
+    file = tmp_path / "study.db"
+    file.write_bytes(b"SQLite format 3\0" + 100 * b"x")
+    with (
+        pytest.raises(InputError, match="study.db cannot be read.*--force"),
+        open_study(file, 0),
+    ):
+        pass
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test turns; returns a list with the time."""
+    now = [0.0]
+    monkeypatch.setattr(tuning, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def test_the_budget_has_room_for_the_final_training(pretended, clock):
+    def tick(model):
+        clock[0] += 1.0
+
+    pretended.now = tick
+    trials = run(budget_s=100.0)
+    # The final training of 24 groups in two batches of 16 has as many updates as a
+    # trial of 18 groups, which takes 12 s; half as much is added for safety.
+    assert 70.0 <= clock[0] <= 100.0 - 1.5 * EPOCHS + 1.0
+    assert sum(each.seconds for each in trials) == clock[0]
+
+
+def test_the_seconds_of_a_killed_search_count(pretended, clock, tmp_path):
+    def tick(model):
+        clock[0] += 1.0
+
+    pretended.now = tick
+    run(2, file=tmp_path / "study.db")
+    before = clock[0]
+    run(budget_s=60.0, file=tmp_path / "study.db")
+    assert clock[0] <= 60.0 - EPOCHS + 1.0 and clock[0] > before
+
+
+@pytest.mark.parametrize("budget_s", [0.5, 20.0])
+def test_a_budget_too_small_for_one_trial(pretended, clock, caplog, budget_s):
+    def tick(model):
+        clock[0] += 1.0
+
+    pretended.now = tick
+    trials = run(budget_s=budget_s)
+    assert [each.outcome for each in trials] == ["stopped"]
+    # It ends as soon as that can be known, for the final training.
+    assert clock[0] <= max(1.0, EPOCHS / 6)
+    assert tuning.chosen_settings(trials) == SymAESettings()
+    assert "too small for one trial" in caplog.text
+
+
+def test_an_interruption_ends_with_the_best_so_far(pretended, caplog):
+    seen = []
+
+    def interrupt(model):
+        seen.append(model)
+        if len(seen) == 3 * EPOCHS:
+            raise KeyboardInterrupt
+
+    pretended.now = interrupt
+    trials = run()
+    assert trials[-1].outcome == "stopped"
+    assert {each.outcome for each in trials[:-1]} <= {"complete", "pruned"}
+    assert "interrupted after" in caplog.text
+
+
+def test_an_interruption_of_the_first_trial_is_one(pretended):
+    def interrupt(model):
+        raise KeyboardInterrupt
+
+    pretended.now = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run()
+
+
+def test_bad_luck_in_the_final_training_is_noted(pretended, caplog):
+    trials = run(2)
+    best = min(each.estimate for each in trials)
+    tuning.warn_of_bad_luck(1.4 * best, trials)
+    tuning.warn_of_bad_luck(1.0, ())
+    assert not caplog.text
+    tuning.warn_of_bad_luck(1.6 * best, trials)
+    assert f"than the best trial ({best:.4f})" in caplog.text
+
+
+def test_a_trial_that_fails_is_left_out(pretended):
+    def explode(model):
+        if model.settings == START[1]:
+            raise NonFiniteError("loss became nan")
+
+    pretended.now = explode
+    trials = run(4)
+    assert trials[1].outcome == "failed" and trials[1].estimate is None
+    assert tuning.chosen_settings(trials) != START[1]
+
+
+# === Refusals ===
+
+
+def test_without_optuna(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(InputError, match=r'needs optuna; .* "symae_keras\[tune\]"'):
+        tune(GROUPS)
+
+
+def test_too_few_groups():
+    with pytest.raises(InputError, match="of 4 groups 1 such .* at least 10 groups"):
+        tune(GROUPS[:5])
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"budget_s": 0}, {"budget_s": "15m"}, {"n_trials": 0}]
+)
+def test_bad_arguments(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        tune(GROUPS, **arguments)
+
+
+# === Models, recipes and tables ===
+
+
+def images():
+    return simulate_shapes(n_states=3, n_instances=2, seed=0, size=8)
+
+
+@pytest.mark.parametrize("groups", [GROUPS[:3], images()], ids=["spectra", "images"])
+def test_the_recipe_makes_the_model_of_the_settings(groups, tmp_path):
+    settings = SymAESettings(
+        coherent_dim=3,
+        nuisance_dim=2,
+        nuisance_noise="variational",
+        noise_strength=0.00012,
+        width=0.25,
+        conditional_nuisance=False,
+    )
+    path = tmp_path / "recipe.py"
+    path.write_text(settings.recipe(groups), encoding="utf-8")
+    recipe, docstring, _ = load_recipe(path)
+    assert docstring.startswith("SymAE with the settings")
+    assert [each.name for each in tmp_path.iterdir()] == ["recipe.py"]  # no bytecode
+    built, made = settings.build(groups, 5), recipe.model(groups, 5)
+    ours, theirs = (keras.tree.flatten(each.get_config()) for each in (built, made))
+    assert [each for each in ours if isinstance(each, (int, float))] == [
+        each for each in theirs if isinstance(each, (int, float))
+    ]
+    shapes = [[tuple(v.shape) for v in each.weights] for each in (built, made)]
+    assert shapes[0] == shapes[1]
+    convolutional = any("conv" in v.path for v in built.weights)
+    assert convolutional == (len(groups.instance_shape) == 3)
+
+
+def test_the_default_settings_are_those_of_symae():
+    built = SymAESettings().build(GROUPS)
+    usual = SymAE(GROUPS.instance_shape, seed=0)
+    shapes = [
+        [tuple(v.shape) for v in each.trainable_weights] for each in (built, usual)
+    ]
+    assert shapes[0] == shapes[1]
+    for name in ("coherent_dim", "nuisance_dim", "nuisance_noise"):
+        assert getattr(built, name) == getattr(usual, name)
+    assert built.noise.strength == usual.noise.strength
+
+
+def test_settings_survive_a_study():
+    for settings in START:
+        trial = optuna.trial.FixedTrial(settings.parameters())
+        assert SymAESettings.sample(trial) == settings
+
+
+def test_the_table_of_trials(pretended, tmp_path):
+    trials = run(5)
+    write_trials(tmp_path / "trials.csv", trials)
+    with (tmp_path / "trials.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5
+    for row, trial in zip(rows, trials, strict=True):
+        assert row["outcome"] == trial.outcome
+        assert float(row["estimate"]) == trial.estimate
+        assert int(row["coherent_dim"]) == trial.settings.coherent_dim
+        assert row["nuisance_noise"] == trial.settings.nuisance_noise
+
+
+# === With training ===
+
+
+@pytest.mark.large
+def test_tune_returns_the_trained_model(monkeypatch):
+    # Tracing takes longer than these few updates.
+    eager = functools.partialmethod(SymAE.compile, run_eagerly=True)
+    monkeypatch.setattr(SymAE, "compile", eager)
+    groups = simulate_exposures(n_states=40, n_instances=3, seed=0, n_pixels=24)
+    mask = np.ones((40, 3), bool)
+    mask[::3, 2] = False
+    groups = dataclasses.replace(groups, mask=mask)
+    seen = []
+    result = tune(
+        groups,
+        n_trials=2,
+        training=Training(epochs=4),
+        progress=lambda text, share: seen.append((text, share)),
+    )
+    assert len(result.trials) == 2 and len(seen) == 3
+    assert all(0.0 <= share <= 1.0 for _, share in seen)
+    assert result.settings in [each.settings for each in result.trials]
+    assert result.model.coherent_dim == result.settings.coherent_dim
+    low, high = result.estimate.interval
+    assert 0.0 < low < result.estimate < high
+    # The reconstruction has begun to learn, on groups that no training has seen.
+    assert result.estimate.reconstruction < 1.0
+    again = tune(groups, n_trials=2, training=Training(epochs=4))
+    assert again.settings == result.settings
+    assert_allclose(
+        [each.estimate for each in again.trials],
+        [each.estimate for each in result.trials],
+        rtol=0.02,
+    )
