@@ -60,7 +60,7 @@ def test_the_best_epoch_is_kept(parts) -> None:
     history = train(model, parts[0], TRAINING, 0, parts[1]).history
     losses = history["val_loss"]
     assert len(history["loss"]) == len(losses) == EPOCHS
-    assert min(losses) < 0.98 * losses[-1]  # the last epoch is another
+    assert min(losses) < 0.999 * losses[-1]  # the last epoch is another
     assert _loss(model, *parts) == pytest.approx(min(losses), rel=1e-5)
 
 
@@ -68,7 +68,7 @@ def test_a_given_number_of_epochs_ends_with_the_last(parts) -> None:
     model = _model()
     training = dataclasses.replace(TRAINING, epochs=EPOCHS, min_updates=0)
     losses = train(model, parts[0], training, 0, parts[1]).history["val_loss"]
-    assert min(losses) < 0.98 * losses[-1]
+    assert min(losses) < 0.999 * losses[-1]
     assert _loss(model, *parts) == pytest.approx(losses[-1], rel=1e-5)
 
 
