@@ -113,6 +113,30 @@ class TestRedatumingOfSpectra:
         assert_array_equal(figure.axes[0].lines[0].get_xdata(), range(30))
         assert len(figure.axes[2].lines) == 1
 
+    @pytest.mark.parametrize("n_arrays", [3, 4])
+    def test_bands_are_shaded(self, n_arrays):
+        arrays = self.arrays()
+        virtual = arrays[2]
+        bands = virtual - 1.0, virtual + 2.0
+        figure = rendered(plot_redatuming(*arrays[:n_arrays], bands=bands))
+        axes = np.array(figure.axes).reshape(2, n_arrays)
+        for i, panels in enumerate(axes):
+            shaded = [len(ax.collections) for ax in panels]
+            assert shaded == [0, 0, 1, 1][:n_arrays]
+            vertices = panels[2].collections[0].get_paths()[0].vertices[:, 1]
+            assert vertices.min() == bands[0][i].min()
+            assert vertices.max() == bands[1][i].max()
+        if n_arrays == 4:  # around the residual
+            assert axes[0, 3].collections[0].get_paths()[0].vertices[:, 1].max() == 2.0
+
+    def test_bands_must_fit(self):
+        arrays = self.arrays()
+        with pytest.raises(InputError, match="the lower limits must have the shape"):
+            plot_redatuming(*arrays, bands=(arrays[0][:1], arrays[0]))
+        images = [random().normal(size=(2, 8, 10))] * 3
+        with pytest.raises(InputError, match="bands are drawn around spectra"):
+            plot_redatuming(*images, bands=(images[0], images[0]))
+
     def test_the_three_spectra_of_an_example_share_their_scale(self):
         coherent, nuisance, virtual, truth = self.arrays(1)
         figure = plot_redatuming(coherent * 10, nuisance, virtual, truth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,12 +19,14 @@ from symae_keras.cli._options import (
     TrustedRecipe,
     import_backend,
 )
-from symae_keras.cli._run_folder import load_run, run_files
-from symae_keras.cli.evaluate import groups_for
+from symae_keras.cli._run_folder import Run, load_run, run_files
+from symae_keras.cli.evaluate import both_parts, groups_for
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
     from symae_keras.data import GroupedData
+
+_log = logging.getLogger("symae_keras")
 
 
 def redatum(
@@ -42,18 +45,34 @@ def redatum(
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="The .npz or .csv file to write.")
     ],
+    bands: Annotated[
+        bool,
+        typer.Option(
+            "--bands",
+            help="Also write 90 % bands, calibrated on the groups that the run held "
+            "out: FILE.lower.csv and FILE.upper.csv beside FILE.csv, or the arrays "
+            "lower and upper in FILE.npz.",
+        ),
+    ] = False,
     group: Group = None,
     force: Force = False,
     recipe: TrustedRecipe = None,
 ) -> None:
-    """Make virtual instances: the states of A under the nuisances of B."""
+    """Make virtual instances: the states of A under the nuisances of B.
+
+    Inputs that are unlike the groups that the run held out are reported.
+    """
     import_backend()
     from symae_keras.data.io.save import SUFFIXES
 
     suffix = out.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"--out must end in {' or '.join(SUFFIXES)}; received {out}.")
-    check_output(out, force, [coherent_from, nuisance_from, *run_files(run)])
+    limits = []
+    if bands and suffix == ".csv":
+        limits = [out.with_suffix(f".{name}.csv") for name in ("lower", "upper")]
+    for each in (out, *limits):
+        check_output(each, force, [coherent_from, nuisance_from, *run_files(run)])
     found = load_run(run, recipe)
     if not swaps_codes(found.model):
         raise InputError(
@@ -72,8 +91,47 @@ def redatum(
         virtual = dataclasses.replace(
             virtual, axis=found.axis.values, axis_label=found.axis.label
         )
+    made = {}
+    if bands:
+        made = _bands(found, states, nuisances, virtual)
+    else:
+        _warn_of_new_data(found, {coherent_from: states, nuisance_from: nuisances})
+    if limits:
+        for path, values in zip(limits, made.values(), strict=True):
+            sk.data.save(dataclasses.replace(virtual, x=values), path)
+    elif made:
+        virtual = dataclasses.replace(virtual, instance_metadata=made)
     sk.data.save(virtual, out)
     print(f"{out}: x {virtual.x.shape}")
+    for path in limits:
+        print(path)
+
+
+def _bands(
+    run: Run, states: GroupedData, nuisances: GroupedData, virtual: GroupedData
+) -> dict[str, Any]:
+    """Return the limits of bands, 0 where an instance is absent."""
+    import numpy as np
+
+    bands = sk.evaluation.Bands.fit(run.model, both_parts(run)[1])
+    there = virtual.present.reshape(*virtual.x.shape[:2], *(1,) * (virtual.x.ndim - 2))
+    limits = bands.of(coherent_from=states, nuisance_from=nuisances)
+    return {
+        name: np.where(there, each, np.float32(0))
+        for name, each in zip(("lower", "upper"), limits, strict=True)
+    }
+
+
+def _warn_of_new_data(run: Run, files: dict[Path, GroupedData]) -> None:
+    """Report groups and instances that are unlike those that the run held out."""
+    try:
+        detector = sk.evaluation.NewData.fit(run.model, both_parts(run)[1])
+    except InputError as error:
+        _log.warning("inputs are not compared with held-out groups: %s", error)
+        return
+    for file, groups in files.items():
+        for sentence in detector.check(groups).warnings():
+            _log.warning("%s: %s", file, sentence)
 
 
 def _redatum(

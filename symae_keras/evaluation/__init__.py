@@ -1,6 +1,7 @@
 """Measures of codes, reconstructions and virtual instances."""
 
 from symae_keras._utils.arrays import in_batches
+from symae_keras.evaluation.bands import Bands
 from symae_keras.evaluation.compare import compare
 from symae_keras.evaluation.comparison import Comparison, Row
 from symae_keras.evaluation.compression import (
@@ -31,6 +32,7 @@ from symae_keras.evaluation.leakage import (
     probe,
     probe_labels,
 )
+from symae_keras.evaluation.new_data import NewData, NewDataCheck
 from symae_keras.evaluation.redatuming import (
     ErrorOverInstances,
     RedatumingError,
@@ -68,6 +70,7 @@ from symae_keras.evaluation.uses import (
 
 __all__ = [
     "AnomalyDetector",
+    "Bands",
     "CONTENDERS",
     "Calibration",
     "Comparison",
@@ -80,6 +83,8 @@ __all__ = [
     "InformativeLatents",
     "Leakage",
     "MutualInformation",
+    "NewData",
+    "NewDataCheck",
     "RateDistortion",
     "RedatumingError",
     "Row",

@@ -14,6 +14,11 @@ from symae_keras._utils.arrays import in_batches, to_numpy
 from symae_keras._utils.validation import number, positive
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
+from symae_keras.evaluation._halves import (
+    in_random_order,
+    repeated_part,
+    sum_of_squared_shares,
+)
 
 _log = logging.getLogger("symae_keras")
 
@@ -289,7 +294,7 @@ class _Swaps:
         """Return nuisance in the state and state in the nuisance, per group."""
         counts, present = self.groups.counts, self.groups.present
         # Present instances in random order; the first `first` are the first half.
-        order = np.argsort(self.rng.random(present.shape) + ~present, axis=1)
+        order = in_random_order(self.groups, self.rng)
         first = counts // 2
         state, donor = self.rng.integers(len(counts), size=2)
         place = order[donor, 0]
@@ -300,7 +305,7 @@ class _Swaps:
             nuisance = np.broadcast_to(taken, (len(counts), *taken.shape[1:]))
             decoded = in_batches(self.model.decode, coherent, nuisance)
             u.append(decoded.reshape(len(counts), -1))
-            share += _sum_of_squared_shares(counts, size)
+            share += sum_of_squared_shares(counts, size)
         in_first = np.zeros_like(present)
         np.put_along_axis(
             in_first, order, np.arange(present.shape[1]) < first[:, None], axis=1
@@ -368,20 +373,8 @@ class _Swaps:
         return np.asarray(0.5 * total / counts)
 
     def _coherent_of_half(self, order: Array, start: Any, size: Array) -> Array:
-        """Return coherent codes of half groups, repeated to the size of the groups.
-
-        Repetition keeps the mean over instances and their number, on which sum pooling
-        and posteriors depend.
-        """
-        slots = np.arange(order.shape[1])
-        chosen = np.reshape(start, (-1, 1)) + slots % size[:, None]
-        place = np.take_along_axis(order, chosen, axis=1)
-        x, good, _ = self.groups.gather(np.arange(len(order)), place)
-        mask = None
-        if self.groups.masks:
-            there = slots < self.groups.counts[:, None]
-            good = good & there.reshape(*there.shape, *(1,) * (x.ndim - 2))
-            mask = good if self.groups.masks == 2 else there
+        """Return coherent codes of half groups, repeated to the size of the groups."""
+        x, mask = repeated_part(self.groups, order, start, size)
         return np.asarray(in_batches(self.model.encode, x, mask).coherent)
 
     def _decoded_means(
@@ -403,13 +396,6 @@ class _Swaps:
     def _mean(self, values: Array) -> Array:
         """Return the weighted mean over pixels."""
         return np.asarray(values @ self.weights)
-
-
-def _sum_of_squared_shares(counts: Array, size: Array) -> Array:
-    """Return the summed squared weights of `size` instances repeated to `counts`."""
-    times, more = np.divmod(counts, size)
-    squares = more * (times + 1) ** 2 + (size - more) * times**2
-    return np.asarray(squares / counts**2)
 
 
 def _squared_distances(a: Array, b: Array) -> Array:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from symae_keras._utils.arrays import in_batches
 from symae_keras.data.groups import Array, GroupedData
+from symae_keras.errors import InputError
 from symae_keras.plotting.style import (
     COHERENT,
     NUISANCE,
@@ -44,6 +45,7 @@ def plot_redatuming(
     axis: Any = None,
     axis_label: str = "pixel",
     value_label: str = "flux",
+    bands: tuple[Any, Any] | None = None,
 ) -> Figure:
     """Compare virtual instances with their two sources and, where known, the truth.
 
@@ -63,12 +65,16 @@ def plot_redatuming(
             counts pixels.
         axis_label: What the axis is, with its unit. Defaults to `"pixel"`.
         value_label: What the values are, with their unit. Defaults to `"flux"`.
+        bands: Lower and upper limits of virtual spectra, such as
+            `symae_keras.evaluation.Bands.of` returns; the same shape each. Defaults to
+            `None`, no bands.
 
     Returns:
         A figure; one axes a panel, example by example, then colour bars.
 
     Raises:
-        InputError: The arrays do not fit each other, or `axis` came with images.
+        InputError: The arrays do not fit each other, or `axis` or `bands` came with
+            images.
 
     Example:
     >>> from symae_keras.data import simulate_exposures
@@ -95,6 +101,17 @@ def plot_redatuming(
         array = to_array(name, value, (first.ndim,))
         check_shape(name, array, first.shape, "coherent_source")
         arrays[title] = array
+    if bands is not None:
+        if first.ndim != 2:
+            raise InputError(
+                "bands are drawn around spectra, arrays (n, pixels); received images "
+                f"of shape {first.shape}."
+            )
+        for name, value in zip(("lower", "upper"), bands, strict=True):
+            arrays[name] = to_array(f"the {name} limits", value, (first.ndim,))
+            check_shape(
+                f"the {name} limits", arrays[name], first.shape, "coherent_source"
+            )
     if first.ndim == 2:
         pixels = to_axis(axis, first.shape[1])
         return _plot_spectra(arrays, pixels, axis_label, value_label)
@@ -138,12 +155,18 @@ def _plot_example(panels: list[Any], example: dict[str, Array], pixels: Array) -
         ax.plot(pixels, example[title], color=colour, linewidth=0.9)
         ax.set_title(title, loc="left", color=colour)
     ax = panels[2]
+    if "lower" in example:
+        _shade(ax, pixels, example["lower"], example["upper"])
     if "truth" in example:
         ax.plot(pixels, example["truth"], color=TRUTH, linewidth=1.8, label="truth")
     ax.plot(pixels, example["virtual"], color=VIRTUAL, linewidth=0.9, label="virtual")
     if "truth" in example:
         residual = np.asarray(example["truth"], "float64") - example["virtual"]
         plot_residual(panels[3], pixels, residual, _RESIDUAL)
+        if "lower" in example:
+            limits = [example[name] - example["virtual"] for name in ("lower", "upper")]
+            _shade(panels[3], pixels, *limits)
+            residual = np.concatenate([residual, *limits])
         known = residual[np.isfinite(residual)]
         limit = 1.1 * np.abs(known).max(initial=0.0) or 1.0
         panels[3].set_ylim(-limit, limit)
@@ -165,6 +188,11 @@ def _plot_example(panels: list[Any], example: dict[str, Array], pixels: Array) -
     for ax in panels:
         open_frame(ax)
         ax.tick_params(labelbottom=ax is panels[-1])
+
+
+def _shade(ax: Any, pixels: Array, lower: Array, upper: Array) -> None:
+    """Fill the band between two limits, behind all lines."""
+    ax.fill_between(pixels, lower, upper, color=VIRTUAL, alpha=0.25, linewidth=0.0)
 
 
 def _plot_images(arrays: dict[str, Array], value_label: str) -> Figure:
@@ -201,13 +229,17 @@ def _plot_images(arrays: dict[str, Array], value_label: str) -> Figure:
     return finish(figure)
 
 
-def plot_model_redatuming(model: Any, groups: GroupedData, examples: int = 3) -> Figure:
+def plot_model_redatuming(
+    model: Any, groups: GroupedData, examples: int = 3, bands: Any = None
+) -> Figure:
     """Show the states of the first groups under the nuisances of the next ones.
 
     Args:
         model: Anything with `redatum`, such as `SymAE`.
         groups: Two groups or more, simulated or measured.
         examples: How many states to show, as far as there are so many.
+        bands: `symae_keras.evaluation.Bands` to draw around virtual spectra, calibrated
+            on other groups. Defaults to `None`, no bands.
 
     Returns:
         A figure, see `plot_redatuming`.
@@ -229,6 +261,11 @@ def plot_model_redatuming(model: Any, groups: GroupedData, examples: int = 3) ->
     truth = None
     if groups.render is not None:
         truth = drawable(groups.virtual(state, group, first[group]))
+    limits = None
+    if bands is not None:
+        both = bands.of(groups[state], groups[group])
+        chosen = np.arange(len(state)), first[group]
+        limits = drawable(both[0][chosen]), drawable(both[1][chosen])
     x = groups.x
     if groups.masks == 2:
         x = np.where(groups.good_pixels, x, np.nan)  # gaps in the lines
@@ -237,6 +274,7 @@ def plot_model_redatuming(model: Any, groups: GroupedData, examples: int = 3) ->
         drawable(x[group, first[group]]),
         drawable(virtual),
         truth,
+        bands=limits,
         **axis_and_labels(groups),
     )
 
