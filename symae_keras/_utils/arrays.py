@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
-
 #: A tensor of the Keras backend in use, or anything that converts to one.
 Tensor: TypeAlias = Any
 #: A shape; `None` stands for an axis whose length is not known yet.
@@ -43,6 +41,7 @@ def in_batches(function: Any, *arrays: Any, rows: int = _GROUPS_AT_ONCE) -> Any:
         The results as float32 NumPy arrays.
     """
     import keras
+    import numpy as np
 
     first = next(a for a in arrays if a is not None)
     parts = []
@@ -56,5 +55,6 @@ def in_batches(function: Any, *arrays: Any, rows: int = _GROUPS_AT_ONCE) -> Any:
 def to_numpy(tensor: Any) -> Any:
     """Return a tensor of any backend and dtype as a float32 NumPy array."""
     import keras
+    import numpy as np
 
     return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")))
