@@ -804,7 +804,9 @@ def test_a_recipe_that_the_user_names(
     trusted = ("--recipe", recipe)
     try:
         for name in ("redatum", "evaluate"):
-            assert succeeds(*command(name, run, *trusted)).err == ""
+            notes = succeeds(*command(name, run, *trusted)).err.splitlines()
+            # The groups are too few for what both would tell about them.
+            assert all("not compared" in n or "no estimate" in n for n in notes)
         assert read_json(run / "metrics.json")["own_score"] == 0.5
         changed(recipe={"sha256": "another"})
         err = succeeds(*command("anomalies", run, *trusted)).err
