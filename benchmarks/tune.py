@@ -192,7 +192,7 @@ def main() -> None:
         of_set = [row for row in rows if row["set"] == name]
         of_set = [row for row in of_set if (others | row)["budget"] == options.budget]
         table.append(summary(name, of_set))
-    print_table(table, list(table[0])[:-2])
+    print_table(table, ("set", *list(table[0])[6:-2]))
     for row in table:
         print(f"{row['set']}: {row['chosen']}; best of grid {row['best settings']}")
     if options.out:
