@@ -255,6 +255,10 @@ def _next(material: Material) -> Html:
                 f"symae encode {run} --data {data} --out codes.csv{end}",
             ),
             (
+                "Search for better settings of SymAE, without ground truth.",
+                f"symae tune --data {data} --out tuned",
+            ),
+            (
                 "See whether another model suits the data better.",
                 f"symae compare --data {data}",
             ),

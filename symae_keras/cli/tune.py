@@ -99,7 +99,8 @@ def tune(
     _print_trials(done)
     print_metrics(metrics)
     print(
-        f"{out}: model.keras, {_RECIPE}, {_TRIALS}, metrics.json and figures/*.png; "
+        f"{out}: model.keras, {_RECIPE}, {_TRIALS}, metrics.json, report.html and "
+        "figures/*.png; "
         f"train the same settings again with symae train {out / _RECIPE} --data {data}"
     )
 

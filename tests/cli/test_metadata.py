@@ -46,7 +46,7 @@ def test_a_table_goes_through_redatum_and_comes_back(succeeds, measured_run, her
     save(b, "b.csv")
     files = ("--coherent-from", "a.csv", "--nuisance-from", "b.csv")
     done = succeeds("redatum", measured_run, *files, "--out", "v.csv")
-    assert done.err == ""
+    assert len(done.err.splitlines()) == 1 and "not compared" in done.err
     virtual = load("v.csv")
     np.testing.assert_array_equal(virtual.ids, a.ids)
     depth, night = virtual.group_metadata["depth"], virtual.instance_metadata["night"]
