@@ -65,7 +65,7 @@ def test_any_kernels_and_strides(sizes, convolutions, output_dim, upsampling) ->
 
 
 @pytest.mark.jax
-@pytest.mark.parametrize("length", [1, 2, 31, 37, 64])
+@pytest.mark.parametrize("length", [1, 37, 64])
 def test_numbers_at_awkward_lengths(length, rng) -> None:
     x = rng.normal(size=(3, length)).astype("float32")
     encoder = layers.Conv1DEncoder(4, filters=(3, 5))
