@@ -22,15 +22,8 @@ from symae_keras.models.base import AutoencoderBase
 
 # Fewer where compiling takes most of the time; `test_backends_agree` has one of each.
 _COMPILES = keras.backend.backend() == "jax"
-#: One case of each model, and with `-m large` the others.
-each_case = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in first else pytest.mark.large)
-        for first in [TEN if _COMPILES else FIRST]
-        for name in CASES
-    ],
-)
+#: One case of each model; all cases are saved and loaded by other processes.
+each_case = pytest.mark.parametrize("name", TEN if _COMPILES else FIRST)
 ten_cases = pytest.mark.parametrize("name", TEN)
 
 

@@ -25,7 +25,7 @@ def _small(shape=(13, 11, 1), head="denoising", **arguments) -> UNet:
 
 @pytest.mark.large
 @pytest.mark.parametrize(("cls", "rank"), [(UNet, 3), (SegNet, 2), (SegResNetVAE, 3)])
-@settings(max_examples=14)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_any_size_and_depth(cls, rank, data) -> None:
     rank = data.draw(st.integers(1, rank), "rank")
