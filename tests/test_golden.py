@@ -52,6 +52,7 @@ def check(model, name: str, expected: dict[str, np.ndarray]) -> None:
         )
 
 
+@pytest.mark.jax
 @pytest.mark.parametrize("name", NAMES)
 def test_models(golden, expected, name) -> None:
     model = keras.saving.load_model(golden / f"{name}.keras", compile=False)

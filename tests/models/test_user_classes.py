@@ -87,13 +87,10 @@ LAYERS = {
     "pooling": lambda: {"pooling": LargestInstance()},
     "noise": lambda: {"nuisance_noise": keras.layers.GaussianDropout(0.3, seed=0)},
 }
-#: Where compiling takes most of the time.
-SOME = ("layer", "pooling", "noise")
-KINDS = SOME if keras.backend.backend() == "jax" else LAYERS
 
 
 @pytest.mark.jax
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAYERS)
 def test_layers_of_the_user(kind, x, mask, tmp_path) -> None:
     given = LAYERS[kind]()
     model = SymAE((12,), 3, 2, **given)
