@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -16,6 +17,9 @@ from typing import Any, NamedTuple
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # On JAX nearly all of the time goes into compiling, for networks of a few numbers.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# The processes of pytest-xdist have a core each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import hypothesis
 import keras
@@ -118,6 +122,14 @@ def cluster() -> Callable[[int], list[str]]:
         ]
 
     return make
+
+
+@pytest.fixture
+def short_probes(monkeypatch) -> None:
+    """Leakage is measured, but not well, by networks of few epochs."""
+    # The package has a function of the module's name.
+    module = importlib.import_module("symae_keras.evaluation.leakage")
+    monkeypatch.setattr(module, "_MOST_EPOCHS", 5)
 
 
 @pytest.fixture

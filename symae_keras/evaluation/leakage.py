@@ -14,6 +14,7 @@ from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.errors import InputError
 
 _ENOUGH_TO_STOP_EARLY = 2000
+_MOST_EPOCHS = 500
 #: With fewer groups, the scores of probes are chance.
 MIN_GROUPS = 20
 
@@ -106,7 +107,7 @@ def fit_probe(
             hidden_layer_sizes=(128,),
             early_stopping=len(train) >= _ENOUGH_TO_STOP_EARLY,
             n_iter_no_change=15,
-            max_iter=500,
+            max_iter=_MOST_EPOCHS,
             random_state=seed,
         )
     model = make_pipeline(StandardScaler(), estimator)

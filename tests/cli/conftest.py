@@ -47,7 +47,7 @@ def compile_eagerly(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch):
+def _fast(monkeypatch, short_probes):
     """Neither trace nor draw; the runs made for the session test these."""
     compile_eagerly(monkeypatch)
     monkeypatch.setattr("symae_keras.cli.train.write_figures", lambda *_: [])
