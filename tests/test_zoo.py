@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import sys
 import types
@@ -171,6 +172,21 @@ def test_a_recipe_is_named_after_its_file_or_its_folder(tmp_path, monkeypatch):
     # A preset comes before a file of the same name.
     (tmp_path / "symae_exposures").write_text(text, encoding="utf-8")
     assert load_recipe("symae_exposures").recipe.epochs != 7
+
+
+def test_an_edited_recipe_is_run_anew_and_leaves_no_files(tmp_path, monkeypatch):
+    """Also within the resolution of file times, and with as many letters."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "mine.py"
+    for epochs in (1, 2):
+        path.write_text(
+            "from symae_keras.training import Recipe\n"
+            f"RECIPE = Recipe(model=print, epochs={epochs})\n",
+            encoding="utf-8",
+        )
+        os.utime(path, (1.0, 1.0))
+        assert load_recipe(path).recipe.epochs == epochs
+        assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_recipe_may_hide_no_module_and_may_hold_dataclasses(tmp_path):

@@ -18,6 +18,8 @@ from symae_keras.errors import InputError
 from symae_keras.zoo.cards import About, read_about
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from symae_keras.training import Recipe
 
 
@@ -84,6 +86,17 @@ def recipe_hash(name_or_path: str | PathLike[str]) -> str:
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
+class _UncachedLoader(importlib.machinery.SourceFileLoader):
+    """Run a file without a `__pycache__` beside it.
+
+    The folder is the user's. A recipe that was edited within the resolution of file
+    times, without a change of its size, would also be the old one.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
     """Run a recipe file, which has a docstring and a `RECIPE`, and return its recipe.
 
@@ -105,7 +118,7 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
     # Not named after the file alone: a recipe called keras.py must not hide Keras.
     module_name = f"symae_keras_recipe_{name}"
     # A loader by name, because a file need not end in .py to be a recipe.
-    loader = _Loader(module_name, str(path))
+    loader = _UncachedLoader(module_name, str(path))
     spec = importlib.util.spec_from_loader(module_name, loader)
     assert spec is not None  # a loader was given
     module = importlib.util.module_from_spec(spec)
@@ -129,13 +142,6 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
             f"received an object of class {type(recipe).__name__}."
         )
     return LoadedRecipe(recipe, (module.__doc__ or "").strip(), name)
-
-
-class _Loader(importlib.machinery.SourceFileLoader):
-    """Runs a file, and leaves no `__pycache__` in the folder of a user."""
-
-    def set_data(self, path: str, data: Any, **_: Any) -> None:
-        """Write no bytecode."""
 
 
 def call_recipe(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any:
