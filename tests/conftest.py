@@ -124,12 +124,14 @@ def cluster() -> Callable[[int], list[str]]:
     return make
 
 
-@pytest.fixture
-def short_probes(monkeypatch) -> None:
+@pytest.fixture(scope="module")
+def short_probes() -> Iterator[None]:
     """Leakage is measured, but not well, by networks of few epochs."""
     # The package has a function of the module's name.
     module = importlib.import_module("symae_keras.evaluation.leakage")
-    monkeypatch.setattr(module, "_MOST_EPOCHS", 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_MOST_EPOCHS", 5)
+        yield
 
 
 @pytest.fixture

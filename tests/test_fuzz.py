@@ -35,7 +35,7 @@ def test_data_files(tmp_path, kind):
     # Making the judge reads the good example and compares it with the truth.
     judge = fuzz_judge.Files(kind, tmp_path / "files")
     assert not judge.refusal or "comma" in judge.refusal
-    assert bad(judge, kind, 12) == ""
+    assert bad(judge, kind, 24) == ""
 
 
 def test_runs_and_presets(tmp_path):
@@ -51,7 +51,7 @@ def test_runs_and_presets(tmp_path):
     found = ""
     for kind in kinds:
         judge = fuzz_runs.Runs(kind, tmp_path / kind.replace("/", "-"), base)
-        found += bad(judge, kind, 1)
+        found += bad(judge, kind, 2)
     assert found == ""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
-import importlib
 import io
 import os
 
@@ -32,14 +31,11 @@ MODELS = ["symae", "mlvae", "vae", "pca"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _eager():
+def _eager(short_probes):
     """Skip what takes nearly all of the time of a tiny run: tracing and probing."""
     with pytest.MonkeyPatch.context() as patch:
         eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
         patch.setattr(keras.Model, "compile", eager)
-        # The package has a function of the module's name.
-        module = importlib.import_module("symae_keras.evaluation.leakage")
-        patch.setattr(module, "_MOST_EPOCHS", 5)
         yield
 
 

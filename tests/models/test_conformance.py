@@ -22,7 +22,7 @@ from symae_keras.models.base import AutoencoderBase
 
 # Fewer where compiling takes most of the time; `test_backends_agree` has one of each.
 _COMPILES = keras.backend.backend() == "jax"
-#: One case of each model; all cases are saved and loaded by other processes.
+#: One case of each model.
 each_case = pytest.mark.parametrize("name", TEN if _COMPILES else FIRST)
 ten_cases = pytest.mark.parametrize("name", TEN)
 
