@@ -432,7 +432,7 @@ class _Swaps:
 
         def nearest(distances: Array, left_out: Array) -> Array:
             left_out = left_out | ~present[:, None]
-            return np.where(left_out, np.inf, distances).min(axis=2)
+            return np.asarray(np.where(left_out, np.inf, distances).min(axis=2))
 
         reconstructed = in_batches(self.model.decode, coherent, nuisance)
         measured = scaled(np.where(groups.good_pixels, groups.x, reconstructed))
