@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -116,14 +115,14 @@ def compare(
 
 
 def _training(groups: GroupedData, quick: bool) -> Training:
-    """Return the same settings for all models, with enough epochs for small data."""
+    """Return the same settings for all models, and print the length of a training."""
     training = sk.training.Training()
     if quick:
         least = sk.training.MIN_UPDATES * QUICK_EPOCHS // sk.training.EPOCHS
         training = sk.training.Training(epochs=QUICK_EPOCHS, min_updates=least)
     budget = sk.training.Budget.of(groups, training)
-    print(f"each model: {budget}", file=sys.stderr, flush=True)
-    return dataclasses.replace(training, epochs=budget.epochs)
+    print(f"each model of groups: {budget}", file=sys.stderr, flush=True)
+    return training
 
 
 def _data(

@@ -198,15 +198,15 @@ def both_parts(run: Run) -> tuple[Groups, GroupedData | None]:
     if file is not None:
         if data_hash(file) != config["data"]["sha256"]:
             raise InputError(
-                f"{file} has changed since {run.folder} was trained on it; name data "
-                "to evaluate with --data."
+                f"{file} has changed since {run.folder} was trained on it; restore "
+                "it, or evaluate other data with --data."
             )
         groups = read_groups(file, config["data"].get("group"), min_instances=2)
     elif run.recipe is None:
         raise InputError(
             f"The data of {run.folder} come from its recipe, and a recipe is code that "
-            "does not run unless you name it; give --data FILE or, if you trust it, "
-            "--recipe FILE."
+            "does not run unless you name it; give --recipe FILE if you trust it. "
+            "Commands that evaluate also take other data, with --data FILE."
         )
     else:
         groups = find_groups(run.recipe, config)

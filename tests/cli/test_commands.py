@@ -482,7 +482,7 @@ def test_comparison(succeeds, small_comparison, tmp_path) -> None:
     ]
     assert "SymAE (conditional, Gaussian), seed 0, 1 of 3" in err
     assert err.startswith(
-        "each model: 40 groups, 63 updates of 16 groups x 3 instances\n"
+        "each model of groups: 40 groups, 63 updates of 16 groups x 3 instances\n"
     )
     # Once more: everything is there, so nothing is trained.
     _, again, err = succeeds(*command)
