@@ -289,8 +289,8 @@ def _banded(material: Material) -> Html | None:
         return None  # too few groups
     level = f"{100.0 * bands.level:.0f} %"
     caption = (
-        "States of the first groups under nuisances of the next ones. The band contains "
-        f"the whole true virtual instance with a probability of {level}, from "
+        "States of the first groups under nuisances of the next ones. The band "
+        f"contains the whole true virtual instance with a probability of {level}, from "
         f"{bands.n_groups} other {material.part}."
     )
     drawn = sk.plotting.plot_model_redatuming(model, shown, _EXAMPLES, bands)
