@@ -225,14 +225,12 @@ def estimate_redatuming_error(
     swaps = _Swaps(model, groups[several], coherent, nuisance, weights, rng)
     contamination, leak = np.mean([swaps.variances() for _ in range(n_donors)], axis=0)
     form = swaps.interactions(n_donors)
-    strange = swaps.strangeness(max(1, n_donors // 4))
     error = float(leak.std() / np.sqrt(len(leak)))
 
-    def state_in_nuisance(leak: Any, form: Any, strange: Any) -> Any:
-        additive = _mean_of_positive(leak, error)
-        return additive + np.maximum(form, 0.0) + np.maximum(strange, 0.0)
+    def state_in_nuisance(leak: Any, form: Any) -> Any:
+        return _mean_of_positive(leak, error) + np.maximum(form, 0.0)
 
-    parts = [misfit, contamination, leak, form, strange]
+    parts = [misfit, contamination, leak, form]
     draws = _bootstrap_means(parts, rng)
     totals = draws[0] + 2.0 * (draws[1] + state_in_nuisance(*draws[2:]))
     tail = 50.0 * (1.0 - level)
@@ -412,47 +410,6 @@ class _Swaps:
         total = np.sum(excess, axis=1, where=present)
         return np.asarray(0.5 * total / counts)
 
-    def strangeness(self, n_partners: int) -> Array:
-        """Return the distance of virtual instances from their group, per group.
-
-        A correct virtual instance is one more instance of the group of its state. It is
-        then as close to the nearest measured instance of this group as a reconstructed
-        instance is to the nearest other one. Half the excess of the squared distance
-        estimates errors that are not additive: a position means another position for
-        another shape.
-        """
-        shape = self.nuisance.shape[1], len(self.weights)
-        few = max(2, _MOST_NUMBERS // (shape[0] * shape[1]))
-        groups = self.groups[:few]
-        coherent, nuisance = self.coherent[:few], self.nuisance[:few]
-        present, n = groups.present, len(groups)
-
-        def scaled(x: Array) -> Array:
-            return np.asarray(x.reshape(n, *shape) * np.sqrt(self.weights))
-
-        def nearest(distances: Array, left_out: Array) -> Array:
-            left_out = left_out | ~present[:, None]
-            return np.asarray(np.where(left_out, np.inf, distances).min(axis=2))
-
-        reconstructed = in_batches(self.model.decode, coherent, nuisance)
-        measured = scaled(np.where(groups.good_pixels, groups.x, reconstructed))
-        same = np.eye(shape[0], dtype=bool)[None]
-        own = nearest(_squared_distances(scaled(reconstructed), measured), same)
-        expected = _mean_where(own, present)
-
-        found = np.zeros(n)
-        order = self.rng.permutation(n)
-        for step in range(1, n_partners + 1):
-            partner = np.empty_like(order)
-            partner[order] = np.roll(order, step)
-            virtual = in_batches(self.model.decode, coherent, nuisance[partner])
-            # One neighbour less, because a reconstructed instance has one less.
-            chance = self.rng.random(own.shape + (shape[0],)) * present[:, None]
-            left_out = chance == chance.max(axis=2, keepdims=True)
-            distances = nearest(_squared_distances(scaled(virtual), measured), left_out)
-            found += _mean_where(distances, present[partner]) / n_partners
-        return np.asarray(0.5 * (found - expected))
-
     def _coherent_of_half(self, order: Array, start: Any, size: Array) -> Array:
         """Return coherent codes of half groups, repeated to the size of the groups."""
         x, mask = repeated_part(self.groups, order, start, size)
@@ -477,10 +434,6 @@ class _Swaps:
     def _mean(self, values: Array) -> Array:
         """Return the weighted mean over pixels."""
         return np.asarray(values @ self.weights)
-
-
-def _mean_where(values: Array, present: Array) -> Array:
-    return np.asarray(np.mean(values, axis=1, where=present))
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
