@@ -6,6 +6,7 @@ import logging
 import math
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation._halves import (
     in_random_order,
+    is_crossed,
     repeated_part,
     sum_of_squared_shares,
 )
@@ -327,12 +329,13 @@ class _Swaps:
         self.nuisance = nuisance
         self.weights = weights
         self.rng = rng
+        self.crossed = is_crossed(groups)
 
     def variances(self) -> tuple[Array, Array]:
         """Return nuisance in the state and state in the nuisance, per group."""
         counts, present = self.groups.counts, self.groups.present
         # Present instances in random order; the first `first` are the first half.
-        order = in_random_order(self.groups, self.rng)
+        order = in_random_order(self.groups, self.rng, same=self.crossed)
         first = counts // 2
         state, donor = self.rng.integers(len(counts), size=2)
         place = order[donor, 0]
@@ -348,19 +351,27 @@ class _Swaps:
         np.put_along_axis(
             in_first, order, np.arange(present.shape[1]) < first[:, None], axis=1
         )
+        coherent = np.broadcast_to(self.coherent[state], self.coherent.shape)
+        difference = u[0] - u[1]
+        effects, free = None, 1.0
+        if self.crossed:
+            # What an instrument does to all groups is no error of a swap.
+            effects = self._means_of_places(coherent)
+            difference = difference - difference.mean(axis=0)
+            free = len(counts) / (len(counts) - 1)
         mean, halves, within = in_batches(
-            self._decoded_means,
-            np.broadcast_to(self.coherent[state], self.coherent.shape),
+            partial(self._decoded_means, effects),
+            coherent,
             self.nuisance,
             present,
             in_first,
         )
-        difference = u[0] - u[1]
-        contamination = self._mean(difference**2) / share / counts
+        contamination = free * self._mean(difference**2) / share / counts
         # The difference of means of n1 and n2 instances has the variance
         # v (1 / n1 + 1 / n2), the mean of all n has v / n: the ratio is n1 n2 / n^2.
         hidden = self._mean(difference * halves) * first * (counts - first) / counts**2
-        noise = within.sum() / (counts - 1).sum() / counts
+        hidden *= free
+        noise = free * within.sum() / (counts - 1).sum() / counts
         between = self._mean((mean - mean.mean(axis=0)) ** 2)
         between *= len(counts) / (len(counts) - 1)
         return contamination, between - noise + 2.0 * hidden - contamination
@@ -386,6 +397,8 @@ class _Swaps:
             nuisance,
         )
         scaled = decoded.reshape(len(nuisance), *shape) * np.sqrt(self.weights)
+        if self.crossed:
+            scaled -= scaled.mean(axis=0, where=present[..., None])
         counts = present.sum(axis=1)
         mean = np.einsum("gt,gtp->gp", present, scaled) / counts[:, None]
         scaled -= mean[:, None]
@@ -415,12 +428,37 @@ class _Swaps:
         x, mask = repeated_part(self.groups, order, start, size)
         return np.asarray(in_batches(self.model.encode, x, mask).coherent)
 
+    def _means_of_places(self, coherent: Array) -> Array:
+        """Return the mean over groups of each decoded instance, centred."""
+        present = self.groups.present
+        total = np.zeros((present.shape[1], len(self.weights)))
+
+        def add(coherent: Array, nuisance: Array, present: Array) -> Array:
+            decoded = to_numpy(self.model.decode(coherent, nuisance))
+            decoded = decoded.reshape(*present.shape, -1)
+            total[:] += np.einsum("gt,gtp->tp", present, decoded)
+            return present
+
+        in_batches(add, coherent, self.nuisance, present)
+        means = total / present.sum(axis=0).clip(1)[:, None]
+        return np.asarray(means - means.mean(axis=0), "float32")
+
     def _decoded_means(
-        self, coherent: Array, nuisance: Array, present: Array, in_first: Array
+        self,
+        effects: Array | None,
+        coherent: Array,
+        nuisance: Array,
+        present: Array,
+        in_first: Array,
     ) -> tuple[Array, Array, Array]:
-        """Return group means, differences of halves, and squares within groups."""
+        """Return group means, differences of halves, and squares within groups.
+
+        Effects of places are subtracted, if they are given.
+        """
         decoded = to_numpy(self.model.decode(coherent, nuisance))
         decoded = decoded.reshape(*present.shape, -1)
+        if effects is not None:
+            decoded = decoded - effects
 
         def mean(chosen: Array) -> Array:
             total = np.einsum("gt,gtp->gp", chosen, decoded)
