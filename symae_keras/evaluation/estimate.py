@@ -355,10 +355,12 @@ class _Swaps:
         difference = u[0] - u[1]
         effects, free = None, 1.0
         if self.crossed:
-            # What an instrument does to all groups is no error of a swap.
+            # What an instrument does to all groups, or to all groups of a kind, is no
+            # error of a swap.
             effects = self._means_of_places(coherent)
-            difference = difference - difference.mean(axis=0)
-            free = len(counts) / (len(counts) - 1)
+            basis = _basis(self.coherent)
+            difference = difference - basis @ (basis.T @ difference)
+            free = len(counts) / (len(counts) - basis.shape[1])
         mean, halves, within = in_batches(
             partial(self._decoded_means, effects),
             coherent,
@@ -472,6 +474,19 @@ class _Swaps:
     def _mean(self, values: Array) -> Array:
         """Return the weighted mean over pixels."""
         return np.asarray(values @ self.weights)
+
+
+def _basis(codes: Array) -> Array:
+    """Return an orthonormal basis of linear functions of codes, `(groups, size)`.
+
+    Of few groups, it contains a constant only.
+    """
+    constant = np.ones((len(codes), 1))
+    if len(codes) < 4 * (codes.shape[1] + 1):
+        return np.asarray(constant / math.sqrt(len(codes)))
+    scaled = (codes - codes.mean(axis=0)) / codes.std(axis=0).clip(1e-12)
+    u, values, _ = np.linalg.svd(np.hstack([constant, scaled]), full_matrices=False)
+    return np.asarray(u[:, values > 1e-6 * values[0]], "float32")
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
