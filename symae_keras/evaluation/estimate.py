@@ -166,6 +166,9 @@ def estimate_redatuming_error(
     - The covariance of the two, because the nuisance codes compensate for nuisance in
       the coherent code of their group.
 
+    In a crossed design, where instance `t` of every group was measured by instrument
+    `t`, the effects of instruments on all groups are subtracted, because they cancel.
+
     The page "Did it work?" of the documentation has the derivation. If the model gives
     back detail of the state in `redatum` (see its `fit_detail`), the reconstruction
     error is lower by the amount that this saves in virtual instances.
