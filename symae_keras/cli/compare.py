@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -111,6 +112,8 @@ def compare(
             ) from None
     write_json(out / "environment.json", environment())
     _print_comparison(result)
+    print(_verdict(result))
+    print(f"Next: symae tune --data {shlex.quote(str(data or 'my.csv'))} --out tuned")
     print(f"{out}: comparison.md, comparison.csv, rows.csv and the figure")
 
 
@@ -143,3 +146,25 @@ def _print_comparison(result: Comparison) -> None:
     spread = f", medians over {seeds} seeds [lowest-highest]" if seeds > 1 else ""
     print(f"Errors are mean squares over the variance, scores R2 or accuracy{spread}:")
     print_table(headings, lines)
+
+
+def _verdict(result: Comparison) -> str:
+    """Say which model is the best, and how much better it is than linear methods."""
+    from symae_keras.evaluation.contenders import CONTENDERS
+
+    leader = result.leader
+    if leader is None:
+        return "No redatuming error: fewer than two groups have several instances."
+    column = result.judged_by
+    errors = {name: result.median(name, column) for name in result.models}
+    known = {name: error for name, error in errors.items() if error is not None}
+    what = "redatuming error" if column == "redatuming" else "estimated error"
+    text = f"{CONTENDERS[leader].title} has the least {what}, {known[leader]:.4f}."
+    linear = {n: e for n, e in known.items() if CONTENDERS[n].family == "classical"}
+    if leader in linear:
+        return f"{text} No network is better than this linear method on these data."
+    if linear:
+        best = min(linear, key=lambda name: linear[name])
+        text += f" The best linear method, {CONTENDERS[best].title}, has "
+        text += f"{linear[best]:.4f}."
+    return text

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -15,6 +16,7 @@ import symae_keras as sk
 from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.files import written_aside
 from symae_keras._utils.markers import write_listed
+from symae_keras._utils.presets import preset_names
 from symae_keras._utils.text import one_line
 from symae_keras.cli._options import (
     Group,
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from symae_keras.training import Recipe
 
 _log = logging.getLogger("symae_keras")
+
+#: Estimated errors up to this one are called good.
+_GOOD: Final = 0.15
 
 
 def evaluate(
@@ -99,6 +104,8 @@ def evaluate(
     if columns:
         _print_columns(columns)
     print(f"Written to {file}")
+    if command := next_command(run, found.config, metrics):
+        print(f"Next: {command}")
 
 
 def probe_state(
@@ -184,6 +191,33 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         )
     elif metrics["swaps_codes"]:
         print("Detail of the state: off, virtual instances contain no residuals.")
+
+
+def next_command(
+    folder: Path, config: dict[str, Any], metrics: dict[str, Any]
+) -> str | None:
+    """Return the command that the verdict suggests, `None` if there is no verdict.
+
+    Args:
+        folder: The run folder.
+        config: The content of its config.json.
+        metrics: The content of a metrics.json.
+    """
+    error = metrics.get("estimated_redatuming_error")
+    if error is None:
+        return None
+    file = config["data"]["file"]
+    data = "my.csv" if file is None else shlex.quote(str(file))
+    if error > _GOOD or error > metrics["estimated_mean_swap_error"]:
+        return f"symae tune --data {data} --out tuned"
+    made = "virtual.csv" if len(config["instance_shape"]) == 1 else "virtual.npz"
+    end = ""
+    if config["recipe"]["source"] not in preset_names():
+        end = f" --recipe {shlex.quote(str(config['recipe']['source']))}"
+    return (
+        f"symae redatum {shlex.quote(str(folder))} --coherent-from {data} "
+        f"--nuisance-from reference{Path(made).suffix} --out {made}{end}"
+    )
 
 
 # === Data of a run ===
