@@ -206,8 +206,8 @@ def next_command(
     error = metrics.get("estimated_redatuming_error")
     if error is None:
         return None
-    file = config["data"]["file"]
-    data = "my.csv" if file is None else shlex.quote(str(file))
+    file, here = Path(config["data"]["file"] or "my.csv"), Path.cwd()
+    data = shlex.quote(str(file.relative_to(here) if here in file.parents else file))
     if error > _GOOD or error > metrics["estimated_mean_swap_error"]:
         return f"symae tune --data {data} --out tuned"
     made = "virtual.csv" if len(config["instance_shape"]) == 1 else "virtual.npz"
