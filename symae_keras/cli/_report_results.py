@@ -9,7 +9,7 @@ import numpy as np
 
 import symae_keras as sk
 from symae_keras._utils.arrays import in_batches
-from symae_keras.cli._html import Html, figure, section, table, tag
+from symae_keras.cli._html import Html, figure, join, section, table, tag
 from symae_keras.cli._report_material import NAMES, Material, percent
 from symae_keras.errors import InputError
 from symae_keras.evaluation.replicates import fill_bad_pixels, virtual_of_each
@@ -288,13 +288,19 @@ def _banded(material: Material) -> Html | None:
     except InputError:
         return None  # too few groups
     level = f"{100.0 * bands.level:.0f} %"
-    caption = (
+    # A figure each, which a narrow page shows below each other.
+    figures = []
+    for n in range(min(_EXAMPLES, len(shown) - 1)):
+        pair = shown[n : n + 2]
+        drawn = sk.plotting.plot_model_redatuming(model, pair, 1, bands)
+        caption = f"{pair.called(0, n)} under a nuisance of {pair.called(1, n)}"
+        figures.append(figure(drawn, f"bands{n}", caption, caption))
+    text = (
         "States of the first groups under nuisances of the next ones. The band "
         f"contains the whole true virtual instance with a probability of {level}, from "
         f"{bands.n_groups} other {material.part}."
     )
-    drawn = sk.plotting.plot_model_redatuming(model, shown, _EXAMPLES, bands)
-    return figure(drawn, "bands", f"Virtual instances with {level} bands.", caption)
+    return join((tag("p", text), tag("div", *figures, class_="figures")))
 
 
 def _example(material: Material, number: int) -> Html:

@@ -115,8 +115,9 @@ def test_train_writes_a_report(simulated, run_folder, measured_run):
     assert "report.html" in read_marker(folder)["files"]
     # Of a measured run, two groups were held out.
     # The data of the other run have no state to score, and are too few for bands.
-    assert len(found.images) == 5 + 2 * simulated
+    assert len(found.images) == 5 + 4 * simulated
     assert ("with a probability of 90 %, from" in found.text) == simulated
+    assert ("group 0 under a nuisance of group 1" in found.text) == simulated
 
 
 @pytest.mark.large
