@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 
 import symae_keras as sk
-from symae_keras._utils.presets import preset_names
 from symae_keras._utils.untrusted_files import read_bounded
 from symae_keras.cli._html import Html, commands, figure, join, section, table, tag
 from symae_keras.cli._report_material import (
@@ -22,6 +21,7 @@ from symae_keras.cli._report_material import (
     percent,
 )
 from symae_keras.cli._report_results import codes, errors, examples, replicates
+from symae_keras.cli.evaluate import recipe_option
 from symae_keras.errors import InputError
 
 #: Of history.csv.
@@ -241,9 +241,8 @@ def _next(material: Material) -> Html:
     config = material.run.config
     file = config["data"]["file"]
     data = shlex.quote("my.csv" if file is None else material.source)
-    end = ""
-    if config["recipe"]["source"] not in preset_names():
-        end = f" --recipe {shlex.quote(PurePath(config['recipe']['source']).name)}"
+    # No path, because reports are sent to others.
+    end = recipe_option(config, PurePath(config["recipe"]["source"]).name)
     steps = []
     if material.swaps:
         steps += [

@@ -193,6 +193,13 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         print("Detail of the state: off, virtual instances contain no residuals.")
 
 
+def recipe_option(config: dict[str, Any], file: str) -> str:
+    """Return the option that a command needs to load a run of the user's recipe."""
+    if config["recipe"]["source"] in preset_names():
+        return ""
+    return f" --recipe {shlex.quote(file)}"
+
+
 def next_command(
     folder: Path, config: dict[str, Any], metrics: dict[str, Any]
 ) -> str | None:
@@ -211,9 +218,7 @@ def next_command(
     if error > _GOOD or error > metrics["estimated_mean_swap_error"]:
         return f"symae tune --data {data} --out tuned"
     made = "virtual.csv" if len(config["instance_shape"]) == 1 else "virtual.npz"
-    end = ""
-    if config["recipe"]["source"] not in preset_names():
-        end = f" --recipe {shlex.quote(str(config['recipe']['source']))}"
+    end = recipe_option(config, config["recipe"]["source"])
     return (
         f"symae redatum {shlex.quote(str(folder))} --coherent-from {data} "
         f"--nuisance-from reference{Path(made).suffix} --out {made}{end}"

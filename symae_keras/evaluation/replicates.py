@@ -10,6 +10,7 @@ import numpy as np
 from symae_keras._utils.arrays import in_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
+from symae_keras.evaluation._halves import in_random_order
 from symae_keras.evaluation.leakage import intraclass_correlation
 
 
@@ -72,7 +73,7 @@ def repeatability(model: Any, groups: GroupedData, seed: int = 0) -> Repeatabili
     present = groups.present
     group = np.nonzero(present)[0]
     filled = fill_bad_pixels(groups)
-    order = np.argsort(rng.random(present.shape) + ~present, axis=1)
+    order = in_random_order(groups, rng)
     in_first = np.zeros_like(present)
     half = np.arange(present.shape[1]) < (groups.counts // 2)[:, None]
     np.put_along_axis(in_first, order, half, axis=1)
