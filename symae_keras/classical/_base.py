@@ -1,4 +1,4 @@
-"""What all classical references share: checks of what they are given."""
+"""Base classes of the classical references, and checks of their input."""
 
 from __future__ import annotations
 

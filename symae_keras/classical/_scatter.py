@@ -28,7 +28,7 @@ class ScatterCodes(CodedReference):
     reference_: Array
 
     def fit(self, groups: GroupedData) -> Self:
-        """Learn from the training groups what the correction needs.
+        """Fit the correction to the training groups.
 
         Args:
             groups: Training groups.
@@ -58,7 +58,7 @@ class ScatterCodes(CodedReference):
         """Refuse instances of a shape that the method does not support."""
 
     def _learn(self, groups: GroupedData) -> None:
-        """Learn what else is needed beside `reference_`."""
+        """Fit everything but `reference_`."""
 
     def _n_parameters(self) -> int:
         """Parameters of an instance."""
@@ -117,7 +117,7 @@ class ScatterCodes(CodedReference):
         return Codes(mean_over_instances(corrected, good, self._fill()), parameters)
 
     def _fill(self) -> Array:
-        """What stands for pixels that are bad in all instances of a group."""
+        """Values for pixels that are bad in all instances of a group."""
         return self.reference_
 
     def _decode(self, coherent: Array, nuisance: Array) -> Array:

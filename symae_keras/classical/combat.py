@@ -19,8 +19,8 @@ _MOST_STEPS: Final = 1000
 class ComBat(PairedReference):
     """Offsets and scales of instruments, by parametric empirical Bayes.
 
-    Instances are instruments here ("batches"): their place in a group, axis 1, has a
-    meaning. It needs no pairs: a group counts for the instruments that measured it. For
+    The index of an instance in its group, axis 1, is that of its
+    instrument ("batches"). It needs no pairs: a group counts for the instruments that measured it. For
     instrument `i` and pixel `p`,
 
         x = alpha[p] + sigma[p] (gamma[i, p] + delta[i, p] noise)

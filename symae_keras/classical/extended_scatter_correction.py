@@ -28,7 +28,7 @@ class ExtendedScatterCorrection(ScatterCodes):
         corrected = m + residual / b
 
     The coefficients are those of least squares over good pixels and are the nuisance
-    code; the coherent code is the mean of the corrected instances of a group. The
+    code. The coherent code is the mean of the corrected instances of a group. The
     components are the first right singular vectors of the deviations of corrected
     instances from the mean of their group, before there are any components.
 

@@ -16,11 +16,12 @@ from symae_keras.data.groups import Array
 class ExternalParameterOrthogonalization(PairedReference):
     """External parameter orthogonalization (EPO): differences are projected out.
 
-    Instances are instruments here: their place in a group, axis 1, has a meaning. The
+    The index of an instance in its group, axis 1, is that of its
+    instrument. The
     rows of `V` are the first right singular vectors of the differences `t - s` between
     the spectra of a pair. `correct` removes the space that they span, from spectra of
-    both instruments, and a calibration is fitted to what is left. `transfer` puts the
-    mean of the target in the place of what was removed:
+    both instruments, and a calibration is fitted to the rest. `transfer` replaces
+    the removed part by that of the mean of the target:
 
         correct(x) = x - x V' V        transfer(x) = correct(x) + mean(t) V' V
 
@@ -87,7 +88,7 @@ class ExternalParameterOrthogonalization(PairedReference):
         changes = np.zeros(most)
         for kept, out in folds(n_pairs):
             components = _components(source[kept], target[kept], most)
-            # Components are orthonormal: each changes the squared error by itself.
+            # Components are orthonormal: their changes of the squared error add up.
             scores = (source[out] - target[kept].mean(axis=0)) @ components.T
             lacking = (target[out] - source[out]) @ components.T
             change = (scores**2 + 2.0 * scores * lacking).sum(axis=0)

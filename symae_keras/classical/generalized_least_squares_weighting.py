@@ -18,7 +18,8 @@ _WEIGHTS: Final = np.logspace(-8, 4, 49)
 class GeneralizedLeastSquaresWeighting(PairedReference):
     """Generalized least squares weighting (GLSW): differences are shrunk.
 
-    Instances are instruments here: their place in a group, axis 1, has a meaning. With
+    The index of an instance in its group, axis 1, is that of its
+    instrument. With
     the covariance `D` of the differences `t - s` between the spectra of a pair,
 
         G = (D / alpha + I)^(-1/2)
@@ -26,7 +27,7 @@ class GeneralizedLeastSquaresWeighting(PairedReference):
 
     Directions in which the instruments differ are shrunk by as much as they differ,
     while `ExternalParameterOrthogonalization` removes the first ones altogether. A
-    calibration is fitted to what `correct` gives.
+    calibration is fitted to the output of `correct`.
 
     Args:
         source: Index of the instrument that spectra come from.
@@ -97,7 +98,7 @@ class GeneralizedLeastSquaresWeighting(PairedReference):
             apart = source[out] - source[kept].mean(axis=0)
             scores = apart @ vectors.T
             lacking = (target[out] - target[kept].mean(axis=0) - apart) @ vectors.T
-            # Vectors are orthonormal: each changes the squared error by itself.
+            # Vectors are orthonormal: their changes of the squared error add up.
             shrunk = (1.0 + variances / alphas[:, None]) ** -0.5 - 1.0
             changes += shrunk**2 @ (scores**2).sum(axis=0)
             changes -= 2.0 * shrunk @ (scores * lacking).sum(axis=0)

@@ -31,13 +31,13 @@ class LinearMixedModel(CodedReference):
 
         x_i[t] = mean + s_i + n_i[t]      s ~ N(0, between)      n ~ N(0, within)
 
-    The coherent code is the posterior mean of the state, and the nuisance code is what
-    it leaves of each instance. For a group of `T` whole instances,
+    The coherent code is the posterior mean of the state, and the nuisance code is the
+    rest of each instance. For a group of `T` whole instances,
 
         C_i = mean + between (between + within / T)^-1 (mean_t x_i[t] - mean)
         N_i[t] = x_i[t] - C_i                             D(C, N[t]) = C + N[t]
 
-    Where pixels are bad, both codes are the exact conditional means. `fit` maximises
+    If pixels are bad, both codes are the exact conditional means. `fit` maximises
     the likelihood of groups of any sizes by expectation-maximization (EM), with exact
     steps of the mean between. So that few
     groups of many pixels suffice, both covariances are shrunk towards multiples of the
@@ -46,7 +46,7 @@ class LinearMixedModel(CodedReference):
         covariance <- (1 - shrinkage) covariance + shrinkage scale I
 
     where `scale` is the mean variance of a pixel at the start. Every step of the EM
-    takes time with the cube of the pixels, once for each number of instances in a
+    takes time proportional to the cube of the number of pixels, once for each number of instances in a
     group, and where pixels are bad once for each pattern of bad pixels.
 
     Args:
@@ -232,7 +232,7 @@ class LinearMixedModel(CodedReference):
 
 @dataclasses.dataclass(frozen=True)
 class _Data:
-    """Present instances in rows, sorted by what their groups show.
+    """Present instances in rows.
 
     Groups with equal numbers of instances of every pattern of good pixels are of one
     kind: their states have the same posterior covariance.
@@ -312,7 +312,7 @@ class _Law:
 
 @dataclasses.dataclass
 class _Expected:
-    """What the data tell about states and nuisances under a law."""
+    """Conditional moments of states and nuisances, given the data and a law."""
 
     law: _Law
     states: Array
@@ -331,7 +331,7 @@ class _Expected:
     def best_mean(self) -> _Law:
         """The law with the most likely mean, given the covariances.
 
-        The EM would come to it, too, but by small steps where states vary most.
+        The EM converges to it, too, but slowly where states vary most.
         """
         shift = np.linalg.lstsq(self.information, self.gradient, rcond=None)[0]
         return dataclasses.replace(self.law, mean=self.law.mean + shift)

@@ -11,7 +11,8 @@ from symae_keras.data.groups import Array
 class MeanShift(PairedReference):
     """Addition of the mean difference between two instruments.
 
-    Instances are instruments here: their place in a group, axis 1, has a meaning. With
+    The index of an instance in its group, axis 1, is that of its
+    instrument. With
     `s` on the source and `t` on the target,
 
         transfer(x) = x + mean(t - s)

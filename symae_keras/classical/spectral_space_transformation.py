@@ -16,7 +16,8 @@ from symae_keras.data.groups import Array
 class SpectralSpaceTransformation(PairedReference):
     """Spectral space transformation (SST), by a common space of both instruments.
 
-    Instances are instruments here: their place in a group, axis 1, has a meaning. The
+    The index of an instance in its group, axis 1, is that of its
+    instrument. The
     first right singular vectors of the pairs `[t, s]`, one pair per row, are cut into
     the loadings `P_t` and `P_s` of the target and of the source, `(components,
     pixels)`. A spectrum of the source has scores by least squares, and what they say
