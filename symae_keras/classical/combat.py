@@ -19,9 +19,9 @@ _MOST_STEPS: Final = 1000
 class ComBat(PairedReference):
     """Offsets and scales of instruments, by parametric empirical Bayes.
 
-    The index of an instance in its group, axis 1, is that of its
-    instrument ("batches"). It needs no pairs: a group counts for the instruments that measured it. For
-    instrument `i` and pixel `p`,
+    The index of an instance in its group, axis 1, is that of its instrument, which is
+    called a batch in the paper. No pairs are needed: a group counts for the instruments
+    that measured it. For instrument `i` and pixel `p`,
 
         x = alpha[p] + sigma[p] (gamma[i, p] + delta[i, p] noise)
 

@@ -46,8 +46,8 @@ class LinearMixedModel(CodedReference):
         covariance <- (1 - shrinkage) covariance + shrinkage scale I
 
     where `scale` is the mean variance of a pixel at the start. Every step of the EM
-    takes time proportional to the cube of the number of pixels, once for each number of instances in a
-    group, and where pixels are bad once for each pattern of bad pixels.
+    takes time proportional to the cube of the number of pixels, once for each number of
+    instances in a group, and once for each pattern of bad pixels.
 
     Args:
         shrinkage: `0 <= shrinkage < 1`; 0 is maximum likelihood, which needs more
