@@ -10,9 +10,8 @@ from symae_keras.data.groups import Array
 class DirectStandardization(PairedReference):
     """Ridge regression of whole spectra of one instrument on those of another.
 
-    The index of an instance in its group, axis 1, is that of its
-    instrument. From
-    the groups that were measured on both, `s` on the source and `t` on the target,
+    The index of an instance in its group, axis 1, is that of its instrument. From the
+    groups that were measured on both, `s` on the source and `t` on the target,
 
         coef_, intercept_ = argmin sum |t - coef s - intercept|^2 + ridge |coef|^2
 

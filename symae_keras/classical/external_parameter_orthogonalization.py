@@ -16,12 +16,11 @@ from symae_keras.data.groups import Array
 class ExternalParameterOrthogonalization(PairedReference):
     """External parameter orthogonalization (EPO): differences are projected out.
 
-    The index of an instance in its group, axis 1, is that of its
-    instrument. The
-    rows of `V` are the first right singular vectors of the differences `t - s` between
-    the spectra of a pair. `correct` removes the space that they span, from spectra of
-    both instruments, and a calibration is fitted to the rest. `transfer` replaces
-    the removed part by that of the mean of the target:
+    The index of an instance in its group, axis 1, is that of its instrument. The rows
+    of `V` are the first right singular vectors of the differences `t - s` between the
+    spectra of a pair. `correct` removes the space that they span, from spectra of both
+    instruments, and a calibration is fitted to the rest. `transfer` replaces the
+    removed part by that of the mean of the target:
 
         correct(x) = x - x V' V        transfer(x) = correct(x) + mean(t) V' V
 

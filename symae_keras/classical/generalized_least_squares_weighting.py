@@ -18,9 +18,8 @@ _WEIGHTS: Final = np.logspace(-8, 4, 49)
 class GeneralizedLeastSquaresWeighting(PairedReference):
     """Generalized least squares weighting (GLSW): differences are shrunk.
 
-    The index of an instance in its group, axis 1, is that of its
-    instrument. With
-    the covariance `D` of the differences `t - s` between the spectra of a pair,
+    The index of an instance in its group, axis 1, is that of its instrument. With the
+    covariance `D` of the differences `t - s` between the spectra of a pair,
 
         G = (D / alpha + I)^(-1/2)
         correct(x) = x G        transfer(x) = mean(t) + (x - mean(s)) G

@@ -21,11 +21,10 @@ _MOST_PIXELS: Final = 100
 class PiecewiseDirectStandardization(PairedReference):
     """Ridge regression of each pixel on a window of another instrument's pixels.
 
-    The index of an instance in its group, axis 1, is that of its
-    instrument. The
-    pixel `p` of the target instrument is regressed on the pixels `p - window // 2` to
-    `p + window // 2` of the source instrument; at the edges the window is cut. It
-    corrects shifts, widths and gains that vary along the spectrum, from few pairs.
+    The index of an instance in its group, axis 1, is that of its instrument. The pixel
+    `p` of the target instrument is regressed on the pixels `p - window // 2` to `p +
+    window // 2` of the source instrument; at the edges the window is cut. It corrects
+    shifts, widths and gains that vary along the spectrum, from few pairs.
 
     Args:
         source: Index of the instrument that spectra come from.

@@ -16,12 +16,11 @@ from symae_keras.data.groups import Array
 class SpectralSpaceTransformation(PairedReference):
     """Spectral space transformation (SST), by a common space of both instruments.
 
-    The index of an instance in its group, axis 1, is that of its
-    instrument. The
-    first right singular vectors of the pairs `[t, s]`, one pair per row, are cut into
-    the loadings `P_t` and `P_s` of the target and of the source, `(components,
-    pixels)`. A spectrum of the source has scores by least squares, and what they say
-    about the difference of the instruments is added to it:
+    The index of an instance in its group, axis 1, is that of its instrument. The first
+    right singular vectors of the pairs `[t, s]`, one pair per row, are cut into the
+    loadings `P_t` and `P_s` of the target and of the source, `(components, pixels)`. A
+    spectrum of the source has scores by least squares, and what they say about the
+    difference of the instruments is added to it:
 
         [T, S] = U diag(d) [P_t, P_s]      transfer(x) = x + x pinv(P_s) (P_t - P_s)
 
