@@ -262,7 +262,7 @@ def test_errors_of_components() -> None:
         MSC(),
         ExtendedScatterCorrection(n_components=1),
         PhaseWeightedStack(),
-        LinearMixedModel(shrinkage=1e-6, max_iter=5),
+        LinearMixedModel(max_iter=10),
     ],
     ids=lambda model: type(model).__name__,
 )
@@ -274,4 +274,3 @@ def test_evaluation_takes_all_models_with_codes(model, groups) -> None:
     if isinstance(model, LinearMixedModel):
         assert error < 0.95 * error.mean_swap
         assert error.reconstruction < 1e-8
-        assert 0.5 < estimate / error < 2.0
