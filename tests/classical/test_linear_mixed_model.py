@@ -170,6 +170,7 @@ def test_balanced_groups_have_the_closed_form_of_maximum_likelihood() -> None:
     np.testing.assert_allclose(law.between, between, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("shrinkage", [0.0, 0.05])
 @EVERY_MASK
 def test_every_step_adds_to_the_objective(masked, shrinkage) -> None:
@@ -193,6 +194,7 @@ def test_every_step_adds_to_the_objective(masked, shrinkage) -> None:
             setattr(longer, name, kept)
 
 
+@pytest.mark.large
 @EVERY_MASK
 def test_known_parameters_are_recovered(masked) -> None:
     groups = masked(_simulate(1000, 5))

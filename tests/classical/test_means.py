@@ -262,7 +262,7 @@ def test_errors_of_components() -> None:
         MSC(),
         ExtendedScatterCorrection(n_components=1),
         PhaseWeightedStack(),
-        LinearMixedModel(max_iter=10),
+        LinearMixedModel(shrinkage=0.1, max_iter=10),
     ],
     ids=lambda model: type(model).__name__,
 )
