@@ -6,10 +6,23 @@ import numpy as np
 import pytest
 from sklearn import decomposition
 
-from symae_keras.classical import GroupedPCA, MeanSwap
+from symae_keras.classical import (
+    MSC,
+    SNV,
+    ExtendedScatterCorrection,
+    GroupedPCA,
+    LinearMixedModel,
+    MeanSwap,
+    PhaseWeightedStack,
+)
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
-from symae_keras.evaluation import linear_mean_swap, redatuming_error, relative_error
+from symae_keras.evaluation import (
+    estimate_redatuming_error,
+    linear_mean_swap,
+    redatuming_error,
+    relative_error,
+)
 from symae_keras.models import Codes
 
 pytestmark = pytest.mark.jax
@@ -237,3 +250,27 @@ def test_errors_of_components() -> None:
     x[1, 2, 3] = np.nan
     with pytest.raises(InputError, match="present instances hold NaN"):
         GroupedPCA(1, 1).fit(GroupedData(x))
+
+
+# === All of them ===
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SNV(),
+        MSC(),
+        ExtendedScatterCorrection(n_components=1),
+        PhaseWeightedStack(),
+        LinearMixedModel(shrinkage=0.1, max_iter=10),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_evaluation_takes_all_models_with_codes(model, groups) -> None:
+    train, held = groups[:50], groups[50:]
+    error = redatuming_error(model.fit(train), held)
+    estimate = estimate_redatuming_error(model, held)
+    assert 0.0 < estimate < 5.0
+    if isinstance(model, LinearMixedModel):
+        assert error < 0.95 * error.mean_swap
+        assert error.reconstruction < 1e-8
