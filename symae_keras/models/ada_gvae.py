@@ -46,11 +46,11 @@ class AdaGVAE(GroupedAutoencoder):
     groups of any size and does not depend on the order of the instances.
 
     In training, every group has its own choice of shared numbers. To encode groups of
-    one instance, and to swap codes between groups, there has to be one choice for all:
-    it is made from a moving average of `d` over the training steps, see `shared`, and is
+    one instance, and to swap codes between groups, there has to be one choice for all.
+    It is made from a moving average of `d` over the training steps, see `shared`, and
     used outside of training. The coherent code is the average of the shared numbers,
-    the nuisance code has the numbers of the instance; both have `code_dim` numbers, with
-    0 in the places that belong to the other.
+    the nuisance code has the other numbers of each instance. Both have `code_dim`
+    numbers, with 0 in the places that belong to the other.
 
     Args:
         instance_shape: Shape of one instance, channels last.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
@@ -142,7 +140,7 @@ class _Search(keras.Model):
         start: Tensor,
         sparsity: float,
     ) -> None:
-        super().__init__(dtype="float32")
+        super().__init__(name="search", dtype="float32")
         # Past Keras, which would train the weights of the model, too.
         known = (model, tuple(map(ops.stop_gradient, posterior)), sparsity)
         object.__setattr__(self, "_known", lambda: known)
