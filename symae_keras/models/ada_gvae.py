@@ -274,10 +274,11 @@ class _Sharing(keras.Layer):
         groups = ops.cast(pairs > 0.0, "float32")
         count = ops.sum(groups)
         average = ops.sum(divergence * groups, axis=0) / ops.maximum(count, 1.0)
-        moved = _MOMENTUM * self.divergence + (1.0 - _MOMENTUM) * average
+        before = ops.convert_to_tensor(self.divergence)
+        moved = _MOMENTUM * before + (1.0 - _MOMENTUM) * average
         # No pair in the batch, nothing to learn. The average starts at 0, which makes
         # it too small for some time, but all its numbers alike.
-        self.divergence.assign(ops.where(count > 0.0, moved, self.divergence))
+        self.divergence.assign(ops.where(count > 0.0, moved, before))
         return _below_the_middle(divergence)
 
     def of_all_groups(self) -> Tensor:
