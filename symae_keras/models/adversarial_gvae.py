@@ -60,7 +60,7 @@ class AdversarialGVAE(GVAE):
             instance. `None` (default) mirrors the encoder.
         kl_weight: Weight of both divergences, see `MLVAE`. Defaults to 0.001.
         adversary_weight: Weight of the adversary for the nuisance encoder; the
-            discriminator learns alike whatever it is. Defaults to 0.01.
+            discriminator learns alike whatever it is. Defaults to 1.
         discriminator_units: Sizes of the hidden layers of the discriminator. Defaults
             to `(64, 64)`.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
@@ -100,7 +100,7 @@ class AdversarialGVAE(GVAE):
         encoder: str | keras.Layer = "dense",
         decoder: keras.Layer | None = None,
         kl_weight: float = 1e-3,
-        adversary_weight: float = 0.01,
+        adversary_weight: float = 1.0,
         discriminator_units: Sequence[int] = (64, 64),
         normalization: keras.Layer | None = None,
         seed: int | None = None,

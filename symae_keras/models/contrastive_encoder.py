@@ -11,7 +11,7 @@ from keras import ops
 from symae_keras._utils.arrays import Codes, Tensor
 from symae_keras._utils.validation import not_negative, positive_finite
 from symae_keras.layers._stack import call_chain
-from symae_keras.layers.penalties import LossTerm
+from symae_keras.layers.penalties import LossTerm, mean_of_present
 from symae_keras.models.symae import SymAE
 
 _LOWEST = -1e30
@@ -22,20 +22,24 @@ _SMALLEST_NORM = 1e-6
 class ContrastiveEncoder(SymAE):
     """Contrastive encoder of groups (SimCLR) with a decoder trained behind it.
 
-    Every instance gives a unit vector `c[i, t]`. The coherent encoder learns from
-    InfoNCE alone: instances of one group attract each other, instances of other groups
-    in the batch repel. For an instance `a`, with `P(a)` the other instances of its
-    group and `A(a)` all other instances of the batch,
+    Every instance gives a unit vector, and the coherent code of some instances is the
+    unit vector along their sum. The coherent encoder learns from InfoNCE alone. The two
+    halves of a group, the instances at odd and at even places, are two views `c[i, 1]`
+    and `c[i, 2]` of its state, which attract each other; views of the other groups of
+    the batch repel. For the view `a`, with `p(a)` the other view of the group and
+    `A(a)` all other views,
 
-        contrastive_loss = mean_a mean_{p in P(a)}
-                           -log [ exp(c[a].c[p] / temperature)
-                                  / sum_{b in A(a)} exp(c[a].c[b] / temperature) ],
+        contrastive_loss = mean_a [ log sum_{b in A(a)} exp(c[a].c[b] / temperature)
+                                    - c[a].c[p(a)] / temperature ].
 
-    which is the loss of SimCLR for groups of two. If groups share nothing but their
-    state, and nuisances vary independently, the encoder that minimises it identifies
-    the state up to an invertible function, and nothing else (von Kuegelgen et al.).
-    How nuisances look does not matter, and nothing is reconstructed: what is no help to
-    distinguish the groups of a batch is not encoded.
+    For groups of two, it is the loss of SimCLR. In larger groups, halves are better
+    views than single instances where one instance alone does not identify its state.
+
+    If the halves of a group have nothing but the state in common, and nuisances vary
+    independently, the encoder that minimises the loss identifies the state up to an
+    invertible function, and nothing else (von Kuegelgen et al.). Nothing is
+    reconstructed for it: what does not help to distinguish the groups of a batch need
+    not be encoded.
 
     To redatum, a decoder is trained behind the encoder. The coherent code, the unit
     vector along the sum of `c[i, t]`, reaches the decoder and the nuisance encoder with
@@ -44,8 +48,8 @@ class ContrastiveEncoder(SymAE):
     coherent code.
 
     Groups with fewer than two instances do not count in the contrastive loss. Each
-    replica contrasts the groups of its own part of the batch. It needs batches of many
-    groups.
+    replica contrasts the groups of its own part of the batch. The larger the batch, the
+    more of the state has to be encoded.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -60,7 +64,7 @@ class ContrastiveEncoder(SymAE):
         temperature: Scale of the similarities; the smaller, the more the nearest
             instances of other groups count. Defaults to 0.1.
         noise_strength: Strength of the Gaussian noise on the nuisance code, see
-            `NuisanceDropout`. Defaults to 0.5.
+            `NuisanceDropout`. Defaults to 1.
         normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
             its mean and variance. Defaults to `None`.
         seed: Integer seed of the noise, or `None`.
@@ -76,9 +80,6 @@ class ContrastiveEncoder(SymAE):
     Reference:
         - [Chen et al., A simple framework for contrastive learning of visual
           representations, 2020](https://arxiv.org/abs/2002.05709)
-        - [Khosla et al., Supervised contrastive learning,
-          2020](https://arxiv.org/abs/2004.11362): several positives, outside of the
-          logarithm
         - [von Kuegelgen et al., Self-supervised learning with data augmentations
           provably isolates content from style,
           2021](https://arxiv.org/abs/2106.04619)
@@ -102,7 +103,7 @@ class ContrastiveEncoder(SymAE):
         encoder: str | keras.Layer = "dense",
         decoder: keras.Layer | None = None,
         temperature: float = 0.1,
-        noise_strength: float = 0.5,
+        noise_strength: float = 1.0,
         normalization: keras.Layer | None = None,
         seed: int | None = None,
         **kwargs: Any,
@@ -131,23 +132,37 @@ class ContrastiveEncoder(SymAE):
         return _unit(ops.cast(code, "float32"))
 
     def _mean_direction(self, directions: Tensor, mask: Tensor | None) -> Tensor:
-        pooled = ops.cast(self.pool(directions, mask=mask), "float32")
-        return ops.cast(_unit(pooled), self.compute_dtype)
+        """Unit vector along the sum over present instances, float32."""
+        return _unit(ops.cast(self.pool(directions, mask=mask), "float32"))
 
     def _coherent(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return self._mean_direction(self._directions(x), mask)
+        direction = self._mean_direction(self._directions(x), mask)
+        return ops.cast(direction, self.compute_dtype)
 
     def _training_codes(
         self, x: Tensor, mask: Tensor | None, training: bool | None
     ) -> Codes:
-        directions = self.contrast(self._directions(x), mask=mask)
+        directions = self._directions(x)
+        halves = _halves(directions, mask)
+        views = [self._mean_direction(directions, half) for half in halves]
+        both = ops.stack([ops.any(half, axis=1) for half in halves], axis=1)
+        self.contrast(ops.stack(views, axis=1), mask=both)
         coherent = ops.stop_gradient(self._mean_direction(directions, mask))
+        coherent = ops.cast(coherent, self.compute_dtype)
         nuisance = self._nuisance(x, coherent)
         return Codes(coherent, self.noise(nuisance, training=training))
 
 
 class _InfoNCE(LossTerm):
-    """Adds the contrastive loss of unit vectors `(batch, instances, code)`."""
+    """Adds the contrastive loss of two views of each group.
+
+    Call arguments:
+        inputs: Unit vectors `(groups, 2, code)`, float32.
+        mask: Boolean `(groups, 2)`, False for views without any instance.
+
+    Output shape:
+        Same as the input, which is handed on.
+    """
 
     def __init__(self, temperature: float, **kwargs: Any) -> None:
         super().__init__("contrastive_loss", **kwargs)
@@ -155,27 +170,30 @@ class _InfoNCE(LossTerm):
         self.temperature = temperature
         self.built = True
 
-    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        ones = ops.ones_like(inputs[..., 0])
-        present = ones > 0.0 if mask is None else ops.cast(mask, "bool")
+    def call(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        paired = ops.all(mask, axis=1)
+        first, second = inputs[:, 0], inputs[:, 1]
+        views = ops.concatenate([first, second])
+        partners = ops.concatenate([second, first])
+        present = ops.concatenate([mask[:, 0], mask[:, 1]])
         # By counting, since the batch may have no known size.
-        group = ops.reshape(ops.cumsum(ones, axis=0), (-1,))
-        number = ops.cumsum(ops.reshape(ones, (-1,)))
-        present = ops.reshape(present, (-1,))
-        flat = ops.reshape(inputs, (-1, inputs.shape[-1]))
-
-        both = ops.logical_and(present[:, None], present)
-        others = ops.logical_and(both, number[:, None] != number)
-        positive = ops.logical_and(others, group[:, None] == group)
-        similarity = ops.matmul(flat, ops.transpose(flat)) / self.temperature
-        rivals = ops.where(others, similarity, _LOWEST)
-        log_share = similarity - ops.logsumexp(rivals, axis=1, keepdims=True)
-        count = ops.sum(ops.cast(positive, "float32"), axis=1)
-        total = -ops.sum(ops.where(positive, log_share, 0.0), axis=1)
-        of_each = total / ops.maximum(count, 1.0)
-        anchors = ops.sum(ops.cast(count > 0.0, "float32"))
-        self.add_term(ops.sum(of_each) / ops.maximum(anchors, 1.0))
+        number = ops.cumsum(ops.ones_like(views[:, 0]))
+        others = ops.logical_and(present, number[:, None] != number)
+        similarity = ops.matmul(views, ops.transpose(views)) / self.temperature
+        total = ops.logsumexp(ops.where(others, similarity, _LOWEST), axis=1)
+        own = ops.sum(views * partners, axis=-1) / self.temperature
+        loss = mean_of_present(total - own, ops.concatenate([paired, paired]))
+        self.add_term(loss)
         return inputs
+
+
+def _halves(directions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Masks of the present instances at odd and at even places of their group."""
+    present = ops.ones_like(directions[..., 0], dtype="int32")
+    if mask is not None:
+        present = ops.cast(mask, "int32")
+    odd = ops.cumsum(present, axis=1) % 2
+    return present * odd > 0, present * (1 - odd) > 0
 
 
 def _unit(vectors: Tensor) -> Tensor:

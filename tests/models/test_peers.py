@@ -323,16 +323,23 @@ def _contrastive(**arguments) -> ContrastiveEncoder:
 
 def _info_nce(vectors, mask, temperature) -> float:
     """The formula of the docstring, term by term."""
-    places = [tuple(place) for place in np.argwhere(mask)]
-    of_anchors = []
-    for a in places:
-        others = [b for b in places if b != a]
-        positives = [b for b in others if b[0] == a[0]]
-        weights = {b: np.exp(vectors[a] @ vectors[b] / temperature) for b in others}
-        shares = [weights[p] / sum(weights.values()) for p in positives]
-        if shares:
-            of_anchors.append(-np.mean(np.log(shares)))
-    return float(np.mean(of_anchors))
+    views = {}
+    for i, present in enumerate(mask):
+        places = np.flatnonzero(present)
+        for k, half in enumerate((places[::2], places[1::2])):
+            if len(half):
+                total = vectors[i, half].sum(axis=0)
+                views[i, k] = total / np.linalg.norm(total)
+    of_views = []
+    for (i, k), view in views.items():
+        weights = {
+            name: np.exp(view @ other / temperature)
+            for name, other in views.items()
+            if name != (i, k)
+        }
+        if (i, 1 - k) in weights:
+            of_views.append(-np.log(weights[i, 1 - k] / sum(weights.values())))
+    return float(np.mean(of_views))
 
 
 @pytest.mark.jax
@@ -349,15 +356,15 @@ def test_info_nce_equals_its_formula(masked, x, mask) -> None:
 
 @pytest.mark.jax
 def test_info_nce_of_known_vectors() -> None:
-    """Groups of equal vectors at right angles to each other."""
-    layer = _contrastive(temperature=0.5).contrast
-    vectors = np.repeat(np.eye(3, dtype="float32")[:, None], 2, axis=1)
-    layer(vectors)
+    """Groups of equal views at right angles to each other."""
+    layer, both = _contrastive(temperature=0.5).contrast, np.ones((3, 2), bool)
+    views = np.repeat(np.eye(3, dtype="float32")[:, None], 2, axis=1)
+    layer(views, mask=both)
     expected = math.log(1.0 + 4.0 * math.exp(-2.0))
     assert float(_numpy(layer.losses[0])) == pytest.approx(expected, rel=1e-5)
-    layer(np.ones((3, 2, 3), "float32") / math.sqrt(3.0))  # nothing is distinguished
+    layer(np.ones((3, 2, 3), "float32") / math.sqrt(3.0), mask=both)  # all alike
     assert float(_numpy(layer.losses[0])) == pytest.approx(math.log(5.0), rel=1e-5)
-    layer(vectors[:, :1])  # no positives
+    layer(views, mask=both & [True, False])  # no positives
     assert float(_numpy(layer.losses[0])) == 0.0
 
 
