@@ -168,7 +168,9 @@ def _arrays(
     """Return the data as arrays, and their mask."""
     if isinstance(data, GroupedData):
         if mask is not None:
-            raise InputError("GroupedData have masks of their own; give no other mask.")
+            raise InputError(
+                "GroupedData already contain masks; received another mask."
+            )
         if grouped:
             x, mask = data.x, data.model_mask
         else:
@@ -303,7 +305,7 @@ def _of_groups(
     for count in _counts(n_samples, x.size):
         coherent, log_weights = posterior.draw(count, rng)
         log_weights -= 0.5 * np.sum(np.square(coherent, dtype="float64"), axis=-1)
-        # Each draw of each group as a group of its own.
+        # One group per draw of each group.
         flat = coherent.reshape(-1, coherent.shape[-1])
         masks = None if mask is None else np.concatenate([mask] * count)
         own = _Posterior(

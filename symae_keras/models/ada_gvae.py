@@ -29,8 +29,8 @@ class AdaGVAE(GroupedAutoencoder):
     """Adaptive group-based variational autoencoder (Ada-GVAE).
 
     One encoder gives every instance a Gaussian `N(m[t], v[t])` over one code. The model
-    finds out by itself which numbers of the code the instances of a group share. For
-    each number `k`, with `KL` between the Gaussians of two instances,
+    chooses the numbers of the code that the instances of a group share. For each number
+    `k`, with `KL` between the Gaussians of two instances,
 
         d[k]   = mean over pairs s != t of KL(N(m[s], v[s])[k] || N(m[t], v[t])[k]),
         shared = d < (max_k d + min_k d) / 2.
@@ -130,9 +130,9 @@ class AdaGVAE(GroupedAutoencoder):
 
     @property
     def shared(self) -> npt.NDArray[np.bool_]:
-        """Which numbers of the code are shared, a boolean array `(code_dim,)`.
+        """The numbers of the code that are shared, a boolean array `(code_dim,)`.
 
-        None of them before the first training step.
+        Before the first training step, none of them is shared.
         """
         found = ops.convert_to_numpy(self.sharing.of_all_groups())
         return np.asarray(found, bool)
@@ -140,7 +140,7 @@ class AdaGVAE(GroupedAutoencoder):
     # === Codes ===
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the code of each instance, by itself."""
+        """Mean and log variance of the code of each instance."""
         features = flat(self.instance_encoder(x))
         mean, log_variance = ops.split(call_chain(self.head, features), 2, axis=-1)
         return ops.cast(mean, "float32"), ops.cast(log_variance, "float32")
@@ -290,7 +290,7 @@ class _Sharing(keras.Layer):
 
 
 def _below_the_middle(divergence: Tensor) -> Tensor:
-    """Whether numbers are below the middle between the smallest and the largest."""
+    """Compare numbers with the middle between the smallest and the largest."""
     least = ops.min(divergence, axis=-1, keepdims=True)
     most = ops.max(divergence, axis=-1, keepdims=True)
     return divergence < 0.5 * (least + most)

@@ -47,7 +47,7 @@ class AdversarialGVAE(GVAE):
 
     The partner `j` of a group is the group before it in the batch. Groups with fewer
     than two instances do not count, and a batch of one group, where `j` is `i`, teaches
-    nothing. Each replica pairs the groups of its own part of the batch.
+    nothing. Each replica pairs the groups of its part of the batch.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -146,7 +146,7 @@ class AdversarialGVAE(GVAE):
 
 
 class _GroupAdversary(LossTerm):
-    """Discriminator of nuisance codes beside means of their own and of other groups.
+    """Discriminator of pairs of a group code and a nuisance code.
 
     Call arguments:
         inputs: The mean that each instance gives for the group code, and the nuisance
@@ -197,7 +197,7 @@ class _GroupAdversary(LossTerm):
 
 
 def _mean_of_the_others(each: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean over the other present instances of a group, and where there are some."""
+    """Mean over the other present instances of a group, and where it exists."""
     each = ops.cast(each, "float32")
     present = ops.ones_like(each[..., :1])
     if mask is not None:

@@ -48,7 +48,7 @@ class ContrastiveEncoder(SymAE):
     coherent code.
 
     Groups with fewer than two instances do not count in the contrastive loss. Each
-    replica contrasts the groups of its own part of the batch. The larger the batch, the
+    replica contrasts the groups of its part of the batch. The larger the batch, the
     more of the state has to be encoded.
 
     Args:

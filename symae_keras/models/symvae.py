@@ -16,20 +16,21 @@ from symae_keras.models.mlvae import MLVAE
 class SymVAE(MLVAE):
     """Variational symmetric autoencoder (SymVAE) with a search for the best nuisance.
 
-    The follow-up of SymAE by its authors. Instances are independent given the coherent
-    code, so that information on it accumulates: the posterior `q(C | X)` is the product
-    of the Gaussians of the instances, each weighted by its precision, its
-    informativeness. Networks, arguments and losses are those of `MLVAE`. Two methods
-    are added, which use the trained model:
+    The variational follow-up of SymAE by its first author. Instances are independent
+    given the coherent code, so information about it accumulates: the posterior
+    `q(C | X)` is the product of the Gaussians of the instances, in which informative
+    instances, those of high precision, have large weights. Networks, arguments and
+    losses are those of `MLVAE`. Two methods use the trained model:
 
-    - `instance_divergence`: how far the posterior of one instance by itself is from
-      that of the whole group, `KL(q(C | X) || q(C | x[t]))`. Instances with a small
+    - `instance_divergence` computes `KL(q(C | X) || q(C | x[t]))`, the distance of the
+      posterior of one instance from that of the group. Instances with a small
       divergence contain most of the coherent information.
-    - `optimize_nuisance`: nuisance codes under which virtual instances show the
-      coherent code best, found by gradient descent.
+    - `optimize_nuisance` searches nuisance codes under which virtual instances show the
+      coherent code best, by gradient descent.
 
-    Formulas are those of the paper and of the code that its author published. There, a
-    prior of the coherent code may also be a mixture; here it is N(0, 1).
+    The formulas follow the abstract of the paper and the code that its author
+    published. That code can also divide the coherent code into classes and shift
+    instances in time; this model does neither.
 
     Args:
         instance_shape: Shape of one instance, channels last.
