@@ -250,14 +250,17 @@ class _Sharing(keras.Layer):
     def __init__(self, code_dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.autocast = False  # all is computed in float32
-        self.divergence = self.add_weight(
-            name="divergence",
+        # Averaged over replicas where it is read: an update of all of them in the
+        # middle of a forward pass would mix up the losses that Keras logs.
+        self.divergence = keras.Variable(
+            "zeros",
             shape=(code_dim,),
             dtype="float32",
-            initializer="zeros",
             trainable=False,
             autocast=False,
             aggregation="mean",
+            synchronization="on_read",
+            name="divergence",
         )
         self.built = True
 
