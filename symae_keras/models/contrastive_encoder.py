@@ -35,21 +35,20 @@ class ContrastiveEncoder(SymAE):
     For groups of two, it is the loss of SimCLR. In larger groups, halves are better
     views than single instances where one instance alone does not identify its state.
 
-    If the halves of a group have nothing but the state in common, and nuisances vary
-    independently, the encoder that minimises the loss identifies the state up to an
-    invertible function, and nothing else (von Kuegelgen et al.). Nothing is
-    reconstructed for it: what does not help to distinguish the groups of a batch need
-    not be encoded.
+    If the two halves of a group have nothing but the state in common and identify it,
+    the encoder that minimises the loss in the limit of large batches identifies the
+    state up to an invertible function, and nothing else (von Kuegelgen et al.). Small
+    batches need less: detail that does not help to distinguish their groups need not be
+    encoded.
 
     To redatum, a decoder is trained behind the encoder. The coherent code, the unit
-    vector along the sum of `c[i, t]`, reaches the decoder and the nuisance encoder with
+    vector along the sum over all instances, reaches decoder and nuisance encoder with
     stopped gradient, so that the reconstruction loss does not change it. The nuisance
     code has Gaussian noise in training, as in `SymAE`, and its encoder sees the
     coherent code.
 
     Groups with fewer than two instances do not count in the contrastive loss. Each
-    replica contrasts the groups of its part of the batch. The larger the batch, the
-    more of the state has to be encoded.
+    replica contrasts the groups of its part of the batch.
 
     Args:
         instance_shape: Shape of one instance, channels last.
