@@ -186,6 +186,13 @@ def _pixelwise(skip: str, depth: int = 3, branch: bool = False) -> Diagram:
     return Diagram(boxes, edges, dashed)
 
 
+def _with_term(diagram: Diagram, text: str, row: float, end: str) -> Diagram:
+    """A diagram with one more loss term, below or above the code that it is about."""
+    box = Box(text, "term", diagram.boxes[end].column + 1.0, row)
+    edges = [*diagram.dashed, ("term", end)]
+    return Diagram({**diagram.boxes, "term": box}, diagram.edges, edges)
+
+
 DIAGRAMS: Final[dict[str, Diagram]] = {
     "linear": _single("code = W x", encoder="matrix W", decoder="transpose\nof W"),
     "autoencoder": _single(),
@@ -239,6 +246,40 @@ DIAGRAMS: Final[dict[str, Diagram]] = {
         "N ~ q(N | x)",
         prior="KL from\nN(0, 1)",
         drawn=True,
+    ),
+    "ada_gvae": Diagram(
+        {
+            "x": Box("x[1] … x[T]", "data", 0, 0.5),
+            "f": Box("f, each\ninstance", "net", 1, 0.5),
+            "codes": Box("Gaussians\nof z[t]", "code", 2, 0.5),
+            "C": Box("averages,\nleast KL", "coherent", 3, -0.1),
+            "N": Box("the other\nnumbers", "nuisance", 3, 1.1),
+            "D": Box("decoder,\nof drawn z[t]", "net", 4, 0.5),
+            "out": Box("recon-\nstruction", "out", 5, 0.5),
+            "kl": Box("KL from\nN(0, 1)", "term", 4, 1.7),
+        },
+        [*_chain("x", "f", "codes", "C", "D", "out"), *_chain("codes", "N", "D")],
+        [("kl", "D")],
+    ),
+    "adversarial_gvae": _with_term(
+        _grouped(
+            "averages of\nGaussians",
+            "C, drawn\nonce",
+            "N ~ q(N | x)",
+            prior="KL from\nN(0, 1)",
+            drawn=True,
+        ),
+        "adversary:\nC of others",
+        2,
+        "N",
+    ),
+    "contrastive": _with_term(
+        _grouped(
+            "mean\ndirection", "C, gradient\nstopped", "N, given C", "noise", True
+        ),
+        "InfoNCE of\nhalves",
+        -1,
+        "pool",
     ),
     "neural_statistician": _grouped(
         "pooling",

@@ -16,9 +16,11 @@ from symae_keras.models import (
     GVAE,
     MLVAE,
     VAE,
+    AdversarialGVAE,
     LatentMeanSwap,
     NeuralStatistician,
     SymAE,
+    SymVAE,
 )
 from symae_keras.training import Checkpoint, Training, train
 from symae_keras.training.checkpoint import sync_state
@@ -84,7 +86,9 @@ def _expected(final: float, steps: int = 4, total: int = 8) -> np.ndarray:
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("cls", [SymAE, NeuralStatistician, MLVAE, GVAE])
+@pytest.mark.parametrize(
+    "cls", [SymAE, NeuralStatistician, MLVAE, GVAE, AdversarialGVAE, SymVAE]
+)
 def test_the_weight_falls_to_that_of_the_model(cls, groups) -> None:
     model, watch = _model(cls), _Watch()
     train(model, groups, TRAINING, callbacks=[watch])

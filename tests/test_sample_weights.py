@@ -43,6 +43,9 @@ _MODELS = {
     "NeuralStatistician": lambda: models.NeuralStatistician(
         (4,), 2, 2, encoder=_small(), seed=0
     ),
+    "AdaGVAE": lambda: models.AdaGVAE((4,), 2, _small(), seed=0),
+    "AdversarialGVAE": _grouped("AdversarialGVAE"),
+    "ContrastiveEncoder": _grouped("ContrastiveEncoder"),
     "images": lambda: models.SymAE((4, 4, 2), 2, 2, _image(), seed=0),
 }
 _LOSSES = {

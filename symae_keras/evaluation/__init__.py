@@ -33,6 +33,15 @@ from symae_keras.evaluation.leakage import (
     probe,
     probe_labels,
 )
+from symae_keras.evaluation.likelihood import (
+    NegativeLogLikelihood,
+    negative_log_likelihood,
+)
+from symae_keras.evaluation.mixing import (
+    ilisi,
+    lisi,
+    principal_component_regression,
+)
 from symae_keras.evaluation.new_data import NewData, NewDataCheck
 from symae_keras.evaluation.redatuming import (
     ErrorOverInstances,
@@ -86,6 +95,7 @@ __all__ = [
     "InformativeLatents",
     "Leakage",
     "MutualInformation",
+    "NegativeLogLikelihood",
     "NewData",
     "NewDataCheck",
     "RateDistortion",
@@ -110,13 +120,17 @@ __all__ = [
     "error_over_instances",
     "estimate_redatuming_error",
     "exposures_limit",
+    "ilisi",
     "informative_latents",
     "intersection_over_union",
     "leakage",
     "linear_mean_swap",
+    "lisi",
     "mean_iou",
     "mutual_information",
+    "negative_log_likelihood",
     "nuisance_dependence",
+    "principal_component_regression",
     "probe",
     "probe_columns",
     "probe_labels",

@@ -93,6 +93,18 @@ def _single(cls: type[keras.Model], **arguments: Any) -> Build:
     return build
 
 
+def _ada_gvae(groups: GroupedData, sizes: Sizes, seed: int) -> keras.Model:
+    # It finds out by itself which numbers of one code are coherent.
+    return models.AdaGVAE(
+        groups.instance_shape,
+        sizes.coherent_dim + sizes.nuisance_dim,
+        encoder=sizes.copy_of_encoder(),
+        kl_weight=1e-3,
+        normalization=normalization(groups),
+        seed=seed,
+    )
+
+
 def _pca(groups: GroupedData, sizes: Sizes, seed: int) -> Any:
     # Few groups have no more components than that.
     coherent_dim = min(sizes.coherent_dim, len(groups) - 1)
@@ -122,6 +134,15 @@ CONTENDERS: Final[dict[str, Contender]] = {
     ),
     "mlvae": Contender("ML-VAE", "grouped VAE", _grouped(models.MLVAE, kl_weight=1e-3)),
     "gvae": Contender("GVAE", "grouped VAE", _grouped(models.GVAE, kl_weight=1e-3)),
+    "ada_gvae": Contender("Ada-GVAE", "grouped VAE", _ada_gvae),
+    "adversarial_gvae": Contender(
+        "Adversarial GVAE",
+        "grouped VAE",
+        _grouped(models.AdversarialGVAE, kl_weight=1e-3),
+    ),
+    "contrastive": Contender(
+        "Contrastive encoder", "contrastive", _grouped(models.ContrastiveEncoder)
+    ),
     "autoencoder": Contender(
         "Autoencoder", "single instance", _single(models.Autoencoder)
     ),

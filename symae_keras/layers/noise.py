@@ -212,7 +212,7 @@ class GaussianSampling(LossTerm):
         training: bool | None = None,
     ) -> Tensor:
         mean, log_variance = _in_float32(inputs)
-        kl = _divergence(mean, log_variance, prior)
+        kl = gaussian_divergence(mean, log_variance, prior)
         code_axis = len(kl.shape) - 1
         axes = tuple(range(code_axis))
         mask = first(mask)
@@ -260,7 +260,7 @@ def _in_float32(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return mean, ops.clip(log_variance, -_LOG_VARIANCE_LIMIT, _LOG_VARIANCE_LIMIT)
 
 
-def _divergence(
+def gaussian_divergence(
     mean: Tensor, log_variance: Tensor, prior: tuple[Tensor, Tensor] | None
 ) -> Tensor:
     """Divergence of each number of the code from its prior, in nats."""

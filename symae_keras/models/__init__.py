@@ -6,10 +6,13 @@ import keras  # noqa: F401  isort: skip
 from typing import Final
 
 from symae_keras._utils.arrays import Codes
+from symae_keras.models.ada_gvae import AdaGVAE
 from symae_keras.models.adversarial_autoencoder import AdversarialAutoencoder
+from symae_keras.models.adversarial_gvae import AdversarialGVAE
 from symae_keras.models.autoencoder import Autoencoder
 from symae_keras.models.base import AutoencoderBase
 from symae_keras.models.contractive_autoencoder import ContractiveAutoencoder
+from symae_keras.models.contrastive_encoder import ContrastiveEncoder
 from symae_keras.models.denoising_autoencoder import DenoisingAutoencoder
 from symae_keras.models.gvae import GVAE
 from symae_keras.models.latent_mean_swap import LatentMeanSwap
@@ -21,16 +24,20 @@ from symae_keras.models.segresnet_vae import SegResNetVAE
 from symae_keras.models.sparse_autoencoder import SparseAutoencoder
 from symae_keras.models.stellar_autoencoder import StellarAutoencoder
 from symae_keras.models.symae import SymAE
+from symae_keras.models.symvae import SymVAE
 from symae_keras.models.unet import UNet
 from symae_keras.models.vae import VAE
 from symae_keras.models.vqvae import VQVAE
 from symae_keras.models.wasserstein_autoencoder import WassersteinAutoencoder
 
 __all__ = [
+    "AdaGVAE",
     "AdversarialAutoencoder",
+    "AdversarialGVAE",
     "Autoencoder",
     "Codes",
     "ContractiveAutoencoder",
+    "ContrastiveEncoder",
     "DenoisingAutoencoder",
     "GVAE",
     "LatentMeanSwap",
@@ -43,6 +50,7 @@ __all__ = [
     "SparseAutoencoder",
     "StellarAutoencoder",
     "SymAE",
+    "SymVAE",
     "UNet",
     "VAE",
     "VQVAE",
@@ -68,8 +76,12 @@ MODELS: Final[dict[str, type[AutoencoderBase]]] = {
     "segresnet_vae": SegResNetVAE,
     "symae": SymAE,
     "mlvae": MLVAE,
+    "symvae": SymVAE,
     "gvae": GVAE,
+    "ada_gvae": AdaGVAE,
+    "adversarial_gvae": AdversarialGVAE,
     "neural_statistician": NeuralStatistician,
+    "contrastive": ContrastiveEncoder,
 }
 
 

@@ -164,10 +164,10 @@ class GroupedAutoencoder(AutoencoderBase):
         return y, y_pred if mask is None else self.carry_mask(y_pred, mask=mask)
 
     def _coherent_features(self, x: Tensor) -> Tensor:
-        return _flat(self.coherent_encoder(x))
+        return flat(self.coherent_encoder(x))
 
     def _nuisance_features(self, x: Tensor) -> Tensor:
-        return _flat(self.nuisance_encoder(x))
+        return flat(self.nuisance_encoder(x))
 
     def _sampling(self, code: str, weight: float) -> GaussianSampling:
         """Return the layer that draws the `"coherent"` or the `"nuisance"` codes."""
@@ -481,7 +481,7 @@ def _over_pixels(mask: Tensor, axes: int) -> Tensor:
     return ops.reshape(mask, (*ops.shape(mask), *(1,) * axes))
 
 
-def _flat(features: Tensor) -> Tensor:
+def flat(features: Tensor) -> Tensor:
     """Features of any shape as one vector an instance."""
     size = math.prod(features.shape[2:])
     return ops.reshape(features, (*ops.shape(features)[:2], size))

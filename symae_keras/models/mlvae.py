@@ -99,14 +99,54 @@ class MLVAE(GroupedAutoencoder):
         self.nuisance_sampling = self._sampling("nuisance", kl_weight)
         self.build((None, None, *self.instance_shape))
 
+    def _gaussians(
+        self, x: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Mean and log variance that each instance gives for both codes."""
+        group = call_chain(self.coherent_head, self._coherent_features(x))
+        own = call_chain(self.nuisance_head, self._nuisance_features(x))
+        return tuple(ops.split(group, 2, axis=-1)), tuple(ops.split(own, 2, axis=-1))
+
     def _posteriors(
         self, x: Tensor, mask: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Mean and log variance of the group code and of the instance codes."""
-        group = call_chain(self.coherent_head, self._coherent_features(x))
-        own = call_chain(self.nuisance_head, self._nuisance_features(x))
-        pooled = self.pool(tuple(ops.split(group, 2, axis=-1)), mask=mask)
-        return pooled, tuple(ops.split(own, 2, axis=-1))
+        group, own = self._gaussians(x)
+        return self.pool(group, mask=mask), own
+
+    def group_posterior(
+        self, x: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the group code given the group.
+
+        Args:
+            x: See `encode`.
+            mask: See `encode`.
+
+        Returns:
+            Two float32 tensors `(batch, coherent_dim)`.
+        """
+        return self._posteriors(*self._clean(x, mask))[0]
+
+    def instance_posterior(
+        self, x: Tensor, coherent: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the nuisance codes given the instances.
+
+        Args:
+            x: See `encode`.
+            coherent: Group codes `(batch, coherent_dim)`, which these posteriors do not
+                depend on; those of `SymAE` do.
+            mask: See `encode`.
+
+        Returns:
+            Two tensors `(batch, instances, nuisance_dim)`.
+        """
+        return self._posteriors(*self._clean(x, mask))[1]
+
+    def instance_prior(self, coherent: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Prior of the nuisance codes: `None` for the standard normal distribution."""
+        return None
 
     def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
         (coherent, _), (nuisance, _) = self._posteriors(x, mask)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import not_negative
@@ -95,6 +96,35 @@ class NeuralStatistician(SymAE):
             seed=seed,
             **kwargs,
         )
+
+    def instance_posterior(
+        self, x: Tensor, coherent: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the latent variables, given the context.
+
+        Args:
+            x: See `encode`.
+            coherent: Contexts `(batch, coherent_dim)`.
+            mask: See `encode`.
+
+        Returns:
+            Two tensors `(batch, instances, nuisance_dim)`.
+        """
+        x, mask = self._clean(x, mask)
+        coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
+        mean, log_variance = ops.split(self._nuisance(x, coherent), 2, axis=-1)
+        return mean, log_variance
+
+    def instance_prior(self, coherent: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and log variance of the learned prior `p(z | C)`.
+
+        Args:
+            coherent: Contexts `(batch, coherent_dim)`.
+
+        Returns:
+            Two tensors `(batch, 1, nuisance_dim)`.
+        """
+        return self._prior(ops.convert_to_tensor(coherent, dtype=self.compute_dtype))
 
     def _code_of(self, latent: Tensor, coherent: Tensor) -> Tensor:
         return latent

@@ -189,6 +189,70 @@ class SymAE(GroupedAutoencoder):
             )
         super().build(input_shape)
 
+    # === Posteriors ===
+
+    def group_posterior(
+        self, x: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the coherent code, in the variational form.
+
+        Args:
+            x: See `encode`.
+            mask: See `encode`.
+
+        Returns:
+            Two tensors `(batch, coherent_dim)`; the mean is what `encode` gives.
+
+        Raises:
+            ValueError: The noise of the model is not `"variational"`.
+        """
+        self._check_variational()
+        mean, log_variance = ops.split(
+            self._coherent(*self._clean(x, mask)), 2, axis=-1
+        )
+        return mean, log_variance
+
+    def instance_posterior(
+        self, x: Tensor, coherent: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the nuisance codes, given the coherent code.
+
+        Args:
+            x: See `encode`.
+            coherent: `(batch, coherent_dim)`, such as draws from `group_posterior`.
+            mask: See `encode`.
+
+        Returns:
+            Two tensors `(batch, instances, nuisance_dim)`.
+
+        Raises:
+            ValueError: The noise of the model is not `"variational"`.
+        """
+        self._check_variational()
+        x, mask = self._clean(x, mask)
+        coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
+        mean, log_variance = ops.split(self._nuisance(x, coherent), 2, axis=-1)
+        prior = self._prior(coherent)
+        if prior is None:
+            return mean, log_variance
+        log_variance = ops.cast(log_variance, self._data_dtype) - prior[1]
+        return self._code_of(mean, coherent), log_variance
+
+    def instance_prior(self, coherent: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Prior of the nuisance codes: `None` for the standard normal distribution.
+
+        Nuisance codes are measured by the prior of the latent variable, see `SymAE`.
+        """
+        return None
+
+    def _check_variational(self) -> None:
+        if self.coherent_sampling is None:
+            raise ValueError(
+                "Only variational models have posteriors. Received: a model with "
+                f"nuisance_noise={self.nuisance_noise!r}; make it with "
+                "`nuisance_noise='variational'`."
+            )
+
     # === Codes ===
 
     def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:

@@ -121,6 +121,20 @@ class VAE(GenerativeAutoencoder):
             return BernoulliNegativeLogLikelihood(self.instance_shape)
         return GaussianNegativeLogLikelihood(self.instance_shape, scale)
 
+    def posterior(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the code.
+
+        Args:
+            x: `(batch, *instance_shape)`, see `encode`.
+            mask: See `encode`.
+
+        Returns:
+            Two tensors `(batch, code_dim)`; the mean is what `encode` gives.
+        """
+        features = self._features(self._inputs(x, mask))
+        mean, log_variance = ops.split(features, 2, axis=-1)
+        return mean, log_variance
+
     def _code(self, x: Tensor) -> Tensor:
         return ops.split(self._features(x), 2, axis=-1)[0]
 

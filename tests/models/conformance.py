@@ -419,6 +419,18 @@ CASES: dict[str, Case] = {
     "mlvae": Case("mlvae", **_VAE),
     "mlvae-image": Case("mlvae", **_IMAGE, noisy=True),
     "gvae": Case("gvae", **_VAE),
+    "symvae": Case("symvae", **_VAE),
+    "ada_gvae": Case("ada_gvae", **_VAE),
+    "adversarial_gvae": Case(
+        "adversarial_gvae",
+        {"kl_weight": 1e-3, "discriminator_units": (8,)},
+        couples_rows=True,
+        noisy=True,
+        not_decoded=("adversary",),
+    ),
+    "contrastive": Case(
+        "contrastive", couples_rows=True, noisy=True, not_decoded=("coherent_",)
+    ),
     "neural_statistician": Case(
         "neural_statistician",
         **_VAE,

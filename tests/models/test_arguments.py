@@ -30,6 +30,8 @@ _VALID: dict[str, tuple[Any, ...]] = {
     "discriminator_units": ([],),
     "free_bits": (256, 2.5),
     "noise_strength": (256, 2.5, None),
+    "temperature": (256, 2.5),
+    "contrastive.noise_strength": (256, 2.5),
     "stellar.kl_weight": (256, 2.5, None),
     "unet.n_classes": (None,),
     "unet.corruption": (None,),
