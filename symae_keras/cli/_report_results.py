@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _MOST_NUMBERS: Final = 20_000_000
 _DRAWN: Final = 8
 _EXAMPLES: Final = 3
+#: Groups that bands are calibrated on.
+_CALIBRATION: Final = 128
 _MOST_COLUMNS: Final = 12
 
 
@@ -270,7 +272,29 @@ def examples(material: Material) -> Html | None:
             "virtual instances under one common nuisance, each made from one instance.",
         ),
         tag("div", *figures, class_="figures"),
+        _banded(material),
     )
+
+
+def _banded(material: Material) -> Html | None:
+    """Return swaps of the first groups, with bands calibrated on the others."""
+    groups, model = material.groups, material.run.model
+    assert groups is not None
+    if material.trained_on or len(groups.instance_shape) != 1:
+        return None
+    shown, others = groups[: _EXAMPLES + 1], groups[_EXAMPLES + 1 :][:_CALIBRATION]
+    try:
+        bands = sk.evaluation.Bands.fit(model, others)
+    except InputError:
+        return None  # too few groups
+    level = f"{100.0 * bands.level:.0f} %"
+    caption = (
+        "States of the first groups under nuisances of the next ones. The band "
+        f"contains the whole true virtual instance with a probability of {level}, from "
+        f"{bands.n_groups} other {material.part}."
+    )
+    drawn = sk.plotting.plot_model_redatuming(model, shown, _EXAMPLES, bands)
+    return figure(drawn, "bands", f"Virtual instances with {level} bands.", caption)
 
 
 def _example(material: Material, number: int) -> Html:

@@ -26,6 +26,8 @@ from symae_keras.errors import InputError
 
 #: Of history.csv.
 _MOST_BYTES: Final = 64 << 20
+#: A number and its unit stay on one line.
+_PERCENT: Final = "\N{NO-BREAK SPACE}%"
 _GRADES: Final = ("Very good", "Good", "Fair", "Poor")
 
 
@@ -39,7 +41,7 @@ def heading(material: Material) -> Html:
     said = (tag("p", each) for each in sentences)
     card = tag("div", tag("h2", grade), *said, class_=f"verdict {kind}")
     facts = (
-        tag("div", tag("dt", name), tag("dd", value))
+        tag("div", tag("dt", name), tag("dd", value.replace(" %", _PERCENT)))
         for name, value in _facts(material).items()
     )
     return join((card, tag("dl", *facts, class_="facts")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -112,18 +112,20 @@ def compare(
             ) from None
     write_json(out / "environment.json", environment())
     _print_comparison(result)
+    print(_verdict(result))
+    print(f"Next: symae tune --data {shlex.quote(str(data or 'my.csv'))} --out tuned")
     print(f"{out}: comparison.md, comparison.csv, rows.csv and the figure")
 
 
 def _training(groups: GroupedData, quick: bool) -> Training:
-    """Return the same settings for all models, with enough epochs for small data."""
+    """Return the same settings for all models, and print the length of a training."""
     training = sk.training.Training()
     if quick:
         least = sk.training.MIN_UPDATES * QUICK_EPOCHS // sk.training.EPOCHS
         training = sk.training.Training(epochs=QUICK_EPOCHS, min_updates=least)
     budget = sk.training.Budget.of(groups, training)
-    print(f"each model: {budget}", file=sys.stderr, flush=True)
-    return dataclasses.replace(training, epochs=budget.epochs)
+    print(f"each model of groups: {budget}", file=sys.stderr, flush=True)
+    return training
 
 
 def _data(
@@ -144,3 +146,25 @@ def _print_comparison(result: Comparison) -> None:
     spread = f", medians over {seeds} seeds [lowest-highest]" if seeds > 1 else ""
     print(f"Errors are mean squares over the variance, scores R2 or accuracy{spread}:")
     print_table(headings, lines)
+
+
+def _verdict(result: Comparison) -> str:
+    """Say which model is the best, and how much better it is than linear methods."""
+    from symae_keras.evaluation.contenders import CONTENDERS
+
+    leader = result.leader
+    if leader is None:
+        return "No redatuming error: fewer than two groups have several instances."
+    column = result.judged_by
+    errors = {name: result.median(name, column) for name in result.models}
+    known = {name: error for name, error in errors.items() if error is not None}
+    what = "redatuming error" if column == "redatuming" else "estimated error"
+    text = f"{CONTENDERS[leader].title} has the least {what}, {known[leader]:.4f}."
+    linear = {n: e for n, e in known.items() if CONTENDERS[n].family == "classical"}
+    if leader in linear:
+        return f"{text} No network is better than this linear method on these data."
+    if linear:
+        best = min(linear, key=lambda name: linear[name])
+        text += f" The best linear method, {CONTENDERS[best].title}, has "
+        text += f"{linear[best]:.4f}."
+    return text

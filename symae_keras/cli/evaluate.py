@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -15,6 +16,7 @@ import symae_keras as sk
 from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.files import written_aside
 from symae_keras._utils.markers import write_listed
+from symae_keras._utils.presets import preset_names
 from symae_keras._utils.text import one_line
 from symae_keras.cli._options import (
     Group,
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from symae_keras.training import Recipe
 
 _log = logging.getLogger("symae_keras")
+
+#: Estimated errors up to this one are called good.
+_GOOD: Final = 0.15
 
 
 def evaluate(
@@ -99,6 +104,8 @@ def evaluate(
     if columns:
         _print_columns(columns)
     print(f"Written to {file}")
+    if command := next_command(run, found.config, metrics):
+        print(f"Next: {command}")
 
 
 def probe_state(
@@ -186,6 +193,33 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         print("Detail of the state: off, virtual instances contain no residuals.")
 
 
+def next_command(
+    folder: Path, config: dict[str, Any], metrics: dict[str, Any]
+) -> str | None:
+    """Return the command that the verdict suggests, `None` if there is no verdict.
+
+    Args:
+        folder: The run folder.
+        config: The content of its config.json.
+        metrics: The content of a metrics.json.
+    """
+    error = metrics.get("estimated_redatuming_error")
+    if error is None:
+        return None
+    file, here = Path(config["data"]["file"] or "my.csv"), Path.cwd()
+    data = shlex.quote(str(file.relative_to(here) if here in file.parents else file))
+    if error > _GOOD or error > metrics["estimated_mean_swap_error"]:
+        return f"symae tune --data {data} --out tuned"
+    made = "virtual.csv" if len(config["instance_shape"]) == 1 else "virtual.npz"
+    end = ""
+    if config["recipe"]["source"] not in preset_names():
+        end = f" --recipe {shlex.quote(str(config['recipe']['source']))}"
+    return (
+        f"symae redatum {shlex.quote(str(folder))} --coherent-from {data} "
+        f"--nuisance-from reference{Path(made).suffix} --out {made}{end}"
+    )
+
+
 # === Data of a run ===
 
 
@@ -198,15 +232,15 @@ def both_parts(run: Run) -> tuple[Groups, GroupedData | None]:
     if file is not None:
         if data_hash(file) != config["data"]["sha256"]:
             raise InputError(
-                f"{file} has changed since {run.folder} was trained on it; name data "
-                "to evaluate with --data."
+                f"{file} has changed since {run.folder} was trained on it; restore "
+                "it, or evaluate other data with --data."
             )
         groups = read_groups(file, config["data"].get("group"), min_instances=2)
     elif run.recipe is None:
         raise InputError(
             f"The data of {run.folder} come from its recipe, and a recipe is code that "
-            "does not run unless you name it; give --data FILE or, if you trust it, "
-            "--recipe FILE."
+            "does not run unless you name it; give --recipe FILE if you trust it. "
+            "Commands that evaluate also take other data, with --data FILE."
         )
     else:
         groups = find_groups(run.recipe, config)

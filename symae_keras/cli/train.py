@@ -32,7 +32,12 @@ from symae_keras.cli._sources import (
     padded_sample,
     train_and_held_out,
 )
-from symae_keras.cli.evaluate import measure_run, print_metrics, write_figures
+from symae_keras.cli.evaluate import (
+    measure_run,
+    next_command,
+    print_metrics,
+    write_figures,
+)
 from symae_keras.cli.report import write_report
 from symae_keras.errors import InputError
 from symae_keras.zoo.recipes import call_recipe, load_recipe, recipe_file, recipe_hash
@@ -109,6 +114,8 @@ def train(
         return
     print_metrics(metrics)
     print(f"{folder}: model.keras, metrics.json, report.html and figures/*.png")
+    if command := next_command(folder, read_config(folder), metrics):
+        print(f"Next: {command}")
 
 
 def train_run(

@@ -1,18 +1,31 @@
-"""Random halves of groups, repeated to the size of the groups."""
+"""Random halves of groups, and crossed designs."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
 
+#: Share of the variance within groups above which instances are places of a design.
+_CROSSED: Final = 0.5
 
-def in_random_order(groups: GroupedData, rng: np.random.Generator) -> Array:
-    """Return places of instances, `(groups, instances)`: the present ones first."""
+
+def in_random_order(
+    groups: GroupedData, rng: np.random.Generator, same: bool = False
+) -> Array:
+    """Return places of instances, `(groups, instances)`: the present ones first.
+
+    Args:
+        groups: The groups.
+        rng: Generator of the order.
+        same: Whether the order of places is the same in all groups. Defaults to
+            `False`.
+    """
     present = groups.present
-    return np.argsort(rng.random(present.shape) + ~present, axis=1)
+    drawn = rng.random(present.shape[1] if same else present.shape)
+    return np.argsort(drawn + ~present, axis=1)
 
 
 def repeated_part(
@@ -45,3 +58,19 @@ def sum_of_squared_shares(counts: Array, size: Array) -> Array:
     times, more = np.divmod(counts, size)
     squares = more * (times + 1) ** 2 + (size - more) * times**2
     return np.asarray(squares / counts**2)
+
+
+def is_crossed(groups: GroupedData) -> bool:
+    """Return whether the place of an instance explains most of the variance.
+
+    It does in a crossed design, where instance `t` of every group was measured by the
+    instrument `t`.
+    """
+    good = np.broadcast_to(groups.good_pixels, groups.x.shape)
+    counts = good.sum(axis=1, keepdims=True).clip(1)
+    x = np.where(good, groups.x, 0.0)
+    centred = np.where(good, x - x.sum(axis=1, keepdims=True) / counts, 0.0)
+    at_place = good.sum(axis=0)
+    mean = centred.sum(axis=0) / at_place.clip(1)
+    within = (centred**2).sum()
+    return bool((at_place * mean**2).sum() > _CROSSED * within > 0.0)

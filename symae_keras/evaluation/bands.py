@@ -15,6 +15,7 @@ from symae_keras.errors import InputError
 from symae_keras.evaluation._conformal import groups_needed, quantile
 from symae_keras.evaluation._halves import (
     in_random_order,
+    is_crossed,
     repeated_part,
     sum_of_squared_shares,
 )
@@ -28,8 +29,6 @@ _MOST_GROUPS: Final = 512
 _MOST_NUMBERS: Final = 1 << 25
 #: Number of differences between codes of halves that make the scale of a band.
 _DIFFERENCES: Final = 8
-#: Share of the variance within groups above which instances are places of a design.
-_CROSSED: Final = 0.5
 
 
 class Bands:
@@ -151,7 +150,7 @@ class Bands:
         if len(groups) > most:
             groups = groups[np.sort(rng.permutation(len(groups))[:most])]
         if crossed is None:
-            crossed = _is_crossed(groups)
+            crossed = is_crossed(groups)
         found: tuple[Array, Array, Array | None]
         if crossed:
             found = _measured_errors(model, groups)
@@ -256,18 +255,6 @@ def _over(values: Array, ndim: int) -> Array:
 
 
 # === Scores in a crossed design ===
-
-
-def _is_crossed(groups: GroupedData) -> bool:
-    """Return whether the place of an instance explains most of the variance."""
-    good = np.broadcast_to(groups.good_pixels, groups.x.shape)
-    counts = good.sum(axis=1, keepdims=True).clip(1)
-    x = np.where(good, groups.x, 0.0)
-    centred = np.where(good, x - x.sum(axis=1, keepdims=True) / counts, 0.0)
-    at_place = good.sum(axis=0)
-    mean = centred.sum(axis=0) / at_place.clip(1)
-    within = (centred**2).sum()
-    return bool((at_place * mean**2).sum() > _CROSSED * within > 0.0)
 
 
 def _measured_errors(model: Any, groups: GroupedData) -> tuple[Array, Array, None]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from os import PathLike
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -28,7 +28,11 @@ from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT, Sizes
 from symae_keras.evaluation.estimate import estimate_redatuming_error
 from symae_keras.evaluation.leakage import MIN_GROUPS, leakage, mean_score
 from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_error
-from symae_keras.training import Training, train
+from symae_keras.training import Budget, Training, train
+
+_FIT_SHARE: Final = 0.8
+#: Fewer groups leave too few to judge by.
+_MIN_TO_SPLIT: Final = 10
 
 #: Called with what is being done, and how much of the whole is done, from 0 to 1.
 Progress = Callable[[str, float], None]
@@ -51,6 +55,10 @@ def compare(
     best with on the entangled exposures. Models of single instances redatum by the
     mean swap of their codes, see `symae_keras.models.LatentMeanSwap`.
 
+    Small data, which are trained on for `min_updates`, are overfitted at the end. Every
+    neural model then holds out a fifth of the groups, and gets the weights of the epoch
+    with the least loss of these. The test groups take no part in it.
+
     Args:
         groups: Groups to train on.
         test: Other groups to judge by. Redatuming errors need simulated ones, leakage
@@ -58,8 +66,9 @@ def compare(
         models: Names out of `symae_keras.evaluation.CONTENDERS`. Defaults to all
             grouped models, two of single instances and the classical references.
         seeds: How many times each neural model is trained, with the seeds 0, 1, ...
-        training: Epochs, batch size, instances and learning rate. Defaults to 32
-            epochs of 16 groups x 8 instances.
+        training: Epochs, batch size, instances and learning rate. Defaults to
+            `Training()`: 32 epochs of 16 groups x 8 instances, and at least 2000
+            updates.
         sizes: Sizes of the codes, and the encoder. Defaults to 8 and 8, dense.
         out: Folder that keeps each row as soon as it is there, and the tables and the
             figure at the end. With the same data and settings, a comparison goes on
@@ -155,6 +164,15 @@ class _Timer(keras.callbacks.Callback):
         return float(np.median(epochs) / self.params["steps"])
 
 
+def _parts(
+    groups: GroupedData, training: Training
+) -> tuple[GroupedData, GroupedData | None]:
+    """Return groups to fit, and groups that stop a training on small data early."""
+    if len(groups) < _MIN_TO_SPLIT or not Budget.of(groups, training).at_least:
+        return groups, None
+    return groups.split(train=_FIT_SHARE, seed=0)
+
+
 def _row(
     name: str,
     seed: int,
@@ -171,7 +189,8 @@ def _row(
     if isinstance(model, keras.Model):
         parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
         timer = _Timer(report)
-        train(model, groups, training, seed, callbacks=[timer])
+        fitted, held_out = _parts(groups, training)
+        train(model, fitted, training, seed, held_out, callbacks=[timer])
         per_step = timer.per_step
     else:
         model.fit(groups)
@@ -211,4 +230,6 @@ def _settings(
         "train": {"groups": len(groups), "sha256": data_digest(groups)},
         "test": {"groups": len(test), "sha256": data_digest(test)},
     }
+    if (held_out := _parts(groups, training)[1]) is not None:
+        settings["held_out"] = {"groups": len(held_out)}
     return dict(json.loads(json.dumps(settings)))

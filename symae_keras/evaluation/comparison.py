@@ -124,12 +124,13 @@ class Comparison:
 
         Without ground truth, it is the model with the least estimate of this error.
         """
-        errors = {name: self.median(name, self._judged_by) for name in self.models}
+        errors = {name: self.median(name, self.judged_by) for name in self.models}
         known = {name: error for name, error in errors.items() if error is not None}
         return min(known, key=lambda name: known[name]) if known else None
 
     @property
-    def _judged_by(self) -> str:
+    def judged_by(self) -> str:
+        """Column that models are ranked by: the estimate if no truth is known."""
         known = any(self.values(name, "redatuming") for name in self.models)
         return "redatuming" if known else "estimated"
 
@@ -179,7 +180,7 @@ class Comparison:
         Without ground truth, the estimate replaces the redatuming error. Both axes are
         logarithmic; a point is the median over seeds.
         """
-        judged_by = self._judged_by
+        judged_by = self.judged_by
         names = [m for m in self.models if self.values(m, judged_by)]
         if not names:
             return None

@@ -6,6 +6,7 @@ import logging
 import math
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation._halves import (
     in_random_order,
+    is_crossed,
     repeated_part,
     sum_of_squared_shares,
 )
@@ -164,6 +166,9 @@ def estimate_redatuming_error(
     - The covariance of the two, because the nuisance codes compensate for nuisance in
       the coherent code of their group.
 
+    In a crossed design, where instance `t` of every group was measured by instrument
+    `t`, the effects of instruments on all groups are subtracted, because they cancel.
+
     The page "Did it work?" of the documentation has the derivation. If the model gives
     back detail of the state in `redatum` (see its `fit_detail`), the reconstruction
     error is lower by the amount that this saves in virtual instances.
@@ -225,14 +230,12 @@ def estimate_redatuming_error(
     swaps = _Swaps(model, groups[several], coherent, nuisance, weights, rng)
     contamination, leak = np.mean([swaps.variances() for _ in range(n_donors)], axis=0)
     form = swaps.interactions(n_donors)
-    strange = swaps.strangeness(max(1, n_donors // 4))
     error = float(leak.std() / np.sqrt(len(leak)))
 
-    def state_in_nuisance(leak: Any, form: Any, strange: Any) -> Any:
-        additive = _mean_of_positive(leak, error)
-        return additive + np.maximum(form, 0.0) + np.maximum(strange, 0.0)
+    def state_in_nuisance(leak: Any, form: Any) -> Any:
+        return _mean_of_positive(leak, error) + np.maximum(form, 0.0)
 
-    parts = [misfit, contamination, leak, form, strange]
+    parts = [misfit, contamination, leak, form]
     draws = _bootstrap_means(parts, rng)
     totals = draws[0] + 2.0 * (draws[1] + state_in_nuisance(*draws[2:]))
     tail = 50.0 * (1.0 - level)
@@ -329,12 +332,13 @@ class _Swaps:
         self.nuisance = nuisance
         self.weights = weights
         self.rng = rng
+        self.crossed = is_crossed(groups)
 
     def variances(self) -> tuple[Array, Array]:
         """Return nuisance in the state and state in the nuisance, per group."""
         counts, present = self.groups.counts, self.groups.present
         # Present instances in random order; the first `first` are the first half.
-        order = in_random_order(self.groups, self.rng)
+        order = in_random_order(self.groups, self.rng, same=self.crossed)
         first = counts // 2
         state, donor = self.rng.integers(len(counts), size=2)
         place = order[donor, 0]
@@ -350,19 +354,29 @@ class _Swaps:
         np.put_along_axis(
             in_first, order, np.arange(present.shape[1]) < first[:, None], axis=1
         )
+        coherent = np.broadcast_to(self.coherent[state], self.coherent.shape)
+        difference = u[0] - u[1]
+        effects, free = None, 1.0
+        if self.crossed:
+            # What an instrument does to all groups, or to all groups of a kind, is no
+            # error of a swap.
+            effects = self._means_of_places(coherent)
+            basis = _basis(self.coherent)
+            difference = difference - basis @ (basis.T @ difference)
+            free = len(counts) / (len(counts) - basis.shape[1])
         mean, halves, within = in_batches(
-            self._decoded_means,
-            np.broadcast_to(self.coherent[state], self.coherent.shape),
+            partial(self._decoded_means, effects),
+            coherent,
             self.nuisance,
             present,
             in_first,
         )
-        difference = u[0] - u[1]
-        contamination = self._mean(difference**2) / share / counts
+        contamination = free * self._mean(difference**2) / share / counts
         # The difference of means of n1 and n2 instances has the variance
         # v (1 / n1 + 1 / n2), the mean of all n has v / n: the ratio is n1 n2 / n^2.
         hidden = self._mean(difference * halves) * first * (counts - first) / counts**2
-        noise = within.sum() / (counts - 1).sum() / counts
+        hidden *= free
+        noise = free * within.sum() / (counts - 1).sum() / counts
         between = self._mean((mean - mean.mean(axis=0)) ** 2)
         between *= len(counts) / (len(counts) - 1)
         return contamination, between - noise + 2.0 * hidden - contamination
@@ -388,6 +402,8 @@ class _Swaps:
             nuisance,
         )
         scaled = decoded.reshape(len(nuisance), *shape) * np.sqrt(self.weights)
+        if self.crossed:
+            scaled -= scaled.mean(axis=0, where=present[..., None])
         counts = present.sum(axis=1)
         mean = np.einsum("gt,gtp->gp", present, scaled) / counts[:, None]
         scaled -= mean[:, None]
@@ -412,58 +428,42 @@ class _Swaps:
         total = np.sum(excess, axis=1, where=present)
         return np.asarray(0.5 * total / counts)
 
-    def strangeness(self, n_partners: int) -> Array:
-        """Return the distance of virtual instances from their group, per group.
-
-        A correct virtual instance is one more instance of the group of its state. It is
-        then as close to the nearest measured instance of this group as a reconstructed
-        instance is to the nearest other one. Half the excess of the squared distance
-        estimates errors that are not additive: a position means another position for
-        another shape.
-        """
-        shape = self.nuisance.shape[1], len(self.weights)
-        few = max(2, _MOST_NUMBERS // (shape[0] * shape[1]))
-        groups = self.groups[:few]
-        coherent, nuisance = self.coherent[:few], self.nuisance[:few]
-        present, n = groups.present, len(groups)
-
-        def scaled(x: Array) -> Array:
-            return np.asarray(x.reshape(n, *shape) * np.sqrt(self.weights))
-
-        def nearest(distances: Array, left_out: Array) -> Array:
-            left_out = left_out | ~present[:, None]
-            return np.asarray(np.where(left_out, np.inf, distances).min(axis=2))
-
-        reconstructed = in_batches(self.model.decode, coherent, nuisance)
-        measured = scaled(np.where(groups.good_pixels, groups.x, reconstructed))
-        same = np.eye(shape[0], dtype=bool)[None]
-        own = nearest(_squared_distances(scaled(reconstructed), measured), same)
-        expected = _mean_where(own, present)
-
-        found = np.zeros(n)
-        order = self.rng.permutation(n)
-        for step in range(1, n_partners + 1):
-            partner = np.empty_like(order)
-            partner[order] = np.roll(order, step)
-            virtual = in_batches(self.model.decode, coherent, nuisance[partner])
-            # One neighbour less, because a reconstructed instance has one less.
-            chance = self.rng.random(own.shape + (shape[0],)) * present[:, None]
-            left_out = chance == chance.max(axis=2, keepdims=True)
-            distances = nearest(_squared_distances(scaled(virtual), measured), left_out)
-            found += _mean_where(distances, present[partner]) / n_partners
-        return np.asarray(0.5 * (found - expected))
-
     def _coherent_of_half(self, order: Array, start: Any, size: Array) -> Array:
         """Return coherent codes of half groups, repeated to the size of the groups."""
         x, mask = repeated_part(self.groups, order, start, size)
         return np.asarray(in_batches(self.model.encode, x, mask).coherent)
 
+    def _means_of_places(self, coherent: Array) -> Array:
+        """Return the mean over groups of each decoded instance, centred."""
+        present = self.groups.present
+        total = np.zeros((present.shape[1], len(self.weights)))
+
+        def add(coherent: Array, nuisance: Array, present: Array) -> Array:
+            decoded = to_numpy(self.model.decode(coherent, nuisance))
+            decoded = decoded.reshape(*present.shape, -1)
+            total[:] += np.einsum("gt,gtp->tp", present, decoded)
+            return present
+
+        in_batches(add, coherent, self.nuisance, present)
+        means = total / present.sum(axis=0).clip(1)[:, None]
+        return np.asarray(means - means.mean(axis=0), "float32")
+
     def _decoded_means(
-        self, coherent: Array, nuisance: Array, present: Array, in_first: Array
+        self,
+        effects: Array | None,
+        coherent: Array,
+        nuisance: Array,
+        present: Array,
+        in_first: Array,
     ) -> tuple[Array, Array, Array]:
-        """Return group means, differences of halves, and squares within groups."""
+        """Return group means, differences of halves, and squares within groups.
+
+        Effects of places are subtracted, if they are given.
+        """
         decoded = to_numpy(self.model.decode(coherent, nuisance))
         decoded = decoded.reshape(*present.shape, -1)
+        if effects is not None:
+            decoded = decoded - effects
 
         def mean(chosen: Array) -> Array:
             total = np.einsum("gt,gtp->gp", chosen, decoded)
@@ -479,8 +479,17 @@ class _Swaps:
         return np.asarray(values @ self.weights)
 
 
-def _mean_where(values: Array, present: Array) -> Array:
-    return np.asarray(np.mean(values, axis=1, where=present))
+def _basis(codes: Array) -> Array:
+    """Return an orthonormal basis of linear functions of codes, `(groups, size)`.
+
+    Of few groups, it contains a constant only.
+    """
+    constant = np.ones((len(codes), 1))
+    if len(codes) < 4 * (codes.shape[1] + 1):
+        return np.asarray(constant / math.sqrt(len(codes)))
+    scaled = (codes - codes.mean(axis=0)) / codes.std(axis=0).clip(1e-12)
+    u, values, _ = np.linalg.svd(np.hstack([constant, scaled]), full_matrices=False)
+    return np.asarray(u[:, values > 1e-6 * values[0]], "float32")
 
 
 def _squared_distances(a: Array, b: Array) -> Array:

@@ -19,6 +19,7 @@ import symae_keras
 from symae_keras._utils.files import read_json
 from symae_keras.cli import compare
 from symae_keras.cli._run_folder import load_run
+from symae_keras.cli.evaluate import next_command
 from symae_keras.data import load, save, simulate_exposures
 from symae_keras.evaluation import relative_error
 from symae_keras.training.checkpoint import read_history
@@ -71,6 +72,37 @@ def test_train_prints_what_it_writes(succeeds, recipe, data_file, here):
     assert err.startswith("tiny: 8 groups, 1 updates of 8 groups x 3 instances\n")
     assert "\ntiny: epoch 1/1: loss" in err
     assert err.count("\n") == 2
+    # Poor after one epoch, so other settings are to be searched.
+    file = data_file.relative_to(here) if here in data_file.parents else data_file
+    assert out.endswith(f"\nNext: symae tune --data {file} --out tuned\n")
+
+
+def test_the_next_command_follows_from_the_estimate():
+    folder = Path("my runs/a")
+    config = {
+        "data": {"file": "s.csv"},
+        "instance_shape": [256],
+        "recipe": {"source": "symae_exposures"},
+    }
+
+    def next_of(error, linear, **changed):
+        metrics = {
+            "estimated_redatuming_error": error,
+            "estimated_mean_swap_error": linear,
+        }
+        return next_command(folder, config | changed, metrics)
+
+    swap = (
+        "symae redatum 'my runs/a' --coherent-from s.csv --nuisance-from reference.csv "
+        "--out virtual.csv"
+    )
+    assert next_of(0.1, 0.2) == swap
+    assert next_of(0.1, 0.2, recipe={"source": "r.py"}) == f"{swap} --recipe r.py"
+    images = next_of(0.1, 0.2, instance_shape=[8, 8, 1])
+    assert images.endswith("reference.npz --out virtual.npz")
+    search = "symae tune --data s.csv --out tuned"
+    assert next_of(0.3, 0.4) == next_of(0.1, 0.05) == search
+    assert next_command(folder, config, {}) is None
 
 
 @pytest.mark.large
@@ -481,8 +513,10 @@ def test_comparison(succeeds, small_comparison, tmp_path) -> None:
         *("redatuming_against_reconstruction.png", "rows.csv", "settings.json"),
     ]
     assert "SymAE (conditional, Gaussian), seed 0, 1 of 3" in err
+    assert "has the least redatuming error, 0." in stdout
+    assert "\nNext: symae tune --data my.csv --out tuned\n" in stdout
     assert err.startswith(
-        "each model: 40 groups, 63 updates of 16 groups x 3 instances\n"
+        "each model of groups: 40 groups, 63 updates of 16 groups x 3 instances\n"
     )
     # Once more: everything is there, so nothing is trained.
     _, again, err = succeeds(*command)

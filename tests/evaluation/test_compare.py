@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import io
 import os
+import sys
 
 import keras
 import numpy as np
@@ -94,6 +95,33 @@ def test_seeds_differ_and_reproduce(finished, data, settings) -> None:
     assert one != other
     again = compare(*data, ["symae"], seeds=1, **settings)
     assert again.values("symae", "redatuming")[0] == pytest.approx(one, rel=1e-4)
+
+
+def test_small_data_stop_early_by_groups_of_their_own(
+    data, settings, monkeypatch, tmp_path
+) -> None:
+    """The test groups choose no weights, and nothing is held out of large data."""
+    seen = []
+
+    def spy(model, groups, training, seed, validation, callbacks):
+        seen.append((groups, validation))
+        callbacks[0].seconds, callbacks[0].params = [1.0], {"steps": 1}
+        model(groups.x)
+
+    # The package has a function of the name of the module.
+    module = sys.modules["symae_keras.evaluation.compare"]
+    monkeypatch.setattr(module, "train", spy)
+    small = dataclasses.replace(settings["training"], epochs=1, min_updates=6)
+    for training in (small, settings["training"]):
+        out = tmp_path / str(training.epochs)
+        compare(*data, ["symae"], 1, training, settings["sizes"], out)
+    (fitted, held_out), (all_of_them, nothing) = seen
+    assert (len(fitted), len(held_out)) == (32, 8)
+    rows = {each.tobytes() for each in (*fitted.x, *held_out.x)}
+    assert rows == {each.tobytes() for each in data[0].x}
+    assert len(all_of_them) == 40 and nothing is None
+    kept = [(tmp_path / each / "settings.json").read_text() for each in "12"]
+    assert ["held_out" in each for each in kept] == [True, False]
 
 
 @pytest.mark.large

@@ -72,6 +72,28 @@ def test_closed_form_of_additive_models(factor: float, instances: int) -> None:
     assert found == pytest.approx(2.0 * (contamination + leak), rel=0.08, abs=0.04)
 
 
+@pytest.mark.parametrize("instances", [2, 4])
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_effects_of_instruments_are_no_error(factor: float, instances: int) -> None:
+    """In a crossed design, all groups are wrong by the same effect, which cancels."""
+    groups = additive(1000, instances)
+    alone = estimate_redatuming_error(Shrinking(factor), groups)
+    effects = np.random.default_rng(1).normal(size=(instances, PIXELS))
+    effects *= 3.0 / effects.std()
+    crossed = dataclasses.replace(groups, x=groups.x + effects.astype("float32"))
+    found = estimate_redatuming_error(Shrinking(factor), crossed)
+    # Relative to a variance that contains the effects.
+    variances = [float(x.var(axis=(0, 1)).mean()) for x in (groups.x, crossed.x)]
+    expected = alone * variances[0] / variances[1]
+    assert found == pytest.approx(expected, rel=0.1, abs=1e-3)
+    # In any order, the same instances are chance, and wrong by what is not common.
+    rng = np.random.default_rng(2)
+    order = rng.permuted(np.tile(np.arange(instances), (1000, 1)), axis=1)
+    x = np.take_along_axis(crossed.x, order[:, :, None], axis=1)
+    by_chance = estimate_redatuming_error(Shrinking(factor), GroupedData(x))
+    assert found.nuisance_in_state < 0.5 * by_chance.nuisance_in_state
+
+
 def test_ragged_groups_and_bad_pixels() -> None:
     groups = additive(1500, 6)
     rng = np.random.default_rng(1)
