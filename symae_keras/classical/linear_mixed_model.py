@@ -1,0 +1,496 @@
+"""Linear mixed model of groups: the optimal linear estimate of the state."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Final, Self
+
+import numpy as np
+
+from symae_keras._utils.arrays import Codes
+from symae_keras._utils.validation import is_integer, is_number
+from symae_keras.classical._base import CodedReference, check_finite
+from symae_keras.data.groups import Array, GroupedData
+from symae_keras.errors import InputError
+
+#: Shrinkages that groups left out choose from.
+_SHRINKAGES: Final = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.3)
+_FOLDS: Final = 5
+#: Covariances of more pixels take gigabytes.
+_MOST_PIXELS: Final = 4096
+
+
+class LinearMixedModel(CodedReference):
+    """Gaussian states and nuisances that add up, by maximum likelihood.
+
+    It is the linear-Gaussian form of redatuming, known as probabilistic linear
+    discriminant analysis (PLDA) and as a multivariate random-effects model:
+
+        x_i[t] = mean + s_i + n_i[t]      s ~ N(0, between)      n ~ N(0, within)
+
+    The coherent code is the posterior mean of the state, and the nuisance code is what
+    it leaves of each instance. For a group of `T` whole instances,
+
+        C_i = mean + between (between + within / T)^-1 (mean_t x_i[t] - mean)
+        N_i[t] = x_i[t] - C_i                             D(C, N[t]) = C + N[t]
+
+    Where pixels are bad, both codes are the exact conditional means. `fit` maximises
+    the likelihood of groups of any sizes by expectation-maximization (EM). So that few
+    groups of many pixels suffice, both covariances are shrunk towards multiples of the
+    identity, which is the maximum of a posterior with inverse-Wishart priors:
+
+        covariance <- (1 - shrinkage) covariance + shrinkage scale I
+
+    where `scale` is the mean variance of a pixel at the start. Every step of the EM
+    takes time with the cube of the pixels, once for each number of instances in a
+    group, and where pixels are bad once for each pattern of bad pixels.
+
+    Args:
+        shrinkage: `0 <= shrinkage < 1`; 0 is maximum likelihood, which needs more
+            deviations within groups than pixels. `None` (default) chooses one of 7
+            from 1e-6 to 0.3, by the likelihood of groups left out in 5 folds.
+        max_iter: Largest number of EM steps. Defaults to 100.
+        tol: The EM stops when a step adds less than this to the objective, per good
+            pixel. Defaults to 1e-6.
+
+    Attributes:
+        instance_shape_: Shape of one instance.
+        mean_: Mean instance, `(pixels,)`.
+        between_: Covariance of states, `(pixels, pixels)`.
+        within_: Covariance of nuisances, `(pixels, pixels)`.
+        shrinkage_: The shrinkage used.
+        objective_: Logarithm of the likelihood and of the priors, in nats, before each
+            EM step.
+
+    Reference:
+        - [Prince & Elder, Probabilistic linear discriminant analysis for inferences
+          about identity, 2007](https://doi.org/10.1109/ICCV.2007.4409052)
+        - [Laird & Ware, Random-effects models for longitudinal data,
+          1982](https://doi.org/10.2307/2529876)
+
+    Example:
+    >>> rng = np.random.default_rng(0)
+    >>> state, nuisance = rng.normal(size=(200, 1, 8)), rng.normal(size=(200, 4, 8))
+    >>> groups = GroupedData(state + nuisance)
+    >>> model = LinearMixedModel().fit(groups)
+    >>> error = model.encode(groups.x).coherent - state[:, 0]
+    >>> mean_error = groups.x.mean(axis=1) - state[:, 0]
+    >>> bool((error**2).mean() < 0.85 * (mean_error**2).mean())
+    True
+    """
+
+    mean_: Array
+    between_: Array
+    within_: Array
+    shrinkage_: float
+    objective_: list[float]
+
+    def __init__(
+        self, shrinkage: float | None = None, max_iter: int = 100, tol: float = 1e-6
+    ) -> None:
+        if shrinkage is not None and not (
+            is_number(shrinkage) and 0.0 <= shrinkage < 1.0
+        ):
+            raise InputError(
+                "shrinkage must be a number, 0 <= shrinkage < 1, or None to choose it "
+                f"by groups left out; received {shrinkage}."
+            )
+        if not is_integer(max_iter, 1):
+            raise InputError(f"max_iter must be a positive integer; got {max_iter}.")
+        if not is_number(tol) or tol < 0.0:
+            raise InputError(f"tol must be a finite number >= 0; received {tol}.")
+        self.shrinkage = shrinkage
+        self.max_iter, self.tol = int(max_iter), float(tol)
+
+    def fit(self, groups: GroupedData) -> Self:
+        """Estimate the mean and both covariances.
+
+        Args:
+            groups: Training groups, with any numbers of instances and bad pixels.
+
+        Returns:
+            The object itself.
+
+        Raises:
+            InputError: Fewer than two groups have two or more instances, an instance is
+                not finite, there are more than 4096 pixels, or `shrinkage` is 0 and
+                there are too few instances.
+        """
+        pixels = math.prod(groups.instance_shape)
+        if pixels > _MOST_PIXELS:
+            raise InputError(
+                f"LinearMixedModel takes up to {_MOST_PIXELS} pixels; received "
+                f"{pixels}. Bin the pixels, or fit the components of GroupedPCA."
+            )
+        good = np.broadcast_to(groups.good_pixels, groups.x.shape)
+        check_finite(np.where(good, groups.x, 0.0))
+        counts = good.reshape(*groups.x.shape[:2], -1).any(axis=2).sum(axis=1)
+        if (counts > 1).sum() < 2:
+            raise InputError(
+                "LinearMixedModel needs at least two groups of two or more instances; "
+                f"received {(counts > 1).sum()} such of {len(groups)} groups."
+            )
+        data = _Data.of(groups[counts > 0])
+        self.shrinkage_ = (
+            _best_shrinkage(data) if self.shrinkage is None else float(self.shrinkage)
+        )
+        law, scales = _start(data, self.shrinkage_)
+        self.objective_ = []
+        values = int(data.good.sum())
+        for _ in range(self.max_iter):
+            expected = _expect(data, law, sums=True)
+            objective = expected.log_likelihood + law.log_prior(
+                data, self.shrinkage_, scales
+            )
+            self.objective_.append(float(objective))
+            law = expected.maximum(data, self.shrinkage_, scales)
+            if len(self.objective_) > 1:
+                gain = self.objective_[-1] - self.objective_[-2]
+                if gain <= self.tol * values:
+                    break
+        self.mean_, self.between_, self.within_ = law.mean, law.between, law.within
+        self.instance_shape_ = groups.instance_shape
+        return self
+
+    def _law(self) -> _Law:
+        return _Law(self.mean_, self.between_, self.within_)
+
+    def posterior(self, x: Array, mask: Array | None = None) -> tuple[Array, Array]:
+        """Return the Gaussian posterior of the state of each group.
+
+        Args:
+            x: `(batch, instances, *instance_shape)`; any number of instances.
+            mask: Boolean `(batch, instances)`, or of the shape of `x`. Defaults to
+                `None`.
+
+        Returns:
+            The means, `(batch, *instance_shape)`, which contain `mean_`, and the
+            covariances, `(batch, pixels, pixels)`.
+        """
+        groups = self._gather(x, mask)
+        expected = _expect(_Data.of(groups), self._law(), covariances=True)
+        means = (self.mean_ + expected.states).reshape(-1, *self.instance_shape_)
+        return means, expected.covariances
+
+    def log_likelihood(self, groups: GroupedData) -> float:
+        """Return the logarithm of the density of groups, in nats.
+
+        Args:
+            groups: Any groups of instances of the shape that was fitted.
+
+        Returns:
+            The sum over the groups.
+        """
+        groups = self._gather(groups.x, groups.model_mask)
+        return _expect(_Data.of(groups), self._law()).log_likelihood
+
+    def expected_error(self, n_instances: int) -> float:
+        """Return the redatuming error that the model expects of itself.
+
+        If data follow the model, the states of both groups of a swap have the variance
+        of the posterior, so that the error is
+
+            2 trace(between - between (between + within / T)^-1 between)
+            / trace(between + within)
+
+        Args:
+            n_instances: Instances `T` per group.
+
+        Returns:
+            Mean squared error over the variance of the data.
+        """
+        self._check_fitted()
+        if not is_integer(n_instances, 1):
+            raise InputError(
+                f"n_instances must be a positive integer; received {n_instances}."
+            )
+        between, within = self.between_, self.within_
+        gain = np.linalg.solve(between + within / n_instances, between)
+        left = np.trace(between) - (between * gain).sum()
+        return float(2.0 * left / np.trace(between + within))
+
+    def _code_sizes(self) -> tuple[int, int]:
+        return self.mean_.size, self.mean_.size
+
+    def _encode(self, groups: GroupedData) -> Codes:
+        data = _Data.of(groups)
+        expected = _expect(data, self._law())
+        nuisance = np.zeros((*groups.x.shape[:2], self.mean_.size))
+        nuisance[data.group, data.place] = expected.nuisances
+        return Codes(self.mean_ + expected.states, nuisance)
+
+    def _decode(self, coherent: Array, nuisance: Array) -> Array:
+        return coherent[:, None] + nuisance
+
+
+@dataclasses.dataclass(frozen=True)
+class _Data:
+    """Present instances in rows, sorted by what their groups show.
+
+    Groups with equal numbers of instances of every pattern of good pixels are of one
+    kind: their states have the same posterior covariance.
+    """
+
+    n_groups: int
+    x: Array
+    good: Array
+    group: Array
+    place: Array
+    pattern: Array
+    kind: Array
+    """Of each group."""
+    counts: Array
+    """Instances of each pattern, `(kinds, patterns)`."""
+    patterns: Array
+    """Good pixels, `(patterns, pixels)`."""
+
+    @classmethod
+    def of(cls, groups: GroupedData) -> _Data:
+        rows = (*groups.x.shape[:2], -1)
+        good = np.broadcast_to(groups.good_pixels, groups.x.shape).reshape(rows)
+        group, place = np.nonzero(good.any(axis=2))
+        good = good[group, place]
+        x = groups.x.reshape(rows)[group, place].astype("float64")
+        if good.all():
+            patterns, pattern = good[:1], np.zeros(len(good), int)
+        else:
+            patterns, pattern = np.unique(good, axis=0, return_inverse=True)
+            pattern = pattern.reshape(-1)
+        counts = np.zeros((len(groups), len(patterns)), int)
+        np.add.at(counts, (group, pattern), 1)
+        kinds, kind = np.unique(counts, axis=0, return_inverse=True)
+        x = np.where(good, x, 0.0)
+        kind = kind.reshape(-1)
+        return cls(len(groups), x, good, group, place, pattern, kind, kinds, patterns)
+
+    def only(self, chosen: Array) -> _Data:
+        """Some of the groups, by a mask."""
+        number = np.cumsum(chosen) - 1
+        rows = chosen[self.group]
+        return dataclasses.replace(
+            self,
+            n_groups=int(chosen.sum()),
+            x=self.x[rows],
+            good=self.good[rows],
+            group=number[self.group[rows]],
+            place=self.place[rows],
+            pattern=self.pattern[rows],
+            kind=self.kind[chosen],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Law:
+    """The parameters of the model."""
+
+    mean: Array
+    between: Array
+    within: Array
+
+    def log_prior(
+        self, data: _Data, shrinkage: float, scales: tuple[float, float]
+    ) -> float:
+        """The part of the objective that shrinkage adds, up to a constant."""
+        total = 0.0
+        if shrinkage > 0.0:
+            odds = shrinkage / (1.0 - shrinkage)
+            for matrix, scale, count in (
+                (self.between, scales[0], data.n_groups),
+                (self.within, scales[1], len(data.x)),
+            ):
+                values = np.linalg.eigvalsh(matrix)
+                total -= 0.5 * odds * count * (np.log(values) + scale / values).sum()
+        return total
+
+
+@dataclasses.dataclass
+class _Expected:
+    """What the data tell about states and nuisances under a law."""
+
+    law: _Law
+    states: Array
+    nuisances: Array
+    log_likelihood: float
+    covariances: Array
+    between: Array
+    """Sum over groups of the second moments of states."""
+    within: Array
+    """Sum over instances of the second moments of nuisances."""
+
+    def maximum(
+        self, data: _Data, shrinkage: float, scales: tuple[float, float]
+    ) -> _Law:
+        """The law that is most likely given these moments."""
+        shift = self.nuisances.mean(axis=0)
+        between = self.between / data.n_groups
+        within = self.within / len(data.x) - np.outer(shift, shift)
+        return _Law(
+            self.law.mean + shift,
+            _shrunk(between, shrinkage, scales[0]),
+            _shrunk(within, shrinkage, scales[1]),
+        )
+
+
+def _expect(
+    data: _Data, law: _Law, sums: bool = False, covariances: bool = False
+) -> _Expected:
+    """Posteriors of states and nuisances; sums of moments for the EM if asked for."""
+    pixels = law.mean.size
+    result = _Expected(
+        law,
+        np.zeros((data.n_groups, pixels)),
+        np.zeros_like(data.x),
+        0.0,
+        np.zeros((data.n_groups, pixels, pixels) if covariances else 0),
+        np.zeros((pixels, pixels)),
+        np.zeros((pixels, pixels)),
+    )
+    precisions: dict[int, tuple[Array, float]] = {}
+    apart = np.where(data.good, data.x - law.mean, 0.0)
+    kind_of_row = data.kind[data.group]
+    for kind in np.unique(data.kind):
+        members = np.flatnonzero(data.kind == kind)
+        shown = np.flatnonzero(data.counts[kind])
+        # One pattern is shared by many kinds; several are often those of one kind.
+        here = {
+            k: precisions.get(k) or _precision(law.within, data.patterns[k])
+            for k in shown.tolist()
+        }
+        if len(shown) == 1:
+            precisions.update(here)
+        rows = np.flatnonzero(kind_of_row == kind)
+        weighted = np.zeros((len(rows), pixels))
+        precision = np.zeros((pixels, pixels))
+        for k, (matrix, log_det) in here.items():
+            precision += data.counts[kind, k] * matrix
+            of_pattern = data.pattern[rows] == k
+            weighted[of_pattern] = apart[rows[of_pattern]] @ matrix
+            constant = data.patterns[k].sum() * np.log(2.0 * np.pi) + log_det
+            result.log_likelihood -= 0.5 * of_pattern.sum() * constant
+        place = np.searchsorted(members, data.group[rows])
+        pull = _sums(weighted, place, len(members))
+        system = np.eye(pixels) + law.between @ precision
+        covariance = _symmetric(np.linalg.solve(system, law.between))
+        states = pull @ covariance
+        result.states[members] = states
+        result.log_likelihood += 0.5 * float(
+            (pull * states).sum()
+            - (weighted * apart[rows]).sum()
+            - len(members) * np.linalg.slogdet(system)[1]
+        )
+        if covariances:
+            result.covariances[members] = covariance
+        if sums:
+            result.between += states.T @ states + len(members) * covariance
+        for k, (matrix, _) in here.items():
+            of_pattern = data.pattern[rows] == k
+            own = rows[of_pattern]
+            residual = apart[own] - states[place[of_pattern]]
+            if data.patterns[k].all():
+                spread = covariance
+            else:
+                # Bad pixels of the nuisance are predicted from the good ones.
+                predict = law.within @ matrix
+                residual = residual @ predict.T
+                spread = predict @ covariance @ predict.T
+                spread = spread + law.within - predict @ law.within
+            result.nuisances[own] = residual
+            if sums:
+                result.within += residual.T @ residual + len(own) * spread
+    return result
+
+
+def _precision(within: Array, good: Array) -> tuple[Array, float]:
+    """Inverse covariance of good pixels, 0 elsewhere, and log determinant."""
+    from scipy.linalg import cho_solve, cholesky
+
+    matrix = np.zeros_like(within)
+    kept = np.ix_(good, good)
+    factor = cholesky(within[kept], lower=True)
+    matrix[kept] = _symmetric(cho_solve((factor, True), np.eye(len(factor))))
+    return matrix, 2.0 * float(np.log(np.diag(factor)).sum())
+
+
+def _start(data: _Data, shrinkage: float) -> tuple[_Law, tuple[float, float]]:
+    """Parameters from the moments of group means and deviations, and the scales.
+
+    Bad pixels have the mean of their group, or of all.
+    """
+    from scipy.linalg import cholesky, solve_triangular
+
+    pixels = data.x.shape[1]
+    total, seen = (
+        _sums(each, data.group, data.n_groups) for each in (data.x, data.good)
+    )
+    overall = total.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    means = np.where(seen > 0, total / np.maximum(seen, 1), overall)
+    deviations = np.where(data.good, data.x - means[data.group], 0.0)
+    counts = np.bincount(data.group, minlength=data.n_groups)
+    free = len(data.x) - data.n_groups
+    mean = means.mean(axis=0)
+    within = deviations.T @ deviations / free
+    of_means = (means - mean).T @ (means - mean) / data.n_groups
+    scale = float(np.trace(within)) / pixels
+    if not scale > 0.0:
+        raise InputError(
+            "All instances of each group are equal, so no covariance within groups can "
+            "be estimated; is the grouping right?"
+        )
+    within = _shrunk(within, shrinkage, scale)
+    try:
+        factor = cholesky(within, lower=True)
+    except np.linalg.LinAlgError:
+        raise InputError(
+            f"The covariance of {pixels} pixels within groups is singular with {free} "
+            "deviations; take a shrinkage above 0, or bring more instances."
+        ) from None
+    # In units of the nuisances, variances of states are clipped at 0.
+    half = solve_triangular(factor, of_means, lower=True)
+    whitened = solve_triangular(factor, half.T, lower=True)
+    values, vectors = np.linalg.eigh(_symmetric(whitened))
+    values = np.maximum(values - np.mean(1.0 / counts), 0.0)
+    root = factor @ (vectors * np.sqrt(values))
+    between = root @ root.T
+    scales = float(np.trace(between)) / pixels, scale
+    if not scales[0] > 1e-12 * scale:
+        # Groups do not differ by more than chance.
+        scales = 1e-6 * scale, scale
+    between = _shrunk(between, shrinkage, scales[0])
+    return _Law(mean, between, within), scales
+
+
+def _best_shrinkage(data: _Data) -> float:
+    """The shrinkage under which groups that were left out are the most likely."""
+    several = np.bincount(data.group, minlength=data.n_groups) > 1
+    # Each fold gets its share of the groups that tell about deviations.
+    order = np.lexsort((np.arange(data.n_groups), ~several))
+    fold = np.empty(data.n_groups, int)
+    n_folds = min(_FOLDS, int(several.sum()))
+    fold[order] = np.arange(data.n_groups) % n_folds
+    totals = np.zeros(len(_SHRINKAGES))
+    for out in range(n_folds):
+        held = data.only(fold == out)
+        kept = data.only(fold != out)
+        for n, shrinkage in enumerate(_SHRINKAGES):
+            law, _ = _start(kept, shrinkage)
+            totals[n] += _expect(held, law).log_likelihood
+    return _SHRINKAGES[int(totals.argmax())]
+
+
+def _shrunk(matrix: Array, shrinkage: float, scale: float) -> Array:
+    identity = np.eye(len(matrix))
+    return _symmetric((1.0 - shrinkage) * matrix + shrinkage * scale * identity)
+
+
+def _sums(rows: Array, group: Array, n_groups: int) -> Array:
+    """Sums of rows `(groups, pixels)`; the groups of the rows increase."""
+    total = np.zeros((n_groups, rows.shape[1]))
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    if len(starts):
+        total[group[starts]] = np.add.reduceat(rows, starts, axis=0, dtype="float64")
+    return total
+
+
+def _symmetric(matrix: Array) -> Array:
+    return 0.5 * (matrix + matrix.T)
