@@ -17,8 +17,11 @@ _log = logging.getLogger("symae_keras")
 
 _STYLE: Final = Html("""<style>
 main { max-width: 76rem; }
+.verdict { margin: 1rem 0; }
+.verdict ul { max-width: none; }
 .wide th[scope="row"] {
-  position: sticky; left: 0; background: var(--page); min-width: 9rem; max-width: 16rem;
+  position: sticky; left: 0; background: var(--page);
+  min-width: min(13rem, 35vw);
 }
 tr.this > *, .wide tr.this th[scope="row"] { background: var(--card); }
 th button {
@@ -41,6 +44,9 @@ for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
   const heads = table.tHead ? [...table.tHead.rows[0].cells] : [];
   heads.forEach((head, place) => {
+    if (["rank", "mean rank"].includes(head.textContent.trim())) {
+      head.setAttribute("aria-sort", "ascending");
+    }
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);
@@ -95,6 +101,7 @@ def _verdicts(board: Leaderboard) -> Html:
     """Return the losses of SymAE, then its wins, then what is not decided."""
     from symae_keras.evaluation.leaderboard import RANKED_BY
 
+    decided = len(board.losses) + len(board.wins)
     boxes = [
         tag(
             "section",
@@ -104,7 +111,7 @@ def _verdicts(board: Leaderboard) -> Html:
         )
         for title, names, kind in (
             (board.headline, board.losses, "lost"),
-            ("No peer beats SymAE", board.wins, "won"),
+            (f"SymAE leads on {len(board.wins)} of {decided}", board.wins, "won"),
             ("Not decided", board.undecided, "unknown"),
         )
         if names
@@ -128,9 +135,8 @@ def _set(name: str, entry: LeaderboardEntry) -> Html:
         drawn = entry.comparison.plot()
         if drawn is not None:
             what = "Redatuming against reconstruction error of each method"
-            content.append(
-                figure(drawn, f"set-{name}", what, f"{what}; both axes logarithmic.")
-            )
+            caption = f"{what}, without those that reconstruct exactly."
+            content.append(figure(drawn, f"set-{name}", what, caption))
     # Matplotlib raises errors of any class; the tables are worth more.
     except Exception as error:
         _log.warning("no figure of the set %s: %s", name, one_line(error))

@@ -125,8 +125,8 @@ def compare(
     if sets is not None:
         if data is not None or group is not None:
             raise InputError(
-                "--sets excludes --data and --group; leave out --sets to compare models "
-                "on your own file."
+                "--sets excludes --data and --group; leave out --sets to compare "
+                "models on your own file."
             )
         chosen = _chosen(sets, given)
         refuse_other_folder(out, "leaderboard")

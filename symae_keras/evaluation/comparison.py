@@ -217,7 +217,7 @@ def shown(column: str, values: Sequence[float]) -> str:
     if column == "seconds_per_step":
         digits = "{:#.2g}"
     if column == "seconds":
-        digits = "{:.1f}"
+        digits = "{:.2f}"
     if "_from_" in column:
         digits = "{:.2f}"
     median, lowest, highest = (

@@ -98,7 +98,8 @@ class LeaderboardEntry:
         text += "."
         if self.ahead:
             verb = "has" if len(self.ahead) == 1 else "have"
-            text += f" {len(self.ahead)} of {len(peers)} peers {verb} a lower error than SymAE."
+            text += f" {len(self.ahead)} of {len(peers)} peers {verb} a lower error"
+            text += " than SymAE."
         values = [self._finite(each) for each in (first, second)]
         if max(values[0]) >= min(values[1]) and min(map(len, values)) > 1:
             text += " The ranges over seeds overlap."
