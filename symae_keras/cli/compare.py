@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shlex
 import sys
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from symae_keras.evaluation.compare import Progress
     from symae_keras.training import Training
 
+_log = logging.getLogger("symae_keras")
 #: Of 125 steps, in the quick form; the full form has 32.
 QUICK_EPOCHS: Final = 8
 _STATES: Final = 2000
@@ -139,6 +141,7 @@ def compare(
     refuse_other_folder(out)
     groups, test = _data(data, group, quick)
     training = _training(groups, quick)
+    failures: dict[str, str] = {}
     with ProgressDisplay("", 100) as progress:
         try:
             result = sk.evaluation.compare(
@@ -152,9 +155,14 @@ def compare(
                 progress=lambda step, share: progress.update(
                     int(100 * share), f"{share:.0%} done", step
                 ),
+                failures=failures,
             )
         except KeyboardInterrupt:
             raise _interrupted(out) from None
+    for name, reason in failures.items():
+        if not result.rows:
+            raise InputError(f"{reason}.")
+        _log.warning("%s is left out: %s", CONTENDERS[name].title, reason)
     write_json(out / "environment.json", environment())
     _print_comparison(result)
     print(_verdict(result))
@@ -198,7 +206,7 @@ def _leaderboard(
     quick: bool,
     out: Path,
 ) -> None:
-    """Compare models on each set, in a folder of its own, and write the leaderboard."""
+    """Compare models on each set, in a sub-folder, and write the leaderboard."""
     from symae_keras.evaluation.leaderboard import Leaderboard
     from symae_keras.evaluation.sets import SETS
 
@@ -233,7 +241,7 @@ def _leaderboard(
         print(verdict)
     for name, entry in entries.items():
         for each in entry.missing:
-            print(f"{name}: {each}", file=sys.stderr)
+            _log.warning("%s: %s", name, each.rstrip("."))
     print(f"{out}: leaderboard.html (open it in a browser), .md and .csv")
 
 

@@ -24,7 +24,7 @@ from symae_keras.errors import InputError
 from symae_keras.evaluation.contenders import Sizes
 from symae_keras.training import Training
 
-#: Groups to train on, and others to judge by.
+#: Training groups and test groups.
 Parts = tuple[GroupedData, GroupedData]
 
 
@@ -35,12 +35,12 @@ class DataSet:
     Attributes:
         title: Its name in tables.
         about: What it is, in one or two sentences.
-        load: Function of whether to be quick, which leaves out some groups to judge by,
-            that returns groups to train on and others to judge by. That of a set with
-            `file` takes the path first.
+        load: Function of `quick` that returns training groups and test groups. If
+            `quick` is true, there are fewer test groups. For a set with `file`, the
+            first argument is the path.
         sizes: Of the codes of all models.
         training: Of all models.
-        file: What the user has to give, `None` where the data are simulated.
+        file: Description of the file that the user gives, `None` for simulated data.
     """
 
     title: str

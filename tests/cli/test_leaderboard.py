@@ -136,3 +136,22 @@ def test_a_comparison_and_a_leaderboard_have_folders_of_their_own(
     succeeds(*COMMAND, "--models", "pca")
     one = ("compare", "--quick", "--models", "pca", "--out", "board")
     assert "holds no comparison to resume" in refuses(*one)
+
+
+def test_one_comparison_leaves_out_what_does_not_support_its_data(
+    succeeds, symae, here
+) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 3, 4, 4, 1))
+    np.savez("images.npz", x=x.astype("float32"))
+    one = ("compare", "--quick", "--data", "images.npz", "--out")
+    done = succeeds(*one, "both", "--models", "emsc,mean_swap")
+    assert "Extended scatter correction is left out: A polynomial needs" in done.err
+    assert "Linear mean swap has the least estimated error" in done.out
+    code, out, err = symae(*one, "none", "--models", "emsc")
+    assert (code, out) == (2, "") and "symae: A polynomial needs instances" in err
+
+
+def test_the_help_names_all_sets(succeeds) -> None:
+    text = succeeds("compare", "--help").out
+    # Without the frame of the options, which breaks lines.
+    assert ", ".join(SETS) in " ".join(re.sub("[^a-z,. ]", " ", text).split())
