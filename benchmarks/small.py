@@ -39,6 +39,7 @@ from sklearn.model_selection import KFold
 
 from symae_keras.data import GroupedData
 from symae_keras.data.groups import Array
+from symae_keras.data.simulators.replicates import AXIS, simulate_replicates
 from symae_keras.evaluation import in_batches, virtual_under
 from symae_keras.models import SymAE
 from symae_keras.models._detail import gain
@@ -46,12 +47,8 @@ from symae_keras.training import Training, normalization, train
 
 N_SAMPLES: Final = 30
 N_REPLICATES: Final = 4
-AXIS: Final = np.linspace(-1.0, 1.0, 200)
-#: Centres and widths of the bands; the label is the height of the second one.
-BANDS: Final = ((-0.45, 0.12), (0.0, 0.10), (0.35, 0.14))
+#: The label is the height of the second band.
 LABEL: Final = 1
-CONSTANT_BAND: Final = (0.8, 0.06)
-NOISE: Final = 0.02
 FOLDS: Final = 5
 MOST_COMPONENTS: Final = 10
 UPDATES: Final = 2000
@@ -70,25 +67,8 @@ CASES: Final = (
 
 def simulate(seed: int, constant_band: bool) -> tuple[GroupedData, Array]:
     """Groups of replicates, and the label of each group."""
-    rng = np.random.default_rng(seed)
-    heights = rng.uniform(0.2, 1.0, (N_SAMPLES, len(BANDS)))
-    shape = (N_SAMPLES, N_REPLICATES, 1)
-    shift = rng.normal(0.0, 0.01, shape)
-    x = sum(
-        heights[:, None, k : k + 1] * _band(shift, *band)
-        for k, band in enumerate(BANDS)
-    )
-    if constant_band:
-        x = x + _band(shift, *CONSTANT_BAND)
-    x = x * np.exp(rng.normal(0.0, 0.1, shape))
-    for power in range(3):
-        x = x + rng.normal(0.0, 0.1, shape) * AXIS**power
-    x = x + rng.normal(0.0, NOISE, x.shape)
-    return GroupedData(x.astype("float32"), axis=AXIS), heights[:, LABEL]
-
-
-def _band(shift: Array, centre: float, width: float) -> Array:
-    return np.asarray(np.exp(-0.5 * ((AXIS - shift - centre) / width) ** 2))
+    groups = simulate_replicates(N_SAMPLES, N_REPLICATES, seed, constant_band)
+    return groups, groups.state["heights"][:, LABEL]
 
 
 # === Classical spectra ===

@@ -95,3 +95,19 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, InputError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def check_names(kind: str, names: Sequence[str], known: Iterable[str]) -> None:
+    """Refuse names that are unknown or given twice; `kind` is what they name.
+
+    Example:
+    >>> check_names("model", ["vae", "pca"], ["pca", "vae", "symae"])
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known, f"the {kind}s are {', '.join(known)}")
+            raise InputError(f"There is no {kind} {name!r}; {hint}.")
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise InputError(f"{', '.join(twice)} was named twice; name each {kind} once.")

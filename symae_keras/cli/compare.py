@@ -1,17 +1,26 @@
-"""`symae compare`: compare models on simulated exposures or on the user's data."""
+"""`symae compare`: compare models on one data set, or on several in a leaderboard."""
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 import symae_keras as sk
-from symae_keras._utils.files import check_writable, refuse_inputs, write_json
+from symae_keras._utils.files import (
+    check_writable,
+    refuse_inputs,
+    write_json,
+    write_text,
+)
 from symae_keras._utils.folders import Interrupted
+from symae_keras._utils.markers import write_marker
 from symae_keras.cli._options import Group, import_backend
 from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import environment
@@ -21,9 +30,11 @@ from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
     from symae_keras.data import GroupedData
-    from symae_keras.evaluation import Comparison
+    from symae_keras.evaluation import Comparison, Leaderboard, LeaderboardEntry
+    from symae_keras.evaluation.compare import Progress
     from symae_keras.training import Training
 
+_log = logging.getLogger("symae_keras")
 #: Of 125 steps, in the quick form; the full form has 32.
 QUICK_EPOCHS: Final = 8
 _STATES: Final = 2000
@@ -41,12 +52,29 @@ def compare(
             show_default="simulated exposures",
         ),
     ] = None,
+    sets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C",
+            help="Data sets for a leaderboard, or all: exposures, identifiable, "
+            "shapes, small, tablets, bags.",
+            show_default="one comparison",
+        ),
+    ] = None,
+    tablets: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Spectra for the set tablets."),
+    ] = None,
+    bags: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Images in idx files for the set bags."),
+    ] = None,
     models: Annotated[
         str | None,
         typer.Option(
             metavar="A,B,C",
             help="Names of models, or all.",
-            show_default="all grouped models and references",
+            show_default="all grouped models and references; all with --sets",
         ),
     ] = None,
     seeds: Annotated[
@@ -71,13 +99,17 @@ def compare(
     ] = Path("symae_compare"),
     group: Group = None,
 ) -> None:
-    """Train models on the same data and put them into one table and one figure."""
+    """Train models on the same data and put them into one table and one figure.
+
+    With --sets, do so on several data sets, and write a leaderboard: one page, one
+    Markdown file and one CSV file.
+    """
     import_backend()
     from symae_keras.evaluation.compare import check_models
     from symae_keras.evaluation.comparison import refuse_other_folder
     from symae_keras.evaluation.contenders import CONTENDERS, DEFAULT
 
-    names = list(DEFAULT)
+    names = list(DEFAULT if sets is None else CONTENDERS)
     if models is not None:
         names = [each.strip() for each in models.split(",")]
     if names == ["all"]:
@@ -87,29 +119,50 @@ def compare(
         raise InputError(
             f"--encoder must be one of {', '.join(_ENCODERS)}; received {encoder!r}."
         )
+    files = {"tablets": tablets, "bags": bags}
+    given = {name: file for name, file in files.items() if file is not None}
     check_writable(out)
-    refuse_inputs(out, [data] if data else [])
+    refuse_inputs(out, [*given.values(), *([data] if data else [])])
+    seeds = seeds or (1 if quick else 3)
+    if sets is not None:
+        if data is not None or group is not None:
+            raise InputError(
+                "--sets excludes --data and --group; leave out --sets to compare "
+                "models on your own file."
+            )
+        chosen = _chosen(sets, given)
+        refuse_other_folder(out, "leaderboard")
+        for name in chosen:
+            refuse_other_folder(out / name)
+        _leaderboard(chosen, names, seeds, encoder, quick, out)
+        return
+    if given:
+        raise InputError(f"--{next(iter(given))} is for --sets; give --sets as well.")
     refuse_other_folder(out)
     groups, test = _data(data, group, quick)
     training = _training(groups, quick)
+    failures: dict[str, str] = {}
     with ProgressDisplay("", 100) as progress:
         try:
             result = sk.evaluation.compare(
                 groups,
                 test,
                 names,
-                seeds=seeds or (1 if quick else 3),
+                seeds=seeds,
                 training=training,
                 sizes=sk.evaluation.Sizes(encoder=encoder),
                 out=out,
                 progress=lambda step, share: progress.update(
                     int(100 * share), f"{share:.0%} done", step
                 ),
+                failures=failures,
             )
         except KeyboardInterrupt:
-            raise Interrupted(
-                f"interrupted; the rows in {out} are kept, resume with the same command"
-            ) from None
+            raise _interrupted(out) from None
+    for name, reason in failures.items():
+        if not result.rows:
+            raise InputError(f"{reason}.")
+        _log.warning("%s is left out: %s", CONTENDERS[name].title, reason)
     write_json(out / "environment.json", environment())
     _print_comparison(result)
     print(_verdict(result))
@@ -117,12 +170,149 @@ def compare(
     print(f"{out}: comparison.md, comparison.csv, rows.csv and the figure")
 
 
+def _interrupted(out: Path) -> Interrupted:
+    return Interrupted(
+        f"interrupted; the rows in {out} are kept, resume with the same command"
+    )
+
+
+# === Several sets ===
+
+
+def _chosen(sets: str, files: Mapping[str, Path]) -> dict[str, Path | None]:
+    """Return the names of sets, each with its file if it needs one."""
+    from symae_keras.evaluation.sets import SETS, check_sets
+
+    names = [each.strip() for each in sets.split(",")]
+    if names == ["all"]:
+        names = [name for name in SETS if SETS[name].file is None or name in files]
+    check_sets(names)
+    for name in names:
+        if SETS[name].file is not None and name not in files:
+            raise InputError(f"The set {name} needs --{name}: {SETS[name].file}.")
+    for name in files:
+        if name not in names:
+            raise InputError(f"--{name} was given, but --sets does not name {name}.")
+        if not files[name].exists():
+            raise InputError(f"There is no file or folder {files[name]}; see --{name}.")
+    return {name: files.get(name) for name in names}
+
+
+def _leaderboard(
+    sets: Mapping[str, Path | None],
+    models: list[str],
+    seeds: int,
+    encoder: str,
+    quick: bool,
+    out: Path,
+) -> None:
+    """Compare models on each set, in a sub-folder, and write the leaderboard."""
+    from symae_keras.evaluation.leaderboard import Leaderboard
+    from symae_keras.evaluation.sets import SETS
+
+    # All at first, so that a bad file does not stop the command after hours.
+    parts = {
+        name: SETS[name].load(*([] if file is None else [file]), quick)
+        for name, file in sets.items()
+    }
+    entries: dict[str, LeaderboardEntry] = {}
+    with ProgressDisplay("", 100 * len(sets)) as progress:
+        for n, name in enumerate(sets):
+
+            def report(step: str, share: float, n: int = n, name: str = name) -> None:
+                whole = (n + share) / len(sets)
+                text = f"{whole:.0%} done"
+                progress.update(int(100 * (n + share)), text, f"{name}: {step}")
+
+            try:
+                entries[name] = _entry(
+                    name, parts[name], models, seeds, encoder, quick, out, report
+                )
+            except KeyboardInterrupt:
+                raise _interrupted(out) from None
+            # After each set, since the next one may take hours.
+            board = Leaderboard(entries)
+            _write(board, out)
+    headings, lines = board.table()
+    print("Redatuming errors, mean squares over the variance:")
+    print_table(headings, lines, n_texts=2)
+    print(f"{board.headline}.")
+    for verdict in board.verdicts():
+        print(verdict)
+    for name, entry in entries.items():
+        for each in entry.missing:
+            _log.warning("%s: %s", name, each.rstrip("."))
+    print(f"{out}: leaderboard.html (open it in a browser), .md and .csv")
+
+
+def _entry(
+    name: str,
+    parts: tuple[GroupedData, GroupedData],
+    models: list[str],
+    seeds: int,
+    encoder: str,
+    quick: bool,
+    out: Path,
+    progress: Progress,
+) -> LeaderboardEntry:
+    """Compare models on one set."""
+    from symae_keras.evaluation.leaderboard import LeaderboardEntry, described
+    from symae_keras.evaluation.sets import SETS
+
+    chosen = SETS[name]
+    groups, test = parts
+    training = _shortened(chosen.training) if quick else chosen.training
+    sizes = dataclasses.replace(chosen.sizes, encoder=encoder)
+    failures: dict[str, str] = {}
+    out.mkdir(parents=True, exist_ok=True)
+    write_marker(out, {"kind": "leaderboard"})
+    comparison = sk.evaluation.compare(
+        groups,
+        test,
+        models,
+        seeds=seeds,
+        training=training,
+        sizes=sizes,
+        out=out / name,
+        progress=progress,
+        failures=failures,
+    )
+    settings = f"{chosen.about} {described(groups, test, training, sizes)}"
+    return LeaderboardEntry(chosen.title, comparison, settings, failures)
+
+
+def _write(board: Leaderboard, out: Path) -> None:
+    from symae_keras.cli._leaderboard import leaderboard_page
+
+    made_in = environment()
+    page = leaderboard_page(board, made_in, made_in["command"])
+    write_text(out / "leaderboard.html", page)
+    write_text(out / "leaderboard.md", board.to_markdown())
+    write_text(out / "leaderboard.csv", board.to_csv())
+    write_json(out / "environment.json", made_in)
+
+
+def _shortened(training: Training) -> Training:
+    """Return the settings of a training with a quarter of the steps."""
+    whole = sk.training.EPOCHS
+    least = sk.training.MIN_UPDATES if training.epochs is None else 0
+    if training.min_updates is not None:
+        least = training.min_updates
+    return dataclasses.replace(
+        training,
+        epochs=max(1, (training.epochs or whole) * QUICK_EPOCHS // whole),
+        min_updates=least * QUICK_EPOCHS // whole,
+    )
+
+
+# === One set ===
+
+
 def _training(groups: GroupedData, quick: bool) -> Training:
     """Return the same settings for all models, and print the length of a training."""
     training = sk.training.Training()
     if quick:
-        least = sk.training.MIN_UPDATES * QUICK_EPOCHS // sk.training.EPOCHS
-        training = sk.training.Training(epochs=QUICK_EPOCHS, min_updates=least)
+        training = _shortened(training)
     budget = sk.training.Budget.of(groups, training)
     print(f"each model of groups: {budget}", file=sys.stderr, flush=True)
     return training
@@ -149,7 +339,7 @@ def _print_comparison(result: Comparison) -> None:
 
 
 def _verdict(result: Comparison) -> str:
-    """Say which model is the best, and how much better it is than linear methods."""
+    """Say which model is the best, and how much better it is than classical ones."""
     from symae_keras.evaluation.contenders import CONTENDERS
 
     leader = result.leader
@@ -160,11 +350,11 @@ def _verdict(result: Comparison) -> str:
     known = {name: error for name, error in errors.items() if error is not None}
     what = "redatuming error" if column == "redatuming" else "estimated error"
     text = f"{CONTENDERS[leader].title} has the least {what}, {known[leader]:.4f}."
-    linear = {n: e for n, e in known.items() if CONTENDERS[n].family == "classical"}
-    if leader in linear:
-        return f"{text} No network is better than this linear method on these data."
-    if linear:
-        best = min(linear, key=lambda name: linear[name])
-        text += f" The best linear method, {CONTENDERS[best].title}, has "
-        text += f"{linear[best]:.4f}."
+    classical = {n: e for n, e in known.items() if CONTENDERS[n].family == "classical"}
+    if leader in classical:
+        return f"{text} No network is better than this classical method on these data."
+    if classical:
+        best = min(classical, key=lambda name: classical[name])
+        text += f" The best classical method, {CONTENDERS[best].title}, has "
+        text += f"{classical[best]:.4f}."
     return text

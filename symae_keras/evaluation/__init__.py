@@ -25,6 +25,7 @@ from symae_keras.evaluation.estimate import (
     confounded_metadata,
     estimate_redatuming_error,
 )
+from symae_keras.evaluation.leaderboard import Leaderboard, LeaderboardEntry
 from symae_keras.evaluation.leakage import (
     Leakage,
     coherent_agreement,
@@ -62,6 +63,7 @@ from symae_keras.evaluation.segmentation import (
     intersection_over_union,
     mean_iou,
 )
+from symae_keras.evaluation.sets import SETS, DataSet
 from symae_keras.evaluation.uncertainty import (
     Calibration,
     InformativeLatents,
@@ -86,6 +88,7 @@ __all__ = [
     "Calibration",
     "ColumnScore",
     "Comparison",
+    "DataSet",
     "Detection",
     "Disentanglement",
     "DisentanglementSpread",
@@ -93,6 +96,8 @@ __all__ = [
     "ErrorOverInstances",
     "EstimatedRedatumingError",
     "InformativeLatents",
+    "Leaderboard",
+    "LeaderboardEntry",
     "Leakage",
     "MutualInformation",
     "NegativeLogLikelihood",
@@ -102,6 +107,7 @@ __all__ = [
     "RedatumingError",
     "Repeatability",
     "Row",
+    "SETS",
     "Sizes",
     "calibration",
     "checkerboard",

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from symae_keras._utils.arrays import swaps_codes
-from symae_keras._utils.text import did_you_mean
+from symae_keras._utils.text import check_names, one_line
 from symae_keras.data.axis import Axis
 from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
@@ -47,6 +47,7 @@ def compare(
     sizes: Sizes | None = None,
     out: str | PathLike[str] | None = None,
     progress: Progress | None = None,
+    failures: dict[str, str] | None = None,
 ) -> Comparison:
     """Train models on the same groups and judge them by the same others.
 
@@ -74,6 +75,9 @@ def compare(
             figure at the end. With the same data and settings, a comparison goes on
             where it stopped, and takes further models or seeds. Defaults to `None`.
         progress: Called as `progress(text, share)` while training.
+        failures: Where given, a model that does not support the data, or whose training
+            diverges, is left out of the result, and its error is put here by its name.
+            Defaults to `None`: such a model raises.
 
     Returns:
         A `Comparison`.
@@ -122,8 +126,16 @@ def compare(
                     progress(title, (n + share) / len(missing))
 
             report(0.0)
-            record.add(_row(name, seed, groups, test, training, sizes, report))
-        result = Comparison(tuple(record.rows[each] for each in wanted))
+            try:
+                row = _row(name, seed, groups, test, training, sizes, report)
+            except InputError as error:
+                if failures is None:
+                    raise
+                failures.setdefault(name, one_line(error))
+            else:
+                record.add(row)
+        rows = record.rows
+        result = Comparison(tuple(rows[each] for each in wanted if each in rows))
         record.finish(result)
         return result
 
@@ -132,14 +144,7 @@ def check_models(models: Sequence[str]) -> None:
     """Refuse names of models that are unknown or named twice."""
     if not models:
         raise InputError("No models to compare; name at least one.")
-    for name in models:
-        if name not in CONTENDERS:
-            known = f"the models are {', '.join(CONTENDERS)}"
-            hint = did_you_mean(name, CONTENDERS, known)
-            raise InputError(f"There is no model {name!r}; {hint}.")
-    twice = sorted({name for name in models if list(models).count(name) > 1})
-    if twice:
-        raise InputError(f"{', '.join(twice)} was named twice; name each model once.")
+    check_names("model", models, CONTENDERS)
 
 
 class _Timer(keras.callbacks.Callback):
@@ -186,6 +191,7 @@ def _row(
     keras.utils.set_random_seed(seed)
     model = CONTENDERS[name].build(groups, sizes, seed)
     parameters, per_step = None, None
+    start = time.perf_counter()
     if isinstance(model, keras.Model):
         parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
         timer = _Timer(report)
@@ -194,6 +200,7 @@ def _row(
         per_step = timer.per_step
     else:
         model.fit(groups)
+    seconds = time.perf_counter() - start
     if test.render is not None and len(test) > 1:
         error = redatuming_error(model, test)
         errors: tuple[float, float | None] = error.reconstruction, float(error)
@@ -202,12 +209,15 @@ def _row(
     estimate = None
     if swaps_codes(model) and (test.counts > 1).sum() > 1:
         estimate = float(estimate_redatuming_error(model, test))
-    leaks: list[float | None] = [None, None, None]
+    leaks: tuple[float | None, float | None, float | None] = None, None, None
     if test.state and len(test) >= MIN_GROUPS:
         scores = leakage(model, test)
-        codes = scores.state_from_nuisance, scores.nuisance_from_coherent
-        leaks = [mean_score(each) for each in (*codes, scores.state_from_coherent)]
-    return Row(name, seed, parameters, per_step, *errors, estimate, *leaks)
+        leaks = (
+            mean_score(scores.state_from_nuisance),
+            mean_score(scores.nuisance_from_coherent),
+            mean_score(scores.state_from_coherent),
+        )
+    return Row(name, seed, parameters, per_step, *errors, estimate, *leaks, seconds)
 
 
 def _settings(

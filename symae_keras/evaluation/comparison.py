@@ -39,6 +39,7 @@ _KIND: Final = {"kind": "comparison"}
 COLUMNS: Final = {
     "parameters": "parameters",
     "seconds_per_step": "s / step",
+    "seconds": "s / training",
     "reconstruction": "reconstruction error",
     "redatuming": "redatuming error",
     "estimated": "redatuming error, estimated",
@@ -67,6 +68,7 @@ class Row:
         nuisance_from_coherent: Leakage: the same of the mean nuisance of a group from
             its coherent code.
         state_from_coherent: What the coherent code is for.
+        seconds: Wall time of the training, or of the fit of a classical reference.
     """
 
     model: str
@@ -79,13 +81,14 @@ class Row:
     state_from_nuisance: float | None
     nuisance_from_coherent: float | None
     state_from_coherent: float | None
+    seconds: float | None = None
 
     @classmethod
     def from_text(cls, values: dict[str, str]) -> Self:
-        """A row out of a CSV file; files of version 0.1 have no estimates."""
+        """A row out of a CSV file; older files have no estimates and no seconds."""
         read: dict[str, Any] = {
             name: float(text) if text else None
-            for name, text in {"estimated": "", **values}.items()
+            for name, text in {"estimated": "", "seconds": "", **values}.items()
             if name != "model"
         }
         for name in ("seed", "parameters"):
@@ -142,7 +145,7 @@ class Comparison:
         lines = [
             [
                 CONTENDERS[name].title,
-                *(_shown(each, self.values(name, each)) for each in measured),
+                *(shown(each, self.values(name, each)) for each in measured),
             ]
             for name in self.models
         ]
@@ -199,12 +202,22 @@ class Comparison:
         )
 
 
-def _shown(column: str, values: Sequence[float]) -> str:
+def shown(column: str, values: Sequence[float]) -> str:
+    """Return median [lowest-highest] of a column as text, "-" if nothing is known.
+
+    Example:
+    >>> shown("redatuming", [0.1, 0.3, 0.2]), shown("parameters", [1200, 1200])
+    ('0.2000 [0.1000-0.3000]', '1,200')
+    """
     if not values:
         return "-"
     if column == "parameters":
         return f"{int(np.median(values)):,}"
-    digits = "{:#.2g}" if column == "seconds_per_step" else "{:.4f}"
+    digits = "{:.4f}"
+    if column == "seconds_per_step":
+        digits = "{:#.2g}"
+    if column == "seconds":
+        digits = "{:.2f}"
     if "_from_" in column:
         digits = "{:.2f}"
     median, lowest, highest = (
@@ -346,15 +359,17 @@ class Record:
             _log.warning("no figure of the comparison: %s", one_line(error))
 
 
-def refuse_other_folder(folder: Path) -> None:
-    """Refuse a folder in use that is no comparison, or that another process fills."""
+def refuse_other_folder(folder: Path, kind: str = "comparison") -> None:
+    """Refuse a folder in use that holds nothing of a kind, or that a process fills."""
     if not folder.is_dir():
         return
     FolderLock(folder, folder).check_free()
-    begun = (read_marker(folder) or {}).get("made_from") == _KIND
+    begun = (read_marker(folder) or {}).get("made_from") == {"kind": kind}
+    # Comparisons of version 0.1 have no marker.
+    begun |= kind == "comparison" and (folder / _SETTINGS).is_file()
     others = [each for each in os.listdir(folder) if not is_own(each)]
-    if others and not begun and not (folder / _SETTINGS).is_file():
+    if others and not begun:
         raise InputError(
-            f"{folder} is not empty and holds no comparison to resume; choose another "
+            f"{folder} is not empty and holds no {kind} to resume; choose another "
             "folder."
         )

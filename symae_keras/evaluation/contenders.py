@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import keras
@@ -49,14 +49,29 @@ class Contender:
         title: Its name in tables.
         family: What kind of model it is, told by colour in figures.
         build: Makes it.
+        settings: The arguments that differ from the defaults of its class.
     """
 
     title: str
     family: str
     build: Build
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def settings_text(self) -> str:
+        """The settings in one line.
+
+        Example:
+        >>> CONTENDERS["mlvae"].settings_text, CONTENDERS["symae"].settings_text
+        ('kl_weight=0.001', 'defaults')
+        """
+        named = [f"{name}={value}" for name, value in self.settings.items()]
+        return ", ".join(named) or "defaults"
 
 
-def _grouped(cls: type[keras.Model], **arguments: Any) -> Build:
+def _grouped(
+    title: str, family: str, cls: type[keras.Model], **arguments: Any
+) -> Contender:
     def build(groups: GroupedData, sizes: Sizes, seed: int) -> keras.Model:
         return cls(
             groups.instance_shape,
@@ -68,10 +83,10 @@ def _grouped(cls: type[keras.Model], **arguments: Any) -> Build:
             **arguments,
         )
 
-    return build
+    return Contender(title, family, build, arguments)
 
 
-def _single(cls: type[keras.Model], **arguments: Any) -> Build:
+def _single(title: str, cls: type[keras.Model], **arguments: Any) -> Contender:
     """A model of single instances, made a grouped one by the mean swap of its codes."""
 
     def build(groups: GroupedData, sizes: Sizes, seed: int) -> keras.Model:
@@ -90,19 +105,27 @@ def _single(cls: type[keras.Model], **arguments: Any) -> Build:
             common["code_dim"] = size
         return models.LatentMeanSwap(cls(groups.instance_shape, **common))
 
-    return build
+    return Contender(title, "single instance", build, arguments)
 
 
-def _ada_gvae(groups: GroupedData, sizes: Sizes, seed: int) -> keras.Model:
-    # It finds out by itself which numbers of one code are coherent.
-    return models.AdaGVAE(
-        groups.instance_shape,
-        sizes.coherent_dim + sizes.nuisance_dim,
-        encoder=sizes.copy_of_encoder(),
-        kl_weight=1e-3,
-        normalization=normalization(groups),
-        seed=seed,
-    )
+def _ada_gvae(title: str, family: str, **arguments: Any) -> Contender:
+    def build(groups: GroupedData, sizes: Sizes, seed: int) -> keras.Model:
+        # It finds out by itself which numbers of one code are coherent.
+        return models.AdaGVAE(
+            groups.instance_shape,
+            sizes.coherent_dim + sizes.nuisance_dim,
+            encoder=sizes.copy_of_encoder(),
+            normalization=normalization(groups),
+            seed=seed,
+            **arguments,
+        )
+
+    return Contender(title, family, build, arguments)
+
+
+def _classical(title: str, cls: Callable[[], Any]) -> Contender:
+    """A reference that has no size, or chooses it itself."""
+    return Contender(title, "classical", lambda *_: cls())
 
 
 def _pca(groups: GroupedData, sizes: Sizes, seed: int) -> Any:
@@ -114,41 +137,37 @@ def _pca(groups: GroupedData, sizes: Sizes, seed: int) -> Any:
 # Weights hold for a loss relative to the variance of the data and averaged over
 # pixels. They were chosen for the least redatuming error on the entangled exposures.
 CONTENDERS: Final[dict[str, Contender]] = {
-    "symae": Contender(
-        "SymAE (conditional, Gaussian)", "SymAE", _grouped(models.SymAE)
-    ),
-    "symae_original": Contender(
+    "symae": _grouped("SymAE (conditional, Gaussian)", "SymAE", models.SymAE),
+    "symae_original": _grouped(
         "SymAE (original, Gaussian)",
         "SymAE",
-        _grouped(models.SymAE, conditional_nuisance=False),
+        models.SymAE,
+        conditional_nuisance=False,
     ),
-    "symae_variational": Contender(
+    "symae_variational": _grouped(
         "SymAE (conditional, variational)",
         "SymAE",
-        _grouped(models.SymAE, nuisance_noise="variational", noise_strength=1e-3),
+        models.SymAE,
+        nuisance_noise="variational",
+        noise_strength=1e-3,
     ),
-    "neural_statistician": Contender(
-        "Neural statistician",
-        "grouped VAE",
-        _grouped(models.NeuralStatistician, kl_weight=1e-3),
-    ),
-    "mlvae": Contender("ML-VAE", "grouped VAE", _grouped(models.MLVAE, kl_weight=1e-3)),
-    "gvae": Contender("GVAE", "grouped VAE", _grouped(models.GVAE, kl_weight=1e-3)),
-    "ada_gvae": Contender("Ada-GVAE", "grouped VAE", _ada_gvae),
-    "adversarial_gvae": Contender(
-        "Adversarial GVAE",
-        "grouped VAE",
-        _grouped(models.AdversarialGVAE, kl_weight=1e-3),
-    ),
-    "contrastive": Contender(
-        "Contrastive encoder", "contrastive", _grouped(models.ContrastiveEncoder)
-    ),
-    "autoencoder": Contender(
-        "Autoencoder", "single instance", _single(models.Autoencoder)
-    ),
-    "vae": Contender("VAE", "single instance", _single(models.VAE, kl_weight=1e-3)),
     **{
-        name: Contender(title, "single instance", _single(cls))
+        name: _grouped(title, "grouped VAE", cls, kl_weight=1e-3)
+        for name, title, cls in (
+            ("neural_statistician", "Neural statistician", models.NeuralStatistician),
+            ("mlvae", "ML-VAE", models.MLVAE),
+            ("gvae", "GVAE", models.GVAE),
+            ("adversarial_gvae", "Adversarial GVAE", models.AdversarialGVAE),
+        )
+    },
+    "ada_gvae": _ada_gvae("Ada-GVAE", "grouped VAE", kl_weight=1e-3),
+    "contrastive": _grouped(
+        "Contrastive encoder", "contrastive", models.ContrastiveEncoder
+    ),
+    "autoencoder": _single("Autoencoder", models.Autoencoder),
+    "vae": _single("VAE", models.VAE, kl_weight=1e-3),
+    **{
+        name: _single(title, cls)
         for name, title, cls in (
             ("linear", "Linear autoencoder", models.LinearAutoencoder),
             ("denoising", "Denoising autoencoder", models.DenoisingAutoencoder),
@@ -159,10 +178,17 @@ CONTENDERS: Final[dict[str, Contender]] = {
             ("wasserstein", "Wasserstein autoencoder", models.WassersteinAutoencoder),
         )
     },
-    "pca": Contender("PCA of means and deviations", "classical", _pca),
-    "mean_swap": Contender(
-        "Linear mean swap", "classical", lambda *_: classical.MeanSwap()
+    "linear_mixed_model": _classical("Linear mixed model", classical.LinearMixedModel),
+    "emsc": _classical(
+        "Extended scatter correction", classical.ExtendedScatterCorrection
     ),
+    "msc": _classical("Multiplicative scatter correction", classical.MSC),
+    "snv": _classical("Standard normal variate", classical.SNV),
+    "phase_weighted_stack": _classical(
+        "Phase-weighted stack", classical.PhaseWeightedStack
+    ),
+    "pca": Contender("PCA of means and deviations", "classical", _pca),
+    "mean_swap": _classical("Linear mean swap", classical.MeanSwap),
 }
 
 #: What is compared unless the user says otherwise: all grouped models, two of single
