@@ -37,6 +37,7 @@ from symae_keras.evaluation.likelihood import (
     NegativeLogLikelihood,
     negative_log_likelihood,
 )
+from symae_keras.evaluation.limit import RedatumingLimit, redatuming_limit
 from symae_keras.evaluation.mixing import (
     ilisi,
     lisi,
@@ -100,6 +101,7 @@ __all__ = [
     "NewDataCheck",
     "RateDistortion",
     "RedatumingError",
+    "RedatumingLimit",
     "Repeatability",
     "Row",
     "Sizes",
@@ -137,6 +139,7 @@ __all__ = [
     "rate_distortion",
     "reconstruction_error",
     "redatuming_error",
+    "redatuming_limit",
     "relative_error",
     "repeatability",
     "rotations",
