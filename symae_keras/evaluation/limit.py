@@ -18,7 +18,7 @@ from symae_keras.evaluation._limit_signs import signs_of_confounding
 from symae_keras.evaluation._limit_terms import Interactions, Moments, noise_variance
 
 #: More instances would narrow the interval only a little, and take time.
-_MOST_INSTANCES: Final = 8192
+_MOST_INSTANCES: Final = 4096
 #: More pixels are replaced by as many principal components.
 _MOST_COMPONENTS: Final = 256
 #: Instances that the principal components are computed from.
@@ -125,7 +125,7 @@ def redatuming_limit(
     do not change covariances are missed. `v` is taken from the smallest eigenvalues of
     `W` if they are equal.
 
-    To take less than 30 s, groups are drawn at random if there are more than 8192
+    To take less than 30 s, groups are drawn at random if there are more than 4096
     instances, and more than 256 pixels are replaced by 256 principal components. What
     they leave out is treated as one state and one nuisance of equal variance in all
     directions. Bad pixels are filled in by principal components, and pixels that are
@@ -227,8 +227,8 @@ def redatuming_limit(
         interaction,
         noise,
         signs_of_confounding(groups, scores, rows.crossed),
-        tuple(curve.tolist()),
-        tuple(numbers.tolist()),
+        tuple(curve[numbers > 1].tolist()),
+        tuple(numbers[numbers > 1].tolist()),
     )
 
 
