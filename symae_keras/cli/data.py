@@ -1,4 +1,4 @@
-"""`symae data`: describe, convert and verify data."""
+"""`symae data`: describe, convert and verify data, and predict what they allow."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ import typer
 
 import symae_keras as sk
 from symae_keras._utils.folders import Draft, Interrupted
-from symae_keras.cli._options import Force, Group
+from symae_keras._utils.validation import is_number
+from symae_keras.cli._options import Force, Group, Seed, import_backend
 from symae_keras.cli._progress import ProgressDisplay
-from symae_keras.cli._sources import data_hash, describe_file, load_unpadded
+from symae_keras.cli._sources import (
+    data_hash,
+    describe_file,
+    load_unpadded,
+    padded_sample,
+    read_groups,
+)
+from symae_keras.cli._tables import print_table
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +33,9 @@ _STATE: Final = ("shard-[0-9]*.npz",)
 #: Bytes that are looked at together.
 _BYTES_AT_ONCE: Final = 64 << 20
 
-app = typer.Typer(help="Describe, convert and verify data.")
+app = typer.Typer(
+    help="Describe, convert and verify data, and predict the error they allow."
+)
 
 
 @app.command()
@@ -35,6 +45,53 @@ def describe(
 ) -> None:
     """Describe a file: sizes, missing values, variances, warnings."""
     print(describe_file(file, group))
+
+
+@app.command()
+def limit(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file or folder.")],
+    group: Group = None,
+    error: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ERROR",
+            help="A redatuming error, such as 0.05: also print how many instances per "
+            "group it needs.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Predict, before training, the redatuming error that a linear method reaches."""
+    if error is not None and not (is_number(error) and error > 0.0):
+        raise InputError(
+            f"--error must be a positive number, such as 0.05; received {error:g}."
+        )
+    groups = padded_sample(read_groups(file, group))
+    import_backend()
+    try:
+        found = sk.evaluation.redatuming_limit(groups, seed=seed)
+    except InputError as problem:
+        raise InputError(f"{file}: {problem}") from None
+    rows = zip(found.n_instances, found.errors, found.intervals, strict=True)
+    print_table(
+        ("instances per group", "predicted error", f"{found.level:.0%} interval"),
+        ([str(n), value, f"{low:.4f} to {high:.4f}"] for n, value, (low, high) in rows),
+    )
+    print(
+        f"Of each error, {found.interaction:.4f} comes from nuisances that act "
+        f"differently on each state, and {found.noise:.4f} from pixel noise. A "
+        "nonlinear model such as SymAE can have a lower error."
+    )
+    if error is not None:
+        needed = found.instances_for(error)
+        print(
+            f"No number of instances gives a linear method an error of {error:g}."
+            if needed is None
+            else f"An error of {error:g} needs {needed} instances per group."
+        )
+    for warning in found.warnings:
+        print(f"warning: {warning}")
 
 
 @app.command()

@@ -38,6 +38,7 @@ from symae_keras.evaluation.likelihood import (
     NegativeLogLikelihood,
     negative_log_likelihood,
 )
+from symae_keras.evaluation.limit import RedatumingLimit, redatuming_limit
 from symae_keras.evaluation.mixing import (
     ilisi,
     lisi,
@@ -105,6 +106,7 @@ __all__ = [
     "NewDataCheck",
     "RateDistortion",
     "RedatumingError",
+    "RedatumingLimit",
     "Repeatability",
     "Row",
     "SETS",
@@ -143,6 +145,7 @@ __all__ = [
     "rate_distortion",
     "reconstruction_error",
     "redatuming_error",
+    "redatuming_limit",
     "relative_error",
     "repeatability",
     "rotations",

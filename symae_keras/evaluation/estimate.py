@@ -554,11 +554,11 @@ def confounded_metadata(groups: GroupedData) -> dict[str, float]:
         columns = _indicators(rows)
         if columns is None:
             continue
-        share = _share_between(columns, of_group)
+        share = share_between(columns, of_group)
         if share < _MIN_SHARE:
             continue
         chance = [
-            _share_between(columns[rng.permutation(len(columns))], of_group)
+            share_between(columns[rng.permutation(len(columns))], of_group)
             for _ in range(_SHUFFLES)
         ]
         if share > max(chance):
@@ -579,7 +579,7 @@ def _indicators(values: Array) -> Array | None:
     return columns if len(columns) > 1 and columns.var(axis=0).any() else None
 
 
-def _share_between(columns: Array, of_group: Array) -> float:
+def share_between(columns: Array, of_group: Array) -> float:
     """Return the unbiased share of variance between groups (one-way ANOVA)."""
     counts = np.bincount(of_group)
     there = counts[counts > 0]

@@ -11,6 +11,7 @@ import pytest
 
 from symae_keras._utils.files import read_json
 from symae_keras.data import GroupedData, ShardWriter, load, save, simulate_exposures
+from symae_keras.evaluation import redatuming_limit
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,42 @@ def test_describe_refuses_bad_input(refuses):
     save(GroupedData(np.ones((2, 2, 3))), "my.csv")
     err = refuses("data", "describe", "my.csv", "--group", "grup")
     assert "my.csv" in err and "no column grup; did you mean group? Found group" in err
+
+
+# === limit ===
+
+
+def test_limit_predicts_an_error(succeeds, data_file):
+    _, out, err = succeeds("data", "limit", data_file, "--error", 0.5)
+    found = redatuming_limit(load(data_file))
+    assert err == ""
+    for n, error in zip(found.n_instances, found.errors, strict=True):
+        (row,) = [line for line in out.splitlines() if line.split()[:1] == [str(n)]]
+        assert f"{error:.4f}" in row
+    needed = found.instances_for(0.5)
+    assert f"An error of 0.5 needs {needed} instances per group." in out
+    _, out, _ = succeeds("data", "limit", data_file, "--error", 1e-6)
+    assert "No number of instances gives a linear method an error of 1e-06." in out
+
+
+def test_limit_warns_of_confounded_columns(succeeds, here):
+    x = np.random.default_rng(0).normal(size=(12, 4, 8))
+    night = np.repeat(np.arange(12) % 4, 4).reshape(12, 4).astype(str)
+    night[0, 0] = "3"  # else it describes groups
+    save(GroupedData(x, instance_metadata={"night": night}), "my.csv")
+    _, out, _ = succeeds("data", "limit", "my.csv")
+    assert "warning: night differs between groups more than within them" in out
+
+
+def test_limit_refuses_bad_input(refuses):
+    save(GroupedData(X[:2]), "my.npz")
+    err = refuses("data", "limit", "my.npz")
+    assert "my.npz: The limit can be predicted from three or more groups" in err
+    err = refuses("data", "limit", "my.npz", "--error", 0)
+    assert "--error must be a positive number, such as 0.05; received 0." in err
+    assert "no.npz does not exist" in refuses("data", "limit", "no.npz")
+    save(GroupedData(np.ones((4, 2, 3))), "same.npz")
+    assert "same.npz" in refuses("data", "limit", "same.npz")
 
 
 # === convert and verify ===
