@@ -105,9 +105,9 @@ def test_scale_offset_and_order_do_not_matter() -> None:
     same = np.take_along_axis(groups.x, order[..., None], axis=1)
     shuffled = redatuming_limit(GroupedData(same))
     np.testing.assert_allclose(shuffled.errors, one.errors, rtol=1e-6)
-    # Groups change their folds.
+    # Groups change their folds, and with them a little the shrinkage.
     other = redatuming_limit(groups[rng.permutation(200)])
-    np.testing.assert_allclose(other.errors, one.errors, rtol=0.1)
+    np.testing.assert_allclose(other.errors, one.errors, rtol=0.15)
 
 
 def test_ragged_groups_and_bad_pixels() -> None:
