@@ -6,12 +6,18 @@ redatuming error at the set's own number of instances. `LinearMixedModel` is fit
 the same groups, and its error is measured on 300 other groups, whose virtual instances
 are known exactly. The prediction is good if the ratio lies between 0.8 and 1.2.
 
-    python benchmarks/limit.py --out limit.json
+`--lines` takes the results of `tune.py`, which trains SymAE on the same groups as
+`--seed 0`. "linear part" is the prediction without the interaction and the noise, both
+of which a nonlinear method can avoid; SymAE should not have a lower error than that.
+
+    python benchmarks/tune.py --lines tune.jsonl
+    python benchmarks/limit.py --lines tune.jsonl --out limit.json
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -41,9 +47,21 @@ def compared(simulation: Simulation, seed: int) -> dict[str, Any]:
         "ratio": limit.errors[0] / reached,
         "interaction": limit.interaction,
         "noise": limit.noise,
+        "linear part": limit.errors[0] - limit.interaction - limit.noise,
         "seconds": seconds,
         "warnings": len(limit.warnings),
     }
+
+
+def trained(lines: Path, name: str) -> float | None:
+    """Least true error of the choices of `tune` on a set, `None` if it was not run."""
+    rows = map(json.loads, lines.read_text(encoding="utf-8").splitlines())
+    errors = [
+        float(row["truth"])
+        for row in rows
+        if row["set"] == name and row["kind"] == "tune"
+    ]
+    return min(errors, default=None)
 
 
 def main() -> None:
@@ -53,11 +71,17 @@ def main() -> None:
     )
     parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
     parser.add_argument("--seed", type=int, default=0, help="seed of the groups")
+    parser.add_argument("--lines", type=Path, help="results of tune.py, seed 0 only")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     options = parser.parse_args()
+    if options.lines and options.seed:
+        parser.error("--lines needs the groups of --seed 0.")
     table = [
         {"set": name, **compared(SETS[name], options.seed)} for name in options.sets
     ]
+    if options.lines:
+        for row in table:
+            row["SymAE"] = trained(options.lines, row["set"])
     print_table(table, list(table[0]))
     if options.out:
         write_json(options.out, table)

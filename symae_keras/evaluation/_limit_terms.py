@@ -17,7 +17,7 @@ _NUISANCES: Final = 20
 #: Share of the variance of a state's direction in the group means that is due to it.
 _MIN_RELIABILITY: Final = 0.3
 #: Damping of effects of weak nuisances, relative to the strongest.
-_DAMPING: Final = 0.015
+_DAMPING: Final = 0.05
 _STEPS: Final = 30
 #: White noise has eigenvalues that differ by no more than this factor.
 _FLAT: Final = 1.5
