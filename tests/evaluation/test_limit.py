@@ -128,7 +128,7 @@ def test_ragged_groups_and_bad_pixels() -> None:
 
 @pytest.mark.large
 def test_few_bad_pixels_are_filled_in() -> None:
-    groups = simulate_exposures(60, 5, seed=0)
+    groups = simulate_exposures(60, 5, seed=0, n_pixels=64)
     good = np.random.default_rng(0).random(groups.x.shape) > 0.02
     whole = redatuming_limit(GroupedData(groups.x))
     x = np.where(good, groups.x, 1e3)
@@ -147,10 +147,9 @@ def test_many_pixels_are_replaced_by_components() -> None:
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("entangled", [True, False])
-def test_it_comes_near_what_the_linear_mixed_model_reaches(entangled: bool) -> None:
-    groups = simulate_exposures(200, 8, seed=0, entangled=entangled)
-    test = simulate_exposures(200, 8, seed=1, entangled=entangled)
+def test_it_comes_near_what_the_linear_mixed_model_reaches() -> None:
+    groups = simulate_exposures(200, 8, seed=0)
+    test = simulate_exposures(200, 8, seed=1)
     model = LinearMixedModel(1e-3).fit(groups)
     found = redatuming_limit(groups, (8,))
     assert 0.8 < found.errors[0] / redatuming_error(model, test) < 1.2

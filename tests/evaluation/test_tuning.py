@@ -386,8 +386,8 @@ def test_tune_returns_the_trained_model(monkeypatch):
     # Tracing takes longer than these few updates.
     eager = functools.partialmethod(SymAE.compile, run_eagerly=True)
     monkeypatch.setattr(SymAE, "compile", eager)
-    groups = simulate_exposures(n_states=40, n_instances=3, seed=0, n_pixels=24)
-    mask = np.ones((40, 3), bool)
+    groups = simulate_exposures(n_states=20, n_instances=3, seed=0, n_pixels=24)
+    mask = np.ones((20, 3), bool)
     mask[::3, 2] = False
     groups = dataclasses.replace(groups, mask=mask)
     seen = []
