@@ -6,7 +6,7 @@ likelihoods in nats per image, estimated by importance sampling (IS):
 
 - VAE: 784-400-40 with rectified units, 500 epochs, 200 IS samples: 89.78 on statically
   binarised MNIST. 50 000 training images, Adam at 0.001, which falls by 10^(-1/5) at
-  the epochs 200, 350 and 500.
+  the epochs 200, 350 and 500. The other 10 000 images choose the best epoch.
 - IWAE 86.82 (static, 5000 IS samples); MIWAE 85.09, CIWAE 84.74, PIWAE 84.58 (dynamic,
   5000 IS samples). This package does not have these models, so that their rows show
   the published figure alone.
@@ -46,7 +46,6 @@ PUBLISHED: Final = {
     "PIWAE": (84.58, "dynamic", 5000),
 }
 _HIDDEN, _CODE, _BATCH = 400, 40, 100
-_TRAIN = 50_000
 _MILESTONES = (200, 350, 500, 750, 1000)
 
 
@@ -108,7 +107,13 @@ def _rate(epoch: int) -> float:
 
 
 def run(
-    train: Array, test: Array, epochs: int, n_samples: int, dynamic: bool, seed: int
+    train: Array,
+    valid: Array,
+    test: Array,
+    epochs: int,
+    n_samples: int,
+    dynamic: bool,
+    seed: int,
 ) -> dict[str, Any]:
     """Train the VAE and estimate the likelihood of binary test images."""
     keras.utils.set_random_seed(seed)
@@ -116,8 +121,16 @@ def run(
     model.compile(keras.optimizers.Adam(1e-3), model.likelihood_loss())
     start = time.perf_counter()
     schedule = keras.callbacks.LearningRateScheduler(_rate)
+    best = keras.callbacks.EarlyStopping(
+        "val_loss", mode="min", patience=epochs, restore_best_weights=True
+    )
+    binary = binarised(valid, np.random.default_rng([seed, 2]))
     history = model.fit(
-        _Draws(train, dynamic, seed), epochs=epochs, callbacks=[schedule], verbose=2
+        _Draws(train, dynamic, seed),
+        validation_data=(binary, binary),
+        epochs=epochs,
+        callbacks=[schedule, best],
+        verbose=2,
     )
     minutes = (time.perf_counter() - start) / 60
     images = binarised(test, np.random.default_rng([seed, 1]))
@@ -127,6 +140,7 @@ def run(
         "model": "VAE",
         "binarisation": "dynamic" if dynamic else "static",
         "epochs": epochs,
+        "best epoch": best.best_epoch + 1,
         "seed": seed,
         "test images": len(images),
         "IS samples": n_samples,
@@ -145,7 +159,10 @@ def table(result: dict[str, Any]) -> list[dict[str, Any]]:
     for name, (published, binarisation, n_samples) in PUBLISHED.items():
         row = {"model": name, "binarisation": binarisation, "IS samples": n_samples}
         if name == result["model"]:
-            row |= {key: result[key] for key in ("NLL", "standard error", "epochs")}
+            row |= {
+                key: result[key]
+                for key in ("NLL", "standard error", "epochs", "best epoch")
+            }
             row |= {key: result[key] for key in ("binarisation", "IS samples")}
         # Only figures of the same data are comparable.
         same = row["binarisation"] == binarisation
@@ -168,15 +185,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="default 0")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     options = parser.parse_args()
-    train = shades(options.data, "train")[:_TRAIN]
+    images = shades(options.data, "train")
+    n_train = len(images) * 5 // 6  # 50 000 of 60 000
+    train, valid = images[:n_train], images[n_train:]
     test = shades(options.data, "test")[: options.test]
     result = run(
-        train, test, options.epochs, options.samples, options.dynamic, options.seed
+        train,
+        valid,
+        test,
+        options.epochs,
+        options.samples,
+        options.dynamic,
+        options.seed,
     )
     rows = table(result)
     if options.out:
         write_json(options.out, {"table": rows, "run": result})
-    columns = ("model", "binarisation", "IS samples", "epochs", "NLL", "standard error")
+    columns = ("model", "binarisation", "IS samples", "epochs")
+    columns += ("best epoch", "NLL", "standard error")
     print_table(rows, (*columns, "published"))
 
 
