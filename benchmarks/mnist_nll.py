@@ -218,9 +218,8 @@ def main() -> None:
     rows = table(result)
     if options.out:
         write_json(options.out, {"table": rows, "run": result})
-    columns = ("model", "binarisation", "IS samples", "epochs")
-    columns += ("best epoch", "NLL", "standard error")
-    print_table(rows, (*columns, "published"))
+    columns = ("model", "binarisation", "IS samples", "epochs", "best epoch", "NLL")
+    print_table(rows, (*columns, "standard error", "published"))
 
 
 if __name__ == "__main__":
