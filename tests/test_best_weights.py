@@ -84,20 +84,6 @@ def test_annealed_losses_are_not_compared(parts) -> None:
     assert loss == pytest.approx(losses[best], rel=1e-4)
 
 
-def test_few_epochs_are_validated(parts, monkeypatch) -> None:
-    """Among them the last one."""
-    monkeypatch.setattr("symae_keras.training.fit._VALIDATIONS", 3)
-    seen = []
-    spy = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: seen.append("val_loss" in logs)
-    )
-    model = _model()
-    history = train(model, parts[0], TRAINING, 0, parts[1], callbacks=[spy]).history
-    assert [epoch for epoch, there in enumerate(seen) if there] == [1, 4, 7]
-    losses = history["val_loss"]
-    assert _loss(model, *parts) == pytest.approx(min(losses), rel=1e-5)
-
-
 class _Interrupt(keras.callbacks.Callback):
     def __init__(self, after: int) -> None:
         super().__init__()
@@ -110,27 +96,27 @@ class _Interrupt(keras.callbacks.Callback):
 
 @pytest.mark.large
 @pytest.mark.parametrize(
-    ("noise", "validations", "first"), [("variational", 40, 7), ("gaussian", 3, 5)]
+    ("noise", "epochs", "last"), [("variational", EPOCHS, 6), ("gaussian", 4, 2)]
 )
 def test_a_resumed_training_gives_the_same_weights(
-    noise, validations, first, parts, tmp_path, monkeypatch
+    noise, epochs, last, parts, tmp_path, monkeypatch
 ) -> None:
     """The best epoch may have been before the interruption."""
-    monkeypatch.setattr("symae_keras.training.fit._VALIDATIONS", validations)
+    monkeypatch.setattr("symae_keras.training.fit._LONG_EPOCHS", epochs)
     fit, held_out = parts
     alone = _model(noise)
     train(alone, fit, TRAINING, 0, held_out)
     state = Checkpoint(tmp_path / "state.npz")
     with pytest.raises(KeyboardInterrupt):
-        callbacks = [state, _Interrupt(6)]
+        callbacks = [state, _Interrupt(last)]
         train(_model(noise), fit, TRAINING, 0, held_out, callbacks=callbacks)
-    epochs = []
+    seen = []
     spy = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: epochs.append(epoch)
+        on_epoch_begin=lambda epoch, logs: seen.append(epoch)
     )
     resumed = _model(noise)
     train(resumed, fit, TRAINING, 0, held_out, callbacks=[state, spy])
-    assert epochs == list(range(first, EPOCHS))
+    assert seen == list(range(last + 1, epochs))
     for one, other in zip(alone.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(other, one)
     # Of a finished training, too.

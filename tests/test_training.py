@@ -16,14 +16,12 @@ from symae_keras._utils.presets import preset_names
 from symae_keras.data import GroupedData, simulate_exposures, simulate_shapes
 from symae_keras.layers import DenseEncoder
 from symae_keras.losses import RelativeMeanSquaredError
-from symae_keras.models import Autoencoder, SymAE
+from symae_keras.models import SymAE
 from symae_keras.training import (
     Budget,
     Training,
     data_variance,
-    enough_epochs,
     normalization,
-    steps_per_epoch,
     train,
 )
 from symae_keras.training.checkpoint import HistoryFile, read_history
@@ -176,35 +174,57 @@ def test_train_takes_as_many_instances_as_there_are(eager):
 def test_train_counts_its_updates(eager, monkeypatch):
     monkeypatch.setattr("symae_keras.training.fit.EPOCHS", 1)
     monkeypatch.setattr("symae_keras.training.fit.MIN_UPDATES", 7)
-    assert enough_epochs(steps=3, epochs=1, min_updates=7) == 3  # nine updates
-    assert enough_epochs(steps=2, epochs=8, min_updates=0) == 8
     groups = simulate_exposures(5, 3, seed=0)
     model = tiny(groups, 0)
     training = Training(batch_size=4, instances=2)
-    assert steps_per_epoch(model, groups, training) == 2
+    assert Budget.of(groups, training).steps == 2
     history = train(model, groups, training)
     assert len(history.epoch) == 4 and int(model.optimizer.iterations) == 8
-    single = Autoencoder(groups.instance_shape, 2)
-    assert steps_per_epoch(single, groups, training) == 3  # ten instances
+    assert Budget.of(groups, training, single=True).steps == 3  # ten instances
+
+
+def test_epochs_of_small_data_have_several_passes(eager, monkeypatch):
+    """The updates, and the draws of each, are those of epochs of one pass."""
+    groups = simulate_exposures(5, 3, seed=0)
+    training = Training(epochs=1, batch_size=4, instances=2, min_updates=12)
+    weights = []
+    for epochs, passes in ((6, 1), (2, 3)):
+        monkeypatch.setattr("symae_keras.training.fit._LONG_EPOCHS", epochs)
+        model = tiny(groups, 0)
+        history = train(model, groups, training)
+        assert len(history.epoch) == epochs
+        assert Budget.of(groups, training).passes == passes
+        assert int(model.optimizer.iterations) == 12
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(
-    ("states", "given", "epochs", "at_least"),
+    ("states", "given", "epochs", "passes", "at_least"),
     [
-        (24, {}, 1000, True),  # 2 updates per epoch
-        (900, {}, 36, True),
-        (2000, {}, 32, False),
-        (24, {"epochs": 32}, 32, False),
-        (24, {"epochs": 32, "min_updates": 500}, 250, True),
-        (2000, {"epochs": 32, "min_updates": 500}, 32, False),
-        (24, {"min_updates": 0}, 32, False),
+        (24, {}, 40, 25, True),  # 2 updates per pass
+        (40, {}, 40, 17, True),  # 3; 667 passes are enough, 680 are made
+        (900, {}, 36, 1, True),
+        (2000, {}, 32, 1, False),
+        (24, {"epochs": 32}, 32, 1, False),
+        (24, {"epochs": 32, "min_updates": 500}, 36, 7, True),
+        (2000, {"epochs": 32, "min_updates": 500}, 32, 1, False),
+        (24, {"min_updates": 0}, 32, 1, False),
     ],
 )
-def test_budget(states, given, epochs, at_least):
+def test_budget(states, given, epochs, passes, at_least):
     groups = GroupedData(np.zeros((states, 4, 3), "float32"))
-    budget = Budget.of(groups, Training(**given))
-    assert (budget.epochs, budget.at_least) == (epochs, at_least)
-    assert budget.updates == epochs * -(-states // 16)
+    training = Training(**given)
+    budget = Budget.of(groups, training)
+    assert (budget.epochs, budget.passes) == (epochs, passes)
+    assert budget.at_least == at_least
+    assert budget.updates == epochs * passes * -(-states // 16)
+    # A resumed run is given the epochs of the first one.
+    if at_least:
+        least = given.get("min_updates", 2000)
+        again = dataclasses.replace(training, epochs=epochs, min_updates=least)
+        assert Budget.of(groups, again) == budget
 
 
 @pytest.mark.parametrize("given", [{"min_updates": -1}, {"kl_annealing": 1.5}])

@@ -29,6 +29,7 @@ def batches(
     balance: str | npt.ArrayLike | None = None,
     shard: tuple[int, int] = (0, 1),
     first_epoch: int | Iterator[int] = 0,
+    passes: int = 1,
 ) -> tf.data.Dataset:
     """Batch groups for training, with new instances of every group in every epoch.
 
@@ -55,6 +56,9 @@ def batches(
             batch; together they see what one worker would.
         first_epoch: Number of the first epoch, to go on where a run stopped; or what
             gives the number of each iteration.
+        passes: Passes over the groups in one epoch. Data of few batches are trained on
+            faster in few long epochs, because each epoch has costs of its own.
+            Defaults to 1.
 
     Returns:
         `tf.data.Dataset` of known cardinality that yields `(inputs, targets)`, or
@@ -107,7 +111,7 @@ def batches(
     pixels = (None, least if least == most else None, *groups.instance_shape)
     shapes = [pixels, pixels[:2] if masks == 1 else pixels, pixels]
     arrays = 1 + (masks > 0) + (mean_weight is not None)
-    return epochs(make, len(sampler), shapes[:arrays], first_epoch)
+    return epochs(make, len(sampler), shapes[:arrays], first_epoch, passes)
 
 
 def instance_batches(
@@ -117,6 +121,7 @@ def instance_batches(
     seed: int = 0,
     shuffle: bool = True,
     first_epoch: int | Iterator[int] = 0,
+    passes: int = 1,
 ) -> tf.data.Dataset:
     """Batch single instances, for models that know no groups.
 
@@ -131,6 +136,9 @@ def instance_batches(
         shuffle: Whether instances come in a new order in every epoch.
         first_epoch: Number of the first epoch, to go on where a run stopped; or what
             gives the number of each iteration.
+        passes: Passes over the groups in one epoch. Data of few batches are trained on
+            faster in few long epochs, because each epoch has costs of its own.
+            Defaults to 1.
 
     Returns:
         `tf.data.Dataset` of known cardinality that yields `(inputs, targets)`, or
@@ -192,4 +200,4 @@ def instance_batches(
 
     shape = (None, *groups.instance_shape)
     shapes = [shape] * (1 + pixels + (mean_weight is not None))
-    return epochs(make, -(-total // batch_size), shapes, first_epoch)
+    return epochs(make, -(-total // batch_size), shapes, first_epoch, passes)

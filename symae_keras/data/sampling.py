@@ -185,19 +185,29 @@ def epochs(
     steps: int,
     shapes: Sequence[tuple[int | None, ...]],
     first_epoch: int | Iterator[int],
+    passes: int = 1,
 ) -> tf.data.Dataset:
     """A dataset each of whose iterations is an epoch with a number of its own.
 
-    `make` returns the arrays of a batch by epoch and step: instances, then a mask and
-    weights where there are any; `shapes` are theirs, as far as all batches share them.
+    `make` returns the arrays of a batch by pass over the data and step in it:
+    instances, then a mask and weights where there are any; `shapes` are theirs, as far
+    as all batches share them. An epoch has so many `passes`.
     """
     import tensorflow as tf
 
+    if passes < 1:
+        raise InputError(f"passes must be at least 1; received {passes}.")
     dtypes = [tf.float32, tf.bool, tf.float32][: len(shapes)]
+
+    def arrays_of(epoch: int, step: int) -> list[Array]:
+        turn, step = divmod(step, steps)
+        return make(epoch * passes + turn, step)
 
     def load(epoch: Any, step: Any) -> tuple[Any, ...]:
         arrays = tf.numpy_function(
-            lambda epoch, step: make(int(epoch), int(step)), [epoch, step], dtypes
+            lambda epoch, step: arrays_of(int(epoch), int(step)),
+            [epoch, step],
+            dtypes,
         )
         for array, shape in zip(arrays, shapes, strict=True):
             array.set_shape(shape)
@@ -210,11 +220,11 @@ def epochs(
     epoch = tf.data.Dataset.from_generator(
         lambda: iter([next(numbers)]), output_signature=tf.TensorSpec((), tf.int64)
     )
-    each_step = tf.data.Dataset.range(steps)
+    each_step = tf.data.Dataset.range(passes * steps)
     dataset = (
         epoch.flat_map(lambda number: each_step.map(lambda step: (number, step)))
         .map(load)
-        .apply(tf.data.experimental.assert_cardinality(steps))
+        .apply(tf.data.experimental.assert_cardinality(passes * steps))
     )
     # Workers take turns at the batches of one common draw; there are no files to share.
     options = tf.data.Options()
@@ -222,7 +232,7 @@ def epochs(
         tf.data.experimental.AutoShardPolicy.DATA
     )
     dataset = dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
-    dataset.batch_at = lambda epoch, step: _batch(make(epoch, step))
+    dataset.batch_at = lambda epoch, step: _batch(arrays_of(epoch, step))
     return dataset
 
 

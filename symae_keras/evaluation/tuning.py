@@ -30,10 +30,8 @@ from symae_keras.evaluation.study import (
 from symae_keras.models import SymAE
 from symae_keras.training.checkpoint import sync_state
 from symae_keras.training.fit import (
-    EPOCHS,
+    Budget,
     Training,
-    enough_epochs,
-    steps_per_epoch,
     train,
 )
 
@@ -309,13 +307,9 @@ class _Runner:
             )
         self.seed = seed
         self.progress = progress
-        model = SymAESettings().build(self.groups, seed)
-        self.steps = steps_per_epoch(model, self.groups, training)
-        epochs = training.epochs or enough_epochs(self.steps)
-        self.training = dataclasses.replace(training, epochs=epochs)
-        final_steps = steps_per_epoch(model, groups, training)
-        final_epochs = training.epochs or enough_epochs(final_steps)
-        self.final_updates = final_steps * final_epochs
+        self.training = training
+        self.budget = Budget.of(self.groups, training)
+        self.final_updates = Budget.of(groups, training).updates
 
     def run(self, study: Study) -> str:
         """Run the next trial of a study, and record and return its outcome."""
@@ -334,7 +328,7 @@ class _Runner:
             outcome = "failed"
         finally:
             seconds = time.monotonic() - start
-            trial.finish(outcome, rungs.epochs * self.steps, seconds, estimate)
+            trial.finish(outcome, rungs.epochs * self.budget.steps, seconds, estimate)
         return outcome
 
     def estimate(self, model: Any) -> EstimatedRedatumingError:
@@ -366,7 +360,7 @@ class _Rungs(keras.callbacks.Callback):
         self._trial = trial
         self._runner = runner
         self._start = time.monotonic()
-        total = runner.training.epochs or EPOCHS
+        total = runner.budget.epochs
         self._steps = {max(1, round(part * total)): n for n, part in enumerate(_RUNGS)}
         self._steps.pop(total, None)  # compared by the final estimate
 
@@ -385,8 +379,8 @@ class _Rungs(keras.callbacks.Callback):
 
     def _in_time(self) -> bool:
         runner, seconds = self._runner, time.monotonic() - self._start
-        pace = seconds / (self.epochs * runner.steps)
-        left = ((runner.training.epochs or EPOCHS) - self.epochs) * runner.steps
+        done = self.epochs * runner.budget.steps
+        pace, left = seconds / done, runner.budget.updates - done
         return runner.clock.suffices(pace * left + runner.clock.seconds_of_final(pace))
 
     def _stop(self, outcome: str) -> None:

@@ -12,9 +12,7 @@ from symae_keras.training.fit import (
     Recipe,
     Training,
     data_variance,
-    enough_epochs,
     normalization,
-    steps_per_epoch,
     train,
 )
 
@@ -34,9 +32,7 @@ __all__ = [
     "Trial",
     "Tuning",
     "data_variance",
-    "enough_epochs",
     "normalization",
-    "steps_per_epoch",
     "train",
     "tune",
 ]

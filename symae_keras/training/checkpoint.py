@@ -73,8 +73,6 @@ class Checkpoint(keras.callbacks.Callback):
             does.
 
     Attributes:
-        every: Epochs between two states, counted back from the last epoch. `train`
-            raises it from 1 where epochs have few steps.
         companion: A callback whose `state()`, arrays by names that start with `best_`,
             is saved too, and given to its `restore(state, model)`; or `None`.
     """
@@ -83,7 +81,6 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.path = Path(path)
         self.writes = writes
-        self.every = 1
         self.companion: Any = None
 
     def restore(self, model: keras.Model) -> int:
@@ -136,8 +133,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write the file."""
-        left = (self.params or {}).get("epochs", 0) - (epoch + 1)
-        if not self.writes or left % self.every:
+        if not self.writes:
             return
         sync_state(self.model)
         arrays: dict[str, Any] = {

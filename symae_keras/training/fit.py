@@ -31,8 +31,9 @@ _log = logging.getLogger("symae_keras")
 EPOCHS: Final = 32
 #: Updates of the weights that small data get, if nothing else is said.
 MIN_UPDATES: Final = 2000
-#: Validations of a training on small data, which has up to 2000 epochs.
-_VALIDATIONS: Final = 40
+#: Epochs of a training on small data, which may pass over them 2000 times. Each epoch
+#: ends with a validation and a checkpoint, which take longer than a few updates.
+_LONG_EPOCHS: Final = 40
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,14 +43,15 @@ class Training:
     Args:
         epochs: Passes over the groups. `None` (default) stands for 32, or for as many
             as give 2000 updates of the weights where the data are small: 24 groups in
-            batches of 16 make 2 updates per epoch, and 32 epochs train next to nothing.
+            batches of 16 make 2 updates per pass, and 32 of them train next to nothing.
+            With that many passes, each epoch of the history has several.
         batch_size: Groups in a batch; instances, for a model of single instances.
         instances: Instances drawn from each group in an epoch, at most as many as there
             are; `None` takes all.
         learning_rate: Of Adam, at first; it falls to 1 % along a cosine.
         clip_norm: Largest norm of the gradient of all weights together; a longer one is
             scaled down to it. `None` leaves gradients as they are.
-        min_updates: Least number of updates, for which small data get more epochs.
+        min_updates: Least number of updates, for which small data get more passes.
             `None` (default) stands for 2000 where `epochs` is `None`, and for 0 where
             it is a number.
         kl_annealing: Share of the updates during which the weight of the divergence of
@@ -159,7 +161,7 @@ def train(
 
     Small data, which train for `min_updates`, are overfitted at the end. With
     validation groups, the model gets the weights of the epoch with the least validation
-    loss. About 40 epochs are validated.
+    loss. These trainings have about 40 epochs of several passes over the groups.
 
     Args:
         model: An uncompiled model, such as `recipe.model(groups, seed)`. One without a
@@ -184,8 +186,9 @@ def train(
             good.
     """
     epoch = _EpochNumber()
-    dataset = _batches(model, groups, training, seed, strategy, first_epoch=epoch)
     budget = Budget.of(groups, training, strategy, single=not swaps_codes(model))
+    draws = {"first_epoch": epoch, "passes": budget.passes}
+    dataset = _batches(model, groups, training, seed, strategy, **draws)
     updates = budget.updates
     schedule = keras.optimizers.schedules.CosineDecay(
         training.learning_rate, max(updates, 1), alpha=0.01
@@ -202,8 +205,6 @@ def train(
         own.append(annealing)
     held_out: Any = None
     best = None
-    # Epochs of few updates are too short to validate and save each of them.
-    every = math.ceil(budget.epochs / _VALIDATIONS) if budget.at_least else 1
     if validation is not None:
         all_of_them = dataclasses.replace(training, instances=None)
         held_out = _batches(model, validation, all_of_them, 0, strategy, shuffle=False)
@@ -212,7 +213,7 @@ def train(
             own.append(best)
     kept = [each for each in callbacks if isinstance(each, Checkpoint)]
     for each in kept:
-        each.every, each.companion = every, best
+        each.companion = best
     done = kept[0].restore(model) if kept else 0
     of_groups = isinstance(model, GroupedAutoencoder)
     if of_groups:
@@ -223,7 +224,6 @@ def train(
             initial_epoch=done,
             epochs=budget.epochs,
             validation_data=held_out,
-            validation_freq=list(range(budget.epochs, 0, -every)),
             # First, so that none of the others keeps what is no longer good.
             callbacks=[
                 NonFiniteGuard(batch_at=dataset.batch_at),
@@ -247,35 +247,19 @@ def train(
     return history
 
 
-def enough_epochs(
-    steps: int, epochs: int = EPOCHS, min_updates: int = MIN_UPDATES
-) -> int:
-    """Return how many epochs a training needs.
-
-    Args:
-        steps: Updates per epoch, see `steps_per_epoch`.
-        epochs: Epochs at least.
-        min_updates: Updates at least.
-
-    Example:
-    >>> enough_epochs(steps=125), enough_epochs(steps=2)
-    (32, 1000)
-    """
-    return max(epochs, math.ceil(min_updates / max(steps, 1)))
-
-
 @dataclasses.dataclass(frozen=True)
 class Budget:
     """The length of a training.
 
     Attributes:
         groups: Training groups.
-        epochs: Passes over the groups.
+        epochs: Epochs.
+        passes: Passes over the groups in each epoch: several for small data.
         steps: Updates of the weights per epoch.
         batch_size: Groups per update, or instances for a model of single instances.
         instances: Instances per group; `None` for a model of single instances.
         at_least: Whether the data are so small that `min_updates` sets the number of
-            epochs.
+            updates.
 
     Example:
     >>> from symae_keras.data import simulate_exposures
@@ -283,12 +267,13 @@ class Budget:
     >>> budget = Budget.of(groups, Training())
     >>> print(budget)
     24 groups, 2,000 updates of 16 groups x 4 instances
-    >>> budget.epochs, budget.steps, budget.at_least
-    (1000, 2, True)
+    >>> budget.epochs, budget.passes, budget.steps, budget.at_least
+    (40, 25, 50, True)
     """
 
     groups: int
     epochs: int
+    passes: int
     steps: int
     batch_size: int
     instances: int | None
@@ -315,10 +300,15 @@ class Budget:
         least = training.min_updates
         if least is None:
             least = MIN_UPDATES if training.epochs is None else 0
-        epochs = enough_epochs(steps, training.epochs or EPOCHS, least)
-        at_least = least > 0 and epochs == enough_epochs(steps, 1, least)
+        epochs, passes = training.epochs or EPOCHS, 1
+        enough = math.ceil(least / max(steps, 1))
+        at_least = enough > 0 and enough >= epochs
+        if at_least:
+            passes = math.ceil(enough / _LONG_EPOCHS)
+            epochs = math.ceil(enough / passes)
+        steps *= passes
         per_group = None if single else instances or groups.n_instances
-        return cls(len(groups), epochs, steps, size, per_group, at_least)
+        return cls(len(groups), epochs, passes, steps, size, per_group, at_least)
 
     @property
     def updates(self) -> int:
@@ -330,14 +320,6 @@ class Budget:
         if self.instances is not None:
             batch = f"{self.batch_size:,} groups x {self.instances} instances"
         return f"{self.groups:,} groups, {self.updates:,} updates of {batch}"
-
-
-def steps_per_epoch(
-    model: keras.Model, groups: Groups, training: Training, strategy: Any = None
-) -> int:
-    """Return how many updates `train` makes in one epoch; arguments as there."""
-    single = not swaps_codes(model)
-    return Budget.of(groups, training, strategy, single).steps
 
 
 def _batches(

@@ -20,9 +20,9 @@ pytest.importorskip("optuna")
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
     """Two epochs for each training."""
-    monkeypatch.setattr(tuning, "enough_epochs", lambda steps: 2)
-    monkeypatch.setattr("symae_keras.training.EPOCHS", 2)
-    monkeypatch.setattr("symae_keras.training.MIN_UPDATES", 0)
+    for where in ("symae_keras.training", "symae_keras.training.fit"):
+        monkeypatch.setattr(f"{where}.EPOCHS", 2)
+        monkeypatch.setattr(f"{where}.MIN_UPDATES", 0)
 
 
 @pytest.fixture(scope="session")
