@@ -266,6 +266,11 @@ class _Posterior:
         return np.asarray(-0.5 * np.sum(squares + self.log_variance, axis=-1))
 
 
+def _log_prior(codes: Array) -> Array:
+    """Logarithm of the standard normal density, but for the same constant."""
+    return np.asarray(-0.5 * np.sum(np.square(codes, dtype="float64"), axis=-1))
+
+
 def _of_instances(
     model: Any,
     decoded: _Decoded,
@@ -283,7 +288,7 @@ def _of_instances(
         flat = codes.reshape(-1, codes.shape[-1])
         outputs = to_numpy(model.decode(flat))
         outputs = outputs.reshape(*codes.shape[:-1], *outputs.shape[1:])
-        log_weights -= 0.5 * np.sum(np.square(codes, dtype="float64"), axis=-1)
+        log_weights += _log_prior(codes)
         found.append(log_weights + decoded.log_likelihood(outputs, rows))
     return np.concatenate(found)
 
@@ -304,7 +309,7 @@ def _of_groups(
     found = []
     for count in _counts(n_samples, x.size):
         coherent, log_weights = posterior.draw(count, rng)
-        log_weights -= 0.5 * np.sum(np.square(coherent, dtype="float64"), axis=-1)
+        log_weights += _log_prior(coherent)
         # One group per draw of each group.
         flat = coherent.reshape(-1, coherent.shape[-1])
         masks = None if mask is None else np.concatenate([mask] * count)
@@ -316,7 +321,7 @@ def _of_groups(
         for _ in range(n_instance_samples):
             nuisance, of_draw = (each[0] for each in own.draw(1, rng))
             if prior is None:
-                of_draw -= 0.5 * np.sum(np.square(nuisance, dtype="float64"), axis=-1)
+                of_draw += _log_prior(nuisance)
             else:
                 of_draw += _Posterior(prior).log_density(nuisance)
             outputs = to_numpy(model.decode(flat, nuisance))
