@@ -12,7 +12,7 @@ import numpy.typing as npt
 from keras import ops
 
 from symae_keras._utils.arrays import Shape, Tensor
-from symae_keras._utils.validation import positive, sizes
+from symae_keras._utils.validation import boolean, positive, sizes
 from symae_keras.layers._linear_start import coordinates, linear_answer
 from symae_keras.layers.pooling import DeepSetsPooling
 
@@ -88,7 +88,9 @@ class LinearBackbone(keras.Layer):
         self.instance_shape = sizes("instance_shape", instance_shape, "(256,)")
         self.coherent_dim = positive("coherent_dim", coherent_dim)
         self.nuisance_dim = positive("nuisance_dim", nuisance_dim)
-        self.conditional_nuisance = bool(conditional_nuisance)
+        self.conditional_nuisance = boolean(
+            "conditional_nuisance", conditional_nuisance
+        )
         self.supports_masking = True
         pixels, p, q = math.prod(self.instance_shape), coherent_dim, nuisance_dim
 
@@ -148,7 +150,7 @@ class LinearBackbone(keras.Layer):
 
     @property
     def is_adapted(self) -> bool:
-        """Whether `adapt` was called, for these weights or for those loaded."""
+        """Whether `adapt` set these weights, or those that were loaded."""
         return self.built and bool(ops.convert_to_numpy(self.adapted))
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -294,6 +296,5 @@ class LinearBackbone(keras.Layer):
         }
 
 
-#: Principal components that are divided by numbers of their own; those of less variance
-#: than the first 64 have about the same one.
+#: Principal components with a factor each; the others, of less variance, share one.
 _STRETCHED = 64

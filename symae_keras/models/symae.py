@@ -203,8 +203,9 @@ class SymAE(GroupedAutoencoder):
             raise invalid("backbone", "'linear' or None", repr(self.backbone))
         if self.nuisance_noise in _SCALING_NOISES:
             raise ValueError(
-                f"`nuisance_noise={self.nuisance_noise!r}` sets the scale of the codes, "
-                "so that training cannot start at the codes of `backbone='linear'`. "
+                "Noise of this kind sets the scale of the codes, and training cannot "
+                "start at those of `backbone='linear'`. Received: "
+                f"nuisance_noise={self.nuisance_noise!r}. "
                 "Expected nuisance_noise='gaussian' or 'bernoulli', or a layer."
             )
         layer = LinearBackbone(
@@ -257,8 +258,8 @@ class SymAE(GroupedAutoencoder):
         reconstruction is the linear answer afterwards.
 
         Args:
-            groups: Training groups: `symae_keras.data.GroupedData` with its masks, or an
-                array `(groups, instances, *instance_shape)` in data units.
+            groups: Training groups: `symae_keras.data.GroupedData` with its masks, or
+                an array `(groups, instances, *instance_shape)` in data units.
             mask: Mask of an array, see `encode`. Defaults to `None`.
 
         Raises:

@@ -261,7 +261,7 @@ def test_a_decoder_with_weights_keeps_them(linear) -> None:
 
 @pytest.mark.parametrize("noise", ["additive", "variational"])
 def test_noise_that_scales_codes_is_refused(noise, linear) -> None:
-    with pytest.raises(ValueError, match=f"'{noise}'.*'gaussian' or 'bernoulli'"):
+    with pytest.raises(ValueError, match=f"={noise!r}.*'gaussian' or 'bernoulli'"):
         linear(nuisance_noise=noise)
 
 
