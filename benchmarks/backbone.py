@@ -17,7 +17,7 @@ The error is the mean squared error over the variance of the true spectra; it is
 alike. `--exposures` trains on 2000 entangled stars for 4000 steps, and gives the
 redatuming error, with and without backbone.
 
-    python benchmarks/backbone.py --data tablets_nir.npz --crossed 4 --exposures 1 \
+    python benchmarks/backbone.py --data tablets_nir.npz --crossed 3 4 5 6 --exposures 1 \
         --out results.json
 """
 
@@ -44,7 +44,12 @@ from symae_keras.training import Training, normalization, train
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Settings chosen by `--validate` inside the training tablets."""
+    """Settings of all sets but the exposures.
+
+    Those for two instruments were chosen by `--validate` inside the training tablets.
+    More instruments differ in more ways: `T` of them get `2 (T - 1)` nuisance numbers
+    and noise of `1 / sqrt(T - 1)`, chosen on the first three crossed sets.
+    """
 
     coherent_dim: int = 24
     nuisance_dim: int = 2
@@ -60,12 +65,13 @@ def fit(x: Any, settings: Settings, seed: int) -> SymAE:
     """Train one model on groups `(groups, instruments, pixels)`."""
     keras.utils.set_random_seed(seed)
     groups = GroupedData(x.astype("float32"))
+    others = groups.n_instances - 1
     model = SymAE(
         groups.instance_shape,
         settings.coherent_dim,
-        settings.nuisance_dim,
+        settings.nuisance_dim * others,
         encoder=DenseEncoder(64, units=(settings.width,)),
-        noise_strength=settings.noise_strength,
+        noise_strength=settings.noise_strength / others**0.5,
         instance_dropout=settings.instance_dropout,
         normalization=normalization(groups),
         seed=seed,
@@ -252,7 +258,9 @@ def main() -> None:
         help="evaluate on a quarter of the training tablets, a new one per seed: this "
         "is how settings are chosen",
     )
-    parser.add_argument("--crossed", type=int, default=0, help="crossed sets")
+    parser.add_argument(
+        "--crossed", type=int, nargs="*", default=[], help="numbers of crossed sets"
+    )
     parser.add_argument("--exposures", type=int, default=0, help="seeds of exposures")
     parser.add_argument("--quick", action="store_true", help="a tenth of the updates")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
@@ -272,7 +280,7 @@ def main() -> None:
     table: list[dict[str, Any]] = []
     if options.data:
         table += tablets(options.data, settings, options.seeds, options.validate)
-    for number in range(options.crossed):
+    for number in options.crossed:
         table += crossed(number, settings)
     for seed in range(options.exposures):
         table += exposures(seed, scale)
