@@ -17,8 +17,8 @@ The error is the mean squared error over the variance of the true spectra; it is
 alike. `--exposures` trains on 2000 entangled stars for 4000 steps, and gives the
 redatuming error, with and without backbone.
 
-    python benchmarks/backbone.py --data tablets_nir.npz --crossed 3 4 5 6 --exposures 1 \
-        --out results.json
+    python benchmarks/backbone.py --data tablets_nir.npz --crossed 3 4 5 6 \
+        --exposures 1 --out results.json
 """
 
 from __future__ import annotations

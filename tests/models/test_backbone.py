@@ -223,17 +223,15 @@ def test_every_weight_moves(linear) -> None:
         assert np.abs(_numpy(variable.value) - old).max() > 0.0, variable.path
 
 
-@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_train_adapts_once(weight_decay, linear, tmp_path) -> None:
+def test_train_adapts_once(linear, tmp_path) -> None:
     groups = GroupedData(groups_of())
     model = linear()
-    training = Training(epochs=1, weight_decay=weight_decay)
+    training = Training(epochs=1, weight_decay=0.1)
     history = train(model, groups, training).history
     assert model.linear.is_adapted
     # The linear answer leaves about the noise.
     assert history["loss"][0] < 0.5
-    decay = getattr(model.optimizer, "weight_decay", None)
-    assert (decay or 0.0) == weight_decay
+    assert model.optimizer.weight_decay == 0.1
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert again.linear.is_adapted
@@ -243,6 +241,7 @@ def test_train_adapts_once(weight_decay, linear, tmp_path) -> None:
     )
     kernel = _numpy(again.linear.state_read_out.kernel.value)
     train(again, groups, Training(epochs=1, learning_rate=1e-9))
+    assert not getattr(again.optimizer, "weight_decay", None)
     found = _numpy(again.linear.state_read_out.kernel.value)
     np.testing.assert_allclose(found, kernel, atol=1e-6)
 
