@@ -57,7 +57,7 @@ def coordinates(x: _Array, good: _Array, size: int) -> Coordinates:
     directions[:, : spread.size] = axes
     stretch[: spread.size] = np.sqrt(floor / (spread + floor))
     plain = Coordinates(mean, directions, stretch, 1.0)
-    stretched = plain(rows + mean, np.True_)
+    stretched = plain(rows + mean, np.ones(rows.shape, bool))
     scale = np.sqrt(np.mean(rows**2) / np.mean(stretched**2))
     return plain._replace(scale=float(scale))
 

@@ -266,7 +266,8 @@ class LinearBackbone(keras.Layer):
             ops.convert_to_numpy(layer.kernel.value)
             for layer in (self.state_read_out, self.nuisance_read_out)
         ]
-        start = linear_answer(found(x, good), good.any(axis=2), *kernels)
+        present = np.asarray(good.any(axis=2))
+        start = linear_answer(found(x, good), present, *kernels)
         self.state_read_out.kernel.assign(start.state_read_out)
         self.nuisance_read_out.kernel.assign(start.nuisance_read_out)
         self.state_decoder.kernel.assign(start.state_decoder)
