@@ -38,13 +38,14 @@ class Coordinates(NamedTuple):
         return np.asarray(self.scale * (x + along @ self.directions.T))
 
 
-def coordinates(x: _Array, good: _Array, size: int) -> Coordinates:
+def coordinates(x: _Array, good: _Array, size: int, whitening: float) -> Coordinates:
     """Find the coordinates from groups.
 
     Args:
         x: `(groups, instances, pixels)`.
         good: Boolean, of the same shape.
         size: Axes to return; where there are fewer, the rest are 0.
+        whitening: Power of the standard deviations that components are divided by.
     """
     x = np.where(good, x, 0.0).astype("float64")
     mean = x.sum(axis=(0, 1)) / np.maximum(good.sum(axis=(0, 1)), 1)
@@ -55,7 +56,7 @@ def coordinates(x: _Array, good: _Array, size: int) -> Coordinates:
         return Coordinates(mean, directions, stretch, 1.0)
     floor = _FLOOR * spread[0]
     directions[:, : spread.size] = axes
-    stretch[: spread.size] = np.sqrt(floor / (spread + floor))
+    stretch[: spread.size] = (floor / (spread + floor)) ** whitening
     plain = Coordinates(mean, directions, stretch, 1.0)
     stretched = plain(rows + mean, np.ones(rows.shape, bool))
     scale = np.sqrt(np.mean(rows**2) / np.mean(stretched**2))

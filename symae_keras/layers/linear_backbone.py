@@ -12,7 +12,7 @@ import numpy.typing as npt
 from keras import ops
 
 from symae_keras._utils.arrays import Shape, Tensor
-from symae_keras._utils.validation import boolean, positive, sizes
+from symae_keras._utils.validation import boolean, positive, share, sizes
 from symae_keras.layers._linear_start import coordinates, linear_answer
 from symae_keras.layers.pooling import DeepSetsPooling
 
@@ -33,8 +33,8 @@ class LinearBackbone(keras.Layer):
     the manner of `keras.layers.Normalization.adapt`:
 
     - The coordinates are `z = scale * (x - mean) W`. `W` divides each principal
-      component of the instances by `sqrt(s + 0.05 s_1)`, with `s` its standard
-      deviation and `s_1` the largest one: half-way to whitening. A loss on `z` gives
+      component of the instances by `(s + 0.05 s_1)^w`, with `s` its standard deviation
+      and `s_1` the largest one; `w = 0.5` is half-way to whitening. A loss on `z` gives
       small features of the instances more weight. `W` is symmetric, so that
       neighbouring pixels stay neighbours, and `scale` keeps the variance.
     - `R` has the principal axes of the deviations from the means of the groups.
@@ -236,7 +236,10 @@ class LinearBackbone(keras.Layer):
     # === Closed form ===
 
     def adapt(
-        self, x: npt.NDArray[Any], good: npt.NDArray[np.bool_] | None = None
+        self,
+        x: npt.NDArray[Any],
+        good: npt.NDArray[np.bool_] | None = None,
+        whitening: float = 0.5,
     ) -> None:
         """Set the coordinates and the linear weights from groups.
 
@@ -244,17 +247,21 @@ class LinearBackbone(keras.Layer):
             x: Normalised instances `(groups, instances, *instance_shape)`.
             good: Boolean array that broadcasts to `x`, True = a good pixel of a present
                 instance. `None` (default) means all.
+            whitening: Power `w` of the coordinates, from 0, no whitening, to 1.
+                Defaults to 0.5.
 
         Raises:
+            ValueError: `whitening` is not from 0 to 1.
             InputError: No group has two instances that differ.
         """
+        whitening = share("whitening", whitening)
         if not self.built:
             self.build()
         x = np.asarray(x)
         good = np.broadcast_to(True if good is None else good, x.shape)
         flat = (*x.shape[:2], -1)
         x, good = x.reshape(flat), good.reshape(flat)
-        found = coordinates(x, good, self.stretch.shape[0])
+        found = coordinates(x, good, self.stretch.shape[0], whitening)
         for weight, value in (
             (self.mean, found.mean),
             (self.directions, found.directions),

@@ -250,7 +250,12 @@ class SymAE(GroupedAutoencoder):
 
     # === Backbone ===
 
-    def adapt_backbone(self, groups: Any, mask: npt.ArrayLike | None = None) -> None:
+    def adapt_backbone(
+        self,
+        groups: Any,
+        mask: npt.ArrayLike | None = None,
+        whitening: float = 0.5,
+    ) -> None:
         """Set the linear backbone in closed form, in the manner of Keras's `adapt`.
 
         Call it before training; `symae_keras.training.train` does so if it was not
@@ -261,9 +266,11 @@ class SymAE(GroupedAutoencoder):
             groups: Training groups: `symae_keras.data.GroupedData` with its masks, or
                 an array `(groups, instances, *instance_shape)` in data units.
             mask: Mask of an array, see `encode`. Defaults to `None`.
+            whitening: From 0 to 1, see `LinearBackbone`. With 0, the loss weights all
+                features by their variance. Defaults to 0.5.
 
         Raises:
-            ValueError: The model has no backbone.
+            ValueError: The model has no backbone, or `whitening` is not from 0 to 1.
             InputError: No group has two instances that differ.
 
         Example:
@@ -289,7 +296,7 @@ class SymAE(GroupedAutoencoder):
         x = np.where(good, ops.convert_to_numpy(x), 0.0)
         normalized = super()._normalize(ops.convert_to_tensor(x, self._data_dtype))
         normalized = ops.convert_to_numpy(ops.cast(normalized, "float32"))
-        self.linear.adapt(normalized, good)
+        self.linear.adapt(normalized, good, whitening)
 
     def _normalize(self, x: Tensor) -> Tensor:
         x = super()._normalize(x)

@@ -59,17 +59,18 @@ def linear() -> Callable[..., SymAE]:
 # === Closed forms ===
 
 
-def test_coordinates() -> None:
+@pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
+def test_coordinates(whitening) -> None:
     x = groups_of(noise=0.3)
     layer = LinearBackbone((12,), 2, 2)
-    layer.adapt(x)
+    layer.adapt(x, whitening=whitening)
     z = _numpy(layer.coordinates(x))
     np.testing.assert_allclose(layer.instances(z), x, atol=1e-4)
     centred = x.reshape(-1, 12) - x.mean(axis=(0, 1))
     assert np.mean(z**2) == pytest.approx(np.mean(centred**2), rel=1e-4)
     before, axes = np.linalg.eigh(centred.T @ centred / len(centred))
     spread = np.sqrt(before)
-    softened = spread / np.sqrt(spread + 0.05 * spread.max())
+    softened = spread / (spread + 0.05 * spread.max()) ** whitening
     softened *= np.sqrt(np.sum(before) / np.sum(softened**2))
     rows = z.reshape(-1, 12)
     np.testing.assert_allclose(
@@ -262,6 +263,11 @@ def test_a_decoder_with_weights_keeps_them(linear) -> None:
 def test_noise_that_scales_codes_is_refused(noise, linear) -> None:
     with pytest.raises(ValueError, match=f"={noise!r}.*'gaussian' or 'bernoulli'"):
         linear(nuisance_noise=noise)
+
+
+def test_whitening_beyond_its_range_is_refused(linear) -> None:
+    with pytest.raises(ValueError, match="0 <= whitening <= 1.*Received: .*=1.5"):
+        linear().adapt_backbone(groups_of(), whitening=1.5)
 
 
 def test_models_without_backbone_cannot_adapt(linear) -> None:
