@@ -227,7 +227,9 @@ def test_budget(states, given, epochs, passes, at_least):
         assert Budget.of(groups, again) == budget
 
 
-@pytest.mark.parametrize("given", [{"min_updates": -1}, {"kl_annealing": 1.5}])
+@pytest.mark.parametrize(
+    "given", [{"min_updates": -1}, {"kl_annealing": 1.5}, {"weight_decay": -0.1}]
+)
 def test_training_refuses(given):
     with pytest.raises(ValueError, match=f"`{next(iter(given))}`.*Received: "):
         Training(**given)

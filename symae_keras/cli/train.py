@@ -253,6 +253,7 @@ def run_config(
         "learning_rate": recipe.learning_rate,
         "clip_norm": recipe.clip_norm,
         "kl_annealing": recipe.kl_annealing,
+        "weight_decay": recipe.weight_decay,
         "train_fraction": round(1.0 - held_out, 12),
     }
 

@@ -151,6 +151,12 @@ CONTENDERS: Final[dict[str, Contender]] = {
         nuisance_noise="variational",
         noise_strength=1e-3,
     ),
+    "symae_linear": _grouped(
+        "SymAE (linear backbone, Gaussian)",
+        "SymAE",
+        models.SymAE,
+        backbone="linear",
+    ),
     **{
         name: _grouped(title, "grouped VAE", cls, kl_weight=1e-3)
         for name, title, cls in (

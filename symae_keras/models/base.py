@@ -337,7 +337,8 @@ class AutoencoderBase(keras.Model):
         """
         sample_weight = self._checked_weights(y_pred, sample_weight)
         y, y_pred = self._blank_bad_pixels(x, y, y_pred)
-        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        compared = self._compared(x, y, y_pred, sample_weight)
+        loss = super().compute_loss(x, *compared, training)
         if self._trackers:
             # Each replica's share of the loss, undone as Keras does in its own log.
             share = self._aggregate_additional_loss(ops.ones((), "float32"))
@@ -351,6 +352,12 @@ class AutoencoderBase(keras.Model):
             for name, value in values.items():
                 self._trackers[name].update_state(value, sample_weight=samples)
         return loss
+
+    def _compared(
+        self, inputs: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Targets, outputs and weights as the loss takes them; in data units."""
+        return y, y_pred, sample_weight
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None

@@ -79,16 +79,27 @@ class GroupedAutoencoder(AutoencoderBase):
         self.instance_decoder = per_instance(third, "instance_decoder")
 
     def _head(
-        self, units: int, name: str, activation: str | None = None
+        self,
+        units: int,
+        name: str,
+        activation: str | None = None,
+        kernel_initializer: str = "glorot_uniform",
     ) -> list[keras.Layer]:
-        """Layers from features to numbers of a code; called with `call_chain`."""
+        """Layers from features to numbers of a code; called with `call_chain`.
+
+        The initializer is that of the last layer.
+        """
         dtype = self.dtype_policy
         return [
             keras.layers.Dense(
                 _FEATURES, activation="gelu", dtype=dtype, name=f"{name}_hidden"
             ),
             keras.layers.Dense(
-                units, activation=activation, dtype=dtype, name=f"{name}_code"
+                units,
+                activation=activation,
+                kernel_initializer=kernel_initializer,
+                dtype=dtype,
+                name=f"{name}_code",
             ),
         ]
 
@@ -224,7 +235,11 @@ class GroupedAutoencoder(AutoencoderBase):
         coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
         nuisance = ops.convert_to_tensor(nuisance, dtype=self._data_dtype)
         latent = ops.cast(self._latent_of(nuisance, coherent), self.compute_dtype)
-        return self._denormalize(self.instance_decoder(join(coherent, latent)))
+        return self._denormalize(self._decode_normalized(coherent, latent))
+
+    def _decode_normalized(self, coherent: Tensor, latent: Tensor) -> Tensor:
+        """Decode numbers in the dtype of the networks, to their units."""
+        return self.instance_decoder(join(coherent, latent))
 
     def _latent_of(self, nuisance: Tensor, coherent: Tensor) -> Tensor:
         """Return the numbers that are decoded in place of the nuisance codes."""

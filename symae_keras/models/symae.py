@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 from keras import ops
 
 from symae_keras._utils.arrays import Codes, Tensor
-from symae_keras._utils.validation import boolean, not_negative, number
+from symae_keras._utils.validation import boolean, invalid, not_negative, number
 from symae_keras.layers._random import SeedGenerator
 from symae_keras.layers._stack import call_chain
+from symae_keras.layers.linear_backbone import LinearBackbone
 from symae_keras.layers.noise import NuisanceDropout
 from symae_keras.layers.pooling import AttentionPooling, DeepSetsPooling
 from symae_keras.models.base import one_of
@@ -19,6 +22,8 @@ from symae_keras.models.groups import GroupedAutoencoder, join
 
 _POOLINGS = ("mean", "sum", "max", "attention")
 _NOISES = ("gaussian", "bernoulli", "additive", "variational")
+#: Kinds of noise that set the scale of the codes, which a linear answer has already.
+_SCALING_NOISES = ("additive", "variational")
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -53,6 +58,12 @@ class SymAE(GroupedAutoencoder):
     state. In this form it has the least redatuming error of all models of this package
     (docs/comparison.md).
 
+    For few groups, `backbone="linear"` adds linear encoders and a linear decoder to the
+    networks; see `LinearBackbone`. `adapt_backbone` sets them in closed form. The last
+    layers of the networks start at zero, so that training starts at the linear answer.
+    The networks, and the loss given to `compile`, then see instances in the
+    soft-whitened coordinates of the backbone, in which small features count more.
+
     Args:
         instance_shape: Shape of one instance, channels last: `(pixels,)`,
             `(pixels, channels)`, `(height, width, channels)`.
@@ -85,6 +96,9 @@ class SymAE(GroupedAutoencoder):
             its mean and variance. It is applied to the input and undone after the
             decoder, so that outputs are in data units. Defaults to `None`.
         seed: Integer seed of noise and instance dropout, or `None`.
+        backbone: `"linear"` for few groups, or `None` (default). It takes Gaussian or
+            Bernoulli noise, or a layer. A `decoder` that has weights already keeps
+            them, and does not start at zero.
 
     Call arguments:
         inputs: Tensor `(batch, instances, *instance_shape)`, or a dict with
@@ -127,6 +141,7 @@ class SymAE(GroupedAutoencoder):
         instance_dropout: float = 0.0,
         normalization: keras.Layer | None = None,
         seed: int | None = None,
+        backbone: str | None = None,
         **kwargs: Any,
     ) -> None:
         sizes = (instance_shape, coherent_dim, nuisance_dim)
@@ -146,6 +161,10 @@ class SymAE(GroupedAutoencoder):
             lambda rate: 0.0 <= rate < 1.0,
         )
 
+        self.backbone = backbone
+        self.linear: LinearBackbone | None = None
+        if backbone is not None:
+            self.linear = self._make_backbone()
         self._make_networks()
         pool: Any = self.pooling
         if pool == "attention":
@@ -156,9 +175,12 @@ class SymAE(GroupedAutoencoder):
         variational = self.nuisance_noise == "variational"
         bounded = "tanh" if self.nuisance_noise == "additive" else None
         numbers = 2 if variational else 1  # mean and log variance of each
-        self.coherent_head = self._head(numbers * self.coherent_dim, "coherent")
+        start = "glorot_uniform" if backbone is None else "zeros"
+        self.coherent_head = self._head(
+            numbers * self.coherent_dim, "coherent", kernel_initializer=start
+        )
         self.nuisance_head = self._head(
-            numbers * self.nuisance_dim, "nuisance", activation=bounded
+            numbers * self.nuisance_dim, "nuisance", bounded, start
         )
         weight = 1e-3 if variational else 0.5
         if noise_strength is not None:
@@ -171,7 +193,44 @@ class SymAE(GroupedAutoencoder):
             if self.conditional_nuisance:
                 self.prior_head = self._head(2 * self.nuisance_dim, "prior")
         self.dropout_generator = SeedGenerator(seed)
+        new_decoder = not self.instance_decoder.layer.built
         self.build((None, None, *self.instance_shape))
+        if self.linear is not None and new_decoder:
+            self._start_decoder_at_zero()
+
+    def _make_backbone(self) -> LinearBackbone:
+        if self.backbone != "linear":
+            raise invalid("backbone", "'linear' or None", repr(self.backbone))
+        if self.nuisance_noise in _SCALING_NOISES:
+            raise ValueError(
+                "Noise of this kind sets the scale of the codes, and training cannot "
+                "start at those of `backbone='linear'`. Received: "
+                f"nuisance_noise={self.nuisance_noise!r}. "
+                "Expected nuisance_noise='gaussian' or 'bernoulli', or a layer."
+            )
+        layer = LinearBackbone(
+            self.instance_shape,
+            self.coherent_dim,
+            self.nuisance_dim,
+            self.conditional_nuisance,
+            dtype=self.dtype_policy,
+            name="linear",
+        )
+        layer.build()  # what is not called as a whole is not built by a call
+        return layer
+
+    def _start_decoder_at_zero(self) -> None:
+        parts = self.instance_decoder.layer._flatten_layers()
+        with_kernel = [each for each in parts if hasattr(each, "kernel")]
+        if not with_kernel:
+            raise invalid(
+                "decoder",
+                "a layer whose last part has a kernel, which starts at zero with "
+                "backbone='linear'",
+                repr(self.decoder),
+            )
+        for weight in with_kernel[-1].trainable_weights:
+            weight.assign(np.zeros(weight.shape))
 
     def _make_noise(self, strength: float) -> keras.Layer:
         kind = self.nuisance_noise
@@ -188,6 +247,98 @@ class SymAE(GroupedAutoencoder):
                 keras.KerasTensor((None, self.coherent_dim), dtype=self.compute_dtype)
             )
         super().build(input_shape)
+
+    # === Backbone ===
+
+    def adapt_backbone(
+        self,
+        groups: Any,
+        mask: npt.ArrayLike | None = None,
+        whitening: float = 0.5,
+    ) -> None:
+        """Set the linear backbone in closed form, in the manner of Keras's `adapt`.
+
+        Call it before training; `symae_keras.training.train` does so if it was not
+        called before. It does not change the networks: of a new model, the
+        reconstruction is the linear answer afterwards.
+
+        Args:
+            groups: Training groups: `symae_keras.data.GroupedData` with its masks, or
+                an array `(groups, instances, *instance_shape)` in data units.
+            mask: Mask of an array, see `encode`. Defaults to `None`.
+            whitening: From 0 to 1, see `LinearBackbone`. With 0, the loss weights all
+                features by their variance. Defaults to 0.5.
+
+        Raises:
+            ValueError: The model has no backbone, or `whitening` is not from 0 to 1.
+            InputError: No group has two instances that differ.
+
+        Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> state, nuisance = rng.normal(size=(40, 1, 2)), rng.normal(size=(40, 3, 1))
+        >>> x = state @ rng.normal(size=(2, 16)) + nuisance @ rng.normal(size=(1, 16))
+        >>> model = SymAE((16,), coherent_dim=2, nuisance_dim=1, backbone="linear")
+        >>> model.adapt_backbone(x)
+        >>> error = ops.convert_to_numpy(model.reconstruct(x)) - x
+        >>> bool(np.mean(error**2) < 1e-3 * np.var(x))
+        True
+        """
+        if self.linear is None:
+            raise ValueError(
+                "This model has no backbone to adapt; make it with `backbone='linear'`."
+            )
+        x, mask = self._arrays(groups, mask)
+        good = np.ones(x.shape[:2], bool)
+        if mask is not None:
+            good = np.asarray(ops.convert_to_numpy(mask), bool)
+        good = good.reshape(*good.shape, *(1,) * (len(x.shape) - good.ndim))
+        x = np.where(good, ops.convert_to_numpy(x), 0.0)
+        normalized = super()._normalize(ops.convert_to_tensor(x, self._data_dtype))
+        normalized = ops.convert_to_numpy(ops.cast(normalized, "float32"))
+        self.linear.adapt(normalized, good, whitening)
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        x = super()._normalize(x)
+        return x if self.linear is None else self.linear.coordinates(x)
+
+    def _denormalize(self, x: Tensor) -> Tensor:
+        return super()._denormalize(
+            x if self.linear is None else self.linear.instances(x)
+        )
+
+    def _decode_normalized(self, coherent: Tensor, latent: Tensor) -> Tensor:
+        decoded = super()._decode_normalized(coherent, latent)
+        if self.linear is None:
+            return decoded
+        return decoded + self.linear.decode(coherent, latent)
+
+    def _compared(
+        self, inputs: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Targets and outputs in the coordinates of the backbone, in data units.
+
+        There, one pixel is a mixture of all: weights of pixels scale the differences
+        before, by their roots, as squared errors take them.
+        """
+        if self.linear is None:
+            return y, y_pred, sample_weight
+        y, y_pred = (ops.cast(each, self._data_dtype) for each in (y, y_pred))
+        if sample_weight is not None and len(sample_weight.shape) == len(y.shape):
+            root = ops.sqrt(ops.cast(sample_weight, self._data_dtype))
+            y_pred, sample_weight = y + root * (y_pred - y), None
+        scale: Any = 1.0
+        if self.normalization is not None:
+            scale = self._mean_and_scale()[1]
+        unit = ops.sqrt(ops.mean(ops.square(scale)))
+        y, y_pred = (
+            unit * ops.cast(self._normalize(each), self._data_dtype)
+            for each in (y, y_pred)
+        )
+        mask = self.compute_mask(inputs, None)
+        if mask is not None:
+            y_pred = self.carry_mask(y_pred, mask=mask)
+        return y, y_pred, sample_weight
 
     # === Posteriors ===
 
@@ -282,13 +433,19 @@ class SymAE(GroupedAutoencoder):
 
     def _coherent(self, x: Tensor, mask: Tensor | None) -> Tensor:
         pooled = self.pool(self._coherent_features(x), mask=mask)
-        return call_chain(self.coherent_head, pooled)
+        coherent = call_chain(self.coherent_head, pooled)
+        if self.linear is None:
+            return coherent
+        return coherent + self.linear.coherent(x, mask)
 
     def _nuisance(self, x: Tensor, coherent: Tensor) -> Tensor:
         features = self._nuisance_features(x)
         if self.conditional_nuisance:
             features = join(coherent, features)
-        return call_chain(self.nuisance_head, features)
+        nuisance = call_chain(self.nuisance_head, features)
+        if self.linear is None:
+            return nuisance
+        return nuisance + self.linear.nuisance(x, coherent)
 
     def _prior(self, coherent: Tensor) -> tuple[Tensor, Tensor] | None:
         """Mean and log variance of `p(z | C)`, with an axis for the instances."""

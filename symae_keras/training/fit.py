@@ -17,6 +17,7 @@ from symae_keras.data import RaggedGroups, batches, instance_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.distribute import even_batch_size
 from symae_keras.errors import InputError
+from symae_keras.layers.linear_backbone import LinearBackbone
 from symae_keras.layers.normalization import Standardization, pixel_moments
 from symae_keras.losses import RelativeMeanSquaredError
 from symae_keras.models.groups import GroupedAutoencoder
@@ -58,6 +59,8 @@ class Training:
             nuisance codes falls from 0.1 to that of the model, in variational models of
             groups. Without it, some seeds end in a bad minimum. Defaults to 0.25; 0
             turns it off.
+        weight_decay: Decoupled decay of all weights (AdamW): each update subtracts
+            `learning_rate * weight_decay` times a weight from it. Defaults to 0, Adam.
     """
 
     epochs: int | None = None
@@ -67,12 +70,14 @@ class Training:
     clip_norm: float | None = None
     min_updates: int | None = None
     kl_annealing: float = 0.25
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the numbers that `train` itself acts on."""
         if self.min_updates is not None:
             not_negative("min_updates", self.min_updates)
         share("kl_annealing", self.kl_annealing)
+        not_negative("weight_decay", self.weight_decay)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,6 +104,7 @@ class Recipe(Training):
         clip_norm: See `epochs`.
         min_updates: See `epochs`.
         kl_annealing: See `epochs`.
+        weight_decay: See `epochs`.
     """
 
     model: Callable[[GroupedData, int], keras.Model]
@@ -155,6 +161,8 @@ def train(
     The loss is the mean squared error over the variance of the training data, so that
     it reads as a relative error. A `NonFiniteGuard` watches over it.
 
+    A linear backbone that was not adapted yet is adapted to the training data.
+
     In variational models of groups, the weight of the divergence of nuisance codes is
     annealed, see `Training`. A `KLSchedule` among the callbacks replaces this. At the
     end, the weight is the one that the model was made with.
@@ -193,8 +201,17 @@ def train(
     schedule = keras.optimizers.schedules.CosineDecay(
         training.learning_rate, max(updates, 1), alpha=0.01
     )
+    optimizer = keras.optimizers.Adam(schedule, global_clipnorm=training.clip_norm)
+    if training.weight_decay > 0.0:
+        optimizer = keras.optimizers.AdamW(
+            schedule, training.weight_decay, global_clipnorm=training.clip_norm
+        )
+    linear = getattr(model, "linear", None)
+    if isinstance(linear, LinearBackbone) and not linear.is_adapted:
+        some = groups.sample() if isinstance(groups, RaggedGroups) else groups
+        model.adapt_backbone(some)
     model.compile(
-        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=training.clip_norm),
+        optimizer=optimizer,
         loss=RelativeMeanSquaredError(data_variance(groups)),
     )
     own: list[keras.callbacks.Callback] = []

@@ -23,6 +23,11 @@ REQUIRED = {
     "DenseDecoder": {"instance_shape": (4,)},
     "Conv1DDecoder": {"instance_shape": (4,)},
     "Conv2DDecoder": {"instance_shape": (4, 4)},
+    "LinearBackbone": {
+        "instance_shape": (4,),
+        "coherent_dim": 2,
+        "nuisance_dim": 2,
+    },
     "RandomScale": {"strength": 0.1},
     "RandomShift": {"max_shift": 0.1},
     "TiedDense": {"dense": keras.layers.Dense(2), "instance_shape": (4,)},

@@ -91,6 +91,10 @@ CASES = {
         lambda dtype: {"mean": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "scale": 0.3},
         KEEPS | {"non_trainable": 2},
     ),
+    "LinearBackbone": (
+        {"instance_shape": (6,), "coherent_dim": 2, "nuisance_dim": 3},
+        KEEPS | {"trainable": 11, "non_trainable": 5},
+    ),
     "TopK": ({"num_active": 2}, KEEPS),
     "GradientReversal": ({"strength": 0.3}, KEEPS),
     "NuisanceDropout": (

@@ -416,6 +416,16 @@ CASES: dict[str, Case] = {
         noisy=True,
         idle=("key/bias",),
     ),
+    "symae-linear": Case(
+        "symae",
+        {
+            "backbone": "linear",
+            "instance_dropout": 0.3,
+            "noise_strength": 0.1,
+            "normalization": standard,
+        },
+        noisy=True,
+    ),
     "mlvae": Case("mlvae", **_VAE),
     "mlvae-image": Case("mlvae", **_IMAGE, noisy=True),
     "gvae": Case("gvae", **_VAE),
@@ -445,7 +455,7 @@ THREE = ("wasserstein", "unet-segmentation", "symae-attention")
 #: Some of every base class and way of building, for what takes seconds a model.
 TEN = (
     *(*THREE, "autoencoder-decay", "contractive", "vae", "vqvae"),
-    *("segnet-spectra", "latent_mean_swap", "gvae"),
+    *("segnet-spectra", "latent_mean_swap", "gvae", "symae-linear"),
 )
 
 

@@ -26,7 +26,7 @@ _VALID: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("n_directions", "seed"), (256, None)),
     **dict.fromkeys(("tied", "vae_branch", "conditional_nuisance"), (True,)),
     **dict.fromkeys(("spatial_axes", "weight_decay", "decoder"), (None,)),
-    "normalization": (None,),
+    **dict.fromkeys(("normalization", "backbone"), (None,)),
     "discriminator_units": ([],),
     "free_bits": (256, 2.5),
     "noise_strength": (256, 2.5, None),
