@@ -46,8 +46,9 @@ from symae_keras.training import Training, normalization, train
 class Settings:
     """Settings of all sets but the exposures.
 
-    Those for two instruments were chosen by `--validate` inside the training tablets.
-    More instruments differ in more ways: `T` of them get `2 (T - 1)` nuisance numbers
+    Code sizes, weight decay and whitening for two instruments were chosen inside the
+    training tablets, as `--validate` does; the others are those of earlier trials. More
+    instruments differ in more ways: `T` of them get `2 (T - 1)` nuisance numbers
     and noise of `1 / sqrt(T - 1)`, chosen on the first three crossed sets.
     """
 

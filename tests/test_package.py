@@ -260,5 +260,5 @@ def test_defaults_are_read_from_docstrings() -> None:
     assert _claims("Whether. Defaults to True; or so.") == [True]
     assert _claims("Size. Defaults to the size of the features.") == [WORDS]
     assert _claims("Size of the code.") == []
-    assert len(_documented(SymAE)) == 12
+    assert len(_documented(SymAE)) == 13
     assert _claims(_documented(leakage)["train"]) == [0.7]
