@@ -19,6 +19,8 @@ _log = logging.getLogger("symae_keras")
 #: Each pair is left out in turn up to so many pairs; more pairs form so many folds.
 _MOST_LEFT_OUT: Final = 12
 _FOLDS: Final = 10
+#: Of more pairs than this, a fit without a fifth differs little from one to all.
+_MANY_PAIRS: Final = 60
 #: With fewer pairs than this, errors left out are too noisy to pick the least one.
 _FEW: Final = 15
 #: So many spectra of the target tell which spectra occur, also where pairs are few.
@@ -67,7 +69,8 @@ def folds(n_pairs: int) -> list[Array]:
         return [np.array([each]) for each in range(n_pairs)]
     # Pairs may come in an order, such as that of their concentration.
     order = np.random.default_rng(0).permutation(n_pairs)
-    return [np.sort(part) for part in np.array_split(order, _FOLDS)]
+    n_folds = _FOLDS if n_pairs <= _MANY_PAIRS else _FOLDS // 2
+    return [np.sort(part) for part in np.array_split(order, n_folds)]
 
 
 def residuals_left_out(

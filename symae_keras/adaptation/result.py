@@ -72,6 +72,11 @@ class Adaptation:
         known = "" if score is None else f", score {score:.3f} of the mean shift's"
         return f"Adaptation({self.method} from {self.n_pairs} pairs{known})"
 
+    @property
+    def needs_model(self) -> bool:
+        """Whether `transfer` uses the codes of the model."""
+        return bool(_sorted_terms(self._terms)[1])
+
     def transfer(self, x: Array, mask: Array | None = None) -> Array:
         """Show spectra of the source instrument as the target would.
 
