@@ -140,6 +140,9 @@ def candidates(model: Any, pairs: Pairs, shape: tuple[int, ...]) -> dict[str, Fi
         "ExternalParameterOrthogonalization": _settled(
             classical.ExternalParameterOrthogonalization, "n_components", pairs
         ),
+        "GeneralizedLeastSquaresWeighting": _settled(
+            classical.GeneralizedLeastSquaresWeighting, "alpha", pairs
+        ),
         "SpectralSpaceTransformation": _settled(
             classical.SpectralSpaceTransformation, "n_components", pairs
         ),
@@ -168,7 +171,7 @@ def _settled(method: type[Any], setting: str, pairs: Pairs) -> Fit:
 
     The error left out does not contain the choice of that one number.
     """
-    chosen: list[int] = []
+    chosen: list[Any] = []
 
     def fit(some: Pairs) -> Map:
         if not chosen:

@@ -163,8 +163,6 @@ class Adaptation:
             known = {name: known[name] for name in _TEXTS}
         except InputError:
             raise
-        except FileNotFoundError:
-            raise InputError(f"There is no adaptation {path}.") from None
         except Exception as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise InputError(
