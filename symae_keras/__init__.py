@@ -7,7 +7,6 @@ imported when they are first used.
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import wrapt
@@ -15,6 +14,7 @@ import wrapt
 from symae_keras._utils import moved
 
 if TYPE_CHECKING:
+    from symae_keras import adaptation as adaptation
     from symae_keras import callbacks as callbacks
     from symae_keras import classical as classical
     from symae_keras import data as data
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from symae_keras import plotting as plotting
     from symae_keras import training as training
     from symae_keras import zoo as zoo
+    from symae_keras.adaptation import adapt as adapt
 
 __version__ = "0.1.0"
 
 _MODULES = (
+    "adaptation",
     "callbacks",
     "classical",
     "data",
@@ -49,10 +51,12 @@ _MODULES = (
 
 moved.install()
 
-__all__ = ["__version__", *_MODULES]
+__all__ = ["__version__", "adapt", *_MODULES]
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
+    if name == "adapt":
+        return importlib.import_module(f"{__name__}.adaptation").adapt
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,6 +17,7 @@ from symae_keras.classical.linear_mixed_model import LinearMixedModel
 from symae_keras.classical.mean_shift import MeanShift
 from symae_keras.classical.mean_swap import MeanSwap
 from symae_keras.classical.msc import MSC
+from symae_keras.classical.optimal_estimation import OptimalEstimation
 from symae_keras.classical.phase_weighted_stack import PhaseWeightedStack
 from symae_keras.classical.piecewise_direct_standardization import (
     PiecewiseDirectStandardization,
@@ -39,6 +40,7 @@ __all__ = [
     "LinearMixedModel",
     "MeanShift",
     "MeanSwap",
+    "OptimalEstimation",
     "PhaseWeightedStack",
     "PiecewiseDirectStandardization",
     "SlopeBias",

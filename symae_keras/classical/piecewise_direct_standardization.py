@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
 from symae_keras._utils.validation import is_integer
 from symae_keras.classical._paired import PairedReference
-from symae_keras.classical._ridge import check_ridge, regress
+from symae_keras.classical._ridge import check_ridge, regress_windows
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
 
@@ -16,6 +17,8 @@ from symae_keras.errors import InputError
 _WINDOWS: Final = (1, 3, 5, 11, 21, 41)
 #: Pixels that the choice is made on.
 _MOST_PIXELS: Final = 100
+#: Pixels whose windows are in memory together.
+_PIXELS_AT_ONCE: Final = 256
 
 
 class PiecewiseDirectStandardization(PairedReference):
@@ -93,11 +96,10 @@ class PiecewiseDirectStandardization(PairedReference):
         pixels = source.shape[1]
         coef, intercept = np.zeros((pixels, pixels)), np.empty(pixels)
         self.ridge_ = np.empty(pixels)
-        for pixel in range(pixels):
-            seen = _window(pixel, self.window_)
-            model = regress(source[:, seen], target[:, pixel], self.ridge)
-            coef[pixel, seen], intercept[pixel] = model.coef_, model.intercept_
-            self.ridge_[pixel] = model.alpha_
+        for some, seen in _alike(np.arange(pixels), self.window_, pixels):
+            windows = np.moveaxis(source[:, seen], 1, 0)
+            found = regress_windows(windows, target[:, some], self.ridge)
+            coef[some[:, None], seen], intercept[some], self.ridge_[some] = found[:3]
         return coef, intercept
 
     def _best_window(self, source: Array, target: Array) -> int:
@@ -107,12 +109,26 @@ class PiecewiseDirectStandardization(PairedReference):
         tried = np.unique(np.linspace(0, pixels - 1, _MOST_PIXELS).astype(int))
 
         def error(window: int) -> float:
-            seen = ((source[:, _window(p, window)], target[:, p]) for p in tried)
-            return -sum(float(regress(*each, self.ridge).best_score_) for each in seen)
+            total = 0.0
+            for some, seen in _alike(tried, window, pixels):
+                windows = np.moveaxis(source[:, seen], 1, 0)
+                left_out = regress_windows(windows, target[:, some], self.ridge)[3]
+                total += float(left_out.sum())
+            return total
 
         return min(windows, key=error)
 
 
-def _window(pixel: int, window: int) -> slice:
-    half = window // 2
-    return slice(max(pixel - half, 0), pixel + half + 1)
+def _alike(tried: Array, window: int, pixels: int) -> Iterator[tuple[Array, Array]]:
+    """Sort pixels by the size of their windows, which are cut at the edges.
+
+    Yields:
+        Pixels, and their windows, one per row.
+    """
+    first = np.maximum(tried - window // 2, 0)
+    sizes = np.minimum(tried + window // 2 + 1, pixels) - first
+    for size in np.unique(sizes):
+        places = np.flatnonzero(sizes == size)
+        for start in range(0, len(places), _PIXELS_AT_ONCE):
+            part = places[start : start + _PIXELS_AT_ONCE]
+            yield tried[part], first[part, None] + np.arange(size)

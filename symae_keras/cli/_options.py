@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -52,6 +53,24 @@ State = Annotated[
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace the output if it exists.")
+]
+
+
+class Resampling(StrEnum):
+    """Values of the option --axis."""
+
+    LINEAR = "linear"
+    FLUX = "flux"
+
+
+AxisChange = Annotated[
+    Resampling | None,
+    typer.Option(
+        "--axis",
+        help="Resample data that are on another axis than the model: linear "
+        "interpolates, flux averages over each new pixel.",
+        show_default="other axes are an error",
+    ),
 ]
 #: Backends that can train.
 _BACKENDS: Final = ("tensorflow", "jax", "torch")

@@ -20,6 +20,7 @@ from symae_keras._utils.presets import preset_names
 from symae_keras._utils.text import one_line
 from symae_keras.cli._options import (
     Group,
+    Resampling,
     RunFolder,
     State,
     TrustedRecipe,
@@ -252,8 +253,20 @@ def both_parts(run: Run) -> tuple[Groups, GroupedData | None]:
     return train_and_held_out(groups, config, str(file or run.folder))
 
 
-def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:
+def groups_for(
+    run: Run,
+    file: Path,
+    group: str | None = None,
+    resampling: Resampling | None = None,
+) -> GroupedData:
     """Read groups from a file, of the shape and on the axis that the model takes.
+
+    Args:
+        run: The run whose model takes them.
+        file: The file.
+        group: The column or key of the ids.
+        resampling: How to bring them onto the axis of the run; `None` refuses groups on
+            another one.
 
     Raises:
         InputError: The file cannot be used, or holds instances of another shape or on
@@ -261,15 +274,32 @@ def groups_for(run: Run, file: Path, group: str | None = None) -> GroupedData:
     """
     group = group or run.config["data"].get("group")
     groups = in_memory(read_groups(file, group), file)
+    if resampling is not None:
+        groups = _resampled(run, groups, file, resampling)
     expected = tuple(run.config["instance_shape"])
+    if run.axis is not None and groups.instance_shape[1:] == expected[1:]:
+        run.axis.check(groups, str(file), str(run.folder))
     if groups.instance_shape != expected:
         raise InputError(
             f"{file} holds instances of shape {groups.instance_shape}, but the model "
             f"of {run.folder} takes {expected}."
         )
-    if run.axis is not None:
-        run.axis.check(groups, str(file), str(run.folder))
     return groups
+
+
+def _resampled(
+    run: Run, groups: GroupedData, file: Path, resampling: Resampling
+) -> GroupedData:
+    """Return groups on the axis of a run."""
+    if run.axis is None:
+        raise InputError(
+            f"{run.folder} was trained on data without an axis, so --axis has nothing "
+            "to resample to; leave it out, or train on data with an axis."
+        )
+    try:
+        return sk.data.resample(groups, run.axis, resampling is Resampling.FLUX)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
 
 
 # === Metrics and figures ===

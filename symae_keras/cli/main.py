@@ -23,6 +23,7 @@ from symae_keras._utils.files import disk_error
 from symae_keras._utils.folders import Interrupted
 from symae_keras._utils.text import one_line
 from symae_keras.cli import data, zoo
+from symae_keras.cli.adapt import adapt
 from symae_keras.cli.anomalies import anomalies
 from symae_keras.cli.compare import compare
 from symae_keras.cli.demo import demo
@@ -32,6 +33,7 @@ from symae_keras.cli.export import export
 from symae_keras.cli.redatum import redatum
 from symae_keras.cli.report import report
 from symae_keras.cli.train import train
+from symae_keras.cli.transfer import transfer
 from symae_keras.cli.tune import tune
 from symae_keras.errors import InputError
 
@@ -60,7 +62,7 @@ app = typer.Typer(
 
 for command in (
     *(demo, train, tune, evaluate, report),
-    *(redatum, encode, anomalies, compare, export),
+    *(redatum, adapt, transfer, encode, anomalies, compare, export),
 ):
     app.command()(command)
 app.add_typer(data.app, name="data")

@@ -14,6 +14,7 @@ from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.files import check_output
 from symae_keras.cli._columns import without_unwritable
 from symae_keras.cli._options import (
+    AxisChange,
     Force,
     Group,
     RunFolder,
@@ -57,6 +58,7 @@ def redatum(
         ),
     ] = False,
     group: Group = None,
+    axis: AxisChange = None,
     force: Force = False,
     recipe: TrustedRecipe = None,
 ) -> None:
@@ -89,8 +91,8 @@ def redatum(
             f"{out}: a table holds spectra, but this model makes instances of shape "
             f"{tuple(found.config['instance_shape'])}; give an .npz file."
         )
-    states = groups_for(found, coherent_from, group)
-    nuisances = groups_for(found, nuisance_from, group)
+    states = groups_for(found, coherent_from, group, axis)
+    nuisances = groups_for(found, nuisance_from, group, axis)
     virtual = _redatum(found.model, states, nuisances, (coherent_from, nuisance_from))
     if virtual.axis is None and found.axis is not None:
         virtual = dataclasses.replace(

@@ -12,6 +12,7 @@ from symae_keras.data.io.images import load_images
 from symae_keras.data.io.save import save
 from symae_keras.data.io.shards import Shards
 from symae_keras.data.ragged import RaggedGroups, RaggedRows, UnevenGroups
+from symae_keras.data.resample import resample
 from symae_keras.data.sampling import Sampler
 from symae_keras.data.simulators.exposures import simulate_exposures
 from symae_keras.data.simulators.labelled_shapes import (
@@ -38,6 +39,7 @@ __all__ = [
     "load",
     "load_idx",
     "load_images",
+    "resample",
     "save",
     "simulate_exposures",
     "simulate_labelled_shapes",

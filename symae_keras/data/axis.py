@@ -23,6 +23,9 @@ _log = logging.getLogger("symae_keras")
 #: Largest difference of two equal axes, as a fraction of the distance of two pixels.
 _TOLERANCE: Final = 0.05
 _MAX_BYTES: Final = 64 << 20
+_REMEDY: Final = (
+    "`symae_keras.data.resample`, or --axis linear in `symae redatum` and `symae adapt`"
+)
 _UNIT: Final = re.compile(r"\(([^()]*)\)\s*$|\[([^\[\]]*)\]\s*$")
 #: Spellings of the units that spectra come in.
 _SPELLINGS: Final = {
@@ -127,12 +130,13 @@ class Axis:
         elif self.equals(theirs.reversed()):
             raise InputError(
                 f"{source} has the axis of {owner} in reverse order, {theirs}; put its "
-                f"pixels in the order {self}."
+                f"pixels in the order {self}, with {_REMEDY}."
             )
         elif not self.equals(theirs):
             raise InputError(
                 f"{source} is on the axis {theirs}, but {owner} was trained on {self}; "
-                "resample the data to that axis, or train on these data."
+                f"resample the data to that axis, with {_REMEDY}, or train on these "
+                "data."
             )
 
     def write(self, folder: Path) -> None:

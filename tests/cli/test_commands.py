@@ -445,6 +445,37 @@ def test_other_axes_are_refused(succeeds, refuses, measured_run, on_axis, here):
     assert not list(measured_run.glob("metrics-back*"))
 
 
+@pytest.mark.parametrize("method", ["linear", "flux"])
+def test_other_axes_are_resampled(method, succeeds, refuses, measured_run, here):
+    """Twice as many pixels, in reverse order, and a little more on either side."""
+    fine = np.linspace(1.1, -1.1, 563)
+    lines = np.exp(-0.5 * ((fine - [[0.3], [-0.4]]) / 0.1) ** 2)
+    np.savez("fine.npz", x=lines[:, None].astype("float32"), axis=fine)
+    command = ("redatum", measured_run, "--out", "v.npz")
+    files = from_files("fine.npz", "fine.npz")
+    err = refuses(*command, *files)
+    assert "fine.npz is on the axis 1.1 to -1.1, 563 pixels" in err
+    assert "symae_keras.data.resample`, or --axis linear in" in err
+    succeeds(*command, *files, "--axis", method)
+    virtual = load("v.npz")
+    np.testing.assert_allclose(virtual.axis, AXIS, atol=1e-6)
+    # The same as from data that were resampled before.
+    exact = np.exp(-0.5 * ((AXIS - [[0.3], [-0.4]]) / 0.1) ** 2)
+    np.savez("same.npz", x=exact[:, None].astype("float32"), axis=AXIS)
+    succeeds(
+        *("redatum", measured_run, "--out", "w.npz"),
+        *from_files("same.npz", "same.npz"),
+    )
+    np.testing.assert_allclose(virtual.x, load("w.npz").x, atol=2e-3)
+
+
+def test_data_without_an_axis_cannot_be_resampled(refuses, measured_run, on_axis):
+    file = on_axis("plain.npz", None)
+    command = ("redatum", measured_run, "--out", "v.npz", *from_files(file, file))
+    assert "plain.npz: These groups have no axis" in refuses(*command, "--axis", "flux")
+    assert "cubic" in refuses(*command, "--axis", "cubic")
+
+
 def test_data_without_an_axis_are_a_note(succeeds, measured_run, on_axis):
     file = on_axis("plain.npz", None)
     redatum = ("redatum", measured_run, "--out", "v.npz")

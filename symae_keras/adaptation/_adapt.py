@@ -1,0 +1,267 @@
+"""`symae_keras.adapt`: spectra of a new instrument as a known one would show them."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Final
+
+import numpy as np
+
+from symae_keras._utils.arrays import swaps_codes
+from symae_keras.adaptation._baseline import parts
+from symae_keras.adaptation._candidates import Affine, Fit, Pairs, Part, candidates
+from symae_keras.adaptation._choice import (
+    REFERENCE,
+    Errors,
+    chosen_weights,
+    residuals_left_out,
+)
+from symae_keras.adaptation.result import Adaptation
+from symae_keras.classical._base import check_finite
+from symae_keras.data.groups import Array, GroupedData
+from symae_keras.errors import InputError
+
+#: Fewer pairs leave none to choose a method with.
+_LEAST_PAIRS: Final = 5
+
+
+def adapt(
+    model: Any, pairs: GroupedData, source: int = 1, target: int = 0
+) -> Adaptation:
+    """Learn to show spectra of a new instrument as the known one would.
+
+    The pairs are groups that both instruments have measured. Each candidate is fitted
+    without some of them (each in turn up to 12 pairs, else 10 parts in turn), and its
+    error is measured on those. The candidates are the paired methods of
+    `symae_keras.classical`; a ridge regression of what `SlopeBias` lacks; and, with a
+    model,
+
+    - `ModelOptimalEstimation`: `OptimalEstimation` that also learns from spectra that
+      the model decodes;
+    - `VirtualSpectra`: codes of the source, corrected by ridge regression, decoded with
+      the mean nuisance code of the target; `VirtualSpectraAndRidge` adds a ridge
+      regression of what these lack.
+
+    The weights of the model do not change. A candidate's score is the mean of its error
+    and its baseline-free error, each relative to the mean shift's, because small
+    features decide what spectra can be used for. The best candidate is used, or the
+    mean of several if that has a smaller error. With fewer than 10 pairs it is the
+    simplest one within one standard error of the best, with 1 or 2 pairs the mean
+    shift, and without pairs the difference of the means of both instruments, which
+    assumes that both have measured similar samples.
+
+    Groups that only one instrument has measured help: spectra of the target tell
+    `OptimalEstimation` which spectra occur.
+
+    Args:
+        model: A trained model of groups, such as `SymAE`, that takes instances on the
+            same axis (see `symae_keras.data.resample`), or `None`.
+        pairs: Groups whose instances are instruments by index, with masks for
+            instruments that did not measure a group.
+        source: Index of the new instrument. Defaults to 1.
+        target: Index of the known instrument. Defaults to 0.
+
+    Returns:
+        An `Adaptation`: `transfer(x)` shows spectra of the source as the target would,
+        `method` names what was chosen, `scores` and `standard_errors` are those of all
+        candidates.
+
+    Raises:
+        InputError: There is no such instrument, no spectrum of the source or nothing
+            known of the target, a good pixel is not finite, or the model is of another
+            type or shape.
+
+    Example:
+    >>> rng = np.random.default_rng(0)
+    >>> target = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 32))
+    >>> source = 0.8 * target + 1.0 + 0.01 * rng.normal(size=target.shape)
+    >>> groups = GroupedData(np.stack([target, source], axis=1))
+    >>> transfer = adapt(None, groups[:15])
+    >>> virtual = transfer.transfer(groups.x[15:, 1])
+    >>> virtual.shape, bool(np.abs(virtual - target[15:]).max() < 0.1)
+    ((45, 32), True)
+    """
+    source, target = operator.index(source), operator.index(target)
+    _check(model, pairs, source, target)
+    found = _Spectra(pairs, source, target)
+    shape = found.shape
+    if len(found.pairs.source) < _LEAST_PAIRS:
+        name, shift = _mean_shift(found, model)
+        one = {name: 1.0}
+        return _result(found, name, one, one, [Part(1.0, "all", shift, shape)], {})
+    fits = candidates(model, found.pairs, shape)
+    residuals = residuals_left_out(fits, found.pairs, found.good)
+    split = {name: parts(each, shape) for name, each in residuals.items()}
+    n_targets = len(found.targets)
+    of_rest = chosen_weights({k: each[1] for k, each in split.items()}, n_targets)
+    baselines = {name: each[0] for name, each in split.items()}
+    if any(each.any() for each in baselines.values()):
+        of_baseline = chosen_weights(baselines, n_targets)
+    else:
+        of_baseline = of_rest
+    if of_rest == of_baseline:
+        terms = _fitted(fits, found, {"all": of_rest})
+        method = _in_words(of_rest)
+    else:
+        terms = _fitted(fits, found, {"rest": of_rest, "baseline": of_baseline})
+        method = f"{_in_words(of_rest)}; baseline: {_in_words(of_baseline)}"
+    if method not in residuals:
+        kinds = ((of_baseline, 0), (of_rest, 1))
+        residuals[method] = np.asarray(
+            sum(w * split[k][kind] for use, kind in kinds for k, w in use.items())
+        )
+    return _result(found, method, of_rest, of_baseline, terms, residuals)
+
+
+def _fitted(
+    fits: dict[str, Fit], found: _Spectra, uses: dict[str, dict[str, float]]
+) -> list[Part]:
+    """Return parts of the chosen methods, each fitted once to all pairs."""
+    names = {name for weights in uses.values() for name in weights}
+    maps = {name: fits[name](found.pairs) for name in fits if name in names}
+    return [
+        Part(weight, kind, maps[name], found.shape)
+        for kind, weights in uses.items()
+        for name, weight in weights.items()
+    ]
+
+
+def _in_words(weights: dict[str, float]) -> str:
+    if len(weights) == 1:
+        return next(iter(weights))
+    return " + ".join(f"{w:.2f} {name}" for name, w in weights.items())
+
+
+class _Spectra:
+    """Flattened spectra of both instruments, in which bad pixels are filled."""
+
+    def __init__(self, groups: GroupedData, source: int, target: int) -> None:
+        good = np.broadcast_to(groups.good_pixels, groups.x.shape)
+        check_finite(np.where(good, groups.x, 0.0)[:, [source, target]])
+        present = groups.present
+        self.shape = groups.instance_shape
+        both = present[:, source] & present[:, target]
+        x = {}
+        seen = {}
+        for place in (source, target):
+            x[place] = groups.x[:, place].reshape(len(groups), -1).astype("float64")
+            seen[place] = good[:, place].reshape(len(groups), -1)
+        means = {}
+        for place, other in ((source, target), (target, source)):
+            counted, n = x[place], seen[place].sum(axis=0)
+            total = np.where(seen[place], counted, 0.0).sum(axis=0)
+            elsewhere = np.where(seen[other], x[other], 0.0).sum(axis=0)
+            elsewhere = elsewhere / np.maximum(seen[other].sum(axis=0), 1)
+            # A pixel that this instrument never observes is a constant.
+            means[place] = np.where(n > 0, total / np.maximum(n, 1), elsewhere)
+        self.fill = means[source]
+        self.observed = seen[target].any(axis=0)
+        filled = {p: np.where(seen[p], x[p], means[p]) for p in (source, target)}
+        alone = present[:, target] & ~present[:, source]
+        self.pairs = Pairs(
+            filled[source][both], filled[target][both], filled[target][alone]
+        )
+        self.good = seen[target][both]
+        self.sources = filled[source][present[:, source]]
+        self.targets = filled[target][present[:, target]]
+
+
+def _check(model: Any, pairs: GroupedData, source: int, target: int) -> None:
+    if min(source, target) < 0 or source == target:
+        raise InputError(
+            "source and target must be the indices of two different instruments, 0 or "
+            f"above; received {source} and {target}."
+        )
+    for name, place in (("source", source), ("target", target)):
+        if place >= pairs.n_instances:
+            raise InputError(
+                f"{name} must be one of the {pairs.n_instances} instruments (instances "
+                f"of each group), counted from 0; received {place}."
+            )
+    if not pairs.present[:, source].any():
+        raise InputError(
+            f"No group was measured on the source instrument {source}; give at least "
+            "one of its spectra."
+        )
+    if model is None:
+        return
+    if not swaps_codes(model):
+        raise InputError(
+            f"The model is a {type(model).__name__}, which has no codes of groups; "
+            "give a model of groups, such as SymAE, or None."
+        )
+    if tuple(model.instance_shape) != pairs.instance_shape:
+        raise InputError(
+            f"The model takes instances of shape {tuple(model.instance_shape)}, but "
+            f"the pairs have {pairs.instance_shape}; bring them onto its axis with "
+            "symae_keras.data.resample."
+        )
+
+
+def _mean_shift(found: _Spectra, model: Any) -> tuple[str, Affine]:
+    """Return the shift by the mean difference, with pairs or without any."""
+    pairs = found.pairs
+    if len(pairs.source):
+        name, shift = REFERENCE, (pairs.target - pairs.source).mean(axis=0)
+    else:
+        name = "MeanShift of unpaired spectra"
+        targets = found.targets
+        if len(targets):
+            mean = targets.mean(axis=0)
+        else:
+            mean = _mean_of(model)
+        shift = mean - found.sources.mean(axis=0)
+    return name, Affine(np.ones(len(shift)), shift)
+
+
+def _mean_of(model: Any) -> Array:
+    """Return the mean spectrum that a model was trained on, `(pixels,)`."""
+    from keras import ops
+
+    if model is None or model.normalization is None:
+        raise InputError(
+            "There are no pairs and no spectra of the target instrument; add groups "
+            "that it has measured, or give a model with a normalization."
+        )
+    mean = ops.convert_to_numpy(model.normalization.mean).astype("float64")
+    return np.broadcast_to(mean, (1, *model.instance_shape)).reshape(-1)
+
+
+def _result(
+    found: _Spectra,
+    method: str,
+    weights: dict[str, float],
+    baseline_weights: dict[str, float],
+    terms: list[Part],
+    residuals: dict[str, Array],
+) -> Adaptation:
+    scores, spread, raw, free = {}, {}, {}, {}
+    if residuals:
+        measured = {n: Errors.of(each, found.shape) for n, each in residuals.items()}
+        of_target = found.pairs.target - found.pairs.target.mean(axis=0)
+        variance = Errors.of(np.where(found.good, of_target, 0.0), found.shape)
+        for name, each in measured.items():
+            own = each.scores(measured[REFERENCE])
+            scores[name] = float(own.mean())
+            spread[name] = float(own.std(ddof=1) / np.sqrt(len(own)))
+            raw[name] = _ratio(each.raw, variance.raw)
+            free[name] = _ratio(each.free, variance.free)
+    return Adaptation(
+        method=method,
+        weights=weights,
+        baseline_weights=baseline_weights,
+        scores=scores,
+        standard_errors=spread,
+        errors=raw,
+        baseline_free_errors=free,
+        n_pairs=len(found.pairs.source),
+        instance_shape=found.shape,
+        good_pixels=found.observed.reshape(found.shape),
+        _fill=found.fill,
+        _terms=terms,
+    )
+
+
+def _ratio(error: Array, variance: Array) -> float:
+    total = float(variance.mean())
+    return float(error.mean()) / total if total > 0.0 else float("nan")

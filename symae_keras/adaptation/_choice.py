@@ -1,0 +1,151 @@
+"""Choice among methods by pairs left out, for baselines and for the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from symae_keras.adaptation._baseline import parts
+from symae_keras.adaptation._candidates import Fit, Pairs
+from symae_keras.data.groups import Array
+from symae_keras.errors import InputError
+
+_log = logging.getLogger("symae_keras")
+
+#: Each pair is left out in turn up to so many pairs; more pairs form so many folds.
+_MOST_LEFT_OUT: Final = 12
+_FOLDS: Final = 10
+#: Of more pairs than this, a fit without a fifth differs little from one to all.
+_MANY_PAIRS: Final = 60
+#: With fewer pairs than this, errors left out are too noisy to pick the least one.
+_FEW: Final = 15
+#: So many spectra of the target tell which spectra occur, also where pairs are few.
+_MANY_TARGETS: Final = 30
+#: Methods whose mean is taken, at most, a method counted as often as it is added.
+_MOST_ADDED: Final = 6
+#: A method is added to the mean where it lowers the error by this part at least.
+_LEAST_GAIN: Final = 0.01
+#: The method that all scores are relative to.
+REFERENCE: Final = "MeanShift"
+#: What is preferred within one standard error, if it has enough to learn from.
+_PREFERRED: Final = ("ModelOptimalEstimation", "OptimalEstimation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Errors:
+    """Mean squared errors of the spectra left out, `(pairs,)` each."""
+
+    raw: Array
+    free: Array
+
+    @classmethod
+    def of(cls, residuals: Array, shape: tuple[int, ...]) -> Errors:
+        """Return the errors of residuals `(pairs, pixels)`."""
+        return cls(
+            *(_squared(each) for each in (residuals, parts(residuals, shape)[1]))
+        )
+
+    def scores(self, reference: Errors) -> Array:
+        """Return the mean of both errors of each pair, relative to a reference."""
+        relative = [
+            own / other.mean()
+            for own, other in ((self.raw, reference.raw), (self.free, reference.free))
+            if other.mean() > 0.0
+        ]
+        return np.mean(relative, axis=0) if relative else np.zeros(len(self.raw))
+
+
+def _squared(residuals: Array) -> Array:
+    return np.asarray((residuals**2).mean(axis=1))
+
+
+def folds(n_pairs: int) -> list[Array]:
+    """Return indices of the pairs that are left out together."""
+    if n_pairs <= _MOST_LEFT_OUT:
+        return [np.array([each]) for each in range(n_pairs)]
+    # Pairs may come in an order, such as that of their concentration.
+    order = np.random.default_rng(0).permutation(n_pairs)
+    n_folds = _FOLDS if n_pairs <= _MANY_PAIRS else _FOLDS // 2
+    return [np.sort(part) for part in np.array_split(order, n_folds)]
+
+
+def residuals_left_out(
+    fits: Mapping[str, Fit], pairs: Pairs, good: Array
+) -> dict[str, Array]:
+    """Return prediction minus truth of each method, `(pairs, pixels)`, 0 if not good.
+
+    Methods that cannot be fitted to so few pairs are left out.
+    """
+    found: dict[str, Array] = {}
+    n_pairs = len(pairs.source)
+    for name, fit in fits.items():
+        residuals = np.zeros_like(pairs.target)
+        try:
+            for out in folds(n_pairs):
+                kept = np.setdiff1d(np.arange(n_pairs), out)
+                guess = fit(pairs.take(kept)).transfer(pairs.source[out])
+                residuals[out] = np.where(good[out], guess - pairs.target[out], 0.0)
+        except (InputError, np.linalg.LinAlgError) as error:
+            _log.info("%s is left out: %s", name, error)
+            continue
+        if np.isfinite(residuals).all():
+            found[name] = residuals
+    return found
+
+
+def chosen_weights(residuals: Mapping[str, Array], n_targets: int) -> dict[str, float]:
+    """Return the weight of each method that is used; weights add up to 1.
+
+    Where pairs are few, this is the first method, in the order of preference, within
+    one standard error of the best. Otherwise methods are added to a mean, beginning
+    with that one, as long as the error left out falls: the mean of different methods
+    has less variance.
+
+    Args:
+        residuals: Residuals left out, the simplest method first.
+        n_targets: Number of spectra of the target, pairs included.
+    """
+    each = {name: _squared(values) for name, values in residuals.items()}
+    n_pairs = len(each[REFERENCE])
+    if not each[REFERENCE].any():  # nothing is left to gain
+        return {REFERENCE: 1.0}
+    best = min(each, key=lambda name: float(each[name].mean()))
+    order = list(each)
+    if n_pairs >= _FEW or n_targets >= _MANY_TARGETS:
+        order = [*(name for name in _PREFERRED if name in each), *order]
+    if n_pairs < _FEW:
+        return {_first(order, each, best): 1.0}
+    start = _first([name for name in order if name in (*_PREFERRED, best)], each, best)
+    added, total = [start], residuals[start].copy()
+    error = float(each[start].mean())
+    while len(added) < _MOST_ADDED:
+        trials = {
+            name: float(_squared((total + values) / (len(added) + 1)).mean())
+            for name, values in residuals.items()
+        }
+        name = min(trials, key=lambda key: trials[key])
+        if trials[name] > (1.0 - _LEAST_GAIN) * error:
+            break
+        added.append(name)
+        total += residuals[name]
+        error = trials[name]
+    return {name: added.count(name) / len(added) for name in dict.fromkeys(added)}
+
+
+def _first(order: list[str], each: Mapping[str, Array], best: str) -> str:
+    """Return the first method within one standard error of the least error.
+
+    A method with a larger error than the mean shift is not, however uncertain it is.
+    """
+    for name in order:
+        if each[name].mean() > each[REFERENCE].mean():
+            continue
+        difference = each[name] - each[best]
+        allowed = difference.std(ddof=1) / np.sqrt(len(difference))
+        if difference.mean() <= allowed:
+            return name
+    return best

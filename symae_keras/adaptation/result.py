@@ -1,0 +1,227 @@
+"""An adaptation: the map that was chosen, and what the choice was based on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+
+from symae_keras._utils.files import written_aside
+from symae_keras._utils.untrusted_files import open_regular
+from symae_keras.adaptation._candidates import Affine, Part
+from symae_keras.adaptation._code_map import CodeMap
+from symae_keras.data.groups import Array
+from symae_keras.data.io.arrays import read_archive
+from symae_keras.errors import InputError
+
+_FORMAT: Final = 1
+_TEXTS: Final = (
+    *("method", "weights", "baseline_weights", "scores", "standard_errors"),
+    *("errors", "baseline_free_errors", "n_pairs"),
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Adaptation:
+    """A map from spectra of a new instrument to those of the one that is known.
+
+    `symae_keras.adapt` makes it. Scores and errors are internal: of pairs that were
+    left out.
+
+    Attributes:
+        method: Name of the method, or the weights and names of several whose mean is
+            used, and, if it differs, what is used for the baselines.
+        weights: Weight of each method that is used.
+        baseline_weights: Weight of each method that is used for the baseline, the best
+            quadratic in the pixel index.
+        scores: Score of every candidate, the mean of its raw and baseline-free error,
+            each relative to that of the mean shift. 1 is as good as the mean shift, and
+            smaller is better. Empty if there were fewer than 3 pairs.
+        standard_errors: Standard error of each score, over pairs.
+        errors: Mean squared error of every candidate over the variance of the target's
+            spectra.
+        baseline_free_errors: The same after the best quadratic in the pixel index was
+            taken off both.
+        n_pairs: Number of pairs.
+        instance_shape: Shape of one instance.
+        good_pixels: True where the target instrument has observed a pixel, of the shape
+            of an instance. Transferred values are not meaningful elsewhere.
+    """
+
+    method: str
+    weights: Mapping[str, float]
+    baseline_weights: Mapping[str, float]
+    scores: Mapping[str, float]
+    standard_errors: Mapping[str, float]
+    errors: Mapping[str, float]
+    baseline_free_errors: Mapping[str, float]
+    n_pairs: int
+    instance_shape: tuple[int, ...]
+    good_pixels: Array
+    _fill: Array
+    _terms: Sequence[Part]
+
+    def __repr__(self) -> str:
+        score = self.scores.get(self.method)
+        known = "" if score is None else f", score {score:.3f} of the mean shift's"
+        return f"Adaptation({self.method} from {self.n_pairs} pairs{known})"
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether `transfer` uses the codes of the model."""
+        return bool(_sorted_terms(self._terms)[1])
+
+    def transfer(self, x: Array, mask: Array | None = None) -> Array:
+        """Show spectra of the source instrument as the target would.
+
+        Args:
+            x: `(spectra, *instance_shape)`, measured on the source instrument.
+            mask: True = good pixel, of the shape of `x` or one that broadcasts to it.
+                Bad pixels are given the mean of the source's spectra. Defaults to
+                `None`.
+
+        Returns:
+            float64 array of the shape of `x`.
+
+        Raises:
+            InputError: The shape differs from that of the pairs, or good pixels are not
+                finite.
+        """
+        x = np.asarray(x, "float64")
+        if x.ndim == 0 or x.shape[1:] != self.instance_shape:
+            raise InputError(
+                f"Expected an array (spectra, *{self.instance_shape}) of the source "
+                f"instrument; received shape {x.shape}."
+            )
+        if mask is not None:
+            x = np.where(mask, x, self._fill.reshape(self.instance_shape))
+        if not np.isfinite(x).all():
+            raise InputError(
+                "Some spectra hold NaN or infinite values; mark these pixels as False "
+                "in mask."
+            )
+        if not len(x):
+            return x
+        flat = x.reshape(len(x), -1)
+        total = sum(part.transfer(flat) for part in self._terms)
+        return np.asarray(total).reshape(x.shape)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the adaptation into an `.npz` file, without the model.
+
+        Args:
+            path: The file.
+        """
+        known = {name: getattr(self, name) for name in _TEXTS}
+        affine, of_codes = _sorted_terms(self._terms)
+        known["format"] = _FORMAT
+        known["of_codes"] = [[part.weight, part.kind] for part, _ in of_codes]
+        arrays: dict[str, Any] = {
+            "about": np.array(json.dumps(known)),
+            "good_pixels": self.good_pixels,
+            "fill": self._fill,
+        }
+        if affine is not None:
+            arrays |= {"coef": affine.coef, "offset": affine.intercept}
+        for number, (_, codes) in enumerate(of_codes):
+            arrays |= {f"{k}_{number}": each for k, each in codes.arrays().items()}
+        with written_aside(Path(path)) as aside, aside.open("wb") as stream:
+            np.savez(stream, **arrays)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], model: Any = None) -> Self:
+        """Read an adaptation that `save` wrote.
+
+        Args:
+            path: The file.
+            model: The trained model that it was made with; needed where it uses one.
+                Defaults to `None`.
+
+        Returns:
+            The adaptation.
+
+        Raises:
+            InputError: The file cannot be used, or the model is missing.
+        """
+        try:
+            # No pickles: the file may come from a stranger.
+            with open_regular(Path(path)) as file:
+                arrays = read_archive(file)
+            known = json.loads(str(arrays["about"]))
+            if known.pop("format") != _FORMAT:
+                raise ValueError("it has another format")
+            good, fill = arrays["good_pixels"].astype(bool), arrays["fill"]
+            if fill.shape != (good.size,):
+                raise ValueError("its arrays do not fit each other")
+            terms = _read_terms(arrays, known["of_codes"], good.shape, model)
+            known = {name: known[name] for name in _TEXTS}
+        except InputError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise InputError(
+                f"{path} is not a complete adaptation: {reason}."
+            ) from None
+        return cls(
+            **known,
+            instance_shape=good.shape,
+            good_pixels=good,
+            _fill=fill,
+            _terms=terms,
+        )
+
+
+def _sorted_terms(
+    terms: Sequence[Part],
+) -> tuple[Affine | None, list[tuple[Part, CodeMap]]]:
+    """Return the sum of the affine maps, and the parts that need a model."""
+    coef: Any = None
+    intercept: Any = 0.0
+    of_codes = []
+    for part in (each for term in terms for each in term.expanded()):
+        if isinstance(part.map, CodeMap):
+            of_codes.append((part, part.map))
+            continue
+        own = part.affine()
+        if coef is None:
+            coef = own.coef
+        elif coef.ndim == own.coef.ndim:
+            coef = coef + own.coef
+        else:
+            coef = sum(np.diag(c) if c.ndim == 1 else c for c in (coef, own.coef))
+        intercept = intercept + own.intercept
+    return None if coef is None else Affine(coef, intercept), of_codes
+
+
+def _read_terms(
+    arrays: Mapping[str, Array],
+    of_codes: Sequence[tuple[float, str]],
+    shape: tuple[int, ...],
+    model: Any,
+) -> list[Part]:
+    pixels = math.prod(shape)
+    terms: list[Part] = []
+    if "coef" in arrays:
+        coef, offset = arrays["coef"], arrays["offset"]
+        if coef.shape not in ((pixels,), (pixels, pixels)) or offset.shape != (pixels,):
+            raise ValueError("its map does not fit its pixels")
+        terms.append(Part(1.0, "all", Affine(coef, offset), shape))
+    if of_codes and model is None:
+        raise InputError(
+            "This adaptation uses the codes of a trained model; give the model that it "
+            "was made with, `Adaptation.load(path, model)`."
+        )
+    for number, (weight, kind) in enumerate(of_codes):
+        names = ("shift", "coef", "intercept", "nuisance")
+        values = [arrays[f"{name}_{number}"] for name in names]
+        codes = CodeMap(model, shape, *values)
+        terms.append(Part(float(weight), str(kind), codes, shape))
+    if not terms:
+        raise ValueError("it has no map")
+    return terms
