@@ -14,6 +14,7 @@ from symae_keras.data.io.shards import Shards
 from symae_keras.data.ragged import RaggedGroups, RaggedRows, UnevenGroups
 from symae_keras.data.sampling import Sampler
 from symae_keras.data.simulators.exposures import simulate_exposures
+from symae_keras.data.simulators.gathers import simulate_gathers
 from symae_keras.data.simulators.labelled_shapes import (
     LabelledImages,
     simulate_labelled_shapes,
@@ -40,6 +41,7 @@ __all__ = [
     "load_images",
     "save",
     "simulate_exposures",
+    "simulate_gathers",
     "simulate_labelled_shapes",
     "simulate_shapes",
 ]
