@@ -13,6 +13,7 @@ from symae_keras.data.io.save import save
 from symae_keras.data.io.shards import Shards
 from symae_keras.data.ragged import RaggedGroups, RaggedRows, UnevenGroups
 from symae_keras.data.sampling import Sampler
+from symae_keras.data.simulators.beats import simulate_beats
 from symae_keras.data.simulators.exposures import simulate_exposures
 from symae_keras.data.simulators.gathers import simulate_gathers
 from symae_keras.data.simulators.labelled_shapes import (
@@ -40,6 +41,7 @@ __all__ = [
     "load_idx",
     "load_images",
     "save",
+    "simulate_beats",
     "simulate_exposures",
     "simulate_gathers",
     "simulate_labelled_shapes",
