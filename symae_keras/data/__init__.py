@@ -14,7 +14,9 @@ from symae_keras.data.io.shards import Shards
 from symae_keras.data.ragged import RaggedGroups, RaggedRows, UnevenGroups
 from symae_keras.data.resample import resample
 from symae_keras.data.sampling import Sampler
+from symae_keras.data.simulators.beats import simulate_beats
 from symae_keras.data.simulators.exposures import simulate_exposures
+from symae_keras.data.simulators.gathers import simulate_gathers
 from symae_keras.data.simulators.labelled_shapes import (
     LabelledImages,
     simulate_labelled_shapes,
@@ -41,7 +43,9 @@ __all__ = [
     "load_images",
     "resample",
     "save",
+    "simulate_beats",
     "simulate_exposures",
+    "simulate_gathers",
     "simulate_labelled_shapes",
     "simulate_shapes",
 ]

@@ -29,6 +29,7 @@ from symae_keras.layers.decoders import (
     TiedDense,
 )
 from symae_keras.layers.encoders import Conv1DEncoder, Conv2DEncoder, DenseEncoder
+from symae_keras.layers.fourier_shift import FourierShift
 from symae_keras.layers.linear_backbone import LinearBackbone
 from symae_keras.layers.noise import GaussianSampling, NuisanceDropout
 from symae_keras.layers.normalization import MedianNormalization, Standardization
@@ -71,6 +72,7 @@ __all__ = [
     "DeepSetsPooling",
     "DenseDecoder",
     "DenseEncoder",
+    "FourierShift",
     "GaussianCorruption",
     "GaussianPooling",
     "GaussianSampling",

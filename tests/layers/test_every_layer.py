@@ -136,6 +136,7 @@ _WINDOWS_2D = {"pool_size": (3, 2), "strides": (2, 1), "padding": "same"}
 
 #: They take more than tensors, and have tests of their own; here are arguments.
 ELSEWHERE = {
+    "FourierShift": {"axis": -2, "padding": 3},
     "GaussianPooling": {"mode": "average"},
     "JacobianPenalty": {"weight": 0.2, "num_directions": None, "seed": 3},
     "MaxPoolingWithIndices1D": _WINDOWS_1D,
