@@ -26,8 +26,8 @@ class FourierShift(keras.layers.Layer):
     ends ring there.
 
     Args:
-        axis: Axis of the samples: -1 (default) for `(..., samples)` or -2 for
-            `(..., samples, channels)`.
+        axis: Axis of the samples: -1 for `(..., samples)`, or -2 for
+            `(..., samples, channels)`. Defaults to -1.
         padding: Number of zeros to append, not negative. Shifts beyond it wrap around.
             Defaults to `None`, as many as there are samples.
 
