@@ -24,7 +24,7 @@ from symae_keras.models import SymAE
 LAYERS = [
     *("errors", "_utils", "data", "classical"),
     *("layers", "losses", "metrics", "models", "export", "distribute"),
-    *("training", "evaluation", "plotting", "callbacks", "zoo"),
+    *("training", "evaluation", "adaptation", "plotting", "callbacks", "zoo"),
     *("__init__", "cli"),
 ]
 

@@ -11,6 +11,7 @@ from symae_keras._utils.arrays import swaps_codes
 from symae_keras.adaptation._baseline import parts
 from symae_keras.adaptation._candidates import Affine, Fit, Pairs, Part, candidates
 from symae_keras.adaptation._choice import (
+    OF_BASELINES,
     REFERENCE,
     Errors,
     chosen_weights,
@@ -50,8 +51,8 @@ def adapt(
     shift, and without pairs the difference of the means of both instruments, which
     assumes that both have measured similar samples.
 
-    Groups that only one instrument has measured help: spectra of the target tell
-    `OptimalEstimation` which spectra occur.
+    Groups that only one instrument has measured help: `OptimalEstimation` learns from
+    spectra of the target which spectra occur.
 
     Args:
         model: A trained model of groups, such as `SymAE`, that takes instances on the
@@ -94,7 +95,7 @@ def adapt(
     split = {name: parts(each, shape) for name, each in residuals.items()}
     n_targets = len(found.targets)
     of_rest = chosen_weights({k: each[1] for k, each in split.items()}, n_targets)
-    baselines = {name: each[0] for name, each in split.items()}
+    baselines = {k: each[0] for k, each in split.items() if k in OF_BASELINES}
     if any(each.any() for each in baselines.values()):
         of_baseline = chosen_weights(baselines, n_targets)
     else:

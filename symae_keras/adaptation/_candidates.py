@@ -16,6 +16,8 @@ from symae_keras.data.groups import Array, GroupedData
 
 #: Decoded spectra that stand for what a model knows of its instrument.
 _DECODED = 400
+#: Of more pairs than this, settings that are slow to choose are chosen once.
+_MANY_PAIRS = 60
 
 
 class Map(Protocol):
@@ -167,20 +169,20 @@ def _classical(method: type[Any]) -> Fit:
 
 
 def _settled(method: type[Any], setting: str, pairs: Pairs) -> Fit:
-    """Choose a setting once, on all pairs, because the choice takes most of the time.
+    """Choose a setting of many pairs once, because the choice takes most of the time.
 
-    The error left out does not contain the choice of that one number.
+    Then the error left out does not contain the choice of that one number, which
+    matters little with many pairs.
     """
+    if len(pairs.source) <= _MANY_PAIRS:
+        return _classical(method)
     chosen: list[Any] = []
 
     def fit(some: Pairs) -> Map:
         if not chosen:
             every = method(source=1, target=0).fit(pairs.groups())
             chosen.append(getattr(every, f"{setting}_"))
-        value = chosen[0]
-        if setting == "n_components":  # fewer pairs have fewer components
-            value = min(value, len(some.source))
-        fitted = method(source=1, target=0, **{setting: value}).fit(some.groups())
+        fitted = method(source=1, target=0, **{setting: chosen[0]}).fit(some.groups())
         return Affine(fitted.coef_, fitted.intercept_)
 
     return fit

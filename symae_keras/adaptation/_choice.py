@@ -28,9 +28,16 @@ _MANY_TARGETS: Final = 30
 #: Methods whose mean is taken, at most, a method counted as often as it is added.
 _MOST_ADDED: Final = 6
 #: A method is added to the mean where it lowers the error by this part at least.
-_LEAST_GAIN: Final = 0.01
+_LEAST_GAIN: Final = 0.02
 #: The method that all scores are relative to.
 REFERENCE: Final = "MeanShift"
+#: Methods for baselines: those that regress on whole spectra. A baseline that does not
+#: fit the rest, as that of a window of pixels, changes what a calibration predicts even
+#: where it has the smaller error.
+OF_BASELINES: Final = (
+    *(REFERENCE, "OptimalEstimation", "DirectStandardization", "SlopeBiasAndRidge"),
+    *("ModelOptimalEstimation", "VirtualSpectraAndRidge"),
+)
 #: What is preferred within one standard error, if it has enough to learn from.
 _PREFERRED: Final = ("ModelOptimalEstimation", "OptimalEstimation")
 
@@ -126,7 +133,10 @@ def chosen_weights(residuals: Mapping[str, Array], n_targets: int) -> dict[str, 
         trials = {
             name: float(_squared((total + values) / (len(added) + 1)).mean())
             for name, values in residuals.items()
+            if name != REFERENCE  # it would let the source's placement through
         }
+        if not trials:
+            break
         name = min(trials, key=lambda key: trials[key])
         if trials[name] > (1.0 - _LEAST_GAIN) * error:
             break

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from symae_keras._utils.arrays import in_batches
 from symae_keras.classical._ridge import regress
 from symae_keras.data.groups import Array
-from symae_keras.evaluation import in_batches
 
 
 @dataclasses.dataclass(frozen=True)

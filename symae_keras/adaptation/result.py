@@ -74,7 +74,7 @@ class Adaptation:
 
     @property
     def needs_model(self) -> bool:
-        """Whether `transfer` uses the codes of the model."""
+        """True if `transfer` uses the codes of the model."""
         return bool(_sorted_terms(self._terms)[1])
 
     def transfer(self, x: Array, mask: Array | None = None) -> Array:

@@ -26,7 +26,7 @@ class OptimalEstimation(PairedReference):
 
     The index of an instance in its group, axis 1, is that of its instrument. The pairs
     give a model of the source instrument, from the target's spectrum `t` to its own
-    `s`, by ridge regression of the difference, and the covariance `R` of what is left:
+    `s`, by ridge regression of the difference, and the covariance `R` of the residuals:
 
         s = t + B (t - mean) + offset + noise,      noise ~ N(0, R),     A = I + B
 
@@ -37,7 +37,7 @@ class OptimalEstimation(PairedReference):
         transfer(s) = m + C A' (A C A' + R)^-1 (s - offset - A m)
 
     So spectra of the target instrument alone, which laboratories have in plenty, help
-    to use few pairs: they tell which differences between spectra occur at all.
+    to use few pairs: they show which differences between spectra occur at all.
     `R` is estimated from residuals left out, half of it on the diagonal. The noise of
     the baseline, a quadratic in the pixel index, is independent of the rest.
 
