@@ -146,6 +146,7 @@ def test_networks_and_codes_are_the_same_for_all(finished, data, settings) -> No
 def test_peers_have_the_same_sizes(data, settings) -> None:
     """One code of both sizes where the model itself chooses what is coherent."""
     peers = {"ada_gvae": (5, 5), "adversarial_gvae": (3, 2), "contrastive": (3, 2)}
+    peers["symae_linear"] = (3, 2)
     for name, sizes in peers.items():
         model = CONTENDERS[name].build(data[0], settings["sizes"], 0)
         codes = model.encode(data[1].x)
