@@ -123,10 +123,8 @@ class _BestBound(keras.callbacks.Callback):
             self.weights = self.model.get_weights()
 
 
-def _falling(rate: float) -> keras.callbacks.LearningRateScheduler:
-    return keras.callbacks.LearningRateScheduler(
-        lambda epoch: rate * 10 ** (-sum(epoch >= each for each in _MILESTONES) / 5)
-    )
+def _rate(epoch: int, first: float) -> float:
+    return first * 10 ** (-sum(epoch >= each for each in _MILESTONES) / 5)
 
 
 def run(
@@ -144,11 +142,12 @@ def run(
     model = vae(train.shape[1], seed=seed)
     model.compile(keras.optimizers.Adam(rate), model.likelihood_loss())
     start = time.perf_counter()
+    schedule = keras.callbacks.LearningRateScheduler(lambda n: _rate(n, rate))
     best = _BestBound(binarised(valid, np.random.default_rng([seed, 2])))
     history = model.fit(
         _Draws(train, dynamic, seed),
         epochs=epochs,
-        callbacks=[_falling(rate), best],
+        callbacks=[schedule, best],
         verbose=2,
     )
     model.set_weights(best.weights)

@@ -75,9 +75,9 @@ def test_static_images_are_drawn_once(benchmark, rng) -> None:
 
 
 def test_the_rate_falls_at_the_milestones(benchmark) -> None:
-    assert benchmark._rate(0) == benchmark._rate(199) == 1e-3
-    assert benchmark._rate(200) == pytest.approx(1e-3 * 10**-0.2)
-    assert benchmark._rate(499) == pytest.approx(1e-3 * 10**-0.4)
+    assert benchmark._rate(0, 1e-3) == benchmark._rate(199, 1e-3) == 1e-3
+    assert benchmark._rate(200, 1e-3) == pytest.approx(1e-3 * 10**-0.2)
+    assert benchmark._rate(499, 3e-4) == pytest.approx(3e-4 * 10**-0.4)
 
 
 def test_the_network_is_the_published_one(benchmark) -> None:
