@@ -9,12 +9,12 @@ import numpy as np
 
 from symae_keras._utils.arrays import swaps_codes
 from symae_keras.adaptation._baseline import parts
-from symae_keras.adaptation._candidates import Affine, Fit, Pairs, Part, candidates
+from symae_keras.adaptation._candidates import Affine, Pairs, Part, candidates
 from symae_keras.adaptation._choice import (
     OF_BASELINES,
     REFERENCE,
     Errors,
-    chosen_weights,
+    best_method,
     residuals_left_out,
 )
 from symae_keras.adaptation.result import Adaptation
@@ -45,11 +45,12 @@ def adapt(
 
     The weights of the model do not change. A candidate's score is the mean of its error
     and its baseline-free error, each relative to the mean shift's, because small
-    features decide what spectra can be used for. The best candidate is used, or the
-    mean of several if that has a smaller error. With fewer than 10 pairs it is the
-    simplest one within one standard error of the best, with 1 or 2 pairs the mean
-    shift, and without pairs the difference of the means of both instruments, which
-    assumes that both have measured similar samples.
+    features decide what spectra can be used for. The baseline of spectra, the best
+    quadratic in the pixel index, and the rest are chosen for apart: the best candidate,
+    or `OptimalEstimation` where it is within one standard error. With fewer than 15
+    pairs it is the simplest one within one standard error of the best, with 1 to 4
+    pairs the mean shift, and without pairs the difference of the means of both
+    instruments, which assumes that both have measured similar samples.
 
     Groups that only one instrument has measured help: `OptimalEstimation` learns from
     spectra of the target which spectra occur.
@@ -88,49 +89,25 @@ def adapt(
     shape = found.shape
     if len(found.pairs.source) < _LEAST_PAIRS:
         name, shift = _mean_shift(found, model)
-        one = {name: 1.0}
-        return _result(found, name, one, one, [Part(1.0, "all", shift, shape)], {})
+        return _result(found, name, name, name, [Part("all", shift, shape)], {})
     fits = candidates(model, found.pairs, shape)
     residuals = residuals_left_out(fits, found.pairs, found.good)
     split = {name: parts(each, shape) for name, each in residuals.items()}
     n_targets = len(found.targets)
-    of_rest = chosen_weights({k: each[1] for k, each in split.items()}, n_targets)
+    rest = best_method({k: each[1] for k, each in split.items()}, n_targets)
     baselines = {k: each[0] for k, each in split.items() if k in OF_BASELINES}
+    baseline = rest
     if any(each.any() for each in baselines.values()):
-        of_baseline = chosen_weights(baselines, n_targets)
-    else:
-        of_baseline = of_rest
-    if of_rest == of_baseline:
-        terms = _fitted(fits, found, {"all": of_rest})
-        method = _in_words(of_rest)
-    else:
-        terms = _fitted(fits, found, {"rest": of_rest, "baseline": of_baseline})
-        method = f"{_in_words(of_rest)}; baseline: {_in_words(of_baseline)}"
-    if method not in residuals:
-        kinds = ((of_baseline, 0), (of_rest, 1))
-        residuals[method] = np.asarray(
-            sum(w * split[k][kind] for use, kind in kinds for k, w in use.items())
+        baseline = best_method(baselines, n_targets)
+    maps = {name: fits[name](found.pairs) for name in {rest, baseline}}
+    if rest == baseline:
+        return _result(
+            found, rest, baseline, rest, [Part("all", maps[rest], shape)], residuals
         )
-    return _result(found, method, of_rest, of_baseline, terms, residuals)
-
-
-def _fitted(
-    fits: dict[str, Fit], found: _Spectra, uses: dict[str, dict[str, float]]
-) -> list[Part]:
-    """Return parts of the chosen methods, each fitted once to all pairs."""
-    names = {name for weights in uses.values() for name in weights}
-    maps = {name: fits[name](found.pairs) for name in fits if name in names}
-    return [
-        Part(weight, kind, maps[name], found.shape)
-        for kind, weights in uses.items()
-        for name, weight in weights.items()
-    ]
-
-
-def _in_words(weights: dict[str, float]) -> str:
-    if len(weights) == 1:
-        return next(iter(weights))
-    return " + ".join(f"{w:.2f} {name}" for name, w in weights.items())
+    method = f"{rest}; baseline: {baseline}"
+    residuals[method] = split[baseline][0] + split[rest][1]
+    terms = [Part("rest", maps[rest], shape), Part("baseline", maps[baseline], shape)]
+    return _result(found, rest, baseline, method, terms, residuals)
 
 
 class _Spectra:
@@ -230,9 +207,9 @@ def _mean_of(model: Any) -> Array:
 
 def _result(
     found: _Spectra,
+    of_rest: str,
+    of_baseline: str,
     method: str,
-    weights: dict[str, float],
-    baseline_weights: dict[str, float],
     terms: list[Part],
     residuals: dict[str, Array],
 ) -> Adaptation:
@@ -249,8 +226,8 @@ def _result(
             free[name] = _ratio(each.free, variance.free)
     return Adaptation(
         method=method,
-        weights=weights,
-        baseline_weights=baseline_weights,
+        of_rest=of_rest,
+        of_baseline=of_baseline,
         scores=scores,
         standard_errors=spread,
         errors=raw,

@@ -53,23 +53,21 @@ class Sum:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The baselines of a map's spectra, or the rest of them, times a weight.
+    """The baselines of a map's spectra, or the rest of them.
 
     Args:
-        weight: The factor.
         kind: `"all"`, `"baseline"` or `"rest"`.
         map: The map.
         shape: Shape of one instance.
     """
 
-    weight: float
     kind: str
     map: Map
     shape: tuple[int, ...]
 
     def transfer(self, x: Array) -> Array:
         """Return `(spectra, pixels)`."""
-        return self.weight * self.of(self.map.transfer(x))
+        return self.of(self.map.transfer(x))
 
     def of(self, spectra: Array) -> Array:
         """Return the part of spectra `(spectra, pixels)`."""
@@ -84,7 +82,7 @@ class Part:
         if self.kind != "all":
             coef = np.diag(coef) if coef.ndim == 1 else coef
             coef, intercept = self.of(coef.T).T, self.of(intercept[None])[0]
-        return Affine(self.weight * coef, self.weight * intercept)
+        return Affine(coef, intercept)
 
     def expanded(self) -> list[Part]:
         """Return the parts of the maps that a sum of maps is made of."""

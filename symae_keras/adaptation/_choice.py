@@ -25,10 +25,6 @@ _MANY_PAIRS: Final = 60
 _FEW: Final = 15
 #: So many spectra of the target tell which spectra occur, also where pairs are few.
 _MANY_TARGETS: Final = 30
-#: Methods whose mean is taken, at most, a method counted as often as it is added.
-_MOST_ADDED: Final = 6
-#: A method is added to the mean where it lowers the error by this part at least.
-_LEAST_GAIN: Final = 0.02
 #: The method that all scores are relative to.
 REFERENCE: Final = "MeanShift"
 #: Methods for baselines: those that regress on whole spectra. A baseline that does not
@@ -36,7 +32,7 @@ REFERENCE: Final = "MeanShift"
 #: where it has the smaller error.
 OF_BASELINES: Final = (
     *(REFERENCE, "OptimalEstimation", "DirectStandardization", "SlopeBiasAndRidge"),
-    *("ModelOptimalEstimation", "VirtualSpectraAndRidge"),
+    "ModelOptimalEstimation",
 )
 #: What is preferred within one standard error, if it has enough to learn from.
 _PREFERRED: Final = ("ModelOptimalEstimation", "OptimalEstimation")
@@ -104,46 +100,29 @@ def residuals_left_out(
     return found
 
 
-def chosen_weights(residuals: Mapping[str, Array], n_targets: int) -> dict[str, float]:
-    """Return the weight of each method that is used; weights add up to 1.
+def best_method(residuals: Mapping[str, Array], n_targets: int) -> str:
+    """Return the first method within one standard error of the least error left out.
 
-    Where pairs are few, this is the first method, in the order of preference, within
-    one standard error of the best. Otherwise methods are added to a mean, beginning
-    with that one, as long as the error left out falls: the mean of different methods
-    has less variance.
+    The order is that of preference. Where pairs are few, simple methods come first,
+    because errors left out are too uncertain to pick the least one. Means of several
+    methods had less error on the pairs left out, and more on new samples.
 
     Args:
         residuals: Residuals left out, the simplest method first.
         n_targets: Number of spectra of the target, pairs included.
     """
     each = {name: _squared(values) for name, values in residuals.items()}
-    n_pairs = len(each[REFERENCE])
-    if not each[REFERENCE].any():  # nothing is left to gain
-        return {REFERENCE: 1.0}
+    reference = each[REFERENCE]
+    if not reference.any():  # nothing is left to gain
+        return REFERENCE
+    n_pairs = len(reference)
     best = min(each, key=lambda name: float(each[name].mean()))
     order = list(each)
     if n_pairs >= _FEW or n_targets >= _MANY_TARGETS:
         order = [*(name for name in _PREFERRED if name in each), *order]
-    if n_pairs < _FEW:
-        return {_first(order, each, best): 1.0}
-    start = _first([name for name in order if name in (*_PREFERRED, best)], each, best)
-    added, total = [start], residuals[start].copy()
-    error = float(each[start].mean())
-    while len(added) < _MOST_ADDED:
-        trials = {
-            name: float(_squared((total + values) / (len(added) + 1)).mean())
-            for name, values in residuals.items()
-            if name != REFERENCE  # it would let the source's placement through
-        }
-        if not trials:
-            break
-        name = min(trials, key=lambda key: trials[key])
-        if trials[name] > (1.0 - _LEAST_GAIN) * error:
-            break
-        added.append(name)
-        total += residuals[name]
-        error = trials[name]
-    return {name: added.count(name) / len(added) for name in dict.fromkeys(added)}
+    if n_pairs >= _FEW:
+        order = [name for name in order if name in (*_PREFERRED, best)]
+    return _first(order, each, best)
 
 
 def _first(order: list[str], each: Mapping[str, Array], best: str) -> str:

@@ -22,7 +22,7 @@ from symae_keras.errors import InputError
 
 _FORMAT: Final = 1
 _TEXTS: Final = (
-    *("method", "weights", "baseline_weights", "scores", "standard_errors"),
+    *("method", "of_rest", "of_baseline", "scores", "standard_errors"),
     *("errors", "baseline_free_errors", "n_pairs"),
 )
 
@@ -35,11 +35,10 @@ class Adaptation:
     left out.
 
     Attributes:
-        method: Name of the method, or the weights and names of several whose mean is
-            used, and, if it differs, what is used for the baselines.
-        weights: Weight of each method that is used.
-        baseline_weights: Weight of each method that is used for the baseline, the best
+        method: Name of the method, and that of the baselines if it is another one.
+        of_rest: Name of the method for spectra without their baseline, the best
             quadratic in the pixel index.
+        of_baseline: Name of the method for baselines.
         scores: Score of every candidate, the mean of its raw and baseline-free error,
             each relative to that of the mean shift. 1 is as good as the mean shift, and
             smaller is better. Empty if there were fewer than 3 pairs.
@@ -55,8 +54,8 @@ class Adaptation:
     """
 
     method: str
-    weights: Mapping[str, float]
-    baseline_weights: Mapping[str, float]
+    of_rest: str
+    of_baseline: str
     scores: Mapping[str, float]
     standard_errors: Mapping[str, float]
     errors: Mapping[str, float]
@@ -121,7 +120,7 @@ class Adaptation:
         known = {name: getattr(self, name) for name in _TEXTS}
         affine, of_codes = _sorted_terms(self._terms)
         known["format"] = _FORMAT
-        known["of_codes"] = [[part.weight, part.kind] for part, _ in of_codes]
+        known["of_codes"] = [part.kind for part, _ in of_codes]
         arrays: dict[str, Any] = {
             "about": np.array(json.dumps(known)),
             "good_pixels": self.good_pixels,
@@ -201,7 +200,7 @@ def _sorted_terms(
 
 def _read_terms(
     arrays: Mapping[str, Array],
-    of_codes: Sequence[tuple[float, str]],
+    of_codes: Sequence[str],
     shape: tuple[int, ...],
     model: Any,
 ) -> list[Part]:
@@ -211,17 +210,17 @@ def _read_terms(
         coef, offset = arrays["coef"], arrays["offset"]
         if coef.shape not in ((pixels,), (pixels, pixels)) or offset.shape != (pixels,):
             raise ValueError("its map does not fit its pixels")
-        terms.append(Part(1.0, "all", Affine(coef, offset), shape))
+        terms.append(Part("all", Affine(coef, offset), shape))
     if of_codes and model is None:
         raise InputError(
             "This adaptation uses the codes of a trained model; give the model that it "
             "was made with, `Adaptation.load(path, model)`."
         )
-    for number, (weight, kind) in enumerate(of_codes):
+    for number, kind in enumerate(of_codes):
         names = ("shift", "coef", "intercept", "nuisance")
         values = [arrays[f"{name}_{number}"] for name in names]
         codes = CodeMap(model, shape, *values)
-        terms.append(Part(float(weight), str(kind), codes, shape))
+        terms.append(Part(str(kind), codes, shape))
     if not terms:
         raise ValueError("it has no map")
     return terms

@@ -212,7 +212,7 @@ def _joined(pairs: GroupedData, known: GroupedData, target: int) -> GroupedData:
 
 
 def _summary(result: Adaptation) -> dict[str, object]:
-    names = ("method", "n_pairs", "weights", "baseline_weights", "scores")
+    names = ("method", "n_pairs", "of_rest", "of_baseline", "scores")
     more = ("standard_errors", "errors", "baseline_free_errors")
     return {name: getattr(result, name) for name in (*names, *more)}
 

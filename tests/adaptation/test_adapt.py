@@ -67,9 +67,7 @@ def test_scores_of_every_candidate(many):
     for each in (many.standard_errors, many.errors, many.baseline_free_errors):
         assert set(each) == set(many.scores)
         assert all(np.isfinite(value) and value >= 0 for value in each.values())
-    assert sum(many.weights.values()) == pytest.approx(1.0)
-    assert sum(many.baseline_weights.values()) == pytest.approx(1.0)
-    assert set(many.weights) | set(many.baseline_weights) <= set(many.scores)
+    assert {many.of_rest, many.of_baseline} < set(many.scores)
 
 
 def test_errors_are_those_of_pairs_left_out():
@@ -192,12 +190,12 @@ def test_methods_of_a_model_are_candidates(model):
 
 def test_virtual_spectra_of_a_model_are_saved(model, monkeypatch, tmp_path):
     monkeypatch.setattr(
-        "symae_keras.adaptation._adapt.chosen_weights",
-        lambda *_: {"VirtualSpectraAndRidge": 0.5, "MeanShift": 0.5},
+        "symae_keras.adaptation._adapt.best_method",
+        lambda residuals, _: next(reversed(residuals)),
     )
     found = sk.adapt(model, GroupedData(measured(5)))
     assert found.needs_model
-    assert found.method == "0.50 VirtualSpectraAndRidge + 0.50 MeanShift"
+    assert found.method == "VirtualSpectraAndRidge; baseline: ModelOptimalEstimation"
     found.save(tmp_path / "a.npz")
     with pytest.raises(InputError, match="give the model that it was made with"):
         Adaptation.load(tmp_path / "a.npz")
@@ -295,18 +293,20 @@ def _residuals(**scales):
     return {name: scale * rng.normal(size=(20, 50)) for name, scale in scales.items()}
 
 
-def test_means_of_methods_with_independent_errors():
-    residuals = _residuals(MeanShift=3.0, A=1.0, B=1.0)
-    weights = _choice.chosen_weights(residuals, 20)
-    assert set(weights) == {"A", "B"} and sum(weights.values()) == pytest.approx(1.0)
+def test_many_pairs_take_the_best_or_optimal_estimation_near_it():
+    residuals = _residuals(MeanShift=3.0, OptimalEstimation=1.01, A=1.0, B=1.0)
+    assert _choice.best_method(residuals, 20) == "OptimalEstimation"
+    residuals["OptimalEstimation"] *= 1.3
+    assert _choice.best_method(residuals, 20) in ("A", "B")
+    assert _choice.best_method({"MeanShift": np.zeros((20, 5))}, 20) == "MeanShift"
 
 
 def test_few_pairs_take_the_simplest_within_a_standard_error():
     residuals = _residuals(MeanShift=1.0, A=0.99)
     few = {name: each[:8] for name, each in residuals.items()}
-    assert _choice.chosen_weights(few, 8) == {"MeanShift": 1.0}
+    assert _choice.best_method(few, 8) == "MeanShift"
     clear = {name: each[:8] for name, each in _residuals(MeanShift=1, A=0.2).items()}
-    assert _choice.chosen_weights(clear, 8) == {"A": 1.0}
+    assert _choice.best_method(clear, 8) == "A"
 
 
 def test_an_uncertain_method_is_not_better_than_the_mean_shift():
@@ -314,7 +314,7 @@ def test_an_uncertain_method_is_not_better_than_the_mean_shift():
     residuals = _residuals(MeanShift=1.0, OptimalEstimation=0.5, A=0.5)
     few = {name: each[:8].copy() for name, each in residuals.items()}
     few["OptimalEstimation"][0] = 5.0
-    assert _choice.chosen_weights(few, 100) == {"A": 1.0}
+    assert _choice.best_method(few, 100) == "A"
 
 
 @pytest.mark.parametrize("n", [5, 12, 13, 60, 61, 200])
