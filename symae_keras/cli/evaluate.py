@@ -277,9 +277,12 @@ def groups_for(
     if resampling is not None:
         groups = _resampled(run, groups, file, resampling)
     expected = tuple(run.config["instance_shape"])
-    if run.axis is not None and groups.instance_shape[1:] == expected[1:]:
+    same = groups.instance_shape == expected
+    # Another axis says more than another number of pixels.
+    spectra = groups.axis is not None and groups.instance_shape[1:] == expected[1:]
+    if run.axis is not None and (same or spectra):
         run.axis.check(groups, str(file), str(run.folder))
-    if groups.instance_shape != expected:
+    if not same:
         raise InputError(
             f"{file} holds instances of shape {groups.instance_shape}, but the model "
             f"of {run.folder} takes {expected}."
