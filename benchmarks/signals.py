@@ -44,7 +44,11 @@ def engines(quick: bool) -> list[dict[str, Any]]:
         found = {}
         seconds = {}
         for engine in ("rays", "waves"):
-            arguments = dict(n_states=n_media, contrast=contrast, noise=0.0)
+            arguments: dict[str, Any] = {
+                "n_states": n_media,
+                "contrast": contrast,
+                "noise": 0.0,
+            }
             if quick:
                 arguments["n_receivers"] = 2
             found[engine], seconds[engine] = timed(
@@ -105,7 +109,7 @@ def gathers_figure() -> Figure:
     axis = np.linspace(-1.05, 1.05, 211)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1)
     extent = (-1.05, 1.05, -1.05, 1.05)
-    ring = np.radians(groups.axis)
+    ring = np.radians(np.asarray(groups.axis))
     angle, radius = (groups.nuisance[name][0, 1] for name in ("angle", "radius"))
     for medium, ax in enumerate(axes[0, :2]):
         state = {name: values[medium] for name, values in groups.state.items()}
