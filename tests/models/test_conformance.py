@@ -212,9 +212,9 @@ def elsewhere(saved, run_python) -> dict[str, Future[str]]:
 @pytest.mark.large
 def test_every_layer_is_in_some_case() -> None:
     for_users = """
-        BedOfNails LossTerm MaxPoolingWithIndices1D MaxPoolingWithIndices2D
-        MaxUnpooling1D MaxUnpooling2D MedianNormalization RandomScale RandomShift
-        SubPixel TransposedConv1D TransposedConv2D
+        BedOfNails FourierShift LossTerm MaxPoolingWithIndices1D
+        MaxPoolingWithIndices2D MaxUnpooling1D MaxUnpooling2D MedianNormalization
+        RandomScale RandomShift SubPixel TransposedConv1D TransposedConv2D
     """
     models = [case.build() for case in CASES.values()]
     used = {type(part).__name__ for model in models for part in model._flatten_layers()}
