@@ -172,7 +172,8 @@ class LinearBackbone(keras.Layer):
         dtype = self._float_dtype
         x = self._flat(ops.cast(x, dtype)) - self.mean
         along = ops.matmul(x, self.directions) * (self.stretch - 1.0)
-        z = self.scale * (x + ops.matmul(along, ops.transpose(self.directions)))
+        # The tensor comes first: JAX cannot multiply a variable by a symbolic one.
+        z = (x + ops.matmul(along, ops.transpose(self.directions))) * self.scale
         return self._shaped(ops.cast(z, self.compute_dtype))
 
     def instances(self, z: Tensor) -> Tensor:
