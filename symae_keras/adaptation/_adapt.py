@@ -10,20 +10,23 @@ import numpy as np
 from symae_keras._utils.arrays import swaps_codes
 from symae_keras.adaptation._baseline import parts
 from symae_keras.adaptation._candidates import Affine, Pairs, Part, candidates
-from symae_keras.adaptation._choice import (
+from symae_keras.adaptation._stacking import (
     OF_BASELINES,
     REFERENCE,
     Errors,
-    best_method,
+    Products,
     residuals_left_out,
+    stack_left_out,
 )
 from symae_keras.adaptation.result import Adaptation
 from symae_keras.classical._base import check_finite
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 
-#: Fewer pairs leave none to choose a method with.
+#: Fewer pairs leave none to weigh methods with.
 _LEAST_PAIRS: Final = 5
+#: The name of the weighted mean of candidates.
+STACK: Final = "Stack"
 
 
 def adapt(
@@ -43,14 +46,17 @@ def adapt(
       the mean nuisance code of the target; `VirtualSpectraAndRidge` adds a ridge
       regression of what these lack.
 
-    The weights of the model do not change. A candidate's score is the mean of its error
-    and its baseline-free error, each relative to the mean shift's, because small
-    features decide what spectra can be used for. The baseline of spectra, the best
-    quadratic in the pixel index, and the rest are chosen for apart: the best candidate,
-    or `OptimalEstimation` where it is within one standard error. With fewer than 15
-    pairs it is the simplest one within one standard error of the best, with 1 to 4
-    pairs the mean shift, and without pairs the difference of the means of both
-    instruments, which assumes that both have measured similar samples.
+    The result is a weighted mean of the candidates. The weights are at least zero, add
+    up to one, and minimise the error of the mean on the pairs left out (stacked
+    regressions, Breiman 1996, doi 10.1007/BF00117832). The baseline of spectra, the
+    best quadratic in the pixel index, has weights of its own. With few pairs a penalty
+    keeps the weights near the mean shift. With 1 to 4 pairs the result is the mean
+    shift, and without pairs the difference of the means of both instruments, which
+    assumes that both have measured similar samples.
+
+    The weights of the model do not change. A score is the mean of the error and the
+    baseline-free error, each relative to the mean shift's, because small features
+    decide what spectra can be used for.
 
     Groups that only one instrument has measured help: `OptimalEstimation` learns from
     spectra of the target which spectra occur.
@@ -65,8 +71,8 @@ def adapt(
 
     Returns:
         An `Adaptation`: `transfer(x)` shows spectra of the source as the target would,
-        `method` names what was chosen, `scores` and `standard_errors` are those of all
-        candidates.
+        `weights` has the part of each candidate, `scores` and `standard_errors` are
+        those of all candidates and of their weighted mean.
 
     Raises:
         InputError: There is no such instrument, no spectrum of the source or nothing
@@ -89,25 +95,30 @@ def adapt(
     shape = found.shape
     if len(found.pairs.source) < _LEAST_PAIRS:
         name, shift = _mean_shift(found, model)
-        return _result(found, name, name, name, [Part("all", shift, shape)], {})
+        only = {name: 1.0}
+        return _result(found, name, only, only, [Part("all", shift, shape)], {})
     fits = candidates(model, found.pairs, shape)
     residuals = residuals_left_out(fits, found.pairs, found.good)
     split = {name: parts(each, shape) for name, each in residuals.items()}
-    n_targets = len(found.targets)
-    rest = best_method({k: each[1] for k, each in split.items()}, n_targets)
-    baselines = {k: each[0] for k, each in split.items() if k in OF_BASELINES}
-    baseline = rest
+    rest = {name: each[1] for name, each in split.items()}
+    weights = Products.of(rest).weights()
+    left_out = stack_left_out(rest)
+    baselines = {name: split[name][0] for name in OF_BASELINES if name in split}
+    of_baselines = weights
     if any(each.any() for each in baselines.values()):
-        baseline = best_method(baselines, n_targets)
-    maps = {name: fits[name](found.pairs) for name in {rest, baseline}}
-    if rest == baseline:
-        return _result(
-            found, rest, baseline, rest, [Part("all", maps[rest], shape)], residuals
-        )
-    method = f"{rest}; baseline: {baseline}"
-    residuals[method] = split[baseline][0] + split[rest][1]
-    terms = [Part("rest", maps[rest], shape), Part("baseline", maps[baseline], shape)]
-    return _result(found, rest, baseline, method, terms, residuals)
+        of_baselines = Products.of(baselines).weights()
+        left_out = left_out + stack_left_out(baselines)
+    residuals = {**residuals, STACK: left_out}
+    maps = {name: fits[name](found.pairs) for name in {*weights, *of_baselines}}
+    if weights == of_baselines:
+        terms = [Part("all", maps[name], shape, weights[name]) for name in weights]
+    else:
+        terms = [Part("rest", maps[name], shape, weights[name]) for name in weights]
+        terms += [
+            Part("baseline", maps[name], shape, weight)
+            for name, weight in of_baselines.items()
+        ]
+    return _result(found, STACK, weights, of_baselines, terms, residuals)
 
 
 class _Spectra:
@@ -207,9 +218,9 @@ def _mean_of(model: Any) -> Array:
 
 def _result(
     found: _Spectra,
-    of_rest: str,
-    of_baseline: str,
     method: str,
+    weights: dict[str, float],
+    of_baselines: dict[str, float],
     terms: list[Part],
     residuals: dict[str, Array],
 ) -> Adaptation:
@@ -226,8 +237,8 @@ def _result(
             free[name] = _ratio(each.free, variance.free)
     return Adaptation(
         method=method,
-        of_rest=of_rest,
-        of_baseline=of_baseline,
+        weights=weights,
+        baseline_weights=of_baselines,
         scores=scores,
         standard_errors=spread,
         errors=raw,

@@ -53,36 +53,37 @@ class Sum:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The baselines of a map's spectra, or the rest of them.
+    """The baselines of a map's spectra, or the rest of them, times a weight.
 
     Args:
         kind: `"all"`, `"baseline"` or `"rest"`.
         map: The map.
         shape: Shape of one instance.
+        weight: The weight in a sum of maps.
     """
 
     kind: str
     map: Map
     shape: tuple[int, ...]
+    weight: float = 1.0
 
     def transfer(self, x: Array) -> Array:
         """Return `(spectra, pixels)`."""
         return self.of(self.map.transfer(x))
 
     def of(self, spectra: Array) -> Array:
-        """Return the part of spectra `(spectra, pixels)`."""
+        """Return the weighted part of spectra `(spectra, pixels)`."""
         if self.kind == "all":
-            return spectra
-        return parts(spectra, self.shape)[self.kind == "rest"]
+            return self.weight * spectra
+        return self.weight * parts(spectra, self.shape)[self.kind == "rest"]
 
     def affine(self) -> Affine:
         """Return the part of an affine map as an affine map."""
         assert isinstance(self.map, Affine)
         coef, intercept = self.map.coef, self.map.intercept
-        if self.kind != "all":
-            coef = np.diag(coef) if coef.ndim == 1 else coef
-            coef, intercept = self.of(coef.T).T, self.of(intercept[None])[0]
-        return Affine(coef, intercept)
+        if self.kind != "all" and coef.ndim == 1:
+            coef = np.diag(coef)
+        return Affine(self.of(coef.T).T, self.of(intercept[None])[0])
 
     def expanded(self) -> list[Part]:
         """Return the parts of the maps that a sum of maps is made of."""

@@ -1,4 +1,4 @@
-"""An adaptation: the map that was chosen, and what the choice was based on."""
+"""An adaptation: a weighted mean of maps, and what its weights were based on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from symae_keras.errors import InputError
 
 _FORMAT: Final = 1
 _TEXTS: Final = (
-    *("method", "of_rest", "of_baseline", "scores", "standard_errors"),
+    *("method", "weights", "baseline_weights", "scores", "standard_errors"),
     *("errors", "baseline_free_errors", "n_pairs"),
 )
 
@@ -35,13 +35,14 @@ class Adaptation:
     left out.
 
     Attributes:
-        method: Name of the method, and that of the baselines if it is another one.
-        of_rest: Name of the method for spectra without their baseline, the best
-            quadratic in the pixel index.
-        of_baseline: Name of the method for baselines.
-        scores: Score of every candidate, the mean of its raw and baseline-free error,
-            each relative to that of the mean shift. 1 is as good as the mean shift, and
-            smaller is better. Empty if there were fewer than 3 pairs.
+        method: `"Stack"`, a weighted mean of candidates; with fewer than 5 pairs the
+            name of the only candidate.
+        weights: Weight of each candidate that is part of it, for spectra without their
+            baseline, the best quadratic in the pixel index.
+        baseline_weights: The same for baselines.
+        scores: Score of every candidate and of the method: the mean of its raw and
+            baseline-free error, each relative to that of the mean shift. 1 is as good
+            as the mean shift, and smaller is better. Empty with fewer than 5 pairs.
         standard_errors: Standard error of each score, over pairs.
         errors: Mean squared error of every candidate over the variance of the target's
             spectra.
@@ -54,8 +55,8 @@ class Adaptation:
     """
 
     method: str
-    of_rest: str
-    of_baseline: str
+    weights: Mapping[str, float]
+    baseline_weights: Mapping[str, float]
     scores: Mapping[str, float]
     standard_errors: Mapping[str, float]
     errors: Mapping[str, float]
@@ -69,7 +70,17 @@ class Adaptation:
     def __repr__(self) -> str:
         score = self.scores.get(self.method)
         known = "" if score is None else f", score {score:.3f} of the mean shift's"
-        return f"Adaptation({self.method} from {self.n_pairs} pairs{known})"
+        return f"Adaptation({self.summary} from {self.n_pairs} pairs{known})"
+
+    @property
+    def summary(self) -> str:
+        """The method and its weights in words."""
+        if not self.scores:
+            return self.method
+        words = _in_words(self.weights)
+        of_baselines = _in_words(self.baseline_weights)
+        same = words == of_baselines
+        return words if same else f"{words}; baseline: {of_baselines}"
 
     @property
     def needs_model(self) -> bool:
@@ -120,7 +131,7 @@ class Adaptation:
         known = {name: getattr(self, name) for name in _TEXTS}
         affine, of_codes = _sorted_terms(self._terms)
         known["format"] = _FORMAT
-        known["of_codes"] = [part.kind for part, _ in of_codes]
+        known["of_codes"] = [(part.kind, part.weight) for part, _ in of_codes]
         arrays: dict[str, Any] = {
             "about": np.array(json.dumps(known)),
             "good_pixels": self.good_pixels,
@@ -198,9 +209,17 @@ def _sorted_terms(
     return None if coef is None else Affine(coef, intercept), of_codes
 
 
+def _in_words(weights: Mapping[str, float]) -> str:
+    """Return the largest weights and their names."""
+    ordered = sorted(weights.items(), key=lambda each: -each[1])
+    if len(ordered) == 1:
+        return ordered[0][0]
+    return " + ".join(f"{weight:.2f} {name}" for name, weight in ordered)
+
+
 def _read_terms(
     arrays: Mapping[str, Array],
-    of_codes: Sequence[str],
+    of_codes: Sequence[tuple[str, float]],
     shape: tuple[int, ...],
     model: Any,
 ) -> list[Part]:
@@ -216,11 +235,11 @@ def _read_terms(
             "This adaptation uses the codes of a trained model; give the model that it "
             "was made with, `Adaptation.load(path, model)`."
         )
-    for number, kind in enumerate(of_codes):
+    for number, (kind, weight) in enumerate(of_codes):
         names = ("shift", "coef", "intercept", "nuisance")
         values = [arrays[f"{name}_{number}"] for name in names]
         codes = CodeMap(model, shape, *values)
-        terms.append(Part(str(kind), codes, shape))
+        terms.append(Part(str(kind), codes, shape, float(weight)))
     if not terms:
         raise ValueError("it has no map")
     return terms

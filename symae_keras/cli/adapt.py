@@ -89,8 +89,8 @@ def adapt(
     """Learn to show spectra of a new instrument as the known one would.
 
     The model of RUN is not trained again. Every classical method and methods that use
-    the model are compared by pairs left out, and the best is written into RUN2, which
-    symae transfer applies to new spectra.
+    the model are compared by pairs left out. Their best weighted mean is written into
+    RUN2, which symae transfer applies to new spectra.
     """
     start = time.perf_counter()
     import_backend()
@@ -212,27 +212,28 @@ def _joined(pairs: GroupedData, known: GroupedData, target: int) -> GroupedData:
 
 
 def _summary(result: Adaptation) -> dict[str, object]:
-    names = ("method", "n_pairs", "of_rest", "of_baseline", "scores")
+    names = ("method", "n_pairs", "weights", "baseline_weights", "scores")
     more = ("standard_errors", "errors", "baseline_free_errors")
     return {name: getattr(result, name) for name in (*names, *more)}
 
 
 def _print(result: Adaptation) -> None:
-    """Print the candidates, best first, and what was chosen."""
+    """Print the candidates, best first, and the weights."""
     if result.scores:
         columns = (result.errors, result.baseline_free_errors, result.scores)
         print_table(
             ("left out", "error", "baseline-free", "score", "standard error"),
             [
                 (
-                    "the choice" if name == result.method else name,
+                    "weighted mean" if name == result.method else name,
                     *(each[name] for each in (*columns, result.standard_errors)),
                 )
                 for name in sorted(result.scores, key=lambda n: result.scores[n])
             ],
         )
         score = result.scores[result.method]
-        print(f"Chosen: {result.method}; score {score:.2f}, the mean shift has 1.")
+        print(f"Weights: {result.summary}.")
+        print(f"Its score is {score:.2f}; the mean shift has 1.")
     else:
         print(
             f"Chosen: {result.method}; {result.n_pairs} pairs are too few to compare "

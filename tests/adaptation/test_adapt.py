@@ -7,7 +7,7 @@ import pytest
 
 import symae_keras as sk
 from symae_keras import classical
-from symae_keras.adaptation import Adaptation, _choice
+from symae_keras.adaptation import Adaptation, _stacking
 from symae_keras.data import GroupedData
 from symae_keras.errors import InputError
 from symae_keras.models import SymAE
@@ -67,7 +67,9 @@ def test_scores_of_every_candidate(many):
     for each in (many.standard_errors, many.errors, many.baseline_free_errors):
         assert set(each) == set(many.scores)
         assert all(np.isfinite(value) and value >= 0 for value in each.values())
-    assert {many.of_rest, many.of_baseline} < set(many.scores)
+    for weights in (many.weights, many.baseline_weights):
+        assert set(weights) < set(many.scores)
+        assert min(weights.values()) > 0 and sum(weights.values()) == pytest.approx(1)
 
 
 def test_errors_are_those_of_pairs_left_out():
@@ -86,7 +88,7 @@ def test_spectra_of_the_target_alone_help():
     more = sk.adapt(None, with_targets(6, 200, seed=1))
     errors = [error(each.transfer(NEW[:, 1]), NEW[:, 0]) for each in (few, more)]
     assert errors[1] < 0.6 * errors[0]
-    assert "OptimalEstimation" in more.method
+    assert more.weights["OptimalEstimation"] > 0.3
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])
@@ -189,13 +191,19 @@ def test_methods_of_a_model_are_candidates(model):
 
 
 def test_virtual_spectra_of_a_model_are_saved(model, monkeypatch, tmp_path):
+    of_codes = {"VirtualSpectraAndRidge": 0.7, "MeanShift": 0.3}
     monkeypatch.setattr(
-        "symae_keras.adaptation._adapt.best_method",
-        lambda residuals, _: next(reversed(residuals)),
+        _stacking.Products,
+        "weights",
+        lambda own, index=None: (
+            of_codes if "ComBat" in own.names else {"ModelOptimalEstimation": 1.0}
+        ),
     )
     found = sk.adapt(model, GroupedData(measured(5)))
     assert found.needs_model
-    assert found.method == "VirtualSpectraAndRidge; baseline: ModelOptimalEstimation"
+    assert found.summary == (
+        "0.70 VirtualSpectraAndRidge + 0.30 MeanShift; baseline: ModelOptimalEstimation"
+    )
     found.save(tmp_path / "a.npz")
     with pytest.raises(InputError, match="give the model that it was made with"):
         Adaptation.load(tmp_path / "a.npz")
@@ -285,41 +293,53 @@ def test_input_is_checked(model):
         found.transfer(x[:, 1, 1:])
 
 
-# === The choice ===
+# === Weights ===
 
 
-def _residuals(**scales):
+def _residuals(n=20, **scales):
     rng = np.random.default_rng(0)
-    return {name: scale * rng.normal(size=(20, 50)) for name, scale in scales.items()}
+    return {name: scale * rng.normal(size=(n, 50)) for name, scale in scales.items()}
 
 
-def test_many_pairs_take_the_best_or_optimal_estimation_near_it():
-    residuals = _residuals(MeanShift=3.0, A=1.0, B=1.2)
-    residuals["OptimalEstimation"] = 1.001 * residuals["A"][::-1]
-    assert _choice.best_method(residuals, 20) == "OptimalEstimation"
-    residuals["OptimalEstimation"] *= 1.3
-    assert _choice.best_method(residuals, 20) == "A"
-    assert _choice.best_method({"MeanShift": np.zeros((20, 5))}, 20) == "MeanShift"
+def test_weights_are_those_of_independent_errors():
+    """The least variance of a mean: weights as one over the variances."""
+    residuals = _residuals(4000, MeanShift=2.0, A=1.0, B=1.5)
+    found = _stacking.Products.of(residuals).weights()
+    spread = np.array([4.0, 1.0, 2.25]) + _stacking._SPREAD  # relative to the least, 1
+    expected = (1 / spread) / (1 / spread).sum()
+    np.testing.assert_allclose(list(found.values()), expected, rtol=0.03)
 
 
-def test_few_pairs_take_the_simplest_within_a_standard_error():
-    residuals = _residuals(MeanShift=1.0, A=0.99)
-    few = {name: each[:8] for name, each in residuals.items()}
-    assert _choice.best_method(few, 8) == "MeanShift"
-    clear = {name: each[:8] for name, each in _residuals(MeanShift=1, A=0.2).items()}
-    assert _choice.best_method(clear, 8) == "A"
+def test_a_method_that_adds_nothing_has_no_weight():
+    residuals = _residuals(200, MeanShift=1.0, A=0.3)
+    residuals["B"] = residuals["A"] + _residuals(200, C=2.0)["C"]
+    found = _stacking.Products.of(residuals).weights()
+    assert "B" not in found and found["A"] > 0.8
+    nothing = {name: np.zeros((9, 4)) for name in ("A", "MeanShift")}
+    assert _stacking.Products.of(nothing).weights() == {"MeanShift": 1.0}
 
 
-def test_an_uncertain_method_is_not_better_than_the_mean_shift():
-    """One outlier makes its standard error as large as its error."""
-    residuals = _residuals(MeanShift=1.0, OptimalEstimation=0.5, A=0.5)
-    few = {name: each[:8].copy() for name, each in residuals.items()}
-    few["OptimalEstimation"][0] = 5.0
-    assert _choice.best_method(few, 100) == "A"
+def test_few_pairs_stay_near_the_mean_shift():
+    weights = []
+    for n in (5, 10, 100):
+        residuals = _residuals(n, MeanShift=1.0, A=1.0)
+        found = _stacking.Products.of(residuals).weights()
+        weights.append(found["MeanShift"])
+    assert weights[0] > 0.75 > weights[1] > weights[2] > 0.45
+
+
+def test_the_error_of_the_mean_left_out_has_other_weights():
+    residuals = _residuals(8, MeanShift=1.0, A=0.6)
+    found = _stacking.stack_left_out(residuals)
+    products = _stacking.Products.of(residuals)
+    others = products.weights(np.arange(1, 8))
+    by_hand = sum(others[name] * residuals[name][0] for name in others)
+    np.testing.assert_allclose(found[0], by_hand)
+    assert others != products.weights()
 
 
 @pytest.mark.parametrize("n", [5, 12, 13, 60, 61, 200])
 def test_folds_leave_each_pair_out_once(n):
-    parts = _choice.folds(n)
+    parts = _stacking.folds(n)
     assert sorted(np.concatenate(parts)) == list(range(n))
     assert len(parts) == (n if n <= 12 else 10 if n <= 60 else 5)

@@ -28,7 +28,7 @@ def pairs(here) -> str:
 
 def test_adapt_and_transfer(succeeds, refuses, measured_run, pairs, here):
     out = succeeds("adapt", measured_run, "--data", pairs, "--out", "new").out
-    assert "OptimalEstimation" in out and "Chosen: " in out
+    assert "OptimalEstimation" in out and "Weights: " in out
     assert "Next: symae transfer new --data new.csv --out virtual.csv" in out
     summary = read_json(here / "new" / "adaptation.json")
     assert summary["n_pairs"] == 14 and summary["scores"]["MeanShift"] == 1.0

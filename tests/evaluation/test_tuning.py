@@ -131,7 +131,7 @@ def test_bad_trials_stop_early_and_good_ones_do_not(pretended):
 
 def test_a_trial_is_not_stopped_for_an_uncertain_difference(pretended, monkeypatch):
     certain = run(30)
-    # Settings that lose surely still lose; no error of this search is ten times another.
+    # Settings that surely lose still lose.
     monkeypatch.setattr(Pretender, "spread", 0.3)
     uncertain = run(30)
     monkeypatch.setattr(Pretender, "spread", 0.99)

@@ -1,4 +1,8 @@
-"""Choice among methods by pairs left out, for baselines and for the rest."""
+"""Weights of methods by pairs left out: stacked regressions.
+
+Breiman, "Stacked regressions", Machine Learning 24 (1996), doi 10.1007/BF00117832:
+weights of at least zero that minimise the error left out of the weighted sum.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +25,14 @@ _MOST_LEFT_OUT: Final = 12
 _FOLDS: Final = 10
 #: Of more pairs than this, a fit without a fifth differs little from one to all.
 _MANY_PAIRS: Final = 60
-#: With fewer pairs than this, errors left out are too noisy to pick the least one.
-_FEW: Final = 15
-#: So many spectra of the target tell which spectra occur, also where pairs are few.
-_MANY_TARGETS: Final = 30
+#: Penalty on weights, relative to the least error. It spreads them over methods that
+#: are equally good.
+_SPREAD: Final = 0.2
+#: With few pairs errors left out are uncertain: a penalty of this over the square of
+#: their number on the weight of all but the mean shift.
+_CAUTION: Final = 100.0
+#: Weights below this are left out.
+_LEAST_WEIGHT: Final = 0.02
 #: The method that all scores are relative to.
 REFERENCE: Final = "MeanShift"
 #: Methods for baselines: those that regress on whole spectra. A baseline that does not
@@ -34,8 +42,6 @@ OF_BASELINES: Final = (
     *(REFERENCE, "OptimalEstimation", "DirectStandardization", "SlopeBiasAndRidge"),
     "ModelOptimalEstimation",
 )
-#: What is preferred within one standard error, if it has enough to learn from.
-_PREFERRED: Final = ("ModelOptimalEstimation", "OptimalEstimation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,41 +106,67 @@ def residuals_left_out(
     return found
 
 
-def best_method(residuals: Mapping[str, Array], n_targets: int) -> str:
-    """Return the first method within one standard error of the least error left out.
-
-    The order is that of preference. Where pairs are few, simple methods come first,
-    because errors left out are too uncertain to pick the least one. Means of several
-    methods had less error on the pairs left out, and more on new samples.
+@dataclasses.dataclass(frozen=True)
+class Products:
+    """Products of the residuals of two methods, summed over pixels.
 
     Args:
-        residuals: Residuals left out, the simplest method first.
-        n_targets: Number of spectra of the target, pairs included.
+        names: The methods.
+        of_pairs: `(pairs, methods, methods)`.
     """
-    each = {name: _squared(values) for name, values in residuals.items()}
-    reference = each[REFERENCE]
-    if not reference.any():  # nothing is left to gain
-        return REFERENCE
-    n_pairs = len(reference)
-    best = min(each, key=lambda name: float(each[name].mean()))
-    order = list(each)
-    if n_pairs >= _FEW or n_targets >= _MANY_TARGETS:
-        order = [*(name for name in _PREFERRED if name in each), *order]
-    if n_pairs >= _FEW:
-        order = [name for name in order if name in (*_PREFERRED, best)]
-    return _first(order, each, best)
+
+    names: tuple[str, ...]
+    of_pairs: Array
+
+    @classmethod
+    def of(cls, residuals: Mapping[str, Array]) -> Products:
+        """Return the products of residuals `(pairs, pixels)` of methods."""
+        each = np.stack(list(residuals.values()), axis=1)
+        return cls(tuple(residuals), each @ each.swapaxes(1, 2))
+
+    def weights(self, index: Array | None = None) -> dict[str, float]:
+        """Return the weights of methods, which add up to one, from some of the pairs.
+
+        Args:
+            index: The pairs. Defaults to `None`, all of them.
+        """
+        from scipy.optimize import nnls
+
+        of_pairs = self.of_pairs if index is None else self.of_pairs[index]
+        total = of_pairs.sum(axis=0)
+        least, size = float(np.diag(total).min()), float(np.trace(total))
+        if size <= 0.0:  # nothing is left to gain
+            return {REFERENCE: 1.0}
+        caution = _CAUTION / len(of_pairs) ** 2
+        penalties = [
+            _SPREAD + (0.0 if name == REFERENCE else caution) for name in self.names
+        ]
+        # The second term lets Cholesky's factor exist where methods are the same.
+        total = total + np.diag(least * np.array(penalties) + 1e-12 * size)
+        # One heavy row asks for a sum of one.
+        heavy = np.full((1, len(total)), 1e3 * np.sqrt(size))
+        matrix = np.concatenate([np.linalg.cholesky(total).T, heavy])
+        found = nnls(matrix, np.append(np.zeros(len(total)), heavy[0, 0]))[0]
+        found = np.where(found < _LEAST_WEIGHT * found.sum(), 0.0, found)
+        found /= found.sum()
+        both = zip(self.names, found.tolist(), strict=True)
+        return {name: weight for name, weight in both if weight > 0.0}
 
 
-def _first(order: list[str], each: Mapping[str, Array], best: str) -> str:
-    """Return the first method within one standard error of the least error.
+def weighted(arrays: Mapping[str, Array], weights: Mapping[str, float]) -> Array:
+    """Return the weighted sum of arrays."""
+    return np.asarray(sum(weight * arrays[name] for name, weight in weights.items()))
 
-    A method with a larger error than the mean shift is not, however uncertain it is.
+
+def stack_left_out(residuals: Mapping[str, Array]) -> Array:
+    """Return residuals of the weighted sum, with weights from the other pairs.
+
+    So the error of the sum does not contain the choice of its own weights.
     """
-    for name in order:
-        if each[name].mean() > each[REFERENCE].mean():
-            continue
-        difference = each[name] - each[best]
-        allowed = difference.std(ddof=1) / np.sqrt(len(difference))
-        if difference.mean() <= allowed:
-            return name
-    return best
+    products = Products.of(residuals)
+    n_pairs = len(products.of_pairs)
+    found = np.zeros_like(residuals[REFERENCE])
+    for out in folds(n_pairs):
+        weights = products.weights(np.setdiff1d(np.arange(n_pairs), out))
+        found[out] = weighted({k: residuals[k][out] for k in weights}, weights)
+    return found
