@@ -103,7 +103,7 @@ def adapt(
     rest = {name: each[1] for name, each in split.items()}
     weights = Products.of(rest).weights()
     left_out = stack_left_out(rest)
-    baselines = {name: split[name][0] for name in OF_BASELINES if name in split}
+    baselines = {k: each[0] for k, each in split.items() if k in OF_BASELINES}
     of_baselines = weights
     if any(each.any() for each in baselines.values()):
         of_baselines = Products.of(baselines).weights()

@@ -87,7 +87,7 @@ def test_more_spectra_of_the_known_instrument(succeeds, measured_run, here):
     np.savez("known.npz", x=spectra(60, 6)[:, :1], axis=AXIS)
     command = ("adapt", measured_run, "--data", "few.npz", "--out")
     succeeds(*command, "few")
-    assert "Chosen: " in succeeds(*command, "more", "--target-data", "known.npz").out
+    assert "Weights: " in succeeds(*command, "more", "--target-data", "known.npz").out
     few, more = (read_json(here / name / "adaptation.json") for name in ("few", "more"))
     assert few["n_pairs"] == more["n_pairs"] == 6
     scores = [each["scores"]["OptimalEstimation"] for each in (few, more)]
