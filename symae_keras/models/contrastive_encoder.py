@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from symae_keras._utils.arrays import Codes, Tensor
-from symae_keras._utils.validation import not_negative, positive_finite
+from symae_keras._utils.validation import invalid, not_negative, positive_finite
 from symae_keras.layers._stack import call_chain
 from symae_keras.layers.penalties import LossTerm, mean_of_present
 from symae_keras.models.symae import SymAE
@@ -108,6 +108,9 @@ class ContrastiveEncoder(SymAE):
         **kwargs: Any,
     ) -> None:
         self.temperature = positive_finite("temperature", temperature)
+        if kwargs.get("backbone") is not None:
+            expected = "None, because codes on a sphere have no linear path"
+            raise invalid("backbone", expected, repr(kwargs["backbone"]))
         sizes = (instance_shape, coherent_dim, nuisance_dim)
         super().__init__(
             *sizes,

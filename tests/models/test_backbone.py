@@ -18,7 +18,7 @@ from symae_keras.layers import (
     Standardization,
 )
 from symae_keras.losses import RelativeMeanSquaredError
-from symae_keras.models import SymAE
+from symae_keras.models import ContrastiveEncoder, SymAE
 from symae_keras.training import Training, normalization, train
 
 pytestmark = pytest.mark.jax
@@ -263,6 +263,11 @@ def test_a_decoder_with_weights_keeps_them(linear) -> None:
 def test_noise_that_scales_codes_is_refused(noise, linear) -> None:
     with pytest.raises(ValueError, match=f"={noise!r}.*'gaussian' or 'bernoulli'"):
         linear(nuisance_noise=noise)
+
+
+def test_codes_on_a_sphere_have_no_backbone() -> None:
+    with pytest.raises(ValueError, match="`backbone`.*None, because codes on a sphere"):
+        ContrastiveEncoder((8,), 2, 2, backbone="linear")
 
 
 def test_whitening_beyond_its_range_is_refused(linear) -> None:
