@@ -25,9 +25,10 @@ _MOST_LEFT_OUT: Final = 12
 _FOLDS: Final = 10
 #: Of more pairs than this, a fit without a fifth differs little from one to all.
 _MANY_PAIRS: Final = 60
-#: Penalty on weights, relative to the least error. It spreads them over methods that
-#: are equally good.
+#: Penalty on weights, relative to the least error, up to so many pairs. It spreads them
+#: over methods that are equally good, and falls as one over the number of more pairs.
 _SPREAD: Final = 0.2
+_SPREAD_UP_TO: Final = 20
 #: With few pairs errors left out are uncertain: a penalty of this over the square of
 #: their number on the weight of all but the mean shift.
 _CAUTION: Final = 100.0
@@ -137,9 +138,11 @@ class Products:
         least, size = float(np.diag(total).min()), float(np.trace(total))
         if size <= 0.0:  # nothing is left to gain
             return {REFERENCE: 1.0}
-        caution = _CAUTION / len(of_pairs) ** 2
+        n_pairs = len(of_pairs)
+        spread = _SPREAD * min(1.0, _SPREAD_UP_TO / n_pairs)
+        caution = _CAUTION / n_pairs**2
         penalties = [
-            _SPREAD + (0.0 if name == REFERENCE else caution) for name in self.names
+            spread + (0.0 if name == REFERENCE else caution) for name in self.names
         ]
         # The second term lets Cholesky's factor exist where methods are the same.
         total = total + np.diag(least * np.array(penalties) + 1e-12 * size)
