@@ -106,12 +106,10 @@ class RunningTrial:
     def report(self, estimate: EstimatedRedatumingError, step: int) -> bool:
         """Record the estimate at a rung, and return whether to stop the trial.
 
-        Asynchronous successive halving: a trial continues if it may be in the best
-        third of the trials that were at this rung before, by the lower end of the
-        interval of its estimate. Few held-out groups make wide intervals, so that
-        nothing is given up for chance. Trials compete with those of the same kind of
-        noise, because variational noise starts slowly and ends well. So the first
-        trial of each kind is always completed.
+        Asynchronous successive halving: a trial continues if it is in the best third of
+        the trials that were at this rung before. Trials compete with those of the same
+        kind of noise, because variational noise starts slowly and ends well. So the
+        first trial of each kind is always completed.
 
         Args:
             estimate: The estimate on held-out groups.
@@ -127,7 +125,7 @@ class RunningTrial:
             if step in each.intermediate_values
             and each.params["nuisance_noise"] == self.settings.nuisance_noise
         ]
-        better = sum(value < estimate.interval[0] for value in rivals)
+        better = sum(value < estimate for value in rivals)
         return better >= max(1, len(rivals) // _REDUCTION)
 
     def finish(
