@@ -20,7 +20,7 @@ lowest and the highest in the JSON file and in brackets.
 
     python benchmarks/beats.py --out beats.json
 
-takes about six minutes on one CPU core; `--quick` runs everything through in a minute.
+takes about five minutes on one CPU core; `--quick` takes half a minute.
 """
 
 from __future__ import annotations
