@@ -205,14 +205,14 @@ def model_row(
 
 
 def classical_rows(beats: Beats, seed: int) -> dict[str, dict[str, float]]:
-    """What raw beats, PCA and the isolation forest give."""
+    """Judge raw beats, PCA and the isolation forest."""
     parts = {f.name: getattr(beats, f.name).x for f in dataclasses.fields(beats)}
     raw = {name: x.astype("float64") for name, x in parts.items()}
     rows = raw["train"].reshape(-1, raw["train"].shape[-1])
     _, of_raw, coordinates = judge(raw)
     of_raw |= scores_of("distance", from_others(coordinates), beats.test_mixed)
 
-    best = (-1.0, {}, np.zeros(0))
+    best: tuple[float, dict[str, float], Array] = (-1.0, {}, np.zeros(0))
     least: tuple[float, Array] = (-1.0, np.zeros(0))
     whole = PCA(max(COMPONENTS), svd_solver="covariance_eigh").fit(rows)
     for count in COMPONENTS:
