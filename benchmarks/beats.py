@@ -71,14 +71,14 @@ class Beats:
     def simulate(cls, seed: int, quick: bool) -> Beats:
         """Simulate all parts; no patient is in two of them."""
         sizes = (60, 30, 30) if quick else (800, 100, 300)
-        seeds = 100 * seed + np.arange(3)
+        seeds = [100 * seed + part for part in range(3)]
         normal = [
             simulate_beats(n, 2 * ENROLLED, s)
-            for n, s in zip(sizes, seeds.tolist(), strict=True)
+            for n, s in zip(sizes, seeds, strict=True)
         ]
         mixed = [
             simulate_beats(n, 2 * ENROLLED, s, ectopic=ECTOPIC)
-            for n, s in zip(sizes[1:], seeds[1:].tolist(), strict=True)
+            for n, s in zip(sizes[1:], seeds[1:], strict=True)
         ]
         return cls(*normal, *mixed)
 

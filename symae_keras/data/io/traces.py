@@ -50,8 +50,9 @@ def read_traces(path: Path, group: str | None) -> GroupedData:
         ids, metadata = (_of_segy if kind == "SEGY" else _of_mseed)(heads, group)
         file.seek(0)
         traces = obspy.read(file, format=kind)
-    samples = (np.ma.asarray(trace.data, "float32") for trace in traces)
-    x = np.stack([np.ma.filled(each, np.nan) for each in samples])
+    x = np.empty((len(traces), n_samples), "float32")
+    for row, trace in zip(x, traces, strict=True):
+        row[:] = np.ma.filled(np.ma.asarray(trace.data, "float32"), np.nan)
     x, pixel_mask, _ = mask_missing(path, x, None, None)
     return from_rows(
         path,
