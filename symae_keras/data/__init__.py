@@ -7,6 +7,7 @@ from symae_keras.data.grouping import bag_by_label, group_by
 from symae_keras.data.groups import GroupedData
 from symae_keras.data.io import load
 from symae_keras.data.io._shard_files import ShardWriter
+from symae_keras.data.io.heartbeats import read_beats
 from symae_keras.data.io.idx import load_idx
 from symae_keras.data.io.images import load_images
 from symae_keras.data.io.save import save
@@ -41,6 +42,7 @@ __all__ = [
     "load",
     "load_idx",
     "load_images",
+    "read_beats",
     "resample",
     "save",
     "simulate_beats",

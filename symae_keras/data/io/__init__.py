@@ -18,6 +18,7 @@ from symae_keras.data.io.images import read_idx, read_images
 from symae_keras.data.io.shards import Shards
 from symae_keras.data.io.spectra import read_spectra
 from symae_keras.data.io.table import read_table
+from symae_keras.data.io.traces import FORMATS, read_traces
 from symae_keras.data.ragged import UnevenGroups
 from symae_keras.errors import InputError
 
@@ -30,6 +31,7 @@ _READERS: Final[dict[str, Reader]] = {
     **dict.fromkeys((".csv", ".tsv", ".txt"), read_table),
     **dict.fromkeys((".h5", ".hdf5", ".hdf"), read_hdf5),
     **dict.fromkeys((".fits", ".fit", ".fits.gz", ".fz"), read_fits),
+    **dict.fromkeys(FORMATS, read_traces),
 }
 
 
@@ -43,6 +45,7 @@ def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | S
     | `.csv`, `.tsv`, `.txt`, wide | a row an instance: `group`, one column a pixel |
     | the same, long | a row a pixel: `group`, `instance`, `axis`, `value` |
     | `.fits`, `.fit`, `.fits.gz`, `.fz` | a table of spectra, or an image of them |
+    | `.mseed`, `.miniseed`, `.segy`, `.sgy` | seismic traces, one instance each |
     | folder of spectra | `.csv`, `.txt`, `.dat`, `.tsv`, `.npy` or FITS, one each |
     | folder of folders | `.png`, `.jpg`, `.bmp` or `.tif` images, a folder a group |
     | folder of idx files | the training images of MNIST, in bags of 20 of one label |
@@ -75,6 +78,11 @@ def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | S
     column `group`; it may have the images `PIXEL_MASK` and `IVAR` or `WEIGHTS` beside
     it. The axis of an image comes from its world coordinates, in the unit of the
     header. A wrong `CHECKSUM` or `DATASUM` is an error. FITS needs `astropy`.
+
+    Seismic traces need `obspy`, of the extra `signals`, one length and one rate. The
+    group of a miniSEED trace is its channel with station and network, or the code that
+    `group` names. The group of a SEG-Y trace is its field record, or another field of
+    the trace headers; coordinates of sources and receivers become metadata.
 
     `load` reads no other file, whatever links an HDF5 file contains, and refuses an
     array that needs more than half of the available memory before it reads it.
