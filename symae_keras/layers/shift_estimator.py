@@ -37,7 +37,7 @@ class ShiftEstimator(keras.layers.Layer):
 
     Output shape:
         `(..., traces)`: delays in samples, from the middle of the window, later is
-        positive. float32 whatever the policy, since half precision has no digits for
+        positive. Always float32, since half precision has no digits for
         fractions.
 
     Raises:
@@ -59,7 +59,7 @@ class ShiftEstimator(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.autocast = False
-        # All digits for the phases of shifts, whatever the policy.
+        # The phases of shifts need all digits, in half precision as well.
         self.shift = FourierShift(dtype="float32")
 
     def build(self, input_shape: Shape) -> None:
