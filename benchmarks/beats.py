@@ -171,9 +171,11 @@ def trained(
         model = Autoencoder(groups.instance_shape, *sizes, **shared)
         training = dataclasses.replace(training, batch_size=128)
     else:
+        coherent_dim, nuisance_dim = sizes
         model = SymAE(
             groups.instance_shape,
-            *sizes,
+            coherent_dim,
+            nuisance_dim,
             conditional_nuisance=kind == "SymAE",
             instance_dropout=0.5,  # so that one beat is enough to read the state
             **shared,

@@ -143,6 +143,7 @@ ELSEWHERE = {
     "MaxPoolingWithIndices2D": _WINDOWS_2D,
     "MaxUnpooling1D": _WINDOWS_1D,
     "MaxUnpooling2D": _WINDOWS_2D,
+    "ShiftEstimator": {},
     "WeightPenalty": lambda dtype: {"regularizer": keras.regularizers.L2(0.25)},
 }
 

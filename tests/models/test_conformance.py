@@ -214,7 +214,8 @@ def test_every_layer_is_in_some_case() -> None:
     for_users = """
         BedOfNails FourierShift LossTerm MaxPoolingWithIndices1D
         MaxPoolingWithIndices2D MaxUnpooling1D MaxUnpooling2D MedianNormalization
-        RandomScale RandomShift SubPixel TransposedConv1D TransposedConv2D
+        RandomScale RandomShift ShiftEstimator SubPixel TransposedConv1D
+        TransposedConv2D
     """
     models = [case.build() for case in CASES.values()]
     used = {type(part).__name__ for model in models for part in model._flatten_layers()}
