@@ -50,9 +50,10 @@ def adapt(
     up to one, and minimise the error of the mean on the pairs left out (stacked
     regressions, Breiman 1996, doi 10.1007/BF00117832). The baseline of spectra, the
     best quadratic in the pixel index, has weights of its own. With few pairs a penalty
-    keeps the weights near the mean shift. With 1 to 4 pairs the result is the mean
-    shift, and without pairs the difference of the means of both instruments, which
-    assumes that both have measured similar samples.
+    keeps the mean near the mean shift or, if there are 30 spectra of the target, near
+    `OptimalEstimation`, which learns from all of them. With 1 to 4 pairs the result is
+    the mean shift, and without pairs the difference of the means of both instruments,
+    which assumes that both have measured similar samples.
 
     The weights of the model do not change. A score is the mean of the error and the
     baseline-free error, each relative to the mean shift's, because small features
@@ -101,13 +102,14 @@ def adapt(
     residuals = residuals_left_out(fits, found.pairs, found.good)
     split = {name: parts(each, shape) for name, each in residuals.items()}
     rest = {name: each[1] for name, each in split.items()}
-    weights = Products.of(rest).weights()
-    left_out = stack_left_out(rest)
+    n_targets = len(found.targets)
+    weights = Products.of(rest, n_targets).weights()
+    left_out = stack_left_out(rest, n_targets)
     baselines = {k: each[0] for k, each in split.items() if k in OF_BASELINES}
     of_baselines = weights
     if any(each.any() for each in baselines.values()):
-        of_baselines = Products.of(baselines).weights()
-        left_out = left_out + stack_left_out(baselines)
+        of_baselines = Products.of(baselines, n_targets).weights()
+        left_out = left_out + stack_left_out(baselines, n_targets)
     residuals = {**residuals, STACK: left_out}
     maps = {name: fits[name](found.pairs) for name in {*weights, *of_baselines}}
     if weights == of_baselines:

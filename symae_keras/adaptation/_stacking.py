@@ -29,9 +29,14 @@ _MANY_PAIRS: Final = 60
 #: over methods that are equally good, and falls as one over the number of more pairs.
 _SPREAD: Final = 0.2
 _SPREAD_UP_TO: Final = 20
-#: With few pairs errors left out are uncertain: a penalty of this over the square of
-#: their number on the weight of all but the mean shift.
-_CAUTION: Final = 100.0
+#: With few pairs errors left out are uncertain. A penalty on all weights but that of
+#: the mean shift keeps the mean near it: this over the cube of the number of pairs.
+_CAUTION: Final = 1500.0
+#: With so many spectra of the target, the mean is kept near a method that learns from
+#: all of them, by this over the number of pairs.
+_CAUTION_OF_MANY: Final = 30.0
+_MANY_TARGETS: Final = 30
+_OF_TARGETS: Final = ("ModelOptimalEstimation", "OptimalEstimation")
 #: Weights below this are left out.
 _LEAST_WEIGHT: Final = 0.02
 #: The method that all scores are relative to.
@@ -114,16 +119,18 @@ class Products:
     Args:
         names: The methods.
         of_pairs: `(pairs, methods, methods)`.
+        n_targets: Number of spectra of the target, pairs included.
     """
 
     names: tuple[str, ...]
     of_pairs: Array
+    n_targets: int
 
     @classmethod
-    def of(cls, residuals: Mapping[str, Array]) -> Products:
+    def of(cls, residuals: Mapping[str, Array], n_targets: int) -> Products:
         """Return the products of residuals `(pairs, pixels)` of methods."""
         each = np.stack(list(residuals.values()), axis=1)
-        return cls(tuple(residuals), each @ each.swapaxes(1, 2))
+        return cls(tuple(residuals), each @ each.swapaxes(1, 2), n_targets)
 
     def weights(self, index: Array | None = None) -> dict[str, float]:
         """Return the weights of methods, which add up to one, from some of the pairs.
@@ -140,9 +147,12 @@ class Products:
             return {REFERENCE: 1.0}
         n_pairs = len(of_pairs)
         spread = _SPREAD * min(1.0, _SPREAD_UP_TO / n_pairs)
-        caution = _CAUTION / n_pairs**2
+        trusted: tuple[str, ...] = (REFERENCE,)
+        caution = _CAUTION / n_pairs**3
+        if self.n_targets >= _MANY_TARGETS and set(_OF_TARGETS) & set(self.names):
+            trusted, caution = _OF_TARGETS, _CAUTION_OF_MANY / n_pairs
         penalties = [
-            spread + (0.0 if name == REFERENCE else caution) for name in self.names
+            spread + (0.0 if name in trusted else caution) for name in self.names
         ]
         # The second term lets Cholesky's factor exist where methods are the same.
         total = total + np.diag(least * np.array(penalties) + 1e-12 * size)
@@ -161,12 +171,12 @@ def weighted(arrays: Mapping[str, Array], weights: Mapping[str, float]) -> Array
     return np.asarray(sum(weight * arrays[name] for name, weight in weights.items()))
 
 
-def stack_left_out(residuals: Mapping[str, Array]) -> Array:
+def stack_left_out(residuals: Mapping[str, Array], n_targets: int) -> Array:
     """Return residuals of the weighted sum, with weights from the other pairs.
 
     So the error of the sum does not contain the choice of its own weights.
     """
-    products = Products.of(residuals)
+    products = Products.of(residuals, n_targets)
     n_pairs = len(products.of_pairs)
     found = np.zeros_like(residuals[REFERENCE])
     for out in folds(n_pairs):

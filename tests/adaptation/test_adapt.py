@@ -304,7 +304,7 @@ def _residuals(n=20, **scales):
 def test_weights_are_those_of_independent_errors():
     """The least variance of a mean: weights as one over the variances."""
     residuals = _residuals(4000, MeanShift=2.0, A=1.0, B=1.5)
-    found = _stacking.Products.of(residuals).weights()
+    found = _stacking.Products.of(residuals, 20).weights()
     variances = np.array([4.0, 1.0, 2.25])
     expected = (1 / variances) / (1 / variances).sum()
     np.testing.assert_allclose(list(found.values()), expected, rtol=0.03)
@@ -313,25 +313,32 @@ def test_weights_are_those_of_independent_errors():
 def test_a_method_that_adds_nothing_has_no_weight():
     residuals = _residuals(200, MeanShift=1.0, A=0.3)
     residuals["B"] = residuals["A"] + _residuals(200, C=2.0)["C"]
-    found = _stacking.Products.of(residuals).weights()
+    found = _stacking.Products.of(residuals, 20).weights()
     assert "B" not in found and found["A"] > 0.8
     nothing = {name: np.zeros((9, 4)) for name in ("A", "MeanShift")}
-    assert _stacking.Products.of(nothing).weights() == {"MeanShift": 1.0}
+    assert _stacking.Products.of(nothing, 20).weights() == {"MeanShift": 1.0}
 
 
 def test_few_pairs_stay_near_the_mean_shift():
     weights = []
     for n in (5, 10, 100):
         residuals = _residuals(n, MeanShift=1.0, A=1.0)
-        found = _stacking.Products.of(residuals).weights()
+        found = _stacking.Products.of(residuals, 20).weights()
         weights.append(found["MeanShift"])
     assert weights[0] > 0.75 > weights[1] > weights[2] > 0.45
 
 
+def test_many_spectra_of_the_target_are_trusted():
+    residuals = _residuals(10, MeanShift=1.0, OptimalEstimation=1.0, A=1.0)
+    few, many = (_stacking.Products.of(residuals, n).weights() for n in (10, 100))
+    assert max(few, key=few.get) == "MeanShift"
+    assert max(many, key=many.get) == "OptimalEstimation"
+
+
 def test_the_error_of_the_mean_left_out_has_other_weights():
     residuals = _residuals(8, MeanShift=1.0, A=0.6)
-    found = _stacking.stack_left_out(residuals)
-    products = _stacking.Products.of(residuals)
+    found = _stacking.stack_left_out(residuals, 20)
+    products = _stacking.Products.of(residuals, 20)
     others = products.weights(np.arange(1, 8))
     by_hand = sum(others[name] * residuals[name][0] for name in others)
     np.testing.assert_allclose(found[0], by_hand)
