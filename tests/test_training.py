@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 
 from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.presets import preset_names
-from symae_keras.data import GroupedData, simulate_exposures, simulate_shapes
+from symae_keras.data import (
+    GroupedData,
+    simulate_beats,
+    simulate_exposures,
+    simulate_shapes,
+)
 from symae_keras.layers import DenseEncoder
 from symae_keras.losses import RelativeMeanSquaredError
 from symae_keras.models import SymAE
@@ -272,6 +277,7 @@ SMALL = {
     "shapes": lambda: simulate_shapes(4, 3, seed=0),
     "fashion": lambda: _noise(4, 3, 28, 28, 1),
     "tablets": lambda: _noise(4, 2, 597),
+    "beats": lambda: simulate_beats(4, 3, seed=0),
 }
 
 
