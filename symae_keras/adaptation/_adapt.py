@@ -103,13 +103,15 @@ def adapt(
     split = {name: parts(each, shape) for name, each in residuals.items()}
     rest = {name: each[1] for name, each in split.items()}
     n_targets = len(found.targets)
-    weights = Products.of(rest, n_targets).weights()
-    left_out = stack_left_out(rest, n_targets)
+    products = Products.of(rest, n_targets)
+    weights = products.weights()
+    left_out = stack_left_out(rest, products)
     baselines = {k: each[0] for k, each in split.items() if k in OF_BASELINES}
     of_baselines = weights
     if any(each.any() for each in baselines.values()):
-        of_baselines = Products.of(baselines, n_targets).weights()
-        left_out = left_out + stack_left_out(baselines, n_targets)
+        products = Products.of(baselines, n_targets)
+        of_baselines = products.weights()
+        left_out = left_out + stack_left_out(baselines, products)
     residuals = {**residuals, STACK: left_out}
     maps = {name: fits[name](found.pairs) for name in {*weights, *of_baselines}}
     if weights == of_baselines:

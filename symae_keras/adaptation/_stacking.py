@@ -166,20 +166,18 @@ class Products:
         return {name: weight for name, weight in both if weight > 0.0}
 
 
-def weighted(arrays: Mapping[str, Array], weights: Mapping[str, float]) -> Array:
-    """Return the weighted sum of arrays."""
-    return np.asarray(sum(weight * arrays[name] for name, weight in weights.items()))
-
-
-def stack_left_out(residuals: Mapping[str, Array], n_targets: int) -> Array:
+def stack_left_out(residuals: Mapping[str, Array], products: Products) -> Array:
     """Return residuals of the weighted sum, with weights from the other pairs.
 
     So the error of the sum does not contain the choice of its own weights.
+
+    Args:
+        residuals: `(pairs, pixels)` of each method.
+        products: Those of these residuals.
     """
-    products = Products.of(residuals, n_targets)
     n_pairs = len(products.of_pairs)
     found = np.zeros_like(residuals[REFERENCE])
     for out in folds(n_pairs):
         weights = products.weights(np.setdiff1d(np.arange(n_pairs), out))
-        found[out] = weighted({k: residuals[k][out] for k in weights}, weights)
+        found[out] = sum(weights[name] * residuals[name][out] for name in weights)
     return found

@@ -75,12 +75,9 @@ class Adaptation:
     @property
     def summary(self) -> str:
         """The method and its weights in words."""
-        if not self.scores:
-            return self.method
         words = _in_words(self.weights)
         of_baselines = _in_words(self.baseline_weights)
-        same = words == of_baselines
-        return words if same else f"{words}; baseline: {of_baselines}"
+        return words if words == of_baselines else f"{words}; baseline: {of_baselines}"
 
     @property
     def needs_model(self) -> bool:
@@ -210,7 +207,7 @@ def _sorted_terms(
 
 
 def _in_words(weights: Mapping[str, float]) -> str:
-    """Return the largest weights and their names."""
+    """Return weights and their names, the largest first."""
     ordered = sorted(weights.items(), key=lambda each: -each[1])
     if len(ordered) == 1:
         return ordered[0][0]

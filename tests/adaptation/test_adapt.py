@@ -337,8 +337,8 @@ def test_many_spectra_of_the_target_are_trusted():
 
 def test_the_error_of_the_mean_left_out_has_other_weights():
     residuals = _residuals(8, MeanShift=1.0, A=0.6)
-    found = _stacking.stack_left_out(residuals, 20)
     products = _stacking.Products.of(residuals, 20)
+    found = _stacking.stack_left_out(residuals, products)
     others = products.weights(np.arange(1, 8))
     by_hand = sum(others[name] * residuals[name][0] for name in others)
     np.testing.assert_allclose(found[0], by_hand)
