@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import keras
-import numpy as np
 from keras import ops
 
 from symae_keras._utils.arrays import Shape, Tensor
@@ -42,8 +41,8 @@ class RytovKernel(keras.layers.Layer):
         velocity: Velocity of the background in km/s, a scalar.
 
     Output shape:
-        Two tensors `(..., anomalies, receivers)`, for a relative slowness of 1: delays in
-        seconds, later is positive, and logarithms of gains. Always float32.
+        Two tensors `(..., anomalies, receivers)`, for a relative slowness of 1: delays
+        in seconds, later is positive, and logarithms of gains. Always float32.
 
     Source: M. J. Woodward, Wave-equation tomography, Geophysics 57 (1992), 15-26;
     F. A. Dahlen, S.-H. Hung & G. Nolet, Geophysical Journal International 141 (2000),
@@ -54,7 +53,7 @@ class RytovKernel(keras.layers.Layer):
     `0.1 * sqrt(2 pi) * 0.1 km / (2 km/s)`, if frequencies are high
     >>> from keras import ops
     >>> kernel = RytovKernel([[1.0, 0.0]], [[0.0, 0.0]], width=0.1, frequency=400.0)
-    >>> delay, gain = kernel(ops.convert_to_tensor([[-1.0, 0.0]]), 2.0)
+    >>> delay, gain = kernel(ops.convert_to_tensor([[-1.0, 0.0]]), velocity=2.0)
     >>> bool(abs(0.1 * float(delay[0, 0, 0]) - 0.0125) < 1e-4)
     True
     """
@@ -77,13 +76,13 @@ class RytovKernel(keras.layers.Layer):
     def call(self, sources: Tensor, velocity: Any) -> tuple[Tensor, Tensor]:
         sources = ops.cast(ops.convert_to_tensor(sources), "float32")
         velocity = ops.cast(velocity, "float32")
-        receivers = np.asarray(self.receivers, "float32")
-        places = np.asarray(self.places, "float32")
+        receivers = ops.convert_to_tensor(self.receivers, dtype="float32")
+        places = ops.convert_to_tensor(self.places, dtype="float32")
         to_receiver = receivers - places[:, None]
-        second = np.linalg.norm(to_receiver, axis=-1)
-        from_source = ops.subtract(places, sources[..., None, :])
+        second = length(to_receiver)
+        from_source = places - sources[..., None, :]
         first = length(from_source)[..., None]
-        direct = length(ops.subtract(receivers, sources[..., None, :]))[..., None, :]
+        direct = length(receivers - sources[..., None, :])[..., None, :]
         # -1 where the anomaly lies on the straight ray.
         cosine = -ops.einsum("...ad,ard->...ar", from_source, to_receiver)
         cosine = cosine / (first * second)

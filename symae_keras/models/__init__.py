@@ -84,6 +84,7 @@ MODELS: Final[dict[str, type[AutoencoderBase]]] = {
     "adversarial_gvae": AdversarialGVAE,
     "neural_statistician": NeuralStatistician,
     "contrastive": ContrastiveEncoder,
+    "tomographic": TomographicSymAE,
 }
 
 

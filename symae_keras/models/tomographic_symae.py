@@ -90,9 +90,9 @@ class TomographicSymAE(GroupedAutoencoder):
       undone.
 
     Only four numbers are trained: the velocity of the background, and the standard
-    deviations of the slowness and of the errors of delays and gains. In training, each instance is decoded with the
-    coherent code of the *other* instances of its group, so that a medium that fits the
-    noise of some gathers costs error in the others.
+    deviations of the slowness and of the errors of delays and gains. In training, each
+    instance is decoded with the coherent code of the *other* instances of its group, so
+    that a medium that fits the noise of some gathers costs error in the others.
 
     Sources must lie outside of the receivers. Positions of receivers must be known,
     those of sources not. Traces without any good sample are left out.
@@ -135,11 +135,11 @@ class TomographicSymAE(GroupedAutoencoder):
     >>> angle = np.radians(gathers.axis)
     >>> ring = 0.6 * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     >>> model = TomographicSymAE((24, 96), ring)
-    >>> other = [1, 0]
-    >>> virtual = model.redatum(coherent_from=gathers.x, nuisance_from=gathers.x[other])
+    >>> donors = gathers.x[[1, 0]]
+    >>> virtual = model.redatum(coherent_from=gathers.x, nuisance_from=donors)
     >>> truth = gathers.virtual([[0], [1]], [[1], [0]], np.arange(6))
-    >>> from symae_keras.evaluation import relative_error
-    >>> bool(relative_error(truth, virtual) < 0.3 * relative_error(truth, gathers.x[other]))
+    >>> error = np.mean((ops.convert_to_numpy(virtual) - truth) ** 2)
+    >>> bool(error < 0.1 * np.mean((donors - truth) ** 2))
     True
     """
 
@@ -160,9 +160,9 @@ class TomographicSymAE(GroupedAutoencoder):
         where = positions("receivers", receivers)
         if len(shape) != 2 or shape[0] != len(where) or shape[0] < 4:
             raise ValueError(
-                "`instance_shape` must be (traces, samples), with at least 4 traces and "
-                "a position in `receivers` for each. Received: instance_shape="
-                f"{shape} and {len(where)} receivers"
+                "`instance_shape` must be (traces, samples), with at least 4 traces "
+                "and a position in `receivers` for each. Received: "
+                f"instance_shape={shape} and {len(where)} receivers"
             )
         size = positive("wavelet_size", wavelet_size)
         if not size <= shape[1]:
@@ -174,12 +174,15 @@ class TomographicSymAE(GroupedAutoencoder):
         super().__init__(shape, len(places) + 1, _PLACE + size, seed=seed, **kwargs)
         self.velocity = positive_finite("velocity", velocity)
         self.sampling = positive_finite("sampling", sampling)
+        self.frequency = positive_finite("frequency", frequency)
         self.wavelet_size = size
+        self.spacing, self.radius = float(spacing), radius
+        self.receivers = where
         self._receivers = np.asarray(where, "float32")
         self._middle = middle.astype("float32")
         self._reach = float(np.max(np.linalg.norm(where - middle, axis=-1)))
         self.kernel = RytovKernel(
-            where, places.tolist(), 0.8 * spacing, frequency, dtype="float32"
+            where, places.tolist(), 0.8 * self.spacing, frequency, dtype="float32"
         )
         self.shift = FourierShift(dtype="float32", name="shift")
         self.delays = ShiftEstimator(dtype="float32", name="delays")
@@ -214,10 +217,9 @@ class TomographicSymAE(GroupedAutoencoder):
     def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
         seen = self._observe(x, mask)
         equations, source = self._located(seen)
-        medium = self._medium(
-            ops.sum(equations.matrix, axis=1), ops.sum(equations.vector, axis=1)
-        )
-        return Codes(medium, self._nuisance(x, seen, equations, source, medium[:, None]))
+        medium = self._common_medium(equations)
+        nuisance = self._nuisance(x, seen, equations, source, medium[:, None])
+        return Codes(medium, nuisance)
 
     def _training_codes(
         self, x: Tensor, mask: Tensor | None, training: bool | None
@@ -249,9 +251,7 @@ class TomographicSymAE(GroupedAutoencoder):
         source = self._first_sources(seen)
         for _ in range(_ROUNDS - 1):
             equations = self._equations(seen, source)
-            medium = self._medium(
-                ops.sum(equations.matrix, axis=1), ops.sum(equations.vector, axis=1)
-            )
+            medium = self._common_medium(equations)
             source = source + self._step(seen, equations, medium[:, None])[..., :2]
         return self._equations(seen, source), source
 
@@ -260,7 +260,7 @@ class TomographicSymAE(GroupedAutoencoder):
         late = seen.good * (seen.delay - _mean(seen.delay, seen.good))
         away = -ops.einsum("...r,rd->...d", late, self._receivers - self._middle)
         away = away / (length(away)[..., None] + keras.config.epsilon())
-        source = _DISTANCE * self._reach * away + self._middle
+        source = _DISTANCE * self._reach * away + ops.convert_to_tensor(self._middle)
         # Far sources differ in the direction of waves alone, so that some resistance
         # keeps steps finite.
         ridge = self._ridge(1e-3)
@@ -275,7 +275,7 @@ class TomographicSymAE(GroupedAutoencoder):
 
     def _homogeneous(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """Travel times in samples, and their changes by steps of source and time."""
-        way = source[..., None, :] - self._receivers
+        way = source[..., None, :] - ops.convert_to_tensor(self._receivers)
         distance = length(way)[..., None]
         per_km = 1.0 / (self._speed() * self.sampling)
         moved = ops.concatenate(
@@ -303,7 +303,7 @@ class TomographicSymAE(GroupedAutoencoder):
         return _Equations(matrix, vector, delays, moved, rest)
 
     def _fields(self, source: Tensor, arrival: Tensor) -> tuple[Tensor, Tensor]:
-        """Delays in samples and logarithms of gains by slowness, bells then background."""
+        """Delays in samples and logarithms of gains by a relative slowness of 1."""
         seconds, gains = self.kernel(source, self._speed())
         delays = seconds / self.sampling
         background = arrival[..., None, :]
@@ -320,6 +320,12 @@ class TomographicSymAE(GroupedAutoencoder):
         across = ops.einsum("...ar,...rp->...pa", weighted, moved)
         fit = ops.einsum("...rp,...pa->...ar", moved, _solved(normal, across))
         return weighted - fit * good[..., None, :]
+
+    def _common_medium(self, equations: _Equations) -> Tensor:
+        """Most probable slowness given all instances of a group."""
+        return self._medium(
+            ops.sum(equations.matrix, axis=1), ops.sum(equations.vector, axis=1)
+        )
 
     def _medium(self, matrix: Tensor, vector: Tensor) -> Tensor:
         """Most probable slowness."""
@@ -352,9 +358,10 @@ class TomographicSymAE(GroupedAutoencoder):
         return _solved(normal, right[..., None])[..., 0]
 
     def _ridge(self, variance: Any) -> Tensor:
-        """Resistance to steps of the source; that to times only avoids division by 0."""
+        """Resistance to steps of the source; that to times only avoids zeros."""
         trust = (_TRUST * self._reach) ** 2
-        return variance * ops.diag(ops.convert_to_tensor([1 / trust, 1 / trust, 1e-4]))
+        resistance = np.diag([1.0 / trust, 1.0 / trust, 1e-4]).astype("float32")
+        return variance * ops.convert_to_tensor(resistance)
 
     def _bounded(self, step: Tensor) -> Tensor:
         largest = _LARGEST_STEP * self._reach
@@ -382,7 +389,9 @@ class TomographicSymAE(GroupedAutoencoder):
         loud = ops.einsum("...ar,...a->...r", gains, medium)
         return arrival + late, loud - 0.5 * ops.log(arrival)
 
-    def _wavelet(self, x: Tensor, arrival: Tensor, gain: Tensor, good: Tensor) -> Tensor:
+    def _wavelet(
+        self, x: Tensor, arrival: Tensor, gain: Tensor, good: Tensor
+    ) -> Tensor:
         """Wavelet that explains the traces best, `(..., wavelet_size)`."""
         samples, size = x.shape[-1], self.wavelet_size
         gain = good * ops.exp(gain)
@@ -429,7 +438,8 @@ class TomographicSymAE(GroupedAutoencoder):
         bells = np.exp(-0.5 * np.sum((way / self.kernel.width) ** 2, axis=-1))
         one = np.ones((*bells.shape[:-1], 1), "float32")
         drawn = np.concatenate([bells, one], axis=-1)
-        return ops.tensordot(ops.cast(coherent, "float32"), drawn, axes=[[-1], [-1]])
+        coherent = ops.cast(ops.convert_to_tensor(coherent), "float32")
+        return ops.tensordot(coherent, drawn, axes=[[-1], [-1]])
 
 
 def _hexagonal(spacing: float, radius: float) -> npt.NDArray[Any]:
