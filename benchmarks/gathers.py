@@ -53,7 +53,7 @@ COMPONENTS: Final = 64
 
 def ring(groups: GroupedData) -> Array:
     """Positions of the receivers in km."""
-    angle = np.radians(groups.axis)
+    angle = np.radians(np.asarray(groups.axis))
     return RING_KM * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 
@@ -77,7 +77,8 @@ class ScoresModel:
     def scores(self, x: Array) -> Array:
         """Scores `(groups, instances, components)`."""
         rows = self.pca.transform(x.reshape(-1, x[0, 0].size))
-        return rows.reshape(*x.shape[:2], -1).astype("float32")
+        found: Array = rows.reshape(*x.shape[:2], -1).astype("float32")
+        return found
 
     def redatum(self, coherent_from: Array, nuisance_from: Array) -> Array:
         """What components miss of the donor is kept."""

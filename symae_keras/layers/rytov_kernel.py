@@ -132,8 +132,8 @@ class RytovKernel(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "receivers": self.receivers,
-            "places": self.places,
+            "receivers": [list(each) for each in self.receivers],
+            "places": [list(each) for each in self.places],
             "width": self.width,
             "frequency": self.frequency,
         }

@@ -105,11 +105,11 @@ class TomographicSymAE(GroupedAutoencoder):
         frequency: Centre of the band of the wavelets in Hz. Defaults to 10.
         wavelet_size: Samples of a wavelet, at most as many as a trace has; the arrival
             is in its middle. Defaults to 64.
-        spacing: Distance in km between the bells, whose standard deviation is 0.8 of
-            it. Defaults to 0.09, about half a wavelength.
+        spacing: Distance in km between the bells, at most about half a wavelength.
+            Their standard deviation is 0.8 of it. Defaults to 0.09.
         radius: Bells fill a disc of this radius in km around the middle of the
-            receivers. Defaults to 0.7 of the distance to the nearest receiver.
-        seed: Not used, as nothing is random. Defaults to `None`.
+            receivers. Defaults to `None`: 0.7 of the distance to the nearest receiver.
+        seed: Not used: nothing is random. Defaults to `None`.
 
     Call arguments:
         inputs: Tensor `(batch, instances, traces, samples)`, or a dict with
