@@ -127,7 +127,7 @@ def redatuming(
         "phase-weighted stack": PhaseWeightedStack().fit(flattened(groups)),
     }
     seconds = {}
-    for name in ("conditional", "original", "variational"):
+    for name in ("conditional", "original", "variational") if updates else ():
         start = time.process_time()
         models[f"SymAE, {name}"] = learned(name, groups, updates, seed)
         seconds[f"SymAE, {name}"] = time.process_time() - start
@@ -141,6 +141,7 @@ def redatuming(
             for count in (2, 4, 8, 16):
                 row[f"{engine} T={count}"] = error_of(models.get(name), test, count)
         rows.append(row | {"training, CPU s": round(seconds.get(name, 0.0))})
+        print(rows[-1], flush=True)
     return rows, best
 
 
@@ -251,9 +252,9 @@ def back_projected(model: TomographicSymAE, surveys: GroupedData) -> Array:
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--media", type=int, default=2000)
+    parser.add_argument("--media", type=int, default=500)
     parser.add_argument("--tests", type=int, default=50)
-    parser.add_argument("--updates", type=int, default=2000)
+    parser.add_argument("--updates", type=int, default=1000, help="0: no networks")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -266,6 +267,7 @@ def main() -> None:
         for engine in ("rays", "waves"):
             for job in (repeatability, location):
                 row = job(model, engine, arguments.tests, seed)
+                print(row, flush=True)
                 tables.setdefault(job.__name__, []).append(row)
         if arguments.out is not None:
             write_json(arguments.out, tables)

@@ -449,7 +449,8 @@ def _hexagonal(spacing: float, radius: float) -> npt.NDArray[Any]:
     x = spacing * (column + 0.5 * row)
     y = spacing * math.sqrt(0.75) * row
     points = np.stack([x, y], axis=-1).reshape(-1, 2)
-    return points[np.hypot(*points.T) <= radius * (1.0 + 1e-6)]
+    inside: npt.NDArray[Any] = points[np.hypot(*points.T) <= radius * (1.0 + 1e-6)]
+    return inside
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:
