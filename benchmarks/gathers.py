@@ -48,6 +48,8 @@ RING_KM: Final = 0.6
 #: Half a wavelength at the mean frequency of the sources, 10 Hz, and 2 km/s.
 NEAR_KM: Final = 0.1
 CHANGE: Final = 0.05
+#: Half a period at 10 Hz, in samples.
+LAGS: Final = 5
 COMPONENTS: Final = 64
 
 
@@ -112,13 +114,13 @@ def tomographic(groups: GroupedData, seed: int) -> TomographicSymAE:
 
 
 def redatuming(
-    media: int, tests: int, updates: int, seed: int
+    media: int, tests: dict[str, int], updates: int, seed: int
 ) -> tuple[list[dict[str, Any]], TomographicSymAE]:
     """Redatuming errors of all methods by engine and number of instances."""
     groups = simulate_gathers(media, 16, seed=100 + seed)
     sets = {
         engine: simulate_gathers(count, 16, seed=200 + seed, engine=engine)
-        for engine, count in (("rays", tests), ("waves", max(4, tests // 4)))
+        for engine, count in tests.items()
     }
     models: dict[str, Any] = {
         "mean swap": MeanSwap().fit(groups),
@@ -183,12 +185,16 @@ def nrms(one: Array, other: Array) -> Array:
 
 
 def predictability(one: Array, other: Array) -> Array:
-    """Sum of squares of cross-correlations over that of autocorrelations, 0 to 1."""
+    """Squares of cross-correlations over products of autocorrelations, 0 to 1.
+
+    Both are summed over lags up to half a period, since the sums over all lags are equal.
+    """
     length = 2 * one.shape[-1]
+    lags = np.r_[: LAGS + 1, -LAGS:0]
     a, b = np.fft.rfft(one, length), np.fft.rfft(other, length)
 
     def correlation(x: Array, y: Array) -> Array:
-        found: Array = np.fft.irfft(x * np.conj(y), length)
+        found: Array = np.fft.irfft(x * np.conj(y), length)[..., lags]
         return found
 
     cross = np.sum(correlation(a, b) ** 2, axis=-1)
@@ -253,20 +259,23 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--media", type=int, default=500)
-    parser.add_argument("--tests", type=int, default=50)
-    parser.add_argument("--updates", type=int, default=1000, help="0: no networks")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--tests", type=int, default=50, help="media, by rays")
+    parser.add_argument("--waves", type=int, default=12, help="by finite differences")
+    parser.add_argument(
+        "--updates", type=int, default=1000, help="of networks, in the first seed alone"
+    )
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    tests = {"rays": arguments.tests, "waves": arguments.waves}
     tables: dict[str, list[dict[str, Any]]] = {}
     for seed in range(arguments.seeds):
-        rows, model = redatuming(
-            arguments.media, arguments.tests, arguments.updates, seed
-        )
+        updates = 0 if seed else arguments.updates
+        rows, model = redatuming(arguments.media, tests, updates, seed)
         tables.setdefault("redatuming", []).extend(rows)
-        for engine in ("rays", "waves"):
+        for engine, count in tests.items():
             for job in (repeatability, location):
-                row = job(model, engine, arguments.tests, seed)
+                row = job(model, engine, count, seed)
                 print(row, flush=True)
                 tables.setdefault(job.__name__, []).append(row)
         if arguments.out is not None:

@@ -282,7 +282,9 @@ where = points.reshape(-1, 2)[flat.argmax(axis=-1)]
 distance = np.linalg.norm(where - monitor.state["position"][:, -1], axis=-1)
 print(f"within half a wavelength: {(distance <= 0.1).sum()} of {N_MEDIA} media")
 print(f"median distance: {1000 * np.median(distance):.0f} m")
-print(f"largest change, median: {100 * np.median(flat.max(axis=-1)):.1f} % (truth: 5 %)")
+print(
+    f"largest change, median: {100 * np.median(flat.max(axis=-1)):.1f} % (truth: 5 %)"
+)
 
 # %% [markdown]
 # ## Exercises
