@@ -187,7 +187,7 @@ def nrms(one: Array, other: Array) -> Array:
 def predictability(one: Array, other: Array) -> Array:
     """Squares of cross-correlations over products of autocorrelations, 0 to 1.
 
-    Both are summed over lags up to half a period, since the sums over all lags are equal.
+    Both are summed over lags up to half a period; sums over all lags are equal.
     """
     length = 2 * one.shape[-1]
     lags = np.r_[: LAGS + 1, -LAGS:0]

@@ -102,7 +102,9 @@ def gathers_figure(gathers, titles):
 
 
 first = (baseline.x[0, 0], baseline.x[0, 1], monitor.x[0, 0])
-gathers_figure(first, ("baseline, shot 0", "baseline, shot 1", "monitor, shot 0"))
+display(
+    gathers_figure(first, ("baseline, shot 0", "baseline, shot 1", "monitor, shot 0"))
+)
 
 # %% [markdown]
 # The nearest receiver records the wave first, so that each gather shows one curved
@@ -216,7 +218,7 @@ fig, axes = show_media(
     ("medium 0, truth", "coherent code"),
     15,
 )
-fig
+display(fig)
 
 # %% [markdown]
 # ## Virtual gathers
@@ -234,7 +236,7 @@ fig = gathers_figure(gathers, titles)
 largest = np.abs(gathers[0]).max()
 for ax in fig.axes:  # one scale for all three
     ax.images[0].set_clim(-largest, largest)
-fig
+display(fig)
 
 # %%
 error = sk.evaluation.relative_error
@@ -269,7 +271,7 @@ true_change = true_slowness(monitor) - true_slowness(baseline)
 fig, axes = show_media(
     (true_change[0], change[0]), ("change of medium 0, truth", "from the codes"), 5
 )
-fig
+display(fig)
 
 # %% [markdown]
 # We take the largest value of each picture as the place of the change. A picture cannot
