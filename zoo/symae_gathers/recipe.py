@@ -29,8 +29,9 @@ def data(seed: int) -> GroupedData:
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """The positions of the receivers must be known, those of the sources not."""
-    angle = np.radians(np.asarray(groups.axis))
+    """Receivers stand on a ring, the first one in the east; sources are unknown."""
+    n_receivers = groups.instance_shape[0]
+    angle = 2.0 * np.pi * np.arange(n_receivers) / n_receivers
     receivers = 0.6 * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     return TomographicSymAE(groups.instance_shape, receivers.tolist(), seed=seed)
 
