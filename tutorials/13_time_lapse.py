@@ -206,6 +206,7 @@ def show_media(pictures, titles, limit):
             origin="lower",
         )
         ax.plot(*receivers.T, "kv", markersize=3)
+        ax.set_xticks([-0.5, 0.0, 0.5])
         ax.set_title(title, loc="left", fontsize=10)
     fig.supxlabel("x (km)", fontsize=10)
     fig.supylabel("y (km)", fontsize=10)
