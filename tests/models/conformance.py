@@ -94,6 +94,7 @@ class Case:
         couples_rows: Whether the loss of a batch is no mean over its rows.
         noisy: Whether training draws random numbers.
         noisy_evaluation: Whether `evaluate` does, too.
+        rounding: How far backends may differ; by more where equations are solved.
         idle: Variables that the loss does not depend on, by parts of their paths.
         not_decoded: Those that the reconstruction does not depend on.
     """
@@ -114,6 +115,7 @@ class Case:
     couples_rows: bool = False
     noisy: bool = False
     noisy_evaluation: bool = False
+    rounding: float = 1e-5
     idle: tuple[str, ...] = ()
     not_decoded: tuple[str, ...] = ()
 
@@ -461,6 +463,7 @@ CASES: dict[str, Case] = {
         shape=(8, 96),
         gathers=True,
         learning_rate=0.01,
+        rounding=1e-4,
     ),
     "neural_statistician": Case(
         "neural_statistician",
