@@ -37,7 +37,7 @@ from symae_keras.classical import (
     PhaseWeightedStack,
 )
 from symae_keras.data import GroupedData, simulate_gathers
-from symae_keras.evaluation import relative_error
+from symae_keras.evaluation import nrms, predictability, relative_error
 from symae_keras.layers import ShiftEstimator
 from symae_keras.models import SymAE, SymVAE, TomographicSymAE
 from symae_keras.training import Training, normalization, train
@@ -173,35 +173,6 @@ def error_of(model: Any, test: GroupedData, count: int) -> float:
 # === Time lapse ===
 
 
-def nrms(one: Array, other: Array) -> Array:
-    """Normalised root mean square difference of traces in percent."""
-
-    def rms(x: Array) -> Array:
-        found: Array = np.sqrt(np.mean(np.square(x), axis=-1))
-        return found
-
-    found: Array = 200.0 * rms(one - other) / (rms(one) + rms(other))
-    return found
-
-
-def predictability(one: Array, other: Array) -> Array:
-    """Squares of cross-correlations over products of autocorrelations, 0 to 1.
-
-    Both are summed over lags up to half a period; sums over all lags are equal.
-    """
-    length = 2 * one.shape[-1]
-    lags = np.r_[: LAGS + 1, -LAGS:0]
-    a, b = np.fft.rfft(one, length), np.fft.rfft(other, length)
-
-    def correlation(x: Array, y: Array) -> Array:
-        found: Array = np.fft.irfft(x * np.conj(y), length)[..., lags]
-        return found
-
-    cross = np.sum(correlation(a, b) ** 2, axis=-1)
-    found: Array = cross / np.sum(correlation(a, a) * correlation(b, b), axis=-1)
-    return found
-
-
 def repeatability(
     model: TomographicSymAE, engine: str, tests: int, seed: int
 ) -> dict[str, Any]:
@@ -212,7 +183,9 @@ def repeatability(
     row: dict[str, Any] = {"engine": engine, "media": tests, "seed": seed}
     for name, other in (("measured", second), ("virtual", virtual)):
         row[f"NRMS {name}"] = float(np.median(nrms(first, other)))
-        row[f"predictability {name}"] = float(np.median(predictability(first, other)))
+        row[f"predictability {name}"] = float(
+            np.median(predictability(first, other, LAGS))
+        )
     return row
 
 
