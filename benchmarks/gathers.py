@@ -39,7 +39,7 @@ from symae_keras.classical import (
 from symae_keras.data import GroupedData, simulate_gathers
 from symae_keras.evaluation import nrms, predictability, relative_error
 from symae_keras.layers import ShiftEstimator
-from symae_keras.models import SymAE, SymVAE, TomographicSymAE
+from symae_keras.models import SymAE, TomographicSymAE
 from symae_keras.training import Training, normalization, train
 
 Array = np.ndarray[Any, Any]
@@ -95,10 +95,10 @@ def learned(name: str, groups: GroupedData, updates: int, seed: int) -> keras.Mo
     """Train SymAE on gathers as they are."""
     keras.utils.set_random_seed(seed)
     shared: dict[str, Any] = {"normalization": normalization(groups), "seed": seed}
-    kind = SymVAE if name == "variational" else SymAE
-    if name != "variational":
-        shared["conditional_nuisance"] = name == "conditional"
-    model = kind(groups.instance_shape, 24, 12, **shared)
+    if name == "variational":
+        shared["nuisance_noise"] = "variational"
+    shared["conditional_nuisance"] = name != "original"
+    model = SymAE(groups.instance_shape, 24, 12, **shared)
     epochs = max(1, updates // (len(groups) // 16))
     train(model, groups, Training(epochs=epochs, instances=8, min_updates=0), seed)
     return model
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--tests", type=int, default=50, help="media, by rays")
     parser.add_argument("--waves", type=int, default=12, help="by finite differences")
     parser.add_argument(
-        "--updates", type=int, default=1000, help="of networks, in the first seed alone"
+        "--updates", type=int, default=2000, help="of networks, in the first seed alone"
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path)
