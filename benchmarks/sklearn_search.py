@@ -26,6 +26,7 @@ from sklearn.pipeline import make_pipeline
 
 from symae_keras.data.simulators.replicates import simulate_replicates
 from symae_keras.sklearn import Redatum
+from symae_keras.training import Training
 
 N_SAMPLES: Final = 30
 N_REPLICATES: Final = 4
@@ -34,6 +35,8 @@ LABEL: Final = 1
 FOLDS: Final = 5
 COMPONENTS: Final = 6
 SIZES: Final = (4, 8)
+#: Half of the updates that small data get otherwise.
+TRAINING: Final = Training(min_updates=1000)
 
 
 def search(seed: int) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def search(seed: int) -> dict[str, Any]:
     y = np.repeat(groups.state["heights"][:, LABEL], N_REPLICATES)
     pls = PLSRegression(COMPONENTS, scale=False)
     model = GridSearchCV(
-        make_pipeline(Redatum(random_state=seed), pls),
+        make_pipeline(Redatum(training=TRAINING, random_state=seed), pls),
         {"redatum__coherent_dim": list(SIZES)},
         scoring="neg_root_mean_squared_error",
         cv=GroupKFold(FOLDS),
