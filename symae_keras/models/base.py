@@ -142,6 +142,8 @@ class AutoencoderBase(keras.Model):
 
     def _arrays(self, x: Any, mask: Any) -> tuple[Tensor, Any]:
         """Convert an array, or `GroupedData` with its masks."""
+        if isinstance(x, np.ma.MaskedArray):
+            x, mask = _without_mask(x, mask)
         if not is_groups(x):
             return self._tensor(x), mask
         if not hasattr(x, "model_mask"):
@@ -546,6 +548,21 @@ def one_of(
     if value in names if isinstance(value, str) else isinstance(value, keras.Layer):
         return value
     raise invalid(name, f"one of {names} or a keras.Layer", repr(value))
+
+
+def _without_mask(x: Any, mask: Any) -> tuple[Any, Any]:
+    """Return a masked array as a plain one, and True = good pixel where there is one.
+
+    Keras would take what is behind the mask for data.
+    """
+    good = ~np.ma.getmaskarray(x)
+    x = x.filled(0)
+    if good.all():
+        return x, mask
+    if mask is not None:
+        given = np.asarray(ops.convert_to_numpy(mask), bool)
+        good &= given.reshape(given.shape + (1,) * (good.ndim - given.ndim))
+    return x, good
 
 
 def is_groups(x: Any) -> bool:
