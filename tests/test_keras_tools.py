@@ -49,11 +49,11 @@ def test_backup_and_restore(tmp_path) -> None:
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    first = compiled()
+    first = compiled(run_eagerly=True)
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     with pytest.raises(KeyboardInterrupt):
         losses(first, backup, PowerCut(), epochs=4)
-    second, seen = compiled(), {}
+    second, seen = compiled(run_eagerly=True), {}
 
     class Resumed(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -77,7 +77,7 @@ def test_tensorboard_with_the_graph(tmp_path, tf) -> None:
     events = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator"
     )
-    model = compiled()
+    model = compiled(run_eagerly=True)
     board = keras.callbacks.TensorBoard(tmp_path, histogram_freq=1)
     expected = losses(model, board)
     # Keras 3 does not write graphs (`write_graph`), but TensorFlow does.
@@ -141,7 +141,7 @@ def test_keras_tuner(tmp_path) -> None:
     def hypermodel(hp):
         strength = hp.Float("noise_strength", 0.1, 1.0)
         model = build(coherent_dim=hp.Int("size", 2, 4), noise_strength=strength)
-        model.compile("adam", "mse")
+        model.compile("adam", "mse", run_eagerly=True)
         return model
 
     search = tuner.RandomSearch(
@@ -190,6 +190,7 @@ not_all_layers = pytest.mark.filterwarnings("ignore:.*`quantize` method:UserWarn
 
 
 @not_all_layers
+@pytest.mark.large
 @pytest.mark.parametrize("kind", [SymAE, VAE])
 def test_quantisation_to_int8(kind, tmp_path) -> None:
     model = build() if kind is SymAE else VAE((32,), code_dim=3, seed=0)
@@ -222,7 +223,7 @@ def test_lora_on_dense_layers(tmp_path) -> None:
     for each in parts:
         each.enable_lora(rank=2)
     np.testing.assert_array_equal(numbers(model.reconstruct(X)), before)
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=True)
     losses(model)
     assert np.abs(numbers(model.reconstruct(X)) - before).max() > 0
     for each in parts:
