@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from symae_keras import metrics as metrics
     from symae_keras import models as models
     from symae_keras import plotting as plotting
+    from symae_keras import sklearn as sklearn
     from symae_keras import training as training
     from symae_keras import zoo as zoo
     from symae_keras.adaptation import adapt as adapt
@@ -45,6 +46,7 @@ _MODULES = (
     "metrics",
     "models",
     "plotting",
+    "sklearn",
     "training",
     "zoo",
 )

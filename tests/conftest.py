@@ -51,9 +51,9 @@ if keras.backend.backend() == "torch":
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Examples in docstrings that train models are large."""
-    folders = ("models", "evaluation", "callbacks")
+    parts = ("models/", "evaluation/", "callbacks/", "sklearn.py")
     for item in items:
-        if item.nodeid.startswith(tuple(f"symae_keras/{each}/" for each in folders)):
+        if item.nodeid.startswith(tuple(f"symae_keras/{each}" for each in parts)):
             item.add_marker(pytest.mark.large)
 
 

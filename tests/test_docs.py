@@ -129,6 +129,10 @@ def test_blocks_are_python_and_their_imports_are_there() -> None:
 @pytest.mark.large
 # A reader who leaves out `shuffle=False` gets a warning; pages may.
 @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
+# `quick` changes `compile`, which Keras notices where it copies a compiled model.
+@pytest.mark.filterwarnings("ignore:`compile\\(\\)` was not called as part:UserWarning")
+# Layers without weights have nothing to quantize, and Keras says so.
+@pytest.mark.filterwarnings("ignore:.*`quantize` method:UserWarning")
 @pytest.mark.parametrize(
     "name", [name for name in PAGES if name not in APART and blocks(PAGES[name])]
 )

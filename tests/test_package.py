@@ -25,6 +25,7 @@ LAYERS = [
     *("errors", "_utils", "data", "classical"),
     *("layers", "losses", "metrics", "models", "export", "distribute"),
     *("training", "evaluation", "adaptation", "plotting", "callbacks", "zoo"),
+    "sklearn",
     *("__init__", "cli"),
 ]
 

@@ -16,6 +16,7 @@ from symae_keras._utils.files import written_aside
 from symae_keras._utils.untrusted_files import open_regular
 from symae_keras.adaptation._candidates import Affine, Part
 from symae_keras.adaptation._code_map import CodeMap
+from symae_keras.data._arrays import real_numbers
 from symae_keras.data.groups import Array
 from symae_keras.data.io.arrays import read_archive
 from symae_keras.errors import InputError
@@ -88,7 +89,9 @@ class Adaptation:
         """Show spectra of the source instrument as the target would.
 
         Args:
-            x: `(spectra, *instance_shape)`, measured on the source instrument.
+            x: `(spectra, *instance_shape)`, measured on the source instrument; arrays,
+                tables or tensors. What a masked array or a table marks as missing is a
+                bad pixel.
             mask: True = good pixel, of the shape of `x` or one that broadcasts to it.
                 Bad pixels are given the mean of the source's spectra. Defaults to
                 `None`.
@@ -100,7 +103,10 @@ class Adaptation:
             InputError: The shape differs from that of the pairs, or good pixels are not
                 finite.
         """
-        x = np.asarray(x, "float64")
+        x, missing = real_numbers("x", x)
+        x = x.astype("float64", copy=False)
+        if missing is not None:
+            mask = ~missing if mask is None else ~missing & mask
         if x.ndim == 0 or x.shape[1:] != self.instance_shape:
             raise InputError(
                 f"Expected an array (spectra, *{self.instance_shape}) of the source "

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from symae_keras.data._arrays import plain, real_numbers, row_names
+from symae_keras.data._rows import sort_rows
 from symae_keras.data.check import refuse_rounding
 from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.data.ragged import RaggedRows
@@ -81,39 +82,22 @@ def gather_rows(
             "x must have the axes (rows, *instance_shape), at least two; received "
             f"shape {x.shape}."
         )
-    names, which = np.unique(_names("ids", ids, "row", len(x)), return_inverse=True)
-    order = np.argsort(which, kind="stable")
+    rows = sort_rows(_names("ids", ids, "row", len(x)), metadata or {})
 
     def sorted_rows(values: Array | None) -> Array | None:
-        return None if values is None else np.asarray(values)[order]
+        return None if values is None else np.asarray(values)[rows.order]
 
-    counts = np.bincount(which)
-    known = {k: np.asarray(v)[order] for k, v in (metadata or {}).items()}
-    first = np.cumsum(counts) - counts
-    shared = {
-        key: values[first]
-        for key, values in known.items()
-        if key != "instance" and _same(values, np.repeat(values[first], counts, axis=0))
-    }
     return RaggedRows(
-        x[order],
-        counts,
-        names,
+        x[rows.order],
+        rows.counts,
+        rows.ids,
         pixel_mask=sorted_rows(pixel_mask),
         weights=sorted_rows(weights),
-        metadata={k: v for k, v in known.items() if k not in shared},
-        group_metadata=shared,
+        metadata=rows.metadata,
+        group_metadata=rows.group_metadata,
         axis=axis,
         axis_label=axis_label,
     )
-
-
-def _same(values: Array, others: Array) -> bool:
-    """Return whether values agree; missing numbers do."""
-    same = values == others
-    if values.dtype.kind == "f":
-        same |= np.isnan(values) & np.isnan(others)
-    return bool(same.all())
 
 
 def bag_by_label(

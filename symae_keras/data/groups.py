@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,9 @@ from symae_keras.data._arrays import (
     real_numbers,
     row_names,
 )
+from symae_keras.data._frames import fields_of_frame, frame_of
+from symae_keras.data._spectrum_lists import fields_of_spectra
+from symae_keras.data._xarrays import fields_of_xarray, xarray_of
 from symae_keras.data.describe import Description, describe, summary
 from symae_keras.data.split import KnownGroups
 from symae_keras.errors import InputError
@@ -331,6 +334,160 @@ class GroupedData(KnownGroups):
         more = {"pixel_mask": self.good_pixels} if masked else {}
         x = np.asarray(function(self.x, **more))
         return dataclasses.replace(self, x=x, weights=None, render=None)
+
+    # === Tables and labelled arrays ===
+
+    @classmethod
+    def from_pandas(
+        cls,
+        frame: Any,
+        group: str = "group",
+        pixels: Sequence[Any] | None = None,
+        axis_label: str | None = None,
+    ) -> Self:
+        """Make groups from a table of pandas, one row per instance.
+
+        Columns whose names are numbers, or their text, are pixels; the numbers are the
+        axis, unless they are 0, 1, 2, .... NaN and NA are missing pixels. All other
+        columns are metadata: of groups, if a column is the same in all rows of each
+        group, and of instances otherwise.
+
+        Args:
+            frame: A `pandas.DataFrame`.
+            group: The column, or the level of the index, with the group of each row.
+                Defaults to `"group"`.
+            pixels: Names of the columns of pixels, in order, if not all of them are
+                numbers. Defaults to `None`.
+            axis_label: What the axis is, with its unit. Defaults to `None`, the name of
+                the columns, `frame.columns.name`, if they have one.
+
+        Returns:
+            Groups in the order of their sorted ids, padded, with `mask` if their sizes
+            differ.
+
+        Raises:
+            InputError: A column is missing, pixels are not numbers or not in the order
+                of the axis, or a row has no group.
+
+        Example:
+        >>> import pandas as pd
+        >>> table = {"group": ["b", "a", "b"], "air": [1, 2, 3], 500.0: 0.5, 501.0: 0.6}
+        >>> groups = GroupedData.from_pandas(pd.DataFrame(table))
+        >>> groups.x.shape, groups.axis, groups.instance_metadata["air"]
+        ((2, 2, 2), array([500., 501.]), array([[2, 0],
+               [1, 3]]))
+        """
+        return cls(**fields_of_frame(frame, group, pixels, axis_label))
+
+    def to_pandas(self) -> Any:
+        """Return a table of pandas, one row per present instance.
+
+        The columns are `"group"` (the id, or the number of the group), the metadata
+        that have one value per group or instance, and one column per pixel, whose name
+        is its value on the axis, or its number. Bad pixels are NaN. Weights and true
+        parameters are left out; `to_xarray` has them.
+
+        Returns:
+            A `pandas.DataFrame`, which `from_pandas` reads.
+
+        Raises:
+            InputError: Instances are not of shape `(pixels,)`, or two columns would
+                have the same name.
+
+        Example:
+        >>> GroupedData(np.ones((2, 1, 2)), ids=["a", "b"], axis=[5.0, 6.0]).to_pandas()
+        pixel group  5.0  6.0
+        0         a  1.0  1.0
+        1         b  1.0  1.0
+        """
+        return frame_of(self)
+
+    @classmethod
+    def from_xarray(
+        cls, data: Any, group: str = "group", instance: str = "instance"
+    ) -> Self:
+        """Make groups from labelled arrays of xarray.
+
+        The array has the dimensions `group` and `instance`, in any place, or one
+        dimension of rows with a coordinate `group` that has the group of each row. The
+        first other dimension is the axis, with its coordinate, and the attributes
+        `long_name` and `units` of that. NaN is a missing pixel, and an instance of NaN
+        alone is absent. Other coordinates and variables along groups or instances are
+        metadata.
+
+        Args:
+            data: A `xarray.DataArray` of the instances, or a `xarray.Dataset` with the
+                instances as the variable `x`, and, as `to_xarray` writes them,
+                `present`, `good_pixels` and `weights`.
+            group: Name of the dimension, or of the coordinate. Defaults to `"group"`.
+            instance: Name of the dimension. Defaults to `"instance"`.
+
+        Returns:
+            The groups.
+
+        Raises:
+            InputError: Dimensions or variables are missing, or values cannot be used.
+
+        Example:
+        >>> groups = GroupedData(np.ones((3, 2, 4)), axis=[5.0, 6.0, 7.0, 8.0],
+        ...                      axis_label="wavelength (nm)")
+        >>> GroupedData.from_xarray(groups.to_xarray()).axis_label
+        'wavelength (nm)'
+        """
+        return cls(**fields_of_xarray(data, group, instance))
+
+    def to_xarray(self) -> Any:
+        """Return a data set of xarray with named dimensions and the unit of the axis.
+
+        The dimensions are `group`, `instance`, and the name of the axis, such as
+        `wavelength`, or `pixel`; images have `height`, `width` and `channel`. The
+        variables are `x`, `present` (the mask), `good_pixels`, `weights`, and all
+        metadata and true parameters by their names. xarray is installed by
+        `pip install "symae_keras[data]"`.
+
+        Returns:
+            A `xarray.Dataset`, which `from_xarray` reads.
+
+        Raises:
+            InputError: xarray is not installed, or two variables would have the same
+                name.
+        """
+        return xarray_of(self)
+
+    @classmethod
+    def from_specutils(cls, spectra: Iterable[Any], ids: Any) -> Self:
+        """Make groups from spectra of specutils, such as a `SpectrumList`.
+
+        Flux and axis are converted to the units of the first spectrum. Masked and
+        non-finite pixels are False in `pixel_mask`; uncertainties become weights, the
+        inverse variances. The spectra may be any objects with `flux` and
+        `spectral_axis`, quantities of astropy, and perhaps `mask` and `uncertainty`;
+        specutils itself is not needed.
+
+        Args:
+            spectra: One spectrum of shape `(pixels,)` per instance, all on one axis.
+            ids: The group of each spectrum, `(spectra,)`, numbers or text.
+
+        Returns:
+            Groups in the order of their sorted ids, padded, with `mask` if their sizes
+            differ, and with `axis` and `axis_label`.
+
+        Raises:
+            InputError: Axes or units differ, some spectra have no uncertainty, or `ids`
+                does not name the group of every spectrum.
+
+        Example:
+        >>> from types import SimpleNamespace
+        >>> from astropy import units as u
+        >>> def spectrum(level):
+        ...     flux, axis = level * np.ones(3) * u.Jy, [500.0, 501.0, 502.0] * u.nm
+        ...     return SimpleNamespace(flux=flux, spectral_axis=axis)
+        >>> spectra = [spectrum(1.0), spectrum(2.0), spectrum(3.0)]
+        >>> groups = GroupedData.from_specutils(spectra, ["sun", "moon", "sun"])
+        >>> groups.x.shape, groups.axis_label
+        ((2, 2, 3), 'wavelength (nm)')
+        """
+        return cls(**fields_of_spectra(spectra, ids))
 
     # === Truth ===
 

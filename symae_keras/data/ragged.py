@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
+from symae_keras.data._rows import pad_rows
 from symae_keras.data.describe import Description, describe, sizes
 from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.data.split import KnownGroups
@@ -205,14 +206,8 @@ class RaggedGroups(KnownGroups):
         # At even distances: all places where all are taken.
         place = within * np.repeat(self.counts, counts) // np.repeat(counts, counts)
         mask = np.arange(counts.max(initial=0)) < counts[:, None]
-
-        def padded(values: Array) -> Array:
-            full = np.zeros((*mask.shape, *values.shape[1:]), values.dtype)
-            full[mask] = values
-            return full
-
         rows, known = self._rows_of(counts, place)
-        pixels = {key: padded(values) for key, values in rows.items()}
+        pixels = {key: pad_rows(values, mask) for key, values in rows.items()}
         return GroupedData(
             pixels["x"],
             pixel_mask=pixels.get("pixel_mask"),
@@ -220,7 +215,9 @@ class RaggedGroups(KnownGroups):
             mask=None if mask.all() else mask,
             ids=self.ids,
             group_metadata=self.group_metadata,
-            instance_metadata={key: padded(values) for key, values in known.items()},
+            instance_metadata={
+                k: pad_rows(values, mask) for k, values in known.items()
+            },
             axis=self.axis,
             axis_label=self.axis_label,
         )

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Where the weights of a model say what its normalisation is.
 _NORMALIZATION = "normalization"
+#: Where the config of a model says which parts are quantized.
+_QUANTIZED = "quantized"
 _ENCODERS = {"dense": DenseEncoder, "conv1d": Conv1DEncoder, "conv2d": Conv2DEncoder}
 
 
@@ -140,6 +142,8 @@ class AutoencoderBase(keras.Model):
 
     def _arrays(self, x: Any, mask: Any) -> tuple[Tensor, Any]:
         """Convert an array, or `GroupedData` with its masks."""
+        if isinstance(x, np.ma.MaskedArray):
+            x, mask = _without_mask(x, mask)
         if not is_groups(x):
             return self._tensor(x), mask
         if not hasattr(x, "model_mask"):
@@ -469,8 +473,15 @@ class AutoencoderBase(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
-        given = {k: serialize(v) for k, v in self._given().items()}
-        return {**given, **super().get_config()}
+        config = {k: serialize(v) for k, v in self._given().items()}
+        config |= super().get_config()
+        # The constructor does not quantize layers, but files have their weights.
+        modes = {
+            str(place): part.quantization_mode
+            for place, part in enumerate(self._flatten_layers())
+            if getattr(part, "quantization_mode", None) is not None
+        }
+        return {**config, _QUANTIZED: modes} if modes else config
 
     def save_own_variables(self, store: Any) -> None:
         """Save the weights of the model itself, and what its normalisation is."""
@@ -517,10 +528,17 @@ class AutoencoderBase(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         read = keras.saving.deserialize_keras_object
+        config = dict(config)
+        modes = config.pop(_QUANTIZED, {})
         arguments = {k: read(v, custom_objects) for k, v in config.items()}
         if "dtype" in config:  # Keras takes a serialised policy as it is
             arguments["dtype"] = config["dtype"]
-        return cls(**arguments)
+        model = cls(**arguments)
+        parts = list(model._flatten_layers())
+        for place, mode in modes.items():
+            if parts[int(place)].quantization_mode is None:
+                parts[int(place)].quantize(mode)
+        return model
 
 
 def one_of(
@@ -530,6 +548,21 @@ def one_of(
     if value in names if isinstance(value, str) else isinstance(value, keras.Layer):
         return value
     raise invalid(name, f"one of {names} or a keras.Layer", repr(value))
+
+
+def _without_mask(x: Any, mask: Any) -> tuple[Any, Any]:
+    """Return a masked array as a plain one, and True = good pixel where there is one.
+
+    Keras would take what is behind the mask for data.
+    """
+    good = ~np.ma.getmaskarray(x)
+    x = x.filled(0)
+    if good.all():
+        return x, mask
+    if mask is not None:
+        given = np.asarray(ops.convert_to_numpy(mask), bool)
+        good &= given.reshape(given.shape + (1,) * (good.ndim - given.ndim))
+    return x, good
 
 
 def is_groups(x: Any) -> bool:

@@ -57,6 +57,18 @@ def test_it_beats_the_mean_shift_and_says_so(many):
     assert "40 pairs" in repr(many)
 
 
+def test_masked_arrays_and_tables(many):
+    import pandas as pd
+
+    bad = np.zeros((200, PIXELS), bool)
+    bad[3, 5] = bad[7] = True
+    expected = many.transfer(NEW[:, 1], ~bad)
+    masked = np.ma.array(np.where(bad, 1e6, NEW[:, 1]), mask=bad)
+    np.testing.assert_array_equal(many.transfer(masked), expected)
+    table = pd.DataFrame(np.where(bad, np.nan, NEW[:, 1]))
+    np.testing.assert_array_equal(many.transfer(table), expected)
+
+
 def test_scores_of_every_candidate(many):
     paired = {
         name

@@ -70,6 +70,24 @@ def test_groups_with_their_masks(masks, tiny, groups) -> None:
 
 
 @pytest.mark.jax
+def test_masked_arrays(tiny, groups) -> None:
+    """What is behind the mask of NumPy never counts."""
+    model, mask = tiny(), groups.model_mask
+    masked = np.ma.array(np.where(mask, groups.x, 1e6), mask=~mask)
+    expected = model.reconstruct(groups)
+    equal(model.reconstruct(masked), expected)
+    # A mask of instances beside one of pixels.
+    only_pixels = np.ma.array(
+        masked.data, mask=np.broadcast_to(~groups.pixel_mask, mask.shape)
+    )
+    equal(model.reconstruct(only_pixels, groups.mask), expected)
+    whole = np.ma.array(np.nan_to_num(groups.x))
+    equal(model.encode(whole), model.encode(whole.data))
+    single = VAE((12,), 2)
+    equal(single.encode(masked[:, 0]), single.encode(groups.x[:, 0], mask[:, 0]))
+
+
+@pytest.mark.jax
 def test_one_group_against_many(tiny, groups) -> None:
     model, one = tiny(nuisance_noise="variational"), groups[[2]]
     repeated = groups[[2] * len(groups)]
