@@ -18,7 +18,7 @@ PRESET = {
     *("README.md", "config.json", "metadata.json", "metrics.json"),
     *("model.weights.h5", "recipe.py", "SHA256SUMS"),
 }
-SUFFIXES = {".py", ".typed", ".json", ".md", ".h5", ".html"}
+SUFFIXES = {".py", ".typed", ".json", ".md", ".h5", ".html", ".js"}
 
 
 def main(folder: str) -> None:
@@ -33,7 +33,9 @@ def main(folder: str) -> None:
     others = {name.parts[0] for name in names} - {"symae_keras"}
     assert all(name.endswith(".dist-info") for name in others), others
     strange = [
-        str(n) for n in ours if n.suffix not in SUFFIXES and n.name not in PRESET
+        str(n)
+        for n in ours
+        if n.suffix not in SUFFIXES and n.name not in PRESET and "_vendor" not in n.parts
     ]
     strange += [str(n) for n in ours if {"tests", "tutorials"} & set(n.parts)]
     assert not strange, strange
