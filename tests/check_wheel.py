@@ -32,10 +32,9 @@ def main(folder: str) -> None:
     ours = [name for name in names if name.parts[0] == "symae_keras"]
     others = {name.parts[0] for name in names} - {"symae_keras"}
     assert all(name.endswith(".dist-info") for name in others), others
+    own = [n for n in ours if "_vendor" not in n.parts]
     strange = [
-        str(n)
-        for n in ours
-        if n.suffix not in SUFFIXES and n.name not in PRESET and "_vendor" not in n.parts
+        str(n) for n in own if n.suffix not in SUFFIXES and n.name not in PRESET
     ]
     strange += [str(n) for n in ours if {"tests", "tutorials"} & set(n.parts)]
     assert not strange, strange
