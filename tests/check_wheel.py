@@ -33,9 +33,7 @@ def main(folder: str) -> None:
     others = {name.parts[0] for name in names} - {"symae_keras"}
     assert all(name.endswith(".dist-info") for name in others), others
     own = [n for n in ours if "_vendor" not in n.parts]
-    strange = [
-        str(n) for n in own if n.suffix not in SUFFIXES and n.name not in PRESET
-    ]
+    strange = [str(n) for n in own if n.suffix not in SUFFIXES and n.name not in PRESET]
     strange += [str(n) for n in ours if {"tests", "tutorials"} & set(n.parts)]
     assert not strange, strange
     zoo = [name for name in ours if name.parts[1] == "_zoo" and len(name.parts) == 4]
