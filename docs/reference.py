@@ -23,6 +23,7 @@ FIRST = {
     "training": ("Recipe", "Training"),
 }
 _MARK = re.compile(r"^::: symae_keras\.(\w+)$.*?(?=\n\S|\Z)", re.DOTALL | re.MULTILINE)
+_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _RETURNS = re.compile(
     r'(<span class="doc-section-title">(?:Returns|Yields):</span></p>\s*)<ul>'
@@ -164,7 +165,9 @@ def on_post_build(config: Any) -> None:
     ]
     for page in _pages:
         text = said(page.markdown or "")
-        link = f"- [{page.title}]({base}{page.file.url})"
+        heading = _TITLE.search(page.markdown or "")
+        title = heading[1] if heading else page.title
+        link = f"- [{title}]({base}{page.file.url})"
         lines.append(f"{link}: {text}" if text else link)
     out = Path(config.site_dir, "llms.txt")
     out.write_text("\n".join(lines) + "\n", encoding="utf-8")
