@@ -109,7 +109,9 @@ def main() -> None:
                     made[key] = recipe.data(SEED)[:8]
                 groups = made[key]
             elif given.data is not None:
-                groups = sk.data.load(given.data)
+                loaded = sk.data.load(given.data)
+                assert isinstance(loaded, GroupedData)
+                groups = loaded
             else:
                 raise InputError("its data are not shipped; give --data")
         except InputError as error:
