@@ -289,6 +289,22 @@ DIAGRAMS: Final[dict[str, Diagram]] = {
         prior="KL from\np(z | C)",
         drawn=True,
     ),
+    "tomographic": Diagram(
+        {
+            "x": Box("x[1] … x[T]", "data", 0, 0.5),
+            "picks": Box("delays,\ngains", "net", 1, 0.5),
+            "solve": Box("least\nsquares", "net", 2, 0),
+            "C": Box("C: slowness", "coherent", 3, 0),
+            "N": Box("N: source,\nwavelet", "nuisance", 3, 1),
+            "D": Box("delay along\nrays", "net", 4, 0.5),
+            "out": Box("recon-\nstruction", "out", 5, 0.5),
+        },
+        [
+            *_chain("x", "picks", "solve", "C", "D", "out"),
+            *_chain("picks", "N", "D"),
+            ("C", "N"),
+        ],
+    ),
     "unet": _pixelwise("maps are\njoined"),
     "segnet": _pixelwise("positions\nof maxima"),
     "segresnet_vae": _pixelwise("maps are\nadded", branch=True),

@@ -17,6 +17,7 @@ from symae_keras.data import (
     GroupedData,
     simulate_beats,
     simulate_exposures,
+    simulate_gathers,
     simulate_shapes,
 )
 from symae_keras.layers import DenseEncoder
@@ -278,6 +279,7 @@ SMALL = {
     "fashion": lambda: _noise(4, 3, 28, 28, 1),
     "tablets": lambda: _noise(4, 2, 597),
     "beats": lambda: simulate_beats(4, 3, seed=0),
+    "gathers": lambda: simulate_gathers(4, 3, seed=0),
 }
 
 
@@ -292,7 +294,7 @@ def test_every_preset_makes_a_model_for_its_data(name):
         model = load_recipe(name).recipe.model(each, 0)
         x = each.x if swaps_codes(model) else each.x[:, 0]
         assert tuple(model(x).shape) == x.shape
-    if name.startswith("symae"):
+    if isinstance(model, SymAE):
         assert model.conditional_nuisance is not name.endswith("_original")
 
 

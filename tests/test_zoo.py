@@ -71,7 +71,7 @@ print(json.dumps([outputs, time.perf_counter() - start]))
 
 def test_every_recipe_has_weights() -> None:
     assert zoo.list() == preset_names()
-    assert len(zoo.list()) == 26
+    assert len(zoo.list()) == 27
 
 
 @pytest.mark.large

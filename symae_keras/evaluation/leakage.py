@@ -59,7 +59,7 @@ def probe(
     Args:
         codes: Train and test codes, `(rows, dim)` each.
         targets: Train and test targets, `(rows,)` labels (integers, booleans or text)
-            or `(rows,)` or `(rows, components)` numbers.
+            or `(rows, ...)` numbers, each of which is a component.
         seed: Seed of the probe.
         linear: Whether the probe is linear. Defaults to False.
 
@@ -93,6 +93,10 @@ def fit_probe(
     labels = is_label(target)
     mean: Any = 0.0
     scale: Any = 1.0
+    if not labels and target.ndim > 2:  # positions of several things, for instance
+        components = target.shape[1:]
+        flat = fit_probe(codes, target.reshape(len(target), -1), seed, linear)
+        return lambda some: flat(some).reshape(-1, *components)
     train = target
     if not labels:
         mean, scale = target.mean(axis=0), target.std(axis=0)
@@ -124,8 +128,10 @@ def probe_score(truth: Array, predicted: Array) -> float:
     """Return the accuracy of labels, or R^2 of numbers, averaged over components."""
     from sklearn.metrics import accuracy_score, r2_score
 
-    score = accuracy_score if is_label(truth) else r2_score
-    return float(score(truth, predicted))
+    if is_label(truth):
+        return float(accuracy_score(truth, predicted))
+    rows = (len(truth), -1)
+    return float(r2_score(truth.reshape(rows), predicted.reshape(rows)))
 
 
 def is_label(target: Array) -> bool:

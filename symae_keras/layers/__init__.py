@@ -46,6 +46,7 @@ from symae_keras.layers.pooling import (
     GaussianPooling,
 )
 from symae_keras.layers.priors import GradientReversal, MMDPenalty, PriorAdversary
+from symae_keras.layers.rytov_kernel import RytovKernel
 from symae_keras.layers.shift_estimator import ShiftEstimator
 from symae_keras.layers.sparsity import KLSparsity, L1Sparsity, TopK
 from symae_keras.layers.unpooling import (
@@ -96,6 +97,7 @@ __all__ = [
     "RandomScale",
     "RandomShift",
     "ReconstructionPenalty",
+    "RytovKernel",
     "SaltAndPepper",
     "ShiftEstimator",
     "Standardization",

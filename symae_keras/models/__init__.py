@@ -25,6 +25,7 @@ from symae_keras.models.sparse_autoencoder import SparseAutoencoder
 from symae_keras.models.stellar_autoencoder import StellarAutoencoder
 from symae_keras.models.symae import SymAE
 from symae_keras.models.symvae import SymVAE
+from symae_keras.models.tomographic_symae import TomographicSymAE
 from symae_keras.models.unet import UNet
 from symae_keras.models.vae import VAE
 from symae_keras.models.vqvae import VQVAE
@@ -51,6 +52,7 @@ __all__ = [
     "StellarAutoencoder",
     "SymAE",
     "SymVAE",
+    "TomographicSymAE",
     "UNet",
     "VAE",
     "VQVAE",
@@ -82,6 +84,7 @@ MODELS: Final[dict[str, type[AutoencoderBase]]] = {
     "adversarial_gvae": AdversarialGVAE,
     "neural_statistician": NeuralStatistician,
     "contrastive": ContrastiveEncoder,
+    "tomographic": TomographicSymAE,
 }
 
 

@@ -98,6 +98,17 @@ def test_a_constant_target_does_not_break_the_probe() -> None:
     assert np.isfinite(score)
 
 
+def test_components_may_have_several_axes(rng) -> None:
+    """Those of positions are predicted as if they stood in one row."""
+    code = rng.normal(size=(200, 3))
+    places = np.stack([code, 2.0 * code + rng.normal(size=code.shape)], axis=-1)
+    parts = (code[:150], code[150:]), (places[:150], places[150:])
+    flat = tuple(each.reshape(len(each), -1) for each in parts[1])
+    score = probe(*parts, linear=True)
+    assert 0.7 < score < 1.0
+    assert score == pytest.approx(probe(parts[0], flat, linear=True))
+
+
 @pytest.mark.parametrize("linear", [True, False])
 def test_only_a_linear_probe_misses_what_is_folded(linear, rng) -> None:
     """A decoder can use |code|, so the probe must see it; units do not matter."""

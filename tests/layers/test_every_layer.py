@@ -143,6 +143,12 @@ ELSEWHERE = {
     "MaxPoolingWithIndices2D": _WINDOWS_2D,
     "MaxUnpooling1D": _WINDOWS_1D,
     "MaxUnpooling2D": _WINDOWS_2D,
+    "RytovKernel": {
+        "receivers": [[1.0, 0.0], [0.0, 1.0]],
+        "places": [[0.0, 0.1]],
+        "width": 0.1,
+        "frequency": 10.0,
+    },
     "ShiftEstimator": {},
     "WeightPenalty": lambda dtype: {"regularizer": keras.regularizers.L2(0.25)},
 }

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from symae_keras import layers
+from symae_keras.data import simulate_gathers
 from symae_keras.models import MODELS, VAE, VQVAE
 from symae_keras.models.base import AutoencoderBase
 from symae_keras.models.groups import GroupedAutoencoder
@@ -89,9 +90,11 @@ class Case:
             is given to all, if there are labels.
         moved: How far its weights are moved before it is saved; by little where layers
             are so wide that they would blow up.
+        gathers: Whether data are shot gathers.
         couples_rows: Whether the loss of a batch is no mean over its rows.
         noisy: Whether training draws random numbers.
         noisy_evaluation: Whether `evaluate` does, too.
+        rounding: How far backends may differ; by more where equations are solved.
         idle: Variables that the loss does not depend on, by parts of their paths.
         not_decoded: Those that the reconstruction does not depend on.
     """
@@ -108,9 +111,11 @@ class Case:
     learning_rate: float = 0.2
     error: float = 0.15
     moved: float = 0.1
+    gathers: bool = False
     couples_rows: bool = False
     noisy: bool = False
     noisy_evaluation: bool = False
+    rounding: float = 1e-5
     idle: tuple[str, ...] = ()
     not_decoded: tuple[str, ...] = ()
 
@@ -156,6 +161,11 @@ class Case:
         Two numbers tell what the instances of a group share, two more what each has of
         its own: the codes of all models can hold them.
         """
+        if self.gathers:
+            receivers, samples = self.shape
+            return simulate_gathers(
+                rows, INSTANCES, seed, n_receivers=receivers, n_samples=samples
+            ).x
         groups = (rows, INSTANCES) if self.grouped else (rows, 1)
         rng = np.random.default_rng(seed)
         own, shared = rng.normal(size=(*groups, 2)), rng.normal(size=(rows, 1, 2))
@@ -208,6 +218,12 @@ def _tied(dtype: Any = None) -> dict[str, Any]:
     shared = keras.layers.Dense(16, activation="sigmoid", dtype=dtype)
     decoder = layers.TiedDense(shared, (12,), dtype=dtype)
     return {"code_dim": None, "encoder": shared, "decoder": decoder}
+
+
+def _ring(n: int) -> list[list[float]]:
+    """Receivers of simulated gathers, in km."""
+    angle = 2.0 * np.pi * np.arange(n) / n
+    return (0.6 * np.stack([np.cos(angle), np.sin(angle)], axis=-1)).tolist()
 
 
 _VAE = {"arguments": {"kl_weight": 1e-3}, "noisy": True}
@@ -440,6 +456,14 @@ CASES: dict[str, Case] = {
     ),
     "contrastive": Case(
         "contrastive", couples_rows=True, noisy=True, not_decoded=("coherent_",)
+    ),
+    "tomographic": Case(
+        "tomographic",
+        {"receivers": _ring(8), "spacing": 0.2},
+        shape=(8, 96),
+        gathers=True,
+        learning_rate=0.01,
+        rounding=1e-4,
     ),
     "neural_statistician": Case(
         "neural_statistician",

@@ -12,10 +12,12 @@ import pytest
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import MODELS, VAE
 
+_RING = [[0.6, 0.0], [0.0, 0.6], [-0.6, 0.0], [0.0, -0.6]]
 _REQUIRED = {
     "instance_shape": lambda: (12,),
     "n_classes": lambda: 3,
     "autoencoder": lambda: VAE((12,), 2),
+    "receivers": lambda: _RING,
 }
 _VALUES = ("word", b"word", True, 2.5, -1, 256, None, np.nan, [], {}, {3}, object())
 #: Which of these are valid, by arguments, or arguments of one model.
@@ -31,6 +33,8 @@ _VALID: dict[str, tuple[Any, ...]] = {
     "free_bits": (256, 2.5),
     "noise_strength": (256, 2.5, None),
     "temperature": (256, 2.5),
+    **dict.fromkeys(("velocity", "sampling", "frequency", "spacing"), (256, 2.5)),
+    "radius": (256, 2.5, None),
     "contrastive.noise_strength": (256, 2.5),
     "stellar.kl_weight": (256, 2.5, None),
     "unet.n_classes": (None,),
@@ -52,6 +56,8 @@ def test_invalid_values(model, name) -> None:
         for p in parameters
         if p.name in _REQUIRED and p.default is p.empty
     }
+    if "receivers" in given:
+        given["instance_shape"] = (4, 96)
     usual = (256, 2.5) if name.endswith("_weight") else ()
     valid = _VALID.get(f"{model}.{name}", _VALID.get(name, usual))
     sentence = f"^Invalid value received for argument `{name}`. (Expected|`).*Received:"
@@ -101,6 +107,11 @@ _TOP_K = {"code_dim": 8, "sparsity": "top_k", "n_active": 9}
         ),
         ("unet", {"spatial_axes": 3}, r"axes of pixels.*\(8, 8\), spatial_axes=3"),
         ("segnet", {"n_classes": 3}, r"`SegNet` takes.*1 to 2 axes.*\(8, 8, 8, 1\)"),
+        (
+            "tomographic",
+            {"receivers": _RING[:3]},
+            r"at least 4 traces.*instance_shape=\(4, 96\) and 3 receivers",
+        ),
         # Codes of a known size, also with an encoder whose output could be the code.
         *(
             (
@@ -113,6 +124,7 @@ _TOP_K = {"code_dim": 8, "sparsity": "top_k", "n_active": 9}
     ],
 )
 def test_sentences(model, arguments, sentence) -> None:
-    shape = {"unet": (8, 8), "segnet": (8, 8, 8, 1)}.get(model, (12,))
+    shapes = {"unet": (8, 8), "segnet": (8, 8, 8, 1), "tomographic": (4, 96)}
+    shape = shapes.get(model, (12,))
     with pytest.raises(ValueError, match=sentence):
         MODELS[model](shape, **arguments)

@@ -549,7 +549,8 @@ def test_backends_agree(backend, saved, elsewhere) -> None:
     for name in FIRST if backend == "torch" else _ON_JAX:
         expected = saved.outputs[name]
         output = np.load(saved.folder / f"{name}.{backend}.npy")
-        np.testing.assert_allclose(output, expected, atol=1e-5, err_msg=name)
+        close = CASES[name].rounding
+        np.testing.assert_allclose(output, expected, atol=close, err_msg=name)
         assert set(logs[name]) == set(saved.logs[name])
         if not CASES[name].noisy_evaluation:
             assert logs[name] == pytest.approx(saved.logs[name], rel=1e-4, abs=1e-6)

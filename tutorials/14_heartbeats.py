@@ -12,7 +12,7 @@
 # ---
 
 # %% [markdown]
-# # 13 Heartbeats
+# # 14 Heartbeats
 #
 # **Aim.** Encode a signal in time, the electrocardiogram, with a plain autoencoder, a
 # denoising autoencoder and SymAE. Find unusual beats, remove noise, and identify
