@@ -5,8 +5,9 @@ const $ = (id) => document.getElementById(id);
 const content = JSON.parse($("content").textContent);
 const { shape, coherent_dim: C, nuisance_dim: N } = content;
 const PIXELS = shape.reduce((product, n) => product * n, 1);
-const SPECTRA = shape.length < 3; // (pixels,) or (pixels, channels)
-const CHANNELS = shape.length > 1 ? shape.at(-1) : 1;
+// (pixels,) or (pixels, a few channels); else (height, width) or (height, width, channels).
+const SPECTRA = shape.length === 1 || (shape.length === 2 && shape[1] <= 8);
+const CHANNELS = shape.length === 3 || (SPECTRA && shape.length === 2) ? shape.at(-1) : 1;
 const SHOWN = 8; // sliders of a code that are not folded away
 const MOST_BYTES = 64e6;
 const MOST_ROWS = 5000;
@@ -329,7 +330,7 @@ function drawing(width, height, colour) {
   const channel = Number($("channel").value || 0);
   const n = shape[0];
   const at = (values, k) => values[k * CHANNELS + channel];
-  const xs = content.axis ?? range(n).map((k) => k + 1);
+  const xs = content.axis?.length === n ? content.axis : range(n).map((k) => k + 1);
   const lines = [
     ["A, measured", instance(state.a), "a", 1.3, "6 3"],
     ["B, measured", instance(state.b), "b", 1.3, "2 3"],
