@@ -37,9 +37,9 @@ from symae_keras.classical import (
     PhaseWeightedStack,
 )
 from symae_keras.data import GroupedData, simulate_gathers
-from symae_keras.evaluation import relative_error
+from symae_keras.evaluation import nrms, predictability, relative_error
 from symae_keras.layers import ShiftEstimator
-from symae_keras.models import SymAE, SymVAE, TomographicSymAE
+from symae_keras.models import SymAE, TomographicSymAE
 from symae_keras.training import Training, normalization, train
 
 Array = np.ndarray[Any, Any]
@@ -95,10 +95,10 @@ def learned(name: str, groups: GroupedData, updates: int, seed: int) -> keras.Mo
     """Train SymAE on gathers as they are."""
     keras.utils.set_random_seed(seed)
     shared: dict[str, Any] = {"normalization": normalization(groups), "seed": seed}
-    kind = SymVAE if name == "variational" else SymAE
-    if name != "variational":
-        shared["conditional_nuisance"] = name == "conditional"
-    model = kind(groups.instance_shape, 24, 12, **shared)
+    if name == "variational":
+        shared["nuisance_noise"] = "variational"
+    shared["conditional_nuisance"] = name != "original"
+    model = SymAE(groups.instance_shape, 24, 12, **shared)
     epochs = max(1, updates // (len(groups) // 16))
     train(model, groups, Training(epochs=epochs, instances=8, min_updates=0), seed)
     return model
@@ -173,35 +173,6 @@ def error_of(model: Any, test: GroupedData, count: int) -> float:
 # === Time lapse ===
 
 
-def nrms(one: Array, other: Array) -> Array:
-    """Normalised root mean square difference of traces in percent."""
-
-    def rms(x: Array) -> Array:
-        found: Array = np.sqrt(np.mean(np.square(x), axis=-1))
-        return found
-
-    found: Array = 200.0 * rms(one - other) / (rms(one) + rms(other))
-    return found
-
-
-def predictability(one: Array, other: Array) -> Array:
-    """Squares of cross-correlations over products of autocorrelations, 0 to 1.
-
-    Both are summed over lags up to half a period; sums over all lags are equal.
-    """
-    length = 2 * one.shape[-1]
-    lags = np.r_[: LAGS + 1, -LAGS:0]
-    a, b = np.fft.rfft(one, length), np.fft.rfft(other, length)
-
-    def correlation(x: Array, y: Array) -> Array:
-        found: Array = np.fft.irfft(x * np.conj(y), length)[..., lags]
-        return found
-
-    cross = np.sum(correlation(a, b) ** 2, axis=-1)
-    found: Array = cross / np.sum(correlation(a, a) * correlation(b, b), axis=-1)
-    return found
-
-
 def repeatability(
     model: TomographicSymAE, engine: str, tests: int, seed: int
 ) -> dict[str, Any]:
@@ -212,7 +183,9 @@ def repeatability(
     row: dict[str, Any] = {"engine": engine, "media": tests, "seed": seed}
     for name, other in (("measured", second), ("virtual", virtual)):
         row[f"NRMS {name}"] = float(np.median(nrms(first, other)))
-        row[f"predictability {name}"] = float(np.median(predictability(first, other)))
+        row[f"predictability {name}"] = float(
+            np.median(predictability(first, other, LAGS))
+        )
     return row
 
 
@@ -262,7 +235,7 @@ def main() -> None:
     parser.add_argument("--tests", type=int, default=50, help="media, by rays")
     parser.add_argument("--waves", type=int, default=12, help="by finite differences")
     parser.add_argument(
-        "--updates", type=int, default=1000, help="of networks, in the first seed alone"
+        "--updates", type=int, default=2000, help="of networks, in the first seed alone"
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path)

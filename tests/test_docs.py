@@ -102,6 +102,7 @@ SMALLER = {
     "327_680": "2_048",
     "n_states=1000, n_instances=16": "n_states=60, n_instances=8",
     "n_states=200": "n_states=60",
+    "budget_s=60, n_trials=2": "budget_s=15, n_trials=1",
 }
 #: Needs JAX and several devices; `tests/test_jax_parallel.py` runs the like.
 NOT_HERE = "keras.distribution.set_distribution"

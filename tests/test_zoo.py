@@ -85,7 +85,7 @@ def test_all_load_and_redatum_in_fresh_processes(run_python, tmp_path, monkeypat
         if importlib.util.find_spec(backend) is None:
             continue
         # JAX compiles for seconds each, so that it loads fewer of them.
-        some = zoo.list()[:: 6 if backend == "jax" else 2]
+        some = zoo.list()[:: 9 if backend == "jax" else 4]
         output = run_python(_EVERYWHERE, *some, backend=backend).splitlines()[-1]
         there, _ = json.loads(output)
         assert sorted(there) == some

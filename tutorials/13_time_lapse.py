@@ -132,11 +132,7 @@ display(
 # %%
 def nrms(one, other):
     """Median over all traces, in percent."""
-
-    def rms(x):
-        return np.sqrt((x**2).mean(axis=-1))
-
-    return np.median(200 * rms(one - other) / (rms(one) + rms(other)))
+    return np.median(sk.evaluation.nrms(one, other))
 
 
 still = sk.data.simulate_gathers(N_MEDIA, 2 * SHOTS, seed=8)

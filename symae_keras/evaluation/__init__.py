@@ -65,6 +65,7 @@ from symae_keras.evaluation.segmentation import (
     mean_iou,
 )
 from symae_keras.evaluation.sets import SETS, DataSet
+from symae_keras.evaluation.traces import nrms, predictability
 from symae_keras.evaluation.uncertainty import (
     Calibration,
     InformativeLatents,
@@ -137,7 +138,9 @@ __all__ = [
     "mean_iou",
     "mutual_information",
     "negative_log_likelihood",
+    "nrms",
     "nuisance_dependence",
+    "predictability",
     "principal_component_regression",
     "probe",
     "probe_columns",
