@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from symae_keras import zoo as zoo
     from symae_keras.adaptation import adapt as adapt
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = (
     "adaptation",

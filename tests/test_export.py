@@ -207,7 +207,7 @@ def test_half_precision_is_exported_in_float32(tmp_path, rng) -> None:
         ("model", {"format": "h5"}, "The format must be one of saved_model, onnx"),
         ("model.pb", {"format": "onnx"}, "ends in .onnx"),
         ("model.onnx", {}, "makes a folder"),
-        ("model", {"endpoint": "decode"}, "must be one of encode, reconstruct"),
+        ("model", {"endpoint": "call"}, "must be one of encode, decode"),
         ("there", {}, "is not empty"),
         ("there/file.onnx", {"format": "onnx"}, "give --force to replace it"),
         ("there", {"force": True}, "holds file.onnx, and no .symae.json"),
@@ -227,6 +227,8 @@ def test_refused(name, arguments, sentence, conditional, tmp_path) -> None:
 def test_models_that_cannot(tmp_path) -> None:
     with pytest.raises(InputError, match="no codes of groups to swap"):
         export_model(Autoencoder((PIXELS,)), tmp_path / "model", endpoint="redatum")
+    with pytest.raises(InputError, match="export encode or reconstruct"):
+        export_model(Autoencoder((PIXELS,)), tmp_path / "model", endpoint="decode")
     with pytest.raises(InputError, match="received a Sequential"):
         export_model(keras.Sequential(), tmp_path / "model")
     assert not list(tmp_path.iterdir())

@@ -24,11 +24,16 @@
 # **Time.** See the [list of tutorials](../docs/tutorials.md).
 
 # %% tags=["install"]
-# In a hosted notebook, install first; where the package is there, nothing happens.
+# Where the package is there, nothing happens. Else this installs a wheel beside the
+# notebook, or the sources that the notebook is part of, or the released package.
 import importlib.util
+from pathlib import Path
 
 if importlib.util.find_spec("symae_keras") is None:
-    # %pip install symae_keras
+    sources = Path("../symae_keras/__init__.py").exists()
+    wheels = [str(path) for path in Path().glob("symae_keras-*.whl")]
+    where = [*wheels, ".." if sources else "symae_keras"][0]
+    # %pip install "{where}"
     importlib.invalidate_caches()
 
 # %%

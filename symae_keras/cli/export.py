@@ -31,7 +31,7 @@ def export(
     endpoint: Annotated[
         str | None,
         typer.Option(
-            help="encode, reconstruct or redatum.",
+            help="encode, decode, reconstruct or redatum.",
             show_default="redatum, or reconstruct for a model of single instances",
         ),
     ] = None,

@@ -29,6 +29,7 @@ from symae_keras.cli.compare import compare
 from symae_keras.cli.demo import demo
 from symae_keras.cli.encode import encode
 from symae_keras.cli.evaluate import evaluate
+from symae_keras.cli.explore import explore
 from symae_keras.cli.export import export
 from symae_keras.cli.redatum import redatum
 from symae_keras.cli.report import report
@@ -62,7 +63,7 @@ app = typer.Typer(
 
 for command in (
     *(demo, train, tune, evaluate, report),
-    *(redatum, adapt, transfer, encode, anomalies, compare, export),
+    *(redatum, adapt, transfer, encode, anomalies, compare, explore, export),
 ):
     app.command()(command)
 app.add_typer(data.app, name="data")

@@ -254,13 +254,13 @@ def _is_results_table(path: Path) -> bool:
 
 
 def _rows(done: Sequence[Reproduced]) -> list[tuple[str, ...]]:
-    """Return one row per metric; the first of a preset names it and its command."""
+    """Return one row per metric; the first of a preset has its command."""
     rows: list[tuple[str, ...]] = []
     for each in done:
         named = (each.name, f"{median(each.seconds) / 60:.1f}", f"`{each.command}`")
         for metric, values in each.obtained.items():
             name, minutes, command = named
-            named = ("", "", "")
+            named = (each.name, "", "")
             agrees = "yes" if each.agrees(metric) else "**no**"
             both = spread(values), spread(each.reference(metric))
             label = metric.replace("_", " ")

@@ -63,6 +63,13 @@ class Bands:
         crossed: Whether instances are places of a crossed design.
         quantile: Half-width of the bands in units of the scale.
         n_groups: Number of calibration groups.
+        variance: Part of the squared scale that all virtual instances have, float32 or
+            float64 of `instance_shape`.
+        code_differences: Differences between coherent codes of one instance each,
+            `(differences, coherent_dim)`; `None` for crossed designs. Virtual instances
+            from `a` and to `b` present instances add to the squared scale the mean
+            square of `D(C + h, N) - D(C - h, N)`, where `h` is half a difference times
+            `sqrt(1 / a + 1 / b)`.
 
     Reference:
         - [Lei et al., Distribution-free predictive inference for regression,
@@ -99,8 +106,8 @@ class Bands:
         self.quantile = quantile(scores, level)
         self.n_groups = len(scores)
         self._model = model
-        self._fixed = fixed
-        self._differences = differences
+        self.variance = fixed
+        self.code_differences = differences
         self._new_data = new_data
 
     @classmethod
@@ -204,13 +211,13 @@ class Bands:
         states = states[every % sizes[0]]
         nuisances = nuisances[every % sizes[1]]
         virtual = _virtual(self._model, states, nuisances)
-        variance = np.broadcast_to(self._fixed, virtual.shape)
-        if self._differences is not None:
+        variance = np.broadcast_to(self.variance, virtual.shape)
+        if self.code_differences is not None:
             coherent = in_batches(self._model.encode, states.x, states.model_mask)[0]
             nuisance = in_batches(self._model.encode, nuisances.x, nuisances.model_mask)
             shares = 1.0 / states.counts.clip(1) + 1.0 / nuisances.counts.clip(1)
             variance = variance + _spread(
-                self._model, coherent, nuisance[1], self._differences, shares
+                self._model, coherent, nuisance[1], self.code_differences, shares
             )
         half = np.sqrt(variance)
         half = (self.quantile * half).astype("float32")

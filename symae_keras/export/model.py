@@ -26,7 +26,7 @@ from symae_keras.models.base import AutoencoderBase
 #: The formats, and how the names of their files end; a SavedModel is a folder.
 FORMATS: Final = {"saved_model": "", "onnx": ".onnx", "tflite": ".tflite"}
 #: The methods that can be exported.
-ENDPOINTS: Final = ("encode", "reconstruct", "redatum")
+ENDPOINTS: Final = ("encode", "decode", "reconstruct", "redatum")
 #: How far what was exported may be from Keras, over the largest output.
 TOLERANCE: Final = 1e-4
 
@@ -85,7 +85,8 @@ def export_model(
     `(batch, instances)`, True = present; `redatum` takes `coherent_from`,
     `nuisance_from`, `coherent_mask` and `nuisance_mask`. A model of single instances
     takes `x` `(batch, *instance_shape)` alone. A pixel that is NaN or infinite counts
-    as bad, as if a mask of pixels said so.
+    as bad, as if a mask of pixels said so. `decode` takes `coherent`, float32
+    `(batch, coherent_dim)`, and `nuisance`, float32 `(batch, instances, nuisance_dim)`.
 
     The outputs of `encode` are `coherent` and `nuisance`; of a model of single
     instances `code`, or `code_0`, `code_1`, ... where its code is several maps. Other
@@ -97,8 +98,8 @@ def export_model(
             `.onnx` or `.tflite`.
         format: `"saved_model"`, `"onnx"` or `"tflite"` (LiteRT). The last two need
             `pip install "symae_keras[export]"`.
-        endpoint: `"encode"`, `"reconstruct"` or, for a model of groups, `"redatum"`.
-            Defaults to `None`: `"redatum"` for a model of groups, else
+        endpoint: `"encode"`, `"reconstruct"` or, for a model of groups, `"decode"` or
+            `"redatum"`. Defaults to `None`: `"redatum"` for a model of groups, else
             `"reconstruct"`.
         force: Replace what is at `path`: a file, or a folder that an export wrote and
             that holds nothing else.
@@ -165,10 +166,15 @@ def check_endpoint(model: Any, endpoint: str | None) -> str:
         raise InputError(
             f"The endpoint must be one of {', '.join(ENDPOINTS)}; received {endpoint}."
         )
-    if endpoint == "redatum" and not swaps_codes(model):
+    if endpoint in ("decode", "redatum") and not swaps_codes(model):
         raise InputError(
             f"a {type(model).__name__} is a model of single instances, which has no "
-            "codes of groups to swap; export encode or reconstruct."
+            "codes of groups to swap or decode; export encode or reconstruct."
+        )
+    if endpoint == "decode" and not hasattr(model, "coherent_dim"):
+        raise InputError(
+            f"The codes of a {type(model).__name__} have no fixed sizes to decode; "
+            "export redatum."
         )
     return endpoint
 
@@ -223,6 +229,11 @@ def _aside(path: Path, format: str, force: bool) -> Iterator[Path]:
 def _inputs(model: Any, endpoint: str) -> Specs:
     if not swaps_codes(model):
         return {"x": ((None, *model.instance_shape), _FLOAT32)}
+    if endpoint == "decode":
+        return {
+            "coherent": ((None, model.coherent_dim), _FLOAT32),
+            "nuisance": ((None, None, model.nuisance_dim), _FLOAT32),
+        }
     x = (None, None, *model.instance_shape), _FLOAT32
     mask = (None, None), "bool"
     if endpoint != "redatum":
@@ -237,6 +248,9 @@ def _inputs(model: Any, endpoint: str) -> Specs:
 
 def _call(model: Any, endpoint: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Named outputs of the endpoint, in float32."""
+    if endpoint == "decode":
+        decoded = model.decode(inputs["coherent"], inputs["nuisance"])
+        return {"instances": ops.cast(decoded, _FLOAT32)}
     arguments = [inputs[name] for name in inputs if not name.endswith("mask")]
     masks = [inputs[name] for name in inputs if name.endswith("mask")]
     good = [_finite(each) for each in arguments]
@@ -345,6 +359,8 @@ def _sample(
         if dtype == "bool":
             arrays[name] = np.ones(full, bool)
             arrays[name][1:, -1] = False
+        elif name in ("coherent", "nuisance"):
+            arrays[name] = rng.normal(size=full).astype(_FLOAT32)
         else:
             x = _data_units(model, rng.normal(size=full).astype(_FLOAT32))
             x[1:].reshape(-1)[:1] = np.nan
