@@ -120,7 +120,7 @@ def test_demo_refuses_a_folder_in_use(symae, here, listing):
     ("arguments", "sentence"),
     [
         (["--format", "h5"], "The format must be one of"),
-        (["--endpoint", "decode"], "The endpoint must be one of"),
+        (["--endpoint", "denoise"], "The endpoint must be one of"),
         (["--out", "model.onnx"], "makes a folder"),
     ],
 )

@@ -30,6 +30,12 @@ REQUIRED = {
     },
     "RandomScale": {"strength": 0.1},
     "RandomShift": {"max_shift": 0.1},
+    "RytovKernel": {
+        "receivers": [[1.0, 0.0]],
+        "places": [[0.0, 0.0]],
+        "width": 0.1,
+        "frequency": 10.0,
+    },
     "TiedDense": {"dense": keras.layers.Dense(2), "instance_shape": (4,)},
     "TopK": {"num_active": 2},
     "TransposedConv1D": {"filters": 2, "kernel_size": 3},
