@@ -34,8 +34,8 @@ def nrms(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
 
     Example:
     >>> trace = np.sin(np.arange(50.0))
-    >>> nrms(trace, trace).item(), nrms(trace, -trace).item()
-    (0.0, 200.0)
+    >>> nrms(trace, trace).item(), round(nrms(trace, -trace).item())
+    (0.0, 200)
     """
     first, second = _pair(first, second)
     total = _rms(first) + _rms(second)

@@ -195,9 +195,7 @@ class TomographicSymAE(GroupedAutoencoder):
 
     def build(self, input_shape: Any = None) -> None:
         def scale(name: str) -> Any:
-            return self.add_weight(
-                shape=(), initializer="zeros", dtype="float32", name=name
-            )
+            return self.add_weight(shape=(), initializer="zeros", name=name)
 
         # In percent of the first value: a velocity off by 1 % moves arrivals by about
         # a sample.
@@ -207,10 +205,12 @@ class TomographicSymAE(GroupedAutoencoder):
         self.built = True
 
     def _variance(self, name: str) -> Tensor:
-        return ops.exp(2.0 * self.log_scales[name]) * _FIRST[name] ** 2
+        scale = ops.cast(self.log_scales[name], "float32")
+        return ops.exp(2.0 * scale) * _FIRST[name] ** 2
 
     def _speed(self) -> Tensor:
-        return self.velocity * ops.exp(0.01 * self.velocity_change)
+        change = ops.cast(self.velocity_change, "float32")
+        return self.velocity * ops.exp(0.01 * change)
 
     # === Encoder ===
 
@@ -332,11 +332,11 @@ class TomographicSymAE(GroupedAutoencoder):
         bells = self.coherent_dim - 1
         prior = ops.concatenate(
             [
-                ops.ones((bells,)) / self._variance("slowness"),
-                ops.ones((1,)) / _BACKGROUND**2,
+                ops.ones((bells,), dtype="float32") / self._variance("slowness"),
+                ops.ones((1,), dtype="float32") / _BACKGROUND**2,
             ]
         )
-        matrix = matrix + prior * ops.eye(bells + 1)
+        matrix = matrix + prior * ops.eye(bells + 1, dtype="float32")
         return _solved(matrix, vector[..., None])[..., 0]
 
     def _step(self, seen: _Seen, equations: _Equations, medium: Tensor) -> Tensor:
