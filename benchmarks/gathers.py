@@ -37,7 +37,7 @@ from symae_keras.classical import (
     PhaseWeightedStack,
 )
 from symae_keras.data import GroupedData, simulate_gathers
-from symae_keras.evaluation import nrms, predictability, relative_error
+from symae_keras.evaluation import in_batches, nrms, predictability, relative_error
 from symae_keras.layers import ShiftEstimator
 from symae_keras.models import SymAE, TomographicSymAE
 from symae_keras.training import Training, normalization, train
@@ -51,19 +51,14 @@ CHANGE: Final = 0.05
 #: Half a period at 10 Hz, in samples.
 LAGS: Final = 5
 COMPONENTS: Final = 64
+#: Groups that are encoded at once.
+ROWS: Final = 8
 
 
 def ring(groups: GroupedData) -> Array:
     """Positions of the receivers in km."""
     angle = np.radians(np.asarray(groups.axis))
     return RING_KM * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-
-
-def in_parts(function: Any, *arrays: Array, size: int = 8) -> Array:
-    """Call a function on a few groups at a time."""
-    parts = range(0, len(arrays[0]), size)
-    found = [function(*(each[i : i + size] for each in arrays)) for i in parts]
-    return np.concatenate([ops.convert_to_numpy(each) for each in found])
 
 
 class ScoresModel:
@@ -164,7 +159,7 @@ def error_of(model: Any, test: GroupedData, count: int) -> float:
         x, given = np.swapaxes(x, 2, 3), np.swapaxes(given, 2, 3)
         virtual = np.swapaxes(model.redatum(x, given), 2, 3)
     elif isinstance(model, keras.Model):
-        virtual = in_parts(model.redatum, x, given)
+        virtual = in_batches(model.redatum, x, given, rows=ROWS)
     else:
         virtual = model.redatum(x, given)
     return float(relative_error(truth, virtual))
@@ -179,7 +174,7 @@ def repeatability(
     """Medians over traces of surveys of 8 gathers, of media that have not changed."""
     both = simulate_gathers(tests, 16, seed=300 + seed, engine=engine)
     first, second = both.x[:, :8], both.x[:, 8:]
-    virtual = in_parts(model.redatum, second, first)
+    virtual = in_batches(model.redatum, second, first, rows=ROWS)
     row: dict[str, Any] = {"engine": engine, "media": tests, "seed": seed}
     for name, other in (("measured", second), ("virtual", virtual)):
         row[f"NRMS {name}"] = float(np.median(nrms(first, other)))
@@ -196,15 +191,14 @@ def location(
     surveys = simulate_gathers(tests, 8, seed=400 + seed, engine=engine, change=CHANGE)
     before, after = surveys.x[:tests], surveys.x[tests:]
     truth = surveys.state["position"][tests:, -1]
-    codes = [
-        in_parts(lambda x: model.encode(x).coherent, survey)
-        for survey in (before, after)
-    ]
+    codes = [in_batches(model.encode, each, rows=ROWS) for each in (before, after)]
     side = np.arange(-0.4, 0.401, 0.02)
     points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     points = points[np.hypot(*points.T) <= 0.4]
-    drawn = ops.convert_to_numpy(model.slowness(codes[1] - codes[0], points))
-    raw = ops.convert_to_numpy(model.slowness(back_projected(model, surveys), points))
+    change = codes[1].coherent - codes[0].coherent
+    drawn = ops.convert_to_numpy(model.slowness(change, points))
+    delays = back_projected(model, surveys.x, codes[0].nuisance[..., :2])
+    raw = ops.convert_to_numpy(model.slowness(delays, points))
     row: dict[str, Any] = {"engine": engine, "media": tests, "seed": seed}
     for name, picture in (("codes", drawn), ("measured", raw)):
         found = points[np.argmax(picture, axis=-1)]
@@ -215,14 +209,12 @@ def location(
     return row
 
 
-def back_projected(model: TomographicSymAE, surveys: GroupedData) -> Array:
-    """Differences of delays of measured gathers, each with the sources of the first."""
-    half = len(surveys) // 2
-    estimator = ShiftEstimator()
-    delay = in_parts(estimator, surveys.x)
+def back_projected(model: TomographicSymAE, x: Array, source: Array) -> Array:
+    """Differences of delays of measured gathers, with the sources of the first."""
+    half = len(x) // 2
+    delay = in_batches(ShiftEstimator(), x, rows=ROWS)
     late = delay[half:] - delay[:half]
     late = late - late.mean(axis=-1, keepdims=True)
-    source = in_parts(lambda x: model.encode(x).nuisance[..., :2], surveys.x[:half])
     kernel, _ = model.kernel(source, velocity=model.velocity)
     picture = np.einsum("gtar,gtr->ga", ops.convert_to_numpy(kernel), late)
     return np.concatenate([picture, np.zeros((half, 1))], axis=-1)

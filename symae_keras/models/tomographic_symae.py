@@ -252,7 +252,7 @@ class TomographicSymAE(GroupedAutoencoder):
         for _ in range(_ROUNDS - 1):
             equations = self._equations(seen, source)
             medium = self._common_medium(equations)
-            source = source + self._step(seen, equations, medium[:, None])[..., :2]
+            source = source + self._step(seen, equations, medium[:, None])
         return self._equations(seen, source), source
 
     def _first_sources(self, seen: _Seen) -> Tensor:
@@ -269,8 +269,7 @@ class TomographicSymAE(GroupedAutoencoder):
             rest = seen.delay - arrival
             rest = rest - _mean(rest, seen.good)
             good = seen.good / (1.0 + ops.square(rest / _OUTLIER))
-            step = self._fitted_step(moved, good, rest, ridge)
-            source = source + self._bounded(step[..., :2])
+            source = source + self._fitted_step(moved, good, rest, ridge)
         return source
 
     def _homogeneous(self, source: Tensor) -> tuple[Tensor, Tensor]:
@@ -315,8 +314,7 @@ class TomographicSymAE(GroupedAutoencoder):
     def _cleared(self, delays: Tensor, moved: Tensor, good: Tensor) -> Tensor:
         """Weighted delays less their best fit by steps of the source and of time."""
         weighted = delays * good[..., None, :]
-        normal = ops.einsum("...rp,...r,...rq->...pq", moved, good, moved)
-        normal = normal + self._ridge(self._variance("delay_error"))
+        normal = _normal(moved, good) + self._ridge(self._variance("delay_error"))
         across = ops.einsum("...ar,...rp->...pa", weighted, moved)
         fit = ops.einsum("...rp,...pa->...ar", moved, _solved(normal, across))
         return weighted - fit * good[..., None, :]
@@ -340,32 +338,27 @@ class TomographicSymAE(GroupedAutoencoder):
         return _solved(matrix, vector[..., None])[..., 0]
 
     def _step(self, seen: _Seen, equations: _Equations, medium: Tensor) -> Tensor:
-        """Step of the sources, and origin times in samples, given the medium."""
+        """Step of the sources given the medium."""
         by_medium = ops.einsum("...ar,...a->...r", equations.delays, medium)
-        step = self._fitted_step(
-            equations.moved,
-            seen.good,
-            equations.rest - by_medium,
-            self._ridge(self._variance("delay_error")),
-        )
-        return ops.concatenate([self._bounded(step[..., :2]), step[..., 2:]], axis=-1)
+        rest = equations.rest - by_medium
+        ridge = self._ridge(self._variance("delay_error"))
+        return self._fitted_step(equations.moved, seen.good, rest, ridge)
 
     def _fitted_step(
         self, moved: Tensor, good: Tensor, rest: Tensor, ridge: Tensor
     ) -> Tensor:
-        normal = ops.einsum("...rp,...r,...rq->...pq", moved, good, moved) + ridge
+        """Bounded step of the sources that explains delays best, whatever the time."""
         right = ops.einsum("...rp,...r,...r->...p", moved, good, rest)
-        return _solved(normal, right[..., None])[..., 0]
+        normal = _normal(moved, good) + ridge
+        step = _solved(normal, right[..., None])[..., :2, 0]
+        largest = _LARGEST_STEP * self._reach
+        return step * largest / ops.maximum(length(step)[..., None], largest)
 
     def _ridge(self, variance: Any) -> Tensor:
         """Resistance to steps of the source; that to times only avoids zeros."""
         trust = (_TRUST * self._reach) ** 2
         resistance = np.diag([1.0 / trust, 1.0 / trust, 1e-4]).astype("float32")
         return variance * ops.convert_to_tensor(resistance)
-
-    def _bounded(self, step: Tensor) -> Tensor:
-        largest = _LARGEST_STEP * self._reach
-        return step * largest / ops.maximum(length(step)[..., None], largest)
 
     def _nuisance(
         self,
@@ -375,7 +368,7 @@ class TomographicSymAE(GroupedAutoencoder):
         source: Tensor,
         medium: Tensor,
     ) -> Tensor:
-        source = source + self._step(seen, equations, medium)[..., :2]
+        source = source + self._step(seen, equations, medium)
         arrival, gain = self._arrivals(source, medium)
         time = _mean(seen.delay - arrival, seen.good)
         wavelet = self._wavelet(x, arrival + time, gain, seen.good)
@@ -457,6 +450,11 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean over traces, which keeps its axis."""
     total = ops.maximum(ops.sum(weight, axis=-1, keepdims=True), 1e-6)
     return ops.sum(values * weight, axis=-1, keepdims=True) / total
+
+
+def _normal(moved: Tensor, good: Tensor) -> Tensor:
+    """Normal matrix of steps of sources and of time."""
+    return ops.einsum("...rp,...r,...rq->...pq", moved, good, moved)
 
 
 def _product(one: Tensor, other: Tensor) -> Tensor:
