@@ -188,6 +188,9 @@ class AdaGVAE(GroupedAutoencoder):
         Returns:
             Instances in data units, `(batch, instances, *instance_shape)`.
         """
+        return super().decode(coherent, nuisance)
+
+    def _decoded(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
         coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
         nuisance = ops.convert_to_tensor(nuisance, dtype=self.compute_dtype)
         shared = self.sharing.of_all_groups()

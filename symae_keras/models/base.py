@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from symae_keras._utils.arrays import Shape, Tensor
+from symae_keras._utils.compiled import CompiledMethods
 from symae_keras._utils.presets import load_preset, save_preset
 from symae_keras._utils.validation import invalid, is_integer, sizes
 from symae_keras.errors import InputError
@@ -56,6 +57,7 @@ class AutoencoderBase(keras.Model):
         # a function, since it saves layers in containers.
         given = functools.partial(named_arguments, cls, args, kwargs)
         object.__setattr__(model, "_given", given)
+        object.__setattr__(model, "_compiled_methods", {})
         return model
 
     #: Name in the history of the loss given to `compile`, beside the terms of layers.
@@ -122,8 +124,8 @@ class AutoencoderBase(keras.Model):
             )
         return inputs["instances"], inputs.get("mask")
 
-    def _checked(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Instances of the right shape, with bad pixels filled."""
+    def _accepted(self, x: Any, mask: Any = None) -> tuple[Tensor, Tensor | None]:
+        """Return instances and their mask as tensors of the right shapes."""
         x, mask = self._arrays(x, mask)
         if not may_equal(tuple(x.shape[1:]), self.instance_shape):
             raise ValueError(
@@ -131,14 +133,19 @@ class AutoencoderBase(keras.Model):
                 f"(batch, *instance_shape). Received: shape {tuple(x.shape)}"
             )
         if mask is None:
-            return x
+            return x, None
         mask = ops.cast(ops.convert_to_tensor(mask), "bool")
         if not may_equal(mask.shape, x.shape):
             raise ValueError(
                 "`mask` must have the shape of the instances, True = good pixel, here "
                 f"{tuple(x.shape)}. Received: mask of shape {tuple(mask.shape)}"
             )
-        return self._fill(x, mask)
+        return x, mask
+
+    def _checked(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Instances of the right shape, with bad pixels filled."""
+        x, mask = self._accepted(x, mask)
+        return x if mask is None else self._fill(x, mask)
 
     def _arrays(self, x: Any, mask: Any) -> tuple[Tensor, Any]:
         """Convert an array, or `GroupedData` with its masks."""
@@ -183,6 +190,16 @@ class AutoencoderBase(keras.Model):
         """
         mean: Any = 0.0 if self.normalization is None else self._mean_and_scale()[0]
         return ops.where(mask, x, ops.cast(mean, x.dtype))
+
+    # === Use ===
+
+    def _compiled(self, name: str, free: Sequence[int], *tensors: Tensor | None) -> Any:
+        """Call a method that adds no losses through `CompiledMethods`."""
+        # In a dict that was set past Keras, which would track what it holds.
+        methods = self._compiled_methods
+        if "all" not in methods:
+            methods["all"] = CompiledMethods(self, self.instance_shape)
+        return methods["all"](name, free, *tensors)
 
     # === Scaling ===
 

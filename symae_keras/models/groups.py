@@ -109,7 +109,7 @@ class GroupedAutoencoder(AutoencoderBase):
             (None, None, *self.instance_shape), dtype=self.compute_dtype
         )
         self._build_normalization(instances.shape)
-        decoded = self.decode(*self._codes(instances, None))
+        decoded = self._decoded(*self._codes(instances, None))
         self._check_decoded(tuple(decoded.shape[2:]))
         self._track_terms()
         self.built = True
@@ -129,13 +129,12 @@ class GroupedAutoencoder(AutoencoderBase):
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         x, mask = self._unpack(inputs)
         x, mask = self._clean(x, mask)
-        decoded = self.decode(*self._training_codes(x, mask, training))
+        decoded = self._decoded(*self._training_codes(x, mask, training))
         if mask is None:
             return decoded
         return self.carry_mask(decoded, mask=self.compute_mask(inputs, None))
 
-    def _clean(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Check shapes, blank what is masked, normalise; the mask of instances."""
+    def _accepted(self, x: Any, mask: Any = None) -> tuple[Tensor, Tensor | None]:
         x, mask = self._arrays(x, mask)
         if len(x.shape) < 3 or tuple(x.shape[2:]) != self.instance_shape:
             raise ValueError(
@@ -144,7 +143,7 @@ class GroupedAutoencoder(AutoencoderBase):
                 f"Received: an array of shape {tuple(x.shape)}"
             )
         if mask is None:
-            return self._normalize(x), None
+            return x, None
         mask = ops.cast(ops.convert_to_tensor(mask), "bool")
         if not (may_equal(mask.shape, x.shape[:2]) or may_equal(mask.shape, x.shape)):
             raise ValueError(
@@ -152,6 +151,13 @@ class GroupedAutoencoder(AutoencoderBase):
                 f"{tuple(x.shape[:2])}, or that of the instances, {tuple(x.shape)}. "
                 f"Received: mask of shape {tuple(mask.shape)}"
             )
+        return x, mask
+
+    def _clean(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Check shapes, blank what is masked, normalise; the mask of instances."""
+        x, mask = self._accepted(x, mask)
+        if mask is None:
+            return self._normalize(x), None
         present = self._present(mask)
         if len(mask.shape) == 2:
             mask = _over_pixels(mask, len(self.instance_shape))
@@ -220,7 +226,18 @@ class GroupedAutoencoder(AutoencoderBase):
             `Codes(coherent, nuisance)`, tensors `(batch, coherent_dim)` and
             `(batch, instances, nuisance_dim)`.
         """
+        x, mask = self._accepted(x, mask)
+        return Codes(*self._compiled("_encoded", (2, 2), x, mask))
+
+    def _encoded(self, x: Tensor, mask: Tensor | None = None) -> Codes:
         return self._codes(*self._clean(x, mask))
+
+    def _coherent_code(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        # Graphs leave out the branch of the other code.
+        return self._encoded(x, mask).coherent
+
+    def _nuisance_code(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self._encoded(x, mask).nuisance
 
     def decode(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
         """Decode one coherent code a group with the nuisance code of each instance.
@@ -232,6 +249,11 @@ class GroupedAutoencoder(AutoencoderBase):
         Returns:
             Instances in data units, `(batch, instances, *instance_shape)`.
         """
+        coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
+        nuisance = ops.convert_to_tensor(nuisance, dtype=self._data_dtype)
+        return self._compiled("_decoded", (1, 2), coherent, nuisance)
+
+    def _decoded(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
         coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
         nuisance = ops.convert_to_tensor(nuisance, dtype=self._data_dtype)
         latent = ops.cast(self._latent_of(nuisance, coherent), self.compute_dtype)
@@ -255,7 +277,10 @@ class GroupedAutoencoder(AutoencoderBase):
         Returns:
             Tensor of the shape of `x`.
         """
-        return self.decode(*self.encode(x, mask))
+        return self._compiled("_reconstructed", (2, 2), *self._accepted(x, mask))
+
+    def _reconstructed(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self._decoded(*self._encoded(x, mask))
 
     def redatum(
         self,
@@ -301,8 +326,8 @@ class GroupedAutoencoder(AutoencoderBase):
                 "`detail=True` needs a gain for each pixel, which this model does not "
                 "have. Call `model.fit_detail(held_out_groups)` first."
             )
-        coherent_from, coherent_mask = self._arrays(coherent_from, coherent_mask)
-        nuisance_from, nuisance_mask = self._arrays(nuisance_from, nuisance_mask)
+        coherent_from, coherent_mask = self._accepted(coherent_from, coherent_mask)
+        nuisance_from, nuisance_mask = self._accepted(nuisance_from, nuisance_mask)
         sizes = coherent_from.shape[0], nuisance_from.shape[0]
         if not (may_equal(sizes[:1], sizes[1:]) or 1 in sizes):
             raise ValueError(
@@ -310,9 +335,17 @@ class GroupedAutoencoder(AutoencoderBase):
                 "groups, or one of them a single group, which is used for all. "
                 f"Received: {sizes[0]} and {sizes[1]}"
             )
-        own = self.encode(coherent_from, coherent_mask)
-        coherent = own.coherent
-        nuisance = self.encode(nuisance_from, nuisance_mask).nuisance
+        if sizes[0] == sizes[1] and not detail:
+            given = coherent_from, nuisance_from, coherent_mask, nuisance_mask
+            return self._compiled("_redatumed", (2, 2, 2, 2), *given)
+        both = 2, 2
+        states = coherent_from, coherent_mask
+        if detail:
+            own = Codes(*self._compiled("_encoded", both, *states))
+            coherent = own.coherent
+        else:
+            coherent = self._compiled("_coherent_code", both, *states)
+        nuisance = self._compiled("_nuisance_code", both, nuisance_from, nuisance_mask)
         if sizes[0] != sizes[1] and None not in sizes:
             rows = sizes[0] * sizes[1]  # one of them is 1
             coherent = ops.broadcast_to(coherent, (rows, *ops.shape(coherent)[1:]))
@@ -322,6 +355,18 @@ class GroupedAutoencoder(AutoencoderBase):
             return virtual
         missed = self._missed(coherent_from, coherent_mask, own)[:, None]
         return ops.cast(ops.cast(virtual, missed.dtype) + missed, virtual.dtype)
+
+    def _redatumed(
+        self,
+        coherent_from: Tensor,
+        nuisance_from: Tensor,
+        coherent_mask: Tensor | None,
+        nuisance_mask: Tensor | None,
+    ) -> Tensor:
+        coherent = self._coherent_code(coherent_from, coherent_mask)
+        return self._decoded(
+            coherent, self._nuisance_code(nuisance_from, nuisance_mask)
+        )
 
     # === Detail of the state ===
 

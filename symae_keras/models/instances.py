@@ -102,7 +102,7 @@ class InstanceAutoencoder(AutoencoderBase):
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         x, mask = self._unpack(inputs)
         x = self._inputs(x, mask, training)
-        return self.decode(self._training_code(x, training, self._present(mask)))
+        return self._decoded(self._training_code(x, training, self._present(mask)))
 
     def _inputs(
         self, x: Tensor, mask: Tensor | None = None, training: bool | None = False
@@ -158,6 +158,9 @@ class InstanceAutoencoder(AutoencoderBase):
             Tensor `(batch, code_dim)`, or `(batch, *code_shape)` where the encoder
             gives the code its shape; what `decode` takes.
         """
+        return self._compiled("_encoded", (1, 1), *self._accepted(x, mask))
+
+    def _encoded(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return self._code(self._inputs(x, mask))
 
     def decode(self, code: Tensor) -> Tensor:
@@ -175,6 +178,9 @@ class InstanceAutoencoder(AutoencoderBase):
                 f"This model decodes codes of shape {self.code_shape}, in arrays "
                 f"(batch, *code_shape). Received: shape {tuple(code.shape)}"
             )
+        return self._compiled("_decoded", (1,), code)
+
+    def _decoded(self, code: Any) -> Tensor:
         return self._denormalize(self.instance_decoder(code))
 
     def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -188,7 +194,10 @@ class InstanceAutoencoder(AutoencoderBase):
             Tensor `(batch, *instance_shape)`; class probabilities of a network that
             segments.
         """
-        return self.decode(self.encode(x, mask))
+        return self._compiled("_reconstructed", (1, 1), *self._accepted(x, mask))
+
+    def _reconstructed(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self._decoded(self._encoded(x, mask))
 
     # === Keras protocol ===
 
@@ -381,7 +390,14 @@ class PixelwiseModel(InstanceAutoencoder):
                 "This model decodes what `encode` returns, arrays (batch, *code_shape) "
                 f"of the shapes {self.code_shapes}. Received: {shapes}"
             )
-        x = self._outputs(tuple(map(ops.convert_to_tensor, code, self._code_dtypes)))
+        maps = map(ops.convert_to_tensor, code, self._code_dtypes)
+        return self._compiled("_decoded_maps", (1,) * len(code), *maps)
+
+    def _decoded_maps(self, *code: Tensor) -> Tensor:
+        return self._decoded(code)
+
+    def _decoded(self, code: tuple[Tensor, ...]) -> Tensor:
+        x = self._outputs(code)
         if self.n_classes is not None:
             return ops.softmax(ops.cast(x, self._data_dtype))
         return self._as_instances(x)

@@ -95,7 +95,7 @@ class LatentMeanSwap(GroupedAutoencoder):
 
     def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
         batch, instances, *shape = ops.shape(x)
-        codes = self.autoencoder.encode(ops.reshape(x, (-1, *shape)))
+        codes = self.autoencoder._encoded(ops.reshape(x, (-1, *shape)))
         codes = ops.reshape(codes, (batch, instances, self.coherent_dim))
         coherent = self.pool(codes, mask=mask)
         return Codes(coherent, codes - coherent[:, None])
@@ -110,10 +110,13 @@ class LatentMeanSwap(GroupedAutoencoder):
         Returns:
             Instances in data units, `(batch, instances, *instance_shape)`.
         """
+        return super().decode(coherent, nuisance)
+
+    def _decoded(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
         coherent = ops.convert_to_tensor(coherent, dtype=self.compute_dtype)
         nuisance = ops.convert_to_tensor(nuisance, dtype=self.compute_dtype)
         codes = coherent[:, None] + nuisance
         batch, instances = ops.shape(codes)[:2]
         flat = ops.reshape(codes, (-1, *self.autoencoder.code_shape))
-        decoded = self.autoencoder.decode(flat)
+        decoded = self.autoencoder._decoded(flat)
         return ops.reshape(decoded, (batch, instances, *self.instance_shape))

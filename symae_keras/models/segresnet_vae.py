@@ -182,7 +182,7 @@ class SegResNetVAE(PixelwiseModel):
                 mask = self._with_channels(ops.cast(mask, "bool"))
             sample = self.sampling(posterior, mask=present, training=training)
             self.penalty((x, self._regenerated(sample)), pixel_mask=mask)
-        return self.decode(code)
+        return self._decoded(code)
 
     def _code(self, x: Tensor) -> tuple[Tensor, ...]:
         """The maps of every depth."""

@@ -181,7 +181,7 @@ class StellarAutoencoder(InstanceAutoencoder):
         x = self._checked(x, mask)
         present = self._present(mask)
         code = self._training_code(self._normalize(x), training, present)
-        return self._in_data_units(self.decode(code), x)
+        return self._in_data_units(self._decoded(code), x)
 
     def _code(self, x: Tensor) -> Tensor:
         return self._mean_and_log_variance(x)[0]
@@ -241,8 +241,11 @@ class StellarAutoencoder(InstanceAutoencoder):
         Returns:
             Tensor of the shape of `x`, in data units.
         """
+        return super().reconstruct(x, mask)
+
+    def _reconstructed(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = self._checked(x, mask)
-        return self._in_data_units(self.decode(self._code(self._normalize(x))), x)
+        return self._in_data_units(self._decoded(self._code(self._normalize(x))), x)
 
 
 def _convolutions(n_pixels: int) -> dict[str, tuple[int, ...]]:

@@ -431,6 +431,9 @@ class SymAE(GroupedAutoencoder):
         )
         return Codes(coherent, self._code_of(latent, coherent))
 
+    def _coherent_code(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self._coherent(*self._clean(x, mask))[:, : self.coherent_dim]
+
     def _coherent(self, x: Tensor, mask: Tensor | None) -> Tensor:
         pooled = self.pool(self._coherent_features(x), mask=mask)
         coherent = call_chain(self.coherent_head, pooled)

@@ -153,5 +153,8 @@ class VAE(GenerativeAutoencoder):
         Returns:
             Instances in data units, `(batch, *instance_shape)`.
         """
-        decoded = super().decode(code)
+        return super().decode(code)
+
+    def _decoded(self, code: Tensor) -> Tensor:
+        decoded = super()._decoded(code)
         return ops.sigmoid(decoded) if self.likelihood == "bernoulli" else decoded
