@@ -91,7 +91,7 @@ def _instances() -> dict[str, Any]:
 
 #: What readers bring themselves.
 GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
-    "README.md": _instances,
+    "docs/overview.md": _instances,
     "docs/results.md": lambda: {"sk": symae_keras},
     "docs/scaling.md": _groups,
     "docs/segmentation.md": _labelled,
