@@ -1,4 +1,4 @@
-"""Convert docstrings in Keras's style to the sections that the site generator expects."""
+"""Convert docstrings in Keras's style to the sections that griffe expects."""
 
 from __future__ import annotations
 

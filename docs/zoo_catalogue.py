@@ -65,4 +65,4 @@ def alt(name: str) -> str:
     """Return the alternative text of a picture, for screen readers."""
     if name.startswith(("symae", "gvae", "mlvae")):
         return "A, B, and the state of A under the nuisance of B"
-    return "Instances and their outputs of the model"
+    return "Instances and the outputs of the model for them"
