@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument(
         "--instances", type=int, default=2_000_000, help="default 2000000"
     )
-    parser.add_argument("--folder", type=Path, help="folder for files; default: temporary")
+    parser.add_argument("--folder", type=Path, help="for the files; default: temporary")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     parser.add_argument("--stream", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

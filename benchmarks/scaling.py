@@ -68,7 +68,7 @@ def forward_operations(model: keras.Model, x: Any) -> int:
         def counting(inputs: Any, *args: Any, **kwargs: Any) -> Any:
             nonlocal counted
             output = call(inputs, *args, **kwargs)
-            # The whole kernel is applied to each pixel of the smaller image, or to each row.
+            # The whole kernel is applied at each pixel of the smaller image, or row.
             places = inputs if isinstance(layer, backward) else output
             rows = int(np.prod(places.shape[:-1]))
             counted += 2 * rows * int(np.prod(layer.kernel.shape))

@@ -1,7 +1,7 @@
 """Segmentation of simulated labelled shapes: three networks, and few labelled images.
 
 - All: U-Net, SegNet and the residual network with a variational branch are trained on
-  2000 images and evaluated on 200 others, by the mean intersection over union (IoU) of
+  6000 images and evaluated on 200 others, by the mean intersection over union (IoU) of
   the four classes.
 - Few: the residual network is trained on 20 labelled images, with and without its
   branch, from the same initial weights. Each of the five seeds has different training

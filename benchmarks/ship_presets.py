@@ -62,7 +62,7 @@ def ship(name: str, seeds: int, out: Path, data_file: Path | None) -> None:
             (folders[0] / "environment.json").read_text(encoding="utf-8")
         ),
     )
-    # The path of the training data is of no use to others.
+    # Leave out the machine, which is of no use to others.
     kept = ("symae_keras", "keras", "tensorflow", "numpy", "backend", "python")
     environment = {k: measured.environment[k] for k in kept}
     measured = dataclasses.replace(measured, environment=environment)
