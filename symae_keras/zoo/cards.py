@@ -155,11 +155,11 @@ model = sk.zoo.load("{name}")
 - **Licence.** {LICENCE}.
 - **Cite.** {fields["Cite"]}
 
-| metric, on data held out | these weights | {runs} of the recipe |
+| metric on held-out data | these weights | {runs} of the recipe |
 | --- | ---: | ---: |
 {chr(10).join(rows)}
 
-{measured.parameters:,} parameters, {measured.epochs} epochs,
-{measured.seconds / 60:.1f} minutes on a CPU that others used too ({versions}).
-`symae train {name}` trains it anew; `symae zoo reproduce {name}` compares.
+The model has {measured.parameters:,} parameters. Training took {measured.epochs} epochs and
+{measured.seconds / 60:.1f} minutes on a busy CPU ({versions}).
+`symae train {name}` trains it again; `symae zoo reproduce {name}` compares the scores.
 """
