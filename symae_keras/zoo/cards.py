@@ -159,7 +159,7 @@ model = sk.zoo.load("{name}")
 | --- | ---: | ---: |
 {chr(10).join(rows)}
 
-The model has {measured.parameters:,} parameters. Training took {measured.epochs} epochs and
-{measured.seconds / 60:.1f} minutes on a busy CPU ({versions}).
+The model has {measured.parameters:,} parameters. Training took
+{measured.epochs} epochs and {measured.seconds / 60:.1f} minutes on a busy CPU ({versions}).
 `symae train {name}` trains it again; `symae zoo reproduce {name}` compares the scores.
 """
