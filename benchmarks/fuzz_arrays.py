@@ -32,7 +32,7 @@ def npy_array(content: bytes) -> Array:
 
 
 def npy(path: Path) -> Reading:
-    """`x` alone."""
+    """Read a file that contains only `x`."""
     return from_keys({"x": npy_array(path.read_bytes())})
 
 

@@ -434,7 +434,7 @@ def reconstructions() -> Figure:
 
 
 def main() -> None:
-    """Draw."""
+    """Draw the pictures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

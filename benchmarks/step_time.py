@@ -128,7 +128,7 @@ def make_original(
 
 
 def join(coherent: Any, per_instance: Any) -> Any:
-    """Layer that concatenates the code of a group with each of its instances."""
+    """Concatenate the code of a group with the values of each of its instances."""
     repeated = coherent[:, None, :] + ops.zeros_like(per_instance[..., :1])
     return ops.concatenate([repeated, per_instance], axis=-1)
 

@@ -73,7 +73,7 @@ def make(upsampling: str) -> keras.Model:
 
 
 def make_unpooling() -> keras.Model:
-    """Autoencoder of the same sizes that passes pooling indices to the decoder."""
+    """Return an autoencoder that passes pooling indices to the decoder."""
 
     def activated(x: Any) -> Any:
         return keras.activations.gelu(keras.layers.LayerNormalization()(x))

@@ -108,7 +108,7 @@ class Components:
         return np.asarray(self.pca.inverse_transform(codes)).reshape(-1, *self.shape)
 
     def reconstruct(self, x: Array) -> Array:
-        """Both."""
+        """Encode and decode instances."""
         return self.decode(self.encode(x))
 
 
