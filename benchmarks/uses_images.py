@@ -127,7 +127,7 @@ def compression(images: Images) -> list[Result]:
     return [
         Result(
             "compression of images",
-            f"bits an image at the error {ERROR:g}",
+            f"bits per image at an error of {ERROR:g}",
             {"VAE": bits["VAE"]},
             {"JPEG": bits["JPEG"], f"{least}, the best of 16, 32, 64": bits[least]},
             higher_is_better=False,

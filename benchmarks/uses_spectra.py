@@ -113,7 +113,7 @@ def compression(spectra: Spectra) -> list[Result]:
     return [
         Result(
             "compression of spectra",
-            f"bits a spectrum at the error {ERROR:g}",
+            f"bits per spectrum at an error of {ERROR:g}",
             {"VAE": bits},
             {f"{least}, the best of 16, 32, 64": classical[least]},
             higher_is_better=False,
