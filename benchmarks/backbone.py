@@ -1,21 +1,21 @@
-"""The linear backbone of SymAE: few groups, several instruments, and many stars.
+"""Benchmark of the linear backbone of SymAE on few groups, and on many stars.
 
-One model is trained for each set and seed, without an ensemble, and without a
-regression on its outputs. All sets but the exposures have the same settings.
+One model is trained per data set and seed, without an ensemble and without a regression
+on its outputs. All data sets except the exposures use the same settings.
 
 Tablets (`--data`): 642 tablets on two near-infrared spectrometers, see `tablets.py`. A
-spectrum of instrument 2 alone is shown on instrument 1: the coherent code of that one
-instance is decoded with the mean nuisance code of the training tablets on instrument 1.
+single spectrum of instrument 2 is converted to instrument 1: its coherent code is
+decoded with the mean nuisance code of the training tablets on instrument 1.
 
-Crossed sets are simulated: 40 to 80 samples, each measured on 3 to 7 instruments of
-their own resolution, wavelength shift, gain, baseline and stray light, with a random
-offset and slope in each measurement. Spectra of all other instruments are shown on the
-first one, for 100 new samples.
+Crossed sets are simulated: 40 to 80 samples are each measured on 3 to 7 instruments.
+The instruments differ in resolution, wavelength shift, gain, baseline and stray light,
+and each measurement has a random offset and slope. Spectra of all other instruments are
+converted to the first one, for 100 new samples.
 
-The error is the mean squared error over the variance of the true spectra; it is
-"baseline-free" once the best quadratic in wavelength is taken off truth and prediction
-alike. `--exposures` trains on 2000 entangled stars for 4000 steps, and gives the
-redatuming error, with and without backbone.
+The error is the mean squared error divided by the variance of the true spectra. It is
+"baseline-free" if the best quadratic in wavelength is subtracted from both ground truth
+and prediction. `--exposures` trains on 2000 entangled stars for 4000 steps, with and
+without a backbone, and prints the redatuming error.
 
     python benchmarks/backbone.py --data tablets_nir.npz --crossed 3 4 5 6 \
         --exposures 1 --out results.json
@@ -44,12 +44,12 @@ from symae_keras.training import Training, normalization, train
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Settings of all sets but the exposures.
+    """Settings of all data sets except the exposures.
 
-    Code sizes, weight decay and whitening for two instruments were chosen inside the
-    training tablets, as `--validate` does; the others are those of earlier trials. More
-    instruments differ in more ways: `T` of them get `2 (T - 1)` nuisance numbers
-    and noise of `1 / sqrt(T - 1)`, chosen on the first three crossed sets.
+    Code sizes, weight decay and whitening for two instruments were chosen within the
+    training tablets, as `--validate` does; the other settings are from earlier trials.
+    More instruments differ in more ways: `T` instruments have `2 (T - 1)` nuisance
+    numbers and noise of `1 / sqrt(T - 1)`, chosen on the first three crossed sets.
     """
 
     coherent_dim: int = 24
@@ -91,11 +91,11 @@ def fit(x: Any, settings: Settings, seed: int) -> SymAE:
 
 
 def transfer(model: SymAE, reference: Any, new: Any) -> Any:
-    """Show spectra on another instrument.
+    """Convert spectra to another instrument.
 
     Args:
         model: The trained model.
-        reference: Spectra of the training samples on that instrument, `(n, pixels)`.
+        reference: Training spectra of the target instrument, `(n, pixels)`.
         new: Spectra of any instrument, `(m, pixels)`.
 
     Returns:
@@ -115,7 +115,7 @@ def transfer(model: SymAE, reference: Any, new: Any) -> Any:
 def tablets(
     path: Path, settings: Settings, seeds: int, validate: bool
 ) -> list[dict[str, Any]]:
-    """Rows of the table for the tablets."""
+    """Return the table rows for the tablets."""
     with np.load(path) as file:
         x, assay, part = file["x"].astype("float64"), file["assay"], file["split"]
     table: list[dict[str, Any]] = []
@@ -126,7 +126,7 @@ def tablets(
             held, inside = order[: len(inside) // 4], order[len(inside) // 4 :]
         calibration = assay_model(x[inside], assay[inside])
         methods = {}
-        if validate or seed == 0:  # nothing in it is random
+        if validate or seed == 0:  # deterministic
             name = "direct standardisation"
             methods[name] = CLASSICAL[name](x[inside], x[held, 1])
         start = time.perf_counter()
@@ -161,7 +161,7 @@ def simulate_crossed(
     count = n_samples + n_new
     centres = rng.uniform(-1.0, 1.0, _BANDS)
     widths = rng.uniform(0.04, 0.2, _BANDS)
-    # Six substances, each with all bands, in amounts that differ from sample to sample.
+    # Six substances, each with all bands, in different amounts per sample.
     heights = rng.gamma(0.5, 1.0, (6, _BANDS))
     amounts = rng.gamma(4.0, 0.25, (count, 6))
     result = np.empty((count, n_instruments, _PIXELS))
@@ -183,7 +183,7 @@ def simulate_crossed(
 
 
 def crossed(number: int, settings: Settings) -> list[dict[str, Any]]:
-    """Rows of the table for one crossed set."""
+    """Return the table rows for one crossed set."""
     rng = np.random.default_rng(number)
     sizes = int(rng.integers(40, 81)), int(rng.integers(3, 8))
     x, new = simulate_crossed(*sizes, seed=number)
@@ -220,7 +220,7 @@ def crossed(number: int, settings: Settings) -> list[dict[str, Any]]:
 
 
 def exposures(seed: int, scale: float) -> list[dict[str, Any]]:
-    """Rows of the table for entangled exposures."""
+    """Return the table rows for entangled exposures."""
     groups = simulate_exposures(2000, 16, 100 + seed, entangled=True)
     test = simulate_exposures(1000, 16, 1, entangled=True)
     rows = []
@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument(
         "--validate",
         action="store_true",
-        help="evaluate on a quarter of the training tablets, a new one per seed: this "
+        help="evaluate on 25 % of the training tablets, other ones per seed: this "
         "is how settings are chosen",
     )
     parser.add_argument(

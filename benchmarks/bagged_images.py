@@ -1,10 +1,10 @@
-"""SymAE and ML-VAE on bags of images of one class: what each code tells of the class.
+"""Class information in the codes of SymAE and ML-VAE on bags of images of one class.
 
-Trains on bags drawn from the training images of an MNIST-format folder and probes both
-codes for the class on bags drawn from the test images, half of them to train the probes
-(scikit-learn's multilayer perceptron on standardised codes). Chance is 10 %. Published
-for the multi-level VAE on bagged digits (arXiv 1705.08841): 99.71 % from the group code
-and 42.06 % from the instance code.
+The models are trained on bags of training images of an MNIST-format folder. Probes
+predict the class from each code of bags of test images; half of these bags are used to
+train the probes (scikit-learn's multilayer perceptron on standardised codes). The
+chance level is 10 %. Published accuracies of the multi-level VAE on bagged digits
+(arXiv 1705.08841): 99.71 % from the group code, 42.06 % from the instance code.
 
     python benchmarks/bagged_images.py --data FOLDER --trade-off --out results.json
 """
@@ -34,7 +34,7 @@ Model = SymAE | MLVAE
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What sets one model apart from the others; the noise of ML-VAE is its own."""
+    """Settings of one model; ML-VAE ignores the noise."""
 
     noise: str
     strength: float
@@ -43,7 +43,7 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """Short name for table and figure."""
+        """Return a short name for table and figure."""
         form = "" if self.conditional else ", original"
         if self.noise == "ML-VAE":
             form = ""
@@ -86,7 +86,7 @@ def fit(setting: Setting, bags: GroupedData, steps: int, seed: int) -> Model:
 
 
 def judge(model: Model, test: GroupedData) -> dict[str, float]:
-    """Probes of both codes, and the reconstruction error in both usual forms."""
+    """Probe both codes, and compute both usual forms of the reconstruction error."""
     scores = leakage(model, test, train=0.5)
     images = in_batches(model.reconstruct, test.x).reshape(-1, *test.instance_shape)
     truth = test.x.reshape(images.shape)
@@ -100,7 +100,7 @@ def judge(model: Model, test: GroupedData) -> dict[str, float]:
 
 
 def redatuming_grid(model: Model, test: GroupedData) -> Any:
-    """Ten classes under the nuisances of eight images of other classes."""
+    """Draw ten classes under the nuisances of eight images of other classes."""
     labels = np.asarray(test.state["label"])
     bags = np.array([np.flatnonzero(labels == label)[0] for label in np.unique(labels)])
     donors = bags[np.arange(8) % len(bags)]

@@ -1,19 +1,19 @@
-"""Coverage and width of simultaneous bands, against an oracle.
+"""Coverage and width of simultaneous bands, compared with an oracle.
 
 Bands of the level 0.9 are calibrated on held-out groups, without ground truth, and
-tested on other groups, whose virtual instances are known: exactly in the simulators,
-and as the measured spectrum of the other instrument for the tablets (642 tablets on two
-near-infrared spectrometers, `--tablets tablets_nir.npz`). A virtual instance counts as
-covered if all of its pixels lie inside of the band.
+tested on other groups, whose virtual instances are known. For simulators these are
+exact; for the tablets (642 tablets on two near-infrared spectrometers,
+`--tablets tablets_nir.npz`) they are the measured spectra of the other instrument. A
+virtual instance counts as covered if all of its pixels lie inside the band.
 
-The oracle has bands of the same form whose quantile is computed from the true errors of
-the test groups. The width is relative to that of the oracle. Each row is the mean over
-several draws of calibration and test groups.
+The oracle has bands of the same form, but its quantile is computed from the true errors
+of the test groups. The width is relative to that of the oracle. Each row is the mean
+over several draws of calibration and test groups.
 
     python benchmarks/bands.py --models bands_models --tablets tablets_nir.npz
 
-`--models` keeps trained models, those of benchmarks/estimate.py included, and resumes
-an interrupted run. Presets of the package are not trained.
+`--models` stores trained models, including those of benchmarks/estimate.py, and resumes
+an interrupted run. Presets of the package are not trained again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from symae_keras.data import GroupedData, simulate_exposures, simulate_shapes
 from symae_keras.evaluation import Bands
 
 LEVEL: Final = 0.9
-#: Presets, and functions of the number of groups and the seed that simulate their data.
+#: Presets, and functions that simulate their data from the number of groups and a seed.
 PRESETS: Final[dict[str, Callable[[int, int], GroupedData]]] = {
     "symae_exposures": lambda n, seed: simulate_exposures(n, 16, seed),
     "symae_shapes": lambda n, seed: simulate_shapes(n, 16, seed),
@@ -55,7 +55,7 @@ TRAINED: Final = {
 
 
 def judge(bands: Bands, truth: Any, lower: Any, upper: Any) -> dict[str, float]:
-    """Coverage, and quantile and width relative to those of the oracle."""
+    """Return the coverage, and quantile and width relative to the oracle."""
     pixels = tuple(range(2, truth.ndim))
     half = 0.5 * (upper - lower)
     largest = (np.abs(truth - 0.5 * (lower + upper)) / half).max(axis=pixels)
@@ -69,7 +69,7 @@ def judge(bands: Bands, truth: Any, lower: Any, upper: Any) -> dict[str, float]:
 def simulated(
     model: Any, calibration: GroupedData, test: GroupedData
 ) -> dict[str, float]:
-    """The state of every test group under the nuisances of the next one."""
+    """Compute the state of every test group under the nuisances of the next one."""
     bands = Bands.fit(model, calibration, LEVEL)
     lender = np.roll(np.arange(len(test)), -1)
     _, instance = np.indices(test.present.shape)
@@ -80,7 +80,7 @@ def simulated(
 def measured(
     model: Any, calibration: GroupedData, test: GroupedData
 ) -> dict[str, float]:
-    """Each instrument's spectrum, from that of the other one alone."""
+    """Compute the spectrum of each instrument from that of the other one alone."""
     bands = Bands.fit(model, calibration, LEVEL)
     lender = np.roll(np.arange(len(test)), -1)
     lower, upper = np.empty((2, *test.x.shape), "float32")
@@ -92,7 +92,7 @@ def measured(
 
 
 def repeated(rows: list[dict[str, float]]) -> dict[str, Any]:
-    """Means over draws, and the range of the coverage."""
+    """Return the means over draws, and the range of the coverage."""
     coverage = [row["coverage"] for row in rows]
     return {
         **{name: float(np.mean([row[name] for row in rows])) for name in rows[0]},
@@ -105,7 +105,7 @@ def repeated(rows: list[dict[str, float]]) -> dict[str, Any]:
 def rows_of(
     options: argparse.Namespace,
 ) -> Iterator[tuple[str, Callable[[], Any], Callable[[Any, int], Any], int]]:
-    """Names of models, functions that load and that test them, and relative draws."""
+    """Yield names of models, functions to load and test them, and relative draws."""
 
     def test(simulate: Any, model: Any, seed: int) -> dict[str, float]:
         groups = simulate(2 * options.groups, 100 + seed)

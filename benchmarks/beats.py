@@ -1,22 +1,22 @@
-"""Heartbeats: patients identified from one beat, and ectopic beats found.
+"""Heartbeats: identification of patients from one beat, detection of ectopic beats.
 
 All models, PCA and the isolation forest are fitted to the normal beats of training
 patients. The test patients are new to them.
 
 - Identification: the first 8 beats of each of 300 test patients are enrolled; each of
-  the other 8 is assigned to the patient with the nearest mean. The table has the share
-  of right answers by the Euclidean distance and by that of linear discriminant
-  analysis (LDA), whose scatter within patients is that of the training patients.
-- Ectopic beats: a tenth of the beats of the same patients are ectopic, and no label is
-  given. The table has the area under the ROC curve (AUROC) and the average precision of
-  three scores: the reconstruction error, the LDA distance of the features of a beat
-  from the mean of the other beats of its patient, and the p-value of `NewData`, which
-  is calibrated on validation patients.
+  the other 8 is assigned to the patient with the nearest mean. The table shows the
+  accuracy for the Euclidean distance and for linear discriminant analysis (LDA), which
+  uses the scatter within the training patients.
+- Ectopic beats: 10 % of the beats of the same patients are ectopic, without labels. The
+  table shows the area under the ROC curve (AUROC) and the average precision of three
+  scores: the reconstruction error, the LDA distance of the features of a beat from the
+  mean of the other beats of its patient, and the p-value of `NewData`, which is
+  calibrated on validation patients.
 
-Sizes of codes, the shrinkage of the scatter, and the components of PCA are those that
-identify most validation patients; the components for the reconstruction error of PCA
-are those of the largest AUROC there. Each entry is the mean over the seeds, with the
-lowest and the highest in the JSON file and in brackets.
+Code sizes, the shrinkage of the scatter, and the number of PCA components maximise the
+number of identified validation patients; for the reconstruction error of PCA, the
+number of components maximises the AUROC there. Each entry is the mean over the seeds;
+the lowest and the highest value are in the JSON file and in brackets.
 
     python benchmarks/beats.py --out beats.json
 
@@ -49,7 +49,7 @@ ENROLLED: Final = 8
 ECTOPIC: Final = 0.1
 SHRINKAGES: Final = (1e-4, 1e-3, 1e-2, 1e-1)
 COMPONENTS: Final = (4, 8, 12, 16, 24, 32, 48)
-#: Sizes of the codes to choose from: coherent and nuisance code, or the only code.
+#: Candidate code sizes: of coherent and nuisance code, or of the single code.
 SIZES: Final[dict[str, Sequence[tuple[int, ...]]]] = {
     "SymAE": ((8, 8), (16, 8)),
     "original SymAE": ((8, 8), (16, 8)),
@@ -59,7 +59,7 @@ SIZES: Final[dict[str, Sequence[tuple[int, ...]]]] = {
 
 @dataclasses.dataclass
 class Beats:
-    """Normal beats of training patients; normal and mixed beats of the others."""
+    """Normal beats of training patients; normal and mixed beats of other patients."""
 
     train: GroupedData
     validation: GroupedData
@@ -69,7 +69,7 @@ class Beats:
 
     @classmethod
     def simulate(cls, seed: int, quick: bool) -> Beats:
-        """Simulate all parts; no patient is in two of them."""
+        """Simulate all parts, with different patients in each."""
         sizes = (60, 30, 30) if quick else (800, 100, 300)
         seeds = [100 * seed + part for part in range(3)]
         normal = [
@@ -84,7 +84,7 @@ class Beats:
 
 
 class Metric:
-    """Distances in units of the scatter within patients, shrunk towards a sphere."""
+    """Distance in units of the scatter within patients, shrunk towards a sphere."""
 
     def __init__(self, features: Array, shrinkage: float) -> None:
         within = features - features.mean(axis=1, keepdims=True)
@@ -97,12 +97,12 @@ class Metric:
         self._root = np.linalg.cholesky(np.linalg.inv(scatter))
 
     def __call__(self, features: Array) -> Array:
-        """Coordinates in which the distance is Euclidean."""
+        """Return coordinates in which the distance is Euclidean."""
         return np.asarray(features @ self._root)
 
 
 def identified(features: Array) -> float:
-    """Share of the beats that were not enrolled and go to their own patient."""
+    """Return the fraction of new beats that are assigned to the right patient."""
     means = features[:, :ENROLLED].mean(axis=1)
     beats = features[:, ENROLLED:]
     distance = (means**2).sum(axis=1) - 2.0 * beats @ means.T
@@ -111,14 +111,14 @@ def identified(features: Array) -> float:
 
 
 def from_others(features: Array) -> Array:
-    """Distance of each beat from the mean of the other beats of its patient."""
+    """Return the distance of each beat from the mean of its patient's other beats."""
     n = features.shape[1]
     away = features - features.mean(axis=1, keepdims=True)
     return np.asarray(np.linalg.norm(away, axis=-1) * n / (n - 1))
 
 
 def scores_of(name: str, scores: Array, groups: GroupedData) -> dict[str, float]:
-    """AUROC and average precision of scores of beats."""
+    """Return AUROC and average precision of scores of beats."""
     ectopic = groups.instance_metadata["ectopic"].ravel()
     found = detection(scores.ravel(), ectopic)
     return {f"{name}, AUROC": found.roc_auc, f"{name}, AP": found.average_precision}
@@ -128,8 +128,8 @@ def judge(features: dict[str, Array]) -> tuple[float, dict[str, float], Array]:
     """Identify patients by features of the parts of `Beats`.
 
     Returns:
-        The share identified in the validation part by the chosen scatter, what the
-        test part has, and the coordinates of the mixed test beats.
+        The accuracy in the validation part with the chosen scatter, the results of the
+        test part, and the coordinates of the mixed test beats.
     """
     metrics = [Metric(features["train"], shrinkage) for shrinkage in SHRINKAGES]
     shares = [identified(metric(features["validation"])) for metric in metrics]
@@ -142,7 +142,7 @@ def judge(features: dict[str, Array]) -> tuple[float, dict[str, float], Array]:
 
 
 def encoded(model: Any, beats: Beats) -> dict[str, Array]:
-    """Codes of single beats, the coherent one where there are two."""
+    """Return codes of single beats, the coherent one if there are two."""
     features = {}
     for field in dataclasses.fields(beats):
         x = getattr(beats, field.name).x
@@ -155,14 +155,14 @@ def encoded(model: Any, beats: Beats) -> dict[str, Array]:
 
 
 def _single(x: Array) -> Array:
-    """Groups of one instance each."""
+    """Return groups of one instance each."""
     return x.reshape(-1, 1, x.shape[-1])
 
 
 def trained(
     kind: str, sizes: tuple[int, ...], groups: GroupedData, seed: int, quick: bool
 ) -> Any:
-    """A model of some kind, fitted to normal beats."""
+    """Fit a model of the given kind to normal beats."""
     keras.utils.set_random_seed(seed)
     shared: dict[str, Any] = {"normalization": normalization(groups), "seed": seed}
     training = Training(epochs=2 if quick else 16, instances=8)
@@ -177,7 +177,7 @@ def trained(
             coherent_dim,
             nuisance_dim,
             conditional_nuisance=kind == "SymAE",
-            instance_dropout=0.5,  # so that one beat is enough to read the state
+            instance_dropout=0.5,  # so that one beat is enough to encode the state
             **shared,
         )
     train(model, groups, training, seed)
@@ -187,7 +187,7 @@ def trained(
 def model_row(
     kind: str, sizes: tuple[int, ...], beats: Beats, seed: int, quick: bool
 ) -> tuple[float, dict[str, float]]:
-    """Train one model; its share of validation patients, and what the test has."""
+    """Train a model; return its accuracy on validation patients and test results."""
     model = trained(kind, sizes, beats.train, seed, quick)
     share, row, coordinates = judge(encoded(model, beats))
     mixed = beats.test_mixed
@@ -207,7 +207,7 @@ def model_row(
 
 
 def classical_rows(beats: Beats, seed: int) -> dict[str, dict[str, float]]:
-    """Judge raw beats, PCA and the isolation forest."""
+    """Evaluate raw beats, PCA and the isolation forest."""
     parts = {f.name: getattr(beats, f.name).x for f in dataclasses.fields(beats)}
     raw = {name: x.astype("float64") for name, x in parts.items()}
     rows = raw["train"].reshape(-1, raw["train"].shape[-1])
@@ -242,7 +242,7 @@ def classical_rows(beats: Beats, seed: int) -> dict[str, dict[str, float]]:
 
 
 def spread(found: list[dict[str, float]]) -> dict[str, list[float]]:
-    """Mean, lowest and highest value over the seeds."""
+    """Return mean, lowest and highest value over the seeds."""
     rows = {name: [row[name] for row in found] for name in found[0]}
     return {
         name: [float(np.mean(values)), min(values), max(values)]

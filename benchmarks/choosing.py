@@ -1,11 +1,11 @@
-"""Sizes of the codes and strength of the noise, on a small exposures benchmark.
+"""Effects of code sizes and noise strength, on a small exposures benchmark.
 
 Every row is a dense SymAE with the conditional nuisance encoder, trained on 1000 stars
-of 16 exposures and judged on 500 new ones. One thing is changed at a time from codes of
-8 and 8 numbers and Gaussian noise of strength 0.5. Errors are mean squared errors over
-the variance of the truth. The last column is what a perceptron finds of the state in
-single nuisance codes: R2, none below 0, averaged over temperature, abundances and line
-width; 0 is chance.
+of 16 exposures and evaluated on 500 new ones. The reference has two codes of 8 numbers
+and Gaussian noise of strength 0.5; each row changes one setting. Errors are mean
+squared errors divided by the variance of the ground truth. The last column is the R2 of
+a perceptron that predicts the state from single nuisance codes, averaged over
+temperature, abundances and line width; negative values count as 0, the chance level.
 
     python benchmarks/choosing.py
 """

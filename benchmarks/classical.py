@@ -1,11 +1,11 @@
-"""Calibration transfer by classical methods, from 400 pairs of tablets and from 30.
+"""Calibration transfer by classical methods, from 400 and from 30 pairs of tablets.
 
-The data and the two errors are those of `tablets.py`: tablets measured by two
-near-infrared spectrometers, spectra of instrument 2 shown as instrument 1 would, for
-the 212 test tablets. Every method chooses its settings by leave-one-out inside the
-training pairs. Methods with codes encode the one spectrum at hand. The linear mixed
-model decodes the mean nuisance code of instrument 1, and corrections of scatter decode
-the own code of the spectrum plus the mean difference of the two instruments.
+The data and the two errors are those of `tablets.py`: tablets were measured by two
+near-infrared spectrometers, and spectra of instrument 2 are converted to instrument 1,
+for the 212 test tablets. Every method chooses its settings by leave-one-out within the
+training pairs. Methods with codes encode only the given spectrum. The linear mixed
+model decodes the mean nuisance code of instrument 1. Scatter corrections decode the
+nuisance code of the spectrum itself plus the mean difference of the two instruments.
 
     python benchmarks/classical.py --data tablets_nir.npz --out results.json
 """
@@ -39,7 +39,7 @@ CHOSEN = ("ridge_", "window_", "n_components_", "alpha_", "shrinkage_")
 
 
 def transfer(name: str, pairs: GroupedData, new: Any) -> tuple[Any, dict[str, float]]:
-    """Virtual spectra of instrument 1, and the settings that were chosen."""
+    """Return virtual spectra of instrument 1, and the chosen settings."""
     kind = getattr(classical, name)
     if name in PAIRED:
         model = kind(source=1, target=0).fit(pairs)

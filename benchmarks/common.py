@@ -1,4 +1,4 @@
-"""What the benchmarks share: a table on the screen and a record on disk."""
+"""Shared functions of the benchmarks: print a table, and write results to disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn")
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine and command line: what a result depends on."""
+    """Return versions, machine and command line, on which results depend."""
     import keras
 
     import symae_keras
@@ -32,7 +32,7 @@ def environment() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     command = ["python", *sys.argv]
-    if "--out" in command:  # where the results went does not matter to them
+    if "--out" in command:  # the output path does not affect the results
         place = command.index("--out")
         del command[place : place + 2]
     return {
@@ -46,7 +46,7 @@ def environment() -> dict[str, Any]:
 
 
 def worker_environments(count: int) -> list[dict[str, str]]:
-    """Environment variables of some workers on this machine; of one process for 1."""
+    """Return environment variables of several workers, or of one process, for 1."""
     if count == 1:
         return [dict(os.environ)]
     sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
@@ -62,11 +62,11 @@ def worker_environments(count: int) -> list[dict[str, str]]:
 
 
 def write_json(path: str | Path, results: Any) -> None:
-    """Write results beside the environment that they were obtained in.
+    """Write results together with a description of the environment.
 
     Args:
-        path: File to write; its folder is made.
-        results: Anything that JSON can hold.
+        path: File to write; its folder is created.
+        results: Any value that JSON supports.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,14 +78,14 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> No
     """Print rows as a table.
 
     Args:
-        rows: One mapping a row; what it lacks is left blank. Floats are shown with
+        rows: One mapping per row; missing keys are left blank. Floats are printed with
             three significant digits.
-        columns: The keys to show, which are the headings too.
+        columns: The keys to print, which are also the headings.
     """
     table = Table(*columns)
     for row in rows:
         table.add_row(*(_shown(row.get(column)) for column in columns))
-    # Where there is no terminal to fit, headings should not be cut.
+    # Without a terminal, headings should not be truncated.
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 

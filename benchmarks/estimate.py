@@ -1,23 +1,24 @@
-"""The redatuming error estimated without ground truth, against the true one.
+"""Comparison of the estimated redatuming error with the true one.
 
-Models of all grouped kinds, in good and in bad settings, are trained on simulated
+Grouped models of all kinds, with good and bad settings, are trained on simulated
 groups: exposures in their entangled and identifiable forms, and shapes. For each model,
 the true redatuming error of 1000 held-out groups is compared with the estimate, which
 does not use the ground truth, and with the reconstruction error.
 
-The table has Spearman's rank correlation with the true error, for the estimate and for
-the reconstruction error, and percentiles of estimate / truth. Virtual instances of a
-simulator have no pixel noise, measured instances have. The last column adds the noise
-to the true error, which is then the error against a measured virtual instance.
+The table shows Spearman's rank correlation with the true error, for the estimate and
+for the reconstruction error, and percentiles of the ratio of estimate and true error.
+Virtual instances of a simulator have no pixel noise, but measured instances have. The
+last column adds the noise to the true error, which is then the error with respect to a
+measured virtual instance.
 
     python benchmarks/estimate.py --models estimate_models --out estimate.json
 
-`--models` keeps trained models, and resumes an interrupted run.
+`--models` stores trained models, and resumes an interrupted run.
 
 `--tablets tablets_nir.npz` adds measured data: two instruments measured all tablets, so
-that the virtual spectrum of a tablet on an instrument was measured, too. A quadratic in
-wavelength is taken off all spectra. It is random in each measurement, and what a swap
-should do with it was not measured.
+the true virtual spectrum of a tablet on an instrument was measured, too. A quadratic in
+wavelength is subtracted from all spectra, because it is random in each measurement and
+its true value after a swap was not measured.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ SIMULATORS: Final[dict[str, Callable[[int, int], GroupedData]]] = {
 
 
 def measured_tablets(file: Path) -> Callable[[int, int], GroupedData]:
-    """Return a function like those of simulators: exact instances are measured ones.
+    """Return a function like a simulator, whose exact instances are measured ones.
 
-    The seed 0 gives training tablets, the seed 1 test tablets.
+    Seed 0 returns training tablets, seed 1 returns test tablets.
     """
     with np.load(file) as data:
         x, split = data["x"], data["split"]
@@ -82,7 +83,7 @@ def measured_tablets(file: Path) -> Callable[[int, int], GroupedData]:
     return groups
 
 
-#: Sizes of the codes and other arguments of SymAE.
+#: Code sizes and other arguments of SymAE.
 SYMAE: Final[tuple[tuple[int, int, dict[str, Any]], ...]] = (
     (8, 8, {}),
     (8, 8, {"nuisance_noise": "variational"}),
@@ -113,7 +114,7 @@ OTHERS: Final = (
 
 
 def configurations() -> Iterator[tuple[str, Callable[[GroupedData], Any]]]:
-    """Names of models, and functions that make them for training groups."""
+    """Return names of models, and functions that create them for training groups."""
     for p, q, arguments in SYMAE:
 
         def symae(
@@ -136,7 +137,7 @@ def _build(name: str, groups: GroupedData) -> Any:
 
 
 def trained(name: str, make: Any, groups: GroupedData, file: Path | None) -> Any:
-    """The trained model, from the file if it is there."""
+    """Return the trained model, loaded from the file if it exists."""
     if file is not None and file.exists():
         return keras.saving.load_model(file)
     keras.utils.set_random_seed(0)
@@ -150,7 +151,7 @@ def trained(name: str, make: Any, groups: GroupedData, file: Path | None) -> Any
 
 
 def summary(rows: list[dict[str, Any]], simulator: str) -> dict[str, Any]:
-    """Rank correlations and ratios of some rows."""
+    """Return rank correlations and ratios of the given rows."""
     truth, estimate, reconstruction = (
         np.array([row[key] for row in rows])
         for key in ("truth", "estimate", "reconstruction")
@@ -178,7 +179,7 @@ def _share_in_band(ratios: Any) -> float:
 
 
 def noise_of(groups: GroupedData) -> float:
-    """Variance of pixel noise over the variance of the data."""
+    """Return the variance of the pixel noise divided by that of the data."""
     own, instance = np.indices(groups.present.shape)
     return relative_error(groups.virtual(own, own, instance), groups.x)
 

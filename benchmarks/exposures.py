@@ -1,11 +1,12 @@
-"""SymAE on the exposures benchmark: what noise and conditioning do, against the limit.
+"""SymAE on the exposures benchmark: effects of noise and conditioning, and the limit.
 
-Every row is a dense SymAE (p = q = 8) trained on the same number of steps of 16 groups
-x 8 instances and judged on 1000 new stars of 16 exposures: the median over seeds of the
-reconstruction error and of the redatuming error, mean squared errors over the variance
-of the truth. The rows "longer" train three times as long on twice the stars in groups
-of 12. Of rows with `over_t`, errors over the number of exposures T are drawn beside the
-limit's and the law of 1 / T, with their slopes.
+Every row is a dense SymAE (p = q = 8) that is trained for the same number of steps of
+16 groups x 8 instances and evaluated on 1000 new stars of 16 exposures. The row shows
+the medians over seeds of the reconstruction error and of the redatuming error, which
+are mean squared errors divided by the variance of the ground truth. The rows "longer"
+train three times as long on twice the stars in groups of 12. For rows with `over_t`, a
+figure shows the errors over the number of exposures T, with the limit, the law of 1 / T
+and the slopes.
 
     python benchmarks/exposures.py --seeds 3 --out results.json --figure curve.png
 """
@@ -41,7 +42,7 @@ N_INSTANCES = (4, 8, 16, 32)
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """Settings of one row of the table."""
 
     name: str
     entangled: bool = True
@@ -89,7 +90,7 @@ ROWS = (
 
 
 def fit(row: Row, seed: int, scale: float) -> SymAE:
-    """Train the model of a row; `scale` shortens it for a quick look."""
+    """Train the model of a row; `scale` shortens the training for a quick test."""
     keras.utils.set_random_seed(seed)
     groups = simulate_exposures(row.states, 16, 100 + seed, row.entangled)
     model = SymAE(
@@ -108,7 +109,7 @@ def fit(row: Row, seed: int, scale: float) -> SymAE:
 
 
 def test_groups(entangled: bool, n_instances: int) -> GroupedData:
-    """The stars that every model is judged on."""
+    """Return the stars on which every model is evaluated."""
     return simulate_exposures(TEST_STATES, n_instances, TEST_SEED, entangled)
 
 
@@ -117,9 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=3, help="seeds a row (default 3)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds per row, default 3")
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps")
-    parser.add_argument("--rows", nargs="*", help="only rows whose name holds one of")
+    parser.add_argument("--rows", nargs="*", help="rows whose names contain these")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     parser.add_argument("--figure", type=Path, help="draw the curve over T as PNG")
     options = parser.parse_args()

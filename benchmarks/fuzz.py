@@ -1,21 +1,21 @@
-"""Mutated files of all kinds, and what the package makes of them.
+"""Fuzzing of all readers with mutated files.
 
-Good files of every reader, and every file of a run folder and of a preset, are mutated
+Valid files of every reader, and every file of a run folder and of a preset, are mutated
 at random: bits, blocks, lengths, headers, keys, types, cells, encodings. The outcome is
 one of
 
-- right: read, and equal to the truth.
-- said: other values were read, and a note in the log says why.
-- refused: one sentence.
-- unseeable: other values were read, but the file is a well-formed file with these
-  values: no reader can see that a bit of a pixel without a checksum was flipped.
-- silent wrong: other values were read, although the file contradicts itself.
-- bad sentence: refused, but not by one line of less than 500 characters.
-- memory: more than 1 GB was asked for, by files of some kB; 3 GB for runs and presets.
+- right: the file is read, and the values equal the original ones.
+- said: other values are read, and a note in the log explains why.
+- refused: the error message is one sentence.
+- unseeable: other values are read, but the file is a well-formed file with these
+  values: no reader can detect a flipped bit in a pixel without a checksum.
+- silent wrong: other values are read, although the file contradicts itself.
+- bad sentence: refused, but the message is not one line of less than 500 characters.
+- memory: files of some kB allocate more than 1 GB; 3 GB for runs and presets.
 - traceback, hang, crash.
 
-The last six must not happen. What is unseeable is decided by strict reference readers
-(see `fuzz_reference.py`), which compare all that a file states twice.
+The last six must not happen. Strict reference readers (see `fuzz_reference.py`) compare
+everything that a file states twice, and thereby decide which cases are unseeable.
 
     python benchmarks/fuzz.py --total 2000
     python benchmarks/fuzz.py --only csv-wide --case 17 --seed 0 --keep there
@@ -43,18 +43,18 @@ from common import write_json
 from fuzz_files import KINDS
 from fuzz_judge import BAD, OUTCOMES, Files, Judge, Outcome
 
-#: Seconds after which a process is killed that its own alarm did not stop.
+#: Seconds after which a process is killed if its own alarm did not stop it.
 _PATIENCE: Final = 150
 Case = tuple[str, int]
 
 
 def judge_of(kind: str, folder: Path, base: Path) -> Judge:
-    """The judge of a kind of files.
+    """Return the judge for one kind of files.
 
     Args:
         kind: The name of the kind.
-        folder: For mutated files.
-        base: The folder of the good run and preset.
+        folder: Folder for mutated files.
+        base: The folder of the valid run and preset.
     """
     if kind in KINDS:
         return Files(kind, folder)
@@ -64,7 +64,7 @@ def judge_of(kind: str, folder: Path, base: Path) -> Judge:
 
 
 def serve(connection: Any, base: Path, seed: int) -> None:
-    """Judge cases that come through a connection, in a process of its own."""
+    """Judge cases that arrive through a connection, in a separate process."""
     judges: dict[str, Judge] = {}
     with tempfile.TemporaryDirectory() as temporary:
         while True:
@@ -76,13 +76,13 @@ def serve(connection: Any, base: Path, seed: int) -> None:
                 if kind not in judges:
                     judges[kind] = judge_of(kind, Path(temporary) / kind, base)
                 connection.send(judges[kind](seed, case))
-            except Exception as error:  # of this program, not of the package
+            except Exception as error:  # an error of this program, not of the package
                 connection.send(f"{kind} {case}: {traceback.format_exc()}")
                 raise SystemExit(1) from error
 
 
 class Worker:
-    """A process that judges cases, and is started again after a crash or a hang."""
+    """Process that judges cases, and is restarted after a crash or a hang."""
 
     def __init__(self, base: Path, seed: int) -> None:
         self._arguments = base, seed
@@ -99,7 +99,7 @@ class Worker:
         theirs.close()
 
     def ask(self, case: Case) -> Outcome:
-        """Judge a case."""
+        """Judge a case and return its outcome."""
         if self._process is None:
             self._start()
         try:
@@ -157,7 +157,7 @@ def run(cases: list[Case], base: Path, seed: int, jobs: int) -> dict[Case, Outco
 
 
 def planned(kinds: list[str], per_kind: int | None, total: int) -> Iterator[Case]:
-    """The cases, those of runs and presets, which take longest, a quarter as often."""
+    """Return all cases; slow ones (runs and presets) are a quarter as frequent."""
     shares = {kind: 1.0 if kind in KINDS else 0.25 for kind in kinds}
     for kind, share in shares.items():
         count = total * share / sum(shares.values()) if per_kind is None else per_kind
@@ -166,7 +166,7 @@ def planned(kinds: list[str], per_kind: int | None, total: int) -> Iterator[Case
 
 
 def table(outcomes: dict[Case, Outcome]) -> list[dict[str, Any]]:
-    """Counts by kind, and their sums."""
+    """Return counts per kind, and their sums."""
     counts: dict[str, Counter[str]] = {}
     for (kind, _), outcome in outcomes.items():
         counts.setdefault(kind, Counter())[outcome.name] += 1
@@ -178,7 +178,7 @@ def table(outcomes: dict[Case, Outcome]) -> list[dict[str, Any]]:
 
 
 def print_counts(rows: list[dict[str, Any]]) -> None:
-    """Print the table; it is wider than those that `print_table` makes."""
+    """Print the table, which is too wide for `print_table`."""
     first = max(len(row["kind"]) for row in rows)
     for row in ({key: key for key in rows[0]}, *rows):
         kind, *counts = (str(value or ".") for value in row.values())
@@ -188,7 +188,7 @@ def print_counts(rows: list[dict[str, Any]]) -> None:
 
 
 def shown(text: str) -> str:
-    """The beginning of a text, on one line and without control characters."""
+    """Return the beginning of a text, on one line and without control characters."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else "?" for c in line)[:300]
 
@@ -201,11 +201,11 @@ def main() -> int:
     parser.add_argument("--total", type=int, default=2000, help="default 2000")
     parser.add_argument("--per-kind", type=int, help="mutations of each kind instead")
     parser.add_argument("--seed", type=int, default=0, help="default 0")
-    parser.add_argument("--only", metavar="KIND", help="only kinds that begin so")
-    parser.add_argument("--case", type=int, metavar="N", help="one case, in detail")
-    parser.add_argument("--keep", type=Path, help="where to leave the file of --case")
+    parser.add_argument("--only", metavar="KIND", help="prefix of the kinds to run")
+    parser.add_argument("--case", type=int, metavar="N", help="run one case in detail")
+    parser.add_argument("--keep", type=Path, help="folder to keep the file of --case")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--list", metavar="OUTCOME", help="list those cases, too")
+    parser.add_argument("--list", metavar="OUTCOME", help="also list these cases")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     options = parser.parse_args()
     start = time.monotonic()
@@ -239,8 +239,8 @@ def main() -> int:
             )
     seconds = time.monotonic() - start
     print(
-        f"{len(cases)} mutations in {seconds:.0f} s: {wrong} that must not happen, "
-        f"{rows[-1]['unseeable'] or 0} that no reader can see."
+        f"{len(cases)} mutations in {seconds:.0f} s: {wrong} failures, "
+        f"{rows[-1]['unseeable'] or 0} that no reader can detect."
     )
     if options.out:
         write_json(options.out, rows)

@@ -18,30 +18,30 @@ from fuzz_reference import (
 
 
 def npy_array(content: bytes) -> Array:
-    """An array that fills its file, or member of a zip file, exactly."""
+    """Read an array that exactly fills its file, or its member of a zip file."""
     stream = io.BytesIO(content)
     try:
         array = np.load(stream, allow_pickle=False)
     except Exception as error:
         raise Seen(str(error)) from None
-    need(isinstance(array, np.ndarray), "no array")
-    need(stream.tell() == len(content), "bytes behind the array")
+    need(isinstance(array, np.ndarray), "not an array")
+    need(stream.tell() == len(content), "bytes after the array")
     if array.dtype.kind == "b":
         need(np.isin(array.view("u1"), (0, 1)).all(), "a bool that is neither 0 nor 1")
     return np.asarray(array)
 
 
 def npy(path: Path) -> Reading:
-    """`x` alone."""
+    """Read a file that contains only `x`."""
     return from_keys({"x": npy_array(path.read_bytes())})
 
 
 def zip_members(content: bytes) -> dict[str, bytes]:
-    """Contents of a zip file whose checksums and sizes fit."""
+    """Return the contents of a zip file with correct checksums and sizes."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
             infos = file.infolist()
-            need(len({each.filename for each in infos}) == len(infos), "a name twice")
+            need(len({each.filename for each in infos}) == len(infos), "duplicate name")
             return {each.filename: file.read(each) for each in infos}
     except Seen:
         raise
@@ -50,21 +50,21 @@ def zip_members(content: bytes) -> dict[str, bytes]:
 
 
 def npz(path: Path) -> Reading:
-    """Named arrays."""
+    """Read named arrays."""
     inside = zip_members(path.read_bytes())
     arrays = {
         name.removesuffix(".npy"): npy_array(body) for name, body in inside.items()
     }
-    need(len(arrays) == len(inside), "a name twice")
+    need(len(arrays) == len(inside), "duplicate name")
     return from_keys(arrays)
 
 
 def hdf5_arrays(content: bytes, everything: bool = False) -> dict[str, Array]:
-    """Datasets whose types are plain and whose data are there and nobody else's.
+    """Read datasets that have plain types and complete, non-overlapping data.
 
     Args:
         content: The bytes of the file.
-        everything: Whether datasets in groups count, too, and any name.
+        everything: Whether to include datasets in groups, and any name.
     """
     import h5py
 
@@ -79,12 +79,12 @@ def hdf5_arrays(content: bytes, everything: bool = False) -> dict[str, Array]:
                 if not everything and name not in known:
                     continue
                 if not isinstance(item, h5py.Dataset):
-                    need(everything, f"{name} is no dataset")
+                    need(everything, f"{name} is not a dataset")
                     continue
                 need(item.shape is not None, f"{name} is empty")
                 if item.chunks is None and item.size:
                     start, size = item.id.get_offset(), item.id.get_storage_size()
-                    # A text of any length is stored as 16 bytes that point to it.
+                    # A text of variable length is stored as a 16-byte reference.
                     each = 16 if item.dtype.hasobject else item.dtype.itemsize
                     fits = start is not None and size == item.size * each
                     need(fits, f"size of {name}")
@@ -93,12 +93,12 @@ def hdf5_arrays(content: bytes, everything: bool = False) -> dict[str, Array]:
                     arrays[name] = np.asarray(item.asstr()[()], dtype=str)
                     continue
                 plain = h5py.h5t.py_create(item.dtype, logical=True)
-                need(item.id.get_type().equal(plain), f"{name} is of an odd type")
+                need(item.id.get_type().equal(plain), f"{name} has an unusual type")
                 values = item[()]
                 if values.dtype.kind == "b":
                     need(np.isin(values.view("u1"), (0, 1)).all(), f"bools of {name}")
                 arrays[name] = np.asarray(values.astype(values.dtype.newbyteorder("=")))
-        need(_end(content) == len(content), "bytes behind the end")
+        need(_end(content) == len(content), "bytes after the end")
     except Seen:
         raise
     except Exception as error:
@@ -106,17 +106,17 @@ def hdf5_arrays(content: bytes, everything: bool = False) -> dict[str, Array]:
     ranges.sort()
     for (_, stop), (start, _) in zip(ranges, ranges[1:], strict=False):
         need(stop <= start, "datasets overlap")
-    need(not ranges or ranges[-1][1] <= len(content), "data behind the end")
+    need(not ranges or ranges[-1][1] <= len(content), "data after the end")
     return arrays
 
 
 def _end(content: bytes) -> int:
-    """The size of an HDF5 file, as its superblock states it."""
+    """Return the size of an HDF5 file that its superblock states."""
     place = 40 if content[8] < 2 else 28
     (end,) = struct.unpack_from("<Q", content, place)
     return int(end)
 
 
 def hdf5(path: Path) -> Reading:
-    """Named datasets."""
+    """Read named datasets."""
     return from_keys(hdf5_arrays(path.read_bytes()))

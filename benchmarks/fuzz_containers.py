@@ -57,23 +57,23 @@ def npy_header(draw: Draw, content: bytes) -> tuple[bytes, str]:
 
 
 def members(content: bytes) -> list[tuple[str, bytes]]:
-    """Names and contents of a zip file."""
+    """Return the names and contents of the members of a zip file."""
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         return [(each.filename, file.read(each)) for each in file.infolist()]
 
 
 def zipped(draw: Draw, inside: list[tuple[str, bytes]]) -> bytes:
-    """A zip file, stored or deflated."""
+    """Create a zip file, stored or deflated."""
     buffer, kind = io.BytesIO(), pick(draw, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
     with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", kind) as file:
-        warnings.simplefilter("ignore")  # of names that are there twice
+        warnings.simplefilter("ignore")  # warns about duplicate names
         for name, body in inside:
             file.writestr(name, body)
     return buffer.getvalue()
 
 
 def zip_members(draw: Draw, content: bytes) -> tuple[bytes, str]:
-    """Rename, drop, repeat or mutate a member of a zip file; checksums fit."""
+    """Rename, drop, repeat or mutate a member of a zip file, with valid checksums."""
     inside = members(content)
     k = int(draw.integers(len(inside)))
     name, body = inside[k]
@@ -203,7 +203,7 @@ def fits_card(draw: Draw, content: bytes) -> tuple[bytes, str]:
 
 
 def inside_gzip(draw: Draw, content: bytes) -> tuple[bytes, str]:
-    """Mutate what a gzip file holds; its checksum fits."""
+    """Mutate the content of a gzip file, with a valid checksum."""
     change: Mutation = pick(draw, (*BINARY, *(fits_card,) * 6))
     body, done = change(draw, gzip.decompress(content))
     return gzip.compress(body, mtime=0), f"inside gzip: {done}"
@@ -253,10 +253,10 @@ def json_entry(draw: Draw, content: bytes) -> tuple[bytes, str]:
     elif done == "delete":
         del owner[key]
     elif done == "nest":
-        # Deeper than Python's parser goes; `dumps` would not go there either.
+        # Deeper than the limits of Python's parser and of `dumps`.
         owner[key] = "DEEP"
         text = json.dumps(root).replace('"DEEP"', "[" * 5000 + "]" * 5000)
-        return text.encode(), f"entry {key!r}: 5,000 lists in each other"
+        return text.encode(), f"entry {key!r}: 5,000 nested lists"
     elif done == "add" and isinstance(owner, dict):
         owner["more"] = "text"
     else:
@@ -267,7 +267,7 @@ def json_entry(draw: Draw, content: bytes) -> tuple[bytes, str]:
 
 
 def _places(value: Any) -> Any:
-    """Each entry of nested JSON as its owner and key."""
+    """Yield each entry of nested JSON as its owner and key."""
     keys: Any = ()
     if isinstance(value, dict):
         keys = list(value)

@@ -1,4 +1,4 @@
-"""The kinds of data files that `fuzz.py` mutates, each with a good example."""
+"""Kinds of data files that `fuzz.py` mutates, each with a valid example."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ PRESENT: Final = np.arange(3) < np.array([3, 2, 3, 1])[:, None]
 GOOD: Final = RNG.random(X.shape) > 0.1
 WEIGHTS: Final = RNG.uniform(0.5, 2, X.shape).astype("float32")
 NAMES: Final = np.array(["moon", "sirius", "sun", "vega"])
-#: Flat rows.
+#: Columns of tables with one row per instance.
 ROWS: Final = np.argwhere(PRESENT)
 
 
 class Kind(NamedTuple):
-    """A kind of data file.
+    """Kind of data file, with an example, a reference reader and mutations.
 
     Attributes:
-        name: What the table calls it.
-        write: Writes a good example into a folder and returns its path for `load`.
+        name: Name in the table.
+        write: Function that writes a valid example into a folder and returns its path.
         read: The reference reader.
-        mutations: What to do to a file.
-        refusable: Whether the package may refuse the good example.
+        mutations: Mutations to apply to a file.
+        refusable: Whether the package may refuse the valid example.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Kind(NamedTuple):
 
 
 def mutate(draw: Draw, target: Path, mutations: tuple[Mutation, ...]) -> str:
-    """Mutate one file, of a folder one of its files, in place; return what was done."""
+    """Mutate a file, or one file of a folder, in place; return a description."""
     files = [target]
     if target.is_dir():
         files = sorted(each for each in target.rglob("*") if each.is_file())
@@ -72,7 +72,7 @@ def mutate(draw: Draw, target: Path, mutations: tuple[Mutation, ...]) -> str:
 
 
 def _other_files(draw: Draw, files: list[Path]) -> str:
-    """Remove, copy, rename, exchange or add a file of a folder."""
+    """Remove, copy, rename, exchange or add a file in a folder."""
     file, other = pick(draw, files), pick(draw, files)
     done = pick(draw, ("remove", "copy", "rename", "exchange", "add"))
     new = file.with_name(pick(draw, ("new_9", "new", "_", "a-b-1")) + file.suffix)
@@ -91,7 +91,7 @@ def _other_files(draw: Draw, files: list[Path]) -> str:
         return f"exchange {file.name} and {other.name}"
     else:
         file.with_name("notes.md").write_text("notes", encoding="utf-8")
-        return f"add notes.md beside {file.name}"
+        return f"add notes.md next to {file.name}"
     return f"{done} {file.name} ({new.name})"
 
 
@@ -139,7 +139,7 @@ def _write_text_spectra(folder: Path) -> Path:
 
 
 def _grouped() -> dict[str, Any]:
-    """Names and arrays of grouped data."""
+    """Return names and arrays of grouped data."""
     return {
         "x": X,
         "mask": PRESENT,
@@ -175,7 +175,7 @@ def _write_npy(folder: Path) -> Path:
 def _write_hdf5(folder: Path, checked: bool = False) -> Path:
     import h5py
 
-    # The latest format has checksums of all headers, a filter has those of the data.
+    # The latest format has checksums of all headers, and a filter adds those of data.
     version = ("latest", "latest") if checked else None
     with h5py.File(folder / "my.h5", "w", libver=version) as file:
         for name, values in _grouped().items():
@@ -223,7 +223,7 @@ def _write_fits_image(
 
 
 def _world() -> dict[str, Any]:
-    """Cards of a linear axis."""
+    """Return the header cards of a linear axis."""
     return {
         "CTYPE1": "WAVE",
         "CUNIT1": "Angstrom",
@@ -304,7 +304,7 @@ _semicolons: Final = functools.partial(
     _write_wide, delimiter=";", comma=True, instances=False
 )
 
-#: All kinds by their names.
+#: All kinds by name.
 KINDS: Final = {
     kind.name: kind
     for kind in (

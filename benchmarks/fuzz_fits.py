@@ -22,10 +22,10 @@ from fuzz_reference import (
 
 
 def _units(content: bytes) -> list[Any]:
-    """The units of a FITS file, each complete, with good checksums if any."""
+    """Read the units of a FITS file; each must be complete, with valid checksums."""
     from astropy.io import fits
 
-    need(len(content) % 2880 == 0 and content, "no whole number of blocks")
+    need(len(content) % 2880 == 0 and content, "size is no multiple of 2880")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -38,13 +38,13 @@ def _units(content: bytes) -> list[Any]:
                 need(unit.fileinfo()["hdrLoc"] == end, "a gap between units")
                 start = unit.fileinfo()["datLoc"]
                 end = start + unit.fileinfo()["datSpan"]
-                need(not any(content[start + unit.size : end]), "data behind the data")
+                need(not any(content[start + unit.size : end]), "data after the data")
                 twice = [
                     k for k, n in Counter(list(unit.header)).items() if n > 1 and k
                 ]
                 need(set(twice) <= {"COMMENT", "HISTORY"}, f"{twice} twice")
                 unit.data  # noqa: B018  # read now, while warnings are errors
-            need(end == len(content), "bytes behind the last unit")
+            need(end == len(content), "bytes after the last unit")
             return list(units)
     except Seen:
         raise
@@ -84,12 +84,12 @@ def _native(values: Array) -> Array:
 
 
 def _spelled(table: Any, wanted: str) -> str:
-    """A column as the file spells it."""
+    """Return a column as it is written in the file."""
     return str(next(n for n in table.columns.names if n.casefold() == wanted))
 
 
 def fits_table(path: Path) -> Reading:
-    """A spectrum per row."""
+    """Read a table with one spectrum per row."""
     units = _units(_content(path))
     need(len(units) == 2 and hasattr(units[1], "columns"), "no table")
     table, header = units[1], units[1].header
@@ -105,7 +105,7 @@ def fits_table(path: Path) -> Reading:
     good = None
     if "pixel_mask" in columns:
         raw = table.data.view(np.ndarray)[_spelled(table, "pixel_mask")]
-        need(np.isin(raw.view("u1"), (ord("T"), ord("F"))).all(), "a bool is neither")
+        need(np.isin(raw.view("u1"), (ord("T"), ord("F"))).all(), "invalid bool")
         good = np.asarray(columns["pixel_mask"])
     weights = columns.get("ivar")
     if weights is not None:
@@ -117,7 +117,7 @@ def fits_table(path: Path) -> Reading:
 
 
 def fits_image(path: Path) -> Reading:
-    """An image (groups, instances, pixels), and perhaps one of inverse variances."""
+    """Read an image (groups, instances, pixels), and optional inverse variances."""
     units = _units(_content(path))
     x = units[0].data
     need(x is not None and x.ndim == 3, "no image of three axes")
@@ -141,10 +141,10 @@ def fits_image(path: Path) -> Reading:
 
 
 def fits_spectra(folder: Path) -> Reading:
-    """One image of one axis in each file."""
+    """Read one image with one axis from each file."""
     names, spectra = [], []
     for file in sorted(folder.iterdir()):
-        need(file.suffix == ".fits", f"{file.name} is no spectrum")
+        need(file.suffix == ".fits", f"{file.name} is not a spectrum")
         unit = _units(file.read_bytes())[0]
         need(unit.data is not None and unit.data.ndim == 1, "no spectrum")
         axis = _linear_axis(unit.header, unit.data.size)

@@ -27,7 +27,7 @@ from symae_keras.data import bag_by_label
 def _check_png(content: bytes) -> None:
     try:
         chunks = split_png(content)
-        need(content[:8] == b"\x89PNG\r\n\x1a\n", "no PNG")
+        need(content[:8] == b"\x89PNG\r\n\x1a\n", "not a PNG file")
         need(chunks[0][0] == b"IHDR" and chunks[-1][0] == b"IEND", "a chunk is missing")
         need(sum(kind == b"IHDR" for kind, _, _ in chunks) == 1, "two headers")
         for kind, body, crc in chunks:
@@ -56,17 +56,17 @@ def _check_tiff(content: bytes, tags: Any) -> None:
     for start, length in zip(tags[273], tags[279], strict=True):
         need(start >= 8 and start + length <= len(content), "a strip outside")
         behind = start >= directory + 6 + 12 * entries
-        need(behind or start + length <= directory, "a strip over the directory")
+        need(behind or start + length <= directory, "a strip overlaps the directory")
 
 
 def images(folder: Path) -> Reading:
-    """A sub-folder per group."""
+    """Read images from one sub-folder per group."""
     from PIL import Image
 
     names, pixels = [], []
     for file in sorted(each for each in folder.rglob("*") if each.is_file()):
         content = file.read_bytes()
-        need(file.suffix in (".png", ".tif"), f"{file.name} is no image")
+        need(file.suffix in (".png", ".tif"), f"{file.name} is not an image")
         if file.suffix == ".png":
             _check_png(content)
         try:
@@ -89,7 +89,7 @@ def images(folder: Path) -> Reading:
 
 
 def idx(folder: Path) -> Reading:
-    """Images and labels of the training set."""
+    """Read images and labels of the training set."""
     arrays = []
     for name, axes in (("images-idx3", 3), ("labels-idx1", 1)):
         content = (folder / f"train-{name}-ubyte").read_bytes()
@@ -103,7 +103,7 @@ def idx(folder: Path) -> Reading:
 
 
 def shards(folder: Path) -> Reading:
-    """Groups in shards, all checksums and counts of which fit."""
+    """Read groups from shards with correct checksums and counts."""
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
         need(manifest["version"] == 2, "another version")
@@ -141,7 +141,7 @@ def shards(folder: Path) -> Reading:
         raise Seen(str(error)) from None
     rows = {key: np.concatenate([part[key] for part in parts]) for key in fields}
     names = np.repeat(ids, [len(part["x"]) for part in parts])
-    need(len(set(ids)) == len(ids), "a group twice")
+    need(len(set(ids)) == len(ids), "duplicate group")
     return from_rows(
         list(names), rows["x"], rows.get("pixel_mask"), rows.get("weights"), axis
     )

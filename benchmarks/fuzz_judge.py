@@ -1,4 +1,4 @@
-"""What became of a mutated file, for `fuzz.py`."""
+"""Judgement of the outcome for a mutated file, for `fuzz.py`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OUTCOMES: Final = (
     "hang",
     "crash",
 )
-#: Those that must not happen.
+#: Outcomes that must not happen.
 BAD: Final = OUTCOMES[OUTCOMES.index("silent wrong") :]
 _MEMORY: Final = re.compile(
     r"unable to allocate|cannot allocate|can't allocate|memory allocation failed|"
@@ -46,7 +46,7 @@ _MEMORY: Final = re.compile(
 
 
 class Outcome(NamedTuple):
-    """One of `OUTCOMES`, the mutation, and what was said or found."""
+    """One of `OUTCOMES`, the mutation, and the message or finding."""
 
     name: str
     mutation: str
@@ -54,12 +54,12 @@ class Outcome(NamedTuple):
 
 
 class Late(BaseException):
-    """The time is over; not an `Exception`, which a reader could catch."""
+    """Timeout; not an `Exception`, because a reader could catch that."""
 
 
 @contextlib.contextmanager
 def bounded(seconds: float, n_bytes: int) -> Iterator[None]:
-    """Limit the time of the body and the memory that it may add."""
+    """Limit the running time of the body and the additional memory."""
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise Late
@@ -68,7 +68,7 @@ def bounded(seconds: float, n_bytes: int) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        with contextlib.suppress(OSError):  # only Linux has it
+        with contextlib.suppress(OSError):  # available only on Linux
             pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
             limit = pages * resource.getpagesize() + n_bytes
             if hard in (resource.RLIM_INFINITY, -1) or limit < hard:
@@ -81,7 +81,7 @@ def bounded(seconds: float, n_bytes: int) -> Iterator[None]:
 
 
 class Notes(logging.Handler):
-    """What the package logs."""
+    """Log handler that collects the messages of the package."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -94,7 +94,7 @@ class Notes(logging.Handler):
 
 @contextlib.contextmanager
 def notes() -> Iterator[list[str]]:
-    """Collect the notes of the package, and print no others."""
+    """Collect the notes of the package, and print no other messages."""
     log, handler = logging.getLogger("symae_keras"), Notes()
     log.addHandler(handler)
     propagate, log.propagate = log.propagate, False
@@ -108,17 +108,17 @@ def notes() -> Iterator[list[str]]:
 
 
 def is_sentence(text: str) -> bool:
-    """Whether an error is one line that ends with a full stop and is not long."""
+    """Return whether an error is one short line that ends with a full stop."""
     return "\n" not in text and text.endswith(".") and len(text) < 500
 
 
 def names_memory(text: str) -> bool:
-    """Whether an error comes from memory that could not be had."""
+    """Return whether an error is an out-of-memory error."""
     return bool(_MEMORY.search(text))
 
 
 def raised(error: BaseException) -> tuple[str, str]:
-    """Outcome and detail of an exception."""
+    """Return outcome and detail of an exception."""
     chain: list[BaseException] = []
     each: BaseException | None = error
     while each is not None and each not in chain:
@@ -127,7 +127,7 @@ def raised(error: BaseException) -> tuple[str, str]:
     if any(isinstance(e, MemoryError) or names_memory(str(e)) for e in chain):
         return "memory", f"{error}"
     if isinstance(error, Late):
-        return "hang", "the time is over"
+        return "hang", "timeout"
     if not isinstance(error, InputError):
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
@@ -136,7 +136,7 @@ def raised(error: BaseException) -> tuple[str, str]:
 
 
 def draw_of(seed: int, kind: str, case: int) -> np.random.Generator:
-    """The generator of one case."""
+    """Return the random generator of one case."""
     return np.random.default_rng([seed, zlib.crc32(kind.encode()), case])
 
 
@@ -144,7 +144,7 @@ def draw_of(seed: int, kind: str, case: int) -> np.random.Generator:
 
 
 def read(path: Path) -> tuple[reference.Reading, list[str]]:
-    """What the package reads, and its notes without the path."""
+    """Read a file with the package; return the data and its notes without the path."""
     with notes() as told:
         data = load(path)
         data = data.load() if isinstance(data, Shards) else data
@@ -154,11 +154,11 @@ def read(path: Path) -> tuple[reference.Reading, list[str]]:
 
 
 class Files:
-    """The good example of a kind, and what the package makes of mutated ones.
+    """Judge of one kind of data files.
 
     Args:
         kind: One of `fuzz_files.KINDS`.
-        folder: For the good example and the mutated ones; empty.
+        folder: Empty folder for the valid example and the mutated files.
     """
 
     def __init__(self, kind: str, folder: Path) -> None:
@@ -169,7 +169,7 @@ class Files:
         self.good = self.kind.write(good)
         self.truth = self.kind.read(self.good)
         self.notes: list[str] = []
-        #: The sentence of a good example that is refused as a whole.
+        #: The error message of a valid example that is refused.
         self.refusal = ""
         try:
             found, self.notes = read(self.good)
@@ -178,10 +178,10 @@ class Files:
                 raise
             self.refusal = str(error)
         else:
-            assert found == self.truth, f"the good {kind} is misread"
+            assert found == self.truth, f"the valid {kind} is misread"
 
     def __call__(self, seed: int, case: int) -> Outcome:
-        """Mutate a copy of the good example, and judge what is read."""
+        """Mutate a copy of the valid example, and judge the result of reading it."""
         there = self.folder / "case"
         shutil.rmtree(there, ignore_errors=True)
         shutil.copytree(self.folder / "good", there)

@@ -16,25 +16,25 @@ import numpy as np
 Draw = np.random.Generator
 Mutation = Callable[[Draw, bytes], tuple[bytes, str]]
 
-#: Numbers that headers are given: too small, too large, far too large.
+#: Numbers that are written into headers: too small, too large, far too large.
 NUMBERS: Final = (0, 1, 2, 3, 7, -1, 255, 65535, 10**6, 2**31 - 1, 2**32, 10**10)
-#: Bytes at either end of a file in which half of the changes are made.
+#: Number of bytes at each end of a file that receive half of the changes.
 _EDGE: Final = 700
 
 
 class NotApplicable(Exception):
-    """The content has no place for the mutation."""
+    """The mutation cannot be applied to the content."""
 
 
 def pick(draw: Draw, values: Sequence[Any]) -> Any:
-    """Draw one of some values."""
+    """Draw one of the values."""
     if not len(values):
         raise NotApplicable
     return values[int(draw.integers(len(values)))]
 
 
 def changed_number(draw: Draw, value: float) -> Any:
-    """Draw another number: near the value, or from a list of unusual ones."""
+    """Draw a different number, near the value or from a list of unusual ones."""
     near = (value + 1, value - 1, value * 2, -value, value // 2)
     number = pick(draw, near if draw.random() < 0.5 else NUMBERS)
     return number if number != value else number + 1
@@ -44,7 +44,7 @@ def changed_number(draw: Draw, value: float) -> Any:
 
 
 def _place(draw: Draw, content: bytes) -> int:
-    """Draw a position, half of the time near the ends, where headers are."""
+    """Draw a position; half of the time it is near the ends, where headers are."""
     if not content:
         raise NotApplicable
     edge = min(len(content), _EDGE)
@@ -70,7 +70,7 @@ def flip_bit(draw: Draw, content: bytes) -> tuple[bytes, str]:
 
 
 def set_bytes(draw: Draw, content: bytes) -> tuple[bytes, str]:
-    """Replace one to four bytes by random ones."""
+    """Replace one to four bytes with random ones."""
     changed, done = bytearray(content), []
     for _ in range(int(draw.integers(1, 5))):
         place, value = _place(draw, content), int(draw.integers(256))
@@ -80,13 +80,13 @@ def set_bytes(draw: Draw, content: bytes) -> tuple[bytes, str]:
 
 
 def truncate(draw: Draw, content: bytes) -> tuple[bytes, str]:
-    """Cut the end off."""
+    """Cut off the end."""
     place = _place(draw, content)
     return content[:place], f"truncate to {place} of {len(content)} bytes"
 
 
 def delete_block(draw: Draw, content: bytes) -> tuple[bytes, str]:
-    """Leave some bytes out."""
+    """Remove some bytes."""
     start, stop = _span(draw, content)
     return content[:start] + content[stop:], f"delete bytes {start} to {stop}"
 
@@ -126,7 +126,7 @@ def append_garbage(draw: Draw, content: bytes) -> tuple[bytes, str]:
 
 
 def empty_file(draw: Draw, content: bytes) -> tuple[bytes, str]:
-    """Leave an empty file."""
+    """Remove the whole content."""
     return b"", "empty the file"
 
 
@@ -157,12 +157,12 @@ def _decoded(content: bytes) -> str:
 
 
 def _cells(text: str) -> list[tuple[int, int]]:
-    """Where each cell begins and ends."""
+    """Return the start and end of each cell."""
     return [match.span() for match in re.finditer(rf"[^{_MARKS}\n]+", text)]
 
 
 def _cell(draw: Draw, text: str) -> tuple[int, int]:
-    """Draw a cell, every third time one of the header."""
+    """Draw a cell, in a third of the cases from the header."""
     cells = _cells(text)
     if draw.random() < 0.35:
         cells = [span for span in cells if span[1] <= text.find("\n")]
@@ -183,7 +183,7 @@ def empty_cell(draw: Draw, content: bytes) -> tuple[bytes, str]:
 
 
 def letter_for_digit(draw: Draw, content: bytes) -> tuple[bytes, str]:
-    """Replace a digit by a letter or another character."""
+    """Replace a digit with a letter or another character."""
     text = _decoded(content)
     start, stop = _cell(draw, text)
     digits = [k for k in range(start, stop) if text[k].isdigit()]
@@ -200,7 +200,7 @@ def insert_character(draw: Draw, content: bytes) -> tuple[bytes, str]:
 
 
 def change_digit(draw: Draw, content: bytes) -> tuple[bytes, str]:
-    """Replace a digit by another one."""
+    """Replace a digit with another one."""
     text = _decoded(content)
     place = pick(draw, [match.start() for match in re.finditer("[0-9]", text)])
     return _replaced(text, place, place + 1, str(int(draw.integers(10))))
@@ -301,7 +301,7 @@ def move_lines(draw: Draw, content: bytes) -> tuple[bytes, str]:
 
 
 def other_encoding(draw: Draw, content: bytes) -> tuple[bytes, str]:
-    """Write the text in another encoding, or with other ends of lines."""
+    """Write the text in another encoding, or with other line endings."""
     text = _decoded(content)
     encodings = ("utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252")
     name = pick(draw, (*encodings, "\r", "\r\n"))
@@ -343,7 +343,7 @@ TEXT: Final[tuple[Mutation, ...]] = (
 
 
 def idx_header(draw: Draw, content: bytes) -> tuple[bytes, str]:
-    """Change a length, or the code of type and rank."""
+    """Change a length, or the code of type and rank, in an idx file."""
     changed, axes = bytearray(content), content[3]
     k = int(draw.integers(-1, axes))
     if k < 0:
@@ -357,7 +357,7 @@ def idx_header(draw: Draw, content: bytes) -> tuple[bytes, str]:
 
 
 def png_chunks(draw: Draw, content: bytes) -> tuple[bytes, str]:
-    """Change, drop or repeat a chunk of a PNG file, with a checksum that fits."""
+    """Change, drop or repeat a chunk of a PNG file, with a valid checksum."""
     chunks = split_png(content)
     k = int(draw.integers(len(chunks)))
     kind, body, _ = chunks[k]
@@ -381,7 +381,7 @@ def png_chunks(draw: Draw, content: bytes) -> tuple[bytes, str]:
 
 
 def split_png(content: bytes) -> list[tuple[bytes, bytes, int]]:
-    """Type, body and checksum of each chunk of a PNG file."""
+    """Return type, body and checksum of each chunk of a PNG file."""
     chunks, place = [], 8
     while place < len(content):
         size, kind = struct.unpack_from(">I4s", content, place)

@@ -1,9 +1,9 @@
 """Strict reference readers for `fuzz.py`.
 
-A reference reader takes the standard parser of a format, looks at everything that the
-file states twice (checksums, sizes, lengths of rows), and raises `Seen` where something
-does not fit. If it reads a mutated file without an objection, the file is a well-formed
-file with other content, and no reader can see that it was mutated.
+A reference reader uses the standard parser of a format, checks everything that the file
+states twice (checksums, sizes, lengths of rows), and raises `Seen` if something does
+not agree. If it reads a mutated file without an objection, the file is a well-formed
+file with other content, and no reader can detect the mutation.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Array = npt.NDArray[Any]
 
 
 class Seen(Exception):
-    """What a strict reader objects to."""
+    """Objection of a strict reader."""
 
 
 def need(holds: Any, objection: str) -> None:
-    """Raise `Seen` unless something holds."""
+    """Raise `Seen` unless a condition holds."""
     if not holds:
         raise Seen(objection)
 
 
 class Group(NamedTuple):
-    """The present instances of a group; `name` is `None` where groups have none."""
+    """Present instances of a group; `name` is `None` if groups have no names."""
 
     name: str | None
     x: Array
@@ -42,13 +42,13 @@ class Group(NamedTuple):
 
 @dataclasses.dataclass
 class Reading:
-    """What a file says: groups in the order of their names, and the axis."""
+    """Content of a file: groups in the order of their names, and the axis."""
 
     groups: list[Group]
     axis: Array | None
 
     def __eq__(self, other: object) -> bool:
-        """Compare all values; those of bad pixels do not count."""
+        """Compare all values except those of bad pixels."""
         return (
             isinstance(other, Reading)
             and len(self.groups) == len(other.groups)
@@ -72,13 +72,13 @@ def _same(one: Group, other: Group) -> bool:
         return False
     if one.weights is None or other.weights is None:
         return one.weights is other.weights
-    # `GroupedData` holds weights in float32.
+    # `GroupedData` stores weights in float32.
     here, there = one.weights.astype("float32"), other.weights.astype("float32")
     return np.array_equal(here[one.good], there[one.good])
 
 
 def reading(data: GroupedData) -> Reading:
-    """What the package read."""
+    """Convert the data that the package read."""
     good = np.broadcast_to(data.good_pixels, data.x.shape)
     weights = None
     if data.weights is not None:
@@ -109,8 +109,8 @@ def from_rows(
     weights: Array | None = None,
     axis: Array | None = None,
 ) -> Reading:
-    """What flat rows say."""
-    need(len(names) == len(x) and x.size, "rows without names, or none")
+    """Convert flat rows to groups."""
+    need(len(names) == len(x) and x.size, "rows without names, or no rows")
     good = ~np.isnan(x) if good is None else good.astype(bool) & ~np.isnan(x)
     if weights is not None:
         need(weights.shape == x.shape, "weights of another shape")
@@ -130,10 +130,10 @@ def from_rows(
 
 
 def from_keys(arrays: dict[str, Array]) -> Reading:
-    """What named arrays say."""
-    need("x" in arrays and arrays["x"].ndim >= 2, "no x")
+    """Convert named arrays to groups."""
+    need("x" in arrays and arrays["x"].ndim >= 2, "x is missing")
     x = arrays["x"]
-    need(x.dtype.kind in "buif" and x.size, "x is not numbers")
+    need(x.dtype.kind in "buif" and x.size, "x is not numeric")
     x = x if x.dtype.kind == "f" else x.astype("float32")
     pixel_mask, weights = arrays.get("pixel_mask"), arrays.get("weights")
     if pixel_mask is not None:
@@ -148,7 +148,7 @@ def from_keys(arrays: dict[str, Array]) -> Reading:
     need(mask.shape == x.shape[:2] and np.isin(mask, (0, 1)).all(), "mask")
     ids = arrays.get("ids")
     need(ids is None or ids.shape == x.shape[:1], "ids")
-    need(ids is None or ids.dtype.kind in "iufUS", "ids of another kind")
+    need(ids is None or ids.dtype.kind in "iufUS", "ids have another type")
     weights = None if weights is None else np.broadcast_to(weights, x.shape)
     data = GroupedData(
         x, mask=mask.astype(bool), ids=ids, pixel_mask=pixel_mask, weights=weights
@@ -160,21 +160,21 @@ def from_keys(arrays: dict[str, Array]) -> Reading:
 
 def _monotonic(axis: Array | None, size: int) -> Array | None:
     if axis is not None:
-        need(axis.shape == (size,) and np.isfinite(axis).all(), "axis does not fit")
+        need(axis.shape == (size,) and np.isfinite(axis).all(), "length of the axis")
         steps = np.sign(np.diff(axis.astype("float64")))
         need((steps == steps[:1]).all() and (steps != 0).all(), "axis not monotonic")
     return axis
 
 
 def stacked(names: list[str], spectra: Sequence[tuple[Array, ...]]) -> Reading:
-    """Spectra of files of their own: axis, values and perhaps weights."""
+    """Convert spectra from separate files: axis, values and optional weights."""
     need(spectra, "no spectra")
     axis = spectra[0][0]
     for each in spectra:
         need(len(each) == len(spectra[0]), "weights in some files only")
         need(np.array_equal(each[0], axis), "axes differ")
     for name in names:
-        need(re.fullmatch(r".+[_-][^_-]*", name), f"{name} names no group")
+        need(re.fullmatch(r".+[_-][^_-]*", name), f"{name} does not name a group")
     groups = [re.split(r"[_-][^_-]*$", name)[0] for name in names]
     weights = np.stack([each[2] for each in spectra]) if len(spectra[0]) > 2 else None
     x = np.stack([each[1] for each in spectra])

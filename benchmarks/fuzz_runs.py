@@ -1,4 +1,4 @@
-"""Mutated files of run folders and presets, for `fuzz.py`."""
+"""Mutation of files of run folders and presets, for `fuzz.py`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def model(groups, seed):
 
 RECIPE = Recipe(model=model, epochs=2, batch_size=8, instances=4)
 '''
-#: What is done to files, by the ends of their names.
+#: Mutations by the end of the file name.
 _MUTATIONS: Final[dict[str, tuple[Mutation, ...]]] = {
     ".keras": (*BINARY, *(containers.zip_members,) * 9),
     ".h5": (*BINARY, *BINARY, *(containers.hdf5_item,) * 5),
@@ -65,7 +65,7 @@ Result = dict[str, Any]
 
 
 def make(base: Path) -> list[str]:
-    """Train a small model once, and make a run folder and a preset of it.
+    """Train a small model once, and save it as a run folder and a preset.
 
     Args:
         base: An empty folder.
@@ -96,7 +96,7 @@ def make(base: Path) -> list[str]:
 
 
 class Refused(Exception):
-    """The command line ended with a sentence; `code` is its exit code."""
+    """The command line ended with an error message; `code` is its exit code."""
 
     def __init__(self, code: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -121,7 +121,7 @@ def _call(*command: object) -> list[str]:
 
 
 def _redatum(there: Path, base: Path) -> tuple[Result, list[str]]:
-    """Virtual instances of a run."""
+    """Compute virtual instances with the model of a run."""
     out = there.parent / "out.npz"
     out.unlink(missing_ok=True)
     files = ["--coherent-from", base / "a.npz", "--nuisance-from", base / "b.npz"]
@@ -131,7 +131,7 @@ def _redatum(there: Path, base: Path) -> tuple[Result, list[str]]:
 
 
 def _evaluate(there: Path, base: Path) -> tuple[Result, list[str]]:
-    """Metrics of a run on a file."""
+    """Compute metrics of a run on a file."""
     told = _call("evaluate", there, "--data", base / "data.npz")
     text = (there / "metrics-data.json").read_text(encoding="utf-8")
     metrics = json.loads(text)
@@ -139,7 +139,7 @@ def _evaluate(there: Path, base: Path) -> tuple[Result, list[str]]:
 
 
 def _use_preset(there: Path, base: Path) -> tuple[Result, list[str]]:
-    """Codes and reconstructions of a preset."""
+    """Compute codes and reconstructions with a preset."""
     with np.load(base / "data.npz") as content:
         x = content["x"][:3]
     with notes() as told:
@@ -160,10 +160,10 @@ def _same(one: Result, other: Result) -> bool:
 
 
 def _well_formed(file: Path) -> None:
-    """Look at all checksums and sizes of a file.
+    """Check all checksums and sizes of a file.
 
     Raises:
-        reference.Seen: Something does not fit.
+        reference.Seen: Something does not agree.
     """
     content = file.read_bytes()
     inside = {file.name: content}
@@ -173,7 +173,7 @@ def _well_formed(file: Path) -> None:
         if name.endswith(".h5"):
             arrays = fuzz_arrays.hdf5_arrays(body, everything=True)
             for key, values in arrays.items():
-                reference.need(values.dtype.kind in "fiub", f"{key} is no number")
+                reference.need(values.dtype.kind in "fiub", f"{key} is not a number")
         elif name.endswith(".json"):
             try:
                 json.loads(body)
@@ -182,12 +182,12 @@ def _well_formed(file: Path) -> None:
 
 
 class Runs:
-    """A good run folder or preset, and what becomes of mutated ones.
+    """Judge for mutated files of a run folder or preset.
 
     Args:
         kind: "run/" or "preset/" with the name of a file, as `make` returns it.
-        folder: For the mutated folders.
-        base: What `make` made.
+        folder: Folder for the mutated folders.
+        base: Folder that `make` filled.
     """
 
     def __init__(self, kind: str, folder: Path, base: Path) -> None:
@@ -208,7 +208,7 @@ class Runs:
         return there
 
     def __call__(self, seed: int, case: int) -> Outcome:
-        """Mutate a file of a copy, and judge what the copy is good for."""
+        """Mutate a file of a copy, and judge the results of using the copy."""
         there = self._copy()
         target = self.folder / self.kind
         suffix = ".png" if target.is_dir() else target.suffix

@@ -1,4 +1,4 @@
-"""Strict reference readers of text."""
+"""Strict reference readers of text files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _NUMBER: Final = re.compile(
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell is a finite number and nothing else."""
+    """Return whether a cell is a finite number and nothing else."""
     return bool(_NUMBER.fullmatch(cell)) and bool(np.isfinite(float(cell)))
 
 
 def number(cell: str) -> float:
-    """The number in a cell, NaN where the cell is empty or says so."""
-    cell = cell.replace("\u2212", "-")  # the sign that means nothing else
+    """Return the number in a cell; NaN if the cell is empty or contains "nan"."""
+    cell = cell.replace("\u2212", "-")  # the Unicode minus sign
     if cell.casefold() in ("", "nan"):
         return float("nan")
     need(is_number(cell), f"{cell!r} is not a number")
@@ -38,7 +38,7 @@ def number(cell: str) -> float:
 
 
 def cells(path: Path, delimiter: str, comma: bool) -> list[list[str]]:
-    """Lines of equally many cells, with decimal points."""
+    """Return lines with equal numbers of cells, with decimal points."""
     content = path.read_bytes()
     marks = (b"\xff\xfe", b"\xfe\xff")
     try:
@@ -67,30 +67,30 @@ def _columns(lines: list[list[str]]) -> dict[str, list[str]]:
 
 
 def _almost_number(name: str) -> bool:
-    """Whether a header has more digits than other characters, or is not finite."""
+    """Return whether a header is mostly digits, or is not finite."""
     digits = sum(letter.isdigit() for letter in name)
     return 2 * digits > len(name) or name in ("nan", "inf", "infinity")
 
 
 def wide(path: Path, delimiter: str = ",", comma: bool = False) -> Reading:
-    """A row per instance."""
+    """Read a table with one row per instance."""
     columns = _columns(cells(path, delimiter, comma))
     need("group" in columns, "no column group")
     heads = [name for name in columns if is_number(name)]
     names = columns["group"]
     need(all(names) and heads, "an empty name, or no pixels")
     for name in columns:
-        need(is_number(name) or not _almost_number(name), f"{name} is nearly a number")
+        need(is_number(name) or not _almost_number(name), f"{name} resembles a number")
     if "instance" in columns:
         pairs = list(zip(names, columns["instance"], strict=True))
         need(all(columns["instance"]), "an empty instance")
-        need(len(set(pairs)) == len(pairs), "an instance twice")
+        need(len(set(pairs)) == len(pairs), "duplicate instance")
     x = np.array([[number(cell) for cell in columns[head]] for head in heads]).T
     return from_rows(names, x, axis=np.array([float(head) for head in heads]))
 
 
 def long(path: Path, delimiter: str = ",", comma: bool = False) -> Reading:
-    """A row per pixel."""
+    """Read a table with one row per pixel."""
     columns = _columns(cells(path, delimiter, comma))
     axes = [name for name in columns if re.fullmatch(r"axis(\s*\(.*\))?", name)]
     need(len(axes) == 1, "no column axis")
@@ -103,17 +103,17 @@ def long(path: Path, delimiter: str = ",", comma: bool = False) -> Reading:
     x = np.full((len(instances), len(axis)), np.inf)
     for key, place, cell in zip(keys, places, columns["value"], strict=True):
         at = instances.index(key), int(np.searchsorted(axis, place))
-        need(np.isinf(x[at]), "a pixel twice")
+        need(np.isinf(x[at]), "duplicate pixel")
         x[at] = number(cell)
     need(not np.isinf(x).any(), "a pixel is missing")
     return from_rows([group for group, _ in instances], x, axis=axis)
 
 
 def text_spectra(folder: Path) -> Reading:
-    """Columns of axis, value and inverse variance in each file."""
+    """Read columns of axis, value and inverse variance from each file."""
     names, spectra = [], []
     for file in sorted(folder.iterdir()):
-        need(file.suffix == ".csv", f"{file.name} is no spectrum")
+        need(file.suffix == ".csv", f"{file.name} is not a spectrum")
         lines = cells(file, ",", comma=False)
         lines = [line for line in lines if not line[0].startswith("#")]
         if lines and not any(map(is_number, lines[0])):

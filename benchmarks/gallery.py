@@ -1,13 +1,13 @@
-"""The pictures of the model gallery: a diagram of every model, and reconstructions.
+"""Pictures for the model gallery: a diagram of every model, and reconstructions.
 
     python benchmarks/gallery.py --out docs/images/gallery
     python benchmarks/gallery.py --out docs/images/gallery --reconstructions
 
-The first draws the diagrams, in seconds. The second trains the autoencoders of single
-instances on 3200 simulated images of shapes (24 x 24 pixels, codes of 16 numbers, dense
-networks, 800 steps of 64 images; the sparse code has 64 numbers, 8 of them active, the
-quantised one 8 vectors), prints their errors on 800 new images, mean squares over the
-variance, and draws a few reconstructions.
+The first command draws the diagrams, in seconds. The second trains the autoencoders of
+single instances on 3200 simulated images of shapes (24 x 24 pixels, codes of 16
+numbers, dense networks, 800 steps of 64 images; the sparse code has 64 numbers of which
+8 are active, and the vector-quantised code has 8 vectors). It prints their mean squared
+errors on 800 new images, divided by the variance, and draws a few reconstructions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from symae_keras.plotting.style import (
     new_figure,
 )
 
-#: Colour of the edge by kind of box; boxes are filled with a tint of it.
+#: Edge colour by kind of box; boxes are filled with a tint of it.
 COLOURS: Final = {
     "data": "#444444",
     "net": "#777777",
@@ -42,20 +42,20 @@ COLOURS: Final = {
     "term": "#E69F00",
     "out": VIRTUAL,
 }
-#: Inches from box to box, and of a box.
+#: Distance of boxes and size of a box, in inches.
 STEP: Final = (1.12, 0.62)
 BOX: Final = (0.92, 0.44)
 
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A box of a diagram.
+    """Box of a diagram.
 
     Args:
-        text: What is in it; one or two lines.
+        text: Text in the box, one or two lines.
         kind: A key of `COLOURS`.
-        column: Place from the left.
-        row: Place from the top; halves lie between rows.
+        column: Position from the left.
+        row: Position from the top; halves are between rows.
     """
 
     text: str
@@ -69,12 +69,12 @@ Edge = tuple[str, str]
 
 @dataclasses.dataclass(frozen=True)
 class Diagram:
-    """Boxes and the arrows between them.
+    """Diagram of boxes and the arrows between them.
 
     Args:
-        boxes: By name.
+        boxes: Boxes by name.
         edges: Arrows, from box to box.
-        dashed: Arrows of what only training knows: losses and noise.
+        dashed: Arrows that are active only in training: losses and noise.
     """
 
     boxes: dict[str, Box]
@@ -93,7 +93,7 @@ def _single(
     decoder: str = "decoder",
     first: str | None = None,
 ) -> Diagram:
-    """An autoencoder of single instances: a chain, with a loss term below the code."""
+    """Return a chain for single instances, with a loss term below the code."""
     boxes = {"x": Box("x", "data", 0)}
     names = ["x"]
     if first is not None:
@@ -123,7 +123,7 @@ def _grouped(
     prior: str | None = None,
     drawn: bool = False,
 ) -> Diagram:
-    """A model of groups: the group's branch above, the instance's below."""
+    """Return a grouped model, with the group branch above the instance branch."""
     last = 5.0 if noise is not None else 4.0
     boxes = {
         "x": Box("x[1] … x[T]", "data", 0, 0.5),
@@ -140,7 +140,7 @@ def _grouped(
     if noise is None:
         edges.append(("N", "D"))
     else:
-        # What is drawn in training only, or how the code is measured.
+        # Boxes that are active only in training, or the normalisation of the code.
         drawn_only = noise == "noise"
         boxes["noise"] = Box(noise, "term" if drawn_only else "nuisance", 4, 1)
         (dashed if drawn_only else edges).extend(_chain("N", "noise", "D"))
@@ -156,7 +156,7 @@ def _grouped(
 
 
 def _pixelwise(skip: str, depth: int = 3, branch: bool = False) -> Diagram:
-    """A network from maps to maps, with something handed over at each depth."""
+    """Return a network from maps to maps, with a skip connection at each depth."""
     boxes = {"x": Box("x", "data", 0)}
     down = ["x"]
     up: list[str] = []
@@ -187,7 +187,7 @@ def _pixelwise(skip: str, depth: int = 3, branch: bool = False) -> Diagram:
 
 
 def _with_term(diagram: Diagram, text: str, row: float, end: str) -> Diagram:
-    """A diagram with one more loss term, below or above the code that it is about."""
+    """Return a diagram with one more loss term, below or above its code."""
     box = Box(text, "term", diagram.boxes[end].column + 1.0, row)
     edges = [*diagram.dashed, ("term", end)]
     return Diagram({**diagram.boxes, "term": box}, diagram.edges, edges)
@@ -360,11 +360,11 @@ def _rgb(colour: str) -> tuple[float, float, float]:
 
 
 def _draw_arrow(ax: Axes, start: Box, end: Box, dashed: bool) -> None:
-    """From edge to edge, along the straight line between the centres."""
+    """Draw an arrow from edge to edge, on the straight line between the centres."""
     a, b = _centre(start), _centre(end)
     half = np.array(BOX) / 2
     direction = b - a
-    # Where the line leaves a box: at the side that it meets first.
+    # The line leaves a box at the side that it meets first.
     with np.errstate(divide="ignore"):
         share = np.min(half / np.abs(direction))
     arrow = {
@@ -384,8 +384,8 @@ def _draw_arrow(ax: Axes, start: Box, end: Box, dashed: bool) -> None:
 
 
 def reconstructions() -> Figure:
-    """Train the autoencoders of single instances and draw what they make of shapes."""
-    # Here, because the diagrams do without Keras.
+    """Train the autoencoders of single instances and draw their reconstructions."""
+    # Imported here, because the diagrams do not need Keras.
     import keras
 
     from symae_keras import models
@@ -434,7 +434,7 @@ def reconstructions() -> Figure:
 
 
 def main() -> None:
-    """Draw."""
+    """Draw the pictures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -442,7 +442,7 @@ def main() -> None:
         "--out", type=Path, required=True, help="folder of the pictures"
     )
     parser.add_argument(
-        "--reconstructions", action="store_true", help="train, and draw what comes out"
+        "--reconstructions", action="store_true", help="train, and draw reconstructions"
     )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

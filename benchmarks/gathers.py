@@ -1,20 +1,20 @@
-"""Shot gathers: redatuming, repeatability of surveys, and finding what has changed.
+"""Shot gathers: redatuming, repeatability of surveys, and location of changes.
 
-Redatuming errors on media that no method has seen: the donor as it is, linear methods,
-SymAE on gathers as they are (conditional, original and variational form), and
-`TomographicSymAE`, which delays traces. Media for training are simulated by rays; those
-of the test also by finite differences, a physics that no model contains.
+Redatuming errors are measured on new media for several methods: the unchanged donor,
+linear methods, SymAE on unprocessed gathers (conditional, original and variational
+form), and `TomographicSymAE`, which delays traces. Training media are simulated by
+rays; test media are also simulated by finite differences, which no model contains.
 
     python benchmarks/gathers.py --out gathers.json
 
 Repeatability compares two surveys of an unchanged medium from different sources, gather
 by gather: the normalised root mean square difference (NRMS, 0 to 200 %) and
 predictability (0 to 1) of E. Kragh & P. Christie, The Leading Edge 21 (2002), 640-647.
-Virtual gathers have the medium of the second survey and the sources of the first.
+Virtual gathers combine the medium of the second survey with the sources of the first.
 
-A change of the slowness by 5 % is sought at the largest difference of the coherent
-codes of two surveys. For comparison, the differences of delays of measured gathers are
-projected back along the same kernels.
+A change of the slowness by 5 % is located at the largest difference between the
+coherent codes of two surveys. For comparison, the differences between the delays of
+measured gathers are projected back along the same kernels.
 """
 
 from __future__ import annotations
@@ -51,34 +51,34 @@ CHANGE: Final = 0.05
 #: Half a period at 10 Hz, in samples.
 LAGS: Final = 5
 COMPONENTS: Final = 64
-#: Groups that are encoded at once.
+#: Number of groups that are encoded at once.
 ROWS: Final = 8
 
 
 def ring(groups: GroupedData) -> Array:
-    """Positions of the receivers in km."""
+    """Return the positions of the receivers in km."""
     angle = np.radians(np.asarray(groups.axis))
     return RING_KM * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 
 class ScoresModel:
-    """The linear mixed model of principal components, as gathers have 2,304 samples."""
+    """Linear mixed model of principal components, since gathers have 2,304 samples."""
 
     def fit(self, groups: GroupedData) -> ScoresModel:
-        """Fit components, then the model of their scores."""
+        """Fit the components, then the model of their scores."""
         rows = groups.x.reshape(-1, groups.x[0, 0].size)
         self.pca = PCA(COMPONENTS, random_state=0).fit(rows)
         self.model = LinearMixedModel().fit(GroupedData(self.scores(groups.x)))
         return self
 
     def scores(self, x: Array) -> Array:
-        """Scores `(groups, instances, components)`."""
+        """Return scores `(groups, instances, components)`."""
         rows = self.pca.transform(x.reshape(-1, x[0, 0].size))
         found: Array = rows.reshape(*x.shape[:2], -1).astype("float32")
         return found
 
     def redatum(self, coherent_from: Array, nuisance_from: Array) -> Array:
-        """What components miss of the donor is kept."""
+        """Redatum the scores; keep the part of the donor outside the components."""
         own, donor = self.scores(coherent_from), self.scores(nuisance_from)
         change = self.model.redatum(own, donor) - donor
         moved = change @ self.pca.components_
@@ -87,7 +87,7 @@ class ScoresModel:
 
 
 def learned(name: str, groups: GroupedData, updates: int, seed: int) -> keras.Model:
-    """Train SymAE on gathers as they are."""
+    """Train SymAE on unprocessed gathers."""
     keras.utils.set_random_seed(seed)
     shared: dict[str, Any] = {"normalization": normalization(groups), "seed": seed}
     if name == "variational":
@@ -111,7 +111,7 @@ def tomographic(groups: GroupedData, seed: int) -> TomographicSymAE:
 def redatuming(
     media: int, tests: dict[str, int], updates: int, seed: int
 ) -> tuple[list[dict[str, Any]], TomographicSymAE]:
-    """Redatuming errors of all methods by engine and number of instances."""
+    """Return redatuming errors of all methods, by engine and number of instances."""
     groups = simulate_gathers(media, 16, seed=100 + seed)
     sets = {
         engine: simulate_gathers(count, 16, seed=200 + seed, engine=engine)
@@ -143,12 +143,12 @@ def redatuming(
 
 
 def flattened(groups: GroupedData) -> GroupedData:
-    """Gathers with traces as channels of one signal, as stacks take them."""
+    """Return gathers with traces as channels of one signal, as stacks expect them."""
     return GroupedData(np.swapaxes(groups.x, 2, 3))
 
 
 def error_of(model: Any, test: GroupedData, count: int) -> float:
-    """Redatuming error, states from `count` instances, on eight donors of each."""
+    """Return the error of states from `count` instances, on eight donors of each."""
     group = np.arange(len(test))
     donor = np.roll(group, 1)
     truth = test.virtual(group[:, None], donor[:, None], np.arange(8))
@@ -171,7 +171,7 @@ def error_of(model: Any, test: GroupedData, count: int) -> float:
 def repeatability(
     model: TomographicSymAE, engine: str, tests: int, seed: int
 ) -> dict[str, Any]:
-    """Medians over traces of surveys of 8 gathers, of media that have not changed."""
+    """Return medians over traces of surveys of 8 gathers, for unchanged media."""
     both = simulate_gathers(tests, 16, seed=300 + seed, engine=engine)
     first, second = both.x[:, :8], both.x[:, 8:]
     virtual = in_batches(model.redatum, second, first, rows=ROWS)
@@ -187,7 +187,7 @@ def repeatability(
 def location(
     model: TomographicSymAE, engine: str, tests: int, seed: int
 ) -> dict[str, Any]:
-    """Distance in km between a change of 5 % and where it is found; its size."""
+    """Return the location error in km of a change of 5 %, and its estimated size."""
     surveys = simulate_gathers(tests, 8, seed=400 + seed, engine=engine, change=CHANGE)
     before, after = surveys.x[:tests], surveys.x[tests:]
     truth = surveys.state["position"][tests:, -1]
@@ -210,7 +210,7 @@ def location(
 
 
 def back_projected(model: TomographicSymAE, x: Array, source: Array) -> Array:
-    """Differences of delays of measured gathers, with the sources of the first."""
+    """Return differences of delays of measured gathers, with the first sources."""
     half = len(x) // 2
     delay = in_batches(ShiftEstimator(), x, rows=ROWS)
     late = delay[half:] - delay[:half]
@@ -221,7 +221,7 @@ def back_projected(model: TomographicSymAE, x: Array, source: Array) -> Array:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--media", type=int, default=500)
     parser.add_argument("--tests", type=int, default=50, help="media, by rays")

@@ -1,20 +1,20 @@
-"""What data cost: batches beside training steps, and sets larger than memory.
+"""Cost of data input: batches compared with training steps, and large data sets.
 
-Two comparisons, each of things timed in turn in one run; ratios are medians over the
-turns, beside the lowest and the highest.
+There are two comparisons. In each, the variants are timed in turn in one run; ratios
+are medians over the turns, with the lowest and the highest value.
 
-- batches: one batch of 16 groups x 8 instances x 256 pixels, drawn from memory or from
-  shards, over one training step of the default dense SymAE on a batch that is there.
-  Eight epochs of 125 batches, so that the beginnings of epochs count, too.
-- streaming: instances of 512 pixels in groups of 16, written into shards and read back
-  once through `batches`, all of them, in a process of its own; bytes a second over
-  those of `np.load` on the same files, and the largest memory of the process,
-  TensorFlow included, without the pages of mapped files, which the system drops when
-  memory gets scarce. The default is 2 million instances, 4 GB; the files are
-  removed in the end.
+- batches: time of one batch of 16 groups x 8 instances x 256 pixels, drawn from memory
+  or from shards, relative to one training step of the default dense SymAE on a batch in
+  memory. Eight epochs of 125 batches are timed, to include the start of epochs.
+- streaming: instances of 512 pixels in groups of 16 are written into shards and read
+  once through `batches`, in a separate process. The table shows bytes per second
+  relative to `np.load` on the same files, and the peak memory of the process. It
+  includes TensorFlow but not the pages of memory-mapped files, which the system frees
+  when memory gets scarce. The default is 2 million instances, 4 GB; the files are
+  removed at the end.
 
-Files that were just written are in the memory of the operating system, so that neither
-way waits for a disk.
+Files that were just written are in the cache of the operating system, so neither method
+waits for a disk.
 
     python benchmarks/input.py --out input.json
 """
@@ -41,14 +41,14 @@ from symae_keras.data import GroupedData, Shards, ShardWriter, simulate_exposure
 
 BATCH: Final = 16
 INSTANCES: Final = 8
-#: Of the large set.
+#: Sizes of the large data set.
 PIXELS: Final = 512
 GROUP: Final = 16
 STEPS: Final = 250
 
 
 def median_and_range(values: list[float]) -> dict[str, float]:
-    """What the table shows of some turns."""
+    """Return the table entries for several turns."""
     return {
         "ratio": float(np.median(values)),
         "lowest": min(values),
@@ -60,7 +60,7 @@ def median_and_range(values: list[float]) -> dict[str, float]:
 
 
 def time_of_batches(dataset: Any) -> float:
-    """Seconds a batch, drawn and handed on inside of TensorFlow, as `fit` has them."""
+    """Return seconds per batch, drawn and passed on within TensorFlow, as in `fit`."""
     epochs = 8
     start = time.perf_counter()
     steps = int(dataset.repeat(epochs).reduce(np.int64(0), lambda n, *_: n + 1))
@@ -68,7 +68,7 @@ def time_of_batches(dataset: Any) -> float:
 
 
 def time_of_steps(model: Any, batch: Any) -> float:
-    """Seconds a training step on a batch that is there."""
+    """Return seconds per training step on a batch in memory."""
     start = time.perf_counter()
     for _ in range(STEPS):
         model.train_on_batch(*batch)
@@ -76,7 +76,7 @@ def time_of_steps(model: Any, batch: Any) -> float:
 
 
 def compare_batches(turns: int, folder: Path) -> list[dict[str, Any]]:
-    """Time of a batch over that of a training step."""
+    """Compare the time of a batch with that of a training step."""
     import keras
 
     from symae_keras.data import batches
@@ -116,7 +116,7 @@ def compare_batches(turns: int, folder: Path) -> list[dict[str, Any]]:
 
 
 def parts(n_instances: int) -> Iterator[GroupedData]:
-    """A large set, a part at a time."""
+    """Yield a large data set in parts."""
     rng = np.random.default_rng(0)
     groups, at_once = n_instances // GROUP, 2000
     for start in range(0, groups, at_once):
@@ -140,7 +140,7 @@ def stream(folder: Path) -> None:
 
 
 def read_plainly(folder: Path) -> tuple[float, int]:
-    """Read the same files with NumPy alone; seconds and bytes."""
+    """Read the same files with NumPy alone; return seconds and bytes."""
     size, start = 0, time.perf_counter()
     for file in sorted(folder.glob("*.x.npy")):
         size += np.load(file).nbytes
@@ -148,14 +148,14 @@ def read_plainly(folder: Path) -> tuple[float, int]:
 
 
 def stream_elsewhere(folder: Path) -> list[float]:
-    """Run `stream` in a fresh process; the numbers that it printed."""
+    """Run `stream` in a new process, and return the numbers that it printed."""
     command = [sys.executable, __file__, "--stream", str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return [float(each) for each in done.stdout.split()]
 
 
 def compare_streaming(turns: int, folder: Path, n: int) -> list[dict[str, Any]]:
-    """Rate of streaming over that of NumPy, and what memory it takes."""
+    """Compare the streaming rate with that of NumPy, and measure the memory."""
     start = time.perf_counter()
     with ShardWriter(folder / "large") as writer:
         for part in parts(n):
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument(
         "--instances", type=int, default=2_000_000, help="default 2000000"
     )
-    parser.add_argument("--folder", type=Path, help="for the files, default temporary")
+    parser.add_argument("--folder", type=Path, help="for the files; default: temporary")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     parser.add_argument("--stream", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

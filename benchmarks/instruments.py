@@ -1,19 +1,21 @@
-"""New instruments from few pairs: paired methods, and `adapt` with and without model.
+"""Adaptation to new instruments from few pairs: paired methods and `adapt`.
 
-Three kinds of data, each in five splits or seeds:
+There are three kinds of data, each with five splits or seeds:
 
 - Tablets (`--data tablets_nir.npz`): 400, 100, 15 and 5 pairs of the training tablets
-  and the 30 transfer tablets. The other training tablets are there on the target
-  instrument alone. Errors are of the 212 test tablets. `--validate` holds out 100
-  training tablets instead, and leaves the test tablets alone.
-- The pair of tutorial 09: 10 to 300 simulated pairs, 200 new samples.
-- Crossed sets of 40, 60 and 80 samples on 3, 5 and 7 instruments with grids of their
-  own, brought onto that of the first one by `data.resample`; 30 % of the samples are
-  held out, the last instrument is new, and half of the others were measured on it.
+  and the 30 transfer tablets. Other training tablets have spectra of the target
+  instrument only. Errors are computed on the 212 test tablets. `--validate` holds out
+  100 training tablets instead, and does not use the test tablets.
+- The pair of instruments of tutorial 09: 10 to 300 simulated pairs, 200 new samples.
+- Crossed sets of 40, 60 and 80 samples on 3, 5 and 7 instruments. Each instrument has
+  its own grid, and `data.resample` resamples it to the grid of the first one. 30 % of
+  the samples are held out, the last instrument is new, and half of the other samples
+  were measured on it.
 
-Columns: mean squared error over the variance of the truth; the same without the best
-quadratic; the error of a property by partial least squares of the target instrument.
-`--splits 100` also counts how often `adapt` is worse than the mean shift.
+The columns are the mean squared error divided by the variance of the ground truth, the
+same without the best quadratic, and the error of a property that partial least squares
+of the target instrument predicts. `--splits 100` also counts how often `adapt` is worse
+than the mean shift.
 
     python benchmarks/instruments.py --data tablets_nir.npz --out results.json
 """
@@ -97,11 +99,11 @@ def tablets(
                 seed,
             )
             if n_pairs == len(train) or (n == 30 and not validate):
-                break  # another seed would change nothing but the order
+                break  # another seed would only change the order
 
 
 class Substances:
-    """Four substances with six bands each, which moisture moves; tutorial 09."""
+    """Samples of tutorial 09: four substances of six bands that shift with moisture."""
 
     def __init__(self, seed: int = 42) -> None:
         bands = np.random.default_rng(seed)
@@ -111,7 +113,7 @@ class Substances:
         self.move = bands.uniform(-12, 12, (4, 6))
 
     def samples(self, n: int, rng: Any) -> tuple[Any, Any]:
-        """Concentrations `(n, 4)`, and transmittance on the fine grid."""
+        """Return concentrations `(n, 4)`, and transmittance on the fine grid."""
         concentration = rng.uniform(0.1, 1.0, (n, 4))
         moisture = rng.uniform(-1, 1, (n, 1, 1))
         path = np.exp(rng.uniform(-0.1, 0.1, (n, 1)))
@@ -125,7 +127,7 @@ class Substances:
 
 @dataclasses.dataclass(frozen=True)
 class Instrument:
-    """What an instrument does to spectra; by default the first of tutorial 09."""
+    """Effect of an instrument on spectra; by default the first of tutorial 09."""
 
     fwhm: float = 8.0
     shift: float = 0.0
@@ -136,7 +138,7 @@ class Instrument:
     axis: Axis = TARGET
 
     def measure(self, transmittance: Any, rng: Any) -> GroupedData:
-        """Absorbance spectra on the axis of the instrument, one per group."""
+        """Return absorbance spectra on the axis of the instrument, one per group."""
         nm = self.axis.values
         if self.axis.unit == "1/cm":
             nm = 1e7 / nm
@@ -157,7 +159,7 @@ CHEAP = Instrument(40.0, 6.0, 4.0, 0.03, 0.92, 0.08)
 
 
 def tutorial(counts: list[int], seeds: int, unpaired: int) -> Iterator[Case]:
-    """Yield the cases of tutorial 09's pair of instruments."""
+    """Yield the cases of the pair of instruments in tutorial 09."""
     substances = Substances()
     for n in counts:
         for seed in range(seeds):
@@ -182,7 +184,7 @@ def tutorial(counts: list[int], seeds: int, unpaired: int) -> Iterator[Case]:
 
 
 def random_instrument(rng: Any) -> Instrument:
-    """An instrument with a grid of its own, in nm or, in reverse order, in 1/cm."""
+    """Return an instrument with its own grid, in nm or, in reverse order, in 1/cm."""
     pixels = int(rng.integers(90, 220))
     axis = Axis(np.linspace(1080.0, 1920.0, pixels), "wavelength (nm)")
     if rng.random() < 0.5:
@@ -200,7 +202,7 @@ def random_instrument(rng: Any) -> Instrument:
 
 
 def crossed(sizes: list[tuple[int, int]], seeds: int) -> Iterator[Case]:
-    """Yield crossed sets; the pairs have the new instrument in the last place."""
+    """Yield crossed sets; the new instrument is the last one of each pair."""
     for n_samples, n_instruments in sizes:
         for seed in range(seeds):
             rng = np.random.default_rng(2000 + seed)
@@ -231,10 +233,10 @@ def crossed(sizes: list[tuple[int, int]], seeds: int) -> Iterator[Case]:
 
 
 def model_of_target(case: Case) -> Any:
-    """A SymAE trained on the spectra of all instruments but the new one."""
+    """Train a SymAE on the spectra of all instruments except the new one."""
     groups = case.pairs.take_instances(np.arange(case.pairs.n_instances - 1))
     single = groups.n_instances == 1
-    # Groups of one spectrum have no within-group pairs; two noisy copies stand in.
+    # Groups of one spectrum have no pairs within groups; use two noisy copies instead.
     if single:
         groups = GroupedData(np.repeat(groups.x, 2, axis=1))
     model = sk.models.SymAE(
@@ -250,7 +252,7 @@ def model_of_target(case: Case) -> Any:
 
 
 def transferred(case: Case, with_model: bool) -> Iterator[tuple[str, Any, float]]:
-    """Yield the name of each method, its spectra, and the seconds it took."""
+    """Yield the name of each method, its spectra, and its time in seconds."""
     source = case.pairs.n_instances - 1
     for name in METHODS:
         start = time.perf_counter()
@@ -276,7 +278,7 @@ def transferred(case: Case, with_model: bool) -> Iterator[tuple[str, Any, float]
 
 
 def without_baseline(x: Any) -> Any:
-    """Spectra without their best quadratic."""
+    """Return spectra without their best quadratic."""
     powers = np.linalg.qr(np.vander(np.linspace(-1.0, 1.0, x.shape[-1]), 3))[0]
     return x - (x @ powers) @ powers.T
 
@@ -311,7 +313,7 @@ def evaluate(case: Case, with_model: bool) -> Iterator[dict[str, Any]]:
 def worse_than_mean_shift(splits: int, n_pairs: int) -> int:
     """Count simulated splits in which `adapt` has a larger error than the mean shift.
 
-    The error is the mean of both errors, each relative to the mean shift's.
+    The error is the mean of both errors, each relative to that of the mean shift.
     """
     worse = 0
     for case in tutorial([n_pairs], splits, unpaired=0):

@@ -1,9 +1,9 @@
-"""Training killed at random times and gone on with, against training left alone.
+"""Comparison of killed and resumed trainings with an uninterrupted one.
 
-Each run trains a small SymAE with noise on its nuisance codes on simulated exposures
-through the command line, is killed (SIGKILL) at a random moment, from before the first
-epoch to the writing of figures after the last, and goes on with `--resume`. Its weights
-at the end are compared with those of a run that nobody touched.
+Each run trains a small SymAE with noise on its nuisance codes on simulated exposures,
+through the command line. It is killed (SIGKILL) at a random moment, from before the
+first epoch to the writing of figures after the last, and is resumed with `--resume`.
+Its final weights are compared with those of an uninterrupted run.
 
     python benchmarks/kills.py --runs 20
 """
@@ -61,7 +61,7 @@ RECIPE = Recipe(model=model, data=data, epochs=EPOCHS, instances=4)
 
 
 def start(recipe: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
-    """The command line in a process of its own."""
+    """Start the command line in a separate process."""
     command = [sys.executable, "-m", "symae_keras.cli", "train", str(recipe)]
     return subprocess.Popen(
         [*command, "--out", str(out), *more],
@@ -78,17 +78,17 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 
 
 def weights(out: Path) -> list[Any]:
-    """Weights of the model in a run folder."""
+    """Return the weights of the model in a run folder."""
     import keras
 
-    import symae_keras  # noqa: F401  # makes Keras know its classes
+    import symae_keras  # noqa: F401  # registers its classes with Keras
 
     model = keras.saving.load_model(out / "model.keras", compile=False)
     return list(model.get_weights())
 
 
 def epochs_done(aside: Path) -> int:
-    """Epochs in the history of an unfinished run."""
+    """Return the number of epochs in the history of an unfinished run."""
     history = aside / "history.csv"
     try:
         return max(len(history.read_text(encoding="utf-8").splitlines()) - 1, 0)
@@ -97,7 +97,7 @@ def epochs_done(aside: Path) -> int:
 
 
 def one_run(recipe: Path, out: Path, epoch: int, more: float) -> dict[str, Any]:
-    """Kill a run some time after an epoch, go on with it, and tell how far it was."""
+    """Kill a run some time after an epoch, resume it, and return its progress."""
     process = start(recipe, out)
     aside = out.with_name(out.name + ".partial")
     while process.poll() is None and epochs_done(aside) < epoch:

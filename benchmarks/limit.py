@@ -1,14 +1,14 @@
-"""The error predicted before training against what the linear mixed model reaches.
+"""Comparison of the error predicted before training with the linear mixed model.
 
 Six sets of simulated exposures differ in groups, instances, noise and form; they are
-those of `tune.py`. `redatuming_limit` predicts, from the groups of each set alone, the
-redatuming error at the set's own number of instances. `LinearMixedModel` is fitted to
+those of `tune.py`. From the groups of each set, `redatuming_limit` predicts the
+redatuming error for the number of instances of the set. `LinearMixedModel` is fitted to
 the same groups, and its error is measured on 300 other groups, whose virtual instances
-are known exactly. The prediction is good if the ratio lies between 0.8 and 1.2.
+are known exactly. The prediction is good if the ratio is between 0.8 and 1.2.
 
-`--lines` takes the results of `tune.py`, which trains SymAE on the same groups as
-`--seed 0`. "linear part" is the prediction without the interaction and the noise, both
-of which a nonlinear method can avoid; SymAE should not have a lower error than that.
+`--lines` reads the results of `tune.py`, which trains SymAE on the same groups as
+`--seed 0`. "linear part" is the prediction without the interaction and the noise, which
+a nonlinear method can avoid; the error of SymAE should not be lower than this value.
 
     python benchmarks/tune.py --lines tune.jsonl
     python benchmarks/limit.py --lines tune.jsonl --out limit.json
@@ -30,7 +30,7 @@ from symae_keras.evaluation import redatuming_error, redatuming_limit
 
 
 def compared(simulation: Simulation, seed: int) -> dict[str, Any]:
-    """Predicted and reached errors of a set."""
+    """Return predicted and measured errors of a set."""
     groups = simulation.simulate(simulation.groups, seed)
     test = simulation.simulate(N_TEST, seed + 1)
     start = time.perf_counter()
@@ -54,7 +54,7 @@ def compared(simulation: Simulation, seed: int) -> dict[str, Any]:
 
 
 def trained(lines: Path, name: str) -> float | None:
-    """Least true error of the choices of `tune` on a set, `None` if it was not run."""
+    """Return the lowest true error of the choices of `tune` on a set, or `None`."""
     rows = map(json.loads, lines.read_text(encoding="utf-8").splitlines())
     errors = [
         float(row["truth"])

@@ -1,21 +1,23 @@
-"""Marginal likelihoods of binarised MNIST, compared with published ones.
+"""Marginal likelihoods of binarised MNIST, compared with published values.
 
 Settings are those of the reproductions of pythae (github.com/clementchadebec/
-benchmark_VAE, examples/scripts/reproducibility), whose table gives negative log
-likelihoods in nats per image, estimated by importance sampling (IS):
+benchmark_VAE, examples/scripts/reproducibility). Their table lists negative
+log-likelihoods in nats per image, estimated by importance sampling (IS):
 
 - VAE: 784-400-40 with rectified units, 500 epochs, 200 IS samples: 89.78 on statically
-  binarised MNIST. 50 000 training images, Adam, whose rate falls by 10^(-1/5) at
-  the epochs 200, 350 and 500. The other 10 000 images choose the best epoch.
+  binarised MNIST. Training uses 50 000 images and Adam, whose learning rate is
+  multiplied by 10^(-1/5) at the epochs 200, 350 and 500. The other 10 000 images select
+  the best epoch.
 - IWAE 86.82 (static, 5000 IS samples); MIWAE 85.09, CIWAE 84.74, PIWAE 84.58 (dynamic,
-  5000 IS samples). This package does not have these models, so that their rows show
-  the published figure alone.
+  5000 IS samples). This package does not contain these models, so their rows show only
+  the published value.
 
-`--data` is a folder with the four idx files of MNIST. The static images that are
-published are one draw of each pixel; here they are another draw of the same kind, with
-the seed `--seed`. `--dynamic` draws the training images anew in every epoch. The
-published batch size and first rate of the VAE are not known: 100 is used, and `--rate`
-is chosen by the bound of the validation images that each run prints.
+`--data` is a folder with the four idx files of MNIST. The published static images are
+one random sample of each pixel; this benchmark uses another sample of the same kind,
+with the seed `--seed`. `--dynamic` samples the training images again in every epoch.
+The published batch size and initial learning rate of the VAE are not known: the batch
+size is 100, and `--rate` is chosen by the bound of the validation images that each run
+prints.
 
     python benchmarks/mnist_nll.py --data FOLDER --out nll.json
     python benchmarks/mnist_nll.py --data FOLDER --epochs 50 --test 1000
@@ -38,7 +40,7 @@ from symae_keras.data.groups import Array
 from symae_keras.evaluation import negative_log_likelihood
 from symae_keras.models import VAE
 
-#: Published by pythae: nats per image, binarisation, IS samples.
+#: Values published by pythae: nats per image, binarisation, IS samples.
 PUBLISHED: Final = {
     "VAE": (89.78, "static", 200),
     "IWAE": (86.82, "static", 5000),
@@ -51,7 +53,7 @@ _MILESTONES = (200, 350, 500, 750, 1000)
 
 
 def vae(pixels: int, hidden: int = _HIDDEN, code: int = _CODE, seed: int = 0) -> VAE:
-    """The network of pythae: one hidden layer on either side."""
+    """Return the network of pythae: one hidden layer on each side."""
     return VAE(
         (pixels,),
         code,
@@ -69,18 +71,18 @@ def vae(pixels: int, hidden: int = _HIDDEN, code: int = _CODE, seed: int = 0) ->
 
 
 def shades(folder: Path, split: str) -> Array:
-    """Images as shades from 0 to 1, `(rows, pixels)`."""
+    """Return images as grey values from 0 to 1, `(rows, pixels)`."""
     images = load_idx(folder, split)[0]
     return (images.reshape(len(images), -1) / 255.0).astype("float32")
 
 
 def binarised(shades: Array, rng: np.random.Generator) -> Array:
-    """Draw each pixel, 1 with the probability of its shade."""
+    """Sample each pixel; it is 1 with the probability of its grey value."""
     return (rng.random(shades.shape) < shades).astype("float32")
 
 
 class _Draws(keras.utils.PyDataset):
-    """Batches of binary images, which are drawn once or in every epoch."""
+    """Batches of binary images, which are sampled once or in every epoch."""
 
     def __init__(self, shades: Array, dynamic: bool, seed: int) -> None:
         super().__init__()
@@ -97,16 +99,16 @@ class _Draws(keras.utils.PyDataset):
         return self.images[rows], self.images[rows]
 
     def on_epoch_end(self) -> None:
-        """Shuffle, and draw again."""
+        """Shuffle, and sample again."""
         self.order = self.rng.permutation(len(self.shades))
         if self.dynamic:
             self.images = binarised(self.shades, self.rng)
 
 
 class _BestBound(keras.callbacks.Callback):
-    """Keeps the weights with the best bound of the likelihood of validation images.
+    """Callback that keeps the weights with the best bound on validation images.
 
-    `val_loss` is no bound: `evaluate` decodes the means of the codes.
+    `val_loss` is not a bound, because `evaluate` decodes the means of the codes.
     """
 
     def __init__(self, images: Array) -> None:
@@ -175,7 +177,7 @@ def run(
 
 
 def table(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """A line for each published model, with our figure where there is one."""
+    """Return a row per published model, with our value if there is one."""
     rows = []
     for name, (published, binarisation, n_samples) in PUBLISHED.items():
         row = {"model": name, "binarisation": binarisation, "IS samples": n_samples}
@@ -185,7 +187,7 @@ def table(result: dict[str, Any]) -> list[dict[str, Any]]:
                 for key in ("NLL", "standard error", "epochs", "best epoch")
             }
             row |= {key: result[key] for key in ("binarisation", "IS samples")}
-        # Only figures of the same data are comparable.
+        # Only values for the same data are comparable.
         same = row["binarisation"] == binarisation
         rows.append({**row, "published": published if same else None})
     return rows

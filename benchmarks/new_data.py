@@ -1,18 +1,18 @@
 """Detection of five kinds of new data, and the rate of false alarms.
 
 A detector is calibrated on held-out stars of the exposures benchmark. Other stars are
-tested as they are, and changed in five ways, each in a strong and a weak form:
+tested without changes and with five kinds of changes, each in a strong and a weak form:
 
-- new nuisance: water between 1.5 and 3 (2) where training has 0 to 1.5
-- new state: abundances between 1 and 2 (1.5) where training has 0.1 to 1
+- new nuisance: water between 1.5 and 3 (2); in training it is between 0 and 1.5
+- new state: abundances between 1 and 2 (1.5); in training they are between 0.1 and 1
 - wavelength shift: all instances moved by 1 (0.5) pixels, telluric lines included
 - gain: all instances multiplied by 1.2 (1.1)
 - wrong grouping: 1 instance of 16 comes from another star; weak: 1 of 16 from a star
   that differs in abundances only by at most 0.3
 
-The table has the area under the ROC curve for the p-values of groups and, for wrong
-grouping, of instances; the share of changed groups with p <= 0.05; and the share of
-these to which the detector gives the right reason. False alarms are averaged over
+The table shows the area under the ROC curve for the p-values of groups and, for wrong
+grouping, of instances; the fraction of changed groups with p <= 0.05; and the fraction
+of these for which the detector reports the right reason. False alarms are averaged over
 several draws of calibration groups.
 
     python benchmarks/new_data.py --out new_data.json
@@ -41,14 +41,14 @@ from symae_keras.evaluation import NewData, detection
 
 T: Final = 16
 LEVELS: Final = (0.01, 0.05, 0.1)
-#: Pixels of the fine axis per pixel, for shifts.
+#: Number of fine pixels per pixel, for shifts.
 _FINE: Final = 10
 
 
 def exposures(
     state: Any, nuisance: Any, seed: int, shift: float = 0.0, gain: float = 1.0
 ) -> GroupedData:
-    """Noisy exposures of given parameters, moved by pixels and multiplied."""
+    """Simulate noisy exposures of given parameters, with a shift and a gain."""
     n, t = nuisance["water"].shape
     each = {name: np.repeat(values, t, axis=0) for name, values in state.items()}
     flat = {name: values.reshape(n * t) for name, values in nuisance.items()}
@@ -61,7 +61,7 @@ def exposures(
 
 
 def changed(kind: str, strong: bool, n: int, seed: int) -> GroupedData:
-    """Groups that are new in one way."""
+    """Return groups with one kind of change."""
     groups = simulate_exposures(n, T, seed)
     rng = np.random.default_rng(seed + 1)
     state, nuisance = dict(groups.state), dict(groups.nuisance)
@@ -138,7 +138,7 @@ def main() -> None:
 
 
 def exposures_as_ever(n: int, seed: int) -> GroupedData:
-    """Groups that are not new in any way."""
+    """Return groups without changes."""
     return dataclasses.replace(simulate_exposures(n, T, seed), render=None)
 
 

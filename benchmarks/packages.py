@@ -1,14 +1,15 @@
-"""Classical methods against public packages, on pairs of spectra.
+"""Comparison of classical methods with public packages, on pairs of spectra.
 
-Methods that a package on PyPI has are fitted to the same pairs with the same settings,
-and the largest difference of what they return is given, relative to the largest value.
-Rows whose package is not installed are left out.
+Methods that are also in a package on PyPI are fitted to the same pairs with the same
+settings. The table shows the largest difference of the results, relative to the largest
+value. Rows whose package is not installed are left out.
 
 - pycaltransfer: external parameter orthogonalization (EPO) and spectral space
   transformation (SST). The package subtracts the means of the instruments before SST,
-  which the paper does not ask for; here both get pairs without means.
-- chemotools: SNV, MSC and EMSC. Its SNV divides by the deviation over the number of
-  pixels, the paper's and ours over one less; the factor between them is applied.
+  although the paper does not; here both methods get pairs without means.
+- chemotools: SNV, MSC and EMSC. The standard deviation in its SNV divides by the number
+  of pixels `n`, that of the paper and of this package by `n - 1`; the comparison
+  corrects for this factor.
 - neuroCombat: ComBat, whose iterations stop at a change of 1e-4.
 
     pip install pycaltransfer chemotools neuroCombat
@@ -41,7 +42,7 @@ _COMPONENTS: Final = 4
 
 
 def epo(pairs: GroupedData) -> tuple[Array, Array]:
-    """Projections that remove the differences of instruments."""
+    """Compare projections that remove the differences between instruments."""
     from pycaltransfer.caltransfer import epo_fit
 
     found = ExternalParameterOrthogonalization(1, 0, _COMPONENTS).fit(pairs).coef_
@@ -49,7 +50,7 @@ def epo(pairs: GroupedData) -> tuple[Array, Array]:
 
 
 def sst(pairs: GroupedData) -> tuple[Array, Array]:
-    """Spectra of the second instrument as the first one shows them."""
+    """Compare spectra of the second instrument that are converted to the first."""
     from pycaltransfer.caltransfer import sst as fitted
 
     centred = pairs.x - pairs.x.mean(axis=0)
@@ -59,7 +60,7 @@ def sst(pairs: GroupedData) -> tuple[Array, Array]:
 
 
 def scatter(ours: Any, name: str, **settings: Any) -> Callable[..., Any]:
-    """Make a comparison of corrected spectra."""
+    """Return a function that compares corrected spectra."""
 
     def compared(pairs: GroupedData) -> tuple[Array, Array]:
         from chemotools import scatter as theirs
@@ -74,7 +75,7 @@ def scatter(ours: Any, name: str, **settings: Any) -> Callable[..., Any]:
 
 
 def combat(pairs: GroupedData) -> tuple[Array, Array]:
-    """Spectra without the offsets and scales of their instruments."""
+    """Compare spectra without the offsets and scales of their instruments."""
     import pandas as pd
     from neuroCombat import neuroCombat
 

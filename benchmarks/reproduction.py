@@ -1,20 +1,20 @@
-"""The autoencoders of the Keras documentation's examples, beside what they publish.
+"""Reproduction of the autoencoders in the examples of the Keras documentation.
 
 Architectures and settings are those of two examples of keras.io, built from our models
-with layers of one's own as encoder and decoder:
+with the layers of the examples as encoder and decoder:
 
 - "Convolutional autoencoder for image denoising": validation binary cross-entropy per
   pixel 0.0648 after 10 and 0.0622 after 50 epochs; 0.0839 for denoising after 100 more
-  epochs with Gaussian noise of 0.4, clipped to [0, 1]. Ours draws new noise every step
-  and starts afresh.
-- "Variational AutoEncoder": two numbers a code, all 70 000 digits; training loss 152.2
-  nats after 10 epochs, reconstruction 145.8 and divergence 6.5. The row
-  "variational_plain" is the same network and loss in Keras alone, without this package:
-  what the published figure is on this machine and for these seeds.
+  epochs with Gaussian noise of 0.4, clipped to [0, 1]. This benchmark draws new noise
+  in every step and trains from scratch.
+- "Variational AutoEncoder": a code of two numbers, all 70 000 digits; training loss
+  152.2 nats after 10 epochs, reconstruction 145.8 and divergence 6.5. The row
+  "variational_plain" is the same network and loss in Keras alone, without this package.
+  It shows the result of the example on this machine and with these seeds.
 
-The published figures are for MNIST. `--data` is a folder with the four idx files of
-MNIST, or of Fashion-MNIST, which has the same form. Needs tens of minutes a row on two
-CPU cores.
+The published values are for MNIST. `--data` is a folder with the four idx files of
+MNIST, or of Fashion-MNIST, which has the same format. Each row takes tens of minutes on
+two CPU cores.
 
     python benchmarks/reproduction.py --data FOLDER --rows convolutional --out r.json
 """
@@ -39,7 +39,7 @@ from symae_keras.models import VAE, Autoencoder, DenoisingAutoencoder
 SHAPE = (28, 28, 1)
 BATCH = 128
 NOISE = 0.4
-#: Epochs after which to report, and the published figures there.
+#: Epochs after which to report, and the published values at these epochs.
 PUBLISHED = {
     "convolutional": {10: 0.0648, 50: 0.0622},
     "denoising": {100: 0.0839},
@@ -62,7 +62,7 @@ def _transposed(filters: int, activation: str | None = "relu") -> keras.Layer:
 
 
 def convolutional_networks() -> dict[str, keras.Layer]:
-    """Encoder and decoder of the convolutional autoencoder; the code is (7, 7, 32)."""
+    """Return encoder and decoder of the convolutional model, with code (7, 7, 32)."""
     encoder = keras.Sequential(
         [
             layers.Input(SHAPE),
@@ -84,7 +84,7 @@ def convolutional_networks() -> dict[str, keras.Layer]:
 
 
 def variational_networks() -> dict[str, keras.Layer]:
-    """Encoder and decoder of the variational autoencoder, a code of two numbers."""
+    """Return encoder and decoder of the variational model, with a code of two."""
     encoder = keras.Sequential(
         [
             layers.Input(SHAPE),
@@ -108,7 +108,7 @@ def variational_networks() -> dict[str, keras.Layer]:
 
 
 class _Sample(layers.Layer):
-    """A draw from the posterior, and its divergence from N(0, 1) as a loss."""
+    """Layer that samples the posterior and adds its divergence from N(0, 1)."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class _Sample(layers.Layer):
 
 
 def plain_vae(seed: int) -> keras.Model:
-    """The variational autoencoder without this package, compiled."""
+    """Return the compiled variational autoencoder without this package."""
     networks = variational_networks()
     inputs = layers.Input(SHAPE)
     features = networks["encoder"](inputs)
@@ -138,13 +138,13 @@ def plain_vae(seed: int) -> keras.Model:
 
 
 def images(folder: Path, part: str) -> Array:
-    """Images in [0, 1], `(rows, 28, 28, 1)`."""
+    """Return images in [0, 1], `(rows, 28, 28, 1)`."""
     pixels = load_idx(folder, part)[0]
     return (pixels[..., None] / 255.0).astype("float32")
 
 
 def make_model(row: str, seed: int) -> keras.Model:
-    """The compiled model of a row."""
+    """Return the compiled model of a row."""
     if row == "variational_plain":
         return plain_vae(seed)
     if row == "variational":
@@ -170,7 +170,7 @@ def run(row: str, train: Array, test: Array, epochs: int, seed: int) -> dict[str
     held_out: Any = (test, test)
     if row.startswith(
         "variational"
-    ):  # the example trains on everything and reports that
+    ):  # the example trains on all images and reports this loss
         train, held_out = np.concatenate([train, test]), None
     if row == "denoising":
         noise = np.random.default_rng(seed).normal(scale=NOISE, size=test.shape)
@@ -189,7 +189,7 @@ def run(row: str, train: Array, test: Array, epochs: int, seed: int) -> dict[str
 
 
 def table_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """A line for each epoch with a published figure."""
+    """Return a row per epoch with a published value."""
     history = result["history"]
     rows = []
     for epoch, published in PUBLISHED[result["row"]].items():
@@ -232,7 +232,7 @@ def main() -> None:
         epochs = options.epochs or max(PUBLISHED[row])
         results.append(run(row, train, test, epochs, options.seed))
         table += table_rows(results[-1])
-        if options.out:  # after every row: each takes long
+        if options.out:  # after every row, because each takes long
             write_json(options.out, {"table": table, "runs": results})
     if table:
         print_table(table, list(table[0]))

@@ -1,16 +1,17 @@
-"""Commands killed at random moments, and on a full disk, among a user's files.
+"""Safety of user files when commands are killed or the disk is full.
 
 Each trial runs one command of `symae` in a folder with files of a user: inputs, and
 files with names such as OUT.partial, OUT.lock and OUT.replaced. In every second trial
-the output is there already and the command has `--force`. It is killed (SIGKILL,
-SIGTERM and SIGINT in turn) at a random moment from its start to its end. Then
+the output already exists and the command has `--force`. The command is killed (SIGKILL,
+SIGTERM and SIGINT in turn) at a random moment between its start and its end. Then
 
-- every file of the user must be as before,
-- the output must be absent, as it was before, or complete,
-- the command must complete when it is given again, with `--resume` if it has that.
+- every file of the user must be unchanged,
+- the output must be absent, unchanged, or complete,
+- the command must complete when it is run again, with `--resume` if it supports that.
 
-With `--full-disk` the disk is a small tmpfs instead, which needs the right to mount.
-The command must end with one sentence, and complete once there is space.
+With `--full-disk` the disk is a small tmpfs instead, which needs permission to mount.
+The command must stop with an error message of one sentence, and must complete once
+there is space.
 
     python benchmarks/safety.py --kills 60
     python benchmarks/safety.py --full-disk
@@ -46,9 +47,9 @@ from symae_keras.data import Shards
 Rows = list[dict[str, Any]]
 
 SIGNALS: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-#: Space beyond the inputs, in KiB, that fills up early, midway and late.
+#: Free space after the inputs, in KiB, that fills up early, midway and late.
 SPACES: Final = (8, 48, 160, 400)
-#: The old outputs are of another seed or size than the new ones.
+#: The old outputs have another seed or size than the new ones.
 RECIPE: Final = '''"""A small SymAE."""
 
 from symae_keras.layers import DenseEncoder
@@ -70,18 +71,18 @@ def model(groups, seed):
 RECIPE = Recipe(model=model, epochs=60, batch_size=8, instances=4)
 '''
 
-# === What is run ===
+# === Commands ===
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A command and what it makes.
+    """Command and its output.
 
     Attributes:
-        arguments: Of `symae`, without the output.
+        arguments: Arguments of `symae`, without the output.
         out: The output.
-        complete: Whether an output is complete.
-        again: What to add in order to resume.
+        complete: Function that returns whether an output is complete.
+        again: Arguments to add in order to resume.
         forced: Whether it has `--force`.
     """
 
@@ -119,7 +120,7 @@ def is_array(out: Path) -> bool:
 
 
 def is_comparison(out: Path) -> bool:
-    """Return whether all rows are whole; there may be any number of them."""
+    """Return whether all rows are complete; there may be any number of them."""
     if not (out / "rows.csv").exists():
         return True
     with (out / "rows.csv").open(newline="", encoding="utf-8") as file:
@@ -196,19 +197,19 @@ def make_inputs(folder: Path) -> None:
 
 
 def prepare(place: Path, inputs: Path, command: Command) -> None:
-    """Fill a folder with a user's inputs and with files under tempting names."""
+    """Fill a folder with a user's inputs and with files whose names may collide."""
     for each in ("d.npz", "a.npz", "b.npz", "big.npy", "small.py"):
         shutil.copy(inputs / each, place)
     shutil.copytree(inputs / "made", place / "made")
     out = command.out
     for name in ("thesis.txt", f"{out}.lock", f"{out}.replaced", f".{out}.tmp"):
         (place / name).write_text(f"mine: {name}", encoding="utf-8")
-    if "." in out:  # a folder of this name is where symae keeps unfinished work
+    if "." in out:  # symae keeps unfinished work in a folder of this name
         (place / f"{out}.partial").symlink_to("thesis.txt")
 
 
 def fingerprint(folder: Path, out: str | None = None) -> dict[str, str]:
-    """Return checksums of all files but those that the command makes."""
+    """Return checksums of all files except those that the command creates."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
@@ -221,7 +222,7 @@ def fingerprint(folder: Path, out: str | None = None) -> dict[str, str]:
 
 
 def is_complete(command: Command, out: Path) -> bool:
-    """Return whether an output is complete; what cannot be read is not."""
+    """Return whether an output is complete; unreadable outputs are not."""
     try:
         return command.complete(out)
     except Exception as error:
@@ -230,7 +231,7 @@ def is_complete(command: Command, out: Path) -> bool:
 
 
 def left_in_place(command: Command, place: Path, old: dict[str, str]) -> str:
-    """Return what is at the output: nothing, the old, the new, or half of it."""
+    """Return the state of the output: none, old, new or partial."""
     out = place / command.out
     if not out.exists():
         return "lost" if old else "nothing"
@@ -241,7 +242,7 @@ def left_in_place(command: Command, place: Path, old: dict[str, str]) -> str:
 
 
 def make_old(command: Command, place: Path) -> dict[str, str]:
-    """Make an earlier output and return its checksums."""
+    """Create an earlier output and return its checksums."""
     code, said = run(place, *command.arguments, "--out", command.out)
     if code:
         raise RuntimeError(said)
@@ -250,21 +251,21 @@ def make_old(command: Command, place: Path) -> dict[str, str]:
 
 
 def finish(command: Command, place: Path, forced: bool, left: str) -> str:
-    """Give a command again, as a user would, and return what is wrong with that."""
+    """Run a command again, as a user would, and return the problem, if any."""
     flags = list(command.again)
     if forced:
         flags.append("--force")
     arguments = (*command.arguments, "--out", command.out)
     code, said = run(place, *arguments, *flags)
     if code == 2 and left == "complete" and not command.again:
-        code = 0  # it had ended, which is said
+        code = 0  # it had ended, and says so
     if code:
         return f"exit {code}: {said}"
     if not is_complete(command, place / command.out):
         return "the output is not complete"
     unfinished = [each.name for each in place.glob(f"{command.out}.partial")]
     if unfinished and "." not in command.out:
-        return f"{unfinished[0]} is left"
+        return f"{unfinished[0]} remains"
     return ""
 
 
@@ -274,7 +275,7 @@ def finish(command: Command, place: Path, forced: bool, left: str) -> str:
 def kill(
     name: str, number: int, place: Path, inputs: Path, share: float, seconds: float
 ) -> dict[str, Any]:
-    """Kill a command after a share of the time that it takes, and give it again."""
+    """Kill a command after a fraction of its running time, and run it again."""
     command, how = COMMANDS[name], SIGNALS[number % len(SIGNALS)]
     prepare(place, inputs, command)
     forced = command.forced and number // len(SIGNALS) % 2 == 1
@@ -320,16 +321,16 @@ def all_kills(count: int, seed: int, inputs: Path, folder: Path) -> Rows:
     print({name: f"{each:.1f} s" for name, each in seconds.items()}, flush=True)
     names = list(COMMANDS)
     for n in range(count):
-        # Each command meets each signal.
+        # Each command receives each signal.
         name, number = names[n % len(names)], n // len(names)
-        # Every second one after the start, in which most of the time goes into imports.
+        # Every second one after the start, because imports take most of that time.
         share = draw.uniform(0.5 * (n % 2), 1.0)
         while len(rows) == n:
             place = folder / "trial"
             place.mkdir()
             row = kill(name, number, place, inputs, share, seconds[name])
             shutil.rmtree(place)
-            if row["signal"] is None:  # it was faster than before, so once more
+            if row["signal"] is None:  # it was faster than before, so try once more
                 share *= 0.9
                 continue
             rows.append(row)
@@ -341,14 +342,14 @@ def all_kills(count: int, seed: int, inputs: Path, folder: Path) -> Rows:
 
 
 def mount(place: Path, size: str, remount: bool = False) -> bool:
-    """Mount a tmpfs of a size, or change the size; return whether that is allowed."""
+    """Mount or resize a tmpfs; return whether that is permitted."""
     options = f"remount,size={size}" if remount else f"size={size}"
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def fill(name: str, space: int, forced: bool, place: Path, inputs: Path) -> Any:
-    """Run a command where the disk fills up, then again with space."""
+    """Run a command until the disk fills up, then again with more space."""
     command = COMMANDS[name]
     prepare(place, inputs, command)
     old = make_old(command, place) if forced else {}
@@ -397,7 +398,7 @@ def all_full_disks(inputs: Path, folder: Path) -> Rows:
 
 
 def is_bad(row: dict[str, Any]) -> bool:
-    """Return whether a trial went wrong."""
+    """Return whether a trial failed."""
     return (
         row["output then"] in ("half-written", "lost")
         or row["user's files"] != "unchanged"
@@ -412,12 +413,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=0, help="how many trials")
+    parser.add_argument("--kills", type=int, default=0, help="number of trials")
     parser.add_argument("--full-disk", action="store_true", help="on a small tmpfs")
     parser.add_argument("--seed", type=int, default=0, help="of the times, default 0")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     options = parser.parse_args()
-    # A shell has its background jobs ignore it, and so would the commands.
+    # Background jobs of a shell ignore this signal, and the commands would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     rows: Rows = []
     with tempfile.TemporaryDirectory() as temporary:

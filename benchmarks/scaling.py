@@ -1,20 +1,20 @@
-"""What a second replica, or a second worker, is worth; and what it has to send.
+"""Speed-up by a second replica or worker, and the required network bandwidth.
 
-Two tables:
+There are two tables:
 
-- measured: steps a second of one model and one global batch without a strategy, under
+- measured: steps per second of one model and one global batch without a strategy, under
   MirroredStrategy with one and two replicas, and with two worker processes on this
-  machine. A ratio is steps a second over those without a strategy, timed in turn in the
-  same process: the median over the turns, beside the lowest and the highest. With one
-  replica it tells what the strategy itself costs, with two the speed-up, whose best is
-  2. A replica is a GPU, or a core on a machine without any: each process then gets one
-  thread for an operation.
-- on paper, for every preset: the bytes that replicas sum in a step (4 for each
-  parameter) beside the floating-point operations of the step, counted from the shapes
-  that go through its layers. Two replicas that compute 1 TFLOP/s each spend as much
-  time on sending as on computing in a network of as many GB/s as the last column says,
-  and n replicas in one n - 1 times as fast, since a ring sends the bytes of each nearly
-  twice and every replica computes an n-th.
+  machine. Ratios are relative to no strategy, timed in turn in the same process: the
+  median over the turns, with the lowest and the highest. With one replica the ratio
+  shows the overhead of the strategy, with two replicas the speed-up, which is at most
+  2. A replica is a GPU, or a core on a machine without GPUs: each process then uses one
+  thread per operation.
+- on paper, for every preset: the bytes that replicas sum in a step (4 per parameter)
+  and the floating-point operations of the step, computed from the shapes in its layers.
+  The last column is the bandwidth in GB/s at which two replicas of 1 TFLOP/s each spend
+  equal time on sending and on computing. For n replicas, the bandwidth must be n - 1
+  times as high, since a ring sends the bytes of each replica nearly twice and every
+  replica computes 1 / n of the batch.
 
     python benchmarks/scaling.py --out scaling.json
 """
@@ -52,9 +52,9 @@ Timed = Callable[[], float]
 
 
 def forward_operations(model: keras.Model, x: Any) -> int:
-    """Multiplications and additions of a call, counted from the shapes of layers.
+    """Return the multiplications and additions of a call, from the shapes of layers.
 
-    Dense and convolutional layers count, and so does nothing else: the rest is small.
+    Only dense and convolutional layers are counted; all other operations are few.
     """
     counted = 0
     layers = keras.layers
@@ -68,7 +68,7 @@ def forward_operations(model: keras.Model, x: Any) -> int:
         def counting(inputs: Any, *args: Any, **kwargs: Any) -> Any:
             nonlocal counted
             output = call(inputs, *args, **kwargs)
-            # Each place of the smaller image, or each row, meets the whole kernel.
+            # The whole kernel is applied at each pixel of the smaller image, or row.
             places = inputs if isinstance(layer, backward) else output
             rows = int(np.prod(places.shape[:-1]))
             counted += 2 * rows * int(np.prod(layer.kernel.shape))
@@ -89,15 +89,15 @@ def forward_operations(model: keras.Model, x: Any) -> int:
 
 
 def on_paper(preset: str) -> dict[str, Any]:
-    """What one step of a preset computes and sends, at its own batch size."""
+    """Return operations and transmitted bytes of a step, at the preset's batch size."""
     recipe = load_recipe(preset).recipe
     if recipe.data is None:
-        raise ValueError(f"The preset {preset} brings no data.")
+        raise ValueError(f"The preset {preset} has no data.")
     groups = recipe.data(0)
     model = recipe.model(groups, 0)
     n_instances = min(recipe.instances or groups.n_instances, groups.n_instances)
     x = np.zeros((1, n_instances, *groups.instance_shape), "float32")
-    # Forward once, and backward for inputs and for weights: three times.
+    # Three passes: forward, backward for inputs, and backward for weights.
     step = 3 * forward_operations(model, x) * recipe.batch_size
     parameters = sum(int(np.prod(each.shape)) for each in model.trainable_variables)
     return {
@@ -113,7 +113,7 @@ def on_paper(preset: str) -> dict[str, Any]:
 
 
 def model_and_batch(preset: str, batch_size: int) -> tuple[keras.Model, Any]:
-    """The compiled model of a preset and a batch for it."""
+    """Return the compiled model of a preset and a batch for it."""
     recipe = load_recipe(preset).recipe
     assert recipe.data is not None
     groups: GroupedData = recipe.data(0)
@@ -124,7 +124,7 @@ def model_and_batch(preset: str, batch_size: int) -> tuple[keras.Model, Any]:
 
 
 def training(arguments: argparse.Namespace, strategy: Any) -> Timed:
-    """A function that trains for some steps and tells the seconds of one."""
+    """Return a function that trains for some steps and returns seconds per step."""
     import tensorflow as tf
 
     with running(strategy):
@@ -142,7 +142,7 @@ def training(arguments: argparse.Namespace, strategy: Any) -> Timed:
 
 
 def row(how: str, replicas: int, alone: list[float], own: list[float]) -> Any:
-    """Seconds a step of each turn, as a row of the table."""
+    """Return a table row from the seconds per step of each turn."""
     ratios = np.array(alone) / np.array(own)
     return {
         "how": how,
@@ -155,7 +155,7 @@ def row(how: str, replicas: int, alone: list[float], own: list[float]) -> Any:
 
 
 def measure_devices(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """No strategy, one replica, and two, in turn in this process."""
+    """Time no strategy, one replica and two replicas, in turn in this process."""
     import tensorflow as tf
 
     if not tf.config.list_physical_devices("GPU"):
@@ -177,7 +177,7 @@ def measure_devices(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def measure_workers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """The chief without a strategy while the other waits, and both, in turn."""
+    """Time the chief alone without a strategy, and both workers, in turn."""
     strategy = make_strategy("multiworker")
     assert strategy is not None
     timed = [training(arguments, None), training(arguments, strategy)]
@@ -197,7 +197,7 @@ def measure_workers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def run_child(kind: str, arguments: argparse.Namespace, count: int) -> list[Any]:
-    """Run this file in processes of its own; the rows that the first one prints."""
+    """Run this file in new processes; return the rows that the first one prints."""
     command = [sys.executable, __file__, "--child", kind]
     for name in ("preset", "batch", "steps", "turns"):
         command += [f"--{name}", str(getattr(arguments, name))]
@@ -217,7 +217,7 @@ def run_child(kind: str, arguments: argparse.Namespace, count: int) -> list[Any]
 
 
 def main() -> None:
-    """Read the command line, run, print and write."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

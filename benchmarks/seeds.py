@@ -1,19 +1,19 @@
-"""Trainings with different seeds, with and without annealing of the divergence.
+"""Variation over seeds, with and without annealing of the divergence.
 
 Each model is trained on 1,000 simulated stars with 16 exposures for about 1,500
-updates, once per seed. Only the model and the draws depend on the seed, not the stars.
-SymAE has Gaussian or variational noise and entangled exposures; ML-VAE and GVAE, which
-need identifiable ones, get these. The table has the median and the largest redatuming
-error of 300 other stars, whose virtual instances are known exactly, and the number of
-seeds with at most 1.5 times the median.
+updates, once per seed. The seed sets only the model and the random draws, not the
+stars. SymAE has Gaussian or variational noise and entangled exposures; ML-VAE and GVAE
+need identifiable exposures. The table shows the median and the largest redatuming error
+of 300 other stars, whose virtual instances are known exactly, and the number of seeds
+with an error of at most 1.5 times the median.
 
-Without annealing, the weight of the divergences is the same at all times. The first
-`--plain` seeds are trained in this way, too. The ratio of times is the median over
-seeds of the two trainings of a seed, which follow each other.
+Without annealing, the weight of the divergences is constant. The first `--plain` seeds
+are also trained in this way. The time ratio is the median over seeds; the two trainings
+of a seed run directly after each other.
 
     python benchmarks/seeds.py --seeds 20 --plain 4 --rows seeds.jsonl --out seeds.json
 
-`--rows` keeps a line per training, and resumes an interrupted run.
+`--rows` stores one line per training, and resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ MODELS: Final = {
     "mlvae": False,
     "gvae": False,
 }
-#: Models without divergences, for which there is nothing to compare.
+#: Models without divergences, which have no annealing to compare.
 NOT_ANNEALED: Final = ("symae",)
 
 
 def trained(
     name: str, seed: int, annealing: float, groups: GroupedData, test: GroupedData
 ) -> dict[str, Any]:
-    """Errors and seconds of a training."""
+    """Train once; return errors and seconds."""
     keras.utils.set_random_seed(seed)
     model = CONTENDERS[name].build(groups, Sizes(), seed)
     start = time.perf_counter()
@@ -73,7 +73,7 @@ def trained(
 
 
 def summary(rows: list[dict[str, Any]], name: str, annealing: float) -> dict[str, Any]:
-    """The line of the table for a model with or without annealing."""
+    """Return the table row for a model with or without annealing."""
     own = [each for each in rows if each["model"] == name]
     seconds = {(row["seed"], row["annealing"]): row["seconds"] for row in own}
     errors = [row["redatuming"] for row in own if row["annealing"] == annealing]
@@ -116,7 +116,7 @@ def main() -> None:
     for seed in range(options.seeds):
         for name in options.models:
             shares = (0.0,) if name in NOT_ANNEALED else (0.0, default)
-            for annealing in shares[:: 1 if seed % 2 else -1]:  # neither always first
+            for annealing in shares[:: 1 if seed % 2 else -1]:  # alternate the order
                 plain = annealing == 0.0 and name not in NOT_ANNEALED
                 if (name, seed, annealing) in known or (
                     plain and seed >= options.plain

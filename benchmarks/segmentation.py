@@ -1,15 +1,15 @@
 """Segmentation of simulated labelled shapes: three networks, and few labelled images.
 
 - All: U-Net, SegNet and the residual network with a variational branch are trained on
-  2000 images and judged on 200 others; mean intersection over union (IoU) over the four
-  classes.
-- Few: the residual network on 20 labelled images, with and without its branch, from
-  the same initial weights; five seeds, each with images of its own, and all judged on
-  the same 200.
+  6000 images and evaluated on 200 others, by the mean intersection over union (IoU) of
+  the four classes.
+- Few: the residual network is trained on 20 labelled images, with and without its
+  branch, from the same initial weights. Each of the five seeds has different training
+  images, and all are evaluated on the same 200 images.
 
     python benchmarks/segmentation.py --out results.json --figures docs/images
 
-takes about 24 minutes of processor time; `--quick` only sees that all of it runs.
+takes about 24 minutes of processor time; `--quick` only tests that everything runs.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ FEW = 20
 SHOWN = 8
 Build = Callable[..., PixelwiseModel]
 
-#: Each with its arguments, and how much longer than the others it is trained: SegNet,
-#: which is told less by its encoder, learns more slowly.
+#: Arguments of each network, and a factor for the number of steps. SegNet learns more
+#: slowly, because its decoder receives less information from the encoder.
 NETWORKS: dict[str, tuple[Build, dict[str, Any], int]] = {
     "U-Net": (UNet, {"head": "segmentation"}, 1),
     "SegNet": (SegNet, {}, 3),
@@ -54,7 +54,7 @@ def fit(
     batch_size: int,
     seed: int,
 ) -> tuple[PixelwiseModel, dict[str, float]]:
-    """Train a network with Adam, whose rate falls along a cosine."""
+    """Train a network with Adam and a cosine schedule."""
     keras.utils.set_random_seed(seed)
     model = build(
         images.x.shape[1:],
@@ -77,12 +77,12 @@ def fit(
 
 
 def predict(model: PixelwiseModel, images: LabelledImages) -> np.ndarray[Any, Any]:
-    """Labels of all images."""
+    """Predict the labels of all images."""
     return np.asarray(in_batches(model.segment, images.x).astype("int32"))
 
 
 def judge(images: LabelledImages, predicted: np.ndarray[Any, Any]) -> dict[str, float]:
-    """Mean scores, and the IoU of each class."""
+    """Return mean scores, and the IoU of each class."""
     labels = images.labels
     of_each = intersection_over_union(labels, predicted, N_CLASSES)
     return {
@@ -95,7 +95,7 @@ def judge(images: LabelledImages, predicted: np.ndarray[Any, Any]) -> dict[str, 
 def all_images(
     networks: list[str], steps: int, n_train: int, test: LabelledImages
 ) -> tuple[Any, Any]:
-    """Networks on many images; the table, and the figure of what they predict."""
+    """Compare networks on many images; return the table and a figure of predictions."""
     images = simulate_labelled_shapes(n_train, seed=0)
     table: list[dict[str, Any]] = []
     found = {}
@@ -113,7 +113,7 @@ def all_images(
 def few_images(
     steps: int, n_seeds: int, test: LabelledImages, weights: dict[str, float]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The residual network on few images, with its branch and without, seed by seed."""
+    """Train the residual network on few images, with and without branch, per seed."""
     table: list[dict[str, Any]] = []
     for seed in range(n_seeds):
         images = simulate_labelled_shapes(FEW, seed=100 + seed)
@@ -147,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=("all", "few"), help="one part alone")
+    parser.add_argument("--only", choices=("all", "few"), help="run only one part")
     parser.add_argument(
         "--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS], help="these"
     )
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="of the part on few")
     parser.add_argument("--reconstruction-weight", type=float, default=0.1)
     parser.add_argument("--kl-weight", type=float, default=0.2)
-    parser.add_argument("--quick", action="store_true", help="only see that it runs")
+    parser.add_argument("--quick", action="store_true", help="only test that it runs")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     parser.add_argument("--figures", type=Path, help="folder for the figure")
     options = parser.parse_args()

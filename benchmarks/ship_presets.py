@@ -1,10 +1,10 @@
-"""Train the recipes of zoo/ and write what they give into their folders.
+"""Train the recipes of zoo/ and write the results into their folders.
 
-For each preset it trains the recipe with several seeds and once in the quick form, into
-run folders that are kept, so that a second call goes on where the first one stopped.
-The weights of seed 0 are stored in half precision, loaded again and judged anew; then
-config.json, model.weights.h5, SHA256SUMS, metrics.json and the card are written into
-the folder of the preset. Nothing in them is typed.
+For each preset, the recipe is trained with several seeds and once in the quick form.
+The run folders are kept, so a second call resumes an interrupted one. The weights of
+seed 0 are stored in half precision, loaded again and evaluated again. Then config.json,
+model.weights.h5, SHA256SUMS, metrics.json and the card are written into the folder of
+the preset. All of their contents are generated.
 
     python benchmarks/ship_presets.py symae_exposures vae_exposures --seeds 3
     python benchmarks/ship_presets.py symae_tablets --data tablets_nir.npz
@@ -30,7 +30,7 @@ from symae_keras.cli.zoo import metrics_of, run_preset, seconds_of
 from symae_keras.zoo.cards import Measured, write_card
 from symae_keras.zoo.recipes import about, load_recipe
 
-#: Limits of what is shipped, in bytes.
+#: Size limits of shipped files, in bytes.
 MOST_EACH, MOST_TOGETHER = 3_000_000, 25_000_000
 
 
@@ -62,7 +62,7 @@ def ship(name: str, seeds: int, out: Path, data_file: Path | None) -> None:
             (folders[0] / "environment.json").read_text(encoding="utf-8")
         ),
     )
-    # Where it was trained is of no use to others.
+    # Leave out the machine, which is of no use to others.
     kept = ("symae_keras", "keras", "tensorflow", "numpy", "backend", "python")
     environment = {k: measured.environment[k] for k in kept}
     measured = dataclasses.replace(measured, environment=environment)
@@ -75,7 +75,7 @@ def ship(name: str, seeds: int, out: Path, data_file: Path | None) -> None:
 
 
 def judge(run: Run, saved: Path) -> dict[str, float]:
-    """Metrics of the weights as they are shipped."""
+    """Return the metrics of the shipped weights."""
     train, held_out = both_parts(run)
     recipe = load_recipe(run.config["recipe"]["name"]).recipe
     metrics = measure_run(zoo.load(saved), recipe, train, held_out)
@@ -94,7 +94,7 @@ def check_sizes() -> None:
 
 
 def main() -> None:
-    """Train and write."""
+    """Train the presets and write their folders."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

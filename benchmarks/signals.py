@@ -3,9 +3,9 @@
     python benchmarks/signals.py --out signals.json --figures docs/images
 
 prints the processor time of both engines of `simulate_gathers`, their difference
-relative to the variance of the waves, and the redatuming error of donors as they
-are and of the mean swap. It draws the figures of docs/signals.md. It takes
-about two minutes of processor time; `--quick` runs everything through in a few seconds.
+relative to the variance of the waves, and the redatuming errors of unchanged donors and
+of the mean swap. It also draws the figures of docs/signals.md. It takes about two
+minutes of processor time; `--quick` tests everything in a few seconds.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ SAMPLING: Final = 0.01
 
 
 def timed(run: Callable[[], GroupedData]) -> tuple[GroupedData, float]:
-    """The result of a function, and the seconds of processor time that it takes."""
+    """Return the result of a function, and its processor time in seconds."""
     start = time.process_time()
     return run(), time.process_time() - start
 
 
 def engines(quick: bool) -> list[dict[str, Any]]:
-    """Time per medium of 16 shots, and the difference between the engines."""
+    """Measure the time per medium of 16 shots, and the difference of the engines."""
     n_media = 1 if quick else 4
     rows = []
     for contrast in (0.0, 0.03, 0.16):
@@ -69,7 +69,7 @@ def engines(quick: bool) -> list[dict[str, Any]]:
 
 
 def linear_methods(quick: bool) -> list[dict[str, Any]]:
-    """Redatuming errors on new media, by the range of source angles."""
+    """Return redatuming errors on new media, by the range of source angles."""
     rows = []
     n_media = 20 if quick else 400
     for aperture in (360.0, 60.0):
@@ -88,7 +88,7 @@ def linear_methods(quick: bool) -> list[dict[str, Any]]:
 
 
 def _wiggles(ax: Axes, gather: Array, distance: Array, colour: str, label: str) -> None:
-    """Traces over time, which runs downwards, filled where they are positive."""
+    """Draw traces over time, with time downwards and positive values filled."""
     seconds = SAMPLING * np.arange(gather.shape[1])
     scale = 0.9 * np.diff(distance).mean() / np.abs(gather).max()
     for number, (place, trace) in enumerate(zip(distance, gather, strict=True)):
@@ -101,7 +101,7 @@ def _wiggles(ax: Axes, gather: Array, distance: Array, colour: str, label: str) 
 
 
 def gathers_figure() -> Figure:
-    """A medium, one shot through two media, the difference, and both engines."""
+    """Draw a medium, one shot through two media, the difference, and both engines."""
     groups = simulate_gathers(2, 4, seed=7, noise=0.0)
     waves = simulate_gathers(2, 4, seed=7, noise=0.0, engine="waves")
     figure = new_figure(PAGE, 5.2)
@@ -151,7 +151,7 @@ def gathers_figure() -> Figure:
 
 
 def beats_figure() -> Figure:
-    """Beats of two patients, virtual instances, and ectopic beats."""
+    """Draw beats of two patients, virtual instances, and ectopic beats."""
     beats = simulate_beats(4, 12, seed=3, ectopic=0.15)
     odd = beats.instance_metadata["ectopic"]
     figure = new_figure(PAGE, 2.6)
@@ -174,11 +174,11 @@ def beats_figure() -> Figure:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, help="JSON file for the results")
     parser.add_argument("--figures", type=Path, help="folder for the figures")
-    parser.add_argument("--quick", action="store_true", help="a few media only")
+    parser.add_argument("--quick", action="store_true", help="use only a few media")
     arguments = parser.parse_args()
     results = {
         "engines": engines(arguments.quick),

@@ -1,12 +1,12 @@
-"""Grid search over two sizes of the coherent code, inside of scikit-learn.
+"""Grid search over two sizes of the coherent code, with scikit-learn.
 
 The data are the 30 samples x 4 replicates of `benchmarks/small.py`. A pipeline of
 `Redatum` and partial least squares predicts the height of a band. `GridSearchCV`
-compares two sizes in a `GroupKFold` by sample, which makes 11 trainings: five for each
-size, and one of the best size on all rows. Each row is predicted by itself; the error
-of the mean prediction of the four rows of a sample is from `cross_val_predict` with the
-size that the search found, which costs five more trainings and is not in the time. The
-processor time says more on a machine that does other work.
+compares two sizes in a `GroupKFold` by sample, which needs 11 trainings: five per size,
+and one of the best size on all rows. Each row is predicted separately. The error of the
+mean prediction of the four rows of a sample is computed by `cross_val_predict` with the
+chosen size; this needs five more trainings, which are not included in the time. On a
+busy machine, use the processor time.
 
     python benchmarks/sklearn_search.py --out search.json
 """
@@ -36,7 +36,7 @@ LABEL: Final = 1
 FOLDS: Final = 5
 COMPONENTS: Final = 6
 SIZES: Final = (4, 8)
-#: Half of the updates that small data get otherwise.
+#: Half of the default number of updates for small data.
 TRAINING: Final = Training(min_updates=1000)
 
 

@@ -1,23 +1,23 @@
-"""Small data: 30 samples x 4 replicates, and a label to predict from them.
+"""Small data: prediction of a label from 30 samples x 4 replicates.
 
 Spectra of 200 pixels have three bands whose heights vary from sample to sample. Each
-replicate has another baseline, multiplicative scatter, shift and noise. The
-label is the height of one band, with a standard deviation of 0.231. A second set has
-one more band of constant height, which makes the scatter identifiable.
+replicate has a different baseline, multiplicative scatter, shift and noise. The label
+is the height of one band, with a standard deviation of 0.231. A second data set has one
+more band of constant height, which makes the scatter identifiable.
 
-Partial least squares predict the label. The table has the root mean squared error of
-5-fold cross-validation by sample, for the spectra that a spectroscopist would use and
-for those of SymAE: virtual spectra under the nuisances of one sample, without and with
-the detail of the state, and the coherent code. All methods see the labels of the
-training samples only; the number of components is chosen by another cross-validation
-within these. `per fold` models see the training samples of each fold only, as all
-classical methods do; 80 % of these train the codes, and the gain for the detail is
-learned from the others. `unlabelled` models are trained once on all samples, those to
-be predicted included, without labels and without held-out samples.
+Partial least squares predicts the label. The table shows the root mean squared error of
+5-fold cross-validation by sample, for the usual spectroscopic preprocessings and for
+SymAE: virtual spectra under the nuisances of one sample, without and with the detail of
+the state, and the coherent code. All methods use only the labels of the training
+samples; the number of components is chosen by another cross-validation within these.
+`per fold` models are trained only on the training samples of each fold, as all
+classical methods; 80 % of these train the codes, and the others are used to learn the
+gain for the detail. `unlabelled` models are trained once on all samples, including
+those to be predicted, without labels and without held-out samples.
 
     python benchmarks/small.py --seeds 0 1 2 3 4 --out small.jsonl
 
-Results are kept in the file as JSON lines; an interrupted run is resumed.
+Results are stored in the file as JSON lines, and an interrupted run is resumed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ LABEL: Final = 1
 FOLDS: Final = 5
 MOST_COMPONENTS: Final = 10
 UPDATES: Final = 2000
-#: The spectra of spectroscopists, and SymAE by its noise and the samples it sees.
+#: Classical preprocessings, and SymAE by its noise and training samples.
 CASES: Final = (
     "classical",
     "gaussian per fold",
@@ -66,7 +66,7 @@ CASES: Final = (
 
 
 def simulate(seed: int, constant_band: bool) -> tuple[GroupedData, Array]:
-    """Groups of replicates, and the label of each group."""
+    """Return groups of replicates, and the label of each group."""
     groups = simulate_replicates(N_SAMPLES, N_REPLICATES, seed, constant_band)
     return groups, groups.state["heights"][:, LABEL]
 
@@ -75,23 +75,23 @@ def simulate(seed: int, constant_band: bool) -> tuple[GroupedData, Array]:
 
 
 def raw_mean(x: Array, train: Array) -> Array:
-    """Mean of the replicates."""
+    """Return the mean of the replicates."""
     return np.asarray(x.mean(axis=1))
 
 
 def snv(x: Array, train: Array) -> Array:
-    """Standard normal variate of each replicate, then the mean."""
+    """Return the mean of the replicates after standard normal variate correction."""
     centred = x - x.mean(axis=2, keepdims=True)
     return np.asarray((centred / x.std(axis=2, keepdims=True)).mean(axis=1))
 
 
 def msc(x: Array, train: Array) -> Array:
-    """Multiplicative scatter correction by the mean of the training samples."""
+    """Correct multiplicative scatter by the mean of the training samples."""
     return _scatter_correction(x, train, 0)
 
 
 def emsc(x: Array, train: Array) -> Array:
-    """Extended multiplicative scatter correction, with a quadratic baseline."""
+    """Apply extended multiplicative scatter correction, with a quadratic baseline."""
     return _scatter_correction(x, train, 2)
 
 
@@ -106,12 +106,12 @@ def _scatter_correction(x: Array, train: Array, degree: int) -> Array:
 
 
 def derivative(x: Array, train: Array) -> Array:
-    """First derivative of the mean (Savitzky-Golay, 11 pixels, quadratic)."""
+    """Return the first derivative of the mean (Savitzky-Golay, 11 pixels, order 2)."""
     return np.asarray(savgol_filter(x.mean(axis=1), 11, 2, deriv=1, axis=1))
 
 
 def mixed_model(x: Array, train: Array) -> Array:
-    """Best linear unbiased prediction of the state by a linear mixed model."""
+    """Return the best linear unbiased prediction of the state by a mixed model."""
     means = x.mean(axis=1)
     mean = means[train].mean(axis=0)
     deviations = (x - means[:, None])[train].reshape(-1, x.shape[2])
@@ -138,12 +138,12 @@ CLASSICAL: Final[dict[str, Callable[[Array, Array], Array]]] = {
 
 
 def folds(seed: int) -> Iterator[tuple[Array, Array]]:
-    """Training and test samples of each fold."""
+    """Yield the training and test samples of each fold."""
     yield from KFold(FOLDS, shuffle=True, random_state=seed).split(range(N_SAMPLES))
 
 
 def predict(features: Array, y: Array, train: Array, test: Array) -> Array:
-    """Predictions of PLS for the test samples; components by cross-validation."""
+    """Predict the test samples by PLS, with components chosen by cross-validation."""
     most = min(MOST_COMPONENTS, features.shape[1])
     errors = np.zeros(most)
     for a, b in KFold(FOLDS, shuffle=True, random_state=0).split(train):
@@ -164,9 +164,9 @@ def _pls(x: Array, y: Array, new: Array, components: int) -> Array:
 def trained(
     groups: GroupedData, noise: str, seed: int, updates: int, held_out: bool
 ) -> SymAE:
-    """A model after a number of updates.
+    """Train a model for a number of updates.
 
-    If some groups are held out, the gain for the detail is learned from them.
+    If there are held-out groups, the gain for the detail is learned from them.
     """
     keras.utils.set_random_seed(seed)
     rest = None
@@ -178,7 +178,7 @@ def trained(
         normalization=normalization(groups),
         seed=seed,
     )
-    # Many passes in one epoch of Keras, whose start takes longer than an update.
+    # Many passes per Keras epoch, because an epoch starts more slowly than an update.
     passes = groups[np.tile(np.arange(len(groups)), 100)]
     training = Training(instances=None)
     epochs = round(updates * training.batch_size / len(passes))
@@ -188,7 +188,7 @@ def trained(
 
 
 def features_of(model: SymAE, groups: GroupedData, reference: int) -> dict[str, Array]:
-    """Virtual spectra and coherent codes, by name."""
+    """Return virtual spectra and coherent codes, by name."""
     with_detail = virtual_under(model, groups, groups[[reference]])
     detail, model.detail = model.detail, None
     without = virtual_under(model, groups, groups[[reference]])
@@ -201,7 +201,7 @@ def features_of(model: SymAE, groups: GroupedData, reference: int) -> dict[str, 
 
 
 def mean_gain(model: SymAE) -> float:
-    """Mean gain for the detail of groups of four."""
+    """Return the mean gain for the detail of groups of four."""
     if model.detail is None:
         return 0.0
     return float(gain(model.detail, N_REPLICATES).mean())
@@ -213,7 +213,7 @@ def mean_gain(model: SymAE) -> float:
 def rows_of(
     seed: int, constant_band: bool, case: str, updates: int
 ) -> list[dict[str, Any]]:
-    """Errors of one data set by the classical methods, or by one kind of model."""
+    """Return errors on one data set, of classical methods or of one kind of model."""
     groups, y = simulate(seed, constant_band)
     predictions: dict[str, Array] = {}
     gains: list[float] = []
@@ -289,7 +289,7 @@ def main() -> None:
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Root mean square over seeds of each row of the table."""
+    """Return the root mean square over seeds for each row of the table."""
     table: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
         key = row["constant band"], row["case"], row["spectra"]

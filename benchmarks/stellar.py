@@ -1,19 +1,19 @@
-"""StellarAutoencoder: its full size, and what its code tells of stars, beside PCA.
+"""StellarAutoencoder: full size, and information in its code compared with PCA.
 
-Simulated stars, one reduced spectrum each: 2048 pixels, lines that grow and fade with
-the temperature, an unknown velocity and an uncalibrated slope of the continuum, noise
-of 1 %. Eight things vary, most of them nonlinearly, and the code has eight numbers.
-Both methods see the same spectra over their medians, and no label. Codes of the
-training stars then train probes, linear ones and perceptrons, that are scored on stars
-that nothing was trained on.
+The data are simulated stars with one reduced spectrum each: 2048 pixels, lines whose
+strengths depend on the temperature, an unknown velocity, an uncalibrated slope of the
+continuum, and 1 % noise. Eight parameters vary, most with nonlinear effects, and the
+code has eight numbers. Both methods use the same spectra, divided by their medians, and
+no labels. Linear probes and perceptrons are then trained on the codes of the training
+stars and evaluated on held-out stars.
 
     python benchmarks/stellar.py --full-size
     python benchmarks/stellar.py --out probe.json
     python benchmarks/stellar.py --disentangled --figures docs/images
     python benchmarks/stellar.py --sweep --figures docs/images
 
-The bottleneck sweep is the recipe for data of one's own: the error of held-out spectra
-over the size of the code.
+The bottleneck sweep is the recipe for choosing the code size on your own data: it
+computes the error of held-out spectra as a function of the code size.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from symae_keras.models import StellarAutoencoder
 from symae_keras.plotting import plot_bottleneck_sweep, plot_latent_traversal
 
 FULL_SIZE = 327_680
-MEMORY = 16.0  # GB, within which a training step is to stay
+MEMORY = 16.0  # GB, the memory limit of a training step
 CODE_DIM = 8
 TRAIN_SEED, TEST_SEED = 100, 1
 NOISE = 0.01
@@ -54,7 +54,7 @@ BATCH = 16
 
 
 def stars(n_states: int, seed: int, n_pixels: int) -> GroupedData:
-    """One reduced spectrum of each star, over its median."""
+    """Return one reduced spectrum per star, divided by its median."""
     groups = simulate_exposures(
         n_states,
         n_instances=1,
@@ -67,7 +67,7 @@ def stars(n_states: int, seed: int, n_pixels: int) -> GroupedData:
 
 
 def both_parts(options: argparse.Namespace) -> tuple[GroupedData, GroupedData]:
-    """Stars to train on, and others to judge by."""
+    """Return stars for training, and others for evaluation."""
     return (
         stars(options.stars, TRAIN_SEED, options.pixels),
         stars(options.test_stars, TEST_SEED, options.pixels),
@@ -75,7 +75,7 @@ def both_parts(options: argparse.Namespace) -> tuple[GroupedData, GroupedData]:
 
 
 def labels(groups: GroupedData) -> dict[str, np.ndarray]:
-    """What is known of each star, and of its exposure."""
+    """Return the parameters of each star and of its exposure."""
     abundance = groups.state["abundance"]
     return {
         "temperature": groups.state["temperature"],
@@ -93,7 +93,7 @@ def fit(
     seed: int,
     kl_weight: float | None = None,
 ) -> StellarAutoencoder:
-    """Train a model; the weight of the divergence grows over the first half."""
+    """Train a model; the divergence weight increases during the first half."""
     keras.utils.set_random_seed(seed)
     model = StellarAutoencoder(groups.instance_shape, code_dim, kl_weight, seed=seed)
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps, alpha=0.01)
@@ -114,7 +114,7 @@ def fit(
 
 
 def probed(train: Any, held_out: Any, groups: tuple[GroupedData, GroupedData]) -> Any:
-    """R^2 of each label on held-out stars, by linear probes and perceptrons."""
+    """Return R^2 of each label on held-out stars, by linear probes and perceptrons."""
     both = labels(groups[0]), labels(groups[1])
     return {
         kind: probe_labels((train, held_out), both, linear=kind == "linear")
@@ -123,17 +123,17 @@ def probed(train: Any, held_out: Any, groups: tuple[GroupedData, GroupedData]) -
 
 
 def principal_components(train: Any, held_out: Any, code_dim: int) -> Any:
-    """Codes of both parts, and the held-out spectra again."""
+    """Return codes of both parts, and reconstructions of the held-out spectra."""
     from sklearn.decomposition import PCA
 
-    # The randomised solver finds leading components in a fraction of the time.
+    # The randomised solver is much faster for the leading components.
     pca = PCA(code_dim, svd_solver="randomized", random_state=0).fit(train)
     codes = pca.transform(held_out)
     return pca.transform(train), codes, pca.inverse_transform(codes)
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
-    """The probes of 8 numbers of each kind."""
+    """Compare probes of codes of 8 numbers, of the autoencoder and of PCA."""
     groups = both_parts(options)
     x, y = (each.x[:, 0] for each in groups)
     train, held_out, again = principal_components(x, y, CODE_DIM)
@@ -167,9 +167,9 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def disentangled(options: argparse.Namespace) -> dict[str, Any]:
-    """Informative numbers of a larger, variational code, and what they tell."""
+    """Print the informative latents of a larger, variational code, and their labels."""
     groups = both_parts(options)
-    # With beta = 1, a bound of the likelihood beside a mean over pixels.
+    # With beta = 1, this is a bound of the likelihood, for a mean over pixels.
     kl_weight = options.beta * 2.0 * NOISE**2 / options.pixels
     model = fit(groups[0], 2 * CODE_DIM, options.steps, 0, kl_weight)
     x = groups[1].x[:, 0]
@@ -179,7 +179,7 @@ def disentangled(options: argparse.Namespace) -> dict[str, Any]:
         f"informative by divergence: {used.by_kl}, by dispersion "
         f"{used.by_dispersion}, of {mean.shape[1]}"
     )
-    # No more than a figure can show, those that tell most.
+    # The most informative latents, as many as the figure can show.
     chosen = used.by_kl[np.argsort(-used.kl[used.by_kl])][:CODE_DIM]
     information = mutual_information(mean[:, chosen], labels(groups[1]))
     table = []
@@ -193,7 +193,7 @@ def disentangled(options: argparse.Namespace) -> dict[str, Any]:
         names = []
         for row in table:
             told = max(information.nats, key=lambda name: row[name])
-            names.append(f"latent {row['latent']}: most of all {told}")
+            names.append(f"latent {row['latent']}: mostly {told}")
         figure = plot_latent_traversal(
             model,
             mean,
@@ -214,7 +214,7 @@ def disentangled(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def sweep(options: argparse.Namespace) -> dict[str, Any]:
-    """Errors over the size of the code."""
+    """Return errors as a function of the code size."""
     train, held_out = both_parts(options)
     x, y = train.x[:, 0], held_out.x[:, 0]
     errors: dict[str, list[float]] = {"autoencoder": [], "PCA": []}
@@ -233,7 +233,7 @@ def sweep(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def full_size() -> dict[str, Any]:
-    """Shapes, parameters, and the memory of a training step, in a fresh process."""
+    """Print shapes, parameters, and the memory of a training step in a new process."""
     command = [sys.executable, __file__, "--step"]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     memory, seconds = (float(each) for each in output.split()[-2:])
@@ -252,13 +252,13 @@ def full_size() -> dict[str, Any]:
     }
     print(f"parameters: {sum(parts.values()):,} ({parts})")
     print(f"peak memory of a training step, batch of 2: {memory:.2f} GB of {MEMORY}")
-    print(f"seconds a step, after the first: {seconds:.2f}")
+    print(f"seconds per step, after the first: {seconds:.2f}")
     assert memory < MEMORY
     return {"maps": rows, "parameters": parts, "GB": memory, "seconds": seconds}
 
 
 def step() -> None:
-    """Train the full size twice; print the peak memory and the seconds of a step."""
+    """Run two steps of the full size; print peak memory and seconds per step."""
     model = StellarAutoencoder((FULL_SIZE,), kl_weight=1e-6, seed=0)
     model.compile("adam", "mae")
     x = np.random.default_rng(0).uniform(0.5, 1.5, (2, FULL_SIZE)).astype("float32")
@@ -286,7 +286,7 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=2048)
     parser.add_argument("--beta", type=float, default=10.0, help="of the KL form")
     parser.add_argument("--code-dims", type=int, nargs="+", default=[2, 4, 8, 16])
-    parser.add_argument("--quick", action="store_true", help="a look, in minutes")
+    parser.add_argument("--quick", action="store_true", help="short test, in minutes")
     parser.add_argument("--figures", type=Path, help="folder to draw PNGs into")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     parser.add_argument("--step", action="store_true", help=argparse.SUPPRESS)

@@ -1,24 +1,25 @@
-"""Time of a training step: one call for all instances, or one call an instance.
+"""Time of a training step: one call for all instances, or one call per instance.
 
 `PerInstance` folds the instances of all groups into the batch and calls its layer once.
-`keras.layers.TimeDistributed` calls it once an instance. The number of instances is
-known when the graphs are built: where it is not, Keras 3.15 maps over as many instances
-as there are groups, and its result is wrong.
+`keras.layers.TimeDistributed` calls its layer once per instance. The number of
+instances is fixed when the graphs are built. Otherwise Keras 3.15 maps over as many
+instances as there are groups, and its result is wrong.
 
-Three comparisons, each between networks that the benchmark finds to compute the same:
+There are three comparisons. In each, the benchmark first checks that both networks
+compute the same:
 
-- SymAE: the model of this package, and its twin with every `PerInstance` replaced by a
-  `TimeDistributed`.
-- original: the network that SymAE was first published with. Every layer of two
-  convolutional encoders and of a transposed convolutional decoder is wrapped by itself.
+- SymAE: the model of this package, and a copy in which every `PerInstance` is replaced
+  by a `TimeDistributed`.
+- original: the network of the first publication of SymAE. Every layer of its two
+  convolutional encoders and its transposed convolutional decoder is wrapped separately.
 - encoder: one convolutional encoder alone, forward and backward.
 
 The default sizes are those of bagged MNIST: 8 groups of 20 images of 28 x 28 pixels,
-64 filters of 5 x 5. A ratio is TimeDistributed's time over PerInstance's. The two are
-timed in turn, again and again, so that what else the machine does meets both alike; the
-ratio is the median over these turns, beside the lowest and the highest one. On a busy
-machine look at the ratio of CPU times: wall time then counts the waiting for a core,
-too. The first step includes the building of the graph.
+64 filters of 5 x 5. The ratio is the time of TimeDistributed divided by that of
+PerInstance. The two are timed in turn, many times, so that other load on the machine
+affects both equally. The table shows the median ratio over these turns, with the lowest
+and the highest one. On a busy machine use the ratio of CPU times, because wall time
+includes the waiting for a core. The first step includes the building of the graph.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-# The layers under comparison are the backend's own on TensorFlow.
+# The comparison is for the layers of the TensorFlow backend.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -53,13 +54,13 @@ Wrapper = type[PerInstance] | type[keras.layers.TimeDistributed]
 
 
 def make_symae(filters: int, kernel: int) -> SymAE:
-    """The package's model."""
+    """Return the model of the package."""
     encoder = Conv2DEncoder(FEATURES, filters=(filters, filters), kernel_size=kernel)
     return SymAE(IMAGE, COHERENT_DIM, NUISANCE_DIM, encoder=encoder, seed=0)
 
 
 def make_twin(model: SymAE, n_instances: int) -> keras.Model:
-    """The same network with the same weights, made of `TimeDistributed`."""
+    """Return the same network with the same weights, built from `TimeDistributed`."""
     clones: list[tuple[keras.Layer, keras.Layer]] = []
 
     def copy(layer: keras.Layer) -> keras.Layer:
@@ -87,14 +88,14 @@ def make_twin(model: SymAE, n_instances: int) -> keras.Model:
 
 
 def clone(layer: keras.Layer) -> keras.Layer:
-    """A fresh layer of the same configuration."""
+    """Return a new layer with the same configuration."""
     return type(layer).from_config(layer.get_config())
 
 
 def make_original(
     wrapper: Wrapper, n_instances: int, filters: int, kernel: int
 ) -> keras.Model:
-    """The network of the original code, unconditional, each layer wrapped by itself."""
+    """Return the network of the original code, with each layer wrapped separately."""
     layers = keras.layers
     conv: dict[str, Any] = {"strides": 2, "padding": "same", "activation": "relu"}
     smallest = (IMAGE[0] // 4, IMAGE[1] // 4, filters)
@@ -127,13 +128,13 @@ def make_original(
 
 
 def join(coherent: Any, per_instance: Any) -> Any:
-    """The code of a group beside the values of each of its instances."""
+    """Concatenate the code of a group with the values of each of its instances."""
     repeated = coherent[:, None, :] + ops.zeros_like(per_instance[..., :1])
     return ops.concatenate([repeated, per_instance], axis=-1)
 
 
 def training(model: keras.Model, x: Any) -> Callable[[int], None]:
-    """A function that takes a number of training steps."""
+    """Return a function that runs a number of training steps."""
     model.compile(optimizer="adam", loss="mse")
     data = tf.data.Dataset.from_tensors((x, x)).repeat()
 
@@ -144,7 +145,7 @@ def training(model: keras.Model, x: Any) -> Callable[[int], None]:
 
 
 def differentiating(layer: keras.Layer, x: Any) -> Callable[[int], None]:
-    """A function that runs a layer forward and backward a number of times."""
+    """Return a function that runs a layer forward and backward several times."""
 
     @tf.function
     def gradients(inputs: Any) -> Any:
@@ -155,13 +156,13 @@ def differentiating(layer: keras.Layer, x: Any) -> Callable[[int], None]:
     def take(steps: int) -> None:
         for _ in range(steps):
             result = gradients(x)
-        result[-1].numpy()  # waits for a device that works ahead
+        result[-1].numpy()  # waits for an asynchronous device
 
     return take
 
 
 def check_same(folded: Any, distributed: Any, x: Any) -> None:
-    """Stop unless two networks are one and the same."""
+    """Raise an error unless two networks compute the same."""
     if folded.count_params() != distributed.count_params():
         raise AssertionError("The networks differ in their number of parameters.")
     np.testing.assert_allclose(
@@ -175,7 +176,7 @@ def compare(
     repeats: int,
     steps: int,
 ) -> dict[str, float]:
-    """Time two functions in turn, by the wall clock and by the processor's."""
+    """Time two functions in turn, in wall time and in processor time."""
     functions = folded, distributed
     first = []
     for function in functions:
@@ -202,7 +203,7 @@ def compare(
 
 
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Build, check and time all networks; one row a comparison."""
+    """Build, check and time all networks; return one row per comparison."""
     keras.utils.set_random_seed(0)
     sizes = arguments.filters, arguments.kernel
     n_instances = arguments.instances
@@ -226,7 +227,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for network, pair in pairs.items():
         for each in pair:
             each(x)  # builds the layers
-        if network != "SymAE":  # whose twin has its weights
+        if network != "SymAE":  # the copy has the same weights
             pair[1].set_weights(pair[0].get_weights())
         check_same(*pair, x)
         timed = differentiating if network == "encoder" else training
@@ -237,7 +238,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Read the command line, run, print and write."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

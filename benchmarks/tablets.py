@@ -1,15 +1,16 @@
-"""Calibration transfer: a tablet's spectrum on instrument 1 from one on instrument 2.
+"""Calibration transfer of spectra of tablets from instrument 2 to instrument 1.
 
 The data are 642 tablets measured by two near-infrared spectrometers (the 2002 shootout
 set): state = tablet, instance = instrument. Every method is fitted on the same 400
-training tablets and judged on the 212 test tablets; whatever it has to choose it
-chooses by cross-validation inside the training tablets.
+training tablets and evaluated on the 212 test tablets; it chooses its settings by
+cross-validation within the training tablets.
 
-The error is the mean squared error over the variance of the true spectra. A tablet's
-placement adds an offset and a slope at random to every measurement, which no method can
-foresee, so the error is also given after the best quadratic in wavelength is taken off
-truth and prediction alike ("baseline-free"). The last column is the use that transfer
-is for: the assay, in mg, by a partial least squares model of instrument 1.
+The error is the mean squared error divided by the variance of the true spectra. The
+placement of a tablet adds a random offset and slope to every measurement, which no
+method can predict. Therefore the error is also computed after the best quadratic in
+wavelength is subtracted from both ground truth and prediction ("baseline-free"). The
+last column is the purpose of the transfer: the error of the assay, in mg, by a partial
+least squares model of instrument 1.
 
     python benchmarks/tablets.py --data tablets_nir.npz --seeds 3 --out results.json
 """
@@ -45,18 +46,18 @@ FOLDS = KFold(10, shuffle=True, random_state=0)
 
 
 class Baseline:
-    """The quadratics in wavelength, and spectra without them."""
+    """Quadratics in wavelength, and spectra without them."""
 
     def __init__(self, pixels: int) -> None:
         powers = np.vander(np.linspace(-1.0, 1.0, pixels), 3)
         self.basis = np.linalg.qr(powers)[0]
 
     def of(self, x: Any) -> Any:
-        """The best quadratic of each spectrum."""
+        """Return the best quadratic of each spectrum."""
         return (x @ self.basis) @ self.basis.T
 
     def free(self, x: Any) -> Any:
-        """Spectra without their best quadratic."""
+        """Return spectra without their best quadratic."""
         return x - self.of(x)
 
 
@@ -64,13 +65,13 @@ class Baseline:
 
 
 def direct_standardisation(train: Any, new: Any) -> Any:
-    """Ridge regression of whole spectra, its strength by leave-one-out."""
+    """Fit a ridge regression of whole spectra, with strength by leave-one-out."""
     model = DirectStandardization(source=1, target=0)
     return model.fit(GroupedData(train)).transfer(new)
 
 
 def piecewise_standardisation(train: Any, new: Any) -> Any:
-    """Ridge regression of each pixel on a window; both sizes by cross-validation."""
+    """Fit a ridge regression per pixel on a window, with cross-validated sizes."""
     choices = [(window, ridge) for window in (5, 11, 21, 41) for ridge in ALPHAS[:25:4]]
 
     def predict(pairs: Any, spectra: Any, window: int, ridge: float) -> Any:
@@ -98,7 +99,7 @@ CLASSICAL = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What was chosen by validation inside the training tablets (`--validate`)."""
+    """Settings chosen by validation within the training tablets (`--validate`)."""
 
     coherent_dim: int = 32
     nuisance_dim: int = 2
@@ -111,11 +112,12 @@ class Settings:
 
 
 class Coordinates:
-    """Linear coordinates in which small features of the spectra are worth learning.
+    """Linear coordinates in which small features of the spectra matter.
 
-    The baseline is 98 % of the variance; in plain units a network learns nothing else.
-    So baseline and rest are brought to one variance, and then each principal component
-    is divided by the square root of its standard deviation, half-way to whitening.
+    The baseline accounts for 98 % of the variance; in the original units a network
+    learns nothing else. Therefore the baseline and the remaining spectrum are scaled to
+    the same variance. Then each principal component is divided by the square root of
+    its standard deviation, which is half-way to whitening.
     """
 
     def __init__(self, x: Any, baseline: Baseline) -> None:
@@ -128,18 +130,18 @@ class Coordinates:
         balanced = deviations @ balance
         values, vectors = np.linalg.eigh(balanced.T @ balanced / len(balanced))
         spread = np.sqrt(np.maximum(values, 0.0))
-        # The floor keeps components of pure noise from being blown up.
+        # The floor prevents an amplification of components of pure noise.
         softened = (vectors * (spread + 0.02 * spread.max()) ** -0.5) @ vectors.T
         forward = balance @ softened
         self.forward = forward / _rms(deviations @ forward)
         self.backward = np.linalg.inv(self.forward)
 
     def __call__(self, x: Any) -> Any:
-        """Spectra to coordinates, float32."""
+        """Convert spectra to coordinates, float32."""
         return ((x - self.mean) @ self.forward).astype("float32")
 
     def inverse(self, z: Any) -> Any:
-        """Coordinates to spectra."""
+        """Convert coordinates to spectra."""
         return z @ self.backward + self.mean
 
 
@@ -148,7 +150,7 @@ def _rms(values: Any) -> Any:
 
 
 class Member:
-    """One SymAE, trained on some of the tablets."""
+    """SymAE that is trained on some of the tablets."""
 
     def __init__(self, z: Any, settings: Settings, seed: int) -> None:
         keras.utils.set_random_seed(seed)
@@ -174,9 +176,9 @@ class Member:
         """Redatum instances of instrument 2, `(n, pixels)`, to instrument 1.
 
         Returns:
-            The virtual instances, decoded from the coherent code of the one instance
-            at hand and the mean nuisance code of the training tablets on instrument 1,
-            and what the reconstruction misses of each instance.
+            The virtual instances, decoded from the coherent code of the given instance
+            and the mean nuisance code of the training tablets on instrument 1, and the
+            residual of the reconstruction of each instance.
         """
         codes = self.model.encode(z[:, None])
         shape = (len(z), *self.target.shape)
@@ -192,11 +194,12 @@ class Member:
 def transfer(train_x: Any, new: Any, settings: Settings, seed: int) -> Any:
     """Redatum new spectra of instrument 2 to instrument 1.
 
-    One SymAE is trained for each fold of the tablets, on those outside it, and their
-    virtual spectra are averaged. A bottleneck loses fine detail, part of which is the
-    tablet's. So what the virtual spectra lack is regressed on the spectra and on what
-    the reconstructions missed of them, on the tablets that each model has not seen:
-    one ridge regression a principal component, its strength by leave-one-out.
+    One SymAE per fold is trained on the tablets outside the fold, and the virtual
+    spectra of all models are averaged. A bottleneck loses fine detail, part of which
+    belongs to the tablet. A regression therefore predicts the error of the virtual
+    spectra from the spectra and from the residuals of their reconstructions. It is
+    fitted on the tablets that each model was not trained on: one ridge regression per
+    principal component, with strength by leave-one-out.
     """
     coordinates = Coordinates(train_x, Baseline(train_x.shape[-1]))
     z, queries = coordinates(train_x), coordinates(new)
@@ -216,11 +219,11 @@ def transfer(train_x: Any, new: Any, settings: Settings, seed: int) -> Any:
     return coordinates.inverse(virtual + lack)
 
 
-# === Judgement ===
+# === Evaluation ===
 
 
 def assay_model(train_x: Any, assay: Any) -> Any:
-    """Partial least squares on instrument 1, its components by cross-validation."""
+    """Fit partial least squares on instrument 1, with cross-validated components."""
     search = GridSearchCV(
         PLSRegression(scale=False),
         {"n_components": range(2, 13)},
@@ -231,7 +234,7 @@ def assay_model(train_x: Any, assay: Any) -> Any:
 
 
 def judge(virtual: Any, truth: Any, calibration: Any, assay: Any) -> dict[str, float]:
-    """Both errors of virtual spectra, and the error of the assay read from them."""
+    """Return both errors of virtual spectra, and the error of the predicted assay."""
     baseline = Baseline(truth.shape[-1])
     residual = calibration.predict(virtual).ravel() - assay
     return {
@@ -251,8 +254,8 @@ def main() -> None:
     parser.add_argument(
         "--validate",
         action="store_true",
-        help="judge on a quarter of the training tablets, a new one every seed, and "
-        "leave the test tablets alone: this is how settings are chosen",
+        help="evaluate on 25 % of the training tablets, other ones per seed, and "
+        "do not use the test tablets: this is how settings are chosen",
     )
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     for field in dataclasses.fields(Settings):
@@ -279,7 +282,7 @@ def main() -> None:
         methods = {
             name: method(x[fit], x[held, 1])
             for name, method in CLASSICAL.items()
-            if options.validate or seed == 0  # nothing in them is random
+            if options.validate or seed == 0  # deterministic
         }
         start = time.perf_counter()
         methods["SymAE"] = transfer(x[fit], x[held, 1], settings, seed)

@@ -1,16 +1,17 @@
-"""Time-lapse monitoring: a small change of a star, seen through larger nuisances.
+"""Time-lapse monitoring: a small change of a star behind larger nuisances.
 
-A star is exposed eight times at each of two epochs, under other weather, another blaze
-and other velocities every time; in half of the stars one abundance has changed by 0.03.
-The change is detected and measured from the difference of the epochs: of one exposure
-each, of the means of the exposures, and of virtual instances, both epochs under the
-nuisances of one reference group. The model (SymAE, variational, 4000 steps) has been
-trained on other stars and has seen no pair of epochs.
+Each star has eight exposures at each of two epochs, every time with different weather,
+blaze and velocity. In half of the stars one abundance has changed by 0.03. The change
+is detected and measured from the difference of the epochs, in three ways: of single
+exposures, of the means of the exposures, and of virtual instances of both epochs under
+the nuisances of one reference group. The model (SymAE, variational, 4000 steps) was
+trained on other stars, without pairs of epochs.
 
-Estimators of the change, fitted alike for all three on other stars: the projection on a
-template, the exact difference of a unit change averaged over stars, once the best
-quadratic has been taken off; and ridge regression from 30, 100 or 1000 pairs of epochs
-whose change is known (means over up to ten draws of them).
+There are two estimators of the change, fitted in the same way for all three differences
+on other stars. The first is the projection on a template: the exact difference of a
+unit change, averaged over stars, after the best quadratic is subtracted. The second is
+ridge regression from 30, 100 or 1000 pairs of epochs with known changes (means over up
+to ten draws of pairs).
 
     python benchmarks/timelapse.py --seeds 3 --out results.json --figure timelapse.png
 """
@@ -49,7 +50,7 @@ from symae_keras.training import Training, normalization, train
 SPECIES = 0
 CHANGE = 0.03
 N_EXPOSURES = 8
-#: Labelled pairs that ridge regressions are fitted on.
+#: Numbers of labelled pairs for the ridge regressions.
 PAIRS = (30, 100, 1000)
 NOISE = 0.01
 METHODS: Final = ("single exposures", "group means", "virtual instances")
@@ -58,7 +59,7 @@ COLOURS = (PALETTE[4], NUISANCE, VIRTUAL)
 
 @dataclasses.dataclass(frozen=True)
 class Epochs:
-    """Stars at two epochs, and by how much their abundance has changed."""
+    """Stars at two epochs, and the changes of their abundance."""
 
     first: GroupedData
     second: GroupedData
@@ -66,10 +67,10 @@ class Epochs:
 
 
 def simulate_epochs(change: Array, seed: int) -> Epochs:
-    """Stars at two epochs, each with exposures of its own.
+    """Simulate stars at two epochs with different exposures.
 
     Args:
-        change: What is added to one abundance of each star, `(n_stars,)`.
+        change: Change of one abundance of each star, `(n_stars,)`.
         seed: Seed of stars, nuisances and noise.
     """
     first, other = (
@@ -77,7 +78,7 @@ def simulate_epochs(change: Array, seed: int) -> Epochs:
     )
     abundance = first.state["abundance"].copy()
     abundance[:, SPECIES] += change
-    # The other groups lend their nuisances.
+    # The other groups provide the nuisances.
     second = dataclasses.replace(other, state={**first.state, "abundance": abundance})
     group, instance = np.indices(second.x.shape[:2])
     noise = NOISE * np.random.default_rng(seed).normal(size=second.x.shape)
@@ -86,17 +87,17 @@ def simulate_epochs(change: Array, seed: int) -> Epochs:
 
 
 def changes(n_stars: int, seed: int) -> Array:
-    """None in half of the stars, up or down in the others."""
+    """Draw changes: zero in half of the stars, positive or negative in the others."""
     rng = np.random.default_rng(seed)
     return CHANGE * rng.choice([-1.0, 0.0, 0.0, 1.0], n_stars)
 
 
 def exact_differences(epochs: Epochs, lender: GroupedData) -> Array:
-    """What has changed, shown under the same nuisances at both epochs.
+    """Compute the exact change, under the same nuisances at both epochs.
 
     Args:
         epochs: The stars.
-        lender: The groups that lend nuisances, one for each star or one for all.
+        lender: The groups that provide nuisances, one per star or one for all.
 
     Returns:
         `(n_stars, n_exposures, n_pixels)`.
@@ -115,7 +116,7 @@ def exact_differences(epochs: Epochs, lender: GroupedData) -> Array:
 
 
 class Known(NamedTuple):
-    """Differences of stars whose change is known."""
+    """Differences of stars with known changes."""
 
     difference: Array
     exact: Array
@@ -125,10 +126,10 @@ class Known(NamedTuple):
 def differences(
     model: Any, epochs: Epochs, reference: GroupedData
 ) -> dict[str, tuple[Array, Array]]:
-    """Differences of the epochs by method, and the exact ones beside them.
+    """Return the differences of the epochs by method, and the exact differences.
 
-    What a change looks like hangs on the nuisances that it is seen under: exact
-    differences are taken under those of the first epoch, or of the reference.
+    The appearance of a change depends on the nuisances: exact differences use those of
+    the first epoch, or of the reference.
     """
     first, second = epochs.first, epochs.second
     own = exact_differences(epochs, first)
@@ -144,19 +145,19 @@ def differences(
 
 
 def without_baseline(spectra: Array) -> Array:
-    """Spectra less the best quadratic, which a drift of the continuum may be."""
+    """Subtract the best quadratic, which models a drift of the continuum."""
     x = np.linspace(-1.0, 1.0, spectra.shape[-1])
     quadratic = np.linalg.qr(np.vander(x, 3))[0]
     return np.asarray(spectra - (spectra @ quadratic) @ quadratic.T)
 
 
 def by_template(known: Known, new: Array, baseline: bool = False) -> Array:
-    """Projection on the exact difference of a unit change, averaged over stars.
+    """Project on the exact difference of a unit change, averaged over stars.
 
     Args:
-        known: Stars to take the template from.
+        known: Stars that define the template.
         new: Differences to measure.
-        baseline: Whether the baseline is left in.
+        baseline: Whether to leave in the baseline.
     """
     unit = known.change @ known.exact / (known.change @ known.change)
     if not baseline:
@@ -165,7 +166,7 @@ def by_template(known: Known, new: Array, baseline: bool = False) -> Array:
 
 
 def by_ridge(known: Known, new: Array, pairs: int) -> Array:
-    """Ridge regression from few labelled pairs, for each of up to ten draws of them."""
+    """Fit ridge regressions to few labelled pairs, for up to ten draws of pairs."""
     strengths = np.logspace(-6.0, 3.0, 28)
     draws = [
         slice(start, start + pairs)
@@ -182,7 +183,7 @@ def by_ridge(known: Known, new: Array, pairs: int) -> Array:
 
 
 def fit(seed: int, scale: float) -> SymAE:
-    """Train the model; `scale` shortens it for a quick look."""
+    """Train the model; `scale` shortens the training for a quick test."""
     keras.utils.set_random_seed(seed)
     groups = simulate_exposures(2000, 16, 100 + seed)
     model = SymAE(
@@ -197,7 +198,7 @@ def fit(seed: int, scale: float) -> SymAE:
 
 @dataclasses.dataclass(frozen=True)
 class Stars:
-    """Pairs of epochs to fit estimators on, pairs to judge by, and lent nuisances."""
+    """Pairs of epochs for fitting and evaluation, and the reference nuisances."""
 
     known: Epochs
     new: Epochs
@@ -205,7 +206,7 @@ class Stars:
 
 
 def simulate_stars(n_known: int, n_new: int) -> Stars:
-    """The same for all models, and new to all of them."""
+    """Return the data for all models; no model was trained on them."""
     rng = np.random.default_rng(0)
     known = rng.uniform(-2.0 * CHANGE, 2.0 * CHANGE, n_known)
     return Stars(
@@ -216,12 +217,12 @@ def simulate_stars(n_known: int, n_new: int) -> Stars:
 
 
 def scores(found: Array, change: Array) -> tuple[float, float]:
-    """RMS error, and area under the ROC curve of changed against unchanged stars.
+    """Return RMS error and area under the ROC curve for changed and unchanged stars.
 
     Args:
-        found: Measured changes `(n_stars,)`, or `(draws, n_stars)`, which are averaged
-            over.
-        change: The true ones.
+        found: Measured changes `(n_stars,)`, or `(draws, n_stars)` to average over
+            draws.
+        change: The true changes.
     """
     each = np.atleast_2d(found)
     areas = [roc_auc_score(change != 0.0, np.abs(row)) for row in each]
@@ -232,13 +233,13 @@ def scores(found: Array, change: Array) -> tuple[float, float]:
 
 
 def relative(difference: Array, exact: Array) -> float:
-    """Root mean square of the error over that of the exact difference."""
+    """Return the root mean square error divided by that of the exact difference."""
     return float(np.sqrt(np.mean((difference - exact) ** 2) / np.mean(exact**2)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """Scores by method, and what the figure shows of each."""
+    """Scores by method, and the data for the figure."""
 
     rows: dict[str, dict[str, float]]
     new: dict[str, tuple[Array, Array]]
@@ -274,7 +275,7 @@ def judge(model: Any, stars: Stars) -> Judged:
 
 
 def draw(judged: Judged, stars: Stars) -> Figure:
-    """One changed star's differences, and the changes measured of all, by method."""
+    """Draw the differences of one changed star, and all measured changes, by method."""
     change = stars.new.change
     star = int(np.flatnonzero(change > 0.0)[0])
     axis = np.asarray(stars.new.first.axis)
@@ -306,7 +307,7 @@ def draw(judged: Judged, stars: Stars) -> Figure:
         right.set_ylabel("stars (%)")
         for ax in (left, right):
             open_frame(ax)
-            # Room for the legend.
+            # Space for the legend.
             low, high = ax.get_ylim()
             ax.set_ylim(low, high + 0.35 * (high - low))
             ax.legend(frameon=False, loc="upper left", ncols=2 if ax is left else 1)
@@ -345,7 +346,7 @@ def main() -> None:
             write_json(options.out, [run.rows for run in runs])
 
     guess = float(np.sqrt(np.mean(stars.new.change**2)))
-    print(f"RMS error of the guess that nothing changes: {guess:.4f}")
+    print(f"RMS error of predicting no change: {guess:.4f}")
     for measure in runs[0].rows[METHODS[0]]:
         over = {m: [run.rows[m][measure] for run in runs] for m in METHODS}
         medians = {m: float(np.median(values)) for m, values in over.items()}

@@ -1,4 +1,4 @@
-"""The choice of `tune` against the best of a grid by the true redatuming error.
+"""Comparison of the choice of `tune` with the best of a grid, by the true error.
 
 Six sets of simulated exposures differ in groups, instances, noise and form. For each,
 `tune` chooses settings within a budget, without ground truth. A grid of 30 settings is
@@ -6,12 +6,12 @@ trained on the same groups as its final model: three sizes of the coherent code,
 the nuisance code, and five noises. The default settings are one of the 30. The true
 redatuming error of all models is measured on 300 other groups.
 
-The choice is good if its true error is at most 1.15 times the least error of the grid,
-which no user could know.
+The choice is good if its true error is at most 1.15 times the lowest error of the grid,
+which is unknown without ground truth.
 
     python benchmarks/tune.py --lines tune.jsonl --out tune.json
 
-`--lines` keeps each result as a line of JSON, and resumes an interrupted run.
+`--lines` stores each result as a line of JSON, and resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ SETS: Final = {
 
 
 def grid() -> list[SymAESettings]:
-    """Settings of the grid, the default ones first, the others in random order."""
+    """Return the settings of the grid: first the default, then in random order."""
     default = SymAESettings()
     points = [
         SymAESettings(
@@ -88,7 +88,7 @@ def grid() -> list[SymAESettings]:
 
 
 def measured(model: Any, test: GroupedData, settings: SymAESettings) -> dict[str, Any]:
-    """True and estimated errors of a model."""
+    """Return true and estimated errors of a model."""
     return {
         "settings": dataclasses.asdict(settings),
         "truth": float(redatuming_error(model, test)),
@@ -99,7 +99,7 @@ def measured(model: Any, test: GroupedData, settings: SymAESettings) -> dict[str
 def trained(
     settings: SymAESettings, groups: GroupedData, test: GroupedData
 ) -> dict[str, Any]:
-    """Errors of settings, trained as the final model of `tune` is."""
+    """Return errors of given settings, trained like the final model of `tune`."""
     start = time.perf_counter()
     keras.utils.set_random_seed(0)
     model = settings.build(groups, 0)
@@ -109,7 +109,7 @@ def trained(
 
 
 def tuned(groups: GroupedData, test: GroupedData, budget_s: float) -> dict[str, Any]:
-    """Errors of the choice of `tune`, and its trials."""
+    """Return errors of the choice of `tune`, and its trials."""
     start = time.perf_counter()
     result = tune(
         groups,
@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
     parser.add_argument("--budget", type=float, default=900.0, help="s for each set")
     parser.add_argument(
-        "--points", type=int, default=30, help="points of the grid, for a quick look"
+        "--points", type=int, default=30, help="points of the grid, for a quick test"
     )
     parser.add_argument("--lines", type=Path, help="JSON lines of the results so far")
     parser.add_argument("--out", type=Path, help="write the results as JSON")

@@ -1,26 +1,26 @@
-"""Upsamplings of a convolutional decoder: error, checkerboards, cost, on one task.
+"""Error, checkerboards and cost of the upsamplings in a convolutional decoder.
 
 One autoencoder of simulated shapes (28 x 28 pixels, a code of 16 numbers, two
-convolutions of stride 2) is trained with each way of making maps larger, all else
-equal, from three seeds. Reconstructions of other images are judged against the
-noiseless truth:
+convolutions of stride 2) is trained with each upsampling and three seeds; all other
+settings are equal. Reconstructions of other images are compared with the noise-free
+ground truth:
 
-- error: mean squared error over the variance of the truth;
+- error: mean squared error divided by the variance of the ground truth;
 - board 2 px, 4 px: power of the residuals in patterns that repeat with the stride of
-  the last upsampling, or of both, over their mean power
-  (`symae_keras.evaluation.segmentation`); 1 in white noise;
-- untrained 2 px: the same of the outputs before training, which is the pattern that
-  the architecture brings along;
+  the last upsampling, or of both, divided by their mean power
+  (`symae_keras.evaluation.segmentation`); 1 for white noise;
+- untrained 2 px: the same measure for the outputs before training, which shows the
+  pattern that the architecture causes;
 - step time: median ratio of the time of a training step to that of the transposed
   convolution, timed in turn.
 
-Max unpooling puts values where the encoder's maxima were, so that its decoder needs
-more than a code: the indices are handed over beside it. Its row shows what they are
-worth; it is no way to decode a code alone.
+Max unpooling puts values at the positions of the encoder's maxima, so its decoder needs
+the indices in addition to the code. Its row shows the benefit of these indices; it
+cannot decode a code alone.
 
     python benchmarks/upsampling.py --out results.json --figures docs/images
 
-takes about seven minutes of processor time; `--quick` runs everything through in one.
+takes about seven minutes of processor time; `--quick` tests everything in one minute.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ Array = np.ndarray[Any, Any]
 
 
 def images(n_states: int, seed: int) -> tuple[Array, Array]:
-    """Noisy images, four views of each shape, and the same without noise."""
+    """Return noisy images, four views of each shape, and the same without noise."""
     groups = simulate_shapes(n_states, n_instances=4, seed=seed)
     group, instance = np.indices(groups.x.shape[:2])
     truth = groups.virtual(group, group, instance)
-    # To about zero mean and unit variance, by constants for all.
+    # Scale to about zero mean and unit variance, with fixed constants.
     noisy, exact = (
         (x.reshape(-1, *IMAGE).astype("float32") - 0.3) / 0.2 for x in (groups.x, truth)
     )
@@ -64,7 +64,7 @@ def images(n_states: int, seed: int) -> tuple[Array, Array]:
 
 
 def make(upsampling: str) -> keras.Model:
-    """The autoencoder, of which nothing but the upsampling differs."""
+    """Return the autoencoder; only the upsampling differs."""
     if upsampling == UNPOOLING:
         return make_unpooling()
     encoder = Conv2DEncoder(CODE, FILTERS)
@@ -73,7 +73,7 @@ def make(upsampling: str) -> keras.Model:
 
 
 def make_unpooling() -> keras.Model:
-    """The same sizes, pooled and unpooled; the indices go past the code."""
+    """Return an autoencoder that passes pooling indices to the decoder."""
 
     def activated(x: Any) -> Any:
         return keras.activations.gelu(keras.layers.LayerNormalization()(x))
@@ -97,7 +97,7 @@ def make_unpooling() -> keras.Model:
 def fit(
     upsampling: str, train: Array, test: tuple[Array, Array], steps: int, seed: int
 ) -> tuple[keras.Model, Array, dict[str, float]]:
-    """Train from one seed; the model, its reconstructions and how good they are."""
+    """Train with one seed; return the model, its reconstructions and their scores."""
     keras.utils.set_random_seed(seed)
     model = make(upsampling)
     x, truth = test
@@ -119,7 +119,7 @@ def fit(
 
 
 def step_times(models: dict[str, keras.Model], x: Array, repeats: int) -> Array:
-    """Seconds of a training step, `(models, repeats)`, all models in turn."""
+    """Return seconds per training step, `(models, repeats)`, all models in turn."""
     times = np.empty((len(models), repeats))
     for repeat in range(repeats):
         for row, model in enumerate(models.values()):
@@ -131,7 +131,7 @@ def step_times(models: dict[str, keras.Model], x: Array, repeats: int) -> Array:
 
 
 def spoken(name: str) -> str:
-    """What to call an upsampling in the figure."""
+    """Return the name of an upsampling in the figure."""
     return name.replace("_", " ")
 
 
@@ -142,7 +142,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=512, help="default 512")
     parser.add_argument("--seeds", type=int, default=3, help="default 3")
-    parser.add_argument("--quick", action="store_true", help="few steps of one seed")
+    parser.add_argument("--quick", action="store_true", help="few steps with one seed")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     parser.add_argument("--figures", type=Path, help="folder for the figure")
     options = parser.parse_args()

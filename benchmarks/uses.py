@@ -1,9 +1,8 @@
-"""What autoencoders are used for, beside the classical method for each use.
+"""Applications of autoencoders, compared with the classical method for each.
 
-Data are simulated: exposures of stars (256 pixels) and views of shapes (24 x 24), of
-which training, choice of settings and judgement each have their own. Classical methods
-get the same training data; where they have settings, those that do best on training
-data are taken.
+The data are simulated: exposures of stars (256 pixels) and views of shapes (24 x 24),
+with separate data for training, choice of settings and evaluation. Classical methods
+use the same training data, and the settings that perform best on training data.
 
     python benchmarks/uses.py --out results.json --figure uses.png
 """
@@ -18,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Before Keras is imported: nothing that TensorFlow says at its start is of use here.
+# Before Keras is imported: silences the startup messages of TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
@@ -32,7 +31,7 @@ COLUMNS = ("use", "measure", "ours", "classical", "floor", "seconds")
 
 
 def rows(results: list[Result], seconds: float) -> list[dict[str, Any]]:
-    """Lines of the table; a star is at the best figure of a line."""
+    """Return the lines of the table, with a star at the best value of each line."""
     lines = []
     for result in results:
         methods = [*result.ours.values(), *result.classical.values()]
@@ -71,11 +70,11 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     parser.add_argument(
-        "--figure", type=Path, help="draw examples as PNG, where all uses are run"
+        "--figure", type=Path, help="draw examples as PNG; runs all uses"
     )
     options = parser.parse_args()
     if options.figure and options.only:
-        parser.error("--figure shows all uses, so it does not go with --only")
+        parser.error("--figure shows all uses and cannot be combined with --only")
 
     scale = 0.25 if options.quick else 1.0
     table: list[dict[str, Any]] = []

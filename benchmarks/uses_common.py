@@ -1,4 +1,4 @@
-"""What the uses on spectra and on images share."""
+"""Shared code of the applications on spectra and on images."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Setting = TypeVar("Setting")
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One line of the table.
+    """Result of one application, a line of the table.
 
     Attributes:
-        use: What for.
-        measure: What the numbers are, and whether more is better.
-        ours: The figure of each of our models.
-        classical: The figure of each classical method.
-        higher_is_better: Which way the numbers point.
-        floor: What no method can be expected to beat, where it is known.
-        drawn: What the figure shows of it.
+        use: The application.
+        measure: The measure, and whether higher values are better.
+        ours: The value of each model of this package.
+        classical: The value of each classical method.
+        higher_is_better: Whether higher values are better.
+        floor: The best possible value, if it is known.
+        drawn: The data for the figure.
     """
 
     use: str
@@ -42,22 +42,22 @@ class Result:
 
 
 class Data:
-    """Base of the data that several uses share.
+    """Base class of the data that several applications share.
 
     Args:
-        scale: Share of the data and of the training; 1 for all of it.
+        scale: Fraction of the data and of the training; 1 for all.
     """
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
 
     def epochs(self, number: int) -> int:
-        """Epochs of a training, of which the quick form has a quarter."""
+        """Return the number of epochs, of which the quick form runs a quarter."""
         return max(1, number if self.scale == 1.0 else number // 4)
 
 
 def with_white_noise(noise: float, *clean: Array) -> list[Array]:
-    """Arrays with white noise, drawn one after the other."""
+    """Return arrays with white noise, drawn one after the other."""
     rng = np.random.default_rng(0)
     return [
         (each + noise * rng.normal(size=each.shape)).astype("float32") for each in clean
@@ -65,12 +65,12 @@ def with_white_noise(noise: float, *clean: Array) -> list[Array]:
 
 
 def flat(groups: GroupedData) -> Array:
-    """All instances, one a row."""
+    """Return all instances, one per row."""
     return groups.x.reshape(-1, *groups.instance_shape)
 
 
 def fit(model: Any, x: Array, epochs: int, batch_size: int = 128) -> Any:
-    """Train on the instances as they were measured."""
+    """Train on the measured instances."""
     steps = epochs * -(-len(x) // batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps, alpha=0.01)
     variance = float(x.var(axis=0).mean())
@@ -80,14 +80,14 @@ def fit(model: Any, x: Array, epochs: int, batch_size: int = 128) -> Any:
 
 
 def apply(function: Callable[..., Any], *arrays: Array) -> Array:
-    """A method of a model on many instances."""
+    """Apply a method of a model to many instances."""
     return np.asarray(in_batches(function, *arrays, rows=INSTANCES_AT_ONCE))
 
 
 def best(
     settings: Iterable[Setting], score: Callable[[Setting], float]
 ) -> tuple[Setting, float]:
-    """The setting of the highest score, and the score."""
+    """Return the setting with the highest score, and the score."""
     scored = [(setting, score(setting)) for setting in settings]
     return max(scored, key=lambda each: each[1])
 
@@ -100,22 +100,22 @@ class Components:
         self.pca = PCA(n_components, random_state=0).fit(x.reshape(len(x), -1))
 
     def encode(self, x: Array) -> Array:
-        """Codes of instances."""
+        """Return the codes of instances."""
         return np.asarray(self.pca.transform(x.reshape(len(x), -1)))
 
     def decode(self, codes: Array) -> Array:
-        """Instances of codes."""
+        """Return the instances for codes."""
         return np.asarray(self.pca.inverse_transform(codes)).reshape(-1, *self.shape)
 
     def reconstruct(self, x: Array) -> Array:
-        """Both."""
+        """Encode and decode instances."""
         return self.decode(self.encode(x))
 
 
 class LinearFilter:
-    """The best linear estimate of instances under white noise (Wiener, 1949).
+    """Best linear estimate of instances under white noise (Wiener, 1949).
 
-    It knows the mean `m` and the covariance `C` of the training data and the variance
+    It uses the mean `m` and the covariance `C` of the training data and the variance
     `s^2` of the noise: `m + C (C + s^2)^-1 (x - m)`.
     """
 
@@ -127,7 +127,7 @@ class LinearFilter:
         self.matrix = np.linalg.solve(noisy, covariance)
 
     def denoise(self, x: Array) -> Array:
-        """The estimate."""
+        """Return the estimate."""
         rows = x.reshape(len(x), -1)
         denoised = self.mean + (rows - self.mean) @ self.matrix
         return np.asarray(denoised.reshape(x.shape))

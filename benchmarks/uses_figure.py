@@ -1,4 +1,4 @@
-"""The figure of the uses."""
+"""Figure of the applications."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ N_IMAGES = 6
 
 
 def draw(drawn: dict[str, dict[str, Any]]) -> Figure:
-    """Curves above, images below.
+    """Draw curves above and images below.
 
     Args:
-        drawn: What the uses gave, by their names.
+        drawn: The data of the applications, by name.
     """
     figure = new_figure(PAGE, 8.4)
     halves: Any = figure.subfigures(2, 1)
@@ -76,7 +76,7 @@ def _rates(ax: Axes, drawn: dict[str, Any]) -> None:
         )
     ax.set_yscale("log")
     ax.set_xlim(0.0, 200.0)
-    ax.set_xlabel("bits a spectrum")
+    ax.set_xlabel("bits per spectrum")
     ax.set_ylabel("error / variance")
     ax.legend(frameon=False)
     open_frame(ax)

@@ -1,4 +1,4 @@
-"""Uses on simulated views of shapes, 24 x 24 pixels."""
+"""Applications on simulated views of shapes, 24 x 24 pixels."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ from symae_keras.layers import BlockCorruption, GaussianCorruption
 from symae_keras.models import VAE, DenoisingAutoencoder, UNet
 from symae_keras.training import normalization
 
-#: A multiple of the 8 pixels that JPEG takes together.
+#: A multiple of the 8 pixels of a JPEG block.
 SIZE = 24
 CODE_DIM = 16
 N_TRAIN, N_INSTANCES = 500, 8
 N_TEST = 200
-#: Standard deviation of the noise to take off; shapes are 0.3 to 0.6 above their light.
+#: Standard deviation of the noise to remove; the contrast of shapes is 0.3 to 0.6.
 NOISE = 0.15
 #: Side of the hole to fill.
 HOLE = 8
-#: Relative error at which bits are compared, and the mosaic that JPEG is given.
+#: Relative error at which bits are compared, and the mosaic for JPEG.
 ERROR, MOSAIC = 0.1, 32
 #: Colours of tall and of wide shapes, equally bright.
 BRIGHTNESS = np.array([0.2989, 0.587, 0.114])
 TALL, WIDE = np.array([0.4, 1.1312, 1.9]), np.array([1.6, 0.85, 0.2003])
 
 
-#: Channels of the U-Nets at their three depths.
+#: Channels of the U-Nets at the three depths.
 FILTERS = (8, 16, 32)
 
 
 class Images(Data):
-    """Data and the model that several uses share, made when they are needed."""
+    """Data and model that several applications share, created when needed."""
 
     def __init__(self, scale: float) -> None:
         super().__init__(scale)
-        # Many shapes for codes, fewer for networks that see neighbourhoods.
+        # Many shapes for codes, fewer for networks that use neighbourhoods.
         self.groups = simulate_shapes(int(N_TRAIN * scale), N_INSTANCES, 0, SIZE)
         self.x = flat(self.groups)
         self.more = simulate_shapes(int(4 * N_TRAIN * scale), N_INSTANCES, 1, SIZE)
@@ -69,7 +69,7 @@ class Images(Data):
 
     @property
     def vae(self) -> VAE:
-        """A variational autoencoder."""
+        """Train a variational autoencoder."""
         if self._vae is None:
             vae = VAE(
                 (SIZE, SIZE, 1),
@@ -83,19 +83,19 @@ class Images(Data):
 
 
 def _test() -> tuple[Array, Array]:
-    """Images as they are measured, and without noise."""
+    """Return measured images, and the same without noise."""
     shapes = simulate_shapes(N_TEST, 1, 2, SIZE)
     i = np.arange(N_TEST)
     return flat(shapes), shapes.virtual(i, i, 0)
 
 
 def _each(function: Any, x: Array, **options: Any) -> Array:
-    """A function of scikit-image on grey images."""
+    """Apply a function of scikit-image to grey images."""
     return np.stack([function(image, **options) for image in x[..., 0]])[..., None]
 
 
 def _jpeg(x: Array) -> RateDistortion:
-    """One JPEG of all images, so that its tables count once."""
+    """Compress all images as one JPEG, so that its tables count once."""
     tiles = x.reshape(MOSAIC, MOSAIC, SIZE, SIZE).transpose(0, 2, 1, 3)
     scale = 200.0  # images are in about [0, 1.1]
     mosaic = np.rint(np.clip(tiles.reshape(MOSAIC * SIZE, -1) * scale, 0, 255))
@@ -112,7 +112,7 @@ def _jpeg(x: Array) -> RateDistortion:
 
 
 def compression(images: Images) -> list[Result]:
-    """Bytes of rounded codes against the error."""
+    """Compare the bytes of rounded codes with the error."""
     x = flat(simulate_shapes(MOSAIC, MOSAIC, 3, SIZE))
     steps = np.geomspace(3.0, 0.05, 12)
     curves = {
@@ -127,7 +127,7 @@ def compression(images: Images) -> list[Result]:
     return [
         Result(
             "compression of images",
-            f"bits an image at the error {ERROR:g}",
+            f"bits per image at an error of {ERROR:g}",
             {"VAE": bits["VAE"]},
             {"JPEG": bits["JPEG"], f"{least}, the best of 16, 32, 64": bits[least]},
             higher_is_better=False,
@@ -136,7 +136,7 @@ def compression(images: Images) -> list[Result]:
 
 
 def denoising(images: Images) -> list[Result]:
-    """White noise of a third of the contrast."""
+    """Remove white noise of a third of the contrast."""
     model = UNet(
         (SIZE, SIZE, 1),
         filters=FILTERS,
@@ -166,7 +166,7 @@ def denoising(images: Images) -> list[Result]:
         )
 
     def chosen(function: Any, settings: Any) -> Array:
-        """With the setting that does best on training images."""
+        """Denoise with the setting that performs best on training images."""
         setting, _ = best(
             settings,
             lambda each: snr_gain(
@@ -203,7 +203,7 @@ def denoising(images: Images) -> list[Result]:
 
 
 def _linear_inpainting(train: Array, x: Array, hole: Array) -> Array:
-    """What is missing, told by its covariance with what is there."""
+    """Predict missing pixels from their covariance with the visible ones."""
     rows = train.reshape(len(train), -1)
     mean, covariance = rows.mean(axis=0), np.cov(rows.T)
     filled = x.reshape(len(x), -1).copy()
@@ -215,7 +215,7 @@ def _linear_inpainting(train: Array, x: Array, hole: Array) -> Array:
 
 
 def inpainting(images: Images) -> list[Result]:
-    """A square hole of a third of the side."""
+    """Fill a square hole of a third of the side."""
     train = flat(images.more)
     model = DenoisingAutoencoder(
         (SIZE, SIZE, 1),
@@ -232,7 +232,7 @@ def inpainting(images: Images) -> list[Result]:
         each[row : row + HOLE, column : column + HOLE] = True
     ours = "denoising autoencoder"
     filled = {
-        # Corruption blanks by 0, so what is to be filled is 0 here too.
+        # Corruption sets pixels to 0, so the hole is also 0 here.
         ours: apply(model.reconstruct, np.where(hole, np.float32(0), x)),
         "biharmonic": np.stack(
             [
@@ -263,7 +263,7 @@ def inpainting(images: Images) -> list[Result]:
 
 
 def _coloured(groups: GroupedData) -> Array:
-    """The same shapes in a colour that their elongation tells."""
+    """Return the same shapes in a colour that depends on their elongation."""
     n, t = groups.x.shape[:2]
     state = {name: np.repeat(each, t, axis=0) for name, each in groups.state.items()}
     nuisance = {
@@ -279,7 +279,7 @@ def _coloured(groups: GroupedData) -> Array:
 
 
 def _patches(grey: Array, side: int = 7) -> Array:
-    """The surroundings of each pixel, one a row."""
+    """Return the neighbourhood of each pixel, one per row."""
     margin = side // 2
     wide = np.pad(grey, ((0, 0), (margin, margin), (margin, margin)), "edge")
     view = np.lib.stride_tricks.sliding_window_view(wide, (side, side), axis=(1, 2))
@@ -287,11 +287,11 @@ def _patches(grey: Array, side: int = 7) -> Array:
 
 
 def colourisation(images: Images) -> list[Result]:
-    """Colour told from grey."""
+    """Predict colour from grey images."""
     train = _coloured(images.groups)
     x = _coloured(simulate_shapes(N_TEST, 1, 2, SIZE))
     grey_train, grey = (each @ BRIGHTNESS for each in (train, x))
-    # What is to be told is the difference from grey.
+    # The target is the difference from grey.
     colour, truth = train - grey_train[..., None], x - grey[..., None]
     given = np.repeat(grey[..., None], 3, axis=-1).astype("float32")
 
@@ -310,7 +310,7 @@ def colourisation(images: Images) -> list[Result]:
     edges = np.quantile(grey_train, np.linspace(0, 1, 65)[1:-1])
     level = np.digitize(grey_train, edges)
     means = np.stack([colour[level == each].mean(axis=0) for each in range(64)])
-    few = slice(None, None, 8)  # instances enough for 49 weights
+    few = slice(None, None, 8)  # enough instances for 49 weights
     patches = Ridge().fit(_patches(grey_train[few]), colour[few].reshape(-1, 3))
     whole = Ridge().fit(
         grey_train.reshape(len(train), -1), colour.reshape(len(train), -1)
@@ -343,14 +343,14 @@ def colourisation(images: Images) -> list[Result]:
 
 
 def generation(images: Images) -> list[Result]:
-    """New images beside held-out ones."""
+    """Compare generated images with held-out ones."""
     n = 2000
     train = flat(images.more)
     real, other = (flat(simulate_shapes(n, 1, seed, SIZE)) for seed in (4, 5))
     rng = np.random.default_rng(0)
 
     def with_noise(samples: Array, reconstructed: Array) -> Array:
-        """Models of means get the white noise that they leave in training data."""
+        """Add the white noise that models of means leave in the training data."""
         noise = np.std(reconstructed - train[: len(reconstructed)])
         return np.asarray(samples + noise * rng.normal(size=samples.shape))
 

@@ -1,4 +1,4 @@
-"""Uses on simulated exposures of stars, 256 pixels."""
+"""Applications on simulated exposures of stars, 256 pixels."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from symae_keras.training import normalization
 
 CODE_DIM = 16
 N_TRAIN, N_INSTANCES = 2000, 8
-#: Standard deviation of the noise to take off, where the continuum is about 1.
+#: Standard deviation of the noise to remove; the continuum is about 1.
 NOISE = 0.05
-#: Depth of the line that no normal spectrum has, and its width.
+#: Depth and width of the line that normal spectra do not have.
 DEPTH, WIDTH = 0.1, 0.01
 #: Relative error at which bits are compared: three times that of the noise alone.
 ERROR = 0.01
 
 
 class Spectra(Data):
-    """Data and the models that several uses share, made when they are needed."""
+    """Data and models that several applications share, created when needed."""
 
     def __init__(self, scale: float) -> None:
         super().__init__(scale)
@@ -55,12 +55,12 @@ class Spectra(Data):
         self._autoencoder: Autoencoder | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """What all models are made with."""
+        """Return the arguments of all models."""
         return {"normalization": normalization(self.groups), "seed": 0}
 
     @property
     def autoencoder(self) -> Autoencoder:
-        """The plain autoencoder."""
+        """Train the plain autoencoder."""
         if self._autoencoder is None:
             model = Autoencoder((256,), CODE_DIM, **self.arguments())
             self._autoencoder = fit(model, self.x, self.epochs(12), batch_size=64)
@@ -68,7 +68,7 @@ class Spectra(Data):
 
 
 def dimension_reduction(spectra: Spectra) -> list[Result]:
-    """Codes as the input of a regression of the stars' parameters."""
+    """Predict the parameters of stars from codes by regression."""
     test = simulate_exposures(300, 4, seed=1)
     labelled = spectra.groups[:100]
 
@@ -97,7 +97,7 @@ def dimension_reduction(spectra: Spectra) -> list[Result]:
 
 
 def compression(spectra: Spectra) -> list[Result]:
-    """Bytes of rounded codes against the error."""
+    """Compare the bytes of rounded codes with the error."""
     vae = VAE((256,), CODE_DIM, kl_weight=1e-3, **spectra.arguments())
     fit(vae, spectra.x, spectra.epochs(12), batch_size=64)
     x = flat(simulate_exposures(500, 8, seed=1))
@@ -113,7 +113,7 @@ def compression(spectra: Spectra) -> list[Result]:
     return [
         Result(
             "compression of spectra",
-            f"bits a spectrum at the error {ERROR:g}",
+            f"bits per spectrum at an error of {ERROR:g}",
             {"VAE": bits},
             {f"{least}, the best of 16, 32, 64": classical[least]},
             higher_is_better=False,
@@ -123,7 +123,7 @@ def compression(spectra: Spectra) -> list[Result]:
 
 
 def _with_anomalies(n: int, seed: int) -> tuple[Array, Array]:
-    """Spectra, a tenth of which have a faint absorption line of their own."""
+    """Return spectra, 10 % of which have an additional faint absorption line."""
     stars = simulate_exposures(n, 1, seed)
     rng = np.random.default_rng(seed)
     anomalous = rng.random(n) < 0.1
@@ -136,13 +136,13 @@ def _with_anomalies(n: int, seed: int) -> tuple[Array, Array]:
 
 
 def anomalies(spectra: Spectra) -> list[Result]:
-    """Spectra with a line too many, among normal ones."""
+    """Detect spectra with an additional line among normal ones."""
     normal = flat(simulate_exposures(2000, 1, seed=2))
     tried, known = _with_anomalies(2000, seed=3)
     x, anomalous = _with_anomalies(2000, seed=4)
     components = {n: Components(spectra.x, n) for n in (16, 32, 64, 128)}
 
-    # The number of components is chosen by labelled anomalies of the same kind.
+    # Labelled anomalies of the same kind choose the number of components.
     def precision(n: int) -> float:
         detector = AnomalyDetector(components[n].reconstruct, normal)
         return detection(detector.score(tried), known).average_precision
@@ -185,7 +185,7 @@ def anomalies(spectra: Spectra) -> list[Result]:
 
 
 def _wavelets(x: Array, wavelet: str, factor: float) -> Array:
-    """Soft thresholds, a share of the universal one (Donoho & Johnstone, 1994)."""
+    """Apply soft thresholds, a multiple of the universal one (Donoho & Johnstone)."""
     first, *details = pywt.wavedec(x, wavelet, axis=-1)
     threshold = factor * NOISE * np.sqrt(2.0 * np.log(x.shape[-1]))
     kept = [pywt.threshold(each, threshold, "soft") for each in details]
@@ -197,7 +197,7 @@ def _wiener(x: Array, size: int) -> Array:
 
 
 def denoising(spectra: Spectra) -> list[Result]:
-    """White noise of a twentieth of the continuum."""
+    """Remove white noise of 5 % of the continuum."""
     model = DenoisingAutoencoder(
         (256,), CODE_DIM, corruption=GaussianCorruption(NOISE), **spectra.arguments()
     )

@@ -1,12 +1,12 @@
-"""The same training by one process and by several workers, some of which are killed.
+"""Comparison of training in one process with training by several workers and kills.
 
-`symae train PRESET` in one process, then in two and in three on this machine, each with
-its part of the same batches; every worker must end with the same metrics. Workers draw
-other noise than one process does, so that their errors are compared over several seeds,
-each of which is a set of stars, first weights and noise of its own. Then one of two
-workers, drawn by chance, is killed at a random moment (SIGKILL): the other must end
-within a minute with one sentence, and both, started again with `--resume`, must reach
-the same quality.
+`symae train PRESET` runs in one process, then in two and in three on this machine, each
+with its part of the same batches; all workers must end with the same metrics. Workers
+draw different noise than a single process, so errors are compared over several seeds.
+Each seed sets the stars, the initial weights and the noise. Then one of two workers,
+chosen at random, is killed at a random moment (SIGKILL). The other must stop within a
+minute with an error message of one sentence, and both, restarted with `--resume`, must
+reach the same quality.
 
     python benchmarks/workers.py --epochs 6 --seeds 5
 """
@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"(reconstruction|redatuming) error\s+([0-9.]+)")
 
 
 def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
-    """One process, or as many workers as asked for."""
+    """Start one process, or the given number of workers."""
     command = [sys.executable, "-m", "symae_keras.cli", "train", *arguments]
     pipe = subprocess.PIPE
     return [
@@ -41,7 +41,7 @@ def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
 
 
 def finish(processes: list[subprocess.Popen[str]]) -> list[dict[str, float]]:
-    """Wait for processes that must succeed; the errors that each printed."""
+    """Wait for processes that must succeed; return the errors that each printed."""
     found = []
     for process in processes:
         out, error = process.communicate()
@@ -52,7 +52,7 @@ def finish(processes: list[subprocess.Popen[str]]) -> list[dict[str, float]]:
 
 
 def kill_one(processes: list[subprocess.Popen[str]], after: float, which: int) -> Any:
-    """Kill a worker; how long the other takes to end, and what it says."""
+    """Kill a worker; return the time until the other stops, and its message."""
     time.sleep(after)
     processes[which].kill()
     killed = time.perf_counter()
@@ -64,7 +64,7 @@ def kill_one(processes: list[subprocess.Popen[str]], after: float, which: int) -
 
 
 def over_one_process(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Redatuming errors of workers as ratios to one process with the same seed."""
+    """Return redatuming errors of workers relative to one process of the same seed."""
     errors = {(row["processes"], row["seed"]): row["redatuming"] for row in rows}
     found = []
     for count in dict.fromkeys(count for count, _ in errors if count > 1):

@@ -1,11 +1,11 @@
-"""A small picture of what each trained preset does, for the page of the zoo.
+"""Small pictures of the results of each trained preset, for the page of the zoo.
 
     python benchmarks/zoo_pictures.py --out docs/images/zoo
     python benchmarks/zoo_pictures.py --out docs/images/zoo --data tablets_nir.npz
 
-Grouped models show the state of A under the nuisance of B, beside both; others show
-instances and their reconstructions, from noisy instances for those that remove noise.
-Presets whose data are not there keep their picture.
+Pictures of grouped models show A, B, and the state of A under the nuisance of B.
+Pictures of other models show instances and their reconstructions; denoising models
+start from noisy instances. Presets without available data keep their pictures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from symae_keras.errors import InputError
 from symae_keras.plotting.style import COHERENT, NUISANCE, TRUTH, VIRTUAL, new_figure
 from symae_keras.zoo.recipes import load_recipe
 
-#: Seed of groups that no preset was trained on.
+#: Seed of groups that were not used to train any preset.
 SEED: Final = 9_999
 #: Standard deviation of the noise that denoising models remove.
 NOISE: Final = {
@@ -38,7 +38,7 @@ _WIDTH: Final = 3.2
 
 
 def picture(name: str, groups: GroupedData) -> Figure:
-    """Draw what a preset does with the first two groups."""
+    """Draw the results of a preset for the first two groups."""
     model = sk.zoo.load(name)
     spectra = len(groups.instance_shape) == 1
     if swaps_codes(model):
@@ -92,7 +92,7 @@ def _images(rows: list[Any]) -> Figure:
 
 
 def main() -> None:
-    """Draw all presets, or those that are named."""
+    """Draw all presets, or the named ones."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--data", type=Path, metavar="FILE", help="the tablets")

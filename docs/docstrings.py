@@ -1,4 +1,4 @@
-"""Sections of our docstrings, which are written as Keras writes them, for the site."""
+"""Convert docstrings in Keras's style to the sections that griffe expects."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _NAME = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
 
 
 class KerasSections(griffe.Extension):
-    """Makes examples and call arguments what griffe takes them for."""
+    """Griffe extension for the sections `Example:` and `Call arguments:`."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Rewrite the docstring, before it is parsed."""
+        """Rewrite the docstring before it is parsed."""
         if obj.docstring is not None:
             obj.docstring.value = rewritten(obj.docstring.value)
 
 
 def rewritten(text: str) -> str:
-    """A docstring with an indented section of examples and a list of call arguments."""
+    """Return a docstring with indented examples and call arguments as a list."""
     text, mark, examples = text.partition("\nExample:\n")
     call = _CALL_ARGUMENTS.search(f"{text}\n")
     if call:

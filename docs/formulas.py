@@ -1,4 +1,4 @@
-"""Formulas of pages and notebooks as MathML, which browsers show without a script."""
+"""Convert formulas of pages and notebooks to MathML, which needs no script."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from latex2mathml.converter import convert
 
 log = logging.getLogger("mkdocs.hooks.formulas")
 
-# What pymdownx.arithmatex leaves in a page.
+# Formulas as pymdownx.arithmatex writes them into a page.
 _IN_PAGE = re.compile(
     r'<(span|div) class="arithmatex">\\[(\[](.+?)\\[)\]]</\1>', re.DOTALL
 )
-# What nbconvert leaves in a notebook: $$...$$ or $...$, no space inside the single.
+# Formulas as nbconvert writes them: $$...$$ or $...$, no space inside single dollars.
 _IN_NOTEBOOK = re.compile(
     r"\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?P<inline>[^\s$](?:[^$]*?[^\s$\\])?)\$(?!\d)",
     re.DOTALL,
 )
-# Functions whose argument follows without a parenthesis need a space, as in log x.
+# Functions need a space before an argument without parentheses, as in log x.
 _FUNCTION = re.compile(
     r"(<mi>(?:arg|cos|det|exp|ln|log|max|min|sin|tan)</mi>)(?=<m(?:i|n|s|row|over|frac))"
 )
@@ -31,18 +31,20 @@ _LITERAL = re.compile(
 
 
 def on_page_content(content: str, page: Any, **kwargs: Any) -> str:
-    """Replace all formulas; one that cannot be read is a warning."""
+    """Replace all formulas; log a warning for each one that cannot be parsed."""
 
     def mathml(formula: str, display: str) -> str:
         tex = html.unescape(formula).strip()
         try:
             result = convert(tex, display=display)
         except Exception as problem:
-            log.warning(f"{page.file.src_uri}: cannot read ${tex}$: {problem!r}")
+            log.warning(f"{page.file.src_uri}: cannot parse ${tex}$: {problem!r}")
             return f"<code>{html.escape(tex)}</code>"
-        # An ampersand is left of tables that are unknown, such as `aligned`.
+        # The converter leaves the ampersands of unknown tables, such as `aligned`.
         if unknown := re.search(r">(\\\w+|&)<", result):
-            log.warning(f"{page.file.src_uri}: {unknown[1]} in ${tex}$ is unknown")
+            log.warning(
+                f"{page.file.src_uri}: {unknown[1]} in ${tex}$ is not supported"
+            )
         return _FUNCTION.sub(r'\1<mspace width="0.17em" />', result)
 
     if page.file.src_uri.endswith(".ipynb"):
@@ -63,7 +65,7 @@ def on_page_content(content: str, page: Any, **kwargs: Any) -> str:
 
 
 def _parts(content: str) -> Iterator[tuple[bool, str]]:
-    """The text in order; True with tags and with what is shown as it is written."""
+    """Yield the parts of a page in order; True for tags and literal text."""
     end = 0
     for found in _LITERAL.finditer(content):
         yield False, content[end : found.start()]

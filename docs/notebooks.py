@@ -1,4 +1,4 @@
-"""The tutorials on the site: in the navigation, with their outputs, without scripts."""
+"""Add the tutorials to the site, with their outputs and without scripts."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _NOTE = (
 
 
 def on_config(config: Any) -> Any:
-    """Put all tutorials behind the overview, in order."""
+    """Add all tutorials after the overview, in order."""
     for entry in config.nav:
         if "Tutorials" in entry:
             entry["Tutorials"] += [f"tutorials/{pair.name}" for pair in _pairs()]
     return config
 
 
-@event_priority(100)  # before the plugin that takes the notebooks for pages
+@event_priority(100)  # before the plugin that turns the notebooks into pages
 def on_files(files: Files, config: Any) -> Files:
-    """Show a tutorial without outputs where it was not executed since it changed."""
+    """Use the notebook without outputs if it was not executed since it changed."""
     for pair in _pairs():
         uri = f"tutorials/{pair.name}"
         executed = files.get_file_from_path(uri)
@@ -48,19 +48,19 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_content(content: str, page: Any, files: Files, **kwargs: Any) -> str:
-    """Make a notebook a page among others: no scripts from elsewhere, right links."""
+    """Remove scripts from the page of a notebook, and adapt its links."""
     if not page.file.src_uri.endswith(".ipynb"):
         return content
     if Path(page.file.abs_src_path).parent == TUTORIALS:
         content = _NOTE + content
 
     def link(found: re.Match[str]) -> str:
-        # Notebooks link to each other, and to pages as seen from their own folder.
+        # Notebooks link to each other and to pages, relative to their own folder.
         path = found[1].removeprefix("../docs/")
         uri = f"tutorials/{path}.ipynb" if found[2] == "ipynb" else f"{path}.md"
         target = files.get_file_from_path(uri)
         if target is None:
-            log.warning(f"{page.file.src_uri} links to '{uri}', which is not there")
+            log.warning(f"{page.file.src_uri} links to '{uri}', which does not exist")
             return found[0]
         return f'href="{target.url_relative_to(page.file)}{found[3] or ""}"'
 

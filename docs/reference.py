@@ -1,7 +1,7 @@
-"""Pages of the reference, one per class, and `llms.txt`, the site for language models.
+"""Generate one reference page per class, and `llms.txt` for language models.
 
 A page `api/NAME.md` with the line `::: symae_keras.NAME` becomes an overview: a table
-of the classes, each of which has a page of its own, and the functions in full.
+of the classes, which link to separate pages, and the full description of the functions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
-#: Classes that stand before the others of their module, which follow by the alphabet.
+#: Classes that come first in their module; the others follow in alphabetical order.
 FIRST = {
     "models": ("SymAE", "SymVAE", "Codes"),
     "layers": ("PerInstance", "DeepSetsPooling"),
@@ -32,14 +32,14 @@ _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 
 
 class Names(NamedTuple):
-    """Public names of a module."""
+    """Public names of a module, classes and others."""
 
     classes: list[str]
     others: list[str]
 
 
 def names_of(module: str) -> Names:
-    """Public names of a module, the most used classes first."""
+    """Return the public names of a module, the most used classes first."""
     found = importlib.import_module(f"symae_keras.{module}")
     first = FIRST.get(module, ())
     public = sorted(
@@ -51,13 +51,13 @@ def names_of(module: str) -> Names:
 
 
 def module_of(path: Path) -> str | None:
-    """The module that a page of the reference is about."""
+    """Return the module that a reference page describes, or `None`."""
     found = _MARK.search(path.read_text(encoding="utf-8"))
     return found[1] if found else None
 
 
 def class_pages(uri: str, docs: Path) -> list[tuple[str, str]]:
-    """Uris of the pages of classes below a page of the reference, and their texts."""
+    """Return the URIs and the texts of the class pages below a reference page."""
     module = module_of(docs / uri)
     if module is None:
         return []
@@ -73,7 +73,7 @@ def class_pages(uri: str, docs: Path) -> list[tuple[str, str]]:
 
 
 def on_config(config: Any) -> Any:
-    """Put the pages of classes behind the overview of their module."""
+    """Add the class pages after the overview of their module."""
     docs = Path(config.docs_dir)
     for entry in config.nav:
         for section in entry.get("Reference", ()):
@@ -86,7 +86,7 @@ def on_config(config: Any) -> Any:
 
 @event_priority(50)
 def on_files(files: Files, config: Any) -> Files:
-    """Make the pages of classes."""
+    """Generate the class pages."""
     docs = Path(config.docs_dir)
     for path in sorted((docs / "api").glob("*.md")):
         for uri, text in class_pages(f"api/{path.name}", docs):
@@ -95,19 +95,19 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
-    """Make the overview of a module."""
+    """Generate the overview of a module."""
     if not re.fullmatch(r"api/\w+\.md", page.file.src_uri):
         return markdown
     return _MARK.sub(lambda found: overview(found[1], page.file.name), markdown)
 
 
 def on_page_content(content: str, page: Any, **kwargs: Any) -> str:
-    """Make one description of what a function returns, where a list of one stood."""
+    """Show the return value of a function as a description instead of a list."""
     return _RETURNS.sub(r'\1<ul class="doc-single">', content)
 
 
 def overview(module: str, folder: str) -> str:
-    """Table of the classes of a module, and its functions."""
+    """Return a table of the classes of a module, and its functions."""
     names = names_of(module)
     owner = importlib.import_module(f"symae_keras.{module}")
     parts = []
@@ -122,7 +122,7 @@ def overview(module: str, folder: str) -> str:
 
 
 def first_line(thing: Any) -> str:
-    """First line of a docstring, for a cell of a table."""
+    """Return the first line of a docstring, for a table cell."""
     line = (inspect.getdoc(thing) or "").partition("\n")[0]
     return line.replace("|", "\\|")
 
@@ -133,14 +133,14 @@ _pages: list[Any] = []
 
 
 def on_nav(nav: Any, **kwargs: Any) -> Any:
-    """Note all pages in the order of the navigation, but for those of classes."""
+    """Record all pages except class pages, in the order of the navigation."""
     deep = re.compile(r"api/\w+/")
     _pages[:] = [page for page in nav.pages if not deep.match(page.file.src_uri)]
     return nav
 
 
 def said(markdown: str) -> str:
-    """First sentence of a page."""
+    """Return the first sentence of a page."""
     markdown = _FENCE.sub("", markdown)
     for block in re.split(r"\n\s*\n", markdown):
         block = " ".join(block.split())
@@ -151,7 +151,7 @@ def said(markdown: str) -> str:
 
 
 def on_post_build(config: Any) -> None:
-    """Write llms.txt: the pages of the site, each with its first sentence."""
+    """Write llms.txt, a list of all pages with their first sentences."""
     base = config.site_url or ""
     lines = [
         f"# {config.site_name}",

@@ -1,4 +1,4 @@
-"""The catalogue of the zoo: one picture, one sentence and the scores of each preset."""
+"""Catalogue of the zoo, with one picture, one sentence and the scores per preset."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from symae_keras.zoo.cards import read_about
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = "images/zoo"
-#: Stands in docs/zoo.md where the catalogue is to be.
+#: Placeholder for the catalogue in docs/zoo.md.
 MARK = "<!-- catalogue -->"
-#: Scores in this order, at most two of them per preset.
+#: Names of the scores in this order; each preset shows at most two.
 SCORES = {
     "redatuming_error": "redatuming error",
     "transfer_error": "transfer error",
@@ -25,20 +25,20 @@ SCORES = {
 
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
-    """Put the catalogue into the page of the zoo."""
+    """Insert the catalogue into the page of the zoo."""
     if page.file.src_uri != "zoo.md":
         return markdown
     return markdown.replace(MARK, catalogue(ROOT / "zoo", ROOT / "docs" / PICTURES))
 
 
 def catalogue(zoo: Path, pictures: Path) -> str:
-    """All presets as elements of a grid."""
+    """Return all presets as HTML elements of a grid."""
     found = [entry(each.parent, pictures) for each in sorted(zoo.glob("*/recipe.py"))]
     return "\n".join(['<div class="presets">', *found, "</div>"])
 
 
 def entry(folder: Path, pictures: Path) -> str:
-    """One preset."""
+    """Return the HTML element of one preset."""
     name = folder.name
     docstring = (folder / "recipe.py").read_text(encoding="utf-8").split('"""')[1]
     title = read_about(docstring).title.rstrip(".")
@@ -62,7 +62,7 @@ def entry(folder: Path, pictures: Path) -> str:
 
 
 def alt(name: str) -> str:
-    """What a picture shows, for readers who cannot see it."""
+    """Return the alternative text of a picture, for screen readers."""
     if name.startswith(("symae", "gvae", "mlvae")):
         return "A, B, and the state of A under the nuisance of B"
-    return "Instances and what the model makes of them"
+    return "Instances and the outputs of the model for them"

@@ -1,12 +1,12 @@
-"""A plain autoencoder, on simulated spectra of stars.
+"""A plain autoencoder on simulated spectra of stars.
 
 Command: symae train autoencoder_exposures
 Cost:    under a minute on 2 CPU cores
 Expect:  reconstruction_error 0.0039 to 0.006
 Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
-         exposures a star, 1 % noise
-Use:     a baseline of dimension reduction without regularisation
-Limits:  its one code mixes state and nuisance
+         exposures per star, 1 % noise
+Use:     a baseline for dimensionality reduction without regularisation
+Limits:  its single code mixes state and nuisance
 Cite:    Hinton & Salakhutdinov, 2006, doi:10.1126/science.1127647
 """
 
@@ -21,12 +21,12 @@ from symae_keras.training import Recipe, normalization
 
 
 def data(seed: int) -> GroupedData:
-    """2500 stars; four in five are trained on."""
+    """Return 2500 stars, of which 80 % are used for training."""
     return simulate_exposures(n_states=2500, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Dense networks."""
+    """Return a model with dense networks."""
     return Autoencoder(
         groups.instance_shape,
         code_dim=16,

@@ -1,13 +1,13 @@
-"""A denoising autoencoder, on simulated spectra of stars.
+"""A denoising autoencoder on simulated spectra of stars.
 
 Command: symae train denoising_exposures
 Cost:    under a minute on 2 CPU cores
 Expect:  reconstruction_error 0.0041 to 0.0063, snr_gain_db 10 to 13
 Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
-         exposures a star, 1 % noise
+         exposures per star, 1 % noise
 Use:     a filter for white noise of about 0.05, and a baseline
-Limits:  its one code mixes state and nuisance; other noise is not what it was
-         trained on
+Limits:  its single code mixes state and nuisance; it was not trained for other
+         kinds of noise
 Cite:    Vincent et al., 2010, Journal of Machine Learning Research 11
 """
 
@@ -27,12 +27,12 @@ NOISE = 0.05
 
 
 def data(seed: int) -> GroupedData:
-    """2500 stars; four in five are trained on."""
+    """Return 2500 stars, of which 80 % are used for training."""
     return simulate_exposures(n_states=2500, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Dense networks."""
+    """Return a model with dense networks."""
     return DenoisingAutoencoder(
         groups.instance_shape,
         code_dim=16,
@@ -46,7 +46,7 @@ def model(groups: GroupedData, seed: int) -> keras.Model:
 def score(
     model: keras.Model, train: GroupedData, held_out: GroupedData
 ) -> dict[str, float]:
-    """Gain on fresh noise, against the noiseless truth."""
+    """Return the gain on new noise, with respect to the noise-free ground truth."""
     if held_out.render is None:
         return {}
     group, instance = np.indices(held_out.x.shape[:2])

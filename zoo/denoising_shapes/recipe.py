@@ -1,13 +1,13 @@
-"""A denoising autoencoder, on simulated images of shapes.
+"""A denoising autoencoder on simulated images of shapes.
 
 Command: symae train denoising_shapes
 Cost:    4 minutes or less on 2 CPU cores
 Expect:  reconstruction_error 0.071 to 0.11, snr_gain_db 13 to 16
-Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
+Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views per
          shape
 Use:     a filter for white noise of about 0.15, and a baseline
-Limits:  its one code mixes state and nuisance; other noise is not what it was
-         trained on
+Limits:  its single code mixes state and nuisance; it was not trained for other
+         kinds of noise
 Cite:    Vincent et al., 2010, Journal of Machine Learning Research 11
 """
 
@@ -27,12 +27,12 @@ NOISE = 0.15
 
 
 def data(seed: int) -> GroupedData:
-    """1000 shapes; four in five are trained on."""
+    """Return 1000 shapes, of which 80 % are used for training."""
     return simulate_shapes(n_states=1000, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Two strided convolutions each way."""
+    """Return a model with two strided convolutions per network."""
     return DenoisingAutoencoder(
         groups.instance_shape,
         code_dim=16,
@@ -46,7 +46,7 @@ def model(groups: GroupedData, seed: int) -> keras.Model:
 def score(
     model: keras.Model, train: GroupedData, held_out: GroupedData
 ) -> dict[str, float]:
-    """Gain on fresh noise, against the noiseless truth."""
+    """Return the gain on new noise, with respect to the noise-free ground truth."""
     if held_out.render is None:
         return {}
     group, instance = np.indices(held_out.x.shape[:2])

@@ -1,14 +1,14 @@
-"""A group variational autoencoder, on simulated spectra of stars.
+"""A group variational autoencoder on simulated spectra of stars.
 
 Command: symae train gvae_exposures
 Cost:    1 minute or less on 2 CPU cores
 Expect:  reconstruction_error 0.0051 to 0.0077, redatuming_error 0.69 to 1.1
 Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
-         exposures a star, 1 % noise
-Use:     a baseline of grouped models; the posterior of a group is the average of those
-         of its instances
-Limits:  an exposure's own slope cannot be told from the star's without the group, so
-         that redatuming fails on entangled exposures
+         exposures per star, 1 % noise
+Use:     a baseline for grouped models; the posterior of a group is the average of the
+         posteriors of its instances
+Limits:  without the group, the slope of an exposure cannot be separated from that of
+         the star, so redatuming fails on entangled exposures
 Cite:    Hosoya, arXiv 1809.02383
 """
 
@@ -23,12 +23,12 @@ from symae_keras.training import Recipe, normalization
 
 
 def data(seed: int) -> GroupedData:
-    """2500 stars; four in five are trained on."""
+    """Return 2500 stars, of which 80 % are used for training."""
     return simulate_exposures(n_states=2500, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Dense networks."""
+    """Return a model with dense networks."""
     return GVAE(
         groups.instance_shape,
         coherent_dim=8,
@@ -39,5 +39,5 @@ def model(groups: GroupedData, seed: int) -> keras.Model:
     )
 
 
-# The shipped weights are older than annealing.
+# The shipped weights were trained without annealing.
 RECIPE = Recipe(model=model, data=data, epochs=16, kl_annealing=0.0)

@@ -4,9 +4,9 @@ Command: symae train sparse_exposures
 Cost:    under a minute on 2 CPU cores
 Expect:  reconstruction_error 0.0048 to 0.0074
 Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
-         exposures a star, 1 % noise
-Use:     a baseline of overcomplete codes
-Limits:  which numbers are active says little by itself
+         exposures per star, 1 % noise
+Use:     a baseline for overcomplete codes
+Limits:  the set of active numbers alone is not informative
 Cite:    Makhzani & Frey, k-sparse autoencoders, arXiv 1312.5663
 """
 
@@ -21,12 +21,12 @@ from symae_keras.training import Recipe, normalization
 
 
 def data(seed: int) -> GroupedData:
-    """2500 stars; four in five are trained on."""
+    """Return 2500 stars, of which 80 % are used for training."""
     return simulate_exposures(n_states=2500, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Dense networks."""
+    """Return a model with dense networks."""
     return SparseAutoencoder(
         groups.instance_shape,
         code_dim=128,

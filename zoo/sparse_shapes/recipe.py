@@ -3,10 +3,10 @@
 Command: symae train sparse_shapes
 Cost:    7 minutes or less on 2 CPU cores
 Expect:  reconstruction_error 0.04 to 0.061
-Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
+Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views per
          shape
-Use:     a baseline of overcomplete codes
-Limits:  which numbers are active says little by itself
+Use:     a baseline for overcomplete codes
+Limits:  the set of active numbers alone is not informative
 Cite:    Makhzani & Frey, k-sparse autoencoders, arXiv 1312.5663
 """
 
@@ -20,12 +20,12 @@ from symae_keras.training import Recipe, normalization
 
 
 def data(seed: int) -> GroupedData:
-    """1000 shapes; four in five are trained on."""
+    """Return 1000 shapes, of which 80 % are used for training."""
     return simulate_shapes(n_states=1000, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Two strided convolutions each way."""
+    """Return a model with two strided convolutions per network."""
     return SparseAutoencoder(
         groups.instance_shape,
         code_dim=128,

@@ -1,13 +1,13 @@
-"""The deep autoencoder of stellar spectra, eight numbers for 2,048 pixels.
+"""Deep autoencoder for stellar spectra, with a code of eight numbers for 2,048 pixels.
 
 Command: symae train stellar_exposures
 Cost:    6 minutes or less on 2 CPU cores
 Expect:  reconstruction_error 0.016 to 0.025, temperature_r2 0.87 to 0.98,
          abundance_r2 0.78 to 0.89
-Data:    simulated, `symae_keras.data.simulate_exposures` with 2,048 pixels, lines that
-         know the temperature, velocities and uncalibrated slopes, 1 % noise
-Use:     dimension reduction of reduced spectra; a start for one's own
-Limits:  knows the lines of the simulator alone; one code for star and exposure
+Data:    simulated, `symae_keras.data.simulate_exposures` with 2,048 pixels,
+         temperature-dependent lines, velocities, uncalibrated slopes and 1 % noise
+Use:     dimensionality reduction of reduced spectra; a start for your own model
+Limits:  trained only on lines of the simulator; one code for star and exposure
 Cite:    Sedaghat, Romaniello, Carrick & Pineau, arXiv 2009.12872
 """
 
@@ -23,7 +23,7 @@ from symae_keras.training import Recipe
 
 
 def data(seed: int) -> GroupedData:
-    """Two reduced spectra of each of 3000 stars; four in five are trained on."""
+    """Return two reduced spectra of each of 3000 stars; 80 % are for training."""
     return simulate_exposures(
         n_states=3000,
         n_instances=2,
@@ -35,14 +35,14 @@ def data(seed: int) -> GroupedData:
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Eight convolutions; spectra are divided by their medians inside."""
+    """Return a model of eight convolutions that normalises spectra by their medians."""
     return StellarAutoencoder(groups.instance_shape, code_dim=8, seed=seed)
 
 
 def score(
     model: keras.Model, train: GroupedData, held_out: GroupedData
 ) -> dict[str, float]:
-    """R^2 of what a linear probe reads of the stars."""
+    """Return R^2 of linear probes for temperature and abundance."""
     if "temperature" not in held_out.state:
         return {}
     parts = (train, held_out)

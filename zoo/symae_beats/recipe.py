@@ -6,9 +6,9 @@ Expect:  reconstruction_error 0.02 to 0.04, redatuming_error 0.05 to 0.08
 Data:    simulated, `symae_keras.data.simulate_beats`: 200 samples at 250 Hz in mV, 16
          beats per patient, no ectopic beats
 Use:     codes of patients from single beats; detection of unusual beats; a start
-         for one's own recipe
-Limits:  trained on simulated beats only; neither for measured electrocardiograms nor
-         for medical use
+         for your own recipe
+Limits:  trained only on simulated beats; not suitable for measured electrocardiograms
+         or medical use
 Cite:    Bharadwaj, Li & Demanet, arXiv 2108.02537
 """
 
@@ -23,12 +23,12 @@ from symae_keras.training import Recipe, normalization
 
 
 def data(seed: int) -> GroupedData:
-    """1000 patients; 80 % are used for training."""
+    """Return 1000 patients, of which 80 % are used for training."""
     return simulate_beats(n_states=1000, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Small dense networks that can read the state from one beat."""
+    """Return small dense networks that can encode the state from one beat."""
     return SymAE(
         groups.instance_shape,
         coherent_dim=16,

@@ -4,10 +4,10 @@ Command: symae train symae_exposures
 Cost:    5 minutes or less on 2 CPU cores
 Expect:  reconstruction_error 0.0058 to 0.0096, redatuming_error 0.024 to 0.04
 Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
-         exposures a star, 1 % noise
-Use:     redatuming of such spectra; a start for one's own recipe
-Limits:  knows stars, bands and instrument of the simulator alone; a slope that all
-         exposures of a star share counts as the star's
+         exposures per star, 1 % noise
+Use:     redatuming of such spectra; a start for your own recipe
+Limits:  trained only on stars, bands and the instrument of the simulator; a slope that
+         all exposures of a star share is attributed to the star
 Cite:    Bharadwaj, Li & Demanet, arXiv 2108.02537
 """
 
@@ -21,12 +21,12 @@ from symae_keras.training import Recipe, normalization
 
 
 def data(seed: int) -> GroupedData:
-    """2500 stars; four in five are trained on."""
+    """Return 2500 stars, of which 80 % are used for training."""
     return simulate_exposures(n_states=2500, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Dense networks with codes of eight numbers each."""
+    """Return a model with dense networks and two codes of eight numbers."""
     return SymAE(
         groups.instance_shape,
         coherent_dim=8,

@@ -4,11 +4,10 @@ Command: symae train symae_exposures_original
 Cost:    4 minutes or less on 2 CPU cores
 Expect:  reconstruction_error 0.0069 to 0.012, redatuming_error 0.6 to 0.98
 Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
-         exposures a star, 1 % noise
-Use:     redatuming of such spectra; the measure of what conditioning the nuisance
-         encoder gains
-Limits:  the nuisance encoder sees one instance and no group: where that does not
-         identify its nuisance, redatuming fails
+         exposures per star, 1 % noise
+Use:     comparison with the conditional form, to measure the benefit of conditioning
+Limits:  the nuisance encoder uses only one instance, not the group: if an instance
+         does not identify its nuisance, redatuming fails
 Cite:    Bharadwaj, Li & Demanet, arXiv 2108.02537
 """
 
@@ -22,12 +21,12 @@ from symae_keras.training import Recipe, normalization
 
 
 def data(seed: int) -> GroupedData:
-    """2500 stars; four in five are trained on."""
+    """Return 2500 stars, of which 80 % are used for training."""
     return simulate_exposures(n_states=2500, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Dense networks with codes of eight numbers each."""
+    """Return a model with dense networks and two codes of eight numbers."""
     return SymAE(
         groups.instance_shape,
         coherent_dim=8,

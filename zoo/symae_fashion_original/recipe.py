@@ -6,9 +6,9 @@ Expect:  reconstruction_error 0.18 to 0.29, class_from_coherent 0.95 to 1,
          class_from_nuisance 0.38 to 0.49
 Data:    Fashion-MNIST (Xiao, Rasul & Vollgraf, arXiv 1708.07747, MIT licence), not
          shipped: bags of 20 images of one class
-Use:     codes of the class and of the piece; a baseline for grouped images
-Limits:  the nuisance encoder sees one instance and no group: where that does not
-         identify its nuisance, redatuming fails
+Use:     codes of the class and of the single garment; a baseline for grouped images
+Limits:  the nuisance encoder uses only one instance, not the group: if an instance
+         does not identify its nuisance, redatuming fails
 Cite:    Bharadwaj, Li & Demanet, arXiv 2108.02537
 """
 
@@ -25,14 +25,14 @@ from symae_keras.training import Recipe, normalization
 
 
 def data(seed: int) -> GroupedData:
-    """2500 bags; no image is in two of them."""
+    """Return 2500 bags without common images."""
     images, labels = load_images("fashion_mnist")
     bags = bag_by_label(images, labels, bag_size=20, n_bags=2500, seed=seed)
     return bags.map_instances(lambda x: x[..., None] / np.float32(255))
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Dense networks; a small, variational nuisance code."""
+    """Return dense networks with a small, variational nuisance code."""
     return SymAE(
         groups.instance_shape,
         coherent_dim=8,
@@ -49,7 +49,7 @@ def model(groups: GroupedData, seed: int) -> keras.Model:
 def score(
     model: keras.Model, train: GroupedData, held_out: GroupedData
 ) -> dict[str, float]:
-    """What probes read of the class from each code; chance is 0.1."""
+    """Return the accuracy of class probes on each code; chance level is 0.1."""
     if "label" not in held_out.state:
         return {}
     found = leakage(model, held_out, train=0.5)
@@ -59,7 +59,7 @@ def score(
     }
 
 
-# The shipped weights are older than annealing.
+# The shipped weights were trained without annealing.
 RECIPE = Recipe(
     model=model, data=data, epochs=24, instances=20, score=score, kl_annealing=0.0
 )

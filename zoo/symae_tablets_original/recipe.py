@@ -1,4 +1,4 @@
-"""SymAE with the original nuisance encoder on tablets seen by two spectrometers.
+"""SymAE with the original nuisance encoder on tablets from two spectrometers.
 
 Command: symae train symae_tablets_original --data tablets_nir.npz
 Cost:    2 minutes or less on 2 CPU cores
@@ -7,8 +7,8 @@ Expect:  reconstruction_error 0.0048 to 0.0097, transfer_error 0.01 to 0.023,
 Data:    NIR spectra of 642 pharmaceutical tablets on two instruments, the shootout
          set of 2002, not shipped: `tablets_nir.npz` with `x` (642, 2, 597)
 Use:     transfer of such spectra from the second instrument to the first
-Limits:  the nuisance encoder sees one instance and no group: where that does not
-         identify its nuisance, redatuming fails
+Limits:  the nuisance encoder uses only one instance, not the group: if an instance
+         does not identify its nuisance, redatuming fails
 Cite:    Bharadwaj, Li & Demanet, arXiv 2108.02537
 """
 
@@ -26,7 +26,7 @@ from symae_keras.training import Recipe, normalization
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Dense networks; half of the time one instance alone tells the tablet."""
+    """Return dense networks that can encode the state from one instance."""
     return SymAE(
         groups.instance_shape,
         coherent_dim=16,
@@ -43,11 +43,11 @@ def model(groups: GroupedData, seed: int) -> keras.Model:
 def score(
     model: keras.Model, train: GroupedData, held_out: GroupedData
 ) -> dict[str, float]:
-    """Errors of the transfer from instrument 2, alone, to instrument 1.
+    """Return the errors of the transfer from instrument 2 to instrument 1.
 
     The nuisance is the mean code of the training tablets on instrument 1. The
-    baseline-free error leaves out the best quadratic of each spectrum, which placement
-    adds at random.
+    baseline-free error ignores the best quadratic of each spectrum, because the
+    placement of a tablet adds a random one.
     """
     if held_out.n_instances != 2 or held_out.mask is not None:
         return {}

@@ -1,13 +1,12 @@
-"""A U-Net that takes noise off images of shapes.
+"""A U-Net that denoises images of shapes.
 
 Command: symae train unet_shapes
 Cost:    3 minutes or less on 2 CPU cores
 Expect:  reconstruction_error 0.041 to 0.067, snr_gain_db 12 to 16
-Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
-         shape, one of them trained on in each
-         epoch
+Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views per
+         shape, of which two are used in each epoch
 Use:     a filter for white noise of about 0.15 in such images
-Limits:  other noise, and images unlike these, are not what it was trained on
+Limits:  not trained for other kinds of noise or other images
 Cite:    Ronneberger, Fischer & Brox, arXiv 1505.04597
 """
 
@@ -27,12 +26,12 @@ NOISE = 0.15
 
 
 def data(seed: int) -> GroupedData:
-    """1000 shapes; four in five are trained on."""
+    """Return 1000 shapes, of which 80 % are used for training."""
     return simulate_shapes(n_states=1000, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Three depths; noise is added in training only."""
+    """Return a model of three depths that adds noise only in training."""
     return UNet(
         groups.instance_shape,
         head="denoising",
@@ -46,7 +45,7 @@ def model(groups: GroupedData, seed: int) -> keras.Model:
 def score(
     model: keras.Model, train: GroupedData, held_out: GroupedData
 ) -> dict[str, float]:
-    """Gain on fresh noise, against the noiseless truth."""
+    """Return the gain on new noise, with respect to the noise-free ground truth."""
     if held_out.render is None:
         return {}
     group, instance = np.indices(held_out.x.shape[:2])

@@ -1,12 +1,12 @@
-"""A variational autoencoder, on simulated spectra of stars.
+"""A variational autoencoder on simulated spectra of stars.
 
 Command: symae train vae_exposures
 Cost:    under a minute on 2 CPU cores
 Expect:  reconstruction_error 0.0048 to 0.0074
 Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
-         exposures a star, 1 % noise
-Use:     a baseline of codes with a prior; generation
-Limits:  samples are smoother than data; its one code mixes state and nuisance
+         exposures per star, 1 % noise
+Use:     a baseline for codes with a prior; generation
+Limits:  samples are smoother than the data; the single code mixes state and nuisance
 Cite:    Kingma & Welling, arXiv 1312.6114
 """
 
@@ -21,12 +21,12 @@ from symae_keras.training import Recipe, normalization
 
 
 def data(seed: int) -> GroupedData:
-    """2500 stars; four in five are trained on."""
+    """Return 2500 stars, of which 80 % are used for training."""
     return simulate_exposures(n_states=2500, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Dense networks."""
+    """Return a model with dense networks."""
     return VAE(
         groups.instance_shape,
         code_dim=16,

@@ -4,9 +4,9 @@ Command: symae train vqvae_exposures
 Cost:    under a minute on 2 CPU cores
 Expect:  reconstruction_error 0.007 to 0.011
 Data:    simulated, `symae_keras.data.simulate_exposures`, entangled: 256 pixels, 16
-         exposures a star, 1 % noise
-Use:     a baseline of discrete codes, and compression
-Limits:  a code of few bits cannot hold what varies continuously
+         exposures per star, 1 % noise
+Use:     a baseline for discrete codes; compression
+Limits:  a code of few bits cannot represent continuous variation exactly
 Cite:    van den Oord et al., arXiv 1711.00937
 """
 
@@ -21,12 +21,12 @@ from symae_keras.training import Recipe, normalization
 
 
 def data(seed: int) -> GroupedData:
-    """2500 stars; four in five are trained on."""
+    """Return 2500 stars, of which 80 % are used for training."""
     return simulate_exposures(n_states=2500, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Dense networks."""
+    """Return a model with dense networks."""
     return VQVAE(
         groups.instance_shape,
         n_latents=16,

@@ -3,10 +3,10 @@
 Command: symae train vqvae_shapes
 Cost:    5 minutes or less on 2 CPU cores
 Expect:  reconstruction_error 0.051 to 0.077
-Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views a
+Data:    simulated, `symae_keras.data.simulate_shapes`: 28 x 28 pixels, 16 views per
          shape
-Use:     a baseline of discrete codes, and compression
-Limits:  a code of few bits cannot hold what varies continuously
+Use:     a baseline for discrete codes; compression
+Limits:  a code of few bits cannot represent continuous variation exactly
 Cite:    van den Oord et al., arXiv 1711.00937
 """
 
@@ -20,12 +20,12 @@ from symae_keras.training import Recipe, normalization
 
 
 def data(seed: int) -> GroupedData:
-    """1000 shapes; four in five are trained on."""
+    """Return 1000 shapes, of which 80 % are used for training."""
     return simulate_shapes(n_states=1000, n_instances=16, seed=seed)
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Two strided convolutions each way."""
+    """Return a model with two strided convolutions per network."""
     return VQVAE(
         groups.instance_shape,
         n_latents=16,
