@@ -236,7 +236,7 @@ class _Decoded:
             )
 
     def log_likelihood(self, decoded: Array, rows: slice) -> Array:
-        """Sum over pixels; decoded arrays may have additional leading axes."""
+        """Return the sum over pixels; decoded arrays may have more leading axes."""
         x, decoded = self.x[rows], decoded.astype("float64")
         if self.bernoulli:
             p = np.clip(decoded, _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)

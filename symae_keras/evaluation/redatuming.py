@@ -117,9 +117,7 @@ def fixed_pairing(n_groups: int) -> Array:
     every model.
     """
     if n_groups < 2:
-        raise InputError(
-            f"Redatuming needs at least two groups; received {n_groups}."
-        )
+        raise InputError(f"Redatuming needs at least two groups; received {n_groups}.")
     return (np.arange(n_groups) + 1) % n_groups
 
 

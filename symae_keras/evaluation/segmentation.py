@@ -125,8 +125,8 @@ def checkerboard(residuals: Any, period: int = 2) -> float:
     Args:
         residuals: Reconstructions minus truth, `(n, height, width)` or with channels
                 last. Rows and columns that do not complete a period are dropped.
-            period: Period of the pattern in pixels: the stride of an upsampling, or the
-                product of several strides; from 2 to half of an image. Defaults to 2.
+        period: Period of the pattern in pixels: the stride of an upsampling, or the
+            product of several strides; from 2 to half of an image. Defaults to 2.
 
     Returns:
         A ratio, 0 or more; NaN where all residuals are 0.

@@ -33,7 +33,7 @@ from symae_keras.plotting.style import (
     to_axis,
 )
 
-#: Of label 0, which is the background by custom, then those of the others.
+#: Colour of label 0, by convention the background, and of the other labels.
 _COLOURS: Final = ("0.92", *PALETTE)
 
 
@@ -44,17 +44,17 @@ def plot_reconstruction(
     axis_label: str = "pixel",
     value_label: str = "value",
 ) -> Figure:
-    """Plot instances with their reconstructions and residuals, one example a column.
+    """Plot instances with their reconstructions and residuals, one example per column.
 
     Args:
-        instances: One an example: spectra `(n, pixels)`, or images
-            `(n, height, width)`, with or without one or three channels last. Pixels
-            that are NaN are gaps.
-        reconstructions: What the model makes of them; the same shape.
-        axis: Physical value of each pixel of a spectrum, `(pixels,)`. `None` (default)
-            counts pixels.
-        axis_label: What the axis is, with its unit. Defaults to `"pixel"`.
-        value_label: What the values are, with their unit. Defaults to `"value"`.
+        instances: One per example: spectra `(n, pixels)`, or images `(n, height,
+            width)`, with or without one or three channels last. NaN pixels are drawn as
+            gaps.
+        reconstructions: Reconstructions by the model; the same shape.
+        axis: Physical value of each pixel of a spectrum, `(pixels,)`. Defaults to
+            `None`: pixel indices.
+        axis_label: Name of the axis, with its unit. Defaults to `"pixel"`.
+        value_label: Name of the values, with their unit. Defaults to `"value"`.
 
     Returns:
         A figure; its axes row by row, then colour bars of images.
@@ -127,9 +127,9 @@ def plot_model_reconstruction(
     """Show one instance of each of the first groups and its reconstruction.
 
     Args:
-        model: Anything with `reconstruct(x, mask)`, such as `Autoencoder`.
-        groups: Simulated or measured.
-        examples: How many groups to show, as far as there are so many.
+        model: A model with `reconstruct(x, mask)`, such as `Autoencoder`.
+        groups: Simulated or measured groups.
+        examples: Maximum number of groups.
 
     Returns:
         A figure, see `plot_reconstruction`.
@@ -149,19 +149,20 @@ def plot_residuals(
     notes: Mapping[str, str] | None = None,
     value_label: str = "intensity",
 ) -> Figure:
-    """Plot what methods make of one image, their residuals and the spectra of these.
+    """Plot reconstructions of an image by several methods, residuals and their spectra.
 
     The first row shows the truth and the reconstructions of the first image, the second
-    row their residuals. The third row is the power of the residuals of all images, over
-    frequencies from minus to plus half a cycle a pixel, 0 in the middle: a pattern that
-    repeats every two pixels is a bright point in the middle of an edge or in a corner.
+    row their residuals. The third row shows the power spectrum of the residuals of all
+    images, from minus to plus half a cycle per pixel, with 0 in the middle. A pattern
+    that repeats every two pixels is a bright point in the middle of an edge or in a
+    corner.
 
     Args:
         truth: Grey images `(n, height, width)`, or `(n, height, width, 1)`.
         reconstructions: Images by method, each of the shape of `truth`.
-        notes: What to write below the name of a method, such as its error. Defaults to
+        notes: Text below the name of each method, such as its error. Defaults to
             `None`.
-        value_label: What the values are, with their unit. Defaults to `"intensity"`.
+        value_label: Name of the values, with their unit. Defaults to `"intensity"`.
 
     Returns:
         A figure; the axes row by row, without the two below the truth, then three
@@ -180,10 +181,10 @@ def plot_residuals(
     images = to_array("truth", truth, (3, 4))
     if images.ndim == 4 and images.shape[-1] != 1:
         raise InputError(
-            f"truth must hold grey images; received {images.shape[-1]} channels."
+            f"truth must be grey images; received {images.shape[-1]} channels."
         )
     if not reconstructions:
-        raise InputError("reconstructions holds no method: give one array a method.")
+        raise InputError("reconstructions is empty: give one array per method.")
     made = {}
     for name, each in reconstructions.items():
         argument = f"reconstructions[{name!r}]"
@@ -221,13 +222,13 @@ def plot_residuals(
 
 
 def _power(residuals: Any) -> Any:
-    """Mean power at each frequency, 0 in the middle."""
+    """Return the mean power at each frequency, with frequency 0 in the middle."""
     spectra = np.abs(np.fft.fft2(residuals, axes=(1, 2))) ** 2
     return np.fft.fftshift(spectra.mean(axis=0) / residuals[0].size)
 
 
 def _limits(spectra: list[Any]) -> tuple[float, float]:
-    """Limits of a logarithmic scale that shows all but the least powers."""
+    """Return limits of a logarithmic scale that includes all but the lowest powers."""
     values = np.concatenate([each.ravel() for each in spectra])
     positive = values[values > 0.0]
     if not len(positive):
@@ -242,14 +243,14 @@ def plot_segmentation(
     predicted: Mapping[str, Any],
     classes: Sequence[str] | None = None,
 ) -> Figure:
-    """Plot images in columns: as they are, their labels, and what models predict.
+    """Plot images in columns, with their true and predicted labels.
 
     Args:
         images: Array `(n, height, width)` or `(n, height, width, channels)` with one or
             three channels.
         labels: True labels, integers `(n, height, width)` from 0 to 8.
         predicted: Predicted labels by method, each of the shape of `labels`.
-        classes: Names of the labels, in their order, or `None` (default) for numbers.
+        classes: Names of the labels, in order; `None` (default) shows numbers.
 
     Returns:
         A figure with one row of axes for the images, the truth and each method.
@@ -281,7 +282,7 @@ def plot_segmentation(
     names = [str(n) for n in range(highest + 1)] if classes is None else [*classes]
     if len(names) <= highest:
         raise InputError(
-            f"classes must name the labels up to {highest}; received {len(names)}."
+            f"classes must have names for labels 0 to {highest}; received {len(names)}."
         )
     colours = ListedColormap(_COLOURS[: len(names)])
     n, side = len(shown), PAGE / (len(shown) + 0.3)

@@ -1,4 +1,4 @@
-"""Docstrings of recipes, metrics of presets, and the cards made of both."""
+"""Docstrings of recipes, metrics of presets, and cards that combine both."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _RANGE: Final = re.compile(r"(\w+) ([-\d.]+) to ([-\d.]+)")
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """The docstring of a recipe, read.
+    """Content of a recipe's docstring.
 
     Attributes:
         title: Its first line.
-        fields: The texts behind `Command:`, `Cost:` and so on, by name.
+        fields: The texts after `Command:`, `Cost:` and so on, by name.
     """
 
     title: str
@@ -32,7 +32,7 @@ class About:
 
     @property
     def expected(self) -> dict[str, tuple[float, float]]:
-        """Lowest and highest value of each metric that `Expect:` names."""
+        """Lowest and highest value of each metric in `Expect:`."""
         ranges = _RANGE.findall(self.fields.get("Expect", ""))
         return {name: (float(low), float(high)) for name, low, high in ranges}
 
@@ -40,7 +40,7 @@ class About:
 def read_about(docstring: str) -> About:
     """Read the docstring of a recipe.
 
-    A field starts at the margin with its name and a colon; further lines of it are
+    A field starts without indentation, with its name and a colon; its further lines are
     indented.
 
     Example:
@@ -72,12 +72,12 @@ class Measured:
     """Content of a preset's metrics.json.
 
     Attributes:
-        reference: Metrics of runs of the recipe, one per seed, by name.
-        quick: Metrics of the quick form, of the first seed.
-        shipped: Metrics of the shipped weights on the groups that their run held out.
+        reference: Metrics of runs of the recipe, one value per seed, by name.
+        quick: Metrics in quick mode, for the first seed.
+        shipped: Metrics of the shipped weights on the held-out groups of their run.
         seconds: Median training time.
         parameters: Number of trainable parameters.
-        epochs: Passes over the data.
+        epochs: Number of epochs.
         environment: Versions and platform.
     """
 
@@ -91,10 +91,10 @@ class Measured:
 
     @classmethod
     def read(cls, folder: Path) -> Measured:
-        """Read it from the folder of a preset.
+        """Read the metrics from the folder of a preset.
 
         Raises:
-            InputError: There is none, or it cannot be used.
+            InputError: The file is missing or cannot be used.
         """
         path = folder / "metrics.json"
         try:
@@ -155,11 +155,11 @@ model = sk.zoo.load("{name}")
 - **Licence.** {LICENCE}.
 - **Cite.** {fields["Cite"]}
 
-| metric, on data held out | these weights | {runs} of the recipe |
+| metric on held-out data | these weights | {runs} of the recipe |
 | --- | ---: | ---: |
 {chr(10).join(rows)}
 
 {measured.parameters:,} parameters, {measured.epochs} epochs,
-{measured.seconds / 60:.1f} minutes on a CPU that others used too ({versions}).
-`symae train {name}` trains it anew; `symae zoo reproduce {name}` compares.
+{measured.seconds / 60:.1f} minutes on a shared CPU ({versions}).
+`symae train {name}` trains it again; `symae zoo reproduce {name}` compares.
 """

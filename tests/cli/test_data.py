@@ -104,7 +104,7 @@ def test_limit_warns_of_confounded_columns(succeeds, here):
 def test_limit_refuses_bad_input(refuses):
     save(GroupedData(X[:2]), "my.npz")
     err = refuses("data", "limit", "my.npz")
-    assert "my.npz: The limit can be predicted from three or more groups" in err
+    assert "my.npz: The limit can be predicted from at least three groups" in err
     err = refuses("data", "limit", "my.npz", "--error", 0)
     assert "--error must be a positive number, such as 0.05; received 0." in err
     assert "no.npz does not exist" in refuses("data", "limit", "no.npz")

@@ -233,9 +233,9 @@ def test_a_comparison_takes_further_models(finished, data, settings) -> None:
 def test_another_setting_or_folder_is_refused(finished, data, settings) -> None:
     _, folder = finished
     longer = dataclasses.replace(settings["training"], epochs=3)
-    with pytest.raises(InputError, match="holds a comparison with another epochs"):
+    with pytest.raises(InputError, match="contains a comparison with another epochs"):
         compare(*data, MODELS, out=folder, **{**settings, "training": longer})
-    with pytest.raises(InputError, match="holds a comparison with other data"):
+    with pytest.raises(InputError, match="contains a comparison with other data"):
         compare(data[0][:30], data[1], MODELS, out=folder, **settings)
     (folder / "inner").mkdir()
     (folder / "inner" / "notes.txt").write_text("mine", encoding="utf-8")
@@ -265,5 +265,5 @@ def test_bad_arguments(data, rng) -> None:
         with pytest.raises(InputError, match=message):
             compare(*data, models)
     other = GroupedData(rng.normal(size=(5, 4, 12)))
-    with pytest.raises(InputError, match=r"shape \(12,\), those to train on \(256,\)"):
+    with pytest.raises(InputError, match=r"shape \(12,\), the training groups \(256,\)"):
         compare(data[0], other, ["pca"])

@@ -107,7 +107,7 @@ def test_spread_over_trained_models(factors) -> None:
 
 def test_one_score_has_no_spread(factors) -> None:
     for codes, n_seeds in ((factors, 1), ([factors], 5)):
-        with pytest.raises(InputError, match="two scores or more.*received 1"):
+        with pytest.raises(InputError, match="at least two scores.*received 1"):
             disentanglement_spread(codes, {"a": factors[:, 0]}, n_seeds=n_seeds)
 
 

@@ -206,7 +206,7 @@ def test_nuisances_that_groups_have_in_common() -> None:
 
 def test_bad_input() -> None:
     x = additive(10).x
-    with pytest.raises(InputError, match="three or more groups of two or more"):
+    with pytest.raises(InputError, match="at least three groups with two or more"):
         redatuming_limit(GroupedData(x[:2]))
     with pytest.raises(InputError, match="received 0 such of 10 groups"):
         redatuming_limit(GroupedData(x[:, :1]))

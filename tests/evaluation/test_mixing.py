@@ -142,7 +142,7 @@ _CODES, _LABELS = np.arange(200.0).reshape(100, 2), np.arange(100) % 2
         (lambda: lisi(_CODES, _LABELS, 40), "needs 120 rows or more; received 100"),
         (lambda: lisi(_CODES, _LABELS[:5]), r"\(100, 2\) and labels of shape \(5,\)"),
         (lambda: lisi(_CODES[:, 0], _LABELS), r"\(rows, numbers\).*\(100,\)"),
-        (lambda: lisi(_CODES * np.nan, _LABELS), "Codes have NaN"),
+        (lambda: lisi(_CODES * np.nan, _LABELS), "Codes contain NaN"),
         (lambda: ilisi(_CODES, np.zeros(100)), "two batches or more; received 1"),
         (
             lambda: principal_component_regression(_CODES, _LABELS * 0),
@@ -150,7 +150,7 @@ _CODES, _LABELS = np.arange(200.0).reshape(100, 2), np.arange(100) % 2
         ),
         (
             lambda: principal_component_regression(_CODES, np.full(100, np.nan)),
-            "Labels have NaN",
+            "Labels contain NaN",
         ),
         (
             lambda: principal_component_regression(np.ones((100, 2)), _LABELS),

@@ -50,7 +50,7 @@ def test_small_integers_do_not_overflow(rng) -> None:
 @pytest.mark.parametrize(
     ("labels", "predicted", "sentence"),
     [
-        ([0, 1], [0], r"one shape; received \(2,\) and \(1,\)"),
+        ([0, 1], [0], r"the same shape; received \(2,\) and \(1,\)"),
         ([0, 1], [0.2, 0.8], "predicted must be integers.*argmax"),
         ([0, 3], [0, 1], "labels must be below n_classes=3.*from 0 to 3"),
         ([0, 2**32], [0, 1], "labels must be below n_classes=3"),

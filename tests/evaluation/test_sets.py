@@ -106,7 +106,7 @@ def test_tablets_without_a_split_are_split(tablets, tmp_path) -> None:
     ("change", "sentence"),
     [
         ({"x": np.ones((12, 3, 30))}, r"x \(tablets, 2, pixels\); received x of shape"),
-        ({"x": np.full((12, 2, 30), np.nan)}, "some values are missing"),
+        ({"x": np.full((12, 2, 30), np.nan)}, "values are missing"),
         ({"split": np.array(["train"] * 12)}, "split must be 'train' or 'test'"),
     ],
 )

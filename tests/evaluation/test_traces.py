@@ -51,7 +51,7 @@ def test_silence_is_not_a_number() -> None:
 def test_shapes_are_checked(shapes) -> None:
     pair = [np.zeros(shape) for shape in shapes]
     for measure in (nrms, predictability):
-        with pytest.raises(InputError, match="of one shape; received"):
+        with pytest.raises(InputError, match="of the same shape; received"):
             measure(*pair)
 
 

@@ -100,14 +100,14 @@ def test_the_two_ways_differ_where_one_value_rules() -> None:
 @pytest.mark.parametrize(
     ("measure", "shapes", "message"),
     [
-        (calibration, [(3,), (4,), ()], "of one shape"),
-        (calibration, [(0,), (0,), ()], "of one shape"),
+        (calibration, [(3,), (4,), ()], "of the same shape"),
+        (calibration, [(0,), (0,), ()], "of the same shape"),
         (calibration, [(3,), (3,), (2,)], "broadcast"),
         (energy_distance, [(2, 3), (2, 4)], r"shape \(2, 3\) and \(2, 4\)"),
         (energy_distance, [(0, 3), (2, 3)], "shape"),
-        (informative_latents, [(5, 2), (5, 3)], "must have one shape"),
-        (informative_latents, [(5,), (5,)], "must have one shape"),
-        (informative_latents, [(0, 2), (0, 2)], "must have one shape"),
+        (informative_latents, [(5, 2), (5, 3)], "must have the same shape"),
+        (informative_latents, [(5,), (5,)], "must have the same shape"),
+        (informative_latents, [(0, 2), (0, 2)], "must have the same shape"),
     ],
 )
 def test_bad_shapes(measure, shapes, message) -> None:

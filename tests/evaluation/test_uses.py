@@ -78,7 +78,7 @@ def test_groups_are_scored_by_their_good_pixels(rng) -> None:
 
 def test_needs_normal_instances() -> None:
     absent = GroupedData(np.zeros((2, 3, 4)), mask=np.zeros((2, 3), bool))
-    with pytest.raises(InputError, match="no normal instance"):
+    with pytest.raises(InputError, match="no normal instances"):
         AnomalyDetector(_nothing, absent)
 
 
@@ -178,11 +178,11 @@ def test_a_seed_repeats_the_scores_of_a_perceptron(known_model, known_groups) ->
 def test_bad_labels_and_references(known_model, known_groups) -> None:
     model = known_model("perfect")
     unknown = GroupedData(known_groups.x)
-    with pytest.raises(InputError, match="nothing to estimate"):
+    with pytest.raises(InputError, match="no labels to estimate"):
         downstream(model, unknown)
     with pytest.raises(InputError, match=r"labels\['a'\] must have one row .* 300"):
         downstream(model, unknown, labels={"a": np.zeros(4)})
     with pytest.raises(InputError, match="20 groups or more.*received 19"):
         downstream(model, known_groups[:19])
-    with pytest.raises(InputError, match="must be one group .*received 2"):
+    with pytest.raises(InputError, match="must be a single group .*received 2"):
         virtual_under(model, known_groups, known_groups[:2])
