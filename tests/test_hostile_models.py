@@ -810,7 +810,7 @@ def test_a_recipe_that_the_user_names(
         assert read_json(run / "metrics.json")["own_score"] == 0.5
         changed(recipe={"sha256": "another"})
         err = succeeds(*command("anomalies", run, *trusted)).err
-        assert "mine.py has changed since the run was made" in err
+        assert "mine.py has changed since the run was created" in err
     finally:
         keras.saving.get_custom_objects().pop("mine>Twice", None)
     err = refuses(*command("evaluate", run, "--recipe", tmp_path / "no.py"))

@@ -138,7 +138,7 @@ class TestRedatumingOfSpectra:
         with pytest.raises(InputError, match="the lower limits must have the shape"):
             plot_redatuming(*arrays, bands=(arrays[0][:1], arrays[0]))
         images = [random().normal(size=(2, 8, 10))] * 3
-        with pytest.raises(InputError, match="bands are drawn around spectra"):
+        with pytest.raises(InputError, match="bands are only drawn for spectra"):
             plot_redatuming(*images, bands=(images[0], images[0]))
 
     def test_the_three_spectra_of_an_example_share_their_scale(self):
@@ -392,7 +392,7 @@ class TestHistory:
         with pytest.raises(InputError, match="Cannot read the history .*missing"):
             plot_history(tmp_path / "missing.csv")
         (tmp_path / "empty.csv").write_text("epoch,loss\n", encoding="utf-8")
-        with pytest.raises(InputError, match="holds no epochs"):
+        with pytest.raises(InputError, match="contains no epochs"):
             plot_history(tmp_path / "empty.csv")
 
 
@@ -674,9 +674,9 @@ def test_segmentation():
 
 SPECTRA, IMAGES, MAPS = np.ones((2, 30)), np.ones((2, 4, 4)), np.ones((2, 4, 4), int)
 CODES, AXIS = random().normal(size=(30, 4)), np.arange(29)
-AXIS_OF_IMAGES = "axis belongs to spectra"
+AXIS_OF_IMAGES = "axis is only for spectra"
 WRONG_AXIS = r"^axis .*\(30,\).*received \(29,\)\.$"
-TWO_NUMBERS = "two or more different numbers"
+TWO_NUMBERS = "at least two different numbers"
 #: Arguments that each function refuses, and what it says.
 REFUSED = {
     plot_redatuming: [
@@ -719,7 +719,7 @@ REFUSED = {
         ([[1, 2], {"a": np.ones((3, 3))}], r"^errors\['a'\] .*\(2, 3\).*\(3, 3\)\.$"),
         ([[1, 2], {"a": [1, 1]}, [1]], r"^limit .* \(2,\)"),
         ([[1, 2], {"a": [1, 0]}], r"^errors\['a'\] must be p"),
-        ([[1, 2], {}], "holds no method"),
+        ([[1, 2], {}], "contains no method"),
     ],
     plot_one_over_t: [
         ([[4], {"a": [1.0]}], TWO_NUMBERS),
@@ -731,16 +731,16 @@ REFUSED = {
         ([[0, 16], {"a": [1, 2]}], "code_dims must be positive"),
     ],
     traversal: [
-        ({"latents": [4]}, r"some of the 4 numbers .* received \[4\]"),
+        ({"latents": [4]}, r"indices from 0 to 3.* received \[4\]"),
         ({"latents": []}, r"received \[\]"),
-        ({"names": ["a"]}, "title each of the 4 latents; received 1"),
+        ({"names": ["a"]}, "a title for each of the 4 latents; received 1"),
         ({"n_steps": 1}, "n_steps must be at least 2; received 1"),
         ({"axis": AXIS}, WRONG_AXIS),
     ],
     plot_trade_off: [
         ([[1, 2], [1], "ab", "x", "y"], r"^y must .* shape \(2,\)"),
-        ([[1, 2], [1, 2], "a", "x", "y"], "labels must name each of"),
-        ([[1, 2], [1, 2], "ab", "x", "y", "g"], "groups must name each"),
+        ([[1, 2], [1, 2], "a", "x", "y"], "labels must have 2 entries"),
+        ([[1, 2], [1, 2], "ab", "x", "y", "g"], "groups must have 2 entries"),
         ([[1, np.nan], [1, 2], "ab", "x", "y"], "must be finite"),
         (
             [[1, 0], [1, 2], "ab", "x", "y", None, True],
@@ -750,30 +750,30 @@ REFUSED = {
     plot_trials: [
         ([[1, 2], [1], "ab", [True] * 2], r"^estimate must .* shape \(2,\)"),
         ([[1, 2], [1, 2], "ab", [True]], r"^complete must .* shape \(2,\)"),
-        ([[1, 2], [1, 2], "a", [True] * 2], "kinds must name each of the 2"),
+        ([[1, 2], [1, 2], "a", [True] * 2], "kinds must have 2 entries"),
         ([[1, np.nan], [1, 2], "ab", [True] * 2], "must be finite"),
     ],
     plot_residuals: [
-        ([IMAGES, {}], "holds no method"),
+        ([IMAGES, {}], "reconstructions is empty"),
         (
             [IMAGES, {"one": IMAGES[:, 1:]}],
             r"reconstructions\['one'\] must have the shape \(2, 4, 4\)",
         ),
         ([np.ones((2, 4, 4, 3)), {}], "grey images; received 3 chan"),
     ],
-    plot_estimates: [([{}], "estimates holds no method")],
+    plot_estimates: [([{}], "estimates contains no method")],
     plot_replicates: [
         ([SPECTRA, SPECTRA[:1], SPECTRA], "^reconstructions must have the shape"),
         ([SPECTRA, SPECTRA, SPECTRA[:1]], "^virtual must have the shape"),
         ([SPECTRA, SPECTRA, SPECTRA, SPECTRA[0, 1:]], "^truth must have the shape"),
         ([SPECTRA, SPECTRA, SPECTRA, None, AXIS], WRONG_AXIS),
-        ([IMAGES, IMAGES, IMAGES, IMAGES[0]], "truth belongs to spectra"),
+        ([IMAGES, IMAGES, IMAGES, IMAGES[0]], "truth is only drawn for spectra"),
         ([IMAGES, IMAGES, IMAGES, None, AXIS], AXIS_OF_IMAGES),
     ],
     plot_replicate_spread: [
-        ([SPECTRA, [0, 1], SPECTRA[:, 1:], [0, 1]], "^after must hold instances"),
+        ([SPECTRA, [0, 1], SPECTRA[:, 1:], [0, 1]], "^after must contain instances"),
         ([SPECTRA, [0], SPECTRA, [0, 1]], r"^group_before must have the shape \(2,"),
-        ([SPECTRA, [0, 1], SPECTRA, [1, 1]], "two groups or more; received 1"),
+        ([SPECTRA, [0, 1], SPECTRA, [1, 1]], "at least two groups; received 1"),
     ],
     plot_segmentation: [
         ([IMAGES, MAPS[:1], {}], "^labels must have the shape"),

@@ -64,7 +64,7 @@ def test_instruments_by_name_and_another_grid(succeeds, refuses, measured_run, h
     resampled = (*command, "--axis", "linear", "--force", "--instrument")
     assert "no column room; its columns are unit" in refuses(*resampled, "room")
     assert "unit is 0, but new, old" in refuses(*resampled, "unit")
-    assert "Names need --instrument" in refuses(*resampled[:-1], *names[2:])
+    assert "For names, give --instrument" in refuses(*resampled[:-1], *names[2:])
 
 
 def test_without_pairs(succeeds, measured_run, here):

@@ -516,7 +516,7 @@ def test_a_preset_trains_small_data_for_enough_updates(
 def test_a_recipe_with_few_updates_is_a_note(succeeds, recipe, data_file, tmp_path):
     err = succeeds("train", recipe, "--data", data_file, "--out", tmp_path / "r").err
     assert "the 2 epochs of the recipe are only 2 updates" in err
-    assert "give --epochs 2000, or leave epochs out" in err
+    assert "give --epochs 2000, or omit epochs in" in err
 
 
 # === compare ===
@@ -544,7 +544,7 @@ def test_comparison(succeeds, small_comparison, tmp_path) -> None:
         *("redatuming_against_reconstruction.png", "rows.csv", "settings.json"),
     ]
     assert "SymAE (conditional, Gaussian), seed 0, 1 of 3" in err
-    assert "has the least redatuming error, 0." in stdout
+    assert "has the lowest redatuming error, 0." in stdout
     assert "\nNext: symae tune --data my.csv --out tuned\n" in stdout
     assert err.startswith(
         "each model of groups: 40 groups, 63 updates of 16 groups x 3 instances\n"

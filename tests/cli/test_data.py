@@ -98,7 +98,7 @@ def test_limit_warns_of_confounded_columns(succeeds, here):
     save(GroupedData(x, instance_metadata={"night": night}), "my.csv")
     _, out, _ = succeeds("data", "limit", "my.csv", "--error", 1e-6)
     assert "warning: night differs between groups more than within them" in out
-    assert "No number of instances gives a linear method an error of 1e-06." in out
+    assert "A linear method cannot achieve an error of 1e-06, with any number" in out
 
 
 def test_limit_refuses_bad_input(refuses):
@@ -131,7 +131,7 @@ def test_convert_several_files(succeeds):
         + [f"shard-{n:05d}.{suffix}" for n in range(5) for suffix in ("x.npy", "npz")]
     )
     done = succeeds("data", "verify", "shards")
-    assert done[1:] == (f"{sizes}, all checksums fit\n", "")
+    assert done[1:] == (f"{sizes}, all checksums match\n", "")
     _, out, err = succeeds("data", "describe", "shards")
     assert err == "" and out.startswith(f"{sizes.removeprefix('shards: ')}; of a")
     assert "10 instances in all" in out

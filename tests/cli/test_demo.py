@@ -62,7 +62,7 @@ def test_demo(symae, succeeds, tiny):
     swap, limit = errors["linear mean swap"], errors["limit"]
     assert swap["redatuming_error"] == pytest.approx(again.mean_swap)
     assert limit["redatuming_error"] == pytest.approx(exposures_limit(4, 6, 4))
-    assert "Quick form: only 1 epochs" in out
+    assert "Quick mode: only 1 epochs" in out
     assert "symae_demo/conditional" in out and "symae train" in out
 
     # A run of the demo is a run like any other.

@@ -103,9 +103,9 @@ def test_a_leaderboard_is_resumed_and_grows(
         (["--sets", "small,small"], "small was named twice"),
         (["--sets", "tablets"], "The set tablets needs --tablets: the spectra"),
         (["--sets", "bags", "--bags", "nowhere"], "no file or folder nowhere"),
-        (["--sets", "small", "--bags", "mine"], "--sets does not name bags"),
-        (["--sets", "small", "--data", "d.npz"], "--sets excludes --data"),
-        (["--tablets", "mine/t.npz"], "--tablets is for --sets"),
+        (["--sets", "small", "--bags", "mine"], "--sets does not include bags"),
+        (["--sets", "small", "--data", "d.npz"], "--sets cannot be combined with --data"),
+        (["--tablets", "mine/t.npz"], "--tablets requires --sets"),
         (["--sets", "small", "--out", "mine"], "holds no leaderboard to resume"),
         (["--sets", "small,tablets", "--tablets", "mine/t.npz"], "t.npz"),
     ],
@@ -146,7 +146,7 @@ def test_one_comparison_leaves_out_what_does_not_support_its_data(
     one = ("compare", "--quick", "--data", "images.npz", "--out")
     done = succeeds(*one, "both", "--models", "emsc,mean_swap")
     assert "Extended scatter correction is left out: A polynomial needs" in done.err
-    assert "Linear mean swap has the least estimated error" in done.out
+    assert "Linear mean swap has the lowest estimated error" in done.out
     code, out, err = symae(*one, "none", "--models", "emsc")
     assert (code, out) == (2, "") and "symae: A polynomial needs instances" in err
 

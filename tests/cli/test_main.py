@@ -69,7 +69,7 @@ def failing_demo(monkeypatch):
 def test_other_errors_are_one_line_with_a_hint(symae, failing_demo):
     failing_demo(LookupError("the disk\nis full."))
     sentence = (
-        "symae: internal error: LookupError: the disk is full; see where with --debug\n"
+        "symae: internal error: LookupError: the disk is full; for the traceback, add --debug\n"
     )
     assert symae("demo")[::2] == (1, sentence)
     # The traceback comes first, wherever the option stands.
@@ -89,11 +89,11 @@ def test_an_interruption_is_one_line(symae, failing_demo):
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (MemoryError(), 1, "not enough memory for these data; give fewer groups"),
+        (MemoryError(), 1, "not enough memory for these data; use fewer groups"),
         (
             OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9),
             2,
-            "xxxxxxxxx: File name too long; name another file or folder.",
+            "xxxxxxxxx: File name too long; choose another file or folder.",
         ),
         (OSError(errno.EIO, "Input/output error", "d.npz"), 1, "d.npz: Input/output"),
     ],

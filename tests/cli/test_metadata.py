@@ -86,10 +86,10 @@ def test_names_that_a_file_needs_itself_are_left_out(succeeds, measured_run, her
     np.savez("b.npz", x=a.x, axis=a.axis, **{"500": [1, 2]})
     files = ("--coherent-from", "b.npz", "--nuisance-from", "b.npz")
     err = succeeds("redatum", measured_run, *files, "--out", "v.csv").err
-    assert "other columns of that name: 500" in err
+    assert "other columns with these names: 500" in err
     command = ("anomalies", measured_run, "--data", "a.npz", "--out", "found.csv")
     done = succeeds(*command)
-    assert "other columns of that name: p_value, score" in done.err
+    assert "other columns with these names: p_value, score" in done.err
     assert list(table(here / "found.csv")[0])[4:] == ["good"]
 
 
@@ -243,7 +243,7 @@ def test_all_groups_are_trained_on(succeeds, refuses, recipe, data_file, here):
     train = ("train", recipe, "--data", data_file, "--epochs", 1, "--out")
     done = succeeds(*train, "run", "--held-out", 0)
     assert "training groups, 10 groups with 38 instances:" in done.out
-    assert "were trained on, so the estimate is optimistic" in done.out
+    assert "are training groups, so the estimate is optimistic" in done.out
     config = read_json(here / "run" / "config.json")
     assert config["train_fraction"] == 1.0
     assert config["groups"] == {"train": 10, "held_out": 0}
@@ -255,7 +255,7 @@ def test_all_groups_are_trained_on(succeeds, refuses, recipe, data_file, here):
     succeeds("evaluate", "run", "--no-leakage", "--recipe", recipe)
     assert read_json(here / "run" / "metrics.json") == pytest.approx(before)
     found = succeeds("anomalies", "run", "--data", data_file, "--out", "found.csv")
-    assert "held out no groups" in found.err and "38 training instances" in found.out
+    assert "has no held-out groups" in found.err and "38 training instances" in found.out
     # Another share is another run.
     err = refuses(*train, "run", "--resume")
     assert "train_fraction: 1.0, not 0.8" in err

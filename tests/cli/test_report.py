@@ -137,7 +137,7 @@ def test_no_file_of_a_user_is_replaced(refuses, own_run, recipe, here):
     report = ("report", own_run, "--recipe", recipe)
     path = own_run / "report.html"
     path.write_text(path.read_text(encoding="utf-8") + "my note", encoding="utf-8")
-    assert "not an unchanged report of symae" in refuses(*report)
+    assert "not an unmodified report of symae" in refuses(*report)
     (here / "mine.html").write_text("<p>mine</p>", encoding="utf-8")
     (here / "link.html").symlink_to(path)
     for out in ("mine.html", "link.html"):
@@ -206,7 +206,7 @@ def test_run_of_version_0_1(succeeds, refuses, here, tmp_path):
     run = golden / "run"
     done = succeeds("report", run)
     assert "the report has no sections that need data" in done.err
-    assert "name data with --data" in done.err
+    assert "specify the data with --data" in done.err
     found = check(run / "report.html")
     assert found.titles == ["Data", "Training", "Next"]
     assert "No estimate" in found.text
@@ -216,7 +216,7 @@ def test_run_of_version_0_1(succeeds, refuses, here, tmp_path):
     assert found.titles == [each for each in TITLES if each != TITLES[3]]
     assert "No estimate" not in found.text and "groups of data.npz" in found.text
     (run / "report.html").write_text("mine", encoding="utf-8")
-    assert "not an unchanged report" in refuses("report", run)
+    assert "not an unmodified report" in refuses("report", run)
 
 
 @pytest.mark.large

@@ -82,7 +82,7 @@ def test_reproduce_replaces_no_file_but_a_table(refuses, tmp_path, monkeypatch):
     monkeypatch.setattr("symae_keras.cli.zoo.trained_presets", lambda: ["tiny"])
     (tmp_path / "thesis.md").write_text("# Thesis\n", encoding="utf-8")
     err = refuses("zoo", "reproduce", "tiny", "--results", "thesis.md")
-    assert "thesis.md is there and is no table of this command" in err
+    assert "thesis.md exists and is not a table of this command" in err
     save(GroupedData(np.ones((4, 2, 8))), "d.npz")
     command = ("zoo", "reproduce", "tiny", "--data", "d.npz", "--results")
     assert "is the input" in refuses(*command, "d.npz")

@@ -204,5 +204,5 @@ def test_a_run_of_another_command_is_not_resumed(
     before = contents(here)
     assert os.listdir(here) == ["run.partial"]
     code, _, err = symae(*command, "--resume")
-    assert code == 2 and "holds no search for settings to resume" in err
+    assert code == 2 and "contains no search for settings to resume" in err
     assert contents(here) == before

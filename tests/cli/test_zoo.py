@@ -89,7 +89,7 @@ def test_recipes_without_data_are_listed(tiny_zoo, altered, succeeds) -> None:
     data = ("model=model, data=data", "model=model")
     altered(DOCSTRING, data, path=tiny_zoo / "recipe.py")
     out = succeeds("zoo", "reproduce", "tiny").out
-    assert "0 of 0 presets agree" in out and "brings no data" in out
+    assert "0 of 0 presets agree" in out and "provides no data" in out
 
 
 def test_bad_input(tiny_zoo, refuses, tmp_path) -> None:

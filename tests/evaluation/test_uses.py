@@ -182,7 +182,7 @@ def test_bad_labels_and_references(known_model, known_groups) -> None:
         downstream(model, unknown)
     with pytest.raises(InputError, match=r"labels\['a'\] must have one row .* 300"):
         downstream(model, unknown, labels={"a": np.zeros(4)})
-    with pytest.raises(InputError, match="20 groups or more.*received 19"):
+    with pytest.raises(InputError, match="at least 20 groups.*received 19"):
         downstream(model, known_groups[:19])
     with pytest.raises(InputError, match="must be a single group .*received 2"):
         virtual_under(model, known_groups, known_groups[:2])
