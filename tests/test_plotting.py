@@ -115,7 +115,25 @@ class TestRedatumingOfSpectra:
         figure = rendered(plot_redatuming(*self.arrays()[:3]))
         assert len(figure.axes) == 6
         assert_array_equal(figure.axes[0].lines[0].get_xdata(), range(30))
-        assert len(figure.axes[2].lines) == 1
+        # The virtual instance is drawn over both sources.
+        coherent, nuisance, virtual = self.arrays()[:3]
+        for line, drawn in zip(
+            figure.axes[2].lines, (coherent, nuisance, virtual), strict=True
+        ):
+            assert_array_equal(line.get_ydata(), drawn[0])
+
+    def test_titles_name_the_sources(self):
+        names = [("star 7", "night 12"), ("a" * 30, "")]
+        figure = rendered(plot_redatuming(*self.arrays(), names=names))
+        titles = [figure.axes[i].get_title("left") for i in (0, 1, 4, 5)]
+        assert titles[:2] == ["coherent: star 7", "nuisance: night 12"]
+        assert titles[2].startswith("coherent: aaa") and len(titles[2]) == 24
+        assert titles[3] == "nuisance source"
+        images = [random().normal(size=(2, 8, 10))] * 3
+        figure = rendered(plot_redatuming(*images, names=names))
+        assert [ax.get_xlabel() for ax in figure.axes[:3]] == [*names[0], ""]
+        with pytest.raises(InputError, match="names must have two entries"):
+            plot_redatuming(*images, names=names[:1])
 
     @pytest.mark.parametrize("n_arrays", [3, 4])
     def test_bands_are_shaded(self, n_arrays):

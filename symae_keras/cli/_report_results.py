@@ -292,7 +292,7 @@ def _banded(material: Material) -> Html | None:
     figures = []
     for n in range(min(_EXAMPLES, len(shown) - 1)):
         pair = shown[n : n + 2]
-        drawn = sk.plotting.plot_model_redatuming(model, pair, 1, bands)
+        drawn = sk.plotting.plot_model_redatuming(model, pair, 1, bands, n)
         caption = f"{pair.called(0, n)} under a nuisance of {pair.called(1, n)}"
         figures.append(figure(drawn, f"bands{n}", caption, caption))
     text = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +36,9 @@ _COLUMNS: Final = 3
 #: Minimum width of a cell of the grid, in inches, so that its name fits.
 _ROOM_FOR_NAMES: Final = 0.9
 _RESIDUAL: Final = "truth \N{MINUS SIGN} virtual"
+_SOURCES: Final = (("coherent source", COHERENT), ("nuisance source", NUISANCE))
+#: Maximum number of characters of a name in a title.
+_LONGEST_NAME: Final = 14
 
 
 def plot_redatuming(
@@ -46,12 +50,14 @@ def plot_redatuming(
     axis_label: str = "pixel",
     value_label: str = "flux",
     bands: tuple[Any, Any] | None = None,
+    names: Sequence[tuple[str, str]] | None = None,
 ) -> Figure:
     """Compare virtual instances with their two sources and, if known, the truth.
 
     For spectra, each example is a column of panels, with the residual and its root mean
-    square at the bottom; three examples are side by side. For images, each example is a
-    row on one intensity scale, with the residual on a diverging scale.
+    square at the bottom; three examples are side by side. The virtual instance is drawn
+    over both sources. For images, each example is a row on one intensity scale, with
+    the residual on a diverging scale.
 
     Args:
         coherent_source: Instances that provide the states, one per example: spectra
@@ -68,6 +74,8 @@ def plot_redatuming(
         bands: Lower and upper limits of virtual spectra, such as
             `symae_keras.evaluation.Bands.of` returns; the same shape each. Defaults to
             `None`, no bands.
+        names: Names of the coherent and of the nuisance source of each example, such as
+            ids of groups. Defaults to `None`: no names.
 
     Returns:
         A figure with one axes per panel, example by example, then colour bars.
@@ -112,15 +120,24 @@ def plot_redatuming(
             check_shape(
                 f"the {name} limits", arrays[name], first.shape, "coherent_source"
             )
+    if names is not None and [len(pair) for pair in names] != [2] * len(first):
+        raise InputError(
+            "names must have two entries for each of the "
+            f"{len(first)} examples, the names of both sources; received {names}."
+        )
     if first.ndim == 2:
         pixels = to_axis(axis, first.shape[1])
-        return _plot_spectra(arrays, pixels, axis_label, value_label)
+        return _plot_spectra(arrays, pixels, axis_label, value_label, names)
     refuse_axis(axis, first)
-    return _plot_images(arrays, value_label)
+    return _plot_images(arrays, value_label, names)
 
 
 def _plot_spectra(
-    arrays: dict[str, Array], pixels: Array, axis_label: str, value_label: str
+    arrays: dict[str, Array],
+    pixels: Array,
+    axis_label: str,
+    value_label: str,
+    names: Sequence[tuple[str, str]] | None,
 ) -> Figure:
     n_examples = len(arrays["virtual"])
     heights = [1.25, 1.25, 1.25] + [0.8] * ("truth" in arrays)
@@ -144,17 +161,21 @@ def _plot_spectra(
                 )
             )
         example = {title: array[n] for title, array in arrays.items()}
-        _plot_example(panels, example, pixels)
+        _plot_example(panels, example, pixels, names[n] if names else ("", ""))
     return finish(figure, axis_label, value_label)
 
 
-def _plot_example(panels: list[Any], example: dict[str, Array], pixels: Array) -> None:
+def _plot_example(
+    panels: list[Any], example: dict[str, Array], pixels: Array, names: tuple[str, str]
+) -> None:
     """Draw one example into its column of panels."""
-    sources = (("coherent source", COHERENT), ("nuisance source", NUISANCE))
-    for ax, (title, colour) in zip(panels, sources, strict=False):
-        ax.plot(pixels, example[title], color=colour, linewidth=0.9)
-        ax.set_title(title, loc="left", color=colour)
     ax = panels[2]
+    for panel, (title, colour), name in zip(panels, _SOURCES, names, strict=False):
+        panel.plot(pixels, example[title], color=colour, linewidth=0.9)
+        text = f"{title.split()[0]}: {_shortened(name)}" if name else title
+        panel.set_title(text, loc="left", color=colour)
+        # Both sources again, thin, for comparison with the virtual instance.
+        ax.plot(pixels, example[title], color=colour, linewidth=0.6, label=f"_{title}")
     if "lower" in example:
         _shade(ax, pixels, example["lower"], example["upper"])
     if "truth" in example:
@@ -195,7 +216,18 @@ def _shade(ax: Any, pixels: Array, lower: Array, upper: Array) -> None:
     ax.fill_between(pixels, lower, upper, color=VIRTUAL, alpha=0.25, linewidth=0.0)
 
 
-def _plot_images(arrays: dict[str, Array], value_label: str) -> Figure:
+def _shortened(name: str) -> str:
+    """Return a name that fits into a title."""
+    if len(name) > _LONGEST_NAME:
+        return f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return name
+
+
+def _plot_images(
+    arrays: dict[str, Array],
+    value_label: str,
+    names: Sequence[tuple[str, str]] | None,
+) -> Figure:
     shape = arrays["virtual"].shape
     display = Display(list(arrays.values()), channel_axis=len(shape) == 4)
     titles = list(arrays)
@@ -209,6 +241,10 @@ def _plot_images(arrays: dict[str, Array], value_label: str) -> Figure:
     for row, axes in enumerate(panels):
         for ax, title in zip(axes, titles, strict=False):
             shown = display.show(ax, arrays[title][row])
+        for ax, (_, colour), name in zip(
+            axes, _SOURCES, names[row] if names else (), strict=False
+        ):
+            ax.set_xlabel(_shortened(name), color=colour)
     for ax, title in zip(panels[0], titles, strict=False):
         ax.set_title(title)
     if not display.colour:
@@ -230,7 +266,11 @@ def _plot_images(arrays: dict[str, Array], value_label: str) -> Figure:
 
 
 def plot_model_redatuming(
-    model: Any, groups: GroupedData, examples: int = 3, bands: Any = None
+    model: Any,
+    groups: GroupedData,
+    examples: int = 3,
+    bands: Any = None,
+    first_number: int = 0,
 ) -> Figure:
     """Show the states of the first groups under the nuisances of the next ones.
 
@@ -240,9 +280,11 @@ def plot_model_redatuming(
         examples: Maximum number of states.
         bands: `symae_keras.evaluation.Bands` around virtual spectra, calibrated on
             other groups. Defaults to `None`: no bands.
+        first_number: Number of the first group, for the titles of groups without ids.
+            Defaults to 0.
 
     Returns:
-        A figure, see `plot_redatuming`.
+        A figure, see `plot_redatuming`, with the names of groups.
     """
     state = np.arange(min(examples, len(groups) - 1))
     group, mask = state + 1, groups.model_mask
@@ -275,8 +317,19 @@ def plot_model_redatuming(
         drawable(virtual),
         truth,
         bands=limits,
+        names=[
+            (_name(groups, i, first_number), _name(groups, j, first_number))
+            for i, j in zip(state.tolist(), group.tolist(), strict=True)
+        ],
         **axis_and_labels(groups),
     )
+
+
+def _name(groups: GroupedData, number: int, first_number: int) -> str:
+    """Return the id of a group, or its number if groups have no ids."""
+    if groups.ids is None:
+        return f"group {first_number + number}"
+    return str(groups.ids[number])
 
 
 def plot_redatuming_grid(

@@ -104,7 +104,10 @@ def test_a_leaderboard_is_resumed_and_grows(
         (["--sets", "tablets"], "The set tablets needs --tablets: the spectra"),
         (["--sets", "bags", "--bags", "nowhere"], "no file or folder nowhere"),
         (["--sets", "small", "--bags", "mine"], "--sets does not include bags"),
-        (["--sets", "small", "--data", "d.npz"], "--sets cannot be combined with --data"),
+        (
+            ["--sets", "small", "--data", "d.npz"],
+            "--sets cannot be combined with --data",
+        ),
         (["--tablets", "mine/t.npz"], "--tablets requires --sets"),
         (["--sets", "small", "--out", "mine"], "holds no leaderboard to resume"),
         (["--sets", "small,tablets", "--tablets", "mine/t.npz"], "t.npz"),

@@ -69,7 +69,8 @@ def failing_demo(monkeypatch):
 def test_other_errors_are_one_line_with_a_hint(symae, failing_demo):
     failing_demo(LookupError("the disk\nis full."))
     sentence = (
-        "symae: internal error: LookupError: the disk is full; for the traceback, add --debug\n"
+        "symae: internal error: LookupError: the disk is full; for the traceback, "
+        "add --debug\n"
     )
     assert symae("demo")[::2] == (1, sentence)
     # The traceback comes first, wherever the option stands.

@@ -255,7 +255,9 @@ def test_all_groups_are_trained_on(succeeds, refuses, recipe, data_file, here):
     succeeds("evaluate", "run", "--no-leakage", "--recipe", recipe)
     assert read_json(here / "run" / "metrics.json") == pytest.approx(before)
     found = succeeds("anomalies", "run", "--data", data_file, "--out", "found.csv")
-    assert "has no held-out groups" in found.err and "38 training instances" in found.out
+    assert (
+        "has no held-out groups" in found.err and "38 training instances" in found.out
+    )
     # Another share is another run.
     err = refuses(*train, "run", "--resume")
     assert "train_fraction: 1.0, not 0.8" in err

@@ -313,6 +313,8 @@ def test_compare_notices_every_change_of_its_data(symae, succeeds, monkeypatch):
     ):
         save(GroupedData(**{"x": x, **change}), "d.npz")
         code, _, err = symae(*command)
-        assert code == 2 and "table contains a comparison with other data" in err, change
+        assert code == 2 and "table contains a comparison with other data" in err, (
+            change
+        )
     save(GroupedData(x), "d.npz")
     succeeds(*command)

@@ -265,5 +265,7 @@ def test_bad_arguments(data, rng) -> None:
         with pytest.raises(InputError, match=message):
             compare(*data, models)
     other = GroupedData(rng.normal(size=(5, 4, 12)))
-    with pytest.raises(InputError, match=r"shape \(12,\), the training groups \(256,\)"):
+    with pytest.raises(
+        InputError, match=r"shape \(12,\), the training groups \(256,\)"
+    ):
         compare(data[0], other, ["pca"])
