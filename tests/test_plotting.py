@@ -44,7 +44,7 @@ def random(seed=0):
 
 
 def rendered(figure: Figure) -> Figure:
-    """The figure, once drawn: its text is legible and inside the page."""
+    """Draw and return the figure; check that its text is legible and not cut off."""
     assert isinstance(figure, Figure)
     figure.draw_without_rendering()
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -61,7 +61,7 @@ def rendered(figure: Figure) -> Figure:
 
 
 def hidden_tick_labels(figure: Figure) -> set[Text]:
-    """Labels kept for ticks outside of the limits, which are not drawn."""
+    """Return labels of ticks outside the limits, which are not drawn."""
     labels = set()
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
@@ -81,7 +81,7 @@ def pixels(ax):
 
 
 def assert_apart(figure, labels):
-    """Labels in a row do not touch."""
+    """Check that labels in a row do not overlap."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [label.get_window_extent(renderer) for label in labels]
     assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
@@ -268,7 +268,7 @@ class TestRedatumingGrid:
 
 class TestCodes:
     def test_principal_components_of_known_axes(self):
-        # Three directions of known, uncorrelated spread, hidden by a rotation.
+        # Three directions with known, uncorrelated spread, in rotated coordinates.
         signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
         rotation = np.linalg.qr(random().normal(size=(3, 3)))[0]
         codes = signs * [3.0, 2.0, 1.0] @ rotation + 5.0
@@ -398,7 +398,7 @@ class TestHistory:
         assert_array_equal(ax.lines[0].get_xdata(), [1, 2, 3, 4])
         assert_array_equal(ax.lines[1].get_xdata(), [2, 4])
         assert_allclose(curve(ax, 1), history.history["val_loss"], rtol=1e-6)
-        # The object does not say at which epochs it validated; guessing would mislead.
+        # The object does not contain the epochs of validation; guessing would mislead.
         with pytest.raises(InputError, match="give the history.csv"):
             plot_history(history)
 
@@ -416,7 +416,7 @@ class TestHistory:
 
 class TestErrorOverInstances:
     def test_median_band_and_limit(self):
-        # Given out of order, with the seeds out of order too.
+        # `n_instances` and seeds are in random order.
         n_instances = np.array([16, 4, 64])
         seeds = np.array([4.0, 1.0, 2.0])
         errors = {"a": seeds / n_instances[:, None], "b": [0.5, 0.6, 0.7]}
@@ -567,7 +567,7 @@ class TestTrials:
         assert names == ["gaussian", "variational", "stopped early"]
 
     def test_default_settings_may_be_the_chosen_ones(self):
-        # An estimate can be 0, which has no place on a logarithmic axis.
+        # An estimate can be 0, which a logarithmic axis cannot show.
         figure = rendered(plot_trials([0.1], [0.0], ["g"], [True], 0, 0))
         assert [text.get_text() for text in figure.axes[0].texts] == ["chosen: default"]
 
@@ -647,7 +647,7 @@ def test_reconstructed_images(shape, rng):
 
 
 def test_reconstruction_of_a_model(rng):
-    """The first present instance of each group, with gaps where pixels are bad."""
+    """Return the first present instance of each group, with gaps for bad pixels."""
     x = rng.normal(size=(5, 3, 16)).astype("float32")
     mask = np.ones((5, 3), bool)
     mask[0, 0] = False
@@ -662,7 +662,7 @@ def test_reconstruction_of_a_model(rng):
 
 
 def test_slopes_and_law():
-    # Given out of order, with several seeds.
+    # `n_instances` is in random order, with several seeds.
     n_instances = np.array([16, 4, 64])
     errors = {"SymAE": n_instances[:, None] ** -0.75 * [3.0, 1.0, 2.0]}
     errors["floor"] = np.full(3, 0.1)
@@ -695,7 +695,7 @@ CODES, AXIS = random().normal(size=(30, 4)), np.arange(29)
 AXIS_OF_IMAGES = "axis is only for spectra"
 WRONG_AXIS = r"^axis .*\(30,\).*received \(29,\)\.$"
 TWO_NUMBERS = "at least two different numbers"
-#: Arguments that each function refuses, and what it says.
+#: Invalid arguments of each function, and their error messages.
 REFUSED = {
     plot_redatuming: [
         ([SPECTRA, SPECTRA[:, 1:], SPECTRA], r"^nuisance_source must .*\(2, 29\)\.$"),
@@ -828,7 +828,7 @@ plotting.plot_codes(x, x[:, 0], "t").savefig(io.BytesIO())
 plotting.plot_trade_off([1.0], [2.0], ["a"], "x", "y").savefig(io.BytesIO())
 assert "matplotlib.pyplot" not in sys.modules
 assert "keras" not in sys.modules
-# A copy: looking the backend up in the original would choose one.
+# A copy, because looking up the backend in the original would select one.
 assert matplotlib.rcParams.copy() == before
 """
     )
@@ -871,7 +871,7 @@ def test_replicates_of_images(shape, rng):
     x, made, virtual = rng.uniform(size=(3, *shape))
     figure = rendered(plot_replicates(x, made, virtual))
     columns = min(4, shape[0])
-    # Grey images have a bar.
+    # Grey images have a colour bar.
     assert len(figure.axes) == 3 * columns + (shape[3:] != (3,))
     if shape[3:] != (3,):
         first = virtual[0] if len(shape) == 3 else virtual[0][..., 0]
@@ -879,7 +879,7 @@ def test_replicates_of_images(shape, rng):
 
 
 def test_spread_is_drawn_in_the_plane_of_the_states(rng):
-    """State and nuisance are orthogonal: the nuisance adds nothing in that plane."""
+    """State and nuisance are orthogonal: the nuisance has no effect in that plane."""
     group = np.repeat(np.arange(5), 6)
     state = np.zeros((30, 3, 4))
     state[:, 0, :2] = rng.normal(size=(5, 2))[group]
@@ -920,7 +920,7 @@ def test_bars_of_estimates():
     )
     (ax,) = figure.axes
     bars = [[each.get_width() for each in container] for container in ax.containers]
-    # From bottom to top: the first method is above.
+    # From bottom to top: the first method is at the top.
     assert_allclose(bars, [[1.0, 1.0], [0.0, 4.0], [6.0, 6.0]])
     assert [text.get_text() for text in ax.get_yticklabels()] == ["other", "one"]
     assert_allclose(ax.lines[1].get_xdata(), [8.0, 20.0])

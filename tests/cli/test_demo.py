@@ -43,7 +43,7 @@ def test_demo(symae, succeeds, tiny):
     ]
     metrics = read_json(folder / "metrics.json")
     assert metrics["quick"] is True
-    # All rows are about the same stars, which none of the models has seen.
+    # All rows are for the same stars, which are new to all models.
     test = simulate_exposures(6, 4, seed=4)
     errors = metrics["errors"]
     for name, conditional in (("conditional", True), ("original", False)):
@@ -65,7 +65,7 @@ def test_demo(symae, succeeds, tiny):
     assert "Quick mode: only 1 epochs" in out
     assert "symae_demo/conditional" in out and "symae train" in out
 
-    # A run of the demo is a run like any other.
+    # A run of the demo is an ordinary run.
     succeeds("evaluate", "symae_demo/original", "--no-leakage")
     code, _, err = symae("demo", "--quick")
     assert code == 2 and "--force" in err

@@ -1,4 +1,4 @@
-"""`symae compare --sets`: what it writes, resumes and refuses."""
+"""`symae compare --sets`: output, resuming, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = ["leaderboard.csv", "leaderboard.html", "leaderboard.md"]
 
 @pytest.fixture
 def two_sets(monkeypatch) -> None:
-    """A simulated set, and a measured one of images, which some methods refuse."""
+    """Use a simulated set, and a measured set of images, which some methods reject."""
     stars = simulate_exposures(n_states=60, n_instances=3, seed=0)
     rng = np.random.default_rng(0)
     state, noise = rng.normal(size=(30, 1, 4, 4, 1)), rng.normal(size=(30, 3, 4, 4, 1))
@@ -56,7 +56,7 @@ def test_a_leaderboard(succeeds, two_sets, here) -> None:
     assert "shapes: Extended scatter correction: not compared. A poly" in done.err
     page = (here / "board" / "leaderboard.html").read_text(encoding="utf-8")
     assert is_sealed(here / "board" / "leaderboard.html")
-    # Verdicts come before all tables, and nothing is loaded from elsewhere.
+    # Verdicts come before all tables, and the page loads nothing.
     verdict = re.search(r"\n(A peer beats SymAE on \d of 2 sets)\.\n", done.out)
     assert page.index(verdict[1]) < page.index("<table")
     assert not re.search(r'(src|href)="(?!data:|#)', page) and "@import" not in page
@@ -156,5 +156,5 @@ def test_one_comparison_leaves_out_what_does_not_support_its_data(
 
 def test_the_help_names_all_sets(succeeds) -> None:
     text = succeeds("compare", "--help").out
-    # Without the frame of the options, which breaks lines.
+    # Remove the frame around options, which breaks lines.
     assert ", ".join(SETS) in " ".join(re.sub("[^a-z,. ]", " ", text).split())

@@ -31,7 +31,7 @@ Cite:    nobody
 
 @pytest.fixture
 def tiny_zoo(tmp_path, altered, run_folder, monkeypatch):
-    """The preset `tiny`, with the metrics of its run, and a working folder."""
+    """Return the preset `tiny`, with the metrics of its run, and a working folder."""
     folder = tmp_path / "presets" / "tiny"
     altered(DOCSTRING, path=folder / "recipe.py")
     monkeypatch.setattr(
@@ -42,7 +42,7 @@ def tiny_zoo(tmp_path, altered, run_folder, monkeypatch):
     found = metrics_of(run_folder)
     content = {
         "reference": {k: [v] for k, v in found.items()},
-        # As far off as nothing that trains could be.
+        # Values that no training can reach.
         "quick": {k: 100.0 for k in found},
         "shipped": found,
         "seconds": 1.0,
@@ -103,7 +103,7 @@ def test_bad_input(tiny_zoo, refuses, tmp_path) -> None:
 def test_docstrings_do_not_make_another_run(
     tiny_zoo, altered, succeeds, refuses
 ) -> None:
-    """Editing a recipe's docstring does not require another training."""
+    """Editing a recipe's docstring does not require retraining."""
     command = ("train", "tiny", "--epochs", 1, "--out", "run")
     succeeds(*command)
     file = tiny_zoo / "recipe.py"

@@ -22,7 +22,7 @@ def test_nrms_of_known_pairs(rng) -> None:
 def test_predictability_of_known_pairs(rng) -> None:
     one, other = rng.normal(size=(2, 5, 400))
     np.testing.assert_allclose(predictability(one, -2.0 * one), np.ones(5))
-    # At lag 0 alone it is the square of the correlation.
+    # At lag 0 alone, it is the square of the correlation.
     found = predictability(one, other, max_lag=0)
     cosine = (one * other).sum(-1) ** 2 / ((one**2).sum(-1) * (other**2).sum(-1))
     np.testing.assert_allclose(found, cosine)
