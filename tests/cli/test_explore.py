@@ -157,7 +157,7 @@ def test_sliders_are_used_with_the_keyboard(browser, material) -> None:
     focused = "document.activeElement.labels[0].textContent"
     assert browser.value(focused).startswith("Coherent")
     browser.value("new Promise((done) => setTimeout(done, 500))")
-    assert "nobody measured" in browser.value("said.textContent")
+    assert "not from a measurement" in browser.value("said.textContent")
     coherent = np.array([browser.value("[...explorer.state.coherent]")], "float32")
     own, other = (run.model.encode(groups[k : k + 1]) for k in (1, 2))
     moved = np.abs(coherent - own.coherent)
