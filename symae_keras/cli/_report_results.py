@@ -182,7 +182,7 @@ def codes(material: Material) -> Html | None:
     if material.state:
         how += f"; for {', '.join(material.state)}, networks from 200 rows on"
     return section(
-        "What the codes contain",
+        "Content of the codes",
         tag(
             "p",
             "Probes predict each column from the codes of groups that they were not "

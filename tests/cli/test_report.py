@@ -24,7 +24,7 @@ TITLES = (
     "Data",
     "Training",
     "Error of virtual instances",
-    "What the codes contain",
+    "Content of the codes",
     "Replicates before and after",
     "Examples",
     "Next",
@@ -189,7 +189,7 @@ def test_text_of_a_user_is_escaped(succeeds, own_run, recipe, here):
     found = check(here / "r.html")
     assert "<script" not in found.text and "&lt;script&gt;" in found.text
     assert "<b>" not in found.text
-    assert "What the codes contain" in found.titles
+    assert "Content of the codes" in found.titles
 
 
 def test_state_that_is_not_there(refuses, own_run, here):

@@ -64,7 +64,7 @@ def test_resume_ends_with_the_full_history(
     assert text.startswith(before) and "9.0,9.0" not in text
     assert os.listdir() == ["run"] and "checkpoint" not in os.listdir(run)
     # The optimiser was resumed too: 4 epochs of 2 batches.
-    monkeypatch.undo()  # models are not loaded with a `compile` of their own
+    monkeypatch.undo()  # later, models are loaded with the real `compile`
     model = keras.saving.load_model(run / "model.keras")
     assert int(model.optimizer.iterations) == 8
 

@@ -18,7 +18,7 @@ class KnownModel:
     - `"perfect"`: each code holds what it should and nothing else.
     - `"leaking"`: each holds all there is, and the decoder reads the nuisance code
       alone, so that reconstructions are as good as the perfect ones.
-    - `"random"`: codes that know nothing.
+    - `"random"`: codes that are independent of the data.
     """
 
     def __init__(self, kind: str) -> None:
