@@ -659,6 +659,9 @@ def test_reconstruction_of_a_model(rng):
     drawn = figure.axes[0].lines[0].get_ydata()
     assert_array_equal(drawn, np.where(good, x[0, 1], np.nan))
     assert figure.axes[0].lines[1].get_ydata()[4] == 0.0
+    assert figure.axes[0].get_title("left") == "group 0"
+    with pytest.raises(InputError, match="names must have 5 entries"):
+        plot_reconstruction(x[:, 0], x[:, 0], names=["a"])
 
 
 def test_slopes_and_law():

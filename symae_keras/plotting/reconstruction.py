@@ -25,9 +25,11 @@ from symae_keras.plotting.style import (
     check_shape,
     drawable,
     finish,
+    group_title,
     new_figure,
     open_frame,
     plot_residual,
+    shortened,
     show_signed,
     to_array,
     to_axis,
@@ -43,6 +45,7 @@ def plot_reconstruction(
     axis: Any = None,
     axis_label: str = "pixel",
     value_label: str = "value",
+    names: Sequence[str] | None = None,
 ) -> Figure:
     """Plot instances with their reconstructions and residuals, one example per column.
 
@@ -55,6 +58,8 @@ def plot_reconstruction(
             `None`: pixel indices.
         axis_label: Name of the axis, with its unit. Defaults to `"pixel"`.
         value_label: Name of the values, with their unit. Defaults to `"value"`.
+        names: Name of each example, such as the id of its group. Defaults to `None`: no
+            names.
 
     Returns:
         A figure; its axes row by row, then colour bars of images.
@@ -70,13 +75,24 @@ def plot_reconstruction(
     x = to_array("instances", instances, (2, 3, 4))
     y = to_array("reconstructions", reconstructions, (x.ndim,))
     check_shape("reconstructions", y, x.shape, "the instances")
+    if names is not None and len(names) != len(x):
+        raise InputError(
+            f"names must have {len(x)} entries, one per example; received {len(names)}."
+        )
+    titles = [""] * len(x) if names is None else list(map(shortened, names))
     if x.ndim > 2:
-        return _plot_images(x, y, value_label)
-    return _plot_spectra(x, y, to_axis(axis, x.shape[1]), axis_label, value_label)
+        return _plot_images(x, y, value_label, titles)
+    pixels = to_axis(axis, x.shape[1])
+    return _plot_spectra(x, y, pixels, axis_label, value_label, titles)
 
 
 def _plot_spectra(
-    x: Array, y: Array, pixels: Array, axis_label: str, value_label: str
+    x: Array,
+    y: Array,
+    pixels: Array,
+    axis_label: str,
+    value_label: str,
+    titles: list[str],
 ) -> Figure:
     figure = new_figure(PAGE, 2.9)
     rows = figure.subplots(2, len(x), sharex=True, squeeze=False, height_ratios=[2, 1])
@@ -89,6 +105,8 @@ def _plot_spectra(
         for ax in (top, below):
             open_frame(ax)
             ax.locator_params(axis="y", nbins=4)
+        if titles[column]:
+            top.set_title(titles[column], loc="left")
         if column == 0:
             figure.legend(
                 *top.get_legend_handles_labels(),
@@ -99,7 +117,7 @@ def _plot_spectra(
     return finish(figure, axis_label, value_label)
 
 
-def _plot_images(x: Array, y: Array, value_label: str) -> Figure:
+def _plot_images(x: Array, y: Array, value_label: str, titles: list[str]) -> Figure:
     display = Display([x, y], channel_axis=x.ndim == 4)
     side = (PAGE - 0.8) / max(len(x), 4)
     figure = new_figure(
@@ -114,6 +132,8 @@ def _plot_images(x: Array, y: Array, value_label: str) -> Figure:
         rows, ("instance", "reconstruction", "residual"), strict=True
     ):
         axes[0].set_title(title, loc="left")
+    for ax, name in zip(rows[2], titles, strict=True):
+        ax.set_xlabel(name)
     if not display.colour:
         figure.colorbar(shown, ax=rows[:2], label=value_label, aspect=20)
     mean = " (mean of colours)" if display.colour else ""
@@ -134,12 +154,16 @@ def plot_model_reconstruction(
     Returns:
         A figure, see `plot_reconstruction`.
     """
-    x, mask = groups[:examples].first_instances()
+    shown = groups[:examples]
+    x, mask = shown.first_instances()
     reconstruction = in_batches(model.reconstruct, x, mask)
     if mask is not None:
         x = np.where(mask, x, np.nan)  # gaps in the lines
     return plot_reconstruction(
-        drawable(x), drawable(reconstruction), **axis_and_labels(groups)
+        drawable(x),
+        drawable(reconstruction),
+        names=[group_title(shown, number) for number in range(len(shown))],
+        **axis_and_labels(groups),
     )
 
 

@@ -22,10 +22,12 @@ from symae_keras.plotting.style import (
     check_shape,
     drawable,
     finish,
+    group_title,
     new_figure,
     open_frame,
     plot_residual,
     refuse_axis,
+    shortened,
     show_signed,
     signed_bar,
     to_array,
@@ -37,8 +39,6 @@ _COLUMNS: Final = 3
 _ROOM_FOR_NAMES: Final = 0.9
 _RESIDUAL: Final = "truth \N{MINUS SIGN} virtual"
 _SOURCES: Final = (("coherent source", COHERENT), ("nuisance source", NUISANCE))
-#: Maximum number of characters of a name in a title.
-_LONGEST_NAME: Final = 14
 
 
 def plot_redatuming(
@@ -172,7 +172,7 @@ def _plot_example(
     ax = panels[2]
     for panel, (title, colour), name in zip(panels, _SOURCES, names, strict=False):
         panel.plot(pixels, example[title], color=colour, linewidth=0.9)
-        text = f"{title.split()[0]}: {_shortened(name)}" if name else title
+        text = f"{title.split()[0]}: {shortened(name)}" if name else title
         panel.set_title(text, loc="left", color=colour)
         # Both sources again, thin, for comparison with the virtual instance.
         ax.plot(pixels, example[title], color=colour, linewidth=0.6, label=f"_{title}")
@@ -216,13 +216,6 @@ def _shade(ax: Any, pixels: Array, lower: Array, upper: Array) -> None:
     ax.fill_between(pixels, lower, upper, color=VIRTUAL, alpha=0.25, linewidth=0.0)
 
 
-def _shortened(name: str) -> str:
-    """Return a name that fits into a title."""
-    if len(name) > _LONGEST_NAME:
-        return f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
-    return name
-
-
 def _plot_images(
     arrays: dict[str, Array],
     value_label: str,
@@ -244,7 +237,7 @@ def _plot_images(
         for ax, (_, colour), name in zip(
             axes, _SOURCES, names[row] if names else (), strict=False
         ):
-            ax.set_xlabel(_shortened(name), color=colour)
+            ax.set_xlabel(shortened(name), color=colour)
     for ax, title in zip(panels[0], titles, strict=False):
         ax.set_title(title)
     if not display.colour:
@@ -318,18 +311,11 @@ def plot_model_redatuming(
         truth,
         bands=limits,
         names=[
-            (_name(groups, i, first_number), _name(groups, j, first_number))
+            (group_title(groups, i, first_number), group_title(groups, j, first_number))
             for i, j in zip(state.tolist(), group.tolist(), strict=True)
         ],
         **axis_and_labels(groups),
     )
-
-
-def _name(groups: GroupedData, number: int, first_number: int) -> str:
-    """Return the id of a group, or its number if groups have no ids."""
-    if groups.ids is None:
-        return f"group {first_number + number}"
-    return str(groups.ids[number])
 
 
 def plot_redatuming_grid(

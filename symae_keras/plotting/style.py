@@ -36,6 +36,8 @@ EDGE: Final = "0.3"
 
 #: Width of the text on a printed page, in inches; figure sizes are those on paper.
 PAGE: Final = 7.2
+#: Maximum number of characters of a name in a title.
+_LONGEST_NAME: Final = 14
 FONT_SIZE: Final = 9.0
 
 
@@ -215,6 +217,20 @@ def drawable(instances: Array) -> Array:
     if instances.ndim < 3 or instances.shape[1:][2:] == (3,):
         return instances
     return instances[..., 0]
+
+
+def shortened(name: str) -> str:
+    """Return a name that fits into a title."""
+    if len(name) > _LONGEST_NAME:
+        return f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return name
+
+
+def group_title(groups: GroupedData, number: int, first_number: int = 0) -> str:
+    """Return the id of a group, or its number if groups have no ids."""
+    if groups.ids is None:
+        return f"group {first_number + number}"
+    return str(groups.ids[number])
 
 
 def axis_and_labels(groups: GroupedData) -> dict[str, Any]:
