@@ -799,7 +799,7 @@ REFUSED = {
     plot_segmentation: [
         ([IMAGES, MAPS[:1], {}], "^labels must have the shape"),
         ([IMAGES, MAPS, {"a": 9 * MAPS}], "labels from 1 to 9"),
-        ([IMAGES, MAPS, {}, ["one"]], "up to 1; received 1"),
+        ([IMAGES, MAPS, {}, ["one"]], "labels 0 to 1; received 1"),
     ],
 }
 
