@@ -90,7 +90,7 @@ def test_the_full_demo_replaces_by_force(symae, succeeds, tiny, monkeypatch):
     monkeypatch.setattr(
         demo, "fill_run", lambda folder, plan: epochs.append(plan.recipe.epochs)
     )
-    assert "Quick form" not in succeeds("demo", "--force").out
+    assert "Quick mode" not in succeeds("demo", "--force").out
     assert epochs == [2, 2]
     metrics = read_json(old / "metrics.json")
     assert metrics["quick"] is False and metrics["test"]["seed"] == 1

@@ -109,7 +109,7 @@ def test_a_leaderboard_is_resumed_and_grows(
             "--sets cannot be combined with --data",
         ),
         (["--tablets", "mine/t.npz"], "--tablets requires --sets"),
-        (["--sets", "small", "--out", "mine"], "holds no leaderboard to resume"),
+        (["--sets", "small", "--out", "mine"], "contains no leaderboard to resume"),
         (["--sets", "small,tablets", "--tablets", "mine/t.npz"], "t.npz"),
     ],
 )
@@ -138,7 +138,7 @@ def test_a_comparison_and_a_leaderboard_have_folders_of_their_own(
 ) -> None:
     succeeds(*COMMAND, "--models", "pca")
     one = ("compare", "--quick", "--models", "pca", "--out", "board")
-    assert "holds no comparison to resume" in refuses(*one)
+    assert "contains no comparison to resume" in refuses(*one)
 
 
 def test_one_comparison_leaves_out_what_does_not_support_its_data(

@@ -86,7 +86,7 @@ def test_a_complete_run_is_left_alone(succeeds, refuses, recipe, own_run, listin
     before = listing(own_run)
     for flags in (("--resume",), ("--resume", "--force")):
         _, out, err = succeeds(*train, *flags)
-        assert err == "" and "complete already" in out
+        assert err == "" and "already complete" in out
     assert "epochs: 2, not 3" in refuses(*train, "--resume", "--epochs", 3)
     assert "seed: 0, not 1" in refuses(*train, "--resume", "--seed", 1)
     assert "--force" in refuses(*train)

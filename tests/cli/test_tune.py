@@ -77,7 +77,7 @@ def test_tune_ends_with_a_run_folder(succeeds, refuses, command, here, few_pixel
     # used.
     succeeds("evaluate", run)
     assert "--force" in refuses(*command)
-    assert "complete already" in succeeds(*command, "--resume").out
+    assert "already complete" in succeeds(*command, "--resume").out
     assert "seed: 0, not 1" in refuses(*command, "--resume", "--seed", 1)
     again = ("train", run / "recipe.py", "--data", few_pixels, "--out", here / "again")
     succeeds(*again)

@@ -108,7 +108,7 @@ def test_docstrings_do_not_make_another_run(
     succeeds(*command)
     file = tiny_zoo / "recipe.py"
     altered(DOCSTRING, ("nobody", "somebody"), path=file)
-    assert "complete already" in succeeds(*command, "--resume").out
+    assert "already complete" in succeeds(*command, "--resume").out
     altered(DOCSTRING, ("coherent_dim=3", "coherent_dim=4"), path=file)
     assert "other settings (recipe" in refuses(*command, "--resume")
 
