@@ -239,7 +239,7 @@ def test_another_setting_or_folder_is_refused(finished, data, settings) -> None:
         compare(data[0][:30], data[1], MODELS, out=folder, **settings)
     (folder / "inner").mkdir()
     (folder / "inner" / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match="holds no comparison to resume"):
+    with pytest.raises(InputError, match="contains no comparison to resume"):
         compare(*data, MODELS, out=folder / "inner", **settings)
     assert os.listdir(folder / "inner") == ["notes.txt"]
 
