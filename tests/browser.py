@@ -1,4 +1,4 @@
-"""Chromium without a window, driven through its DevTools protocol over two pipes."""
+"""Headless Chromium, controlled by its DevTools protocol over two pipes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, Self
 
 import pytest
 
-#: What Linux distributions and Google call it.
+#: Names of the program in Linux distributions and from Google.
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 class Browser:
-    """One page of a headless Chromium; skips the test where there is none."""
+    """A page of a headless Chromium; skips the test if Chromium is not installed."""
 
     def __init__(self, width: int = 1440, height: int = 900, dark: bool = False):
         program = next(filter(None, map(shutil.which, NAMES)), None)
@@ -68,7 +68,7 @@ class Browser:
         self._folder.cleanup()
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command and return its result; events that come first are kept."""
+        """Send a command and return its result; earlier events are stored."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
@@ -108,7 +108,7 @@ class Browser:
         self.events = [e for e in self.events if e["method"] != "Page.loadEventFired"]
 
     def value(self, expression: str) -> Any:
-        """Return the value of an expression of JavaScript, once a promise is kept."""
+        """Return the value of a JavaScript expression, awaited if it is a promise."""
         result = self.send(
             "Runtime.evaluate",
             expression=expression,
@@ -130,12 +130,12 @@ class Browser:
             )
 
     def screenshot(self, path: Path, whole: bool = True) -> None:
-        """Write a picture of the page, or of what the window shows."""
+        """Write a screenshot of the page, or of its visible part."""
         found = self.send("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(found["data"]))
 
     def problems(self) -> list[str]:
-        """Errors in the console, and requests for anything but the page itself."""
+        """Return console errors, and requests for other addresses than the page."""
         found = []
         for event in self.events:
             parameters = event.get("params", {})

@@ -1,4 +1,4 @@
-"""Builds sdist and wheel and looks at them: `python tests/check_wheel.py FOLDER`.
+"""Build sdist and wheel and check them: `python tests/check_wheel.py FOLDER`.
 
 The wheel is built from the sdist. It must be small, hold the weights and cards of all
 presets, and no tutorial, test or data set; and it must work where nothing else of this
@@ -16,13 +16,13 @@ from pathlib import Path
 
 MOST_MB = 30
 ROOT = Path(__file__).resolve().parents[1]
-#: What a preset's folder holds.
+#: Files in the folder of a preset.
 PRESET = {
     *("README.md", "config.json", "metadata.json", "metrics.json"),
     *("model.weights.h5", "recipe.py", "SHA256SUMS"),
 }
 SUFFIXES = {".py", ".typed", ".json", ".md", ".h5", ".html", ".js"}
-#: A model and a page from files that are no Python.
+#: A model and a page from files other than Python files.
 SMOKE = """
 import sys
 from pathlib import Path
@@ -55,12 +55,12 @@ def main(folder: str) -> None:
 
 
 def size_of(file: Path) -> float:
-    """Megabytes of a file."""
+    """Return the size of a file in megabytes."""
     return file.stat().st_size / 1e6
 
 
 def check_content(wheel: Path) -> int:
-    """Check size and names of the files in a wheel; the number of presets."""
+    """Check size and names of the files in a wheel; return the number of presets."""
     size = size_of(wheel)
     assert size < MOST_MB, f"{wheel.name} has {size:.1f} MB"
     names = [Path(name) for name in zipfile.ZipFile(wheel).namelist()]
@@ -81,7 +81,7 @@ def check_content(wheel: Path) -> int:
 
 
 def smoke(wheel: Path) -> None:
-    """Use a wheel in an empty folder; the packages that it needs are there."""
+    """Use a wheel in an empty folder, with its dependencies installed."""
     with tempfile.TemporaryDirectory() as folder:
         installed, work = Path(folder, "installed"), Path(folder, "work")
         work.mkdir()

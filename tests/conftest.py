@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# On JAX nearly all of the time goes into compiling, for networks of a few numbers.
+# On JAX, most of the time is spent on compilation, for small networks.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-# The processes of pytest-xdist have a core each.
+# Each process of pytest-xdist has one core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
@@ -28,7 +28,7 @@ import pytest
 
 import symae_keras
 
-# The same examples in every run: a suite that fails by chance teaches nobody.
+# Every run uses the same examples, so that no test fails by chance.
 hypothesis.settings.register_profile(
     "suite", deadline=None, max_examples=20, derandomize=True, database=None
 )
@@ -44,13 +44,13 @@ if keras.backend.backend() == "torch":
     def _array(tensor, *arguments, **keywords):
         return as_ever(tensor.detach(), *arguments, **keywords)
 
-    # NumPy reads what has a gradient, too, as it does on other backends.
+    # Let NumPy read arrays with gradients, as on other backends.
     as_ever, torch.Tensor.__array__ = torch.Tensor.__array__, _array
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Examples in docstrings that train models are large."""
+    """Mark examples in docstrings that train models as large."""
     parts = ("models/", "evaluation/", "callbacks/", "sklearn.py")
     for item in items:
         if item.nodeid.startswith(tuple(f"symae_keras/{each}" for each in parts)):
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _fresh_keras():
-    """Seed everything, and undo global settings that a test made."""
+    """Set all seeds, and restore global settings after a test."""
     keras.utils.set_random_seed(0)
     policy = keras.config.dtype_policy()
     yield
@@ -68,7 +68,7 @@ def _fresh_keras():
 
 @pytest.fixture(scope="session")
 def tf():
-    """TensorFlow, for tests that need its tape or its tracing."""
+    """Return TensorFlow, for tests that need its tape or its tracing."""
     if keras.backend.backend() != "tensorflow":
         pytest.skip("needs the TensorFlow backend")
     import tensorflow
@@ -78,7 +78,7 @@ def tf():
 
 @pytest.fixture(scope="session")
 def run_python() -> Callable[..., str]:
-    """Run code in a fresh process and return what it printed."""
+    """Run code in a new process and return its output."""
 
     def run(code: str, *arguments: object, backend: str = "tensorflow") -> str:
         root = str(Path(symae_keras.__file__).parents[1])
@@ -102,7 +102,7 @@ def run_python() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Callable[[int], list[str]]:
-    """A function that gives each of some workers on this machine its TF_CONFIG."""
+    """Return a function that gives TF_CONFIG to each worker on this machine."""
 
     def make(count: int) -> list[str]:
         with contextlib.ExitStack() as stack:
@@ -126,8 +126,8 @@ def cluster() -> Callable[[int], list[str]]:
 
 @pytest.fixture(scope="module")
 def short_probes() -> Iterator[None]:
-    """Leakage is measured, but not well, by networks of few epochs."""
-    # The package has a function of the module's name.
+    """Measure leakage coarsely, with networks of few epochs."""
+    # The package has a function with the module's name.
     module = importlib.import_module("symae_keras.evaluation.leakage")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_MOST_EPOCHS", 5)
@@ -136,7 +136,7 @@ def short_probes() -> Iterator[None]:
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """Random numbers, the same in every run."""
+    """Return a random generator with the same numbers in every run."""
     return np.random.default_rng(0)
 
 
@@ -153,14 +153,14 @@ class Result(NamedTuple):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
-    """An empty current folder."""
+    """Use an empty current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def symae(capfd) -> Callable[..., Result]:
-    """Run the command line in this process and catch all that it writes."""
+    """Run the command line in this process and capture its output."""
     from symae_keras import cli
 
     def run(*args: object) -> Result:
@@ -185,7 +185,7 @@ def succeeds(symae) -> Callable[..., Result]:
 
 @pytest.fixture
 def refuses(symae, here, listing) -> Callable[..., str]:
-    """Check that a command fails in one sentence, writes nothing, and return it."""
+    """Check that a command fails with one sentence and writes nothing; return it."""
 
     def run(*args: object) -> str:
         before = listing(here)
@@ -202,7 +202,7 @@ def refuses(symae, here, listing) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def listing() -> Callable[[Path], list[tuple[str, int]]]:
-    """List every path below a folder with the time of its last change."""
+    """List every path in a folder with the time of its last change."""
     return lambda folder: sorted(
         (str(path), path.lstat().st_mtime_ns) for path in folder.rglob("*")
     )

@@ -34,7 +34,7 @@ TRAINING = Training(epochs=4, batch_size=4, instances=2, kl_annealing=0.5)
 
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch):
-    """Skip the tracing, which takes nearly all of the time of a tiny run."""
+    """Skip tracing, which takes most of the time of a tiny run."""
     eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
     monkeypatch.setattr(keras.Model, "compile", eager)
 
@@ -53,7 +53,7 @@ def _model(cls=SymAE, **arguments):
 
 
 class _Watch(keras.callbacks.Callback):
-    """Records the weights of the divergences in every step."""
+    """Callback that records the weights of the KL terms in every step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,14 +73,14 @@ class _Watch(keras.callbacks.Callback):
 
 
 def _weights(model) -> list[float]:
-    """That of the group code first, if there is one."""
+    """Return the weights, with that of the group code first, if there is one."""
     layers = [e for e in model._flatten_layers() if isinstance(e, GaussianSampling)]
     layers.sort(key=lambda layer: layer.term_name)
     return [float(keras.ops.convert_to_numpy(layer.kl_weight)) for layer in layers]
 
 
 def _expected(final: float, steps: int = 4, total: int = 8) -> np.ndarray:
-    """From 0.1 down to the final weight, each step by the same factor."""
+    """The weight falls from 0.1 to its final value by a constant factor per step."""
     left = np.clip(1.0 - np.arange(total) / steps, 0.0, 1.0)
     return np.exp(np.log(final) + left * (np.log(0.1) - np.log(final)))
 
@@ -102,7 +102,7 @@ def test_the_weight_falls_to_that_of_the_model(cls, groups) -> None:
     [(0.02, _expected(0.02)), (0.0, np.zeros(8)), (0.1, [0.1] * 8), (2.0, [2.0] * 8)],
 )
 def test_the_weight_never_rises(final, expected, groups) -> None:
-    """A divergence that is left out of the loss stays out of it."""
+    """A KL term that is not part of the loss is not added to it."""
     model, watch = _model(noise_strength=final), _Watch()
     train(model, groups, TRAINING, callbacks=[watch])
     np.testing.assert_allclose(watch.nuisance, expected, rtol=1e-5)
@@ -155,7 +155,7 @@ class _Interrupt(keras.callbacks.Callback):
 @pytest.mark.large
 @pytest.mark.parametrize("after", [0, 2])
 def test_a_resumed_training_gives_the_same_weights(after, groups, tmp_path) -> None:
-    """Interrupted while weights are annealed, and later."""
+    """Interrupt during annealing, and later."""
     alone = _model()
     train(alone, groups, TRAINING)
     state = Checkpoint(tmp_path / "state.npz")

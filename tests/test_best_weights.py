@@ -32,14 +32,14 @@ EPOCHS = 8
 
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch):
-    """Skip the tracing, which takes nearly all of the time of a tiny run."""
+    """Skip tracing, which takes most of the time of a tiny run."""
     eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
     monkeypatch.setattr(keras.Model, "compile", eager)
 
 
 @pytest.fixture
 def parts(rng) -> tuple[GroupedData, GroupedData]:
-    """Groups of pure noise, which can only be overfitted."""
+    """Return groups of pure noise, on which any training overfits."""
     groups = GroupedData(rng.normal(size=(12, 3, 12)).astype("float32"))
     return groups[:8], groups[8:]
 
@@ -101,7 +101,7 @@ class _Interrupt(keras.callbacks.Callback):
 def test_a_resumed_training_gives_the_same_weights(
     noise, epochs, last, parts, tmp_path, monkeypatch
 ) -> None:
-    """The best epoch may have been before the interruption."""
+    """The best epoch may be before the interruption."""
     monkeypatch.setattr("symae_keras.training.fit._LONG_EPOCHS", epochs)
     fit, held_out = parts
     alone = _model(noise)
@@ -119,7 +119,7 @@ def test_a_resumed_training_gives_the_same_weights(
     assert seen == list(range(last + 1, epochs))
     for one, other in zip(alone.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(other, one)
-    # Of a finished training, too.
+    # This also holds for a complete training.
     again = _model(noise)
     train(again, fit, TRAINING, 0, held_out, callbacks=[state])
     for one, other in zip(alone.get_weights(), again.get_weights(), strict=True):
@@ -128,7 +128,7 @@ def test_a_resumed_training_gives_the_same_weights(
 
 @pytest.mark.large
 def test_a_checkpoint_without_a_best_epoch(parts, tmp_path) -> None:
-    """Such as one of version 0.1; and a damaged one is refused."""
+    """For example, a checkpoint of version 0.1; a damaged one is rejected."""
     fit, held_out = parts
     path = tmp_path / "state.npz"
     with pytest.raises(KeyboardInterrupt):

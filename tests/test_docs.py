@@ -1,4 +1,4 @@
-"""What the documentation shows runs as it stands, and tells the truth of the code."""
+"""Documentation: code blocks run, and commands and options exist."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def blocks(page: Path, language: str = "python") -> list[str]:
 
 @pytest.fixture
 def quick(monkeypatch, tmp_path, tf) -> None:
-    """Two epochs at most, untraced, and an empty folder to write to."""
+    """Train at most two epochs, untraced, in an empty folder."""
     fit_as_ever = keras.Model.fit
 
     def fit(self, *args, epochs=1, **kwargs):
@@ -89,7 +89,7 @@ def _instances() -> dict[str, Any]:
     }
 
 
-#: What readers bring themselves.
+#: Variables that readers define themselves.
 GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "docs/overview.md": _instances,
     "docs/results.md": lambda: {"sk": symae_keras},
@@ -97,23 +97,23 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "docs/segmentation.md": _labelled,
     "docs/stellar.md": _file,
 }
-#: Sizes that take long, and what the test takes in their place.
+#: Sizes that take long, and their replacements in the test.
 SMALLER = {
     "327_680": "2_048",
     "n_states=1000, n_instances=16": "n_states=60, n_instances=8",
     "n_states=200": "n_states=60",
     "budget_s=60, n_trials=2": "budget_s=15, n_trials=1",
 }
-#: Needs JAX and several devices; `tests/test_jax_parallel.py` runs the like.
+#: Needs JAX and several devices; `tests/test_jax_parallel.py` has a similar test.
 NOT_HERE = "keras.distribution.set_distribution"
 #: Packages that pages need.
 NEEDED = {"docs/uses.md": "constriction"}
-#: Pages with a test of their own; the last needs files and runtimes of `symae export`.
+#: Pages with a separate test; the last needs files and runtimes of `symae export`.
 APART = {"docs/start.md", "docs/timelapse.md", "docs/serving.md"}
 
 
 def test_blocks_are_python_and_their_imports_are_there() -> None:
-    """What can be told without running them."""
+    """Check the code blocks without running them."""
     missing = []
     for name, page in PAGES.items():
         for block in blocks(page):
@@ -127,11 +127,11 @@ def test_blocks_are_python_and_their_imports_are_there() -> None:
 
 
 @pytest.mark.large
-# A reader who leaves out `shuffle=False` gets a warning; pages may.
+# Readers who omit `shuffle=False` get a warning; pages may do so.
 @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
-# `quick` changes `compile`, which Keras notices where it copies a compiled model.
+# `quick` changes `compile`, which Keras reports when it copies a compiled model.
 @pytest.mark.filterwarnings("ignore:`compile\\(\\)` was not called as part:UserWarning")
-# Layers without weights have nothing to quantize, and Keras says so.
+# Layers without weights have nothing to quantize, which Keras reports.
 @pytest.mark.filterwarnings("ignore:.*`quantize` method:UserWarning")
 @pytest.mark.parametrize(
     "name", [name for name in PAGES if name not in APART and blocks(PAGES[name])]
@@ -139,7 +139,7 @@ def test_blocks_are_python_and_their_imports_are_there() -> None:
 def test_blocks_run_one_after_the_other(name, quick) -> None:
     if name in NEEDED:
         pytest.importorskip(NEEDED[name], reason=f"{name} needs it")
-    # Classes that are registered by their module's name, such as data sets.
+    # Classes that are registered under their module's name, such as data sets.
     names: dict[str, Any] = {"__name__": f"page_{PAGES[name].stem}"}
     names |= GIVEN[name]() if name in GIVEN else {}
     run = [block for block in blocks(PAGES[name]) if NOT_HERE not in block]
@@ -156,7 +156,7 @@ def test_one_block_alone_is_left_out() -> None:
 
 @pytest.mark.large
 def test_start_leads_from_a_table_to_virtual_spectra(quick, capsys) -> None:
-    """Python and commands of the page in order, as a new user would."""
+    """Run Python and commands of the page in order, as a new user would."""
     names: dict[str, Any] = {}
     done = []
     page = PAGES["docs/start.md"].read_text(encoding="utf-8")
@@ -169,7 +169,7 @@ def test_start_leads_from_a_table_to_virtual_spectra(quick, capsys) -> None:
                 done.append(line.split()[1])
     assert done == ["data", "train", "redatum"]
     printed = capsys.readouterr().out
-    # What the page shows of it.
+    # The page shows this part of the output.
     assert "400 groups of 8 instances of shape (256,), 3200 instances in all" in printed
     assert "variance between groups 0.019, within groups 0.014 (of 0.032)" in printed
     assert "held-out part, 80 groups with 640 instances:" in printed
@@ -184,7 +184,7 @@ def test_the_time_lapse_recipe_measures_a_number_per_star() -> None:
     for block in blocks(PAGES["docs/timelapse.md"]):
         exec(compile(block, "timelapse.md", "exec"), names)
     assert names["measured"].shape == (20,)
-    # After so few steps it is rough, but nothing has changed.
+    # After so few steps the error is large, but the result is the same.
     assert np.abs(names["measured"]).mean() < 0.3
 
 
@@ -192,14 +192,14 @@ def test_the_time_lapse_recipe_measures_a_number_per_star() -> None:
 
 
 def commands(page: Path) -> Iterator[tuple[str, bool]]:
-    """Commands of a page, and whether they stand alone as a line of code."""
+    """Return commands of a page, and whether each is a separate line of code."""
     text = page.read_text(encoding="utf-8")
     fenced = "\n".join(b for kind, b in _FENCE.findall(text) if kind == "bash")
     rest = _FENCE.sub("", text)
     indented = "\n".join(re.findall(r"^    (.*)$", rest, re.M))
     for line in f"{fenced}\n{indented}".replace("\\\n", " ").splitlines():
         for part in line.split("&&"):
-            # What starts a command for several machines may stand before it.
+            # A launcher for several machines may precede a command.
             found = re.match(r"\s*(?:srun )?(symae|python) (.*)", part)
             if found:
                 yield f"{found[1]} {found[2]}", True
@@ -231,11 +231,11 @@ def test_command_line_takes_them() -> None:
 
 
 def _take(words: list[str], whole: bool) -> None:
-    """Raise where a command is none, or has options that it does not know."""
+    """Raise an error if a command or one of its options does not exist."""
     if words[0] == "python":
         if words[1].startswith(("benchmarks/", "tutorials/")):
             source = (ROOT / words[1]).read_text(encoding="utf-8")
-            # Options are spelt out, or named in a table without their dashes.
+            # Options are written in full, or listed in a table without their dashes.
             for name in (word[2:] for word in words[2:] if word.startswith("--")):
                 assert re.search(rf'"(--)?{name}"', source), name
         return
@@ -248,6 +248,6 @@ def _take(words: list[str], whole: bool) -> None:
     options = {name for each in command.params for name in each.opts} | {"--help"}
     given = {word for word in words if word.startswith("--")}
     assert given <= options, given - options
-    # A group of commands alone, or a command that is only mentioned.
+    # A group of commands, or a command that is only mentioned.
     if whole and "--help" not in given and not hasattr(command, "commands"):
         command.make_context(command.name, words)

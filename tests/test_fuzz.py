@@ -20,7 +20,7 @@ SEED = 0
 
 
 def bad(judge, kind, count):
-    """Cases that must not happen, a line each, with the options that repeat it."""
+    """Format failed cases, one per line, with the options that repeat them."""
     found = {case: judge(SEED, case) for case in range(count)}
     return "\n".join(
         f"{outcome.name}: --only {kind} --case {case} --seed {SEED}: "
@@ -32,7 +32,7 @@ def bad(judge, kind, count):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_files(tmp_path, kind):
-    # Making the judge reads the good example and compares it with the truth.
+    # The constructor reads the valid example and compares it with the truth.
     judge = fuzz_judge.Files(kind, tmp_path / "files")
     assert not judge.refusal or "comma" in judge.refusal
     assert bad(judge, kind, 24) == ""

@@ -1,4 +1,4 @@
-"""Models and run folders as a stranger could make them: refused, run and read nothing.
+"""Malicious models and run folders: rejected, without running code or reading files.
 
 Each case changes one thing in a good model. All of them are loaded as a folder and as
 a .keras file, and must end in one sentence.
@@ -45,7 +45,7 @@ sys.addaudithook(
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory) -> Path:
-    """A good model, as a folder."""
+    """Return a valid model, as a folder."""
     encoder = DenseEncoder(8, units=(16,))
     model = SymAE((12,), coherent_dim=3, nuisance_dim=2, encoder=encoder, seed=0)
     return zoo.save_preset(model, tmp_path_factory.mktemp("good") / "model")
@@ -53,34 +53,34 @@ def good(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def model(good, tmp_path) -> Path:
-    """A copy of it without checksums, to change."""
+    """Return a copy of it without checksums, to modify."""
     without = shutil.ignore_patterns("SHA256SUMS")
     return Path(shutil.copytree(good, tmp_path / "model", ignore=without))
 
 
 @pytest.fixture
 def secret(tmp_path):
-    """A file of the user that nothing may read."""
+    """Return a file of the user that must not be read."""
     path = tmp_path / "secret.txt"
     path.write_text("password\n", encoding="utf-8")
     os.utime(path, ns=(10**18, path.stat().st_mtime_ns))
     opened.clear()
     yield path
     assert str(path) not in opened
-    # HDF5 does not open files by Python; the system notes when a file is read.
+    # HDF5 does not open files through Python; the access time shows a read.
     assert path.stat().st_atime_ns == 10**18
 
 
 @pytest.fixture
 def canary(tmp_path):
-    """A file that exists once code has run."""
+    """Return a path that exists only if code was executed."""
     path = tmp_path / "canary"
     yield path
     assert not path.exists()
 
 
 def archive(folder: Path) -> Path:
-    """The same files as a .keras file."""
+    """Write the same files as a .keras file."""
     path = folder.with_suffix(".keras")
     with zipfile.ZipFile(path, "w") as file:
         for each in sorted(folder.glob("[!.]*")):  # the folder assets included
@@ -94,7 +94,7 @@ def output(model: keras.Model) -> np.ndarray:
 
 
 def refused(path: Path) -> str:
-    """The sentence with which a model is refused."""
+    """Return the error message for a model."""
     with pytest.raises(InputError) as caught:
         load_model(path)
     text = str(caught.value)
@@ -105,7 +105,7 @@ def refused(path: Path) -> str:
 
 @pytest.fixture
 def refused_twice(model) -> Callable[[str], None]:
-    """Check that the model is refused as a folder and as a .keras file."""
+    """Check that the model is rejected as a folder and as a .keras file."""
 
     def check(words: str) -> None:
         assert words in refused(model)
@@ -145,7 +145,7 @@ def function_of(module: str | None, name: str) -> Config:
 
 
 def the_lambda(canary: Path) -> Config:
-    """The code of a Python lambda that writes a file, as Keras saves it."""
+    """Return the code of a Python lambda that writes a file, as Keras saves it."""
     code = f"lambda x: [open({str(canary)!r}, 'w').close(), x][1]"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -156,7 +156,7 @@ def the_lambda(canary: Path) -> Config:
 
 
 def graph(node: Any) -> Config:
-    """A Functional of one Dense layer that is called as a node says."""
+    """Return a Functional of one Dense layer with a given call node."""
     start = layer("InputLayer", batch_shape=[None, 12], name="x")
     start |= {"name": "x", "inbound_nodes": []}
     dense = layer("Dense", units=8, name="y") | {"name": "y", "inbound_nodes": [node]}
@@ -180,7 +180,7 @@ def lambda_layer(canary: Path) -> Config:
 def lookup_layer(
     class_name: str, module: str = "keras.layers"
 ) -> Callable[[Path, Path], Config]:
-    """A layer that reads its vocabulary from the secret."""
+    """Return a layer that reads its vocabulary from the secret file."""
     return lambda s, c: entry(module, class_name, {"vocabulary": str(s)})
 
 
@@ -194,7 +194,7 @@ _TEXT = {
 }
 _GET_FILE = function_of("keras.utils", "get_file")
 
-#: Encoders and what is said about them; functions take the secret and the canary.
+#: Encoders and their error messages; functions take the secret and the canary.
 ENCODERS: dict[str, tuple[Any, str]] = {
     "lambda layer": (lambda s, c: lambda_layer(c), "keras.layers.Lambda"),
     "lambda layer of the source": (
@@ -376,7 +376,7 @@ def test_a_layer_alone_is_no_model(model, refused_twice) -> None:
 
 
 def test_old_files_with_long_lists_are_loaded(tmp_path, edited) -> None:
-    """Mean instances are lists in the config, 7 MB of them for 327,680 pixels."""
+    """Mean instances are lists in the config, 7 MB for 327,680 pixels."""
     mean = np.random.default_rng(0).normal(size=327_680)
     model = LinearAutoencoder(
         (327_680,), code_dim=1, normalization=Standardization(mean)
@@ -392,7 +392,7 @@ def test_old_files_with_long_lists_are_loaded(tmp_path, edited) -> None:
 
 
 def test_networks_of_keras_are_loaded(tmp_path) -> None:
-    """Graphs, operations, wrappers, functions and constants as Keras saves them."""
+    """Check graphs, operations, wrappers, functions and constants saved by Keras."""
     inputs = keras.Input((12,))
     x = keras.layers.Dense(8, keras.activations.gelu, kernel_regularizer="l2")(inputs)
     x = keras.ops.relu(keras.ops.add(x, 1.0))
@@ -409,7 +409,7 @@ def test_networks_of_keras_are_loaded(tmp_path) -> None:
 
 
 def test_layers_that_are_left_out() -> None:
-    """A layer that a new version of Keras brings is looked at before it is listed."""
+    """New layers of later Keras versions are checked before they are allowed."""
     allowed = {getattr(keras.layers, name) for name in LAYERS}
     left_out = {
         name
@@ -458,7 +458,7 @@ def of_value(make: Callable[[h5py.File, Path], Any]) -> Callable[..., None]:
 
 _NO_NUMBERS = "not an array of numbers"
 
-#: What stands in place of an array, and what is said about it.
+#: Replacements of an array, and their error messages.
 WEIGHTS: dict[str, tuple[Callable[..., None], str]] = {
     "external storage": (external, "are in another file"),
     "virtual dataset": (virtual, "are in another file"),
@@ -494,7 +494,7 @@ WEIGHTS: dict[str, tuple[Callable[..., None], str]] = {
 def test_hostile_weights(case, model, refused_twice, secret) -> None:
     make, words = WEIGHTS[case]
     with h5py.File(model / "model.weights.h5", "r+") as file:
-        # Visiting ends at the first array.
+        # The visit ends at the first array.
         name = file.visititems(
             lambda name, item: name if hasattr(item, "shape") else None
         )
@@ -560,7 +560,7 @@ def test_hostile_archives(model, tmp_path) -> None:
         file.writestr("model.weights.h5", bytes(70 << 20))
     assert path.stat().st_size < 200_000
     assert "claims 73,400,320 bytes" in refused(path)
-    # A byte of the weights flipped.
+    # Flip a byte of the weights.
     place = whole.index(b"\x89HDF") + 5000
     path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     assert "Bad CRC-32" in refused(path)
@@ -599,7 +599,7 @@ def test_checksums(good, tmp_path) -> None:
 
 @pytest.fixture
 def run(good, tmp_path, monkeypatch) -> Path:
-    """A run folder of a stranger, whose recipe is in it and writes a file."""
+    """Return an untrusted run folder that contains a recipe, which writes a file."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "run"
     (folder / "figures").mkdir(parents=True)
@@ -627,7 +627,7 @@ def run(good, tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def changed(run, edited) -> Callable[..., None]:
-    """A function that changes entries of config.json."""
+    """Return a function that changes entries of config.json."""
 
     def change(**entries: Any) -> None:
         with edited(run / "config.json") as config:
@@ -748,7 +748,7 @@ def test_data_are_read_only_if_their_hash_agrees(
 
 
 def test_a_preset_is_a_name_and_nothing_else(run, changed, canary) -> None:
-    """A path that resembles one is a file of the stranger."""
+    """A path that resembles a preset is an untrusted file."""
     for source in ("./symae_exposures", "symae_exposures/recipe.py", "SYMAE_EXPOSURES"):
         changed(recipe={"source": source})
         assert load_run(run).recipe is None
@@ -756,7 +756,7 @@ def test_a_preset_is_a_name_and_nothing_else(run, changed, canary) -> None:
     assert load_run(run).recipe is not None
 
 
-# === What the user trusts ===
+# === Trusted by the user ===
 
 _OWN_CLASS = '''"""A recipe with a class of its own."""
 
@@ -805,12 +805,12 @@ def test_a_recipe_that_the_user_names(
     try:
         for name in ("redatum", "evaluate"):
             notes = succeeds(*command(name, run, *trusted)).err.splitlines()
-            # The groups are too few for what both would tell about them.
+            # There are too few groups for the corresponding notes.
             assert all("not compared" in n or "no estimate" in n for n in notes)
         assert read_json(run / "metrics.json")["own_score"] == 0.5
         changed(recipe={"sha256": "another"})
         err = succeeds(*command("anomalies", run, *trusted)).err
-        assert "mine.py has changed since the run was made" in err
+        assert "mine.py has changed since the run was created" in err
     finally:
         keras.saving.get_custom_objects().pop("mine>Twice", None)
     err = refuses(*command("evaluate", run, "--recipe", tmp_path / "no.py"))

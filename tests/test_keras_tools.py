@@ -1,4 +1,4 @@
-"""Tools of Keras and around it, used as their documentation does."""
+"""Tools of Keras and related packages, used as in their documentation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def losses(model: SymAE, *callbacks, epochs: int = 2) -> list[float]:
 
 @pytest.mark.large
 def test_backup_and_restore(tmp_path) -> None:
-    """Epoch, weights and Adam's moments are those of before."""
+    """Epoch, weights and Adam's moments are restored."""
 
     class PowerCut(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -104,7 +104,7 @@ def test_steps_per_execution() -> None:
 
 @pytest.mark.large
 def test_jit_compile(tf) -> None:
-    """XLA draws other noise; a step without noise is the same."""
+    """XLA draws different noise; a step without noise is the same."""
     plain, jit = compiled(), compiled(jit_compile=True)
     before, after = losses(jit, epochs=4)[::3]
     assert after < before
@@ -115,7 +115,7 @@ def test_jit_compile(tf) -> None:
 
 
 def test_gradient_accumulation() -> None:
-    """Two halves of a batch make the update of the whole."""
+    """Two half batches give the same update as the whole batch."""
     x = np.repeat(X[:4], 2, axis=0)[:, :1]  # noise aside, both halves are alike
     found = []
     for steps, parts in ((None, [x]), (2, [x[::2], x[1::2]])):
@@ -179,13 +179,13 @@ def test_summary() -> None:
 
 
 def test_plot_model() -> None:
-    """As a graph; its picture needs the program dot."""
+    """Test the model as a graph; drawing it needs the program dot."""
     pytest.importorskip("pydot")
     dot = keras.utils.model_to_dot(build(name="symae"), show_shapes=True)
     assert "<b>symae</b> (SymAE)" in dot.to_string()
 
 
-#: Flatten, Standardization and the like have nothing to quantize, and Keras says so.
+#: Flatten, Standardization and similar layers have nothing to quantize, and warn.
 not_all_layers = pytest.mark.filterwarnings("ignore:.*`quantize` method:UserWarning")
 
 
@@ -213,7 +213,7 @@ def test_quantisation_to_int8(kind, tmp_path) -> None:
 
 @pytest.mark.large
 def test_lora_on_dense_layers(tmp_path) -> None:
-    """A trained model is fitted to new data by few numbers."""
+    """Fine-tune a trained model on new data with few parameters."""
     model = build()
     before = numbers(model.reconstruct(X))
     parts = [
@@ -236,7 +236,7 @@ def test_lora_on_dense_layers(tmp_path) -> None:
 
 
 def test_tools_are_those_of_the_dev_extra() -> None:
-    """Else the tests above could be skipped everywhere."""
+    """Check that the tests above are not skipped everywhere."""
     if importlib.util.find_spec("xdist") is None:
         pytest.skip("the dev extra is not installed")
     for name in ("keras_tuner", "pydot", "tensorboard"):

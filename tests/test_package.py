@@ -20,7 +20,7 @@ from symae_keras.models import SymAE
 
 # === Imports ===
 
-#: Each part imports only parts to its left; `__init__` is the package itself.
+#: Each part only imports parts to its left; `__init__` is the package itself.
 LAYERS = [
     *("errors", "_utils", "data", "classical"),
     *("layers", "losses", "metrics", "models", "export", "distribute"),
@@ -29,7 +29,7 @@ LAYERS = [
     *("__init__", "cli"),
 ]
 
-#: Imports inside functions that may point to the right, and why.
+#: Allowed imports to the right inside functions, with the reason.
 UPWARD_WHEN_CALLED = {
     ("_utils.presets", "data.axis"): "`save_to_preset` writes the axis of the data",
     ("evaluation.comparison", "plotting"): "`Comparison.plot` draws its own table",
@@ -44,7 +44,7 @@ def _name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[1:] and parts[-1] == "__init__" else parts)
 
 
-#: Not the recipes of presets, which an installed package has in it.
+#: Without the recipes of presets, which an installed package contains.
 MODULES = {
     _name(path): path
     for path in _PACKAGE.rglob("*.py")
@@ -53,7 +53,7 @@ MODULES = {
 
 
 def _imports(node: ast.AST, in_function: bool = False) -> Iterator[tuple[str, bool]]:
-    """Modules of the package that code imports, and whether a function does it.
+    """Return modules of the package that code imports, and whether inside a function.
 
     Imports for type checkers do not count.
     """
@@ -69,7 +69,7 @@ def _imports(node: ast.AST, in_function: bool = False) -> Iterator[tuple[str, bo
         for name in full:
             root, _, inner = name.partition(".")
             if root == "symae_keras":
-                # What is no module is a name out of one.
+                # A name that is not a module is imported from one.
                 known = inner if inner in MODULES else inner.rpartition(".")[0]
                 yield known or "__init__", in_function
         function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -77,7 +77,7 @@ def _imports(node: ast.AST, in_function: bool = False) -> Iterator[tuple[str, bo
 
 
 def _graph(when_called: bool) -> dict[str, set[str]]:
-    """Modules that each module imports at once, or only when a function is called."""
+    """Return the modules that each module imports, at once or only inside functions."""
     graph = {}
     for name, path in MODULES.items():
         found = _imports(ast.parse(path.read_text("utf-8")))
@@ -87,7 +87,7 @@ def _graph(when_called: bool) -> dict[str, set[str]]:
 
 
 def _upward(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
-    """Imports between parts of the package that do not point to the left."""
+    """Return imports between parts of the package that do not point to the left."""
     place = {name: n for n, name in enumerate(LAYERS)}
 
     def part(module: str) -> str:
@@ -103,7 +103,7 @@ def _upward(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("when_called", [False, True])
 def test_no_cycle(when_called) -> None:
-    """Not even through imports inside of functions."""
+    """Check this also for imports inside functions."""
     graph = _graph(when_called=False)
     if when_called:
         later = _graph(when_called=True)
@@ -118,7 +118,7 @@ def test_imports_point_one_way() -> None:
 
 
 def test_imports_are_read() -> None:
-    """Else the tests above could pass on nothing."""
+    """Check that the tests above cannot pass on an empty list."""
     source = """
 from symae_keras.data import GroupedData, groups
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ PUBLIC = list(symae_keras._MODULES)
 
 @pytest.mark.parametrize("name", ["errors", *PUBLIC])
 def test_public_names(name) -> None:
-    """A public module shows its public names and nothing else."""
+    """A public module exports its public names and nothing else."""
     module = importlib.import_module(f"symae_keras.{name}")
     if name != "errors":
         assert name in dir(symae_keras) and getattr(symae_keras, name) is module
@@ -194,7 +194,7 @@ WORDS = object()
 
 
 def _documented(thing) -> dict[str, str]:
-    """The text about each argument of a class or function."""
+    """Return the text about each argument of a class or function."""
     doc = inspect.getdoc(thing) or ""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, re.MULTILINE | re.DOTALL)
     entries = re.split(r"^    (\w+): ", section[1] if section else "", flags=re.M)
@@ -202,7 +202,7 @@ def _documented(thing) -> dict[str, str]:
 
 
 def _claims(text: str) -> list[object]:
-    """The default that the text states, if any."""
+    """Return the default in the text, if any."""
     match = re.search(
         r"`([^`]+)` \(default\)|Defaults\s+to\s+`?(.+?)`?[.;](?:\s|$)", text
     )
@@ -226,7 +226,7 @@ def test_layers_and_models_document_all_defaults() -> None:
             if default is inspect.Parameter.empty:
                 assert not claims, where
             elif default is None:
-                # None stands for something that only words can tell, or is in the list.
+                # None is described in words, or is listed above.
                 assert claims in ([WORDS], [None]) or "`None`" in documented[name], (
                     where
                 )
@@ -242,7 +242,7 @@ def test_other_documented_defaults_are_the_defaults() -> None:
             claims = {k: _claims(text) for k, text in _documented(thing).items()}
             claims = {k: v for k, v in claims.items() if v and v != [WORDS]}
             stated += bool(claims)
-            # An exception has no signature, and claims nothing.
+            # An exception has no signature and no defaults.
             parameters = inspect.signature(thing).parameters if claims else {}
             wrong += [
                 f"{thing.__name__}: {argument} is documented as {value!r}"
@@ -254,7 +254,7 @@ def test_other_documented_defaults_are_the_defaults() -> None:
 
 
 def test_defaults_are_read_from_docstrings() -> None:
-    """Else the tests above could pass on nothing."""
+    """Check that the tests above cannot pass on an empty list."""
     assert _claims("Sizes. Defaults to `(2, 1)`.") == [(2, 1)]
     assert _claims('`"mean"` (default) or `"max"`.') == ["mean"]
     assert _claims("Rate. Defaults to 0.5.") == [0.5]

@@ -44,7 +44,7 @@ def random(seed=0):
 
 
 def rendered(figure: Figure) -> Figure:
-    """The figure, once drawn: its text is legible and inside the page."""
+    """Draw and return the figure; check that its text is legible and not cut off."""
     assert isinstance(figure, Figure)
     figure.draw_without_rendering()
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -61,7 +61,7 @@ def rendered(figure: Figure) -> Figure:
 
 
 def hidden_tick_labels(figure: Figure) -> set[Text]:
-    """Labels kept for ticks outside of the limits, which are not drawn."""
+    """Return labels of ticks outside the limits, which are not drawn."""
     labels = set()
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
@@ -81,7 +81,7 @@ def pixels(ax):
 
 
 def assert_apart(figure, labels):
-    """Labels in a row do not touch."""
+    """Check that labels in a row do not overlap."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [label.get_window_extent(renderer) for label in labels]
     assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
@@ -115,7 +115,25 @@ class TestRedatumingOfSpectra:
         figure = rendered(plot_redatuming(*self.arrays()[:3]))
         assert len(figure.axes) == 6
         assert_array_equal(figure.axes[0].lines[0].get_xdata(), range(30))
-        assert len(figure.axes[2].lines) == 1
+        # The virtual instance is drawn over both sources.
+        coherent, nuisance, virtual = self.arrays()[:3]
+        for line, drawn in zip(
+            figure.axes[2].lines, (coherent, nuisance, virtual), strict=True
+        ):
+            assert_array_equal(line.get_ydata(), drawn[0])
+
+    def test_titles_name_the_sources(self):
+        names = [("star 7", "night 12"), ("a" * 30, "")]
+        figure = rendered(plot_redatuming(*self.arrays(), names=names))
+        titles = [figure.axes[i].get_title("left") for i in (0, 1, 4, 5)]
+        assert titles[:2] == ["coherent: star 7", "nuisance: night 12"]
+        assert titles[2].startswith("coherent: aaa") and len(titles[2]) == 24
+        assert titles[3] == "nuisance source"
+        images = [random().normal(size=(2, 8, 10))] * 3
+        figure = rendered(plot_redatuming(*images, names=names))
+        assert [ax.get_xlabel() for ax in figure.axes[:3]] == [*names[0], ""]
+        with pytest.raises(InputError, match="names must have two entries"):
+            plot_redatuming(*images, names=names[:1])
 
     @pytest.mark.parametrize("n_arrays", [3, 4])
     def test_bands_are_shaded(self, n_arrays):
@@ -138,7 +156,7 @@ class TestRedatumingOfSpectra:
         with pytest.raises(InputError, match="the lower limits must have the shape"):
             plot_redatuming(*arrays, bands=(arrays[0][:1], arrays[0]))
         images = [random().normal(size=(2, 8, 10))] * 3
-        with pytest.raises(InputError, match="bands are drawn around spectra"):
+        with pytest.raises(InputError, match="bands are only drawn for spectra"):
             plot_redatuming(*images, bands=(images[0], images[0]))
 
     def test_the_three_spectra_of_an_example_share_their_scale(self):
@@ -250,7 +268,7 @@ class TestRedatumingGrid:
 
 class TestCodes:
     def test_principal_components_of_known_axes(self):
-        # Three directions of known, uncorrelated spread, hidden by a rotation.
+        # Three directions with known, uncorrelated spread, in rotated coordinates.
         signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
         rotation = np.linalg.qr(random().normal(size=(3, 3)))[0]
         codes = signs * [3.0, 2.0, 1.0] @ rotation + 5.0
@@ -380,7 +398,7 @@ class TestHistory:
         assert_array_equal(ax.lines[0].get_xdata(), [1, 2, 3, 4])
         assert_array_equal(ax.lines[1].get_xdata(), [2, 4])
         assert_allclose(curve(ax, 1), history.history["val_loss"], rtol=1e-6)
-        # The object does not say at which epochs it validated; guessing would mislead.
+        # The object does not contain the epochs of validation; guessing would mislead.
         with pytest.raises(InputError, match="give the history.csv"):
             plot_history(history)
 
@@ -392,13 +410,13 @@ class TestHistory:
         with pytest.raises(InputError, match="Cannot read the history .*missing"):
             plot_history(tmp_path / "missing.csv")
         (tmp_path / "empty.csv").write_text("epoch,loss\n", encoding="utf-8")
-        with pytest.raises(InputError, match="holds no epochs"):
+        with pytest.raises(InputError, match="contains no epochs"):
             plot_history(tmp_path / "empty.csv")
 
 
 class TestErrorOverInstances:
     def test_median_band_and_limit(self):
-        # Given out of order, with the seeds out of order too.
+        # `n_instances` and seeds are in random order.
         n_instances = np.array([16, 4, 64])
         seeds = np.array([4.0, 1.0, 2.0])
         errors = {"a": seeds / n_instances[:, None], "b": [0.5, 0.6, 0.7]}
@@ -549,7 +567,7 @@ class TestTrials:
         assert names == ["gaussian", "variational", "stopped early"]
 
     def test_default_settings_may_be_the_chosen_ones(self):
-        # An estimate can be 0, which has no place on a logarithmic axis.
+        # An estimate can be 0, which a logarithmic axis cannot show.
         figure = rendered(plot_trials([0.1], [0.0], ["g"], [True], 0, 0))
         assert [text.get_text() for text in figure.axes[0].texts] == ["chosen: default"]
 
@@ -629,7 +647,7 @@ def test_reconstructed_images(shape, rng):
 
 
 def test_reconstruction_of_a_model(rng):
-    """The first present instance of each group, with gaps where pixels are bad."""
+    """Return the first present instance of each group, with gaps for bad pixels."""
     x = rng.normal(size=(5, 3, 16)).astype("float32")
     mask = np.ones((5, 3), bool)
     mask[0, 0] = False
@@ -641,10 +659,13 @@ def test_reconstruction_of_a_model(rng):
     drawn = figure.axes[0].lines[0].get_ydata()
     assert_array_equal(drawn, np.where(good, x[0, 1], np.nan))
     assert figure.axes[0].lines[1].get_ydata()[4] == 0.0
+    assert figure.axes[0].get_title("left") == "group 0"
+    with pytest.raises(InputError, match="names must have 5 entries"):
+        plot_reconstruction(x[:, 0], x[:, 0], names=["a"])
 
 
 def test_slopes_and_law():
-    # Given out of order, with several seeds.
+    # `n_instances` is in random order, with several seeds.
     n_instances = np.array([16, 4, 64])
     errors = {"SymAE": n_instances[:, None] ** -0.75 * [3.0, 1.0, 2.0]}
     errors["floor"] = np.full(3, 0.1)
@@ -674,10 +695,10 @@ def test_segmentation():
 
 SPECTRA, IMAGES, MAPS = np.ones((2, 30)), np.ones((2, 4, 4)), np.ones((2, 4, 4), int)
 CODES, AXIS = random().normal(size=(30, 4)), np.arange(29)
-AXIS_OF_IMAGES = "axis belongs to spectra"
+AXIS_OF_IMAGES = "axis is only for spectra"
 WRONG_AXIS = r"^axis .*\(30,\).*received \(29,\)\.$"
-TWO_NUMBERS = "two or more different numbers"
-#: Arguments that each function refuses, and what it says.
+TWO_NUMBERS = "at least two different numbers"
+#: Invalid arguments of each function, and their error messages.
 REFUSED = {
     plot_redatuming: [
         ([SPECTRA, SPECTRA[:, 1:], SPECTRA], r"^nuisance_source must .*\(2, 29\)\.$"),
@@ -719,7 +740,7 @@ REFUSED = {
         ([[1, 2], {"a": np.ones((3, 3))}], r"^errors\['a'\] .*\(2, 3\).*\(3, 3\)\.$"),
         ([[1, 2], {"a": [1, 1]}, [1]], r"^limit .* \(2,\)"),
         ([[1, 2], {"a": [1, 0]}], r"^errors\['a'\] must be p"),
-        ([[1, 2], {}], "holds no method"),
+        ([[1, 2], {}], "contains no method"),
     ],
     plot_one_over_t: [
         ([[4], {"a": [1.0]}], TWO_NUMBERS),
@@ -731,16 +752,16 @@ REFUSED = {
         ([[0, 16], {"a": [1, 2]}], "code_dims must be positive"),
     ],
     traversal: [
-        ({"latents": [4]}, r"some of the 4 numbers .* received \[4\]"),
+        ({"latents": [4]}, r"indices from 0 to 3.* received \[4\]"),
         ({"latents": []}, r"received \[\]"),
-        ({"names": ["a"]}, "title each of the 4 latents; received 1"),
+        ({"names": ["a"]}, "a title for each of the 4 latents; received 1"),
         ({"n_steps": 1}, "n_steps must be at least 2; received 1"),
         ({"axis": AXIS}, WRONG_AXIS),
     ],
     plot_trade_off: [
         ([[1, 2], [1], "ab", "x", "y"], r"^y must .* shape \(2,\)"),
-        ([[1, 2], [1, 2], "a", "x", "y"], "labels must name each of"),
-        ([[1, 2], [1, 2], "ab", "x", "y", "g"], "groups must name each"),
+        ([[1, 2], [1, 2], "a", "x", "y"], "labels must have 2 entries"),
+        ([[1, 2], [1, 2], "ab", "x", "y", "g"], "groups must have 2 entries"),
         ([[1, np.nan], [1, 2], "ab", "x", "y"], "must be finite"),
         (
             [[1, 0], [1, 2], "ab", "x", "y", None, True],
@@ -750,35 +771,35 @@ REFUSED = {
     plot_trials: [
         ([[1, 2], [1], "ab", [True] * 2], r"^estimate must .* shape \(2,\)"),
         ([[1, 2], [1, 2], "ab", [True]], r"^complete must .* shape \(2,\)"),
-        ([[1, 2], [1, 2], "a", [True] * 2], "kinds must name each of the 2"),
+        ([[1, 2], [1, 2], "a", [True] * 2], "kinds must have 2 entries"),
         ([[1, np.nan], [1, 2], "ab", [True] * 2], "must be finite"),
     ],
     plot_residuals: [
-        ([IMAGES, {}], "holds no method"),
+        ([IMAGES, {}], "reconstructions is empty"),
         (
             [IMAGES, {"one": IMAGES[:, 1:]}],
             r"reconstructions\['one'\] must have the shape \(2, 4, 4\)",
         ),
         ([np.ones((2, 4, 4, 3)), {}], "grey images; received 3 chan"),
     ],
-    plot_estimates: [([{}], "estimates holds no method")],
+    plot_estimates: [([{}], "estimates contains no method")],
     plot_replicates: [
         ([SPECTRA, SPECTRA[:1], SPECTRA], "^reconstructions must have the shape"),
         ([SPECTRA, SPECTRA, SPECTRA[:1]], "^virtual must have the shape"),
         ([SPECTRA, SPECTRA, SPECTRA, SPECTRA[0, 1:]], "^truth must have the shape"),
         ([SPECTRA, SPECTRA, SPECTRA, None, AXIS], WRONG_AXIS),
-        ([IMAGES, IMAGES, IMAGES, IMAGES[0]], "truth belongs to spectra"),
+        ([IMAGES, IMAGES, IMAGES, IMAGES[0]], "truth is only drawn for spectra"),
         ([IMAGES, IMAGES, IMAGES, None, AXIS], AXIS_OF_IMAGES),
     ],
     plot_replicate_spread: [
-        ([SPECTRA, [0, 1], SPECTRA[:, 1:], [0, 1]], "^after must hold instances"),
+        ([SPECTRA, [0, 1], SPECTRA[:, 1:], [0, 1]], "^after must contain instances"),
         ([SPECTRA, [0], SPECTRA, [0, 1]], r"^group_before must have the shape \(2,"),
-        ([SPECTRA, [0, 1], SPECTRA, [1, 1]], "two groups or more; received 1"),
+        ([SPECTRA, [0, 1], SPECTRA, [1, 1]], "at least two groups; received 1"),
     ],
     plot_segmentation: [
         ([IMAGES, MAPS[:1], {}], "^labels must have the shape"),
         ([IMAGES, MAPS, {"a": 9 * MAPS}], "labels from 1 to 9"),
-        ([IMAGES, MAPS, {}, ["one"]], "up to 1; received 1"),
+        ([IMAGES, MAPS, {}, ["one"]], "labels 0 to 1; received 1"),
     ],
 }
 
@@ -810,7 +831,7 @@ plotting.plot_codes(x, x[:, 0], "t").savefig(io.BytesIO())
 plotting.plot_trade_off([1.0], [2.0], ["a"], "x", "y").savefig(io.BytesIO())
 assert "matplotlib.pyplot" not in sys.modules
 assert "keras" not in sys.modules
-# A copy: looking the backend up in the original would choose one.
+# A copy, because looking up the backend in the original would select one.
 assert matplotlib.rcParams.copy() == before
 """
     )
@@ -853,7 +874,7 @@ def test_replicates_of_images(shape, rng):
     x, made, virtual = rng.uniform(size=(3, *shape))
     figure = rendered(plot_replicates(x, made, virtual))
     columns = min(4, shape[0])
-    # Grey images have a bar.
+    # Grey images have a colour bar.
     assert len(figure.axes) == 3 * columns + (shape[3:] != (3,))
     if shape[3:] != (3,):
         first = virtual[0] if len(shape) == 3 else virtual[0][..., 0]
@@ -861,7 +882,7 @@ def test_replicates_of_images(shape, rng):
 
 
 def test_spread_is_drawn_in_the_plane_of_the_states(rng):
-    """State and nuisance are orthogonal: the nuisance adds nothing in that plane."""
+    """State and nuisance are orthogonal: the nuisance has no effect in that plane."""
     group = np.repeat(np.arange(5), 6)
     state = np.zeros((30, 3, 4))
     state[:, 0, :2] = rng.normal(size=(5, 2))[group]
@@ -902,7 +923,7 @@ def test_bars_of_estimates():
     )
     (ax,) = figure.axes
     bars = [[each.get_width() for each in container] for container in ax.containers]
-    # From bottom to top: the first method is above.
+    # From bottom to top: the first method is at the top.
     assert_allclose(bars, [[1.0, 1.0], [0.0, 4.0], [6.0, 6.0]])
     assert [text.get_text() for text in ax.get_yticklabels()] == ["other", "one"]
     assert_allclose(ax.lines[1].get_xdata(), [8.0, 20.0])

@@ -1,4 +1,4 @@
-"""Weights of samples and pixels in `fit` and `evaluate`, against Keras and NumPy."""
+"""Sample and pixel weights in `fit` and `evaluate`, compared with Keras and NumPy."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def _grouped(name: str, **arguments):
     return lambda: getattr(models, name)((4,), 2, 2, _small(), seed=0, **arguments)
 
 
-#: As many rows as instances and pixels, so that a wrong broadcast would be silent. All
-#: reconstruct without noise in `evaluate`.
+#: Rows, instances and pixels have the same length, so that wrong broadcasts would not
+#: raise. In `evaluate`, all models reconstruct without noise.
 _MODELS = {
     "Autoencoder": lambda: models.Autoencoder((4,), 2, _small(), seed=0),
     "VAE": lambda: models.VAE((4,), 2, _small(), seed=0),
@@ -52,7 +52,7 @@ _LOSSES = {
     "mse": (lambda e: e**2, RelativeMeanSquaredError),
     "mae": (np.abs, RelativeMeanAbsoluteError),
 }
-#: Absolute errors take the same way, so that one model of each kind is enough.
+#: Absolute errors use the same code, so that one model of each kind is enough.
 _SQUARED_AND_ABSOLUTE = [
     *((name, "mse") for name in _MODELS),
     *((name, "mae") for name in ("Autoencoder", "Stellar", "UNet", "SymAE")),
@@ -65,7 +65,7 @@ def _data(model, rng) -> np.ndarray:
 
 
 def _all_weights(x: np.ndarray) -> dict[int, np.ndarray]:
-    """Weights of every number of axes, 0 for a row."""
+    """Return weights of every rank, with 0 for one row."""
     made = {}
     for axes in range(1, x.ndim + 1):
         rng = np.random.default_rng(axes)
@@ -80,7 +80,7 @@ def _full(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _evaluate(model, inputs, x, weights) -> float:
-    """The compiled loss alone, without the penalties of layers."""
+    """Return the compiled loss alone, without the penalties of layers."""
     logs = model.evaluate(inputs, x, sample_weight=weights, verbose=0, return_dict=True)
     return logs.get("reconstruction_loss", logs["loss"])
 
@@ -88,7 +88,7 @@ def _evaluate(model, inputs, x, weights) -> float:
 @pytest.mark.jax
 @pytest.mark.parametrize(("name", "kind"), _SQUARED_AND_ABSOLUTE)
 def test_every_shape_in_evaluate(name, kind, rng) -> None:
-    """As Keras's own loss by its own reduction, and by the closed form."""
+    """Compare with Keras's own loss and reduction, and with the closed form."""
     error, ours = _LOSSES[kind]
     model = _MODELS[name]()
     x = _data(model, rng)
@@ -114,7 +114,7 @@ def test_every_shape_in_evaluate(name, kind, rng) -> None:
 @pytest.mark.parametrize("masks", ["instances", "pixels"])
 @pytest.mark.parametrize("name", ["LatentMeanSwap", "SymAE", "Autoencoder"])
 def test_weights_and_masks(name, masks, kind, rng) -> None:
-    """The mean is over present instances; bad pixels count without an error."""
+    """The mean is over present instances; bad pixels count with an error of 0."""
     error, ours = _LOSSES[kind]
     model = _MODELS[name]()
     x = _data(model, rng)
@@ -141,7 +141,7 @@ def test_weights_and_masks(name, masks, kind, rng) -> None:
 
 
 def _trained(model, loss, x, weights, by_batch: bool = False) -> list[np.ndarray]:
-    """Weights of the model after gradient descent, the whole data a batch."""
+    """Return the model's weights after gradient descent with one batch."""
     model.compile(keras.optimizers.SGD(0.5), loss)
     if by_batch:
         for _ in range(3):
@@ -156,7 +156,7 @@ def _trained(model, loss, x, weights, by_batch: bool = False) -> list[np.ndarray
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("kind", _LOSSES)
 def test_fit(kind, axes, rng) -> None:
-    """As Keras's own loss, and as a loss that contains the weights."""
+    """Compare with Keras's own loss, and with a loss that contains the weights."""
     ours = _LOSSES[kind][1]
 
     def model():
@@ -187,7 +187,7 @@ def test_fit(kind, axes, rng) -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("kind", _LOSSES)
 def test_weights_are_not_changed(kind, rng) -> None:
-    """On PyTorch, Keras multiplies them by masks in place."""
+    """On PyTorch, Keras multiplies the weights by masks in place."""
     model = _MODELS["LatentMeanSwap"]()
     x = _data(model, rng)
     model.compile("sgd", kind, weighted_metrics=[kind], run_eagerly=True)
@@ -282,7 +282,7 @@ _KINDS_AND_AXES = [("mse", 1), ("mse", 2), ("mae", 2)]
     ids=["pixels", "all"],
 )
 def test_two_replicas(variants, tf, run_python) -> None:
-    """Loss, weighted metric and trained weights: as on one, and as Keras's own."""
+    """Loss, weighted metric and weights equal those on one replica and Keras's."""
     printed = run_python(_TWO_REPLICAS, json.dumps(variants))
     alone, two = np.array(json.loads(printed.splitlines()[-1]))
     np.testing.assert_allclose(two, alone, rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The site: what its hooks make, and search in pages that were opened from a folder."""
+"""The site: output of its hooks, and search in pages opened from a folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def hook(name: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads mkdocs.yml, whose tags stand for variables of the environment."""
+    """Loader of mkdocs.yml, in which tags stand for environment variables."""
 
 
 _Loader.add_constructor("!ENV", lambda loader, node: loader.construct_sequence(node)[1])
@@ -62,7 +62,7 @@ def test_all_pages_of_the_reference_become_overviews() -> None:
             file=SimpleNamespace(src_uri=f"api/{path.name}", name="x")
         )
         made = reference.on_page_markdown(path.read_text(encoding="utf-8"), page)
-        # Nothing is left of the mark, which would show all classes on one page.
+        # The marker is removed, because it would show all classes on one page.
         assert not re.search(r"^::: symae_keras\.\w+$", made, re.MULTILINE), path
 
 
@@ -104,7 +104,7 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
 
 @pytest.mark.large
 def test_search_works_from_a_folder(tmp_path) -> None:
-    """With the theme and plugins of the site, on two pages."""
+    """Build two pages with the theme and plugins of the site."""
     found = settings()
     for name in ("hooks", "nav", "exclude_docs", "docs_dir"):
         del found[name]

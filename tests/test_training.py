@@ -38,7 +38,7 @@ from symae_keras.zoo.recipes import load_recipe
 
 @given(
     seed=st.integers(0, 100),
-    # Far from 1, but such that a square is still a float32 number.
+    # Far from 1, but the square is still in the range of float32.
     scale=st.sampled_from([1e-17, 1e-3, 1.0, 1e12]),
     shape=st.sampled_from([(3, 4), (2, 3, 5), (2, 2, 3, 3, 1)]),
 )
@@ -80,7 +80,7 @@ def test_variance_is_that_of_present_instances(rng):
     groups = masked_groups(rng)
     expected = np.nanvar(groups.x.reshape(-1, 10), axis=0).mean()
     assert data_variance(groups) == pytest.approx(expected)
-    # The mean instance is not variance: constant offsets between pixels are none.
+    # The mean instance does not count as variance: there are no offsets between pixels.
     offsets = GroupedData(np.broadcast_to(np.arange(10.0), (6, 4, 10)))
     assert data_variance(offsets) == 0.0
 
@@ -102,7 +102,7 @@ def test_normalization_has_the_constants_of_the_groups(rng):
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Skip the tracing, which takes nearly all of the time of a tiny run."""
+    """Skip tracing, which takes most of the time of a tiny run."""
     compile_eagerly = functools.partialmethod(SymAE.compile, run_eagerly=True)
     monkeypatch.setattr(SymAE, "compile", compile_eagerly)
 
@@ -139,7 +139,7 @@ def test_train_follows_its_settings_and_lowers_the_loss():
     optimizer = model.optimizer
     assert int(optimizer.iterations) == 48
     assert float(optimizer.learning_rate) == pytest.approx(1e-4, rel=1e-3)
-    # A relative error, as the held-out one is.
+    # The loss is a relative error, like the held-out error.
     output = np.asarray(model.reconstruct(held_out.x))
     expected = np.mean((output - held_out.x) ** 2) / data_variance(fit)
     assert history.history["val_loss"][-1] == pytest.approx(expected, rel=1e-3)
@@ -190,7 +190,7 @@ def test_train_counts_its_updates(eager, monkeypatch):
 
 
 def test_epochs_of_small_data_have_several_passes(eager, monkeypatch):
-    """The updates, and the draws of each, are those of epochs of one pass."""
+    """Updates and random draws are those of epochs with one pass."""
     groups = simulate_exposures(5, 3, seed=0)
     training = Training(epochs=1, batch_size=4, instances=2, min_updates=12)
     weights = []
@@ -226,7 +226,7 @@ def test_budget(states, given, epochs, passes, at_least):
     assert (budget.epochs, budget.passes) == (epochs, passes)
     assert budget.at_least == at_least
     assert budget.updates == epochs * passes * -(-states // 16)
-    # A resumed run is given the epochs of the first one.
+    # A resumed run uses the epochs of the first one.
     if at_least:
         least = given.get("min_updates", 2000)
         again = dataclasses.replace(training, epochs=epochs, min_updates=least)
@@ -272,7 +272,7 @@ def _noise(*shape: int) -> GroupedData:
     return GroupedData(np.random.default_rng(0).normal(size=shape))
 
 
-#: By what stands behind the kind of model in the name of a preset.
+#: By the suffix of the preset name after the kind of model.
 SMALL = {
     "exposures": lambda: simulate_exposures(4, 3, seed=0),
     "shapes": lambda: simulate_shapes(4, 3, seed=0),
@@ -302,7 +302,7 @@ def test_every_preset_makes_a_model_for_its_data(name):
 
 
 def _moments(model) -> float:
-    """Norm of Adam's first moments, a tenth of that of the first gradient."""
+    """Return the norm of Adam's first moments, 10 % of that of the first gradient."""
     slots = [v for v in model.optimizer.variables if "momentum" in v.path]
     return float(np.sqrt(sum(np.square(np.asarray(v.value)).sum() for v in slots)))
 
@@ -316,7 +316,7 @@ def test_clipping_bounds_what_a_step_can_do(eager):
         norms[clip_norm], weights[clip_norm] = _moments(model), model.get_weights()
     assert norms[1e-3] == pytest.approx(0.1 * 1e-3, rel=1e-4)
     assert norms[None] > 10.0 * norms[1e-3]
-    # A bound that is out of reach changes nothing, nor does none.
+    # A bound that is never reached has no effect, like no bound.
     model = tiny(groups, 0)
     train(model, groups, ONCE)
     assert model.optimizer.global_clipnorm is None

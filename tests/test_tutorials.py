@@ -1,4 +1,4 @@
-"""What every tutorial must have, its pair, and how the site shows it; none is run."""
+"""Tutorials: required parts, notebook pairs, and their pages; none is executed."""
 
 import ast
 import importlib.util
@@ -87,11 +87,11 @@ def test_it_installs_the_package_and_knows_a_quick_mode(tutorial, runner):
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert "install" in code[0].metadata.get("tags", ())
     assert "%pip install" in code[0].source and "symae_keras" in code[0].source
-    # A magic alone is no body for an `if`.
+    # A magic alone is not a valid body of an `if`.
     ast.parse(source.read_text(encoding="utf-8"))
     text = "\n".join(cell.source for cell in code)
     assert "SYMAE_QUICK" in text
-    # Where the work is done by another process, there is nothing to seed here.
+    # If another process does the computation, no seed is needed here.
     assert "seed" in text
     solutions = runner.solutions(book)
     assert len(solutions) >= 3

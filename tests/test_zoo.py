@@ -1,4 +1,4 @@
-"""Presets: that they load anywhere, and are what their cards say."""
+"""Presets: they load on every platform, and match their cards."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_every_recipe_has_weights() -> None:
 
 @pytest.mark.large
 def test_all_load_and_redatum_in_fresh_processes(run_python, tmp_path, monkeypatch):
-    """Offline, in an empty folder, and with the same numbers on other backends."""
+    """Load presets offline, in an empty folder, with equal results on all backends."""
     monkeypatch.chdir(tmp_path)
     here, seconds = json.loads(run_python(_EVERYWHERE).splitlines()[-1])
     assert sorted(here) == zoo.list()
@@ -84,7 +84,7 @@ def test_all_load_and_redatum_in_fresh_processes(run_python, tmp_path, monkeypat
     for backend in ("jax", "torch"):
         if importlib.util.find_spec(backend) is None:
             continue
-        # JAX compiles for seconds each, so that it loads fewer of them.
+        # JAX compiles for seconds per preset, so fewer of them are loaded.
         some = zoo.list()[:: 9 if backend == "jax" else 4]
         output = run_python(_EVERYWHERE, *some, backend=backend).splitlines()[-1]
         there, _ = json.loads(output)
@@ -97,7 +97,7 @@ def test_all_load_and_redatum_in_fresh_processes(run_python, tmp_path, monkeypat
 def test_recipe_states_all_that_a_card_needs(name) -> None:
     recipe, _, found = load_recipe(name)
     assert isinstance(recipe, Recipe) and found == name and recipe.epochs >= 1
-    # The tablets are measured data of others, which are not shipped.
+    # The tablets are third-party measurements, which are not shipped.
     assert (recipe.data is None) == name.startswith("symae_tablets")
     fields = about(name).fields
     assert tuple(fields) == FIELDS
@@ -135,7 +135,7 @@ def test_weights_are_small() -> None:
 
 
 def test_shipped_weights_are_as_good_as_told() -> None:
-    """On stars of another seed than any run."""
+    """Evaluate on stars with a seed that no run has used."""
     told = Measured.read(preset_folder("symae_exposures")).shipped["redatuming_error"]
     stars = simulate_exposures(n_states=200, n_instances=16, seed=77)
     error = redatuming_error(zoo.load("symae_exposures"), stars)
@@ -169,13 +169,13 @@ def test_a_recipe_is_named_after_its_file_or_its_folder(tmp_path, monkeypatch):
     assert load_recipe(tmp_path / "no_suffix").recipe.epochs == 7
     monkeypatch.chdir(tmp_path)
     assert recipe_file("mine.py") == tmp_path / "mine.py"
-    # A preset comes before a file of the same name.
+    # A preset takes precedence over a file of the same name.
     (tmp_path / "symae_exposures").write_text(text, encoding="utf-8")
     assert load_recipe("symae_exposures").recipe.epochs != 7
 
 
 def test_an_edited_recipe_is_run_anew_and_leaves_no_files(tmp_path, monkeypatch):
-    """Also within the resolution of file times, and with as many letters."""
+    """A recipe is read again even if its size and rounded file time are the same."""
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path = tmp_path / "mine.py"
     for epochs in (1, 2):
@@ -231,7 +231,7 @@ def test_a_saved_preset_gives_the_same_digits(model, tmp_path) -> None:
 
 def test_from_preset_checks_the_class(tmp_path) -> None:
     assert SymAE.from_preset("symae_exposures").instance_shape == (256,)
-    # Subclasses are models of the class, too.
+    # Subclasses also count as models of the class.
     assert isinstance(MLVAE.from_preset("gvae_exposures"), GVAE)
     with pytest.raises(InputError, match="symae_exposures holds a SymAE, not a VAE; "):
         VAE.from_preset("symae_exposures")
@@ -292,7 +292,7 @@ def test_bad_names_and_folders(tmp_path, model) -> None:
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A stand-in for huggingface_hub that keeps repositories in a folder."""
+    """Stand-in for huggingface_hub that keeps repositories in a folder."""
     module = types.ModuleType("huggingface_hub")
     module.__spec__ = types.SimpleNamespace(name="huggingface_hub")
 
@@ -312,7 +312,7 @@ def hub(monkeypatch, tmp_path):
             shutil.copytree(folder_path, tmp_path / "hub" / repo_id)
 
     def snapshot_download(repo_id, revision, allow_patterns, **_):
-        """Links into a cache, as the package makes them."""
+        """Return links into a cache, like the package."""
         module.revision, module.patterns = revision, allow_patterns
         if not (tmp_path / "hub" / repo_id).is_dir():
             raise OSError(f"404: there is no {repo_id}")

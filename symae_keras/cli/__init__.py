@@ -1,4 +1,4 @@
-"""The command `symae`: a module per command, with the job that it does."""
+"""The command `symae`: one module per command."""
 
 from symae_keras.cli.main import app, main
 

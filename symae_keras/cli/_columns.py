@@ -1,4 +1,4 @@
-"""Columns of metadata, which commands carry into the files that they write."""
+"""Columns of metadata, which commands copy to their output files."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _log = logging.getLogger("symae_keras")
 
 
 def without_unwritable(groups: GroupedData, table: bool) -> GroupedData:
-    """Return groups without the metadata that `save` refuses, and log their names."""
+    """Return groups without metadata that `save` cannot write, and log their names."""
     from symae_keras.data.io.save import unwritable
 
     return without(groups, unwritable(groups, table))
 
 
 def without(groups: GroupedData, taken: Iterable[str]) -> GroupedData:
-    """Return groups without some metadata, and log the names of those left out.
+    """Return groups without some metadata, and log the names of the removed columns.
 
     Args:
         groups: The groups.
-        taken: Names that stand for something else in the output; case is ignored.
+        taken: Names with another meaning in the output; case is ignored.
     """
     folded = {name.casefold() for name in taken}
     kept: dict[str, Any] = {}
     left: set[str] = set()
     for field in ("group_metadata", "instance_metadata"):
         known = getattr(groups, field)
-        # The names of instances have a column of their own in all outputs.
+        # All outputs have a separate column for the names of instances.
         out = {k for k in known if k.casefold() in folded and k != "instance"}
         kept[field] = {k: v for k, v in known.items() if k not in out}
         left |= out
     if left:
         _log.warning(
-            "not written, because the output has other columns of that name: %s",
+            "not written, because the output has other columns with these names: %s",
             listed(sorted(left)),
         )
     return dataclasses.replace(groups, **kept)
@@ -52,7 +52,7 @@ def without(groups: GroupedData, taken: Iterable[str]) -> GroupedData:
 def write_table(
     path: Path, headings: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
-    """Write a .csv file in one step; text that would run as a formula is escaped."""
+    """Write a .csv file atomically; text that would run as a formula is escaped."""
     from symae_keras.data.io._cells import escaped
 
     with (

@@ -1,4 +1,4 @@
-"""Pieces of an HTML page that needs no other file: text, tables, figures."""
+"""Elements of a self-contained HTML page: text, tables, figures."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: A figure of more characters is embedded as pixels.
+#: A figure whose SVG has more characters than this is embedded as PNG.
 _MOST_SVG: Final = 600_000
-#: What a page ends with: the SHA-256 of all that stands before.
+#: End of a page: the SHA-256 of everything before it.
 _SEAL: Final = "<!-- symae report {} -->\n"
 _SEALED: Final = re.compile(rb"<!-- symae report ([0-9a-f]{64}) -->\n\Z")
 _MOST_BYTES: Final = 256 << 20
 
 
 class Html(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
 
 def escape(value: object) -> Html:
@@ -37,7 +37,7 @@ def escape(value: object) -> Html:
     """
     if isinstance(value, Html):
         return value
-    # Names of files can hold bytes that are not UTF-8.
+    # File names can contain bytes that are not UTF-8.
     text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
     return Html(html.escape(text))
 
@@ -57,7 +57,7 @@ def tag(name: str, *content: object, **attributes: str) -> Html:
 
 
 def join(parts: Iterable[object]) -> Html:
-    """Return elements behind each other, on a line each."""
+    """Return elements, each on its own line."""
     return Html("\n".join(map(escape, parts)))
 
 
@@ -72,13 +72,13 @@ def table(
     rows: Iterable[Sequence[Any]],
     marked: int | None = None,
 ) -> Html:
-    """Return a table whose first column names the rows.
+    """Return a table whose first column contains the names of rows.
 
     Args:
-        caption: What the table shows.
+        caption: Description of the table.
         headings: One per column, or none.
-        rows: Texts, numbers, which are aligned at the right, or `None`.
-        marked: The number of a row to emphasise.
+        rows: Texts, numbers, which are right-aligned, or `None`.
+        marked: Index of a row to emphasise.
     """
     shown = [[name, *map(_cell, cells)] for name, *cells in rows]
     right: list[dict[str, str]] = [
@@ -100,7 +100,7 @@ def table(
         )
         parts.append(tag("thead", tag("tr", *heads)))
     whole = tag("table", *parts, tag("tbody", join(lines)))
-    # In reach of the keyboard, where it is wider than the screen.
+    # Focusable, so that the keyboard can scroll a table wider than the screen.
     return tag(
         "div", whole, class_="wide", tabindex="0", role="region", aria_label=caption
     )
@@ -117,18 +117,18 @@ def _is_number(cell: str) -> bool:
 
 
 def commands(*steps: tuple[str, str]) -> Html:
-    """Return a list of sentences, each with the command that does it."""
+    """Return a list of sentences, each followed by a command."""
     items = (tag("li", why, tag("pre", tag("code", line))) for why, line in steps)
     return tag("ol", *items)
 
 
 def figure(drawn: Figure, name: str, alt: str, caption: str) -> Html:
-    """Return a figure with its drawing inside, in colours of the page.
+    """Return a figure with its drawing embedded, in colours of the page.
 
     Args:
         drawn: The figure, drawn in black on white.
-        name: Short name, unique in the page; a letter first.
-        alt: What it shows, for readers who cannot see it.
+        name: Short name, unique in the page; it starts with a letter.
+        alt: Description for readers who cannot see the figure.
         caption: Text below.
     """
     shown = _svg(drawn, name, alt)
@@ -139,7 +139,7 @@ def figure(drawn: Figure, name: str, alt: str, caption: str) -> Html:
 
 
 def _svg(drawn: Figure, name: str, alt: str) -> Html:
-    """Return an element `svg` whose black is the colour of the text."""
+    """Return an element `svg` in which black is replaced by the colour of the text."""
     import matplotlib
 
     file = io.StringIO()
@@ -150,16 +150,16 @@ def _svg(drawn: Figure, name: str, alt: str) -> Html:
     start = text.index("<svg")
     head, _, content = text[start:].partition(">")
     found = re.search(r'viewBox="([^"]*)"', head)
-    assert found is not None  # Matplotlib always writes one
+    assert found is not None  # always written by Matplotlib
     content = re.sub(r"<(metadata|style)\b.*?</\1>", "", content, flags=re.DOTALL)
-    # A hundredth of a point is enough.
+    # A precision of 0.01 points is enough.
     content = re.sub(r' d="[^"]*"', lambda path: _shortened(path[0]), content)
-    # Names of parts are used again by other figures of the page.
+    # Other figures of the page use the same ids.
     content = re.sub(r'\bid="', f'id="{name}-', content)
     content = re.sub(r"url\(#", f"url(#{name}-", content)
     content = re.sub(r'href="#', f'href="#{name}-', content)
     content = re.sub(r"#000000\b", "currentColor", content)
-    # Comments hold what is drawn as paths, such as names that a user chose.
+    # Comments contain texts that are drawn as paths, such as names that a user chose.
     content = re.sub(r"<!--.*?-->\s*", "", content, flags=re.DOTALL)
     return Html(
         f'<svg role="img" aria-label="{escape(alt)}" viewBox="{found[1]}">{content}'
@@ -178,7 +178,7 @@ def _pixels(drawn: Figure, alt: str) -> Html:
 
 
 def page(title: str, subtitle: str, body: Html, footer: str, version: str) -> str:
-    """Return a page that needs no other file, sealed by a checksum at its end."""
+    """Return a self-contained page, sealed by a checksum at its end."""
     source = importlib.resources.files("symae_keras.cli") / "report.html"
     template = Template(source.read_text(encoding="utf-8"))
     texts = {"title": title, "subtitle": subtitle, "body": body, "footer": footer}
@@ -190,7 +190,7 @@ def page(title: str, subtitle: str, body: Html, footer: str, version: str) -> st
 
 
 def is_sealed(path: Path) -> bool:
-    """Return whether a file is a page of `page` that nobody has changed."""
+    """Return whether a file is an unmodified result of `page`."""
     try:
         if path.is_symlink() or path.stat().st_size > _MOST_BYTES:
             return False

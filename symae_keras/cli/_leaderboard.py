@@ -1,4 +1,4 @@
-"""The page of `symae compare --sets`: sortable tables that need no other file."""
+"""The page of `symae compare --sets`: self-contained, with sortable tables."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ for (const table of document.querySelectorAll("table")) {
 def leaderboard_page(
     board: Leaderboard, environment: Mapping[str, str], command: str
 ) -> str:
-    """Return the page: where peers beat SymAE, where not, and all tables."""
+    """Return the page: sets where peers beat SymAE, other sets, and all tables."""
     body = [_STYLE, _verdicts(board)]
-    body.append(tag("p", "Choose the heading of a column to sort the table by it."))
+    body.append(tag("p", "Select the heading of a column to sort the table by it."))
     headings, lines = board.table()
     body.append(section("All sets", _table("Errors on all sets", headings, lines)))
     body += [_set(name, entry) for name, entry in board.entries.items()]
-    body.append(section("Make it anew", tag("pre", tag("code", command))))
+    body.append(section("Reproduction", tag("pre", tag("code", command))))
     body.append(_SCRIPT)
     names = ("symae_keras", "keras", "backend", "numpy", "python", "platform")
     made_by = ", ".join(f"{each} {environment[each]}" for each in names)
@@ -98,7 +98,7 @@ def leaderboard_page(
 
 
 def _verdicts(board: Leaderboard) -> Html:
-    """Return the losses of SymAE, then its wins, then what is not decided."""
+    """Return losses of SymAE, then wins, then undecided sets."""
     from symae_keras.evaluation.leaderboard import RANKED_BY
 
     decided = len(board.losses) + len(board.wins)
@@ -126,7 +126,7 @@ def _set(name: str, entry: LeaderboardEntry) -> Html:
     headings, lines = entry.table()
     ours = [line[0] for line in lines if line[1] == "SymAE"]
     content = [tag("p", entry.settings)]
-    caption = f"{entry.title}, the best form of SymAE emphasised"
+    caption = f"{entry.title}; the best form of SymAE is emphasised"
     mark = [line[0] for line in lines].index(ours[0]) if ours else None
     content.append(_table(caption, headings, lines, mark))
     if entry.missing:
@@ -135,9 +135,9 @@ def _set(name: str, entry: LeaderboardEntry) -> Html:
         drawn = entry.comparison.plot()
         if drawn is not None:
             what = "Redatuming against reconstruction error of each method"
-            caption = f"{what}, without those that reconstruct exactly."
+            caption = f"{what}, without methods that reconstruct exactly."
             content.append(figure(drawn, f"set-{name}", what, caption))
-    # Matplotlib raises errors of any class; the tables are worth more.
+    # Matplotlib may raise any error; it must not prevent writing the tables.
     except Exception as error:
         _log.warning("no figure of the set %s: %s", name, one_line(error))
     return section(entry.title, *content)

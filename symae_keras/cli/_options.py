@@ -1,4 +1,4 @@
-"""Options that several commands have, and the import of Keras."""
+"""Common options of commands, and the import of Keras."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ Group = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="The column or key of your data that holds the group ids; for a folder "
-        "of spectra, a regular expression on the file names.",
+        help="The column or key of your data with the group ids; for a folder "
+        "of spectra, a regular expression for the file names.",
         show_default="group",
     ),
 ]
 Seed = Annotated[
     int,
-    # The largest seed that NumPy's legacy generator takes, less the demo's next one.
+    # The largest seed of NumPy's legacy generator, minus 1 for the demo's second seed.
     typer.Option(min=0, max=2**32 - 2, help="Seed of data, weights and sampling."),
 ]
 RunFolder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="A run folder made by symae train.")
+    Path, typer.Argument(metavar="RUN", help="A run folder from symae train.")
 ]
 TrustedRecipe = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="The recipe that made the run, if it has classes, data or scores of its "
-        "own. Its code runs, so name only a file that you trust.",
-        show_default="recipes of the package only",
+        help="The recipe of the run, if it defines its own classes, data or scores. "
+        "Its code is executed, so only name a file that you trust.",
+        show_default="only recipes of the package",
     ),
 ]
 State = Annotated[
@@ -67,12 +67,12 @@ AxisChange = Annotated[
     Resampling | None,
     typer.Option(
         "--axis",
-        help="Resample data that are on another axis than the model: linear "
+        help="Resampling of data that are on another axis than the model: linear "
         "interpolates, flux averages over each new pixel.",
-        show_default="other axes are an error",
+        show_default="data on another axis are an error",
     ),
 ]
-#: Backends that can train.
+#: Backends that support training.
 _BACKENDS: Final = ("tensorflow", "jax", "torch")
 
 
@@ -80,7 +80,7 @@ def import_backend() -> None:
     """Import Keras without the messages that TensorFlow prints at any log level.
 
     Raises:
-        InputError: The backend that the user chose is not installed or cannot train.
+        InputError: The selected backend is not installed or does not support training.
     """
     if "keras" in sys.modules:
         return
@@ -111,9 +111,9 @@ def import_backend() -> None:
 
 @contextlib.contextmanager
 def stderr_aside() -> Iterator[None]:
-    """Hide what is written to file descriptor 2, unless the body fails.
+    """Suppress output to file descriptor 2, unless the body fails.
 
-    An `InputError` speaks for itself.
+    The message of an `InputError` is sufficient.
     """
     sys.stderr.flush()
     there = os.dup(2)

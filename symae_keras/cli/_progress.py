@@ -1,4 +1,4 @@
-"""The progress display of all commands."""
+"""Progress display of all commands."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-#: Seconds of work from which the remaining time is estimated.
+#: Seconds of work before the remaining time is estimated.
 _TIMED: Final = 5.0
 
 
 class ProgressDisplay:
-    """A progress bar on a terminal; elsewhere a line for every tenth of the work.
+    """A progress bar on a terminal; otherwise one line per 10 % of the work.
 
-    Both give the remaining time, the lines once.
+    Both show the remaining time; the lines show it once.
 
-    Use it as a context, so that the bar also ends when the work fails.
+    Use it as a context manager, so that the bar also ends if the work fails.
     """
 
     def __init__(self, title: str, total: int) -> None:
@@ -34,7 +34,7 @@ class ProgressDisplay:
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
-            # Steps may take longer than the default, half a minute.
+            # Steps may take longer than the default of 30 s.
             speed_estimate_period=3600.0,
         )
 
@@ -48,13 +48,13 @@ class ProgressDisplay:
             self._bar.stop()
 
     def start(self, done: int = 0) -> None:
-        """Show how much was done before this process began, unless it is shown."""
+        """Show the work that earlier processes completed, unless already shown."""
         if not self._bar.tasks:
             self._tenth = done * 10 // self._total
             self._bar.add_task(self._title, total=self._total, completed=done, text="")
 
     def update(self, done: int, text: str, title: str | None = None) -> None:
-        """Show how much is done, the state of the work, and the step if it changes."""
+        """Show the completed share and state of work, and the step if it changes."""
         self.start(done)
         title, tenth = title or self._title, done * 10 // self._total
         if not self._bar.disable:
@@ -66,7 +66,7 @@ class ProgressDisplay:
         self._estimate(done)
 
     def _estimate(self, done: int) -> None:
-        """Print once how long the rest takes; the first piece is slower than others."""
+        """Print the remaining time once; the first part is slower than the others."""
         if not self._bar.disable or self._estimated:
             return
         now = monotonic()

@@ -1,4 +1,4 @@
-"""What a report is made from."""
+"""Input of a report."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from symae_keras.evaluation.replicates import typical_nuisance
 if TYPE_CHECKING:
     from symae_keras.data import GroupedData
 
-#: Columns that name rows; nothing is to be predicted from them.
+#: Columns with names of rows, which are not probed.
 NAMES: Final = ("instance", "file")
-#: Groups whose replicates are compared.
+#: Maximum number of groups for the comparison of replicates.
 _REPLICATED: Final = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """What a report is made from."""
+    """Input of a report."""
 
     run: Run
     name: str
-    """Of the run folder, when it is in place."""
+    """Final path of the run folder."""
     metrics: dict[str, Any]
-    """The content of metrics.json, or what was measured."""
+    """The content of metrics.json, or new measurements."""
     environment: dict[str, Any]
     train: GroupedData | None
-    """Groups that were trained on, or a sample of them."""
+    """Training groups, or a sample of them."""
     groups: GroupedData | None
-    """Groups for the evaluation, `None` if the data are not there."""
+    """Groups for the evaluation, `None` if the data are not available."""
     trained_on: bool
-    """Whether the groups for the evaluation were trained on."""
+    """True if the groups for the evaluation are training groups."""
     state: tuple[str, ...]
-    """Columns that describe the state, as the user says."""
+    """Columns that describe the state, as specified by the user."""
 
     @property
     def swaps(self) -> bool:
-        """Whether the model is one of groups."""
+        """True for models of groups, which swap codes."""
         return swaps_codes(self.run.model)
 
     @property
     def source(self) -> str:
-        """The name of the data; no path, because reports are sent to others."""
+        """The name of the data, without its path, because reports are shared."""
         file = self.run.config["data"]["file"]
         return "those of the recipe" if file is None else PurePath(file).name
 
     @property
     def part(self) -> str:
-        """What the groups for the evaluation are called."""
+        """Description of the groups for the evaluation."""
         if self.trained_on:
             return "training groups"
         part = self.metrics.get("data")
@@ -67,7 +67,7 @@ class Material:
 
     @cached_property
     def replicated(self) -> GroupedData | None:
-        """Groups of several instances, a few; `None` if there are fewer than two."""
+        """Up to `GROUPS` groups of several instances; `None` if fewer than two."""
         if self.groups is None or not self.swaps:
             return None
         several = np.flatnonzero(self.groups.counts > 1)[:_REPLICATED]
@@ -81,7 +81,7 @@ class Material:
 
 
 def finite(value: object) -> float | None:
-    """Return a number of a file that anybody may have written."""
+    """Return a number from a file that may come from an unknown author."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""The sections of a report that compare, probe and draw."""
+"""Sections of a report with comparisons, probes and figures."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from symae_keras.plotting.style import axis_and_labels, drawable
 if TYPE_CHECKING:
     from symae_keras.evaluation import ColumnScore, EstimatedRedatumingError
 
-#: Numbers in the groups on which linear methods are compared.
+#: Maximum number of values in the groups for the comparison with linear methods.
 _MOST_NUMBERS: Final = 20_000_000
 _DRAWN: Final = 8
 _EXAMPLES: Final = 3
-#: Groups that bands are calibrated on.
+#: Maximum number of groups for the calibration of bands.
 _CALIBRATION: Final = 128
 _MOST_COLUMNS: Final = 12
 
@@ -74,7 +74,7 @@ def errors(material: Material) -> Html | None:
             "The estimate needs no ground truth. It is the sum of three parts: the "
             "error of the reconstruction, twice the state that the nuisance code "
             "contains, and twice the nuisance that the coherent code contains. Linear "
-            f"methods on the same {material.part} are the bar to pass. The smallest "
+            f"methods on the same {material.part} are the baseline. The smallest "
             f"estimate is that of {best}.",
         ),
         table(caption, heads, rows, marked=0),
@@ -137,7 +137,7 @@ def _first(mask: Any) -> Any:
 
 
 def codes(material: Material) -> Html | None:
-    """Return what probes predict from the codes."""
+    """Return the predictions of probes from the codes."""
     groups = material.groups
     if groups is None or not material.swaps:
         return None
@@ -180,16 +180,16 @@ def codes(material: Material) -> Html | None:
     left = len(names) - _MOST_COLUMNS
     how = "linear"
     if material.state:
-        how += f", but for {', '.join(material.state)} networks from 200 rows on"
+        how += f"; for {', '.join(material.state)}, networks from 200 rows on"
     return section(
-        "What the codes contain",
+        "Content of the codes",
         tag(
             "p",
             "Probes predict each column from the codes of groups that they were not "
-            f"trained on (five parts in turn; probes are {how}). The state should be "
-            "predicted from the coherent code and not from the nuisance code; "
-            "conditions of the measurement the other way round. A score at chance "
-            "means that this kind of probe finds nothing."
+            f"trained on (five-fold cross-validation; probes are {how}). The state "
+            "should be predictable from the coherent code and not from the nuisance "
+            "code. For conditions of the measurement it is the other way round. A "
+            "score at chance level means that this kind of probe finds no information."
             + (f" {left} more columns are left out." if left > 0 else ""),
         ),
         table(
@@ -204,7 +204,7 @@ def codes(material: Material) -> Html | None:
 
 
 def replicates(material: Material) -> Html | None:
-    """Return how well replicates agree before and after."""
+    """Return the agreement of replicates before and after redatuming."""
     groups, model = material.replicated, material.run.model
     if groups is None:
         return None
@@ -228,12 +228,12 @@ def replicates(material: Material) -> Html | None:
             "p",
             "All virtual instances here have one common nuisance, so that replicates "
             "of one group should agree. The repeatability is the share of the "
-            "variance that is due to the group. It says that replicates agree, not "
-            "that they are right: the estimate above says that.",
+            "variance that is due to the group. A high value shows that replicates "
+            "agree, not that they are correct: for this, see the estimate above.",
         ),
         table(
             f"Repeatability, from {len(groups)} groups",
-            ("made from", "as measured", "virtual"),
+            ("computed from", "as measured", "virtual"),
             rows,
         ),
         figure(
@@ -249,7 +249,7 @@ def replicates(material: Material) -> Html | None:
 
 
 def examples(material: Material) -> Html | None:
-    """Return a few groups, drawn."""
+    """Return figures of a few groups."""
     groups = material.groups
     if groups is None or len(groups.instance_shape) > 3:
         return None
@@ -268,8 +268,8 @@ def examples(material: Material) -> Html | None:
         "Examples",
         tag(
             "p",
-            "Instances of a group as they were measured, their reconstructions, and "
-            "virtual instances under one common nuisance, each made from one instance.",
+            "Instances of a group as measured, their reconstructions, and virtual "
+            "instances under one common nuisance, each computed from one instance.",
         ),
         tag("div", *figures, class_="figures"),
         _banded(material),
@@ -277,7 +277,7 @@ def examples(material: Material) -> Html | None:
 
 
 def _banded(material: Material) -> Html | None:
-    """Return swaps of the first groups, with bands calibrated on the others."""
+    """Return swaps of the first groups, with bands calibrated on the other groups."""
     groups, model = material.groups, material.run.model
     assert groups is not None
     if material.trained_on or len(groups.instance_shape) != 1:
@@ -288,11 +288,11 @@ def _banded(material: Material) -> Html | None:
     except InputError:
         return None  # too few groups
     level = f"{100.0 * bands.level:.0f} %"
-    # A figure each, which a narrow page shows below each other.
+    # Separate figures, which are stacked on a narrow page.
     figures = []
     for n in range(min(_EXAMPLES, len(shown) - 1)):
         pair = shown[n : n + 2]
-        drawn = sk.plotting.plot_model_redatuming(model, pair, 1, bands)
+        drawn = sk.plotting.plot_model_redatuming(model, pair, 1, bands, n)
         caption = f"{pair.called(0, n)} under a nuisance of {pair.called(1, n)}"
         figures.append(figure(drawn, f"bands{n}", caption, caption))
     text = (

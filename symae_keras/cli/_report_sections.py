@@ -1,4 +1,4 @@
-"""The sections of a report: verdict, data, training, and what to do next."""
+"""Sections of a report: verdict, data, training, and next steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from symae_keras.cli._report_results import codes, errors, examples, replicates
 from symae_keras.cli.evaluate import recipe_option
 from symae_keras.errors import InputError
 
-#: Of history.csv.
+#: Maximum size of history.csv in bytes.
 _MOST_BYTES: Final = 64 << 20
 #: A number and its unit stay on one line.
 _PERCENT: Final = "\N{NO-BREAK SPACE}%"
@@ -35,7 +35,7 @@ _GRADES: Final = ("Very good", "Good", "Fair", "Poor")
 
 
 def heading(material: Material) -> Html:
-    """Return the verdict in words, and the numbers that matter most."""
+    """Return the verdict in words, and the most important numbers."""
     grade, *sentences = _verdict(material)
     kind = grade.lower().replace(" ", "-") if grade in _GRADES else "unknown"
     said = (tag("p", each) for each in sentences)
@@ -59,8 +59,8 @@ def _verdict(material: Material) -> list[str]:
     if not isinstance(text, str):
         return [
             "No estimate",
-            "The redatuming error was not estimated, because the data are not there, "
-            "or because fewer than two groups have several instances.",
+            "The redatuming error was not estimated, because the data are not "
+            "available, or because fewer than two groups have several instances.",
         ]
     grade, colon, rest = text.partition(": ")
     if not colon or grade not in _GRADES:
@@ -84,7 +84,7 @@ def _verdict(material: Material) -> list[str]:
 
 
 def _facts(material: Material) -> dict[str, str]:
-    """Return the numbers that matter most by name."""
+    """Return the most important numbers by name."""
     facts = {}
     metrics, config = material.metrics, material.run.config
     if (error := material.number("estimated_redatuming_error")) is not None:
@@ -127,8 +127,8 @@ def _data(material: Material) -> Html:
     rows: list[tuple[str, str]] = [("source", material.source)]
     parts = config.get("groups")
     if isinstance(parts, dict):
-        rows.append(("groups trained on", str(parts.get("train"))))
-        rows.append(("groups held out", str(parts.get("held_out"))))
+        rows.append(("training groups", str(parts.get("train"))))
+        rows.append(("held-out groups", str(parts.get("held_out"))))
     shape = " x ".join(map(str, config["instance_shape"]))
     rows.append(("shape of an instance", shape))
     axis = material.run.axis
@@ -144,7 +144,7 @@ def _data(material: Material) -> Html:
     total = found.variance_between + found.variance_within
     share = found.variance_between / total if total > 0.0 else 0.0
     known = {
-        "columns, the same within groups": groups.group_metadata,
+        "columns that are constant within groups": groups.group_metadata,
         "columns of instances": groups.instance_metadata,
         "true state": groups.state,
         "true nuisances": groups.nuisance,
@@ -155,7 +155,7 @@ def _data(material: Material) -> Html:
     }
     rows += [
         (f"{material.part}", str(found.n_groups)),
-        ("instances of a group", sizes),
+        ("instances per group", sizes),
         ("missing pixels", f"{100.0 * found.missing_pixels:.1f} %"),
         ("variance between groups", f"{percent(share)} of the total"),
         *((title, ", ".join(each)) for title, each in named.items() if each),
@@ -179,7 +179,7 @@ def _training(material: Material) -> Html | None:
 
     history = material.run.folder / "history.csv"
     try:
-        read_bounded(history, _MOST_BYTES)  # from a stranger, it may be a pipe
+        read_bounded(history, _MOST_BYTES)  # the folder is untrusted: it may be a pipe
     except InputError:
         return None
     drawn = sk.plotting.plot_history(history)
@@ -227,7 +227,8 @@ def _curve(losses: list[float]) -> str:
     tenth = max(1, len(known) // 10)
     if known[-tenth:].mean() < 0.97 * known[-2 * tenth : -tenth].mean():
         return (
-            "The validation loss still fell at the end, so a longer training may be "
+            "The validation loss was still falling at the end, so longer training may "
+            "be "
             "better."
         )
     return "The validation loss no longer changes at the end."
@@ -241,7 +242,7 @@ def _next(material: Material) -> Html:
     config = material.run.config
     file = config["data"]["file"]
     data = shlex.quote("my.csv" if file is None else material.source)
-    # No path, because reports are sent to others.
+    # Without its path, because reports are shared.
     end = recipe_option(config, PurePath(config["recipe"]["source"]).name)
     steps = []
     if material.swaps:
@@ -252,7 +253,7 @@ def _next(material: Material) -> Html:
                 f"reference.csv --out corrected.csv{end}",
             ),
             (
-                "Write the code of each group, for a regression or a map.",
+                "Write the code of each group, for regression or a map.",
                 f"symae encode {run} --data {data} --out codes.csv{end}",
             ),
             (
@@ -260,25 +261,26 @@ def _next(material: Material) -> Html:
                 f"symae tune --data {data} --out tuned",
             ),
             (
-                "See whether another model suits the data better.",
+                "Check whether another model is better for these data.",
                 f"symae compare --data {data}",
             ),
             (
-                "See what networks predict from the codes, such as a column of yours.",
+                "Evaluate predictions of networks from the codes, for example of your "
+                "own columns.",
                 f"symae evaluate {run}{end} --state COLUMN",
             ),
         ]
     steps.append(
         (
-            "Find instances that are unlike those of the training.",
+            "Find instances that are unlike the training data.",
             f"symae anomalies {run} --data new.csv --out strange.csv{end}",
         )
     )
-    note = tag("p", "Give the commands in the folder that contains the run folder.")
+    note = tag("p", "Run the commands in the folder that contains the run folder.")
     return section("Next", note, commands(*steps))
 
 
-#: What makes the sections, by name; `None` leaves one out.
+#: Functions for the sections, by name; `None` omits a section.
 SECTIONS: Final[dict[str, Callable[[Material], Html | None]]] = {
     "data": _data,
     "training": _training,

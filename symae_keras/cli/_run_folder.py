@@ -1,6 +1,6 @@
-"""Run folders: their content, and how they are read.
+"""Run folders: their content, and functions to read them.
 
-A run folder holds model.keras, config.json, history.csv, metrics.json,
+A run folder contains model.keras, config.json, history.csv, metrics.json,
 environment.json, report.html, figures/*.png and, for data with an axis, axis.json.
 """
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("symae_keras")
 
-#: Names of the figures of a run; model and data determine which exist.
+#: Names of the figures of a run; which of them exist depends on model and data.
 FIGURES: Final = ("history", "redatuming", "reconstruction", "codes")
-#: The report, which needs no other file.
+#: The report, which is self-contained.
 REPORT: Final = "report.html"
-#: All files that a run can write, as patterns of paths in its folder.
+#: All possible files of a run, as patterns of paths in its folder.
 RUN_CONTENTS: Final = (
     "model.keras",
     AXIS_FILE,
@@ -47,7 +47,7 @@ RUN_CONTENTS: Final = (
     REPORT,
     *(f"figures/{name}.png" for name in FIGURES),
 )
-#: Entries of config.json that are read back, and their types.
+#: Entries of config.json that are read back, with their types.
 _CONFIG: Final[dict[str, Any]] = {
     "recipe": {"name": str, "source": str, "sha256": str},
     "data": {"file": str | None, "sha256": str | None},
@@ -57,13 +57,13 @@ _CONFIG: Final[dict[str, Any]] = {
 }
 _MAX_CONFIG_BYTES: Final = 1 << 20
 _REMEDY: Final = (
-    "give the recipe that registers it with --recipe FILE, if you trust it, because "
-    "its code runs"
+    "specify the recipe that registers it with --recipe FILE, if you trust it, "
+    "because its code is executed"
 )
 
 
 def file_hash(path: str | PathLike[str]) -> str:
-    """SHA-256 of the bytes of a file.
+    """Return the SHA-256 of the bytes of a file.
 
     Raises:
         InputError: The file cannot be read.
@@ -93,19 +93,19 @@ def environment() -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A complete run folder, read; its model is not compiled."""
+    """Contents of a complete run folder; its model is not compiled."""
 
     folder: Path
     config: dict[str, Any]
     model: Any
     axis: Axis | None = None
     recipe: Recipe | None = None
-    """The recipe that the user names, or that of a preset of the package. `None` for
-    another one, whose code does not run."""
+    """The recipe that the user named, or that of a preset of the package. `None` for
+    other recipes, whose code is not executed."""
 
 
 def run_files(folder: Path) -> list[Path]:
-    """Return the files of a run that are in a folder, and none of a user's."""
+    """Return the files of a run that are in a folder, without files of the user."""
     return [path for pattern in RUN_CONTENTS for path in folder.glob(pattern)]
 
 
@@ -113,7 +113,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read the config.json of a run folder, complete or not.
 
     Raises:
-        InputError: There is none, or it cannot be used.
+        InputError: The file is missing or cannot be used.
     """
     path = folder / "config.json"
     if not os.path.lexists(path):
@@ -139,7 +139,7 @@ def _check_entries(content: Any, expected: dict[str, Any]) -> None:
         value = content[name]
         if isinstance(kind, dict):
             _check_entries(value, kind)
-        # A bool is an int in Python only.
+        # In Python, a bool is also an int.
         elif not isinstance(value, kind) or isinstance(value, bool):
             raise InputError(f"the entry {name} is a {type(value).__name__}")
 
@@ -147,14 +147,14 @@ def _check_entries(content: Any, expected: dict[str, Any]) -> None:
 def load_run(
     path: str | PathLike[str], recipe: str | PathLike[str] | None = None
 ) -> Run:
-    """Read a complete run folder, which may come from a stranger.
+    """Read a complete run folder, which may come from an unknown author.
 
-    The recipe that the folder names does not run, unless it is one of the package. A
-    recipe that the user names does: it registers classes of its own and brings data
-    and scores.
+    The recipe that is named in the folder is not executed, unless it belongs to the
+    package. A recipe that the user names is executed: it registers its classes and
+    provides data and scores.
 
     Raises:
-        InputError: The folder is missing, is not a run folder, holds an unfinished
+        InputError: The folder is missing, is not a run folder, contains an incomplete
             run, or its model cannot be loaded without running code.
     """
     from symae_keras._utils.untrusted_models import load_model
@@ -166,7 +166,7 @@ def load_run(
     file = folder / "model.keras"
     if not os.path.lexists(file):
         raise InputError(
-            f"{folder} has no model.keras: the run was interrupted, so finish it with "
+            f"{folder} has no model.keras: the run was interrupted; complete it with "
             "symae train --resume."
         )
     trusted = _trusted_recipe(config, recipe)
@@ -177,18 +177,18 @@ def load_run(
 def _trusted_recipe(
     config: dict[str, Any], named: str | PathLike[str] | None
 ) -> Recipe | None:
-    """Run a recipe that the user names, or the preset that the config names."""
+    """Run a recipe that the user names, or the preset named in the config."""
     recorded = config["recipe"]
     source = recorded["source"] if named is None else named
     if named is None and source not in preset_names():
         return None
     if recipe_hash(source) != recorded["sha256"]:
-        _log.warning("the recipe %s has changed since the run was made", source)
+        _log.warning("the recipe %s has changed since the run was created", source)
     return load_recipe(source).recipe
 
 
 def recorded_data(run: Run) -> Path | None:
-    """Return the data that a run was trained on; `None` if its recipe made them.
+    """Return the training data of a run; `None` if the recipe provided them.
 
     Raises:
         InputError: The path is not absolute, or not that of a file or folder.
@@ -196,10 +196,10 @@ def recorded_data(run: Run) -> Path | None:
     file = run.config["data"]["file"]
     if file is None:
         return None
-    # Unlike those of pathlib, these take any text.
+    # Unlike the functions of pathlib, these accept any text.
     if not os.path.isabs(file) or not (os.path.isfile(file) or os.path.isdir(file)):
         raise InputError(
             f"{run.folder} was trained on {file!r}, which is not the absolute path of "
-            "a file or folder here; name data with --data."
+            "a file or folder on this machine; specify the data with --data."
         )
     return Path(file)

@@ -1,4 +1,4 @@
-"""How all commands read the data that a user or a recipe names."""
+"""Loading of data that a user or a recipe names, for all commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def describe_file(path: Path, group: str | None = None) -> str:
-    """Describe what is in a file, in a few lines."""
+    """Describe the content of a file in a few lines."""
     from symae_keras.data.check import clean
 
     groups = load_unpadded(path, group)
@@ -33,7 +33,7 @@ def describe_file(path: Path, group: str | None = None) -> str:
 def load_unpadded(
     path: Path, group: str | None = None
 ) -> GroupedData | RaggedRows | Shards:
-    """Load groups, unpadded where padding takes much more memory than the data."""
+    """Load groups, unpadded if padding would take much more memory than the data."""
     try:
         return sk.data.load(path, group)
     except sk.data.UnevenGroups as error:
@@ -46,7 +46,7 @@ def read_groups(path: Path, group: str | None = None, min_instances: int = 1) ->
     """Read and check groups; those in shards stay on disk.
 
     Raises:
-        InputError: The data cannot be used, or a group has fewer instances.
+        InputError: The data cannot be used, or a group has too few instances.
     """
     groups = load_unpadded(path, group)
     if not isinstance(groups, sk.data.Shards):
@@ -75,7 +75,7 @@ def in_memory(groups: Groups, source: Path) -> GroupedData:
 
 
 def padded_sample(groups: Groups) -> GroupedData:
-    """Return groups as they are, or of those in shards a part that fits into memory."""
+    """Return groups unchanged, or a part of sharded groups that fits into memory."""
     return groups if isinstance(groups, sk.data.GroupedData) else groups.sample()
 
 
@@ -92,7 +92,7 @@ def split_groups(
 def train_and_held_out(
     groups: Groups, config: dict[str, Any], source: str
 ) -> tuple[Groups, GroupedData | None]:
-    """Split groups as the config of a run says; `None` if it holds out none."""
+    """Split groups according to the config of a run; `None` if it holds out none."""
     fraction = config["train_fraction"]
     if fraction == 1.0:
         return groups, None
@@ -101,9 +101,9 @@ def train_and_held_out(
 
 
 def data_hash(path: Path) -> str:
-    """SHA-256 of a file, or of the files of a folder and their names.
+    """Return the SHA-256 of a file, or of the files of a folder and their names.
 
-    The manifest of shards has the checksums of their files, so it stands for them.
+    For shards, the manifest is sufficient, because it contains their checksums.
     """
     if not path.is_dir():
         return file_hash(path)
@@ -126,7 +126,9 @@ def find_groups(recipe: Recipe, config: dict[str, Any]) -> Groups:
     if file is not None:
         return read_groups(Path(file), config["data"].get("group"), min_instances=2)
     if recipe.data is None:
-        raise InputError(f"The recipe {name} brings no data; give a file with --data.")
+        raise InputError(
+            f"The recipe {name} provides no data; specify a file with --data."
+        )
     groups = call_recipe(name, "data()", recipe.data, config["seed"])
     if not isinstance(groups, sk.data.GroupedData):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Results as tables on standard output."""
+"""Printing of tables to standard output."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rich.table import Table
 def print_table(
     headings: Sequence[str], rows: Iterable[Sequence[Any]], n_texts: int = 1
 ) -> None:
-    """Print rows of texts, numbers, or `None` for a value that does not exist.
+    """Print rows of texts, numbers, or `None` for missing values.
 
-    The first `n_texts` columns hold texts.
+    The first `n_texts` columns contain texts.
     """
     table = Table(box=box.SIMPLE_HEAD)
     for n, heading in enumerate(headings):
@@ -25,7 +25,7 @@ def print_table(
     for row in rows:
         table.add_row(*map(_cell, row))
     console = Console(markup=False)
-    # Without a terminal to fit, no cell should be cut.
+    # Without a terminal, cells need not be shortened.
     Console(markup=False, width=None if console.is_terminal else 160).print(table)
 
 

@@ -1,4 +1,4 @@
-"""`symae adapt`: learn to show spectra of a new instrument as the known one would."""
+"""`symae adapt`: fit a transfer from a new instrument to the known one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 #: The file in the folder that `symae transfer` reads.
 ADAPTATION: Final = "adaptation.npz"
-#: Files of a run that its adaptation has, too.
+#: Files of a run that are also in its adaptation.
 _COPIED: Final = ("model.keras", "config.json", AXIS_FILE)
 _CONTENTS: Final = (*_COPIED, ADAPTATION, "adaptation.json", "environment.json")
 
@@ -46,17 +46,17 @@ def adapt(
         Path,
         typer.Option(
             metavar="NEW",
-            help="Groups that both instruments have measured, or, without pairs, "
-            "groups of one spectrum of the new instrument.",
+            help="Groups that both instruments have measured; without pairs, groups "
+            "with one spectrum of the new instrument.",
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="RUN2", help="The folder to make.")],
+    out: Annotated[Path, typer.Option(metavar="RUN2", help="The output folder.")],
     target_data: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="More spectra of the known instrument, such as its calibration set. "
-            "They make few pairs go further.",
+            help="More spectra of the known instrument, such as its calibration set; "
+            "useful if there are few pairs.",
             show_default=False,
         ),
     ] = None,
@@ -64,33 +64,33 @@ def adapt(
         str | None,
         typer.Option(
             metavar="COLUMN",
-            help="The column of NEW that names the instrument of each spectrum; "
+            help="The column of NEW with the instrument of each spectrum; "
             "spectra of one instrument and group are averaged.",
-            show_default="the place of a spectrum in its group",
+            show_default="the position of a spectrum in its group",
         ),
     ] = None,
     source: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="The new instrument: its place, counted from 0, or its name in "
+            help="The new instrument: its position, counted from 0, or its name in "
             "--instrument.",
         ),
     ] = "1",
     target: Annotated[
         str,
-        typer.Option(metavar="NAME", help="The known instrument, likewise."),
+        typer.Option(metavar="NAME", help="The known instrument, in the same form."),
     ] = "0",
     axis: AxisChange = None,
     group: Group = None,
     force: Force = False,
     recipe: TrustedRecipe = None,
 ) -> None:
-    """Learn to show spectra of a new instrument as the known one would.
+    """Fit a transfer of spectra from a new instrument to the known one.
 
-    The model of RUN is not trained again. Every classical method and methods that use
-    the model are compared by pairs left out. Their best weighted mean is written into
-    RUN2, which symae transfer applies to new spectra.
+    The model of RUN is not trained again. All classical methods and methods that use
+    the model are compared by cross-validation on the pairs. Their best weighted mean is
+    written into RUN2; symae transfer applies it to new spectra.
     """
     start = time.perf_counter()
     import_backend()
@@ -110,7 +110,7 @@ def adapt(
         pairs = _joined(pairs, known, places[1])
     both = pairs.present[:, list(places)].all(axis=1).sum()
     print(f"{out}: comparing methods on {both} pairs", file=sys.stderr, flush=True)
-    # A model of single instances has no nuisance code to put in.
+    # A model of single instances has no nuisance code to replace.
     model = found.model if swaps_codes(found.model) else None
     result = sk.adapt(model, pairs, *places)
     with draft as folder:
@@ -132,8 +132,8 @@ def adapt(
 def _place(option: str, text: str) -> int:
     if not text.isdecimal():
         raise InputError(
-            f"--{option} must be the place of the instrument in its group, 0 or above; "
-            f"received {text}. Names need --instrument COLUMN."
+            f"--{option} must be the position of the instrument in its group, 0 or "
+            f"more; received {text}. For names, give --instrument COLUMN."
         )
     return int(text)
 
@@ -141,7 +141,7 @@ def _place(option: str, text: str) -> int:
 def _by_instrument(
     groups: GroupedData, column: str, names: tuple[str, str], file: Path
 ) -> GroupedData:
-    """Return groups of two places, the mean spectra of the instruments named."""
+    """Return groups of two instances, the mean spectra of the named instruments."""
     import numpy as np
 
     known = {**groups.group_metadata, **groups.instance_metadata}
@@ -158,7 +158,7 @@ def _by_instrument(
         if name not in found:
             raise InputError(
                 f"{file} has no spectrum whose {column} is {name}, but {listed(found)};"
-                " name two of them with --target and --source."
+                " give two of them with --target and --source."
             )
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
     x, seen = [], []
@@ -177,7 +177,7 @@ def _by_instrument(
 
 
 def _alone(groups: GroupedData) -> GroupedData:
-    """Return groups of single spectra as those of the source, without a target."""
+    """Return groups of single spectra in the form of the source, without a target."""
     import numpy as np
 
     mask = np.zeros((len(groups), 2), bool)
@@ -218,7 +218,7 @@ def _summary(result: Adaptation) -> dict[str, object]:
 
 
 def _print(result: Adaptation) -> None:
-    """Print the candidates, best first, and the weights."""
+    """Print the candidates, the best first, and the weights."""
     if result.scores:
         columns = (result.errors, result.baseline_free_errors, result.scores)
         print_table(
@@ -233,9 +233,9 @@ def _print(result: Adaptation) -> None:
         )
         score = result.scores[result.method]
         print(f"Weights: {result.summary}.")
-        print(f"Its score is {score:.2f}; the mean shift has 1.")
+        print(f"Its score is {score:.2f}; the mean shift has the score 1.")
     else:
         print(
             f"Chosen: {result.method}; {result.n_pairs} pairs are too few to compare "
-            "methods, give 5 or more."
+            "methods, give at least 5."
         )

@@ -1,4 +1,4 @@
-"""`symae anomalies`: score instances of a file by their reconstruction errors."""
+"""`symae anomalies`: score instances of a file by reconstruction error."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _log = logging.getLogger("symae_keras")
 def anomalies(
     run: RunFolder,
     data: Annotated[
-        Path, typer.Option(metavar="FILE", help="Groups to look for anomalies in.")
+        Path, typer.Option(metavar="FILE", help="Groups to search for anomalies.")
     ],
     out: Annotated[
         Path,
-        typer.Option(metavar="CSV", help="The table to write, largest score first."),
+        typer.Option(metavar="CSV", help="The output table, largest score first."),
     ],
     group: Group = None,
     force: Force = False,
     recipe: TrustedRecipe = None,
 ) -> None:
-    """Find instances that a run reconstructs worse than those it held out."""
+    """Find instances with larger reconstruction errors than the held-out groups."""
     import_backend()
     import numpy as np
 
@@ -55,7 +55,7 @@ def anomalies(
     train, held_out = both_parts(found)
     if held_out is None:
         _log.warning(
-            "%s held out no groups, so scores are compared with those of training "
+            "%s has no held-out groups, so scores are compared with those of training "
             "groups, and p-values of new data are too small",
             run,
         )
@@ -79,7 +79,8 @@ def anomalies(
     kind = "training" if held_out is None else "held-out"
     print(
         f"{(p_values <= 0.01).sum()} of {len(p_values)} instances have p <= 0.01; "
-        f"by chance, {0.01 * len(p_values):.1f} would. The p-values are relative to "
+        f"{0.01 * len(p_values):.1f} are expected by chance. The p-values are relative "
+        "to "
         f"{len(detector.normal_scores_)} {kind} instances."
     )
     print(f"{out}: {', '.join((*named, *known))}, largest score first")

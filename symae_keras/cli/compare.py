@@ -1,4 +1,4 @@
-"""`symae compare`: compare models on one data set, or on several in a leaderboard."""
+"""`symae compare`: compare models on one data set, or on several (leaderboard)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from symae_keras.training import Training
 
 _log = logging.getLogger("symae_keras")
-#: Of 125 steps, in the quick form; the full form has 32.
+#: Epochs of 125 steps in quick mode; the full mode has 32.
 QUICK_EPOCHS: Final = 8
 _STATES: Final = 2000
 _TEST_STATES: Final = {False: 1000, True: 300}
@@ -56,7 +56,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="A,B,C",
-            help="Data sets for a leaderboard, or all: exposures, identifiable, "
+            help="Data sets of a leaderboard, or all: exposures, identifiable, "
             "shapes, small, tablets, bags.",
             show_default="one comparison",
         ),
@@ -80,7 +80,9 @@ def compare(
     seeds: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Trainings of each model.", show_default="3, or 1 with --quick"
+            min=1,
+            help="Number of trainings per model.",
+            show_default="3, or 1 with --quick",
         ),
     ] = None,
     encoder: Annotated[
@@ -88,20 +90,20 @@ def compare(
     ] = "dense",
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="A quarter of the steps, in a few minutes."),
+        typer.Option("--quick", help="25 % of the steps, in a few minutes."),
     ] = False,
     out: Annotated[
         Path,
         typer.Option(
             metavar="DIR",
-            help="The folder to make; an interrupted comparison in it is resumed.",
+            help="The output folder; an interrupted comparison in it is resumed.",
         ),
     ] = Path("symae_compare"),
     group: Group = None,
 ) -> None:
-    """Train models on the same data and put them into one table and one figure.
+    """Train models on the same data and summarise them in one table and one figure.
 
-    With --sets, do so on several data sets, and write a leaderboard: one page, one
+    With --sets, compare on several data sets, and write a leaderboard: one page, one
     Markdown file and one CSV file.
     """
     import_backend()
@@ -127,8 +129,8 @@ def compare(
     if sets is not None:
         if data is not None or group is not None:
             raise InputError(
-                "--sets excludes --data and --group; leave out --sets to compare "
-                "models on your own file."
+                "--sets cannot be combined with --data and --group; leave out --sets "
+                "to compare models on your own file."
             )
         chosen = _chosen(sets, given)
         refuse_other_folder(out, "leaderboard")
@@ -137,7 +139,7 @@ def compare(
         _leaderboard(chosen, names, seeds, encoder, quick, out)
         return
     if given:
-        raise InputError(f"--{next(iter(given))} is for --sets; give --sets as well.")
+        raise InputError(f"--{next(iter(given))} requires --sets; give --sets as well.")
     refuse_other_folder(out)
     groups, test = _data(data, group, quick)
     training = _training(groups, quick)
@@ -192,7 +194,7 @@ def _chosen(sets: str, files: Mapping[str, Path]) -> dict[str, Path | None]:
             raise InputError(f"The set {name} needs --{name}: {SETS[name].file}.")
     for name in files:
         if name not in names:
-            raise InputError(f"--{name} was given, but --sets does not name {name}.")
+            raise InputError(f"--{name} was given, but --sets does not include {name}.")
         if not files[name].exists():
             raise InputError(f"There is no file or folder {files[name]}; see --{name}.")
     return {name: files.get(name) for name in names}
@@ -206,11 +208,11 @@ def _leaderboard(
     quick: bool,
     out: Path,
 ) -> None:
-    """Compare models on each set, in a sub-folder, and write the leaderboard."""
+    """Compare models on each set, in a subfolder, and write the leaderboard."""
     from symae_keras.evaluation.leaderboard import Leaderboard
     from symae_keras.evaluation.sets import SETS
 
-    # All at first, so that a bad file does not stop the command after hours.
+    # Check all sets first, so that a bad file does not stop the command after hours.
     parts = {
         name: SETS[name].load(*([] if file is None else [file]), quick)
         for name, file in sets.items()
@@ -230,7 +232,7 @@ def _leaderboard(
                 )
             except KeyboardInterrupt:
                 raise _interrupted(out) from None
-            # After each set, since the next one may take hours.
+            # Written after each set, because the next one may take hours.
             board = Leaderboard(entries)
             _write(board, out)
     headings, lines = board.table()
@@ -293,7 +295,7 @@ def _write(board: Leaderboard, out: Path) -> None:
 
 
 def _shortened(training: Training) -> Training:
-    """Return the settings of a training with a quarter of the steps."""
+    """Return the training settings of quick mode, with 25 % of the steps."""
     whole = sk.training.EPOCHS
     least = sk.training.MIN_UPDATES if training.epochs is None else 0
     if training.min_updates is not None:
@@ -309,7 +311,7 @@ def _shortened(training: Training) -> Training:
 
 
 def _training(groups: GroupedData, quick: bool) -> Training:
-    """Return the same settings for all models, and print the length of a training."""
+    """Return the common settings of all models, and print the length of a training."""
     training = sk.training.Training()
     if quick:
         training = _shortened(training)
@@ -321,7 +323,7 @@ def _training(groups: GroupedData, quick: bool) -> Training:
 def _data(
     file: Path | None, group: str | None, quick: bool
 ) -> tuple[GroupedData, GroupedData]:
-    """Return groups for training, and others for the evaluation."""
+    """Return groups for training, and other groups for the evaluation."""
     if file is None:
         test = sk.data.simulate_exposures(_TEST_STATES[quick], 16, seed=1)
         return sk.data.simulate_exposures(_STATES, 16, seed=100), test
@@ -339,7 +341,7 @@ def _print_comparison(result: Comparison) -> None:
 
 
 def _verdict(result: Comparison) -> str:
-    """Say which model is the best, and how much better it is than classical ones."""
+    """Return a sentence on the best model and its lead over classical methods."""
     from symae_keras.evaluation.contenders import CONTENDERS
 
     leader = result.leader
@@ -349,7 +351,7 @@ def _verdict(result: Comparison) -> str:
     errors = {name: result.median(name, column) for name in result.models}
     known = {name: error for name, error in errors.items() if error is not None}
     what = "redatuming error" if column == "redatuming" else "estimated error"
-    text = f"{CONTENDERS[leader].title} has the least {what}, {known[leader]:.4f}."
+    text = f"{CONTENDERS[leader].title} has the lowest {what}, {known[leader]:.4f}."
     classical = {n: e for n, e in known.items() if CONTENDERS[n].family == "classical"}
     if leader in classical:
         return f"{text} No network is better than this classical method on these data."

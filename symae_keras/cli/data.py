@@ -1,4 +1,4 @@
-"""`symae data`: describe, convert and verify data, and predict what they allow."""
+"""`symae data`: describe, convert and verify data, and predict achievable errors."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 #: Version 0.1 wrote `.bin` files.
 _CONTENTS: Final = ("manifest.json", "shard-[0-9]*.npy", "shard-[0-9]*.bin")
-#: A shard is complete once its index is there, and is resumed from.
+#: A shard with an index is complete; resuming starts after it.
 _STATE: Final = ("shard-[0-9]*.npz",)
-#: Bytes that are looked at together.
+#: Number of bytes that are processed together.
 _BYTES_AT_ONCE: Final = 64 << 20
 
 app = typer.Typer(
-    help="Describe, convert and verify data, and predict the error they allow."
+    help="Describe, convert and verify data, and predict achievable errors."
 )
 
 
@@ -55,14 +55,14 @@ def limit(
         float | None,
         typer.Option(
             metavar="ERROR",
-            help="A redatuming error, such as 0.05: also print how many instances per "
-            "group it needs.",
+            help="A redatuming error, such as 0.05: also print the number of instances "
+            "per group that is needed for it.",
             show_default=False,
         ),
     ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Predict, before training, the redatuming error that a linear method reaches."""
+    """Predict, before training, the redatuming error of the best linear method."""
     if error is not None and not (is_number(error) and error > 0.0):
         raise InputError(
             f"--error must be a positive number, such as 0.05; received {error:g}."
@@ -79,14 +79,15 @@ def limit(
         ([str(n), value, f"{low:.4f} to {high:.4f}"] for n, value, (low, high) in rows),
     )
     print(
-        f"Of each error, {found.interaction:.4f} comes from nuisances that act "
-        f"differently on each state, and {found.noise:.4f} from pixel noise. A "
+        f"Of each error, {found.interaction:.4f} is due to nuisances that act "
+        f"differently on each state, and {found.noise:.4f} to pixel noise. A "
         "nonlinear model such as SymAE can have a lower error."
     )
     if error is not None:
         needed = found.instances_for(error)
         print(
-            f"No number of instances gives a linear method an error of {error:g}."
+            f"A linear method cannot achieve an error of {error:g}, with any number of "
+            "instances."
             if needed is None
             else f"An error of {error:g} needs {needed} instances per group."
         )
@@ -100,7 +101,7 @@ def convert(
         list[Path],
         typer.Argument(metavar="FILE...", help="Files or folders, in order."),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to make.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The output folder.")],
     group: Group = None,
     shard_mb: Annotated[int, typer.Option(min=1, help="Size of a file in MiB.")] = 256,
     resume: Annotated[
@@ -108,7 +109,7 @@ def convert(
     ] = False,
     force: Force = False,
 ) -> None:
-    """Write data into checksummed shards, for sets that do not fit into memory."""
+    """Write data into checksummed shards, for data that do not fit into memory."""
     made_from: dict[str, Any] = {
         "inputs": len(files),
         **{f"input {n}": _named(path) for n, path in enumerate(files, 1)},
@@ -134,16 +135,16 @@ def convert(
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of shards.")],
 ) -> None:
-    """Read all shards once and compare checksums."""
+    """Read all shards and verify their checksums."""
     shards = sk.data.Shards(folder)
     shards.verify()
-    print(f"{folder}: {shards!r}, all checksums fit")
+    print(f"{folder}: {shards!r}, all checksums match")
 
 
 def _named(path: Path) -> str:
     """Return the name and the checksum of an input."""
     if not path.exists():
-        raise InputError(f"{path} does not exist, or is closed to you.")
+        raise InputError(f"{path} does not exist, or cannot be accessed.")
     return f"{path.name}, SHA-256 {data_hash(path)}"
 
 

@@ -1,4 +1,4 @@
-"""`symae demo`: two SymAEs on entangled exposures, against baseline and limit."""
+"""`symae demo`: two SymAEs on entangled exposures, with baseline and limit."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PRESETS: Final = {
     "conditional": "symae_exposures",
     "original": "symae_exposures_original",
 }
-#: Patterns of what the folder of a demonstration holds.
+#: Patterns of the files in the folder of a demo.
 CONTENTS: Final = (
     "metrics.json",
     *(f"{name}/{each}" for name in PRESETS for each in (*RUN_CONTENTS, STATE)),
 )
-#: Of 125 steps; the full form takes those of the presets.
+#: Epochs of 125 steps in quick mode; the full mode uses those of the presets.
 QUICK_EPOCHS: Final = 5
-#: New stars for the evaluation, and exposures of each.
+#: Numbers of new stars for the evaluation, and of exposures per star.
 _STATES: Final = 300
 _INSTANCES: Final = 16
 
@@ -38,10 +38,10 @@ _INSTANCES: Final = 16
 def demo(
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Train for under a minute, to a lower quality."),
+        typer.Option("--quick", help="Train for under a minute, with larger errors."),
     ] = False,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The folder to make.")
+        Path, typer.Option(metavar="DIR", help="The folder to create.")
     ] = Path("symae_demo"),
     seed: Seed = 0,
     force: Force = False,
@@ -67,7 +67,7 @@ def demo(
     )
     if quick:
         print(
-            f"Quick form: only {metrics['epochs']} epochs, so the errors are larger "
+            f"Quick mode: only {metrics['epochs']} epochs, so the errors are larger "
             "than those of the full demo."
         )
     print(f"Done in {time.monotonic() - start:.0f} s.")
@@ -100,7 +100,7 @@ def _fill(folder: Path, quick: bool, seed: int) -> dict[str, Any]:
             "redatuming_error": float(error),
         }
     rows["linear mean swap"] = {"redatuming_error": error.mean_swap}
-    # The same stars again: the limit simulates them from the same seed.
+    # The limit uses the same seed and therefore the same stars.
     limit = sk.evaluation.exposures_limit(_INSTANCES, _STATES, seed + 1)
     rows["limit"] = {"redatuming_error": limit}
     metrics = {

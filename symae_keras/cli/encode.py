@@ -40,8 +40,8 @@ def encode(
         bool,
         typer.Option(
             "--nuisance",
-            help="A .csv file holds nuisance codes, one row per instance, instead of "
-            "coherent codes. An .npz file always holds both.",
+            help="Write nuisance codes, one row per instance, into a .csv file instead "
+            "of coherent codes. An .npz file always contains both.",
         ),
     ] = False,
     group: Group = None,
@@ -50,7 +50,7 @@ def encode(
 ) -> None:
     """Write the coherent code of each group, or the nuisance code of each instance.
 
-    Names of groups and instances, and columns of metadata, are written, too.
+    Names of groups and instances, and columns of metadata, are also written.
     """
     import_backend()
     suffix = out.suffix.lower()
@@ -74,9 +74,9 @@ def encode(
 
 
 def _codes(model: Any, groups: GroupedData) -> dict[str, Array]:
-    """Return codes by name; padding has the code 0.
+    """Return codes by name; the codes of padding are 0.
 
-    They are `coherent (groups, dim)` and `nuisance (groups, instances, dim)`, or, of a
+    They are `coherent (groups, dim)` and `nuisance (groups, instances, dim)`, or, for a
     model of single instances, `code (groups, instances, ...)`.
     """
     import numpy as np
@@ -94,7 +94,7 @@ def _codes(model: Any, groups: GroupedData) -> dict[str, Array]:
     if not isinstance(found, np.ndarray):
         raise InputError(
             f"A {type(model).__name__} has several maps per instance instead of a "
-            "code, which neither .csv nor .npz files of codes can hold."
+            "code, which cannot be written into .csv or .npz files of codes."
         )
     code = np.zeros((*present.shape, *found.shape[1:]), found.dtype)
     code[present] = found
@@ -117,7 +117,7 @@ def _write_arrays(out: Path, groups: GroupedData, codes: dict[str, Array]) -> st
 
 
 def _write_rows(out: Path, groups: GroupedData, kind: str, code: Array) -> str:
-    """Write one row per group of coherent codes, else one per instance."""
+    """Write one row per group for coherent codes, else one row per instance."""
     import numpy as np
 
     from symae_keras.data.io.save import group_names, instance_names, table_columns
@@ -125,8 +125,8 @@ def _write_rows(out: Path, groups: GroupedData, kind: str, code: Array) -> str:
     per_group = kind == "coherent"
     if code.ndim != 3 - per_group:
         raise InputError(
-            f"{out}: a table holds codes that are rows of numbers, but this model has "
-            f"codes of shape {code.shape[2:]}; give an .npz file."
+            f"{out}: a table can only contain codes that are rows of numbers, but this "
+            f"model has codes of shape {code.shape[2:]}; give an .npz file."
         )
     names = [f"{kind}_{k + 1}" for k in range(code.shape[-1])]
     groups = without(groups, ("group", "instance", *names))

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("symae_keras")
 
-#: Estimated errors up to this one are called good.
+#: Largest estimated error that is called good.
 _GOOD: Final = 0.15
 
 
@@ -65,9 +65,7 @@ def evaluate(
     ] = None,
     leakage: Annotated[
         bool,
-        typer.Option(
-            help="Probe the codes for true parameters, where these are known."
-        ),
+        typer.Option(help="Probe the codes for true parameters, if they are known."),
     ] = True,
     state: State = None,
     group: Group = None,
@@ -84,8 +82,8 @@ def evaluate(
         groups = held_out or padded_sample(train)
         if found.recipe is None:
             _log.warning(
-                "scores that the recipe computes are left out; give --recipe FILE for "
-                "them, if you trust it, because its code runs"
+                "scores that the recipe computes are left out; give --recipe FILE to "
+                "include them, if you trust it, because its code is executed"
             )
         metrics = measure_run(found.model, found.recipe, train, held_out)
     leaks = None
@@ -129,7 +127,7 @@ def probe_state(
 
 
 def _leakage(model: Any, groups: GroupedData) -> Leakage | None:
-    """Return the leakage, or `None` and a note where it cannot be measured."""
+    """Return the leakage, or `None` and a note if it cannot be measured."""
     try:
         with Console(stderr=True).status("Probing the codes"):
             return sk.evaluation.leakage(model, groups)
@@ -139,7 +137,7 @@ def _leakage(model: Any, groups: GroupedData) -> Leakage | None:
 
 
 def _print_leakage(leaks: Leakage) -> None:
-    print("What probes predict from the codes, R2 of numbers or accuracy of labels:")
+    print("Scores of probes, R2 of numbers or accuracy of labels, predicted from:")
     coherent = {**leaks.nuisance_from_coherent, **leaks.state_from_coherent}
     print_table(
         ("", "nuisance code", "coherent code", "chance"),
@@ -151,7 +149,7 @@ def _print_leakage(leaks: Leakage) -> None:
 
 
 def _print_columns(columns: dict[str, ColumnScore]) -> None:
-    print("What cross-validated probes predict from the codes:")
+    print("Scores of cross-validated probes, predicted from:")
     print_table(
         ("", "score", "coherent code", "nuisance code", "chance"),
         [
@@ -195,7 +193,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
 
 
 def recipe_option(config: dict[str, Any], file: str) -> str:
-    """Return the option that a command needs to load a run of the user's recipe."""
+    """Return the option that a command needs to load a run of a user's recipe."""
     if config["recipe"]["source"] in preset_names():
         return ""
     return f" --recipe {shlex.quote(file)}"
@@ -204,7 +202,7 @@ def recipe_option(config: dict[str, Any], file: str) -> str:
 def next_command(
     folder: Path, config: dict[str, Any], metrics: dict[str, Any]
 ) -> str | None:
-    """Return the command that the verdict suggests, `None` if there is no verdict.
+    """Return the command that the verdict suggests, `None` without a verdict.
 
     Args:
         folder: The run folder.
@@ -230,7 +228,7 @@ def next_command(
 
 
 def both_parts(run: Run) -> tuple[Groups, GroupedData | None]:
-    """Return the groups that a run was trained on, and those that it held out.
+    """Return the training groups of a run, and its held-out groups.
 
     The latter are `None` if the run was trained on all groups.
     """
@@ -244,9 +242,9 @@ def both_parts(run: Run) -> tuple[Groups, GroupedData | None]:
         groups = read_groups(file, config["data"].get("group"), min_instances=2)
     elif run.recipe is None:
         raise InputError(
-            f"The data of {run.folder} come from its recipe, and a recipe is code that "
-            "does not run unless you name it; give --recipe FILE if you trust it. "
-            "Commands that evaluate also take other data, with --data FILE."
+            f"The data of {run.folder} come from its recipe, whose code is only "
+            "executed if you name it; give --recipe FILE if you trust it. "
+            "Commands that evaluate also accept other data, with --data FILE."
         )
     else:
         groups = find_groups(run.recipe, config)
@@ -259,17 +257,17 @@ def groups_for(
     group: str | None = None,
     resampling: Resampling | None = None,
 ) -> GroupedData:
-    """Read groups from a file, of the shape and on the axis that the model takes.
+    """Read groups from a file, with the shape and axis of the model's training data.
 
     Args:
-        run: The run whose model takes them.
+        run: The run with the model.
         file: The file.
         group: The column or key of the ids.
-        resampling: How to bring them onto the axis of the run; `None` refuses groups on
-            another one.
+        resampling: Method of resampling to the axis of the run; with `None`, groups on
+            another axis are an error.
 
     Raises:
-        InputError: The file cannot be used, or holds instances of another shape or on
+        InputError: The file cannot be used, or has instances of another shape or on
             another axis.
     """
     group = group or run.config["data"].get("group")
@@ -278,13 +276,13 @@ def groups_for(
         groups = _resampled(run, groups, file, resampling)
     expected = tuple(run.config["instance_shape"])
     same = groups.instance_shape == expected
-    # Another axis says more than another number of pixels.
+    # A different axis is more informative than a different number of pixels.
     spectra = groups.axis is not None and groups.instance_shape[1:] == expected[1:]
     if run.axis is not None and (same or spectra):
         run.axis.check(groups, str(file), str(run.folder))
     if not same:
         raise InputError(
-            f"{file} holds instances of shape {groups.instance_shape}, but the model "
+            f"{file} has instances of shape {groups.instance_shape}, but the model "
             f"of {run.folder} takes {expected}."
         )
     return groups
@@ -293,11 +291,11 @@ def groups_for(
 def _resampled(
     run: Run, groups: GroupedData, file: Path, resampling: Resampling
 ) -> GroupedData:
-    """Return groups on the axis of a run."""
+    """Return groups, resampled to the axis of a run."""
     if run.axis is None:
         raise InputError(
-            f"{run.folder} was trained on data without an axis, so --axis has nothing "
-            "to resample to; leave it out, or train on data with an axis."
+            f"{run.folder} was trained on data without an axis, so data cannot be "
+            "resampled to it; leave out --axis, or train on data with an axis."
         )
     try:
         return sk.data.resample(groups, run.axis, resampling is Resampling.FLUX)
@@ -314,7 +312,7 @@ def measure(
     """Return errors of a model on groups, relative to their variance.
 
     Models that swap codes have an estimate of the redatuming error and a verdict. Only
-    simulated groups, which have a ground truth, have `redatuming_error` and
+    simulated groups have a ground truth and so `redatuming_error` and
     `mean_swap_error`.
     """
     metrics: dict[str, Any] = {
@@ -340,7 +338,7 @@ def measure(
 
 
 def _detail_gain(model: Any, groups: GroupedData) -> float:
-    """Return the mean gain for detail of the state in groups of mean size."""
+    """Return the mean gain of the state detail in groups of mean size."""
     from symae_keras.models._detail import gain
 
     reliability = getattr(model, "detail", None)
@@ -350,7 +348,7 @@ def _detail_gain(model: Any, groups: GroupedData) -> float:
 
 
 def _estimates(model: Any, groups: GroupedData) -> dict[str, Any]:
-    """Return estimates without ground truth, empty if groups are too small."""
+    """Return estimates without ground truth, or nothing if groups are too small."""
     try:
         estimate = sk.evaluation.estimate_redatuming_error(model, groups)
         reference = sk.classical.MeanSwap().fit(groups)
@@ -374,14 +372,15 @@ def measure_run(
 ) -> dict[str, Any]:
     """Return errors on the held-out groups, and the scores of the recipe.
 
-    Of training groups in shards, the recipe gets a sample. If all groups were trained
-    on, the errors are those of training groups, and the recipe has no scores.
+    If training groups are in shards, the recipe receives a sample. If no groups were
+    held out, the errors are those of training groups, and there are no scores of the
+    recipe.
     """
     if held_out is None:
         metrics = measure(model, padded_sample(train), "training groups")
         if "verdict" in metrics:
             metrics["verdict"] += (
-                " These groups were trained on, so the estimate is optimistic."
+                " These are training groups, so the estimate is optimistic."
             )
         return metrics
     metrics = measure(model, held_out)
@@ -390,7 +389,7 @@ def measure_run(
         try:
             metrics |= recipe.score(model, known, held_out)
         except Exception as error:
-            # A failing score must not lose the trained model.
+            # An error in a score must not discard the trained model.
             _log.warning("no scores of the recipe: %s", one_line(error))
     return metrics
 
@@ -400,9 +399,9 @@ def write_figures(
 ) -> list[Path]:
     """Write learning curves, outputs of the model, and a map of known states.
 
-    Grouped models are shown by virtual instances, others by reconstructions. A figure
-    that cannot be drawn is left out, with a warning of the logger `"symae_keras"`: a
-    trained model is not lost for a figure. The files written are returned.
+    For grouped models, the outputs are virtual instances, otherwise reconstructions. If
+    a figure cannot be drawn, it is left out with a warning of the logger
+    `"symae_keras"`, so that the trained model is not lost. Return the written files.
     """
     folder.mkdir(exist_ok=True)
     swaps = swaps_codes(model)
@@ -429,7 +428,7 @@ def write_figures(
                 continue
             with written_aside(path) as aside:
                 figure.savefig(aside, dpi=150)
-        # Matplotlib raises errors of any class, from labels, fonts or the disk.
+        # Matplotlib may raise any error, due to labels, fonts or the disk.
         except Exception as error:
             _log.warning("no figure %s: %s", name, one_line(error))
         else:
@@ -438,7 +437,7 @@ def write_figures(
 
 
 def _codes(model: Any, groups: GroupedData) -> Figure | None:
-    """Draw codes of the state coloured by its first true parameter."""
+    """Draw codes of the state, coloured by its first true parameter."""
     scalars = [name for name, value in groups.state.items() if value.ndim == 1]
     name = scalars[0] if scalars else next(iter(groups.state))
     value = groups.state[name].reshape(len(groups), -1)[:, 0]
@@ -449,5 +448,5 @@ def _codes(model: Any, groups: GroupedData) -> Figure | None:
         return sk.plotting.plot_codes(coherent, value, label)
     codes = in_batches(model.encode, *groups.first_instances())
     if getattr(codes, "ndim", None) != 2:
-        return None  # maps, such as those of a U-Net, are no points
+        return None  # maps, such as those of a U-Net, cannot be drawn as points
     return sk.plotting.plot_codes(codes, value, label, code_name="code")

@@ -1,5 +1,5 @@
 // The page of `symae explore`: decodes coherent and nuisance codes with ONNX Runtime Web.
-// `window.explorer` has what tests and curious readers call from the console.
+// `window.explorer` has functions for tests and for the console.
 
 const $ = (id) => document.getElementById(id);
 const content = JSON.parse($("content").textContent);
@@ -8,7 +8,7 @@ const PIXELS = shape.reduce((product, n) => product * n, 1);
 // (pixels,) or (pixels, a few channels); else (height, width) or (height, width, channels).
 const SPECTRA = shape.length === 1 || (shape.length === 2 && shape[1] <= 8);
 const CHANNELS = shape.length === 3 || (SPECTRA && shape.length === 2) ? shape.at(-1) : 1;
-const SHOWN = 8; // sliders of a code that are not folded away
+const SHOWN = 8; // number of sliders of a code outside the fold
 const MOST_BYTES = 64e6;
 const MOST_ROWS = 5000;
 
@@ -36,13 +36,13 @@ const bands = content.bands && {
 // === Model ===
 
 let ort, encoder, decoder;
-let turn = Promise.resolve(); // a session runs one call at a time
+let turn = Promise.resolve(); // a session runs one call at a time (queue)
 
 async function start() {
   const loader = new Blob([$("loader").textContent], { type: "text/javascript" });
   ort = await import(URL.createObjectURL(loader));
   ort.env.wasm.wasmBinary = await unpacked($("runtime").textContent);
-  ort.env.wasm.numThreads = 1; // threads need headers that files do not have
+  ort.env.wasm.numThreads = 1; // threads need HTTP headers, which local files lack
   const session = async (text) =>
     ort.InferenceSession.create(new Uint8Array(await unpacked(text)), {
       executionProviders: ["wasm"],
@@ -85,7 +85,7 @@ async function add(id, names, x) {
   groups.push({ id, names, x, count, codes, detail: await detail(x, count, codes) });
 }
 
-// What codes lose of a state: its mean residual times the gain (Spearman-Brown).
+// Detail of the state outside the code: mean residual times gain (Spearman-Brown).
 async function detail(x, count, codes) {
   if (reliability === null) return null;
   const decoded = await decode(codes.c, codes.n, 1);
@@ -114,7 +114,7 @@ const named = ({ group, place }) =>
 
 // === Virtual instances ===
 
-// The instance of two codes, and its band where the codes are measured ones.
+// The instance decoded from two codes, and its band if both codes are measured.
 async function virtual(coherent, nuisance, a, b, measured) {
   const parts = [coherent];
   const banded = bands !== null && measured;
@@ -156,7 +156,7 @@ const state = {
   measured: true,
   made: null,
   ms: 0,
-  reach: null, // values that the plot shows
+  reach: null, // range of values in the plot
 };
 
 function takeCodes() {
@@ -174,7 +174,7 @@ async function update() {
   const from = performance.now();
   const { coherent, nuisance, a, b, measured } = state;
   const made = await virtual(coherent.slice(), nuisance.slice(), a.group, b.group, measured);
-  if (mine !== wanted) return; // a later change is on its way
+  if (mine !== wanted) return; // a later change will be drawn instead
   state.made = made;
   draw();
   state.ms = performance.now() - from;
@@ -185,7 +185,7 @@ async function update() {
 
 let sliders = [];
 
-// Numbers of a code by how much they change decoded instances over their range.
+// Components of a code, sorted by their effect on decoded instances over their range.
 async function orderOf(code, size, other, ranges) {
   const varied = new Float32Array(2 * size * size);
   const middle = ranges.map(([low, high]) => (low + high) / 2);
@@ -258,7 +258,7 @@ function slider(code, k, [low, high]) {
   Object.assign(input, { type: "range", id: `${code}-${k}`, step: "any" });
   input.min = low;
   input.max = high;
-  // With "any", arrow keys would move by a hundredth of 1, whatever the range is.
+  // With "any", arrow keys would move by 0.01, independent of the range.
   input.step = (high - low) / 200;
   label.htmlFor = output.htmlFor = input.id;
   label.textContent = `${title} ${k + 1}`;
@@ -347,7 +347,7 @@ function drawing(width, height, colour) {
       }
     }
   }
-  state.reach = [low, high]; // it only grows while sliders move
+  state.reach = [low, high]; // it only grows while sliders move, so that the scale is stable
   const more = 0.05 * (high - low) || 1;
   [low, high] = [low - more, high + more];
   const size = width < 500 ? 11 : 13;
@@ -398,7 +398,7 @@ function drawing(width, height, colour) {
   return `<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="h-view said" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="${size}">${parts.join("")}</svg>`;
 }
 
-// An image on a canvas; one scale for all three, so that they can be compared.
+// An image on a canvas; all three share a scale, so that they can be compared.
 function paint(canvas, values, [low, high]) {
   const [height, width] = shape;
   Object.assign(canvas, { width, height });
@@ -450,15 +450,15 @@ function draw() {
 
 let later;
 function say() {
-  clearTimeout(later); // a screen reader hears the last of many changes
+  clearTimeout(later); // a screen reader announces only the last of many changes
   later = setTimeout(() => {
     const { values } = state.made;
     const [low, high] = [values.reduce((x, y) => Math.min(x, y)), values.reduce((x, y) => Math.max(x, y))];
     const codes = state.measured
       ? `State of ${named(state.a)}, under the nuisance of ${named(state.b)}.`
-      : "Codes of the sliders, which nobody measured" + (bands ? ", so there is no band." : ".");
+      : "Codes from the sliders, not from a measurement" + (bands ? ", so there is no band." : ".");
     const band = state.made.lower
-      ? ` The whole true instance is in the band with a probability of ${100 * bands.level} %, for groups like those of the training.`
+      ? ` The band contains the whole true instance with a probability of ${100 * bands.level} %, for groups like the training groups.`
       : "";
     $("said").textContent = `${codes} Values from ${short(low)} to ${short(high)}.${band} Computed and drawn in ${state.ms.toFixed(0)} ms.`;
   }, 250);
@@ -470,7 +470,7 @@ const alarm = (sentence) => ($("alarm").textContent = sentence);
 
 class Unusable extends Error {}
 
-// Cells of a line, by the rules of CSV; a quoted cell ends in its line.
+// Cells of a line, parsed as CSV; a quoted cell must end in its line.
 function cells(line, separator) {
   const found = [];
   let cell = "";
@@ -501,7 +501,7 @@ function readTable(text) {
   const pixels = range(header.length).filter((k) => NUMBER.test(header[k]) || Number.isFinite(number(header[k])));
   const place = (name) => header.findIndex((each) => each.toLowerCase() === name.toLowerCase());
   if (pixels.length !== PIXELS) {
-    throw new Unusable(`The header has ${pixels.length} columns whose names are numbers, but the model takes ${PIXELS} pixels; name each column of a pixel by its place on the axis.`);
+    throw new Unusable(`The header has ${pixels.length} columns whose names are numbers, but the model takes ${PIXELS} pixels; the name of each pixel column must be its position on the axis.`);
   }
   if (content.axis) checkAxis(pixels.map((k) => number(header[k])));
   const [group, name] = [place(content.group), place("instance")];
@@ -539,7 +539,7 @@ async function addTable(text, file) {
   await makeSliders();
   await choose("a", first, 0);
   const rows = [...found.values()].reduce((n, each) => n + each.names.length, 0);
-  $("added").textContent = `${found.size} groups with ${rows} instances of ${file} were added; the first is A.` + (bands ? " Bands hold for data like those of the training only, which this page does not check." : "");
+  $("added").textContent = `${found.size} groups with ${rows} instances of ${file} were added; the first is A.` + (bands ? " Bands are only valid for data like the training data, which this page does not check." : "");
 }
 
 async function take(file) {
@@ -612,7 +612,7 @@ function listen() {
   $("csv").addEventListener("click", () => download(new Blob([table()], { type: "text/csv" }), "virtual.csv"));
   $("file").addEventListener("change", (event) => event.target.files[0] && take(event.target.files[0]));
   const drop = $("drop");
-  // The whole page takes files, because a browser would open one that misses the box.
+  // The whole page accepts files, because a browser would open a file dropped elsewhere.
   addEventListener("dragover", (event) => (event.preventDefault(), drop.classList.add("over")));
   addEventListener("dragleave", () => drop.classList.remove("over"));
   addEventListener("drop", (event) => {
@@ -631,8 +631,8 @@ function swap() {
 }
 
 async function open() {
-  $("about").textContent = `${content.model}: the state of one instance under the nuisance of another, from codes. Shown are ${content.groups.length} ${content.part}.`;
-  $("format").textContent = `A wide table: a column ${content.group}, and ${PIXELS} columns named by their place on the axis, as symae_keras.data.save writes it. One row per instance; rows of one group share a state.`;
+  $("about").textContent = `${content.model}: the state of one instance under the nuisance of another, from codes. The page contains ${content.groups.length} ${content.part}.`;
+  $("format").textContent = `A wide table: a column ${content.group}, and ${PIXELS} columns named by their position on the axis, as written by symae_keras.data.save. Each row is one instance; all rows of a group have the same state.`;
   await start();
   for (const { id, instances, x } of content.groups) await add(id, instances, floats(x));
   if (SPECTRA && CHANNELS > 1) {

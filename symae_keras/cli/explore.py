@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("symae_keras")
 
-#: Groups, and instances of each, that a page offers; readers can add a table.
+#: Numbers of groups, and of instances per group, in a page; readers can add a table.
 _GROUPS: Final = 24
 _INSTANCES: Final = 16
-#: Numbers of instances in a page, 4 bytes each.
+#: Maximum number of values of instances in a page, 4 bytes each.
 _NUMBERS: Final = 1 << 20
 #: Level of the bands.
 _LEVEL: Final = 0.9
@@ -95,7 +95,7 @@ def explore(
 
 
 def _content(run: Run, groups: GroupedData, trained_on: bool) -> dict[str, Any]:
-    """Return what the page knows, as numbers and texts of JSON."""
+    """Return the data of the page, as numbers and texts of JSON."""
     axis = run.axis
     return {
         "title": run.folder.resolve().name,
@@ -106,7 +106,7 @@ def _content(run: Run, groups: GroupedData, trained_on: bool) -> dict[str, Any]:
         "group": run.config["data"].get("group") or "group",
         "coherent_dim": run.model.coherent_dim,
         "nuisance_dim": run.model.nuisance_dim,
-        "part": "training groups" if trained_on else "groups that were held out",
+        "part": "training groups" if trained_on else "held-out groups",
         "detail": None if run.model.detail is None else _numbers(run.model.detail),
         "bands": None if trained_on else _bands(run.model, groups),
         "groups": _some(groups),
@@ -116,7 +116,7 @@ def _content(run: Run, groups: GroupedData, trained_on: bool) -> dict[str, Any]:
 
 
 def _some(groups: GroupedData) -> list[dict[str, Any]]:
-    """Return groups of several instances before others, as many as a page offers."""
+    """Return the groups for the page, those with several instances first."""
     import numpy as np
 
     size = max(int(groups.x[0, 0].size), 1)
@@ -144,7 +144,7 @@ def _some(groups: GroupedData) -> list[dict[str, Any]]:
 
 
 def _bands(model: Any, groups: GroupedData) -> dict[str, Any] | None:
-    """Return what bands are computed from, `None` if there are too few groups."""
+    """Return the data for the bands, `None` if there are too few groups."""
     try:
         bands = sk.evaluation.Bands.fit(model, groups, _LEVEL)
     except InputError as error:
@@ -189,9 +189,9 @@ def _page(content: dict[str, Any]) -> str:
         title=escape(content["title"]),
         version=escape(sk.__version__),
         licence=escape(text(runtime / "LICENSE")),
-        # A name in the data must not end the element.
+        # A name in the data must not close the element.
         content=json.dumps(content, allow_nan=False).replace("<", "\\u003c"),
-        # Browsers know gzip, but not xz, which is half the size in the wheel.
+        # Browsers support gzip, but not xz, which halves the size of the wheel.
         runtime=_base64(gzip.compress(lzma.decompress(packed), 6, mtime=0)),
         loader=text(runtime / "ort.wasm.bundle.min.mjs"),
         script=text(package / "cli" / "explore.js"),

@@ -1,4 +1,4 @@
-"""`symae export`: write a model of a run into a file that is served without us."""
+"""`symae export`: write a model of a run into a file for other programs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="The folder, .onnx or .tflite file to make.",
+            help="The output folder, or .onnx or .tflite file.",
             show_default="RUN-ENDPOINT here",
         ),
     ] = None,
@@ -48,7 +48,7 @@ def export(
 ) -> None:
     """Write a model into a file that other programs can serve."""
     import_backend()
-    # Converters and runtimes write messages there that do not concern the user.
+    # Converters and runtimes print messages that are not relevant to the user.
     with stderr_aside():
         done = _export(run, format, endpoint, out, force, recipe)
     print(

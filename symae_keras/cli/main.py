@@ -1,6 +1,6 @@
 """The command `symae`.
 
-Nothing heavy is imported here, so that help and errors of usage come at once.
+Nothing slow is imported here, so that help and usage errors appear immediately.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from symae_keras.cli.transfer import transfer
 from symae_keras.cli.tune import tune
 from symae_keras.errors import InputError
 
-#: The exit code that typer makes of an interruption.
+#: The exit code of typer for an interruption.
 _TYPER_INTERRUPTED: Final = 130
 
-#: Errors of the names that the user gave, not of the machine.
+#: Errors in names that the user gave, as opposed to errors of the machine.
 _OF_NAMES: Final = (
     errno.ENAMETOOLONG,
     errno.ENOENT,
@@ -56,7 +56,7 @@ _OF_NAMES: Final = (
 
 app = typer.Typer(
     name="symae",
-    help="Train grouped autoencoders, evaluate them and make virtual instances.",
+    help="Train grouped autoencoders, evaluate them and create virtual instances.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -104,18 +104,18 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        args: Arguments; `None` takes those of the process.
+        args: Arguments; `None` uses those of the process.
 
     Returns:
-        0 when done, 2 for unusable input, 1 otherwise.
+        0 for success, 2 for unusable input, 1 otherwise.
     """
     args = list(sys.argv[1:] if args is None else args)
-    # Taken out here, so that it can be added behind a command that failed.
+    # Removed here, so that it can be appended to a failed command.
     debug = "--debug" in args
     args = [each for each in args if each != "--debug"] or ["--help"]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A group called "Šárka" must not end a run where the locale is ASCII.
+            # A group called "Šárka" must not cause an error in an ASCII locale.
             stream.reconfigure(errors="backslashreplace")
     log, notes = logging.getLogger("symae_keras"), _Notes(logging.WARNING)
     log.addHandler(notes)
@@ -139,7 +139,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Raise KeyboardInterrupt at SIGTERM, which schedulers send before they kill."""
+    """Raise KeyboardInterrupt at SIGTERM, which schedulers send before SIGKILL."""
     main_thread = threading.current_thread() is threading.main_thread()
     if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
@@ -156,7 +156,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _report(error: Exception) -> int:
-    """Say in one line what went wrong, and choose the exit code."""
+    """Print the error in one line, and return the exit code."""
     if isinstance(error, InputError):
         _say(str(error))
         return 2
@@ -168,14 +168,14 @@ def _report(error: Exception) -> int:
         _say(str(error))
     elif isinstance(error, MemoryError):
         _say(
-            "there is not enough memory for these data; give fewer groups or pixels, "
+            "there is not enough memory for these data; use fewer groups or pixels, "
             "or write them into shards with symae data convert"
         )
     elif (reason := disk_error(error)) is not None:
-        _say(f"nothing more can be written: {reason}; free space and try again")
+        _say(f"the disk is full: {reason}; free space and try again")
     elif isinstance(error, OSError) and error.filename is not None:
-        _say(f"{error.filename}: {error.strerror}; name another file or folder.")
+        _say(f"{error.filename}: {error.strerror}; choose another file or folder.")
         return 2 if error.errno in _OF_NAMES else 1
     else:
-        _say(f"internal error: {one_line(error)}; see where with --debug")
+        _say(f"internal error: {one_line(error)}; for the traceback, add --debug")
     return 1

@@ -1,4 +1,4 @@
-"""`symae redatum`: make virtual instances from files."""
+"""`symae redatum`: create virtual instances from files."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ _log = logging.getLogger("symae_keras")
 def redatum(
     run: RunFolder,
     coherent_from: Annotated[
-        Path, typer.Option(metavar="A", help="Groups whose states are shown.")
+        Path, typer.Option(metavar="A", help="Groups that provide the states.")
     ],
     nuisance_from: Annotated[
         Path,
         typer.Option(
             metavar="B",
-            help="Groups whose nuisances they are shown under: as many groups as in "
-            "A, or one group in either file.",
+            help="Groups that provide the nuisances: as many groups as in A, or a "
+            "single group in either file.",
         ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="The .npz or .csv file to write.")
+        Path, typer.Option(metavar="FILE", help="The .npz or .csv output file.")
     ],
     bands: Annotated[
         bool,
         typer.Option(
             "--bands",
-            help="Also write 90 % bands, calibrated on the groups that the run held "
-            "out: FILE.lower.csv and FILE.upper.csv beside FILE.csv, or the arrays "
+            help="Also write 90 % bands, calibrated on the held-out groups of the "
+            "run: FILE.lower.csv and FILE.upper.csv next to FILE.csv, or the arrays "
             "lower and upper in FILE.npz.",
         ),
     ] = False,
@@ -62,12 +62,12 @@ def redatum(
     force: Force = False,
     recipe: TrustedRecipe = None,
 ) -> None:
-    """Make virtual instances: the states of A under the nuisances of B.
+    """Create virtual instances: the states of A under the nuisances of B.
 
     Columns of A that describe groups, and columns of B that describe instances, are
-    written, too.
+    also written.
 
-    Inputs that are unlike the groups that the run held out are reported.
+    Inputs that are unlike the held-out groups of the run are reported.
     """
     import_backend()
     from symae_keras.data.io.save import SUFFIXES
@@ -88,8 +88,8 @@ def redatum(
         )
     if suffix == ".csv" and len(found.config["instance_shape"]) != 1:
         raise InputError(
-            f"{out}: a table holds spectra, but this model makes instances of shape "
-            f"{tuple(found.config['instance_shape'])}; give an .npz file."
+            f"{out}: a table can only contain spectra, but this model has instances of "
+            f"shape {tuple(found.config['instance_shape'])}; give an .npz file."
         )
     states = groups_for(found, coherent_from, group, axis)
     nuisances = groups_for(found, nuisance_from, group, axis)
@@ -118,7 +118,7 @@ def redatum(
 def _bands(
     run: Run, states: GroupedData, nuisances: GroupedData, virtual: GroupedData
 ) -> dict[str, Any]:
-    """Return the limits of bands, 0 where an instance is absent."""
+    """Return the limits of bands, 0 for absent instances."""
     import numpy as np
 
     bands = sk.evaluation.Bands.fit(run.model, _held_out(run))
@@ -134,14 +134,14 @@ def _held_out(run: Run) -> GroupedData:
     groups = both_parts(run)[1]
     if groups is None:
         raise InputError(
-            f"{run.folder} was trained on all groups, and held-out groups are needed; "
+            f"{run.folder} was trained on all groups, but held-out groups are needed; "
             "train with --held-out 0.2."
         )
     return groups
 
 
 def _warn_of_new_data(run: Run, files: dict[Path, GroupedData]) -> None:
-    """Report groups and instances that are unlike those that the run held out."""
+    """Report groups and instances that are unlike the held-out groups of the run."""
     try:
         detector = sk.evaluation.NewData.fit(run.model, _held_out(run))
     except InputError as error:
@@ -160,11 +160,12 @@ def _redatum(
     counts = len(states), len(nuisances)
     if counts[0] != counts[1] and 1 not in counts:
         raise InputError(
-            f"{files[0]} holds {counts[0]} groups and {files[1]} {counts[1]}; they "
-            "must hold as many, or one of them a single group, which is used for all."
+            f"{files[0]} has {counts[0]} groups and {files[1]} has {counts[1]}; the "
+            "numbers must be equal, or one of them a single group, which is used for "
+            "all."
         )
     axes = [axis for each in (states, nuisances) if (axis := sk.data.Axis.of(each))]
-    # A run made before version 0.2 has no axis that both were compared with.
+    # A run from before version 0.2 has no axis for the earlier comparison of both.
     if len(axes) == 2 and not axes[0].equals(axes[1]):
         raise InputError(
             f"{files[0]} is on the axis {axes[0]} and {files[1]} on {axes[1]}; "
@@ -204,7 +205,7 @@ def _redatum(
         instance_metadata=of_instances,
     )
     if axes:
-        # The label is the one that has a unit, if only one of them does.
+        # Use the label with a unit, if only one of them has a unit.
         label = next((axis.label for axis in axes[::-1] if axis.unit), axes[-1].label)
         virtual = dataclasses.replace(virtual, axis=axes[-1].values, axis_label=label)
     return virtual
@@ -215,8 +216,8 @@ def _carried(
 ) -> tuple[Parameters, Parameters]:
     """Return metadata of virtual groups and of their instances.
 
-    What differs within the groups of one file describes nuisances, also where it is
-    the same for all instances of a group in the other file.
+    A column that varies within the groups of one file describes nuisances, even if it
+    is constant within groups in the other file.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""`symae report`: one page about a run that opens without a network."""
+"""`symae report`: a page about a run that opens without a network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from symae_keras.data import GroupedData
 
 _log = logging.getLogger("symae_keras")
-#: Of metrics.json and environment.json.
+#: Maximum size of metrics.json and environment.json in bytes.
 _MOST_BYTES: Final = 1 << 20
 
 
@@ -55,7 +55,7 @@ def report(
         Path | None,
         typer.Option(
             metavar="HTML",
-            help="The file to write. An unchanged older report is replaced, any other "
+            help="The output file. An unmodified older report is replaced; any other "
             "file is not.",
             show_default="report.html in the run folder",
         ),
@@ -64,7 +64,7 @@ def report(
     group: Group = None,
     recipe: TrustedRecipe = None,
 ) -> None:
-    """Write a page about a run: did it work, can I trust it, what next."""
+    """Write a page about a run, with its quality, limits and next steps."""
     import_backend()
     path = out or run / REPORT
     _check(path, run, data)
@@ -78,15 +78,15 @@ def report(
 
 
 def _check(path: Path, run: Path, data: Path | None) -> None:
-    """Refuse to replace anything but an older report that nobody has changed."""
+    """Raise an error if the file exists and is not an unmodified older report."""
     if path.suffix.lower() != ".html":
         raise InputError(f"--out must end in .html; received {path}.")
     own = [file for file in run_files(run) if file.name != REPORT]
     refuse_inputs(path, [*own, *([data] if data else [])])
     if path.is_symlink() or (path.exists() and not is_sealed(path)):
         raise InputError(
-            f"{path} exists and is not an unchanged report of symae, so it is not "
-            "replaced; move it away or choose another --out."
+            f"{path} exists and is not an unmodified report of symae, so it is not "
+            "replaced; move it or choose another --out."
         )
     check_writable(path)
 
@@ -94,7 +94,7 @@ def _check(path: Path, run: Path, data: Path | None) -> None:
 def _material(
     run: Run, data: Path | None, group: str | None, state: list[str] | None
 ) -> Material:
-    """Evaluate a run, as far as its data are there."""
+    """Evaluate a run, as far as its data are available."""
     from symae_keras.cli._report_material import Material
 
     stored: dict[str, Any] = {}
@@ -139,17 +139,16 @@ def write_report(
     parts: tuple[Groups, GroupedData | None],
     metrics: dict[str, Any],
 ) -> None:
-    """Write the report of a run that was just trained.
+    """Write the report of a run after its training.
 
-    A report that cannot be written is left out, with a warning of the logger
-    `"symae_keras"`: a trained model is not lost for it.
+    If the report cannot be written, it is left out with a warning of the logger
+    `"symae_keras"`, so that the trained model is not lost.
 
     Args:
-        folder: The run folder, complete but for the report.
+        folder: The run folder, complete except for the report.
         run: The run.
-        parts: Groups that were trained on, and those held out, `None` if there are
-            none.
-        metrics: What `measure_run` returned.
+        parts: Training groups and held-out groups, `None` if there are none.
+        metrics: The result of `measure_run`.
     """
     from symae_keras.cli._report_material import Material
 
@@ -157,7 +156,7 @@ def write_report(
         train = padded_sample(parts[0])
         material = Material(
             run=run,
-            # Runs are written aside.
+            # Runs are written to a draft folder.
             name=folder.name.removesuffix(".partial"),
             metrics=metrics,
             environment=_entries(folder / "environment.json"),
@@ -167,7 +166,7 @@ def write_report(
             state=(),
         )
         write_text(folder / REPORT, _page(material))
-    # A figure can fail in a hundred ways, and the disk in a few.
+    # Figures and disks can fail in many ways.
     except Exception as error:
         _log.warning("no report: %s", one_line(error))
 
@@ -175,7 +174,7 @@ def write_report(
 def _entries(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file, empty if it cannot be read."""
     try:
-        # The folder may come from a stranger.
+        # The folder may come from an unknown author.
         content = parse_json(read_bounded(path, _MOST_BYTES))
     except (InputError, ValueError):
         return {}

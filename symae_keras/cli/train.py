@@ -63,14 +63,14 @@ def train(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Your data instead of the recipe's: .npz, .npy, .csv, HDF5, FITS, a "
+            help="Your data, instead of the recipe's: .npz, .npy, .csv, HDF5, FITS, a "
             "folder of spectra, images or shards.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="The run folder to make.", show_default="runs/NAME"
+            metavar="DIR", help="The output run folder.", show_default="runs/NAME"
         ),
     ] = None,
     epochs: Annotated[
@@ -78,16 +78,17 @@ def train(
         typer.Option(
             min=1,
             help="Passes over the data.",
-            show_default="the recipe's; with --data and a preset at least 2000 updates",
+            show_default="the recipe's; with --data and a preset, at least 2000 "
+            "updates",
         ),
     ] = None,
     held_out: Annotated[
         float,
         typer.Option(
             metavar="FRACTION",
-            help="Share of the states for the evaluation. With 0, all are trained on, "
-            "as for unlabelled samples that are to be predicted; the error is then "
-            "estimated on training groups.",
+            help="Share of the states for the evaluation. With 0, all states are used "
+            "for training, for example if unlabelled samples are to be predicted; the "
+            "error is then estimated on training groups.",
         ),
     ] = HELD_OUT,
     group: Group = None,
@@ -96,7 +97,7 @@ def train(
         str,
         typer.Option(
             help="none, mirrored (the GPUs of this machine), multiworker (machines "
-            "named by TF_CONFIG or srun) or auto."
+            "from TF_CONFIG or srun) or auto."
         ),
     ] = "auto",
     resume: Annotated[
@@ -104,13 +105,13 @@ def train(
     ] = False,
     force: Force = False,
 ) -> None:
-    """Train a recipe, and evaluate it on states that were held out."""
+    """Train a recipe, and evaluate it on held-out states."""
     import_backend()
     folder, metrics = train_run(
         recipe, data, out, epochs, seed, resume, force, group, strategy, held_out
     )
     if metrics is None:
-        print(f"{folder} is complete already.")
+        print(f"{folder} is already complete.")
         return
     print_metrics(metrics)
     print(f"{folder}: model.keras, metrics.json, report.html and figures/*.png")
@@ -132,15 +133,15 @@ def train_run(
 ) -> tuple[Path, dict[str, Any] | None]:
     """Train a recipe into a run folder.
 
-    The arguments are those of `symae train`. Of several workers, the chief writes the
-    run folder, which all must be able to read.
+    The arguments are those of `symae train`. With several workers, the chief writes the
+    run folder, and all workers must be able to read it.
 
     Returns:
-        The run folder and the metrics, `None` if the run was complete already.
+        The run folder and the metrics, `None` if the run was already complete.
 
     Raises:
-        InputError: The recipe, the data or the folder cannot be used; nothing has been
-            written then.
+        InputError: The recipe, the data or the folder cannot be used; in this case,
+            nothing has been written.
         Interrupted: The user stopped the training.
     """
     recipe, config = run_config(source, data_file, seed, epochs, group, held_out)
@@ -189,18 +190,18 @@ def train_run(
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A checked run, ready to be computed, with a model that is not compiled."""
+    """A validated run that is ready for training, with an uncompiled model."""
 
     title: str
     """For the progress bar."""
     recipe: Recipe
-    """With the epochs to train."""
+    """Recipe, with the number of epochs."""
     config: dict[str, Any]
     budget: str
-    """Groups and updates, in words."""
+    """Description of groups and updates."""
     train: Groups
     held_out: GroupedData | None
-    """`None` if all groups are trained on."""
+    """`None` if all groups are used for training."""
     model: Any
 
 
@@ -212,21 +213,21 @@ def run_config(
     group: str | None = None,
     held_out: float = HELD_OUT,
 ) -> tuple[Recipe, dict[str, Any]]:
-    """Return a recipe and the config of a run of it, as far as known without the data.
+    """Return a recipe and the config of a run, as far as known without the data.
 
     Raises:
         InputError: The recipe or the file cannot be used.
     """
     if not 0.0 <= held_out < 1.0:
         raise InputError(
-            f"--held-out must be 0, or a fraction below 1; received {held_out}."
+            f"--held-out must be 0 or a fraction below 1; received {held_out}."
         )
     recipe, _, name = load_recipe(source)
     if epochs is not None:
         recipe = dataclasses.replace(recipe, epochs=epochs, min_updates=0)
     preset = source in preset_names()
-    # Presets have the epochs that their own data need; other data may be a hundredth of
-    # these. The author of a recipe knows their data.
+    # The epochs of presets are chosen for their own data; other data may be 100 times
+    # smaller. The author of a recipe knows the size of its data.
     enough = recipe.epochs is None or (epochs is None and preset and data_file)
     least = recipe.min_updates
     if least is None:
@@ -261,7 +262,7 @@ def run_config(
 def make_plan(
     recipe: Recipe, config: dict[str, Any], groups: Groups, strategy: Any = None
 ) -> Plan:
-    """Split the groups, build the model, and settle the number of epochs.
+    """Split the groups, build the model, and determine the number of epochs.
 
     Raises:
         InputError: The groups cannot be split or do not suit the recipe.
@@ -297,14 +298,14 @@ def make_plan(
 def usable_parts(
     groups: Groups, fraction: float, seed: int, source: str
 ) -> tuple[Groups, GroupedData | None]:
-    """Split groups into those to train on and those held out, and check both.
+    """Split groups into a training part and a held-out part, and check both.
 
     Raises:
-        InputError: The groups cannot be split, or a part cannot be computed with.
+        InputError: The groups cannot be split, or a part is unusable for training.
     """
     config = {"train_fraction": fraction, "seed": seed}
     fit, held_out = train_and_held_out(groups, config, source)
-    for part, title in ((fit, "to train on"), (held_out, "held out")):
+    for part, title in ((fit, "for training"), (held_out, "held out")):
         if part is not None:
             what = f"{source}: the {len(part)} groups {title}"
             _refuse_range(sk.training.data_variance(part), what)
@@ -315,8 +316,8 @@ def _note_few_updates(plan: Plan) -> None:
     updates, epochs = plan.config["updates"], plan.recipe.epochs or sk.training.EPOCHS
     if updates < sk.training.MIN_UPDATES:
         _log.warning(
-            "the %d epochs of the recipe are only %d updates of the weights, and small "
-            "data need about %d; give --epochs %d, or leave epochs out of the recipe.",
+            "the %d epochs of the recipe are only %d updates of the weights, but small "
+            "data need about %d; give --epochs %d, or omit epochs in the recipe.",
             epochs,
             updates,
             sk.training.MIN_UPDATES,
@@ -325,14 +326,14 @@ def _note_few_updates(plan: Plan) -> None:
 
 
 def _refuse_range(variance: float, what: str) -> None:
-    """Refuse values without variance, or with one beyond the range of float32."""
+    """Raise an error for values without variance, or outside the range of float32."""
     if not variance > 0.0:
         raise InputError(f"{what} cannot be learned from: all instances are identical.")
     deviation = math.sqrt(variance)
-    # Squares of what is left after scaling must not leave float32.
+    # Squares of residuals after scaling must be in the range of float32.
     if not 1e-30 < deviation < 1e18:
         raise InputError(
-            f"{what} vary by about {deviation:.0e}, beyond what can be computed with; "
+            f"{what} vary by about {deviation:.0e}, outside the range of float32; "
             "rescale them to about 1."
         )
 
@@ -340,8 +341,8 @@ def _refuse_range(variance: float, what: str) -> None:
 def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     """Train as planned, from a checkpoint if there is one, and write the run folder.
 
-    The checkpoint stays in it, for the caller to remove when the folder is in place.
-    The strategy is the one under which the model was made.
+    The checkpoint stays in the folder; the caller removes it when the folder is at its
+    final path. `strategy` is the strategy under which the model was created.
 
     Returns:
         The metrics.
@@ -360,7 +361,7 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     print(f"{plan.title}: {plan.budget}", file=sys.stderr, flush=True)
     start = time.perf_counter()
     with ProgressDisplay(plan.title, epochs) as progress:
-        # The history is written before the state, which a resumed run starts from.
+        # The history is written before the state from which a run is resumed.
         callbacks = [
             HistoryFile(history),
             sk.training.Checkpoint(folder / STATE),
@@ -372,7 +373,7 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
             ),
         ]
         _fit(plan, callbacks, strategy)
-    # Of a resumed run, the seconds since it was resumed.
+    # For a resumed run, the seconds since it was resumed.
     took = {"training_seconds": f"{time.perf_counter() - start:.1f}"}
     write_json(folder / "environment.json", environment() | took)
     plan.model.save(folder / "model.keras")
@@ -395,9 +396,9 @@ def _epoch_text(epoch: int, epochs: int, logs: dict[str, Any]) -> str:
 
 
 def take_part(plan: Plan, aside: Path | None, strategy: Any) -> dict[str, Any]:
-    """Do what all workers but the chief do: everything except writing.
+    """Do the work of all workers except the chief: everything except writing.
 
-    They resume from the folder aside, if there is one, and get the chief's metrics.
+    They resume from the draft folder, if there is one, and receive the chief's metrics.
     """
     state = []
     if aside is not None:
@@ -407,8 +408,9 @@ def take_part(plan: Plan, aside: Path | None, strategy: Any) -> dict[str, Any]:
 
 
 def _fit(plan: Plan, callbacks: list[Any], strategy: Any) -> None:
-    # Nothing but this is in the scope of the strategy: each variable made there is sent
-    # to all workers, which then have to make it, too.
+    # Only this call is in the scope of the strategy: each variable created there is
+    # sent
+    # to all workers, which must then create it, too.
     with sk.distribute.running(strategy):
         sk.training.train(
             plan.model,
@@ -422,14 +424,14 @@ def _fit(plan: Plan, callbacks: list[Any], strategy: Any) -> None:
 
 
 def _refuse_other(folder: Path, config: dict[str, Any]) -> None:
-    """Refuse to resume a run that was started with other settings."""
+    """Raise an error if the run was started with other settings."""
     if not (folder / "config.json").exists():
-        return  # killed before it began
+        return  # killed before it started
     there, here = _identity(read_config(folder)), _identity(config)
     for name, new in here.items():
         old = there[name]
         if name == "updates" and None in (old, new):
-            continue  # not known before the data are read
+            continue  # unknown until the data are read
         if old != new:
             how = "another"
             if name in ("seed", "epochs", "updates", "train_fraction"):
@@ -441,9 +443,9 @@ def _refuse_other(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what must be the same in a resumed run, and for all workers."""
+    """Return settings that must be the same in a resumed run, and for all workers."""
     return {
-        # The same file in another place, or under another name, is the same.
+        # The same file under another path or name counts as the same.
         "recipe": config["recipe"]["sha256"],
         "data": [config["data"]["sha256"], config["data"].get("group")],
         "seed": config["seed"],

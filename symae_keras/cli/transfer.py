@@ -1,4 +1,4 @@
-"""`symae transfer`: show spectra of a new instrument as the known one would."""
+"""`symae transfer`: transfer spectra from a new instrument to the known one."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from symae_keras.errors import InputError
 
 def transfer(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN2", help="A folder made by symae adapt.")
+        Path, typer.Argument(metavar="RUN2", help="A folder from symae adapt.")
     ],
     data: Annotated[
         Path, typer.Option(metavar="FILE", help="Spectra of the new instrument.")
     ],
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="The .npz or .csv file to write.")
+        Path, typer.Option(metavar="FILE", help="The .npz or .csv output file.")
     ],
     axis: AxisChange = None,
     group: Group = None,
     force: Force = False,
     recipe: TrustedRecipe = None,
 ) -> None:
-    """Show spectra of a new instrument as the known one would.
+    """Transfer spectra from a new instrument to the known one.
 
     Every spectrum in FILE is transferred. Names of groups and instances, and columns of
-    metadata, are written, too.
+    metadata, are also written.
     """
     import_backend()
     import numpy as np
@@ -55,13 +55,13 @@ def transfer(
     file = run / ADAPTATION
     check_output(out, force, [data, file, *run_files(run)])
     if not file.is_file():
-        raise InputError(f"{run} has no {ADAPTATION}; make it with symae adapt.")
+        raise InputError(f"{run} has no {ADAPTATION}; create it with symae adapt.")
     found = load_run(run, recipe)
     adaptation = sk.adaptation.Adaptation.load(file, found.model)
     groups = groups_for(found, data, group, axis)
     if groups.instance_shape != adaptation.instance_shape:
         raise InputError(
-            f"{data} holds spectra of shape {groups.instance_shape}, but {file} takes "
+            f"{data} has spectra of shape {groups.instance_shape}, but {file} takes "
             f"{adaptation.instance_shape}."
         )
     there = groups.present

@@ -1,4 +1,4 @@
-"""`symae tune`: choose settings without ground truth, and train them."""
+"""`symae tune`: choose settings without ground truth, and train a model with them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _STUDY: Final = "study.db"
 _RECIPE: Final = "recipe.py"
 _TRIALS: Final = "trials.csv"
 _FIGURE: Final = "figures/trials.png"
-#: SQLite can leave a journal, `study.db-journal`.
+#: SQLite may leave a journal, `study.db-journal`.
 _CONTENTS: Final = (*RUN_CONTENTS, f"{_STUDY}*", _RECIPE, _TRIALS, _FIGURE)
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SHOWN: Final = 5
@@ -55,7 +55,7 @@ def tune(
             "or shards.",
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The run folder to make.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The output run folder.")],
     budget: Annotated[
         str,
         typer.Option(
@@ -67,7 +67,7 @@ def tune(
         int | None,
         typer.Option(
             min=1,
-            help="Number of trials, if the budget does not end the search before.",
+            help="Number of trials, unless the budget ends the search first.",
             show_default="as many as the budget allows",
         ),
     ] = None,
@@ -84,7 +84,8 @@ def tune(
     """Choose sizes, noise and networks without ground truth, then train.
 
     The search minimises the estimated redatuming error of held-out groups. Ctrl-C ends
-    it, and the best settings so far are trained; a second Ctrl-C stops that, too.
+    it and starts the training with the best settings so far; a second Ctrl-C stops the
+    training, too.
     """
     budget_s = _seconds(budget)
     import_backend()
@@ -93,7 +94,7 @@ def tune(
     require_optuna()
     found = tune_run(data, out, budget_s, trials, group, seed, resume, force)
     if found is None:
-        print(f"{out} is complete already.")
+        print(f"{out} is already complete.")
         return
     done, metrics = found
     _print_trials(done)
@@ -126,7 +127,7 @@ def tune_run(
     resume: bool = False,
     force: bool = False,
 ) -> tuple[tuple[Trial, ...], dict[str, Any]] | None:
-    """Search settings, and train the best ones into a run folder.
+    """Search for settings, and train a model with the best ones into a run folder.
 
     Args:
         data_file: File or folder of groups.
@@ -139,11 +140,11 @@ def tune_run(
         force: Replace what is at `out`.
 
     Returns:
-        The trials and the metrics, `None` if the run was complete already.
+        The trials and the metrics, `None` if the run was already complete.
 
     Raises:
-        InputError: The data or the folder cannot be used; nothing has been written
-            then.
+        InputError: The data or the folder cannot be used; in this case, nothing has
+            been written.
         Interrupted: The user stopped the final training.
     """
     from symae_keras.evaluation.tuning import warn_of_bad_luck
@@ -155,7 +156,7 @@ def tune_run(
         return None
     if draft.resumes and not (draft.aside / _STUDY).is_file():
         raise InputError(
-            f"{draft.aside} holds no search for settings to resume; give --force to "
+            f"{draft.aside} contains no search for settings to resume; give --force to "
             "discard it, or choose another --out."
         )
     groups = read_groups(data_file, group, min_instances=2)
@@ -169,7 +170,7 @@ def tune_run(
             recipe, config = run_config(
                 str(folder / _RECIPE), data_file, seed, group=group
             )
-            # The folder is written aside, and this is where it will be.
+            # The folder is written as a draft; this is its final path.
             config["recipe"]["name"] = out.name
             config["recipe"]["source"] = str(out.resolve() / _RECIPE)
             config["tuning"] = _summary(trials)
@@ -189,7 +190,7 @@ def tune_run(
 def _search(
     folder: Path, fit: Groups, budget_s: float, seed: int, n_trials: int | None
 ) -> tuple[Trial, ...]:
-    """Write the study, the table and figure of its trials, and the recipe, at last."""
+    """Write the study, the table and figure of its trials and, last, the recipe."""
     from symae_keras.evaluation.study import best_trial, write_trials
     from symae_keras.evaluation.tuning import chosen_settings, search
 
@@ -208,7 +209,7 @@ def _search(
             )
     except BaseException:
         if best_trial(_kept_trials(study, seed)) is None:
-            study.unlink(missing_ok=True)  # there is nothing to resume
+            study.unlink(missing_ok=True)  # nothing to resume
         raise
     settings = chosen_settings(trials)
     write_trials(folder / _TRIALS, trials)
@@ -244,7 +245,7 @@ def _draw(path: Path, trials: tuple[Trial, ...]) -> None:
         )
         with written_aside(path) as aside:
             figure.savefig(aside, dpi=150)
-    # Matplotlib raises errors of any class; the trials are worth more.
+    # Matplotlib may raise any error; it must not prevent writing the trials.
     except Exception as error:
         _log.warning("no figure of the trials: %s", one_line(error))
 

@@ -29,11 +29,11 @@ _TITLE: Final = "# Presets, trained again"
 _HEADINGS: Final = tuple(
     "preset metric obtained reference agrees minutes command".split()
 )
-#: Share of the epochs of a recipe that its quick form has.
+#: Share of the epochs of a recipe in quick mode.
 QUICK: Final = 1 / 8
 #: Tolerance of errors and decibels, as a share of the reference.
 RELATIVE: Final = 0.25
-#: Tolerance of scores, which are 1 at most.
+#: Tolerance of scores, whose maximum is 1.
 ABSOLUTE: Final = 0.05
 
 app = typer.Typer(help="Trained presets: scores, cards, reproduction.")
@@ -76,14 +76,14 @@ def reproduce(
         bool,
         typer.Option(
             "--quick",
-            help="Train for an eighth of the epochs, and compare with the recorded "
-            "metrics of such a training.",
+            help="Train for one eighth of the epochs, and compare with the recorded "
+            "metrics of this mode.",
         ),
     ] = False,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each preset.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs per preset.")] = 1,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="For recipes that bring no data."),
+        typer.Option(metavar="FILE", help="For recipes that provide no data."),
     ] = None,
     out: Annotated[
         Path,
@@ -95,7 +95,7 @@ def reproduce(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The table to write.",
+            help="The output table.",
             show_default="zoo/RESULTS.md, or zoo/RESULTS-quick.md",
         ),
     ] = None,
@@ -113,8 +113,8 @@ def reproduce(
     refuse_inputs(results, [data] if data else [])
     if os.path.lexists(results) and not _is_results_table(results):
         raise InputError(
-            f"{results} is there and is no table of this command, so it is not "
-            "replaced; name another file with --results."
+            f"{results} exists and is not a table of this command, so it is not "
+            "replaced; give another file with --results."
         )
     for path in (out, results):
         check_writable(path)
@@ -134,12 +134,12 @@ def reproduce(
 
 @dataclasses.dataclass(frozen=True)
 class Reproduced:
-    """A preset trained again: its recorded metrics, and those obtained."""
+    """Recorded and obtained metrics of a preset that was trained again."""
 
     name: str
     measured: Measured
     obtained: Mapping[str, list[float]]
-    """By name, one per seed."""
+    """Obtained metrics by name, one value per seed."""
     seconds: list[float]
     quick: bool
     command: str
@@ -161,7 +161,7 @@ class Reproduced:
 
     @property
     def agreed(self) -> bool:
-        """Whether all metrics agree."""
+        """True if all metrics agree."""
         return all(self.agrees(metric) for metric in self.obtained)
 
 
@@ -190,14 +190,14 @@ def seconds_of(run: Path) -> float:
 
 
 def quick_epochs(recipe: Recipe) -> int:
-    """Return the epochs of the quick form of a recipe."""
+    """Return the number of epochs in quick mode."""
     return max(1, round(QUICK * (recipe.epochs or sk.training.EPOCHS)))
 
 
 def run_preset(
     name: str, seed: int, quick: bool, out: Path, data_file: Path | None = None
 ) -> Path:
-    """Train a preset's recipe, or find the complete run, and return its folder."""
+    """Train a preset's recipe, or use a complete run, and return its folder."""
     epochs = quick_epochs(load_recipe(name).recipe) if quick else None
     folder = out / f"{name}-{'quick' if quick else seed}"
     return train_run(name, data_file, folder, epochs, seed, resume=True)[0]
@@ -206,7 +206,7 @@ def run_preset(
 def _reproduce_all(
     names: Sequence[str], out: Path, seeds: int, quick: bool, data_file: Path | None
 ) -> tuple[list[Reproduced], dict[str, str]]:
-    """Train presets again; return them, and why the others, without data, were not."""
+    """Train presets; return them, and for others, without data, the reason."""
     measured = {name: Measured.read(preset_folder(name)) for name in names}
     done, skipped = [], {}
     for name in names:
@@ -234,9 +234,9 @@ def _reproduce_all(
 
 
 def _missing_data(recipe: Recipe, file: Path | None) -> str | None:
-    """Return why the data of a recipe are not available, if so."""
+    """Return the reason if the data of a recipe are not available."""
     if recipe.data is None:
-        return "brings no data; give them with --data" if file is None else None
+        return "provides no data; give them with --data" if file is None else None
     try:
         recipe.data(0)
     except InputError as error:
@@ -245,7 +245,7 @@ def _missing_data(recipe: Recipe, file: Path | None) -> str | None:
 
 
 def _is_results_table(path: Path) -> bool:
-    """Return whether a file is one that `_results_table` made."""
+    """Return whether a file was written by `_results_table`."""
     try:
         with path.open("rb") as file:
             return file.readline().rstrip() == _TITLE.encode()
@@ -254,7 +254,7 @@ def _is_results_table(path: Path) -> bool:
 
 
 def _rows(done: Sequence[Reproduced]) -> list[tuple[str, ...]]:
-    """Return one row per metric; the first of a preset has its command."""
+    """Return one row per metric; the first row of a preset has its command."""
     rows: list[tuple[str, ...]] = []
     for each in done:
         named = (each.name, f"{median(each.seconds) / 60:.1f}", f"`{each.command}`")
@@ -269,7 +269,7 @@ def _rows(done: Sequence[Reproduced]) -> list[tuple[str, ...]]:
 
 
 def _results_table(done: Sequence[Reproduced], skipped: Mapping[str, str]) -> str:
-    """Return RESULTS.md: obtained beside reference, with cost, spread and command."""
+    """Return RESULTS.md: obtained and reference values, cost, spread and command."""
     rows = (_HEADINGS, ("---", "---", "---:", "---:", "---", "---:", "---"))
     lines = [
         _TITLE,

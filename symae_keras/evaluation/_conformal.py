@@ -1,8 +1,9 @@
 """Conformal quantiles and p-values of groups.
 
-Groups are exchangeable, the instances of one group are not: each group has the weight
-1, shared by its instances, as in Lee, Barber & Willett, Distribution-free inference
-with hierarchical data, 2023 (https://arxiv.org/abs/2306.06342).
+Groups are exchangeable, but the instances of one group are not. Each group therefore
+has the weight 1, which its instances share, as in Lee, Barber & Willett,
+Distribution-free inference with hierarchical data, 2023
+(https://arxiv.org/abs/2306.06342).
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import numpy as np
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
 
-#: Guards integers computed as floats, such as 0.9 * 10.
+#: Tolerance for integers that are computed as floats, such as 0.9 * 10.
 _ROUNDING = 1e-9
 
 
 def groups_needed(level: float) -> int:
-    """Return the fewest groups of which the conformal quantile of a level exists.
+    """Return the smallest number of groups for which a level has a conformal quantile.
 
     Example:
     >>> groups_needed(0.9), groups_needed(0.5)
@@ -35,8 +36,8 @@ def quantile(scores: Any, level: float) -> float:
     With one score per group it is the `ceil((n + 1) level)`-th smallest of `n`.
 
     Args:
-        scores: `(groups, instances)`, NaN where there is none.
-        level: Probability that the score of a new instance is no larger.
+        scores: `(groups, instances)`, NaN where there is no score.
+        level: Probability that the score of a new instance does not exceed the result.
 
     Raises:
         InputError: Too few groups have scores.
@@ -48,7 +49,7 @@ def quantile(scores: Any, level: float) -> float:
     values, weights, n_groups = _weighted(scores)
     if n_groups < groups_needed(level):
         raise InputError(
-            f"A conformal band of the level {level:g} needs at least "
+            f"A conformal band with level {level:g} needs at least "
             f"{groups_needed(level)} calibration groups; received {n_groups}. Give "
             f"more groups, or a level of at most {n_groups / (n_groups + 1):.3g}."
         )
@@ -57,7 +58,7 @@ def quantile(scores: Any, level: float) -> float:
 
 
 def p_values(scores: Any, new: Any) -> Array:
-    """Return the share of groups with scores at least as large, the new one included.
+    """Return the share of groups, with the new one, whose scores are at least as large.
 
         p = (1 + sum over groups of the share of instances with score >= new) / (1 + n)
 
@@ -65,7 +66,7 @@ def p_values(scores: Any, new: Any) -> Array:
 
     Args:
         scores: Scores of `n` calibration groups, `(groups, instances)`, NaN where there
-            is none.
+            is no score.
         new: Scores to compare, of any shape; NaN stays NaN.
 
     Example:

@@ -8,19 +8,19 @@ import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
 
-#: Share of the variance within groups above which instances are places of a design.
+#: Above this share of the variance within groups, the design counts as crossed.
 _CROSSED: Final = 0.5
 
 
 def in_random_order(
     groups: GroupedData, rng: np.random.Generator, same: bool = False
 ) -> Array:
-    """Return places of instances, `(groups, instances)`: the present ones first.
+    """Return positions of instances, `(groups, instances)`, the present ones first.
 
     Args:
         groups: The groups.
-        rng: Generator of the order.
-        same: Whether the order of places is the same in all groups. Defaults to
+        rng: Random generator for the order.
+        same: Whether the order of positions is the same in all groups. Defaults to
             `False`.
     """
     present = groups.present
@@ -33,13 +33,14 @@ def repeated_part(
 ) -> tuple[Array, Array | None]:
     """Return a part of each group, repeated to the size of the group, and its mask.
 
-    Repetition keeps the mean over instances and their number, on which sum pooling and
-    posteriors depend.
+    Repetition preserves the mean over instances and their number. Sum pooling and
+    posteriors depend on both.
 
     Args:
         groups: The groups.
-        order: Places of instances, see `in_random_order`.
-        start: First place in `order` of each part, one for all or `(groups,)`.
+        order: Positions of instances, see `in_random_order`.
+        start: First position in `order` of each part: one for all groups, or
+            `(groups,)`.
         size: Size of each part, `(groups,)`.
     """
     slots = np.arange(order.shape[1])
@@ -61,9 +62,9 @@ def sum_of_squared_shares(counts: Array, size: Array) -> Array:
 
 
 def is_crossed(groups: GroupedData) -> bool:
-    """Return whether the place of an instance explains most of the variance.
+    """Return whether the position of an instance explains most of the variance.
 
-    It does in a crossed design, where instance `t` of every group was measured by the
+    This holds in a crossed design, where instance `t` of every group was measured by
     instrument `t`.
     """
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)

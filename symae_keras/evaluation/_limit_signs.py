@@ -13,11 +13,11 @@ from symae_keras.evaluation.estimate import confounded_metadata, share_between
 
 _SHUFFLES: Final = 199
 _COMPONENTS: Final = 20
-#: Shares of variance that are reported.
+#: Minimum share of variance that is reported.
 _MIN_ORDER: Final = 0.1
 _MIN_COLUMN: Final = 0.2
 _MIN_COMMON: Final = 0.1
-#: Nuisances of this share of the variance within groups are looked at.
+#: Only nuisances with at least this share of the variance within groups are checked.
 _MAIN: Final = 0.9
 
 
@@ -30,7 +30,7 @@ def signs_of_confounding(
         groups: The groups, with their metadata.
         scores: The same groups as components `(groups, instances, components)`, present
             instances first.
-        crossed: Whether places are those of a crossed design.
+        crossed: Whether the groups have a crossed design.
     """
     rng = np.random.default_rng(0)
     found = [
@@ -61,7 +61,7 @@ def _beats_chance(value: float, least: float, shuffled: Callable[[], float]) -> 
 
 
 def _columns(groups: GroupedData, means: Array, rng: np.random.Generator) -> list[str]:
-    """Look at names that are the same in all instances of a group."""
+    """Check metadata that are the same in all instances of a group."""
     found = []
     for name, values in groups.group_metadata.items():
         if values.ndim != 1 or values.dtype.kind not in "UOST":
@@ -88,7 +88,7 @@ def _share_of_shuffled(means: Array, label: Array, rng: np.random.Generator) -> 
 def _order(
     deviations: Array, present: Array, counts: Array, rng: np.random.Generator
 ) -> list[str]:
-    """Compare instances that follow each other with others of the group."""
+    """Compare consecutive instances with the other instances of the group."""
     several = counts > 2
     if not several.any():
         return []
@@ -96,7 +96,7 @@ def _order(
     flat = chosen.reshape(-1, chosen.shape[-1])
     main = _main(flat).reshape(*chosen.shape[:2], -1)
     there = present[several]
-    # Half the mean squared difference of two instances of a group.
+    # Half of the mean squared difference between two instances of one group.
     usual = (main**2).sum() / (counts[several] - 1).sum()
 
     def alike(x: Array) -> float:
@@ -111,14 +111,14 @@ def _order(
     if not usual > 0.0 or not _beats_chance(alike(main), _MIN_ORDER, shuffled):
         return []
     return [
-        "Instances that follow each other in a group are more alike than others of the "
+        "Consecutive instances of a group are more alike than other instances of the "
         f"group (by {alike(main):.0%} of the variance): nuisances seem to drift, and "
-        "what a whole group shares of them cannot be separated from the state."
+        "the part that a whole group shares cannot be separated from the state."
     ]
 
 
 def _common(means: Array, deviations: Array, counts: Array) -> list[str]:
-    """Look for every main nuisance between groups too."""
+    """Check whether every main nuisance also differs between groups."""
     flat = deviations.reshape(-1, deviations.shape[-1])
     within = flat.T @ flat / (counts - 1).sum()
     values, vectors = np.linalg.eigh(within)
@@ -134,6 +134,6 @@ def _common(means: Array, deviations: Array, counts: Array) -> list[str]:
     return [
         f"All of the {size} strongest nuisances also differ between groups, by at "
         f"least {least:.0%} of their variance within groups: instances of a group seem "
-        "to have a part of their nuisances in common, unless states vary in the same "
+        "to share a part of their nuisances, unless states vary in the same "
         "ways."
     ]

@@ -1,4 +1,4 @@
-"""Terms of the error that a linear mixed model reaches, from groups left out."""
+"""Terms of the error of a linear mixed model, from left-out groups."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from symae_keras.classical import LinearMixedModel
 from symae_keras.data.groups import Array, GroupedData
 
-#: Directions of the state, and of nuisances, in which interactions are looked for.
+#: Numbers of directions of the state, and of nuisances, in the interaction model.
 _STATES: Final = 20
 _NUISANCES: Final = 20
-#: Share of the variance of a state's direction in the group means that is due to it.
+#: Minimum share of a direction's variance in the group means that the state explains.
 _MIN_RELIABILITY: Final = 0.3
 #: Damping of effects of weak nuisances, relative to the strongest.
 _DAMPING: Final = 0.05
 _STEPS: Final = 30
-#: White noise has eigenvalues that differ by no more than this factor.
+#: Eigenvalues that differ by no more than this factor count as white noise.
 _FLAT: Final = 1.5
-#: With a larger share of the variance within groups, it is a nuisance.
+#: White noise with a larger share of the variance within groups counts as a nuisance.
 _MOST_NOISE: Final = 0.5
 
-#: Variances between and within groups, and directions, that components leave out.
+#: Variances between and within groups, and directions, outside the components.
 Rest = tuple[float, float, int]
 
 
@@ -32,18 +32,18 @@ Rest = tuple[float, float, int]
 class Moments:
     """Sums over the groups of each block, `(blocks, numbers)` or `(blocks,)`.
 
-    With `G` of a number of instances, from a model of other groups.
+    `G` depends on the number of instances and comes from a model of other groups.
     """
 
     numbers: Array
     means: Array
-    """Squares of `(1 - G)` times the group means."""
+    """Squares of the group means times `1 - G`."""
     missed: Array
-    """Squares of `(1 - G)` times deviations."""
+    """Squares of the deviations times `1 - G`."""
     taken: Array
-    """Squares of `G` times deviations, over the number of instances."""
+    """Squares of the deviations times `G`, divided by the number of instances."""
     traces: Array
-    """Trace of `G`, once for each group."""
+    """Trace of `G`, one per group."""
     squared_means: Array
     squared_deviations: Array
     groups: Array
@@ -111,7 +111,7 @@ class Moments:
         )
 
     def left(self, rest: Rest) -> Array:
-        """Return the squared error of the state over the numbers, not negative."""
+        """Return the squared error of the state per number of instances, at least 0."""
         free, groups = self.free.sum(), self.groups.sum()
         share = self.inverse_counts.sum() / groups
         missed = self.means.sum(axis=0) / groups
@@ -122,7 +122,7 @@ class Moments:
         return np.asarray(np.maximum(error, 0.0))
 
     def gain(self, rest: Rest) -> Array:
-        """Return the trace of `G` over the numbers."""
+        """Return the trace of `G` for each number of instances."""
         gain = self.traces.sum(axis=0) / self.groups.sum()
         if rest[0] > 0.0:
             gain = gain + rest[2] * rest[0] / (rest[0] + rest[1] / self.numbers)
@@ -144,12 +144,13 @@ class Moments:
 
 
 def noise_variance(spectrum: Array, pixels: int, rest: float) -> float:
-    """Return the variance of white noise per pixel, 0 if none is visible.
+    """Return the variance of white noise per pixel, 0 if none is detected.
 
     Args:
-        spectrum: Variances within groups along nuisances that other groups have shown.
+        spectrum: Variances within groups along nuisances that were found in other
+            groups.
         pixels: Number of pixels.
-        rest: Variance within groups in directions that `spectrum` leaves out.
+        rest: Variance within groups in directions outside `spectrum`.
     """
     outside = pixels - len(spectrum)
     if outside:
@@ -166,13 +167,13 @@ def noise_variance(spectrum: Array, pixels: int, rest: float) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Interactions:
-    """How the covariance within groups changes with the state.
+    """Change of the covariance within groups with the state.
 
     If a nuisance `n` acts on the state `s` as `F(s) n`, `F(s) = F_0 + sum_k s_k F_k`,
     the covariance within groups changes by `F_0 F_k' + F_k F_0'` for each unit of
-    `s_k`. Of all `F_k` that agree with the change, the smallest is taken: its squared
-    size is the squared Bures distance between the two normal distributions. Products of
-    different blocks of groups are not biased by the noise of either.
+    `s_k`. Of all `F_k` that are consistent with the change, the smallest is used: its
+    squared size is the squared Bures distance between the two normal distributions.
+    Products of different blocks of groups are not biased by the noise of either block.
     """
 
     values: Array
@@ -189,9 +190,9 @@ class Interactions:
     ) -> Interactions:
         """Compute the changes.
 
-        The leave-one-out form of the state keeps skewed nuisances, whose group means
-        depend on their variances, from being taken for interactions. It needs three
-        instances in a group.
+        The leave-one-out estimate of the state prevents skewed nuisances, whose group
+        means depend on their variances, from being counted as interactions. It needs at
+        least three instances per group.
         """
         means, deviations, counts = centred(scores, model.mean_, fitted=True)
         several = counts > 1
@@ -252,7 +253,7 @@ class Interactions:
             return effect
         damping = (_DAMPING * self.values.max()) ** 2
         for step in range(_STEPS):
-            # What interactions add to the covariance is no nuisance by itself.
+            # The interaction's part of the covariance is not a separate nuisance.
             values, turn = np.linalg.eigh(np.diag(self.values) - effect)
             values = np.maximum(values, 0.0)
             sums = values[:, None] + values
@@ -269,7 +270,7 @@ class Interactions:
         return np.asarray(effect)
 
     def overlap(self, model: LinearMixedModel, effect: Array, numbers: Array) -> Array:
-        """Return the trace of `G` times the interaction, over the numbers."""
+        """Return the trace of `G` times the interaction, per number of instances."""
         basis, ratio = _diagonal(model)
         inner = np.linalg.solve(basis, self.vectors @ effect)
         shares = (inner * (basis.T @ self.vectors)).sum(axis=1)
@@ -280,7 +281,7 @@ class Interactions:
 def centred(
     groups: GroupedData, mean: Array, fitted: bool = False
 ) -> tuple[Array, Array, Array]:
-    """Return group means around a mean, deviations with 0 where absent, and counts.
+    """Return centred group means, deviations (0 where absent), and counts.
 
     Args:
         groups: Groups of `(components,)`.

@@ -25,9 +25,9 @@ from symae_keras.evaluation.new_data import MIN_GROUPS, NewData
 _log = logging.getLogger("symae_keras")
 
 _MOST_GROUPS: Final = 512
-#: Numbers of instances that calibration keeps at a time.
+#: Maximum number of instances in memory during calibration.
 _MOST_NUMBERS: Final = 1 << 25
-#: Number of differences between codes of halves that make the scale of a band.
+#: Number of differences between codes of halves that define the scale of a band.
 _DIFFERENCES: Final = 8
 
 
@@ -35,41 +35,43 @@ class Bands:
     """Simultaneous conformal bands for virtual instances.
 
     A band contains the whole true virtual instance, all pixels at once, with the
-    probability `level`. It is
+    probability `level`. The band is
 
         D(C_i, N_j[t]) -+ quantile * scale(pixel)
 
     where the scale estimates the local error and the quantile is calibrated on held-out
-    groups. One group has one vote: the scores of its instances share a weight of 1
-    (hierarchical conformal prediction). For groups of one score, the quantile is the
-    `ceil((n + 1) level)`-th smallest of `n`.
+    groups. Every group counts equally: the scores of its instances share a weight of 1
+    (hierarchical conformal prediction). If each of `n` groups has one score, the
+    quantile is the `ceil((n + 1) level)`-th smallest score.
 
-    The true virtual instance is not measured, except in a **crossed** design, where
+    The true virtual instance cannot be measured, except in a **crossed** design, where
     instance `t` of every group has the same nuisance, such as an instrument:
 
     - Crossed: instance `t` of group `i` is predicted from the other instances of `i`
-      and the nuisance of instance `t` of another group, and compared with the measured
-      one. The coverage then follows from the exchangeability of groups alone. The band
-      refers to a measurement, with its own noise and placement.
+        and the nuisance of instance `t` of another group, and compared with the
+        measured
+        one. The coverage then follows from the exchangeability of groups alone. The
+        band
+        refers to a measurement, with its own noise and position.
     - Not crossed: the error of a virtual instance is `e_j - e_i + r`, see the page "Did
-      it work?". `r` is observed. Differences between decoded halves of a group, and
-      decoded nuisances of other groups, have the form of `e`, and are scaled to the
-      variances that `estimate_redatuming_error` finds. The band refers to the
-      noise-free virtual instance. The coverage rests on the assumption of the estimate
-      that nuisances are independent of groups.
+        it work?". `r` is observed. Differences between decoded halves of a group, and
+        decoded nuisances of other groups, have the form of `e`, and are scaled to the
+        variances that `estimate_redatuming_error` finds. The band refers to the
+        noise-free virtual instance. The coverage is valid only if nuisances are
+        independent of groups, as the estimate assumes.
 
     Attributes:
         level: Probability that a band contains the whole virtual instance.
-        crossed: Whether instances are places of a crossed design.
+        crossed: Whether the calibration groups have a crossed design.
         quantile: Half-width of the bands in units of the scale.
         n_groups: Number of calibration groups.
-        variance: Part of the squared scale that all virtual instances have, float32 or
-            float64 of `instance_shape`.
+        variance: The part of the squared scale that is common to all virtual instances,
+            float32 or float64 of `instance_shape`.
         code_differences: Differences between coherent codes of one instance each,
-            `(differences, coherent_dim)`; `None` for crossed designs. Virtual instances
-            from `a` and to `b` present instances add to the squared scale the mean
-            square of `D(C + h, N) - D(C - h, N)`, where `h` is half a difference times
-            `sqrt(1 / a + 1 / b)`.
+            `(differences, coherent_dim)`; `None` for crossed designs. For virtual
+            instances from `a` and to `b` present instances, the mean square of `D(C +
+            h, N) - D(C - h, N)` is added to the squared scale, where `h` is half a
+            difference times `sqrt(1 / a + 1 / b)`.
 
     Reference:
         - [Lei et al., Distribution-free predictive inference for regression,
@@ -124,14 +126,16 @@ class Bands:
         Args:
             model: A model with `encode`, `decode` and `redatum` for groups, such as
                 `SymAE`.
+                `SymAE`.
             groups: Groups that the model was not trained on, with or without masks.
-                Groups of one instance are left out. From more than 512 groups, 512 are
+                Groups of one instance are left out. If there are more than 512 groups,
+                512 are
                 drawn.
             level: Probability that a band contains the whole virtual instance. Defaults
                 to 0.9.
-            crossed: Whether instance `t` of every group has the same nuisance. `None`
-                (default) decides: yes, if the place of an instance explains more than
-                half of the variance within groups.
+            crossed: Whether instance `t` of every group has the same nuisance. With
+                `None` (default), the design is crossed if the position of an instance
+                explains more than half of the variance within groups.
             seed: Seed of halves and draws. Defaults to 0.
 
         Returns:
@@ -147,7 +151,7 @@ class Bands:
         needed = max(groups_needed(level), 2)
         if n_several < needed:
             raise InputError(
-                f"Bands of the level {level:g} need at least {needed} held-out groups "
+                f"Bands with level {level:g} need at least {needed} held-out groups "
                 f"of two or more instances; received {n_several}. Give more groups, or "
                 "a lower level."
             )
@@ -175,8 +179,8 @@ class Bands:
     ) -> tuple[Array, Array]:
         """Return bands for virtual instances: states under the nuisances of others.
 
-        Groups or instances that are unlike the held-out ones are reported as warnings
-        of the logger `"symae_keras"`, see `NewData`: bands do not hold for them.
+        If groups or instances differ from the held-out ones, the logger `"symae_keras"`
+        issues a warning, see `NewData`: bands are not valid for them.
 
         Args:
             coherent_from: `(groups, instances_a, *instance_shape)`, the states to show,
@@ -203,7 +207,7 @@ class Bands:
         sizes = len(states), len(nuisances)
         if sizes[0] != sizes[1] and 1 not in sizes:
             raise InputError(
-                "coherent_from and nuisance_from must hold the same number of groups, "
+                "coherent_from and nuisance_from must have the same number of groups, "
                 "or one of them a single group, which is used for all; received "
                 f"{sizes[0]} and {sizes[1]}."
             )
@@ -295,14 +299,14 @@ def _means(totals: Array, counts: Array) -> tuple[Array, Array]:
     """Return the mean over groups, and the means over all groups but each one."""
     total, count = totals.sum(axis=0), counts.sum(axis=0)
     mean = total / np.clip(count, 1, None)
-    # Pixels without a residual get a tiny scale.
+    # A tiny scale replaces 0 in pixels without residual.
     floor = max(1e-8 * float(mean.mean()), float(np.finfo("float32").tiny))
     others = (total - totals) / np.clip(count - counts, 1, None)
     return mean.clip(floor), others.clip(floor)
 
 
 def _scores(errors: Array, scale: Array, known: Array) -> Array:
-    """Return the largest error of each instance in units of its scale."""
+    """Return the largest error of each instance relative to its scale."""
     ratios = np.abs(errors) / scale
     largest = ratios.max(axis=tuple(range(2, errors.ndim)))
     return np.where(known, largest, np.nan)
@@ -314,10 +318,10 @@ def _scores(errors: Array, scale: Array, known: Array) -> Array:
 def _composed_errors(
     model: Any, groups: GroupedData, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """Return scores of composed errors, and what makes their scale.
+    """Return scores of composed errors, and the two parts of their scale.
 
-    That is the variance in each pixel that all virtual instances have, and differences
-    of coherent codes, in the size of the error of a code of one instance.
+    These parts are the variance per pixel that is common to all virtual instances, and
+    differences of coherent codes, scaled to the error of a code of one instance.
     """
     x, present, counts = groups.x, groups.present, groups.counts
     good = np.broadcast_to(groups.good_pixels, x.shape)
@@ -373,7 +377,7 @@ def _differences_of_halves(
 
 
 def _effect(model: Any, coherent: Array, nuisance: Array, difference: Array) -> Array:
-    """Return what a difference of coherent codes changes in decoded instances."""
+    """Return the change of decoded instances by a difference of coherent codes."""
     half = (0.5 * difference).astype("float32")
     change = in_batches(model.decode, coherent + half, nuisance)
     change -= in_batches(model.decode, coherent - half, nuisance)
@@ -383,7 +387,7 @@ def _effect(model: Any, coherent: Array, nuisance: Array, difference: Array) -> 
 def _spread(
     model: Any, coherent: Array, nuisance: Array, differences: Array, shares: Array
 ) -> Array:
-    """Return the mean square of the effects of differences, in the size of a share."""
+    """Return the mean squared effect of differences, scaled by a share."""
     size = np.sqrt(shares)[:, None]
     effects = (
         _effect(model, coherent, nuisance, size * each[None]) for each in differences
@@ -398,6 +402,6 @@ def _mean_over(x: Array, present: Array) -> Array:
 
 
 def _to_mean_square(values: Array, good: Array, wanted: float) -> float:
-    """Return the factor that gives values a mean square."""
+    """Return the factor that gives values the mean square `wanted`."""
     found = float(np.mean(values**2, where=np.broadcast_to(good, values.shape)))
     return math.sqrt(wanted / found) if found > 0.0 else 0.0

@@ -1,4 +1,4 @@
-"""Cross-validated probes of codes for everything that is known about the data."""
+"""Cross-validated probes of codes for metadata and true parameters."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from symae_keras.evaluation.leakage import (
 
 #: With fewer rows, a network of 128 units predicts worse than ridge regression.
 _ENOUGH_FOR_NETWORKS: Final = 200
-#: Rows of instances that probes see; more would hardly change the scores.
+#: Maximum number of instances for probes; more would hardly change the scores.
 _MOST_ROWS: Final = 4000
-#: Rows per class on average, from which integers and text are classes.
+#: Minimum mean number of rows per class for integers and text to be classes.
 _ROWS_PER_CLASS: Final = 5
 _MOST_CLASSES: Final = 50
 
 
 @dataclasses.dataclass(frozen=True)
 class ColumnScore:
-    """How well probes predict a column from the codes.
+    """Scores of probes that predict a column from the codes.
 
     Attributes:
         of: `"group"` if the column has one value per group, `"instance"` otherwise.
         score: `"R2"` for numbers, `"accuracy"` for classes.
-        coherent: Score from the coherent code. For numbers of instances, the target is
-            their mean over the group; for classes of instances there is no score.
+        coherent: Score from the coherent code. For numeric columns of instances, the
+            target is their mean over the group; for classes of instances there is no
+            score.
         nuisance: Score from one nuisance code.
-        chance: Score of a guess without codes.
-        groups: Number of groups with a value.
+        chance: Score of a constant prediction, without codes.
     """
 
     of: Literal["group", "instance"]
@@ -63,13 +63,14 @@ def probe_columns(
 ) -> dict[str, ColumnScore]:
     """Probe both codes for columns of metadata and true parameters.
 
-    Probes are trained on a part of the groups and predict the others, in turn, until
-    each group has been predicted once. The score compares all predictions with the
-    truth. A column that describes the state should be predicted from the coherent code
-    and not from the nuisance code; one that describes nuisances the other way round.
+    The groups are split into `n_folds` parts. Each part is predicted by probes that
+    were trained on the others. The score compares all predictions with the true values.
+    A column that describes the state should be predictable from the coherent code and
+    not from the nuisance code. For a column that describes nuisances it is the other
+    way round.
 
     Integers and text are classes if there are at least 5 rows per class on average.
-    Other integers are numbers; other text cannot be probed. Missing values are left
+    Otherwise, integers are numbers, and text cannot be probed. Missing values are left
     out.
 
     Args:
@@ -77,7 +78,7 @@ def probe_columns(
         groups: At least 20 groups with `state`, `nuisance`, `group_metadata` or
             `instance_metadata`. The groups should be new to the model.
         names: The columns. Defaults to `None`: all that can be probed.
-        linear: Whether probes are linear; else they are multilayer perceptrons, see
+        linear: Whether probes are linear or multilayer perceptrons, see
             `probe`. Defaults to `None`: linear with fewer than 200 rows.
         n_folds: Number of parts. Defaults to 5.
         seed: Seed of parts and probes. Defaults to 0.
@@ -119,11 +120,11 @@ def probe_columns(
 
 
 class _NoProbe(Exception):
-    """Why a column cannot be probed."""
+    """Reason why a column cannot be probed."""
 
 
 class _Probes:
-    """Codes of groups, and the parts that are predicted in turn."""
+    """Codes of groups, and the folds of the cross-validation."""
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class _Probes:
         self.groups, self.linear, self.seed = groups, linear, seed
         codes = in_batches(model.encode, groups.x, groups.model_mask)
         self.coherent, self.nuisance = codes[0].reshape(len(groups), -1), codes[1]
-        # Groups of one id are of one state, so they are predicted together.
+        # Groups with equal ids have the same state, so they are in the same fold.
         state = np.arange(len(groups))
         if groups.ids is not None:
             state = np.unique(groups.ids, return_inverse=True)[1].reshape(-1)
@@ -171,7 +172,7 @@ class _Probes:
         )
 
     def _means(self, values: Array) -> Array:
-        """Return the mean over the instances of each group, NaN of none."""
+        """Return the mean over the instances of each group, NaN if there is none."""
         present = self.groups.present
         values = values.astype("float64")
         there = present.reshape(present.shape + (1,) * (values.ndim - 2))
@@ -181,7 +182,7 @@ class _Probes:
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     def _predicted(self, codes: Array, target: Array, group: Array) -> float:
-        """Score predictions of all rows, each by a probe that did not see its group.
+        """Score predictions of all rows by probes that were not trained on their group.
 
         Rows without a value are left out.
         """
@@ -213,7 +214,7 @@ class _Probes:
 
 
 def _target(values: Array) -> Array:
-    """Return classes, or float64 numbers, NaN where a value is missing."""
+    """Return classes, or float64 numbers with NaN for missing values."""
     if values.dtype.kind == "f":
         return np.where(np.isfinite(values), values.astype("float64"), np.nan)
     if values.ndim > 1 or values.dtype.kind not in "biuU":

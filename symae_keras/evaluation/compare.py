@@ -31,10 +31,10 @@ from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_e
 from symae_keras.training import Budget, Training, train
 
 _FIT_SHARE: Final = 0.8
-#: Fewer groups leave too few to judge by.
+#: With fewer groups, too few are left for evaluation.
 _MIN_TO_SPLIT: Final = 10
 
-#: Called with what is being done, and how much of the whole is done, from 0 to 1.
+#: Called with a description of the current step, and the completed share, from 0 to 1.
 Progress = Callable[[str, float], None]
 
 
@@ -49,42 +49,44 @@ def compare(
     progress: Progress | None = None,
     failures: dict[str, str] | None = None,
 ) -> Comparison:
-    """Train models on the same groups and judge them by the same others.
+    """Train models on the same groups and evaluate them on the same test groups.
 
-    All neural models get the same encoder and decoder, sizes of the codes, batches,
-    optimiser, number of steps and seeds; their own regularisation is what each does
-    best with on the entangled exposures. Models of single instances redatum by the
-    mean swap of their codes, see `symae_keras.models.LatentMeanSwap`.
+    All neural models share the encoder, decoder, code sizes, batches, optimiser, number
+    of steps and seeds. Each has the regularisation that works best for it on the
+    entangled exposures. Models of single instances redatum by the mean swap of their
+    codes, see `symae_keras.models.LatentMeanSwap`.
 
-    Small data, which are trained on for `min_updates`, are overfitted at the end. Every
-    neural model then holds out a fifth of the groups, and gets the weights of the epoch
-    with the least loss of these. The test groups take no part in it.
+    On small data, training for `min_updates` overfits. Every neural model then holds
+    out 20 % of the groups and restores the weights of the epoch with the lowest
+    validation loss. The test groups are not used for this.
 
     Args:
-        groups: Groups to train on.
-        test: Other groups to judge by. Redatuming errors need simulated ones, leakage
-            needs a known `state` and 20 groups; what cannot be measured is `None`.
-        models: Names out of `symae_keras.evaluation.CONTENDERS`. Defaults to all
-            grouped models, two of single instances and the classical references.
+        groups: Training groups.
+        test: Other groups, for evaluation. Redatuming errors need simulated groups.
+            Leakage needs a known `state` and 20 groups. Values that cannot be computed
+            are `None`.
+        models: Names from `symae_keras.evaluation.CONTENDERS`. Defaults to all grouped
+            models, two models of single instances and the classical references.
         seeds: How many times each neural model is trained, with the seeds 0, 1, ...
         training: Epochs, batch size, instances and learning rate. Defaults to
             `Training()`: 32 epochs of 16 groups x 8 instances, and at least 2000
             updates.
         sizes: Sizes of the codes, and the encoder. Defaults to 8 and 8, dense.
-        out: Folder that keeps each row as soon as it is there, and the tables and the
-            figure at the end. With the same data and settings, a comparison goes on
-            where it stopped, and takes further models or seeds. Defaults to `None`.
+        out: Folder in which each row is saved as soon as it is computed, and the tables
+            and the figure at the end. An interrupted comparison in it is resumed if
+            data and settings are the same; more models or seeds can be added. Defaults
+            to `None`.
         progress: Called as `progress(text, share)` while training.
-        failures: Where given, a model that does not support the data, or whose training
-            diverges, is left out of the result, and its error is put here by its name.
-            Defaults to `None`: such a model raises.
+        failures: If given, a model that does not support the data or whose training
+            diverges is left out of the result, and its error is stored here under its
+            name. Defaults to `None`: such a model raises.
 
     Returns:
         A `Comparison`.
 
     Raises:
         InputError: A name is unknown, the data do not fit each other, or the folder
-            holds something else.
+            contains something else.
 
     Example:
     >>> from symae_keras.data import simulate_exposures
@@ -99,25 +101,25 @@ def compare(
         raise InputError(f"seeds must be 1 or more; received {seeds}.")
     if test.instance_shape != groups.instance_shape:
         raise InputError(
-            f"The test groups have instances of shape {test.instance_shape}, those to "
-            f"train on {groups.instance_shape}; give both one shape."
+            f"The test groups have instances of shape {test.instance_shape}, the "
+            f"training groups {groups.instance_shape}; both must have the same shape."
         )
     axis, other = Axis.of(groups), Axis.of(test)
     if axis is not None and other is not None and not axis.equals(other):
         raise InputError(
-            f"The test groups are on the axis {other}, those to train on on {axis}; "
+            f"The test groups are on the axis {other}, the training groups on {axis}; "
             "resample one of them to the axis of the other."
         )
     wanted = [
         (name, seed)
         for name in models
         for seed in range(seeds)
-        # Nothing in a classical reference depends on a seed.
+        # Classical references do not depend on the seed.
         if seed == 0 or CONTENDERS[name].family != "classical"
     ]
     with Record(out, _settings(groups, test, training, sizes)) as record:
         missing = [each for each in wanted if each not in record.rows]
-        missing.sort(key=lambda each: each[1])  # all models once, before any again
+        missing.sort(key=lambda each: each[1])  # one seed of all models, then the next
         for n, (name, seed) in enumerate(missing):
             title = f"{CONTENDERS[name].title}, seed {seed}, {n + 1} of {len(missing)}"
 
@@ -141,14 +143,14 @@ def compare(
 
 
 def check_models(models: Sequence[str]) -> None:
-    """Refuse names of models that are unknown or named twice."""
+    """Raise an error for names of models that are unknown or repeated."""
     if not models:
         raise InputError("No models to compare; name at least one.")
     check_names("model", models, CONTENDERS)
 
 
 class _Timer(keras.callbacks.Callback):
-    """Seconds of each epoch, and how far training is."""
+    """Seconds of each epoch, and the progress of training."""
 
     def __init__(self, report: Callable[[float], None]) -> None:
         super().__init__()
@@ -164,7 +166,7 @@ class _Timer(keras.callbacks.Callback):
 
     @property
     def per_step(self) -> float:
-        """Median over epochs; the first one also traces the model."""
+        """Median over epochs; the first epoch also traces the model."""
         epochs = self.seconds[1:] or self.seconds
         return float(np.median(epochs) / self.params["steps"])
 
@@ -172,7 +174,7 @@ class _Timer(keras.callbacks.Callback):
 def _parts(
     groups: GroupedData, training: Training
 ) -> tuple[GroupedData, GroupedData | None]:
-    """Return groups to fit, and groups that stop a training on small data early."""
+    """Return training groups, and groups for early stopping on small data."""
     if len(groups) < _MIN_TO_SPLIT or not Budget.of(groups, training).at_least:
         return groups, None
     return groups.split(train=_FIT_SHARE, seed=0)
@@ -187,7 +189,7 @@ def _row(
     sizes: Sizes,
     report: Callable[[float], None],
 ) -> Row:
-    """Train one model and judge it."""
+    """Train one model and evaluate it."""
     keras.utils.set_random_seed(seed)
     model = CONTENDERS[name].build(groups, sizes, seed)
     parameters, per_step = None, None
@@ -223,13 +225,13 @@ def _row(
 def _settings(
     groups: GroupedData, test: GroupedData, training: Training, sizes: Sizes
 ) -> dict[str, Any]:
-    """Everything but models and seeds that the rows depend on."""
+    """Return all settings that the rows depend on, except models and seeds."""
     encoder = sizes.encoder
     if not isinstance(encoder, str):
         encoder = keras.saving.serialize_keras_object(encoder)
     settings = {
         "version": VERSION,
-        # Of a recipe, which is a kind of training, only what belongs to that.
+        # A recipe is also a kind of training; keep only the settings of `Training`.
         **{each.name: getattr(training, each.name) for each in fields(Training)},
         "coherent_dim": sizes.coherent_dim,
         "nuisance_dim": sizes.nuisance_dim,

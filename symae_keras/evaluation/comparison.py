@@ -1,4 +1,4 @@
-"""The result of a comparison: rows, tables, a figure, and the folder with these."""
+"""Result of a comparison: rows, tables, a figure, and the folder that keeps them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _log = logging.getLogger("symae_keras")
 
 _SETTINGS: Final = "settings.json"
 _ROWS: Final = "rows.csv"
-#: Of the settings. Version 1 did not record masks, weights and labels of the data.
+#: Version of the settings. Version 1 did not record masks, weights and labels.
 VERSION: Final = 2
 _KIND: Final = {"kind": "comparison"}
 
@@ -54,20 +54,22 @@ class Row:
     """One model, trained once.
 
     Attributes:
-        model: Name out of `CONTENDERS`.
+        model: Name from `CONTENDERS`.
         seed: Seed of weights, noise and sampler.
-        parameters: Trainable numbers; `None` for classical references.
-        seconds_per_step: Of training; `None` for classical references.
-        reconstruction: Mean squared error over the variance.
-        redatuming: The same of virtual instances; `None` where the truth is unknown.
+        parameters: Number of trainable parameters; `None` for classical references.
+        seconds_per_step: Training time per step; `None` for classical references.
+        reconstruction: Mean squared reconstruction error over the variance.
+        redatuming: The same for virtual instances; `None` without ground truth.
         estimated: The estimate of `redatuming` without ground truth, see
             `estimate_redatuming_error`; `None` for models that do not swap codes.
-        state_from_nuisance: Leakage: mean score over the parameters of the state of
-            probes on one nuisance code (R2 of numbers, accuracy of labels, none below
-            0); `None` where no state is known, like those below.
-        nuisance_from_coherent: Leakage: the same of the mean nuisance of a group from
-            its coherent code.
-        state_from_coherent: What the coherent code is for.
+        state_from_nuisance: Leakage: score of probes that predict the state from one
+            nuisance code (R2 for numbers, accuracy for labels, negative scores count as
+            0), averaged over parameters. This and the next two are `None` if no state
+            is known.
+        nuisance_from_coherent: Leakage: the same for the mean nuisance of a group,
+            predicted from its coherent code.
+        state_from_coherent: The same for the state, predicted from the coherent code;
+            it should be high.
         seconds: Wall time of the training, or of the fit of a classical reference.
     """
 
@@ -85,7 +87,7 @@ class Row:
 
     @classmethod
     def from_text(cls, values: dict[str, str]) -> Self:
-        """A row out of a CSV file; older files have no estimates and no seconds."""
+        """Return a row of a CSV file; older files have no estimates and no seconds."""
         read: dict[str, Any] = {
             name: float(text) if text else None
             for name, text in {"estimated": "", "seconds": "", **values}.items()
@@ -117,15 +119,15 @@ class Comparison:
         return [value for value in found if value is not None]
 
     def median(self, model: str, column: str) -> float | None:
-        """Median over seeds, `None` where nothing was measured."""
+        """Return the median over seeds, `None` if there is no value."""
         values = self.values(model, column)
         return float(np.median(values)) if values else None
 
     @property
     def leader(self) -> str | None:
-        """The model with the least median redatuming error.
+        """The model with the lowest median redatuming error.
 
-        Without ground truth, it is the model with the least estimate of this error.
+        Without ground truth, it is the model with the lowest estimate of this error.
         """
         errors = {name: self.median(name, self.judged_by) for name in self.models}
         known = {name: error for name, error in errors.items() if error is not None}
@@ -133,12 +135,12 @@ class Comparison:
 
     @property
     def judged_by(self) -> str:
-        """Column that models are ranked by: the estimate if no truth is known."""
+        """Column that models are ranked by: the estimate if the truth is unknown."""
         known = any(self.values(name, "redatuming") for name in self.models)
         return "redatuming" if known else "estimated"
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Headings, and a line of text for each model: median [lowest-highest]."""
+        """Return headings, and one text row per model: median [lowest-highest]."""
         measured = [
             each for each in COLUMNS if any(self.values(m, each) for m in self.models)
         ]
@@ -152,13 +154,13 @@ class Comparison:
         return ["model", *(COLUMNS[each] for each in measured)], lines
 
     def to_markdown(self) -> str:
-        """The table in Markdown."""
+        """Return the table in Markdown."""
         headings, lines = self.table()
         rule = ["---", *("---:" for _ in headings[1:])]
         return "".join(f"| {' | '.join(each)} |\n" for each in (headings, rule, *lines))
 
     def to_csv(self) -> str:
-        """Median, lowest and highest of every column as CSV, one line a model."""
+        """Return median, lowest and highest of each column as CSV, a row per model."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         parts: dict[str, Any] = {
@@ -178,10 +180,10 @@ class Comparison:
         return text.getvalue()
 
     def plot(self) -> Figure | None:
-        """Redatuming against reconstruction error, `None` where neither is known.
+        """Plot redatuming error against reconstruction error; `None` without values.
 
         Without ground truth, the estimate replaces the redatuming error. Both axes are
-        logarithmic; a point is the median over seeds.
+        logarithmic, and each point is a median over seeds.
         """
         judged_by = self.judged_by
         names = [m for m in self.models if self.values(m, judged_by)]
@@ -189,7 +191,8 @@ class Comparison:
             return None
         from symae_keras.plotting import plot_trade_off
 
-        # Exact reconstructions, such as the mean swap's, have no place on a log axis.
+        # A log axis cannot show errors of 0, such as the reconstruction of the mean
+        # swap.
         names = [m for m in names if (self.median(m, "reconstruction") or 0.0) > 1e-6]
         return plot_trade_off(
             [self.median(m, "reconstruction") for m in names],
@@ -203,7 +206,7 @@ class Comparison:
 
 
 def shown(column: str, values: Sequence[float]) -> str:
-    """Return median [lowest-highest] of a column as text, "-" if nothing is known.
+    """Return median [lowest-highest] of a column as text, "-" if there is no value.
 
     Example:
     >>> shown("redatuming", [0.1, 0.3, 0.2]), shown("parameters", [1200, 1200])
@@ -227,7 +230,7 @@ def shown(column: str, values: Sequence[float]) -> str:
 
 
 def data_digest(groups: GroupedData) -> str:
-    """Return the SHA-256 of everything in groups but their simulator.
+    """Return the SHA-256 of all parts of groups except their simulator.
 
     Example:
     >>> one = GroupedData(np.ones((2, 3, 4)))
@@ -240,7 +243,7 @@ def data_digest(groups: GroupedData) -> str:
     digest = hashlib.sha256()
     for field in dataclasses.fields(groups):
         if field.name == "render":
-            continue  # a function; what it makes is there
+            continue  # a function; its results are hashed instead
         value = getattr(groups, field.name)
         arrays = value if isinstance(value, Mapping) else {"": value}
         for name in sorted(arrays):
@@ -255,10 +258,11 @@ def data_digest(groups: GroupedData) -> str:
 
 
 class Record:
-    """Rows in memory and, where there is a folder, on disk.
+    """Rows in memory, and on disk if there is a folder.
 
-    Use it as a context: one process at a time may write into the folder `out`, which
-    is made if missing. `settings` are what the rows depend on, as JSON.
+    Use it as a context manager: only one process at a time may write into the folder
+    `out`, which is created if missing. `settings` are everything that the rows depend
+    on, as JSON.
     """
 
     def __init__(
@@ -270,7 +274,7 @@ class Record:
         self._lock = None if out is None else FolderLock(Path(out), Path(out))
 
     def __enter__(self) -> Self:
-        """Read the folder, or begin it."""
+        """Read the folder, or create it."""
         if self.folder is None or self._lock is None:
             return self
         refuse_other_folder(self.folder)
@@ -279,7 +283,7 @@ class Record:
             self._lock.acquire()
         except OSError as error:
             raise InputError(
-                f"{self.folder} cannot be made: {error.strerror or error}."
+                f"{self.folder} cannot be created: {error.strerror or error}."
             ) from None
         try:
             if (self.folder / _SETTINGS).is_file():
@@ -293,12 +297,12 @@ class Record:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Let others write into the folder."""
+        """Release the folder for other processes."""
         if self._lock is not None:
             self._lock.release()
 
     def _read(self, folder: Path) -> None:
-        """Resume a comparison of the same settings."""
+        """Resume a comparison with the same settings."""
         try:
             there = dict(json.loads((folder / _SETTINGS).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -315,7 +319,7 @@ class Record:
             if name == "version":
                 what = "settings of another version of symae_keras"
             raise InputError(
-                f"{folder} holds a comparison with {what}, so it cannot be resumed; "
+                f"{folder} contains a comparison with {what}, so it cannot be resumed; "
                 "choose another folder."
             )
         if (folder / _ROWS).exists():
@@ -325,7 +329,7 @@ class Record:
                     self.rows[row.model, row.seed] = row
 
     def add(self, row: Row) -> None:
-        """Keep a row."""
+        """Save a row."""
         self.rows[row.model, row.seed] = row
         if self.folder is None:
             return
@@ -354,22 +358,22 @@ class Record:
                 name = "redatuming_against_reconstruction.png"
                 with written_aside(self.folder / name) as aside:
                     figure.savefig(aside)
-        # Matplotlib raises errors of any class; the rows are worth more.
+        # Matplotlib may raise any error; it must not prevent saving the rows.
         except Exception as error:
             _log.warning("no figure of the comparison: %s", one_line(error))
 
 
 def refuse_other_folder(folder: Path, kind: str = "comparison") -> None:
-    """Refuse a folder in use that holds nothing of a kind, or that a process fills."""
+    """Raise an error if the folder has other contents, or is in use by a process."""
     if not folder.is_dir():
         return
     FolderLock(folder, folder).check_free()
     begun = (read_marker(folder) or {}).get("made_from") == {"kind": kind}
-    # Comparisons of version 0.1 have no marker.
+    # Comparisons of version 0.1 have no marker file.
     begun |= kind == "comparison" and (folder / _SETTINGS).is_file()
     others = [each for each in os.listdir(folder) if not is_own(each)]
     if others and not begun:
         raise InputError(
-            f"{folder} is not empty and holds no {kind} to resume; choose another "
+            f"{folder} is not empty and contains no {kind} to resume; choose another "
             "folder."
         )

@@ -1,4 +1,4 @@
-"""Compression: codes as bytes, and the error that they cost."""
+"""Compression: codes as bytes, and the resulting error."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
 from symae_keras.evaluation.redatuming import relative_error
 
-#: Step and length of the packed table that follows.
+#: Step, and length of the packed table that follows it.
 _HEAD = struct.Struct("<dI")
 
 
 def compress_codes(codes: Array, step: float) -> bytes:
     """Round codes to multiples of a step and pack them into bytes.
 
-    Each number of the code has a histogram of its levels over all rows, and a range
-    coder (asymmetric numeral systems, of the library constriction) spends on every
-    number what its histogram asks for. The bytes hold these histograms too: nothing
-    else is needed to get the rounded codes back.
+    Each component of the code has a histogram of its levels over all rows. A range
+    coder (asymmetric numeral systems, from the library constriction) encodes it with
+    the corresponding number of bits. The bytes include these histograms, so that they
+    suffice to restore the rounded codes.
 
     Args:
-        codes: `(rows, *code_shape)`, finite; what `model.encode(x)` returns, or indices
-            of a `VQVAE` with `step=1`.
+        codes: `(rows, *code_shape)`, finite; the result of `model.encode(x)`, or
+            indices of a `VQVAE` with `step=1`.
         step: Distance between two levels, in units of the code.
 
     Returns:
@@ -48,7 +48,7 @@ def compress_codes(codes: Array, step: float) -> bytes:
     Example:
     >>> codes = np.random.default_rng(0).normal(size=(4000, 3))
     >>> packed = compress_codes(codes, step=0.5)
-    >>> round(8 * len(packed) / codes.size, 1)  # bits a number
+    >>> round(8 * len(packed) / codes.size, 1)  # bits per number
     3.1
     >>> bool(np.abs(decompress_codes(packed) - codes).max() <= 0.25 + 1e-6)
     True
@@ -69,13 +69,13 @@ def compress_codes(codes: Array, step: float) -> bytes:
     stream = import_optional("constriction", "uses", "Compression").stream
     coder = stream.stack.AnsCoder()
     tables = []
-    # What is coded last is decoded first.
+    # The decoder returns symbols in reverse order.
     for column in levels.T.astype("int64")[::-1]:
         values, symbols, counts = np.unique(
             column, return_inverse=True, return_counts=True
         )
         coder.encode_reverse(symbols.astype("int32"), _model(stream, counts))
-        # Levels as differences, which are mostly 1.
+        # Differences of levels are mostly 1.
         tables += [counts, np.diff(values, prepend=0), [len(values)]]
     table = _pack([codes.ndim, *codes.shape], *tables[::-1])
     words: bytes = coder.get_compressed().astype("<u4").tobytes()
@@ -83,10 +83,10 @@ def compress_codes(codes: Array, step: float) -> bytes:
 
 
 def decompress_codes(packed: bytes) -> Array:
-    """The rounded codes, from their bytes alone.
+    """Return the rounded codes from the result of `compress_codes`.
 
     Args:
-        packed: What `compress_codes` returned.
+        packed: The result of `compress_codes`.
 
     Returns:
         float32 array `(rows, *code_shape)` of multiples of the step.
@@ -110,11 +110,11 @@ def decompress_codes(packed: bytes) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class RateDistortion:
-    """Bits against error, a point for each step.
+    """Bits per instance against error, one point per step.
 
     Attributes:
         steps: Steps of the rounding.
-        bits: Bits an instance, histograms included.
+        bits: Bits per instance, including histograms.
         errors: Mean squared errors over the variance of the instances.
     """
 
@@ -123,7 +123,7 @@ class RateDistortion:
     errors: Array
 
     def bits_at(self, error: float) -> float:
-        """Bits an instance at an error, between the points; infinite if never reached.
+        """Return interpolated bits per instance at an error, infinite if not reached.
 
         Args:
             error: Mean squared error over the variance.
@@ -132,7 +132,7 @@ class RateDistortion:
         bits, errors = self.bits[order], np.minimum.accumulate(self.errors[order])
         if errors[-1] > error:
             return math.inf
-        # The decibel of an error falls nearly linearly with the bits.
+        # The error in decibels is nearly linear in the bits.
         return float(np.interp(-np.log(error), -np.log(errors), bits))
 
 
@@ -142,15 +142,15 @@ def rate_distortion(
     x: Array,
     steps: Iterable[float],
 ) -> RateDistortion:
-    """Real bytes and the error of what is decoded from them, for several steps.
+    """Measure the compressed size and the error of decoded instances for several steps.
 
-    The decoder itself, like the components of a principal component analysis, is taken
-    to be known to both sides.
+    The decoder itself, like the components of a principal component analysis, is not
+    part of the compressed size.
 
     Args:
-        encode: From instances to codes, such as `model.encode`.
-        decode: From codes to instances, such as `model.decode`.
-        x: Instances `(rows, *instance_shape)` that neither was trained on.
+        encode: Function from instances to codes, such as `model.encode`.
+        decode: Function from codes to instances, such as `model.decode`.
+        x: Instances `(rows, *instance_shape)` that neither function was trained on.
         steps: Steps of the rounding, see `compress_codes`.
 
     Returns:
@@ -175,16 +175,16 @@ def rate_distortion(
 
 
 def _model(stream: Any, counts: Array) -> Any:
-    """How likely each symbol is; one more that never occurs, since one alone may not.
+    """Return the probability of each symbol, and a dummy: the coder needs two symbols.
 
-    Counts are integers, so that both sides compute the same probabilities.
+    Counts are integers, so that encoder and decoder compute the same probabilities.
     """
     weights = np.append(counts, 0).astype("float64")
     return stream.model.Categorical(weights / weights.sum(), perfect=False)
 
 
 def _pack(*numbers: Any) -> bytes:
-    """Integers, byte by byte of their significance, which are mostly 0."""
+    """Return integers with bytes sorted by significance, so that most bytes are 0."""
     joined = np.concatenate([np.asarray(each, "<i8") for each in numbers])
     return zlib.compress(joined.view("u1").reshape(-1, 8).T.tobytes(), 9)
 

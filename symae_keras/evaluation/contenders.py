@@ -16,14 +16,14 @@ from symae_keras.training import normalization
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What all models of a comparison have in common.
+    """Settings that all models of a comparison share.
 
     Args:
         coherent_dim: Size of the coherent code.
         nuisance_dim: Size of the nuisance code. Models of single instances have one
-            code of both sizes together.
-        encoder: `"dense"`, `"conv1d"`, `"conv2d"`, or a layer on instances, of which
-            every model takes a copy, with the weights that it has.
+            code whose size is the sum of both.
+        encoder: `"dense"`, `"conv1d"`, `"conv2d"`, or a layer for instances. Every
+            model uses a copy of the layer, including its weights.
     """
 
     coherent_dim: int = 8
@@ -31,13 +31,13 @@ class Sizes:
     encoder: str | keras.Layer = "dense"
 
     def copy_of_encoder(self) -> str | keras.Layer:
-        """The encoder, to be used once."""
+        """Return a copy of the encoder; each copy is used in one model."""
         if isinstance(self.encoder, str):
             return self.encoder
         return copy_of(self.encoder)
 
 
-#: Makes an uncompiled Keras model, or a reference with `fit`, from a seed.
+#: Function of a seed that returns an uncompiled Keras model, or a reference with `fit`.
 Build = Callable[[GroupedData, Sizes, int], Any]
 
 
@@ -47,8 +47,8 @@ class Contender:
 
     Attributes:
         title: Its name in tables.
-        family: What kind of model it is, told by colour in figures.
-        build: Makes it.
+        family: Its group of models, shown by colour in figures.
+        build: Function that builds it.
         settings: The arguments that differ from the defaults of its class.
     """
 
@@ -59,7 +59,7 @@ class Contender:
 
     @property
     def settings_text(self) -> str:
-        """The settings in one line.
+        """The settings as one line of text.
 
         Example:
         >>> CONTENDERS["mlvae"].settings_text, CONTENDERS["symae"].settings_text
@@ -87,7 +87,7 @@ def _grouped(
 
 
 def _single(title: str, cls: type[keras.Model], **arguments: Any) -> Contender:
-    """A model of single instances, made a grouped one by the mean swap of its codes."""
+    """Return a model of single instances that redatums by the mean swap of codes."""
 
     def build(groups: GroupedData, sizes: Sizes, seed: int) -> keras.Model:
         size = sizes.coherent_dim + sizes.nuisance_dim
@@ -99,7 +99,7 @@ def _single(title: str, cls: type[keras.Model], **arguments: Any) -> Contender:
         if cls is not models.LinearAutoencoder:
             common["encoder"] = sizes.copy_of_encoder()
         if cls is models.VQVAE:
-            # Codes of `size` numbers, quantised four at a time.
+            # Codes of `size` numbers, quantised in blocks of four.
             common |= {"n_latents": max(1, size // 4), "embedding_dim": 4}
         else:
             common["code_dim"] = size
@@ -110,7 +110,7 @@ def _single(title: str, cls: type[keras.Model], **arguments: Any) -> Contender:
 
 def _ada_gvae(title: str, family: str, **arguments: Any) -> Contender:
     def build(groups: GroupedData, sizes: Sizes, seed: int) -> keras.Model:
-        # It finds out by itself which numbers of one code are coherent.
+        # The model chooses the coherent components of one code itself.
         return models.AdaGVAE(
             groups.instance_shape,
             sizes.coherent_dim + sizes.nuisance_dim,
@@ -124,18 +124,18 @@ def _ada_gvae(title: str, family: str, **arguments: Any) -> Contender:
 
 
 def _classical(title: str, cls: Callable[[], Any]) -> Contender:
-    """A reference that has no size, or chooses it itself."""
+    """Return a reference without a code size, or one that chooses it itself."""
     return Contender(title, "classical", lambda *_: cls())
 
 
 def _pca(groups: GroupedData, sizes: Sizes, seed: int) -> Any:
-    # Few groups have no more components than that.
+    # A few groups cannot have more components than this.
     coherent_dim = min(sizes.coherent_dim, len(groups) - 1)
     return classical.GroupedPCA(coherent_dim, sizes.nuisance_dim)
 
 
-# Weights hold for a loss relative to the variance of the data and averaged over
-# pixels. They were chosen for the least redatuming error on the entangled exposures.
+# Weights refer to a loss that is divided by the variance of the data and averaged
+# over pixels. They minimise the redatuming error on the entangled exposures.
 CONTENDERS: Final[dict[str, Contender]] = {
     "symae": _grouped("SymAE (conditional, Gaussian)", "SymAE", models.SymAE),
     "symae_original": _grouped(
@@ -197,8 +197,8 @@ CONTENDERS: Final[dict[str, Contender]] = {
     "mean_swap": _classical("Linear mean swap", classical.MeanSwap),
 }
 
-#: What is compared unless the user says otherwise: all grouped models, two of single
-#: instances, and the references.
+#: Default models of a comparison: all grouped models, two models of single instances,
+#: and the references.
 DEFAULT: Final = (
     "symae_variational",
     "symae",

@@ -13,22 +13,23 @@ from symae_keras.errors import InputError
 from symae_keras.evaluation.leakage import chance_score, is_label
 
 _BINS = 20
-#: With fewer rows, cells of the histograms are empty by chance.
+#: With fewer rows, some cells of the histograms are empty by chance.
 _MIN_ROWS = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class Disentanglement:
-    """Scores from 0, nothing, to 1, each factor in one number and each number of one.
+    """Scores from 0 (none) to 1 (one component of the code per factor, and vice versa).
 
     Attributes:
         mig: Mutual information gap.
         sap: Separated attribute predictability.
-        disentanglement: Of Eastwood and Williams: whether each number of the code
-            matters to one factor alone.
-        completeness: Of the same: whether each factor needs one number alone.
-        informativeness: Of the same: R^2, or accuracy for classes, of the factors
-            predicted from the whole code, on rows held out.
+        disentanglement: Of Eastwood and Williams: how exclusively each component of the
+            code depends on a single factor.
+        completeness: Of the same authors: how exclusively each factor depends on a
+            single component.
+        informativeness: Of the same authors: R^2, or accuracy for classes, of the
+            factors predicted from the whole code on held-out rows.
     """
 
     mig: float
@@ -40,11 +41,11 @@ class Disentanglement:
 
 @dataclasses.dataclass(frozen=True)
 class DisentanglementSpread:
-    """Disentanglement over seeds.
+    """Mean and spread of disentanglement scores over seeds.
 
     Attributes:
         mean: Mean of each score.
-        spread: Standard deviation of each score over the seeds, of a sample.
+        spread: Sample standard deviation of each score over the seeds.
         scores: The scores of each seed.
     """
 
@@ -56,43 +57,47 @@ class DisentanglementSpread:
 def disentanglement(
     codes: Array, factors: Parameters, train: float = 0.7, seed: int = 0
 ) -> Disentanglement:
-    """Score a code against the factors that the data were made from.
+    """Score a code against the true factors of the data.
 
-    What each of the scores is:
+    The scores are defined as follows:
 
-    - Mutual information gap: of the two numbers that tell most of a factor, the
-      difference of what they tell, over the entropy of the factor. Codes and factors
-      that are no classes are put into 20 bins of equal counts, so that it does not
-      depend on units. What independent columns share by chance in so many bins,
-      estimated from rows in random order, is taken off both.
-    - Separated attribute predictability: the same gap of R^2 of a straight line, or of
-      the accuracy of a linear classifier over that of always guessing the commonest
-      class.
-    - Disentanglement, completeness and informativeness, from the importances of a
-      random forest for each factor: one minus the entropy of the share that a number
-      has in the factors, weighted by importance; one minus that of the shares of a
-      factor in the numbers; and the quality of the prediction itself.
+    - Mutual information gap: the two components of the code that have the most mutual
+      information with a factor are compared. The gap is the difference of their mutual
+      information, divided by the entropy of the factor. Codes and numeric factors are
+      put into 20 bins of equal counts, so that it does not depend on units. The mutual
+      information that independent columns have by chance is estimated from rows in
+      random order and subtracted from both.
+    - Separated attribute predictability: the same gap, for R^2 of a linear regression,
+      or
+      for the accuracy of a linear classifier above that of always predicting the most
+      frequent class.
+    - Disentanglement, completeness and informativeness: computed from the importances
+      of
+      a random forest for each factor. Disentanglement is one minus the entropy of a
+      component's importances over the factors, weighted by importance. Completeness is
+      one minus the entropy of a factor's importances over the components.
+      Informativeness is the quality of the prediction itself.
 
-    A code that is the factors in another order or other units scores 1 in all of them,
-    one that is a rotation of the factors much less: it tells as much, but no number of
-    it means anything. That no label is needed to train does not make it likely that a
-    code is disentangled number by number: without knowledge of groups there is no
-    reason for it (Locatello et al.).
+    A code that equals the factors in another order or in other units has the score 1 in
+    all of them. A rotation of the factors has much lower scores: it contains the same
+    information, but no single component has a meaning. Training without labels does not
+    make a disentangled code likely: without knowledge of groups there is no reason for
+    it (Locatello et al.).
 
     `disentanglement_spread` measures how strongly the scores depend on the seed.
 
     Args:
-        codes: `(rows, code_dim)`; two numbers or more.
-        factors: True factors by name, as `GroupedData.state`: `(rows,)` or
-            `(rows, components)`, each component a factor.
-        train: Share of rows that predictors are trained on. Defaults to 0.7.
+        codes: `(rows, code_dim)`; at least two components.
+        factors: True factors by name, as `GroupedData.state`: `(rows,)` or `(rows,
+            components)`, where each component is a factor.
+        train: Share of rows for the training of predictors. Defaults to 0.7.
         seed: Seed of the split, the forests and the random order.
 
     Returns:
         A `Disentanglement`.
 
     Raises:
-        InputError: There are fewer than 200 rows, or fewer than two numbers.
+        InputError: There are fewer than 200 rows, or fewer than two components.
 
     Reference:
         - [Chen et al., 2018](https://arxiv.org/abs/1802.04942): MIG
@@ -111,8 +116,8 @@ def disentanglement(
     codes = np.asarray(codes, "float64")
     if codes.ndim != 2 or len(codes) < _MIN_ROWS or codes.shape[1] < 2:
         raise InputError(
-            f"`codes` must be of shape (rows, numbers) with {_MIN_ROWS} rows and two "
-            f"numbers at least; received shape {codes.shape}."
+            f"`codes` must be of shape (rows, numbers) with at least {_MIN_ROWS} rows "
+            f"and two numbers per row; received shape {codes.shape}."
         )
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(codes))
@@ -139,20 +144,21 @@ def disentanglement_spread(
 ) -> DisentanglementSpread:
     """Score a code, or those of several trained models, over seeds.
 
-    Of one code, the spread is that of the split, the forests and the random order: what
-    the measure itself leaves open. Training leaves open much more, since another seed
-    may lead to other axes: to include it, train a model for each seed and give the
-    codes of all of them for the same rows,
+    For one code, the spread is that of the split, the forests and the random order,
+    that is, the uncertainty of the measure itself. Training adds much more, since
+    another seed may lead to other axes. To include it, train a model for each seed and
+    give all their codes of the same rows,
 
         disentanglement_spread([model.encode(x).coherent for model in models], factors)
 
     Args:
-        codes: One code `(rows, code_dim)`, or a list or tuple of codes, one for each
-            trained model; they may differ in `code_dim`.
+        codes: One code `(rows, code_dim)`, or a list or tuple of codes, one per trained
+            model; they may differ in `code_dim`.
         factors: True factors by name, see `disentanglement`.
-        train: Share of rows that predictors are trained on. Defaults to 0.7.
-        n_seeds: Seeds 0, 1, ... that one code is scored with, two or more. Of a list of
-            codes each has a seed of its own, and this does not matter. Defaults to 5.
+        train: Share of rows for the training of predictors. Defaults to 0.7.
+        n_seeds: Number of seeds, 0, 1, ..., with which a single code is scored; at
+            least two. Ignored for a list of codes, each of which has its own seed.
+            Defaults to 5.
 
     Returns:
         A `DisentanglementSpread`.
@@ -176,8 +182,8 @@ def disentanglement_spread(
     of_seeds = list(codes) if several else [codes] * n_seeds
     if len(of_seeds) < 2:
         raise InputError(
-            "A spread needs two scores or more: two seeds, or the codes of two trained "
-            f"models; received {len(of_seeds)}."
+            "A spread needs at least two scores: two seeds, or the codes of two "
+            f"trained models; received {len(of_seeds)}."
         )
     scores = tuple(
         disentanglement(np.asarray(each), factors, train, seed)
@@ -209,7 +215,7 @@ def _label_columns(labels: Parameters, rows: int) -> dict[str, Array]:
 
 
 class _Factor:
-    """How well each number of a code predicts one factor, by three measures."""
+    """Three scores of each component of a code as predictor of one factor."""
 
     def __init__(
         self,
@@ -241,7 +247,7 @@ class _Factor:
             [measure(code, factor, fit, test) for code in codes.T]
         )
         forest: Any = RandomForestClassifier if classes else RandomForestRegressor
-        # Each split may use any number, so that one without information is not used.
+        # Each split may use all components, so that uninformative ones are not used.
         forest = forest(50, max_depth=10, max_features=1.0, random_state=seed)
         forest.fit(codes[fit], factor[fit])
         self.importance = forest.feature_importances_
@@ -249,7 +255,7 @@ class _Factor:
 
 
 def _bins(values: Array) -> Array:
-    """Numbers of 20 bins of equal counts."""
+    """Return the indices of 20 bins of equal counts."""
     edges = np.quantile(values, np.linspace(0.0, 1.0, _BINS + 1)[1:-1])
     return np.searchsorted(edges, values, side="right")
 
@@ -261,7 +267,7 @@ def _squared_correlation(code: Array, factor: Array, fit: Array, test: Array) ->
 
 
 def _accuracy_over_chance(code: Array, factor: Array, fit: Array, test: Array) -> float:
-    """Of a linear classifier; 0 for the commonest class, 1 for no mistake."""
+    """Return a linear classifier's score: 0 for the commonest class, 1 for exact."""
     from sklearn.linear_model import LogisticRegression
 
     scale = np.std(code[fit]) or 1.0
@@ -272,7 +278,7 @@ def _accuracy_over_chance(code: Array, factor: Array, fit: Array, test: Array) -
 
 
 def _over_chance(found: float, chance: float, most: float) -> float:
-    """0 for what chance finds, 1 for all there is to find."""
+    """Rescale a score to 0 for chance and 1 for a perfect score."""
     return max(found - chance, 0.0) / max(most - chance, 1e-12)
 
 
@@ -282,9 +288,9 @@ def _gap(values: Array) -> float:
 
 
 def _concentration(importance: Array) -> float:
-    """One minus the entropy of each column's shares, weighted by its sum.
+    """Return one minus the entropy of each column's shares, weighted by its sum.
 
-    With one factor alone there is nothing that a number could mix it with.
+    With only one factor, a component cannot depend on several factors.
     """
     if len(importance) == 1:
         return 1.0
@@ -297,14 +303,14 @@ def _concentration(importance: Array) -> float:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MutualInformation:
-    """Mutual information in nats, one value for each number of a code.
+    """Mutual information in nats, one value per component of a code.
 
     Attributes:
         nats: Estimates by label, `(code_dim,)` each.
-        chance: For each label, what the estimator finds where there is nothing: the
-            mean over labels in a random order, `(code_dim,)`.
-        spread: The standard deviation of the same, `(code_dim,)`: an estimate is above
-            chance where it exceeds `chance` by a few of them.
+        chance: For each label, the estimate for independent data: the mean over labels
+            in random order, `(code_dim,)`.
+        spread: The standard deviation of the same, `(code_dim,)`. An estimate is
+            significant if it exceeds `chance` by several standard deviations.
     """
 
     nats: dict[str, Array]
@@ -319,35 +325,40 @@ def mutual_information(
     n_neighbors: int = 3,
     n_permutations: int = 10,
 ) -> MutualInformation:
-    """Estimate the mutual information of each number of a code and each label.
+    """Estimate the mutual information of each component of a code and each label.
 
-    Unlike a correlation, mutual information misses no dependence: it is 0 only for
-    independent quantities. The estimator is scikit-learn's, from distances to nearest
-    neighbours: Kraskov, Stögbauer and Grassberger's for numbers, Ross's for classes.
-    Each number of the code is taken by itself; what two tell only together, as the two
-    halves of a rotated plane do, is in no value of this table.
+    Unlike correlation, mutual information detects any dependence: it is 0 only for
+    independent quantities. The estimators are scikit-learn's, based on distances to
+    nearest neighbours: that of Kraskov, Stögbauer and Grassberger for numbers, and that
+    of Ross for classes. Each component of the code is considered separately.
+    Information that is only in two components together, such as the axes of a rotated
+    plane, is not in the table.
 
-    How far to trust an estimate, in four sentences. Of independent quantities it is 0
-    on average, with a scatter that falls as `1 / sqrt(rows)`; scikit-learn sets what
-    is negative to 0, so that `chance` lies a little above 0, and `chance` and `spread`
-    tell how much for the rows at hand. Of strong dependence it is too low: neighbours
-    must be closer than the width of the relation to see it, which takes a number of
-    rows that grows as `exp(nats)`, and noise of relative size 1e-10 that scikit-learn
-    adds bounds what an exact relation can show. More neighbours lower the scatter and
-    raise this bias. Rows must be independent: of the exposures of one star take one, or
-    a mean, since neighbours that are the same star would be found in any code.
+    The estimates have the following limits:
 
-    The paper of Sedaghat et al. counts pairs in bins of a histogram, which is biased
-    upwards by about (number of occupied cells) / (2 rows).
+    - For independent quantities, the mean is 0 and the scatter falls as `1 /
+      sqrt(rows)`.
+      scikit-learn sets negative estimates to 0, so that `chance` is slightly above 0.
+      `chance` and `spread` give the values for the present rows.
+    - For strong dependence, the estimate is too low. Neighbours must be closer than the
+      width of the relation, which needs a number of rows that grows as `exp(nats)`.
+      scikit-learn adds noise of relative size 1e-10, which limits the estimate for an
+      exact relation. More neighbours reduce the scatter and increase this bias.
+    - Rows must be independent. Of the exposures of one star, use one or their mean:
+      otherwise the nearest neighbours belong to the same star in any code.
+
+    The paper of Sedaghat et al. counts pairs in bins of a histogram. That estimate is
+    biased upwards by about (number of occupied cells) / (2 rows).
 
     Args:
         codes: `(rows, code_dim)`.
-        labels: Labels by name, arrays with one row a code: numbers `(rows,)` or
-            `(rows, components)`, whose components get names as `abundance[0]`, or
+        labels: Labels by name, arrays with one row per code: numbers `(rows,)` or
+            `(rows, components)`, whose components get names such as `abundance[0]`, or
             classes `(rows,)`.
         seed: Seed of permutations and of the noise that scikit-learn adds.
-        n_neighbors: Neighbours that distances are taken to. Defaults to 3.
-        n_permutations: Random orders that chance is estimated from. Defaults to 10.
+        n_neighbors: Number of nearest neighbours. Defaults to 3.
+        n_permutations: Number of random orders for the estimate of chance. Defaults to
+            10.
 
     Returns:
         A `MutualInformation`.

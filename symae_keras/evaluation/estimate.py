@@ -25,24 +25,24 @@ from symae_keras.models._detail import residuals, terms_of_change
 
 _log = logging.getLogger("symae_keras")
 
-#: More groups would narrow the interval only a little, and take memory.
+#: More groups would reduce the interval only slightly, and need more memory.
 _MOST_GROUPS: Final = 1024
 _DRAWS: Final = 1000
-#: Decoded numbers that are kept at a time.
+#: Maximum number of decoded values in memory.
 _MOST_NUMBERS: Final = 1 << 25
-#: Share of the variance of metadata between groups that is reported.
+#: Minimum share of the variance of metadata between groups that is reported.
 _MIN_SHARE: Final = 0.2
 _SHUFFLES: Final = 199
 _MOST_NAMES: Final = 20
-#: Words for errors up to a bound.
+#: Ratings of errors up to each bound.
 _WORDS: Final = {0.05: "Very good", 0.15: "Good", 0.4: "Fair", math.inf: "Poor"}
 _ADVICE: Final = {
     "reconstruction": "error of the reconstruction: train longer, or make the codes "
     "larger",
-    "nuisance_in_state": "nuisance in the coherent code: measure more instances a "
+    "nuisance_in_state": "nuisance in the coherent code: measure more instances per "
     "group, or make coherent_dim smaller",
     "state_in_nuisance": "state in the nuisance code: make nuisance_dim smaller, or "
-    "the noise stronger",
+    "increase the noise",
 }
 
 
@@ -51,16 +51,16 @@ class EstimatedRedatumingError(float):
 
     It is a float, `reconstruction + 2 nuisance_in_state + 2 state_in_nuisance`, in the
     units of `redatuming_error`: mean squared errors over the variance of the data. The
-    factors are 2 because a swap suffers from both faults on both sides.
+    factors are 2 because a swap mixes two groups, and each contributes both errors.
 
     Attributes:
-        reconstruction: Error of the reconstruction, with the detail of the state that
-            `redatum` gives back.
-        nuisance_in_state: Variance of decoded instances that is due to nuisances in
-            the coherent code.
+        reconstruction: Error of the reconstruction, including the state detail that
+            `redatum` restores.
+        nuisance_in_state: Variance of decoded instances that is due to nuisances in the
+            coherent code.
         state_in_nuisance: Variance of decoded instances that is due to the state in the
-            nuisance codes: the mean of the values, none negative, that a measurement
-            with its standard error allows.
+            nuisance codes. It is the mean over all values, at least 0, that are
+            consistent with a measurement and its standard error.
         interval: Confidence interval, from a bootstrap over groups.
         level: Confidence level of `interval`.
     """
@@ -90,7 +90,7 @@ class EstimatedRedatumingError(float):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A float's own way to be copied and pickled knows of one number only.
+        # By default, copying and pickling a float keep its value only.
         parts = self.reconstruction, self.nuisance_in_state, self.state_in_nuisance
         return type(self), (*parts, self.interval, self.level)
 
@@ -98,8 +98,8 @@ class EstimatedRedatumingError(float):
         """Describe the result in words, with advice about the largest part.
 
         Args:
-            linear: The estimate for `MeanSwap` on the same groups. Defaults to `None`:
-                no comparison.
+            linear: The estimate for `MeanSwap` on the same groups, for comparison.
+                Defaults to `None`.
 
         Returns:
             One line of text.
@@ -169,20 +169,20 @@ def estimate_redatuming_error(
     In a crossed design, where instance `t` of every group was measured by instrument
     `t`, the effects of instruments on all groups are subtracted, because they cancel.
 
-    The page "Did it work?" of the documentation has the derivation. If the model gives
-    back detail of the state in `redatum` (see its `fit_detail`), the reconstruction
-    error is lower by the amount that this saves in virtual instances.
+    The page "Did it work?" of the documentation has the derivation. If `redatum` of the
+    model restores detail of the state (see its `fit_detail`), the reconstruction error
+    is reduced by the corresponding gain in virtual instances.
 
     The estimate assumes that nuisances are independent of groups. If each group has
-    separate nuisances (each star is observed in one night), they cannot be separated
-    from the state, and the estimate is too low. A warning is logged if metadata reveal
-    it, see `confounded_metadata`.
+    separate nuisances (for example, each star is observed in one night), they cannot be
+    separated from the state, and the estimate is too low. A warning is logged if
+    metadata indicate this, see `confounded_metadata`.
 
     Args:
         model: A model with `encode` and `decode` for groups, such as `SymAE` or
             `symae_keras.classical.GroupedPCA`.
-        groups: Held-out groups, simulated or measured, with or without masks. From more
-            than 1024 groups, 1024 are drawn.
+        groups: Held-out groups, simulated or measured, with or without masks. If there
+            are more than 1024 groups, 1024 are drawn.
         n_donors: Number of random states and nuisances to swap with. Defaults to 8.
         level: Confidence level of the interval. Defaults to 0.9.
         seed: Seed of donors, halves and bootstrap. Defaults to 0.
@@ -215,8 +215,8 @@ def estimate_redatuming_error(
     several = groups.counts > 1
     if several.sum() < 2:
         raise InputError(
-            "The redatuming error can be estimated from two or more groups of two or "
-            f"more instances; received {several.sum()} such of {len(groups)} groups."
+            "The redatuming error can be estimated from at least two groups with two "
+            f"or more instances; received {several.sum()} such of {len(groups)} groups."
         )
     codes = in_batches(model.encode, groups.x, groups.model_mask)
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
@@ -224,7 +224,7 @@ def estimate_redatuming_error(
     misfit = _misfits(in_batches(model.decode, *codes), groups.x, good) / variance
     if getattr(model, "detail", None) is not None:
         misfit += _changes_by_detail(model, groups) / variance
-    # Pixels count as often as they are good.
+    # The weight of a pixel is the number of instances in which it is good.
     weights = good.sum(axis=(0, 1)).reshape(-1) / good.sum() / variance
     coherent, nuisance = (each[several] for each in codes)
     swaps = _Swaps(model, groups[several], coherent, nuisance, weights, rng)
@@ -251,17 +251,17 @@ def estimate_redatuming_error(
 
 
 def _mean_of_positive(value: Any, error: float) -> Any:
-    """Return the mean of a quantity that is not negative, given a measurement.
+    """Return the mean of a non-negative quantity, given a measurement.
 
     The measurement is normal with the standard error `error`. Unlike clipping at zero,
-    this keeps the order of measurements.
+    this preserves the order of measurements.
     """
     from scipy.special import log_ndtr
 
     if not error > 0.0:
         return np.maximum(value, 0.0)
     score = np.asarray(value) / error
-    # The ratio of density and distribution, computed from logarithms to be exact for
+    # The ratio of density and distribution, computed from logarithms for accuracy at
     # very negative scores.
     ratio = np.exp(-0.5 * score**2 - 0.5 * np.log(2.0 * np.pi) - log_ndtr(score))
     return error * (score + ratio)
@@ -285,10 +285,10 @@ def _misfits(decoded: Array, x: Array, good: Array) -> Array:
 
 
 def _changes_by_detail(model: Any, groups: GroupedData) -> Array:
-    """Return how the detail that `redatum` gives back changes errors, per group.
+    """Return the change of errors by the detail that `redatum` restores, per group.
 
-    These are errors of virtual instances. Instances of the group itself cannot be
-    compared with, because the mean residual contains their noise.
+    These are errors of virtual instances. Instances of the group itself cannot be used
+    for comparison, because the mean residual contains their noise.
     """
     found = residuals(model, groups.x, groups.model_mask)
     linear, quadratic = terms_of_change(found, model.detail.reshape(-1))
@@ -306,7 +306,7 @@ def _bootstrap_means(parts: Sequence[Array], rng: np.random.Generator) -> list[A
 
 
 class _Swaps:
-    """Variances of decoded instances after swaps with random donors.
+    """Variances of decoded instances after swaps with random donor groups.
 
     Args:
         model: The model.
@@ -358,8 +358,8 @@ class _Swaps:
         difference = u[0] - u[1]
         effects, free = None, 1.0
         if self.crossed:
-            # What an instrument does to all groups, or to all groups of a kind, is no
-            # error of a swap.
+            # The effect of an instrument on all groups, or on all groups of a kind, is
+            # not an error of a swap.
             effects = self._means_of_places(coherent)
             basis = _basis(self.coherent)
             difference = difference - basis @ (basis.T @ difference)
@@ -382,13 +382,13 @@ class _Swaps:
         return contamination, between - noise + 2.0 * hidden - contamination
 
     def interactions(self, n_partners: int) -> Array:
-        """Return state in the form of nuisances, beyond their mean, per group.
+        """Return the state in the nuisance codes, beyond its mean, per group.
 
         A nuisance can act differently on each state: a gain changes bright stars most.
-        Nuisance codes that only subtract the mean contain this interaction. Instances
-        of one group, decoded with a common coherent code and centred, are then closer
-        to each other than to those of other groups. Half the difference of squared
-        nearest-neighbour distances estimates the variance of the interaction.
+        Nuisance codes that only subtract the mean contain this interaction. In this
+        case, instances of one group, decoded with a common coherent code and centred,
+        are closer to each other than to those of other groups. Half the difference of
+        squared nearest-neighbour distances estimates the variance of the interaction.
         """
         shape = self.nuisance.shape[1], len(self.weights)
         few = max(2, _MOST_NUMBERS // (shape[0] * shape[1]))
@@ -416,14 +416,14 @@ class _Swaps:
             partner = np.empty_like(order)
             partner[order] = np.roll(order, step)
             distances = _squared_distances(scaled, scaled[partner])
-            # Leave out one instance: an instance has one neighbour less in its group.
+            # Omit one instance: an instance has one neighbour less in its group.
             chance = np.where(present[partner], self.rng.random(present.shape), -1.0)
             out = ~present[partner]
             out[np.arange(len(out)), chance.argmax(axis=1)] = True
             distances[np.broadcast_to(out[:, None], distances.shape)] = np.inf
             others += distances.min(axis=2) / n_partners
         own[np.broadcast_to(~present[:, None], own.shape)] = np.inf
-        # Centring by the mean of few instances shortens distances between groups.
+        # Centring by the mean of a few instances reduces distances between groups.
         excess = others * (counts / (counts - 1.0))[:, None] - own.min(axis=2)
         total = np.sum(excess, axis=1, where=present)
         return np.asarray(0.5 * total / counts)
@@ -458,7 +458,7 @@ class _Swaps:
     ) -> tuple[Array, Array, Array]:
         """Return group means, differences of halves, and squares within groups.
 
-        Effects of places are subtracted, if they are given.
+        Effects of positions are subtracted if given.
         """
         decoded = to_numpy(self.model.decode(coherent, nuisance))
         decoded = decoded.reshape(*present.shape, -1)
@@ -482,7 +482,7 @@ class _Swaps:
 def _basis(codes: Array) -> Array:
     """Return an orthonormal basis of linear functions of codes, `(groups, size)`.
 
-    Of few groups, it contains a constant only.
+    With few groups, it contains a constant only.
     """
     constant = np.ones((len(codes), 1))
     if len(codes) < 4 * (codes.shape[1] + 1):
@@ -500,9 +500,9 @@ def _squared_distances(a: Array, b: Array) -> Array:
     )
 
 
-# === The assumption ===
+# === Assumption of the estimate ===
 
-#: Groups that were checked before; callbacks estimate once per epoch.
+#: Groups that were already checked; callbacks estimate once per epoch.
 _looked_at: weakref.WeakSet[GroupedData] = weakref.WeakSet()
 
 
@@ -521,11 +521,11 @@ def _warn_of_confounding(groups: GroupedData) -> None:
 
 
 def confounded_metadata(groups: GroupedData) -> dict[str, float]:
-    """Find instance metadata that differ between groups more than by chance.
+    """Find instance metadata that differ between groups more than expected by chance.
 
     If each star is observed in one night, all its instances share the nuisances of that
-    night. No method can separate them from the star, and `estimate_redatuming_error` is
-    too low. Metadata such as the night should vary within groups as much as between
+    night. No method can separate these from the star, and `estimate_redatuming_error`
+    is too low. Metadata such as the night should vary within groups as much as between
     groups.
 
     Args:

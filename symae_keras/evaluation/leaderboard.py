@@ -1,4 +1,4 @@
-"""Comparisons on several data sets, ranked; where SymAE loses comes first."""
+"""Ranking of models over several data sets; sets where SymAE loses come first."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from symae_keras.evaluation.comparison import COLUMNS, Comparison, shown
 from symae_keras.evaluation.contenders import CONTENDERS, Sizes
 from symae_keras.training import Budget, Training
 
-#: The family that the others are compared with.
+#: The family that is compared with the others.
 OURS: Final = "SymAE"
-#: Columns of a set behind the error that models are ranked by.
+#: Further columns in the table of a set.
 _BEHIND: Final = (
     "reconstruction",
     "state_from_nuisance",
@@ -33,11 +33,10 @@ _BEHIND: Final = (
 class LeaderboardEntry:
     """One data set of a leaderboard.
 
-    Attributes:
-        title: Its name.
-        comparison: Models on it.
-        settings: Data and training, in sentences.
-        failures: Why a model is not in the comparison, or lacks seeds, by its name.
+    title: Its name.
+    comparison: Results of the models on it.
+    settings: Data and training, in sentences.
+    failures: For each model that is missing or lacks seeds, the reason.
     """
 
     title: str
@@ -46,19 +45,19 @@ class LeaderboardEntry:
     failures: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def error(self, model: str) -> float | None:
-        """Median error that models are ranked by; `None` if unknown or not finite."""
+        """Return the median error for the ranking; `None` if unknown or not finite."""
         value = self.comparison.median(model, self.comparison.judged_by)
         return None if value is None or not math.isfinite(value) else value
 
     @property
     def ranking(self) -> list[str]:
-        """Models with a known error, the least first."""
+        """Models with a known error, the lowest error first."""
         known = {m: self.error(m) for m in self.comparison.models}
         ranked = [m for m, error in known.items() if error is not None]
         return sorted(ranked, key=lambda m: (known[m], m))
 
     def rank(self, model: str) -> int | None:
-        """Place of a model, from 1; models with equal errors share a place."""
+        """Return the rank of a model, from 1; models with equal errors share a rank."""
         error = self.error(model)
         if error is None:
             return None
@@ -67,12 +66,12 @@ class LeaderboardEntry:
 
     @property
     def ours(self) -> str | None:
-        """The form of SymAE with the least error, `None` if there is none."""
+        """The form of SymAE with the lowest error, `None` if there is none."""
         return next((m for m in self.ranking if _is_ours(m)), None)
 
     @property
     def peers(self) -> list[str]:
-        """All other models, the least error first."""
+        """All other models, the lowest error first."""
         return [m for m in self.ranking if not _is_ours(m)]
 
     @property
@@ -107,7 +106,7 @@ class LeaderboardEntry:
 
     @property
     def missing(self) -> list[str]:
-        """Sentences on the models that are not in the comparison, or lack seeds."""
+        """Sentences on the models that are missing in the comparison or lack seeds."""
         there = self.comparison.models
         return [
             f"{CONTENDERS[name].title}: "
@@ -123,7 +122,7 @@ class LeaderboardEntry:
         return [each for each in values if math.isfinite(each)]
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Headings, and a line of text for each model, the best first.
+        """Return headings, and one text row per model, the best first.
 
         Models whose error is unknown or not finite come last.
         """
@@ -185,13 +184,13 @@ class Leaderboard:
 
     @property
     def models(self) -> list[str]:
-        """Models of any set, the least mean rank first."""
+        """Models of all sets, the lowest mean rank first."""
         every = [m for entry in self.entries.values() for m in entry.comparison.models]
         ranks = {m: self.mean_rank(m) for m in dict.fromkeys(every)}
         return sorted(ranks, key=lambda m: (ranks[m] is None, ranks[m] or 0.0))
 
     def mean_rank(self, model: str) -> float | None:
-        """Mean place over all sets; `None` for a model without a place on one."""
+        """Return the mean rank over all sets; `None` for a model that lacks one."""
         ranks = [entry.rank(model) for entry in self.entries.values()]
         known = [rank for rank in ranks if rank is not None]
         return float(np.mean(known)) if known and len(known) == len(ranks) else None
@@ -212,25 +211,25 @@ class Leaderboard:
 
     @property
     def undecided(self) -> list[str]:
-        """Sets without a SymAE or without a peer."""
+        """Sets without a result of SymAE or of a peer."""
         decided = {*self.losses, *self.wins}
         return [name for name in self.entries if name not in decided]
 
     @property
     def headline(self) -> str:
-        """On how many sets a peer has a lower error than SymAE."""
+        """Sentence with the number of sets on which a peer is better than SymAE."""
         decided = len(self.losses) + len(self.wins)
         if not decided:
             return "No set has both SymAE and a peer"
         return f"A peer beats SymAE on {len(self.losses)} of {decided} sets"
 
     def verdicts(self) -> list[str]:
-        """A verdict on each set: losses of SymAE first, then wins."""
+        """Return a verdict on each set: losses of SymAE first, then wins."""
         names = (*self.losses, *self.wins, *self.undecided)
         return [self.entries[name].verdict for name in names]
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Headings, and a line of text for each model: its error on every set."""
+        """Return headings, and one text row per model: its error on every set."""
         lines = []
         for m in self.models:
             rank = self.mean_rank(m)
@@ -248,7 +247,7 @@ class Leaderboard:
         return ["model", "family", "mean rank", *titles], lines
 
     def to_markdown(self) -> str:
-        """Verdicts, the table of all sets and one table for each set."""
+        """Return verdicts, the table of all sets and one table for each set."""
         parts = [f"# Leaderboard\n\n{self.headline}.\n"]
         parts.append("".join(f"- {each}\n" for each in self.verdicts()))
         parts += [f"{RANKED_BY}\n", f"## All sets\n\n{_markdown(*self.table())}"]
@@ -259,7 +258,7 @@ class Leaderboard:
         return "\n".join(each for each in parts if each)
 
     def to_csv(self) -> str:
-        """One line for each set and model: median, lowest and highest of columns."""
+        """Return CSV rows per set and model: median, lowest and highest of columns."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         first = ["set", "ranked_by", "rank", "family", "settings"]
@@ -278,12 +277,12 @@ class Leaderboard:
         return text.getvalue()
 
 
-#: What the tables show, in words.
+#: Explanation of the tables.
 RANKED_BY: Final = (
     "Models are ranked by the redatuming error: the mean squared error of virtual "
-    "instances over the variance of the truth, the median over seeds [lowest-highest]. "
-    "Where the ground truth is unknown, its estimate takes its place. Of the forms of "
-    "SymAE, the best one on each set is compared with the peers, which favours SymAE. "
+    "instances over the variance of the truth, as median over seeds [lowest-highest]. "
+    "Where the ground truth is unknown, the estimated error is used instead. The best "
+    "form of SymAE on each set is compared with the peers, which favours SymAE. "
     "Times in seconds are those of one training on this machine."
 )
 

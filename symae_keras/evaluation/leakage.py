@@ -1,4 +1,4 @@
-"""Leakage: what codes encode that they should not."""
+"""Leakage: unwanted information in codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from symae_keras.errors import InputError
 
 _ENOUGH_TO_STOP_EARLY = 2000
 _MOST_EPOCHS = 500
-#: With fewer groups, the scores of probes are chance.
+#: With fewer groups, the scores of probes are at chance level.
 MIN_GROUPS = 20
 
 
@@ -23,16 +23,16 @@ MIN_GROUPS = 20
 class Leakage:
     """Scores of probes on groups that they were not trained on.
 
-    Labels are scored by accuracy, numbers by R^2 (1 is exact, 0 no better than the
-    mean; parameters with several components are averaged). A disentangled model has
-    scores at chance in the first two and high ones in the third.
+    Labels are scored by accuracy, numbers by R^2: 1 is exact, 0 is no better than
+    predicting the mean. Parameters with several components are averaged. For a
+    disentangled model, the first two scores are at chance level and the third is high.
 
     Attributes:
         state_from_nuisance: Score of each state parameter from one nuisance code.
         nuisance_from_coherent: Score of each nuisance parameter, averaged over the
             group, from the coherent code of the group.
         state_from_coherent: Score of each state parameter from the coherent code.
-        chance: For each parameter, the score of a guess that sees no code: 0 for
+        chance: For each parameter, the score of a guess without codes: 0 for
             numbers, the share of the commonest class for labels.
     """
 
@@ -51,15 +51,15 @@ def probe(
     """Train a probe on one part and score it on the other.
 
     The probe is scikit-learn's multilayer perceptron with 128 hidden units on
-    standardised codes: a linear probe would miss what a decoder can use. It stops early
-    where a tenth of the rows are enough to tell when. A linear probe tells what lies
-    open: ridge regression whose penalty is found by leaving one out, or logistic
-    regression for labels.
+    standardised codes, because a linear probe would miss nonlinear dependences that a
+    decoder can use. It stops early if a tenth of the rows is enough for validation. A
+    linear probe only detects linear dependences: it is ridge regression, with a penalty
+    from leave-one-out cross-validation, or logistic regression for labels.
 
     Args:
-        codes: Train and test codes, `(rows, dim)` each.
-        targets: Train and test targets, `(rows,)` labels (integers, booleans or text)
-            or `(rows, ...)` numbers, each of which is a component.
+        codes: Training and test codes, `(rows, dim)` each.
+        targets: Training and test targets: labels `(rows,)` (integers, booleans or
+            text) or numbers `(rows, ...)`, each of which is a component.
         seed: Seed of the probe.
         linear: Whether the probe is linear. Defaults to False.
 
@@ -79,7 +79,7 @@ def probe(
 def fit_probe(
     codes: Array, target: Array, seed: int = 0, linear: bool = False
 ) -> Callable[[Array], Array]:
-    """Train a probe; arguments as those of `probe`, but of one part.
+    """Train a probe. Arguments are as for `probe`, but for the training part only.
 
     Returns:
         Function of codes `(rows, dim)` that predicts targets.
@@ -116,7 +116,7 @@ def fit_probe(
         )
     model = make_pipeline(StandardScaler(), estimator)
     with warnings.catch_warnings():
-        # A probe that is still getting better after `max_iter` tells enough.
+        # A probe that still improves after `max_iter` is good enough.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(codes, train)
     if labels:
@@ -142,28 +142,28 @@ def is_label(target: Array) -> bool:
 def leakage(
     model: Any, groups: GroupedData, train: float = 0.7, seed: int = 0
 ) -> Leakage:
-    """Probe both codes for what they should not know, on held-out states.
+    """Probe both codes for unwanted information, on held-out states.
 
-    The groups should be new to the model too. Their mean nuisance is what can leak
-    through pooling, so that is what the coherent code is probed for.
+    The groups should also be new to the model. The coherent code is probed for the mean
+    nuisance of a group, because pooling over instances preserves it.
 
     Args:
-        model: Anything with `encode`, such as `SymAE`.
-        groups: Groups with known `state`, and `nuisance` where there is one.
-        train: Fraction of the states to train the probes on. Defaults to 0.7.
+        model: A model with `encode`, such as `SymAE`.
+        groups: Groups with known `state`, and `nuisance` if there is one.
+        train: Fraction of the states for the training of probes. Defaults to 0.7.
         seed: Seed of split and probes.
 
     Returns:
         A `Leakage`, whose fields are dicts by parameter.
 
     Raises:
-        InputError: The groups carry no true parameters, are fewer than 20, so that
-            scores would be chance, or hold a parameter that no probe can be trained on.
+        InputError: The groups have no true parameters, are fewer than 20, so that
+            scores would be chance, or have a parameter that no probe can be trained on.
     """
     if not groups.state:
         raise InputError(
-            "Leakage is measured against true parameters of the state, and these "
-            "groups carry none; in Python, give `GroupedData` a `state`."
+            "Leakage is measured with true parameters of the state, but these groups "
+            "have none; in Python, set `state` of `GroupedData`."
         )
     check_enough_groups(groups)
     parts = groups.split(train, seed)
@@ -179,7 +179,7 @@ def leakage(
         for name in fit:
             try:
                 found[name] = probe(codes, (fit[name], held_out[name]), seed)
-            # Of scikit-learn, on NaN or a class of one group.
+            # scikit-learn raises it for NaN or a class of one group.
             except ValueError as error:
                 raise InputError(
                     f"No probe can be trained on {name}: "
@@ -197,12 +197,12 @@ def leakage(
 
 
 def _state_of_each(groups: GroupedData) -> Parameters:
-    """State of each present instance."""
+    """Return the state of each present instance."""
     return {k: np.repeat(v, groups.counts, axis=0) for k, v in groups.state.items()}
 
 
 def _mean_nuisance(groups: GroupedData) -> Parameters:
-    """Nuisance of each group, averaged over its present instances."""
+    """Return the nuisance of each group, averaged over its present instances."""
     means = {}
     for name, values in groups.nuisance.items():
         shape = groups.present.shape + (1,) * (values.ndim - 2)
@@ -212,18 +212,18 @@ def _mean_nuisance(groups: GroupedData) -> Parameters:
 
 
 def mean_score(scores: dict[str, float]) -> float | None:
-    """Return the mean over parameters, with scores below 0 as 0; `None` of none."""
+    """Return the mean over parameters, with scores below 0 as 0; `None` if empty."""
     if not scores:
         return None
     return float(np.mean([max(score, 0.0) for score in scores.values()]))
 
 
 def check_enough_groups(groups: GroupedData) -> None:
-    """Refuse groups too few for probes."""
+    """Raise an error if there are too few groups for probes."""
     if len(groups) < MIN_GROUPS:
         raise InputError(
             f"Leakage needs at least {MIN_GROUPS} groups, because scores of probes on "
-            f"fewer are chance; received {len(groups)}."
+            f"fewer groups are at chance level; received {len(groups)}."
         )
 
 
@@ -242,17 +242,16 @@ def probe_labels(
 ) -> dict[str, float]:
     """Predict each label from codes, and score the predictions on held-out rows.
 
-    To tell whether a network has earned its keep, give the scores of the leading
-    principal components of the same data beside it, as many as its code has numbers.
-    Rows of one group, such as the exposures of a star, must be on one side:
-    `GroupedData.split` sees to it.
+    As a baseline for a network, compute the scores of the leading principal components
+    of the same data, as many as its code has components. Rows of one group, such as the
+    exposures of a star, must be in the same part, as after `GroupedData.split`.
 
     Args:
-        codes: Train and held-out codes, `(rows, dim)` each.
-        labels: Train and held-out labels by name, arrays with one row a code: numbers
-            `(rows,)` or `(rows, components)`, or classes `(rows,)`.
+        codes: Training and held-out codes, `(rows, dim)` each.
+        labels: Training and held-out labels by name, arrays with one row per code:
+            numbers `(rows,)` or `(rows, components)`, or classes `(rows,)`.
         seed: Seed of the probes.
-        linear: Whether the probes are linear; else they are multilayer perceptrons, see
+        linear: Whether the probes are linear or multilayer perceptrons, see
             `probe`. Defaults to False.
 
     Returns:
@@ -291,27 +290,28 @@ _MOST_PAIRED = 2000
 def coherent_agreement(model: Any, groups: GroupedData) -> float:
     """Measure whether instances of one group have the same coherent code.
 
-    Every instance is encoded as a group of its own. The agreement is the intraclass
-    correlation of these codes, all their numbers taken together,
+    Every instance is encoded as a separate group. The agreement is the intraclass
+    correlation of these codes, over all their components,
 
         (B - W) / (B + (T - 1) W),
 
-    with `B` the mean square between groups and `W` that within: the share of the
-    variance of the codes that is due to the group. It is 1 where every instance tells
-    all of the state, and 0 on average for codes that know nothing of the group. Where
-    one instance cannot tell state from nuisance, as in the entangled exposures, it
-    cannot be 1, and pooling is what helps.
+    where `B` is the mean square between groups and `W` is the mean square within
+    groups. It is the share of the variance of the codes that is due to the group. It is
+    1 if every instance determines the whole state, and 0 on average for codes that are
+    independent of the group. If state and nuisance of a single instance cannot be
+    separated, as in the entangled exposures, the agreement cannot be 1, and pooling
+    over instances helps.
 
     Args:
-        model: Anything with `encode`, such as `SymAE`.
+        model: A model with `encode`, such as `SymAE`.
         groups: Two groups or more; absent instances do not count.
 
     Returns:
         The agreement, 1 at most.
 
     Raises:
-        InputError: No group has two instances, there is but one group, or codes do not
-            differ at all.
+        InputError: No group has two instances, there is only one group, or all codes
+            are equal.
 
     Reference:
         - [Fisher, Statistical methods for research workers, 1925, chapter
@@ -339,7 +339,7 @@ def intraclass_correlation(rows: Array, group: Array) -> float:
     """Return the share of the variance of rows that is due to their group.
 
     Args:
-        rows: Shape `(rows, ...)`; all numbers are taken together.
+        rows: Shape `(rows, ...)`; all components count equally.
         group: The group of each row, integers.
 
     Raises:
@@ -360,30 +360,30 @@ def intraclass_correlation(rows: Array, group: Array) -> float:
     within = np.sum((rows - means[group]) ** 2) / (n_rows - n_groups)
     spread = np.sum((means - rows.mean(axis=0)) ** 2, axis=1)
     between = np.sum(sizes * spread) / (n_groups - 1)
-    # For groups of one size, that size.
+    # If all groups have the same size, this is that size.
     size = (n_rows - np.sum(sizes**2) / n_rows) / (n_groups - 1)
     if not between + within > 0.0:
-        raise InputError("The codes of all instances are equal, so nothing agrees.")
+        raise InputError("All codes are equal, so agreement is undefined.")
     return float((between - within) / (between + (size - 1.0) * within))
 
 
 def nuisance_dependence(model: Any, groups: GroupedData, seed: int = 0) -> float:
     """Measure how strongly nuisance codes depend on the group.
 
-    The mean squared energy distance between the codes of one group and the codes of
-    all, over the largest that it can be:
+    This is the mean squared energy distance between the codes of one group and the
+    codes of all groups, divided by its largest possible value:
 
         1 - mean |n - n'| within groups / mean |n - n'| between groups,
 
-    with Euclidean distances of codes whose numbers have unit variance. Where nuisances
-    are drawn for each instance by itself, a clean nuisance code has 0, give or take a
-    little, and one that is the same for all instances of a group, as only a code of the
-    state can be, has 1. Unlike a probe it needs no labels, so that it serves for
-    measured data; unlike a probe it does not see what leaks in a number or two of a
-    code of many.
+    with Euclidean distances of codes, each component scaled to unit variance. If
+    nuisances are drawn independently for each instance, a clean nuisance code has the
+    value 0 up to random scatter. A code that is the same for all instances of a group,
+    and so encodes only the state, has the value 1. Unlike a probe, this measure needs
+    no labels, so that it is also suitable for measured data. Unlike a probe, it does
+    not detect leakage in only one or two of many components.
 
     Args:
-        model: Anything with `encode`, such as `SymAE`.
+        model: A model with `encode`, such as `SymAE`.
         groups: Two groups or more; absent instances do not count.
         seed: Seed of the pairs between groups.
 
@@ -391,8 +391,8 @@ def nuisance_dependence(model: Any, groups: GroupedData, seed: int = 0) -> float
         The dependence, 1 at most.
 
     Raises:
-        InputError: No group has two instances, there is but one group, or codes do not
-            differ at all.
+        InputError: No group has two instances, there is only one group, or all codes
+            are equal.
 
     Reference:
         - [Rizzo & Székely, DISCO analysis,
@@ -413,7 +413,9 @@ def nuisance_dependence(model: Any, groups: GroupedData, seed: int = 0) -> float
     group = np.nonzero(present)[0]
     scale = codes.std(axis=0)
     if not np.any(scale > 0.0):
-        raise InputError("The codes of all instances are equal, so none are apart.")
+        raise InputError(
+            "The codes of all instances are equal, so dependence is undefined."
+        )
     codes = (codes - codes.mean(axis=0)) / np.where(scale > 0.0, scale, 1.0)
     within = []
     for each in np.unique(group):

@@ -15,7 +15,7 @@ from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.layers.normalization import MedianNormalization
 
-#: Numbers decoded in one call, to bound memory.
+#: Maximum number of values decoded in one call, to limit memory.
 _AT_ONCE = 2_000_000
 #: As in `GaussianSampling` and in Keras's cross-entropy.
 _LOG_VARIANCE_LIMIT = 20.0
@@ -24,14 +24,14 @@ _LEAST_PROBABILITY = 1e-7
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NegativeLogLikelihood:
-    """Estimates of `-log p(x)` in nats, one for each instance or group.
+    """Estimates of `-log p(x)` in nats, one per instance or group.
 
     Attributes:
-        of_each: Estimates `(rows,)`. Rows are instances for models of single
-            instances, and groups for models of groups.
+        of_each: Estimates `(rows,)`. Rows are instances for models of single instances,
+            and groups for models of groups.
         effective: Effective number of draws of each row, `(rows,)`, from 1 to the
-            number of draws. A small one means that few draws decide, so that the
-            estimate is too high.
+            number of draws. If it is small, a few draws dominate, and the estimate is
+            too high.
         counts: Number of instances of each row, `(rows,)`.
     """
 
@@ -46,12 +46,12 @@ class NegativeLogLikelihood:
 
     @property
     def per_instance(self) -> float:
-        """Sum over rows over the number of instances, in nats."""
+        """Sum over rows divided by the number of instances, in nats."""
         return float(self.of_each.sum() / self.counts.sum())
 
     @property
     def standard_error(self) -> float:
-        """Standard error of `mean` by the spread between rows, 0 for one row."""
+        """Standard error of `mean`, from the spread of rows; 0 for a single row."""
         rows = len(self.of_each)
         return float(self.of_each.std(ddof=1) / math.sqrt(rows)) if rows > 1 else 0.0
 
@@ -78,13 +78,14 @@ def negative_log_likelihood(
                    prod_t 1/M sum_m p(x[t] | C[k], N[k, t, m]) p(N[k, t, m] | C[k])
                                     / q(N[k, t, m] | x[t], C[k]).
 
-    The likelihood that is estimated this way is exact on average. Its logarithm is a
-    lower bound on average, which gets tighter with more draws, and the estimate of the
-    negative logarithm is too high. With one draw it is the negative evidence lower
-    bound, whatever `kl_weight` the model was trained with. In groups of many instances,
-    many `n_instance_samples` help more than many `n_samples`.
+    This estimate of the likelihood is unbiased. Its logarithm is a lower bound on
+    average, which becomes tighter with more draws, so that the negative logarithm is
+    overestimated. With one draw, it is the negative evidence lower bound, independent
+    of the `kl_weight` of the training. For groups of many instances, a larger
+    `n_instance_samples` is more effective than a larger `n_samples`.
 
-    Absent instances and bad pixels do not count: the likelihood is that of the rest.
+    Absent instances and bad pixels are ignored: the likelihood is that of the remaining
+    pixels.
 
     Args:
         model: A `VAE` or `StellarAutoencoder`, or one of the variational models of
@@ -93,8 +94,8 @@ def negative_log_likelihood(
         data: `GroupedData`, or an array `(rows, *instance_shape)` of single instances,
             or `(groups, instances, *instance_shape)`.
         n_samples: Number `K` of draws. Defaults to 500.
-        scale: Standard deviation of the Gaussian noise of every number in data units;
-            not used where the likelihood of the model is Bernoulli. Defaults to 1.
+        scale: Standard deviation of the Gaussian noise of every pixel, in data units;
+            not used if the likelihood of the model is Bernoulli. Defaults to 1.
         mask: Mask of an array, see `encode` of the model. Defaults to `None`.
         n_instance_samples: Number `M` of draws, for models of groups. Defaults to 1.
         seed: Seed of the draws. Defaults to 0.
@@ -157,7 +158,7 @@ def _check_variational(model: Any) -> None:
     if isinstance(model.normalization, MedianNormalization):
         raise InputError(
             f"This {name} divides every instance by its median, so it has no "
-            "likelihood of the instances; divide the data before, and make it with "
+            "likelihood of the instances; divide the data before, and create it with "
             "normalization=None."
         )
 
@@ -169,7 +170,7 @@ def _arrays(
     if isinstance(data, GroupedData):
         if mask is not None:
             raise InputError(
-                "GroupedData already contain masks; received another mask."
+                "GroupedData already contain masks; received an additional mask."
             )
         if grouped:
             x, mask = data.x, data.model_mask
@@ -188,7 +189,7 @@ def _arrays(
             f"array of shape {x.shape}."
         )
     if not len(x):
-        raise InputError("There are no rows; the mean of none would be NaN.")
+        raise InputError("There are no rows; the mean of an empty array would be NaN.")
     shapes = (x.shape, x.shape[:2]) if grouped else (x.shape,)
     if mask is not None and mask.shape not in shapes:
         raise InputError(
@@ -221,7 +222,7 @@ def _parts(rows: int, size: int) -> Iterator[slice]:
 
 
 class _Decoded:
-    """Log likelihood of the good pixels of instances, given what is decoded."""
+    """Log likelihood of the good pixels of instances, given decoded arrays."""
 
     def __init__(self, model: Any, x: Array, good: Array, scale: float) -> None:
         self.bernoulli = getattr(model, "likelihood", "gaussian") == "bernoulli"
@@ -235,7 +236,7 @@ class _Decoded:
             )
 
     def log_likelihood(self, decoded: Array, rows: slice) -> Array:
-        """Sum over pixels; decoded arrays may have more axes before those of `x`."""
+        """Return the sum over pixels; decoded arrays may have more leading axes."""
         x, decoded = self.x[rows], decoded.astype("float64")
         if self.bernoulli:
             p = np.clip(decoded, _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
@@ -255,19 +256,19 @@ class _Posterior:
         self.log_variance = np.clip(log_variance, -limit, limit)
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Draws `(count, *shape)` in float32, and `-log q` but for a constant."""
+        """Return draws `(count, *shape)`, float32, and `-log q` without a constant."""
         noise = rng.standard_normal((count, *self.mean.shape))
         draws = self.mean + np.exp(0.5 * self.log_variance) * noise
         return draws.astype("float32"), -self.log_density(draws)
 
     def log_density(self, draws: Array) -> Array:
-        """Logarithm of the density, but for a constant that all of them have."""
+        """Return the logarithm of the density, without a constant that all share."""
         squares = np.square(draws - self.mean) * np.exp(-self.log_variance)
         return np.asarray(-0.5 * np.sum(squares + self.log_variance, axis=-1))
 
 
 def _log_prior(codes: Array) -> Array:
-    """Logarithm of the standard normal density, but for the same constant."""
+    """Return the log density of the standard normal, without the same constant."""
     return np.asarray(-0.5 * np.sum(np.square(codes, dtype="float64"), axis=-1))
 
 
@@ -280,7 +281,7 @@ def _of_instances(
     n_instance_samples: int,
     rng: np.random.Generator,
 ) -> Array:
-    """Log weights `(draws, rows)`."""
+    """Return log weights `(draws, rows)`."""
     posterior = _Posterior(model.posterior(decoded.x[rows], mask))
     found = []
     for count in _counts(n_samples, decoded.x[rows].size):
@@ -302,7 +303,7 @@ def _of_groups(
     n_instance_samples: int,
     rng: np.random.Generator,
 ) -> Array:
-    """Log weights `(draws, groups)`."""
+    """Return log weights `(draws, groups)`."""
     x = decoded.x[rows].astype("float32")
     present = decoded.good[rows].reshape(*x.shape[:2], -1).any(axis=-1)
     posterior = _Posterior(model.group_posterior(x, mask))
@@ -310,7 +311,7 @@ def _of_groups(
     for count in _counts(n_samples, x.size):
         coherent, log_weights = posterior.draw(count, rng)
         log_weights += _log_prior(coherent)
-        # One group per draw of each group.
+        # Each draw of each group becomes one group.
         flat = coherent.reshape(-1, coherent.shape[-1])
         masks = None if mask is None else np.concatenate([mask] * count)
         own = _Posterior(
@@ -334,19 +335,19 @@ def _of_groups(
 
 
 def _counts(n_samples: int, size: int) -> Iterator[int]:
-    """Numbers of draws in one call, `n_samples` in all."""
+    """Yield numbers of draws per call, `n_samples` in total."""
     most = max(1, _AT_ONCE // size)
     for start in range(0, n_samples, most):
         yield min(most, n_samples - start)
 
 
 def _log_mean(log_weights: Array) -> Array:
-    """Logarithm of the mean over the first axis."""
+    """Return the logarithm of the mean over the first axis."""
     most = log_weights.max(axis=0)
     return np.asarray(most + np.log(np.mean(np.exp(log_weights - most), axis=0)))
 
 
 def _effective(log_weights: Array) -> Array:
-    """Square of the sum of weights over the sum of their squares."""
+    """Return the square of the sum of weights over the sum of their squares."""
     weights = np.exp(log_weights - log_weights.max(axis=0))
     return np.asarray(weights.sum(axis=0) ** 2 / np.square(weights).sum(axis=0))

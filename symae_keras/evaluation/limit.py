@@ -17,15 +17,15 @@ from symae_keras.evaluation._halves import is_crossed
 from symae_keras.evaluation._limit_signs import signs_of_confounding
 from symae_keras.evaluation._limit_terms import Interactions, Moments, noise_variance
 
-#: More instances would narrow the interval only a little, and take time.
+#: More instances would reduce the interval only slightly, and take time.
 _MOST_INSTANCES: Final = 4096
-#: More pixels are replaced by as many principal components.
+#: Data with more pixels are reduced to this number of principal components.
 _MOST_COMPONENTS: Final = 256
-#: Instances that the principal components are computed from.
+#: Number of instances for the principal components.
 _MOST_FOR_COMPONENTS: Final = 2048
 _FOLDS: Final = 5
 _BLOCKS_OF_FOLD: Final = 4
-#: The likelihood changes little after so many steps of the EM.
+#: After this number of EM steps, the likelihood changes little.
 _STEPS: Final = 15
 #: Every number from 2 to 64 and a geometric grid beyond.
 _EVERY: Final = 64
@@ -36,7 +36,7 @@ _GRID: Final = np.unique(
 
 @dataclasses.dataclass(frozen=True)
 class RedatumingLimit:
-    """Redatuming error of the best linear method, over the instances per group.
+    """Redatuming error of the best linear method, by number of instances per group.
 
     All errors are in the units of `redatuming_error`: mean squared errors divided by
     the variance of the data without pixel noise.
@@ -46,13 +46,13 @@ class RedatumingLimit:
         errors: Predicted redatuming error for each of them.
         intervals: Confidence interval of each error, from a jackknife over groups.
         level: Confidence level of the intervals.
-        interaction: The part of every error that comes from nuisances that act
-            differently on each state. More instances do not lower it; a nonlinear
+        interaction: The part of every error that is due to nuisances that act
+            differently on each state. More instances do not reduce it; a nonlinear
             model such as `SymAE` can.
-        noise: Variance of white pixel noise, which the instances that give the
-            nuisance bring along; 0 if no flat noise is visible.
-        warnings: Signs that nuisances are confounded with groups, one sentence each.
-            Predictions are too low if they are.
+        noise: Variance of white pixel noise, which comes from the instances that
+            provide the nuisance; 0 if no white noise is detected.
+        warnings: Signs that nuisances are confounded with groups, one sentence each. In
+            this case, predictions are too low.
         curve: Predicted errors for the numbers of instances in `curve_instances`.
         curve_instances: Increasing numbers of instances, from 2 to 65536.
     """
@@ -68,14 +68,15 @@ class RedatumingLimit:
     curve_instances: tuple[int, ...] = dataclasses.field(repr=False)
 
     def instances_for(self, error: float) -> int | None:
-        """Return the smallest number of instances per group that reaches an error.
+        """Return the smallest number of instances per group that achieves an error.
 
         Args:
             error: The wanted redatuming error, positive.
 
         Returns:
-            The number, 2 or more because one instance per group shows no nuisance, or
-            `None` if no number up to 65536 reaches the error.
+            The number, or `None` if no number up to 65536 achieves the error. It is at
+            least 2, because one instance per group contains no information on
+            nuisances.
 
         Raises:
             ValueError: `error` is not a positive finite number.
@@ -103,42 +104,43 @@ def redatuming_limit(
 ) -> RedatumingLimit:
     """Predict the redatuming error of the best linear method, without ground truth.
 
-    The data are described by a mean, states with the covariance `B`, nuisances with the
-    covariance `W`, of which a part with the covariance `I` is the interaction with the
-    state, and white noise of the variance `v` per pixel. `W` includes both. The linear
-    mixed model shows state `i` under a nuisance of group `j` as `C_i + x_j[t] - C_j`,
-    where `C = mean + G (group mean - mean)`. With `G = B (B + W / T)^-1` from other
-    groups, its mean squared error is exactly
+    The data are modelled by a mean, states with covariance `B`, nuisances with
+    covariance `W`, and white noise of variance `v` per pixel. A part of `W`, with
+    covariance `I`, is the interaction of nuisance and state. `W` includes `I` and `v`.
+    The linear mixed model predicts state `i` under a nuisance of group `j` as `C_i +
+    x_j[t] - C_j`, where `C = mean + G (group mean - mean)`. With `G = B (B + W / T)^-1`
+    from other groups, its mean squared error is exactly
 
-        2 trace((1 - G) B (1 - G)' + G W G' / T)         nuisance taken for state
-        + 2 trace(I)                                     other effects on other states
-        + v pixels                                       noise of x_j[t]
-        - 2 / T trace(G (I + v))                         contained in C_j as well
+            2 trace((1 - G) B (1 - G)' + G W G' / T)         nuisance in the state
+            estimate
+            + 2 trace(I)                                     interaction with the state
+            + v pixels                                       noise of x_j[t]
+            - 2 / T trace(G (I + v))                         already contained in C_j
 
-    which is divided by `trace(B + W) - v pixels`. `LinearMixedModel` is fitted in 5
-    folds, and unbiased moments of the groups left out give the first line. Where `G` is
-    exact, that line is `2 trace(B - B (B + W / T)^-1 B)`. The error falls with `T`
-    unless most of it is noise, of which `C_j` of few instances contains a part.
+    divided by `trace(B + W) - v pixels`. `LinearMixedModel` is fitted in 5 folds, and
+    unbiased moments of the left-out groups give the first line. For the exact `G`, that
+    line is `2 trace(B - B (B + W / T)^-1 B)`. The error decreases with `T`, unless most
+    of it is noise, which partly cancels with `C_j` for few instances.
 
-    `I` comes from the change of the covariance within groups with the state. Of all
-    effects that explain the change, the smallest are taken, so that interactions which
-    do not change covariances are missed. `v` is taken from the smallest eigenvalues of
-    `W` if they are equal.
+    `I` is estimated from the change of the covariance within groups with the state.
+    Among all effects that explain the change, the smallest are used. Interactions that
+    do not change covariances are missed. `v` is estimated from the smallest eigenvalues
+    of `W` if they are equal.
 
-    To take less than 30 s, groups are drawn at random if there are more than 4096
-    instances, and more than 256 pixels are replaced by 256 principal components. What
-    they leave out is treated as one state and one nuisance of equal variance in all
-    directions. Bad pixels are filled in by principal components, and pixels that are
-    bad in more than half of the instances are left out. In a crossed design, where
-    instance `t` of every group was measured by instrument `t`, the effects of the
-    instruments on all groups are subtracted.
+    The computation takes less than 30 s. If there are more than 4096 instances, groups
+    are drawn at random. More than 256 pixels are replaced by 256 principal components;
+    the remainder is modelled as one state and one nuisance of equal variance in all
+    directions. Bad pixels are imputed by principal components, and pixels that are bad
+    in more than half of the instances are left out. In a crossed design, where instance
+    `t` of every group was measured by instrument `t`, the effects of the instruments on
+    all groups are subtracted.
 
     Args:
-        groups: Measured or simulated groups, with any numbers of instances.
+        groups: Measured or simulated groups, of any sizes.
         instances: Numbers of instances per group to predict for, increasing. Defaults
             to 2, 4, 8, 16 and 32.
         level: Confidence level of the intervals. Defaults to 0.9.
-        seed: Seed of what is drawn from large data. Defaults to 0.
+        seed: Seed for the drawing of groups from large data. Defaults to 0.
 
     Returns:
         A `RedatumingLimit`.
@@ -240,18 +242,18 @@ def _quantile(level: float, free: int) -> float:
 
 
 def _drawn(groups: GroupedData, rng: np.random.Generator) -> GroupedData:
-    """Return groups with an instance, some of them if there are many instances."""
+    """Return non-empty groups, and only some of them if there are many instances."""
     good = groups.good_pixels.reshape(*groups.x.shape[:2], -1).any(axis=2)
     counts = good.sum(axis=1)
     if (counts > 1).sum() < 3:
         raise InputError(
-            "The limit can be predicted from three or more groups of two or more "
+            "The limit can be predicted from at least three groups with two or more "
             f"instances; received {(counts > 1).sum()} such of {len(groups)} groups."
         )
     order = np.arange(len(groups))
     if counts.sum() > _MOST_INSTANCES:
         order = rng.permutation(len(groups))
-        # Groups that show deviations come first.
+        # Groups with several instances come first.
         order = order[np.argsort(counts[order] < 2, kind="stable")]
         enough = np.cumsum(counts[order]) <= _MOST_INSTANCES
         enough[:3] = True
@@ -274,22 +276,22 @@ def _folds(counts: Array) -> tuple[Array, Array]:
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-    """Scaled instances as principal components, and what these leave out."""
+    """Scaled instances as principal components, and the variance outside of them."""
 
     x: Array
     group: Array
     counts: Array
     pixels: int
     rest_between: float
-    """Variance between groups that the components leave out."""
+    """Variance between groups outside the components."""
     rest_within: float
     places: float
-    """Variance of the effects of places in a crossed design."""
+    """Variance of the effects of positions in a crossed design."""
     crossed: bool
 
     @property
     def rest_pixels(self) -> int:
-        """Directions that the components leave out."""
+        """Number of directions outside the components."""
         return self.pixels - int(self.x.shape[1])
 
     @classmethod
@@ -301,7 +303,7 @@ class _Rows:
         x = np.where(good, groups.x.reshape(flat)[group, place], 0.0).astype("float64")
         if not np.isfinite(x).all():
             raise InputError(
-                "Some present instances contain NaN or infinite values; mark them as "
+                "Some present instances contain NaN or infinite values; mask them as "
                 "absent or as bad pixels, or repair them."
             )
         often = good.mean(axis=0) >= 0.5
@@ -329,8 +331,8 @@ class _Rows:
             places = float((effects[place] ** 2).sum() / len(x))
         if not ((x - _means(x, group)[group]) ** 2).sum() > 1e-24 * x.size:
             raise InputError(
-                "All instances of each group are equal, so no nuisance is visible; is "
-                "the grouping right?"
+                "All instances of each group are equal, so no nuisance is detected; "
+                "check the grouping."
             )
         pixels = x.shape[1]
         between = within = 0.0
@@ -386,7 +388,7 @@ def _components(x: Array, size: int) -> Array:
 
 
 def _filled(x: Array, good: Array, group: Array, counts: Array) -> Array:
-    """Return centred rows whose bad pixels are filled in by principal components."""
+    """Return centred rows whose bad pixels are imputed by principal components."""
     seen = _means(good.astype(float), group) * counts[:, None]
     means = _means(x, group) * counts[:, None] / np.maximum(seen, 1.0)
     x = np.where(good, x, means[group])

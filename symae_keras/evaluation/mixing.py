@@ -1,4 +1,4 @@
-"""How well codes of several batches, instruments or nights are mixed."""
+"""Measures of the mixing of codes of several batches, instruments or nights."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
 from symae_keras.evaluation.leakage import is_label
 
-#: Halvings of the interval in which the bandwidth is searched.
+#: Number of bisections in the search for the bandwidth.
 _HALVINGS = 60
-#: Limits of the logarithm of the bandwidth, in mean distances of a neighbourhood.
+#: Limits of the logarithm of the bandwidth, in units of the mean distance.
 _LIMIT = 25.0
 
 
 def lisi(codes: Array, labels: Array, perplexity: int = 30) -> Array:
     """Compute the local inverse Simpson's index of each row (LISI).
 
-    It is the effective number of labels among the neighbours of a row. The
-    `3 * perplexity - 1` nearest neighbours, at the distances `d`, get the weights
+    It is the effective number of labels among the neighbours of a row. The `3 *
+    perplexity - 1` nearest neighbours, at distances `d`, have the weights
 
         p_j = exp(-d_j / h) / sum_k exp(-d_k / h),
 
-    with the bandwidth `h` at which the exponential of their entropy is `perplexity`,
-    and with `P(b)` the sum of the weights of the neighbours with the label `b`,
+    with the bandwidth `h` for which the exponential of their entropy is `perplexity`.
+    If `P(b)` is the sum of the weights of neighbours with label `b`, then
 
         LISI = 1 / sum_b P(b)^2.
 
-    It is 1 where all neighbours have one label, and the number of labels where all are
-    equally common. It depends on the scales of the numbers of the code.
+    It is 1 if all neighbours have the same label, and equals the number of labels if
+    all are equally frequent. It depends on the scales of the components of the code.
 
     Args:
         codes: `(rows, code_dim)`, such as coherent codes of groups of one instance.
@@ -41,7 +41,7 @@ def lisi(codes: Array, labels: Array, perplexity: int = 30) -> Array:
 
     Raises:
         InputError: There are fewer than `3 * perplexity` rows, codes are not finite, or
-            labels do not fit them.
+            labels do not fit the codes.
 
     Reference:
         - [Korsunsky et al., Fast, sensitive and accurate integration of single-cell
@@ -64,7 +64,8 @@ def lisi(codes: Array, labels: Array, perplexity: int = 30) -> Array:
             f"received {len(codes)}. Give more rows or a smaller perplexity."
         )
     count = 3 * perplexity - 1
-    # Without an argument, a row is not its own neighbour, not even among equal ones.
+    # Called without arguments, `kneighbors` excludes the row itself, even if rows are
+    # equal.
     distances, places = NearestNeighbors(n_neighbors=count).fit(codes).kneighbors()
     weights = _weights(distances, perplexity)
     names, numbers = np.unique(labels, return_inverse=True)
@@ -78,9 +79,9 @@ def lisi(codes: Array, labels: Array, perplexity: int = 30) -> Array:
 def ilisi(codes: Array, batches: Array, perplexity: int = 30) -> float:
     """Score how well batches are mixed, by the median LISI (iLISI).
 
-    With `B` batches, `(median LISI - 1) / (B - 1)`: 0 where every row has neighbours of
-    its own batch alone, 1 where all batches are equally common around it. Batches of
-    different sizes cannot reach 1.
+    With `B` batches, the score is `(median LISI - 1) / (B - 1)`: 0 if all neighbours of
+    every row are of its own batch, 1 if all batches are equally frequent around it.
+    Batches of different sizes cannot reach 1.
 
     Args:
         codes: `(rows, code_dim)`.
@@ -91,7 +92,7 @@ def ilisi(codes: Array, batches: Array, perplexity: int = 30) -> float:
         The score.
 
     Raises:
-        InputError: There is one batch, or see `lisi`.
+        InputError: There is only one batch, or an argument is invalid for `lisi`.
 
     Reference:
         - [Luecken et al., Benchmarking atlas-level data integration in single-cell
@@ -111,24 +112,24 @@ def principal_component_regression(
 ) -> float:
     """Compute the share of the variance of codes that batches explain (PCR).
 
-    The sum over principal components of the share of the variance that a component
-    has, times the R^2 of the component in a linear regression on the batch. It is 0
-    where all batches have the same mean, 1 where the batch determines the code; it does
-    not see differences in anything but means, see `ilisi`. Of `n` rows in `B` batches
-    that have nothing to do with the code it is `(B - 1) / (n - 1)` on average.
+    The share of variance of each principal component is multiplied by the R^2 of its
+    linear regression on the batch, and the products are summed. The score is 0 if all
+    batches have the same mean, and 1 if the batch determines the code. It only detects
+    differences of means; for other differences, see `ilisi`. For `n` rows in `B`
+    batches that are independent of the code, it is `(B - 1) / (n - 1)` on average.
 
     Args:
         codes: `(rows, code_dim)`.
-        batches: Batch of each row, `(rows,)`; floating-point numbers are regressed on
-            as they are, any others are classes, two or more.
+        batches: Batch of each row, `(rows,)`. Floating-point numbers are used as a
+            regressor; any other values are classes, at least two.
         n_components: Leading components to use. Defaults to `None`, all of them.
 
     Returns:
         The share, from 0 to 1.
 
     Raises:
-        InputError: Codes do not vary or are not finite, there is one batch, or batches
-            do not fit the codes.
+        InputError: Codes are constant or not finite, there is only one batch, or
+            batches do not fit the codes.
 
     Reference:
         - [Buettner et al., A test metric for assessing single-cell RNA-seq batch
@@ -152,7 +153,7 @@ def principal_component_regression(
     variances = np.square(sizes)[:n_components]
     if variances.sum() == 0.0:
         raise InputError("The codes of all rows are equal, so batches explain nothing.")
-    # Columns of length 1, and mean 0 where they have a variance.
+    # Scale columns to length 1; centre those that vary.
     components = left[:, : len(variances)]
     if is_label(batches):
         numbers = np.unique(batches, return_inverse=True)[1].reshape(-1)
@@ -173,9 +174,9 @@ def _checked(codes: Array, labels: Array) -> tuple[Array, Array]:
             f"received codes of shape {codes.shape} and labels of shape {labels.shape}."
         )
     if not np.isfinite(codes).all():
-        raise InputError("Codes have NaN or infinity; leave out these rows.")
+        raise InputError("Codes contain NaN or infinity; remove these rows.")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise InputError("Labels have NaN or infinity; leave out these rows.")
+        raise InputError("Labels contain NaN or infinity; remove these rows.")
     return codes, labels
 
 
@@ -187,8 +188,8 @@ def _n_batches(batches: Array) -> int:
 
 
 def _weights(distances: Array, perplexity: int) -> Array:
-    """Weights of neighbours, of the given perplexity where there is a bandwidth."""
-    # The weights depend on differences of distances alone.
+    """Return weights of neighbours with the given perplexity, if a bandwidth exists."""
+    # The weights depend only on differences of distances.
     away = distances - distances.min(axis=1, keepdims=True)
     mean = away.mean(axis=1, keepdims=True)
     away = away / np.where(mean > 0.0, mean, 1.0)
@@ -200,7 +201,7 @@ def _weights(distances: Array, perplexity: int) -> Array:
         weights = _softmax(-away * np.exp(middle))
         logs = np.log(np.where(weights > 0.0, weights, 1.0))
         entropy = -np.sum(weights * logs, axis=1, keepdims=True)
-        # Entropy falls with the inverse of the bandwidth.
+        # Entropy decreases with the inverse of the bandwidth.
         low = np.where(entropy > target, middle, low)
         high = np.where(entropy > target, high, middle)
     return _softmax(-away * np.exp(0.5 * (low + high)))

@@ -1,4 +1,4 @@
-"""Detection of groups and instances that lie outside what training saw."""
+"""Detection of groups and instances outside the training distribution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from symae_keras.data.split import group_name
 from symae_keras.errors import InputError
 from symae_keras.evaluation._conformal import p_values
 
-#: Reasons, and how messages call them.
+#: Names of the reasons in messages.
 REASONS: Final = {
     "state": "new state",
     "nuisance": "new nuisance",
@@ -29,16 +29,16 @@ MIN_GROUPS: Final = 19
 _MOST_GROUPS: Final = 512
 _MOST_CODES: Final = 4096
 _NEIGHBOURS: Final = 5
-#: Correlations are shrunk by as much, so that collapsed latents have an inverse.
+#: Shrinkage of correlations, which makes them invertible for collapsed latents.
 _SHRINKAGE: Final = 1e-3
 _MOST_NAMED: Final = 5
-#: Share of the variance below which residuals are rounding errors.
+#: Below this share of the variance, residuals are rounding errors.
 _ROUNDING: Final = 1e-10
 _OF_RESIDUALS: Final = ("shift", "gain", "residual")
-#: Scores this many times larger than all of the held-out ones are reported even where
-#: no p-value is small enough for the number of groups.
+#: Scores that exceed all held-out ones by this factor are reported even if there are
+#: too few groups for a small p-value.
 _FAR: Final = 3.0
-#: Probability that chance explains the number of small p-values.
+#: Below this probability, the number of small p-values is not due to chance.
 _CHANCE: Final = 0.01
 
 
@@ -46,25 +46,26 @@ _CHANCE: Final = 0.01
 class NewDataCheck:
     """Conformal p-values of groups and instances, with reasons.
 
-    A p-value is the share of held-out groups that are at least as unusual, so that
-    flagging `p <= 0.05` raises a false alarm for about 5 % of the groups that are drawn
-    as the held-out ones.
+    A p-value is the share of held-out groups that are at least as unusual. Flagging `p
+    <= 0.05` therefore raises a false alarm for about 5 % of the groups, if they are
+    drawn from the same distribution as the held-out groups.
 
     Attributes:
         group_p: p-value of each group, `(groups,)`.
         instance_p: p-value of each instance, `(groups, instances)`, NaN where absent.
-        group_score: How unusual each group is; the most unusual held-out group has 1.
-        odd_instance: The instance that makes the group unusual, or -1 where all of them
+        group_score: Unusualness of each group, 1 for the most unusual held-out group.
+        odd_instance: The instance that makes the group unusual, or -1 if all of them
             do, `(groups,)`.
         group_reason: `"state"`, `"nuisance"`, `"shift"`, `"gain"` or `"grouping"` for
             each group, `(groups,)`. It is meaningful where the p-value is small.
-        instance_reason: The same of each instance, `(groups, instances)`.
+        instance_reason: The same for each instance, `(groups, instances)`.
         group_p_of: p-values of the groups by test, see `NewData`.
-        instance_p_of: p-values of the instances by test; the state has none.
-        shift: Shift of each instance along the axis that would reduce its residual, in
-            pixels, `(groups, instances, axes)`.
-        gain: Factor that would reduce its residual, `(groups, instances)`.
-        floor: Smallest p-value that the held-out groups allow, `1 / (n + 1)`.
+        instance_p_of: p-values of the instances by test; there are none for the state.
+        shift: Shift of each instance along the axis that would minimise its residual,
+            in pixels, `(groups, instances, axes)`.
+        gain: Factor that would minimise its residual, `(groups, instances)`.
+        floor: Smallest p-value that is possible with the held-out groups, `1 / (n +
+            1)`.
         ids: Names of the groups, or `None`.
     """
 
@@ -82,18 +83,18 @@ class NewDataCheck:
     ids: Array | None = None
 
     def warnings(self, limit: float = 0.01) -> list[str]:
-        """Describe unusual groups in sentences, and which instance makes them so.
+        """Describe unusual groups and instances in sentences.
 
-        Nothing is reported where chance explains the number of small p-values, unless a
-        score is more than three times the largest of the held-out groups.
+        Nothing is reported if chance can explain the number of small p-values, unless a
+        score is more than three times the largest score of the held-out groups.
 
         Args:
-            limit: p-values up to this one are reported. Where the floor is larger, the
-                floor takes its place. Defaults to 0.01.
+            limit: Largest p-value that is reported. If `floor` is larger, it is used
+                instead. Defaults to 0.01.
 
         Returns:
             One sentence per group, at most five, and one that compares their number
-            with that expected by chance. An empty list where nothing is unusual.
+            with the number expected by chance. An empty list if nothing is unusual.
         """
         number("limit", limit, "0 < limit < 1", lambda value: 0.0 < value < 1.0)
         limit = max(limit, self.floor)
@@ -132,31 +133,31 @@ class NewDataCheck:
 
 
 class NewData:
-    """Detector of data outside what training saw, calibrated on held-out groups.
+    """Detector of data outside the training distribution.
 
-    For each group and each instance, the detector computes how unusual it is in six
-    ways:
+    It is calibrated on held-out groups. For each group and each instance, the detector
+    computes six scores of unusualness:
 
     - `"state"`: distance of the coherent code to its nearest neighbours.
     - `"nuisance"`: the same for nuisance codes.
-    - `"shift"`: shift along the axis that would reduce the residual, by least squares
-      on the derivative of the reconstruction.
-    - `"gain"`: factor that would reduce the residual, by least squares.
+    - `"shift"`: shift along the axis that would minimise the residual, by least squares
+      with the derivative of the reconstruction.
+    - `"gain"`: factor that would minimise the residual, by least squares.
     - `"grouping"`: distance between the coherent code of one instance alone and those
       of the other instances of its group.
-    - `"residual"`: what shift and gain leave of the residual, the part that all
-      instances of the group share and the rest.
+    - `"residual"`: the residual after correction of shift and gain, split into the part
+      that all instances of the group share and the remainder.
 
-    Each is divided by its scale among the held-out groups, and the largest is
-    compared with the largest of each held-out group. The result is a conformal p-value:
-    it is valid whatever the distribution, if the held-out groups are new to the model.
-    Groups are exchangeable, instances of one group are not, so that `n` held-out groups
-    allow p-values from `1 / (n + 1)`. The reason for a small p-value is the largest of
-    the six; a residual is due to the state or to the nuisance, whichever code is more
-    unusual.
+    Each score is divided by its scale among the held-out groups, and the largest is
+    compared with the largest of each held-out group. The result is a conformal p-value,
+    which is valid for any distribution if the held-out groups are new to the model.
+    Groups are exchangeable, but instances of one group are not, so that the smallest
+    p-value for `n` held-out groups is `1 / (n + 1)`. The reason for a small p-value is
+    the largest of the six scores; a residual is assigned to the state or to the
+    nuisance, depending on which code is more unusual.
 
-    A model can absorb a part of a shift or gain in its codes, so that both are
-    estimated too small.
+    A model can absorb a part of a shift or gain into its codes, so that both may be
+    underestimated.
 
     Attributes:
         n_groups: Number of held-out groups.
@@ -189,10 +190,10 @@ class NewData:
         counts = good.sum(axis=(0, 1))
         variance = squares / counts.clip(1)
         seen = variance[counts > 0].mean()
-        # The floor keeps pixels without residual from having infinite weight.
+        # The floor prevents infinite weights of pixels without residual.
         smallest = max(1e-3 * seen, np.finfo("float32").tiny)
         self._variance = np.where(counts > 0, variance, seen).clip(smallest)
-        # A model that copies instances leaves nothing but rounding errors.
+        # The residuals of a model that copies instances are only rounding errors.
         mean = x.mean(axis=(0, 1), where=good, dtype="float64")
         self._has_residual = seen > _ROUNDING * np.mean((x - mean) ** 2, where=good)
         found = self._measured(groups)
@@ -215,19 +216,19 @@ class NewData:
         Args:
             model: A model with `encode`, `decode` and `reconstruct` for groups, such as
                 `SymAE`.
-            groups: Held-out groups: normal data that the model was not trained on. From
-                more than 512 groups, 512 are drawn.
+            groups: Held-out groups: normal data that the model was not trained on. If
+                there are more than 512 groups, 512 are drawn.
 
         Returns:
             The detector.
 
         Raises:
-            InputError: There are fewer than 19 groups, of which no p-value can be 0.05.
+            InputError: There are fewer than 19 groups, so no p-value can be 0.05.
         """
         if len(groups) < MIN_GROUPS:
             raise InputError(
-                f"New data can be detected with at least {MIN_GROUPS} held-out groups, "
-                f"which allow p-values from 0.05; received {len(groups)}."
+                f"The detection of new data needs at least {MIN_GROUPS} held-out "
+                f"groups, so that p-values can reach 0.05; received {len(groups)}."
             )
         if len(groups) > _MOST_GROUPS:
             rng = np.random.default_rng(0)
@@ -328,7 +329,7 @@ class NewData:
     def _scores(
         self, groups: GroupedData, found: dict[str, Array], own: bool = False
     ) -> dict[tuple[str, str], Array]:
-        """Return how unusual groups and instances are, by test and property."""
+        """Return the unusualness of groups and instances, by test and property."""
         present = groups.present
         counts = present.sum(axis=1).clip(1)
 
@@ -392,13 +393,13 @@ def _by_size(
 
 
 def _by_chance(found: int, n: int, p: float) -> float:
-    """Return the probability of at least so many of `n` events of a probability."""
+    """Return the probability of at least `found` events out of `n`."""
     fewer = (math.comb(n, k) * p**k * (1.0 - p) ** (n - k) for k in range(found))
     return 1.0 - sum(fewer) if n < 1000 else float(found <= n * p + 2 * (n * p) ** 0.5)
 
 
 def _worst(values: Array) -> Array:
-    """Return the largest value of each group, NaN where there is none."""
+    """Return the largest value of each group, NaN if there is none."""
     largest = np.where(np.isfinite(values), values, -np.inf).max(axis=1)
     return np.where(np.isfinite(largest), largest, np.nan)
 
@@ -413,14 +414,14 @@ def _scale(values: Array) -> tuple[float, float]:
 
 
 def _largest(of: dict[tuple[str, str], Array]) -> Array:
-    """Return the largest score, NaN where there is none."""
+    """Return the largest score, NaN if there is none."""
     z = np.stack(list(of.values()))
     best = np.where(np.isfinite(z), z, -np.inf).max(axis=0)
     return np.where(np.isfinite(best), best, np.nan)
 
 
 def _reasons(of: dict[tuple[str, str], Array]) -> tuple[Array, Array, Array]:
-    """Return the reason for the largest score, its test, and if one instance has it."""
+    """Return reason and test of the largest score, and if it is of one instance."""
     z = np.stack(list(of.values()))
     first = np.where(np.isfinite(z), z, -np.inf).argmax(axis=0)
     tests, whats = np.array(list(of)).T
@@ -442,7 +443,7 @@ class _Neighbours:
         self._of_group = of_group
 
     def distances(self, codes: Array, of_group: Array | None) -> Array:
-        """Return mean distances to neighbours, of other groups than `of_group`."""
+        """Return mean distances to neighbours in groups other than `of_group`."""
         found = []
         squares = (self._codes**2).sum(axis=1)
         for start in range(0, len(codes), 1024):

@@ -21,21 +21,21 @@ from symae_keras.data.simulators.exposures import (
 )
 from symae_keras.errors import InputError
 
-#: Functions of instances `(..., *instance_shape)`, which keep the shape.
+#: Functions of instances `(..., *instance_shape)` that preserve the shape.
 Gauge = Sequence[Callable[[Array], Array]]
 
 
 class RedatumingError(float):
-    """A redatuming error, with the two numbers it must be read beside.
+    """A redatuming error with two reference values for its interpretation.
 
-    It is a float, the error of the virtual instances. All three are mean squared
+    It is a float, the error of the virtual instances. All three values are mean squared
     errors divided by the variance of the truth: 0 is exact, 1 is no better than the
     mean over the data.
 
     Attributes:
-        mean_swap: Error of the linear swap of group means, which learns nothing.
-        reconstruction: Error of the reconstruction. A low one says nothing about
-            whether the codes are disentangled.
+        mean_swap: Error of the linear swap of group means, a baseline without training.
+        reconstruction: Error of the reconstruction. A low value does not show that the
+            codes are disentangled.
     """
 
     mean_swap: float
@@ -44,14 +44,14 @@ class RedatumingError(float):
     def __new__(
         cls, redatuming: float, mean_swap: float, reconstruction: float
     ) -> RedatumingError:
-        """Attach the two companions to the number."""
+        """Create the float with its two reference values."""
         self = super().__new__(cls, redatuming)
         self.mean_swap = mean_swap
         self.reconstruction = reconstruction
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A float's own way to be copied and pickled knows of one number only.
+        # By default, copying and pickling a float keep its value only.
         return type(self), (float(self), self.mean_swap, self.reconstruction)
 
     def __repr__(self) -> str:
@@ -62,18 +62,18 @@ class RedatumingError(float):
 
 
 def relative_error(prediction: Any, truth: Any, good: Array | None = None) -> float:
-    """Mean squared error over the variance of the truth.
+    """Compute the mean squared error over the variance of the truth.
 
-    The variance is taken over all instances pixel by pixel, then averaged over pixels,
-    so that predicting the mean instance has the error 1.
+    The variance is taken over all instances pixel by pixel and averaged over pixels, so
+    that a prediction of the mean instance has the error 1.
 
     Args:
         prediction: Array `(..., *instance_shape)`.
-        truth: Array of the same shape; its first axis at least runs over instances.
-        good: Pixels to judge by, bools that broadcast to `truth`; `None` takes all.
+        truth: Array of the same shape; at least its first axis runs over instances.
+        good: Pixels to include, bools that broadcast to `truth`; `None` includes all.
 
     Returns:
-        The ratio, not negative.
+        The ratio, at least 0.
 
     Example:
     >>> truth = np.array([[0.0, 1.0], [2.0, 3.0]])
@@ -96,11 +96,11 @@ def relative_error(prediction: Any, truth: Any, good: Array | None = None) -> fl
 
 
 def linear_mean_swap(groups: GroupedData, source: Array) -> Array:
-    """Swap group means: `x_j[t] - mean(X_j) + mean(X_i)`, the baseline of baselines.
+    """Swap group means, `x_j[t] - mean(X_j) + mean(X_i)`, as the simplest baseline.
 
     Args:
         groups: Groups to take instances from.
-        source: For each group `j`, the group `i` whose mean is put in; `(groups,)`.
+        source: For each group `j`, the group `i` that gives the new mean; `(groups,)`.
 
     Returns:
         Array of the shape of `groups.x`; absent instances are not meaningful.
@@ -111,26 +111,24 @@ def linear_mean_swap(groups: GroupedData, source: Array) -> Array:
 
 
 def fixed_pairing(n_groups: int) -> Array:
-    """For each group, the group whose state it is shown in: the next one, cyclically.
+    """Return the partner of each group for a swap: the next group, cyclically.
 
-    Groups are drawn independently, so the next one is as random as any, and the same
-    pairs are judged for every model.
+    Groups are drawn independently, so this is a random pairing. It is the same for
+    every model.
     """
     if n_groups < 2:
-        raise InputError(
-            f"Redatuming needs at least two groups to swap; received {n_groups}."
-        )
+        raise InputError(f"Redatuming needs at least two groups; received {n_groups}.")
     return (np.arange(n_groups) + 1) % n_groups
 
 
 def reconstruct_groups(model: Any) -> Callable[[Array, Array | None], Any]:
-    """`model.reconstruct`, of groups or single instances, as a function of groups."""
+    """Return `model.reconstruct` as a function of groups, for any kind of model."""
     if swaps_codes(model):
         return lambda x, mask: model.reconstruct(x, mask)
 
     def reconstruct(x: Array, mask: Array | None) -> Any:
         rows = x.reshape(-1, *x.shape[2:])
-        # An instance that is absent is reconstructed by itself, and harms no other.
+        # Each absent instance is a group of one, so it does not affect others.
         if mask is not None:
             mask = mask.reshape(rows.shape) if mask.ndim == x.ndim else None
         return to_numpy(model.reconstruct(rows, mask)).reshape(x.shape)
@@ -139,12 +137,13 @@ def reconstruct_groups(model: Any) -> Callable[[Array, Array | None], Any]:
 
 
 def reconstruction_error(model: Any, groups: GroupedData) -> float:
-    """Error of the reconstruction of groups, simulated or measured.
+    """Compute the error of the reconstruction of groups, simulated or measured.
 
     Args:
-        model: Anything with `reconstruct`: of groups where it has `redatum` too, as
-            `SymAE` has, else of single instances, such as `Autoencoder`.
-        groups: Groups to reconstruct; absent instances and bad pixels do not count.
+        model: A model with `reconstruct`. It takes groups if the model also has
+            `redatum`, as `SymAE` has; else it takes single instances, as `Autoencoder`
+            does.
+        groups: Groups to reconstruct; absent instances and bad pixels are ignored.
 
     Returns:
         Mean squared error over the variance of the instances.
@@ -159,22 +158,22 @@ def reconstruction_error(model: Any, groups: GroupedData) -> float:
 def redatuming_error(
     model: Any, groups: GroupedData, gauge: Gauge = ()
 ) -> RedatumingError:
-    """Error of virtual instances against the exact truth, over a fixed pairing.
+    """Compute the error of virtual instances, compared with the ground truth.
 
-    Every instance of every group is shown in the state of the next group.
+    Every instance of every group is redatumed to the state of the next group.
 
-    Where the origin of a state is arbitrary, a model may be right about everything but
-    that: nothing in the data says which way up a shape is that is seen at all angles,
-    or where a spectrum stands that is seen at all velocities. One shift or rotation of
-    all virtual instances of a pair of groups then counts as no error; one that differs
-    from instance to instance does.
+    The origin of a state can be arbitrary: the data do not define the orientation of a
+    shape that is observed at all angles, or the velocity of a spectrum that is observed
+    at all velocities. With `gauge`, a shift or rotation that is common to all virtual
+    instances of a pair of groups does not count as error; one that differs between
+    instances does.
 
     Args:
-        model: Anything with `redatum` and `reconstruct`, such as `SymAE`.
-        groups: Simulated groups, which know their `virtual` instances.
-        gauge: Transformations of instances that the origin of a state is arbitrary up
-            to, such as `shifts(3)` or `rotations(12)`; the best for each pair is taken,
-            of the linear mean swap too. Defaults to none.
+        model: A model with `redatum` and `reconstruct`, such as `SymAE`.
+        groups: Simulated groups, which have true `virtual` instances.
+        gauge: Transformations of instances that leave the state equivalent, such as
+            `shifts(3)` or `rotations(12)`. The best one for each pair is used, also for
+            the linear mean swap. Defaults to none.
 
     Returns:
         A float with the attributes `mean_swap` and `reconstruction`.
@@ -205,7 +204,7 @@ def redatuming_error(
 
 
 def _best_gauge(x: Array, truth: Array, pair: Array, gauge: Gauge) -> Array:
-    """Instances after the transformation that is best for all of their pair."""
+    """Return the instances, transformed by the best gauge of each pair."""
     best, least = x, _errors_of_pairs(x, truth, pair)
     for function in gauge:
         other = function(x)
@@ -221,12 +220,13 @@ def _errors_of_pairs(x: Array, truth: Array, pair: Array) -> Array:
 
 
 def shifts(max_pixels: int, axes: Sequence[int] = (-1,)) -> Gauge:
-    """All shifts by whole pixels along some axes, the identity among them.
+    """Return all shifts by whole pixels along some axes, including no shift.
 
-    What is shifted out on one side is lost, and the edge is repeated on the other.
+    Pixels that are shifted out on one side are lost; the edge value is repeated on the
+    other side.
 
     Args:
-        max_pixels: The largest shift, either way.
+        max_pixels: The largest shift, in both directions.
         axes: Axes of pixels, counted from the end. Defaults to the last one, that of
             `(..., pixels)`; images `(..., height, width, channels)` have (-3, -2).
 
@@ -254,13 +254,13 @@ def _shift(x: Array, pixels: Sequence[int], axes: Sequence[int]) -> Array:
 
 
 def rotations(n_angles: int, axes: tuple[int, int] = (-3, -2)) -> Gauge:
-    """Rotations of images by multiples of a full turn over a number.
+    """Return rotations of images by multiples of a full turn divided by `n_angles`.
 
-    Quarter turns of square images are exact; others are interpolated linearly, and
-    corners take the value of the nearest pixel.
+    Quarter turns of square images are exact. Other rotations are interpolated linearly,
+    and corners are filled with the nearest pixel.
 
     Args:
-        n_angles: How many, the identity among them.
+        n_angles: Number of rotations, including no rotation.
         axes: Axes of height and width, counted from the end. Defaults to those of
             `(..., height, width, channels)`.
 
@@ -282,7 +282,7 @@ def _rotate(x: Array, turn: float, axes: tuple[int, int]) -> Array:
     quarters = 4.0 * turn
     if quarters.is_integer() and x.shape[axes[0]] == x.shape[axes[1]]:
         return np.rot90(x, int(quarters), axes)
-    # Comes with scikit-learn.
+    # SciPy is a dependency of scikit-learn.
     from scipy.ndimage import rotate
 
     return np.asarray(
@@ -292,14 +292,14 @@ def _rotate(x: Array, turn: float, axes: tuple[int, int]) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class ErrorOverInstances:
-    """Redatuming errors of groups of few and of many instances.
+    """Redatuming error as a function of the number of instances per group.
 
     Attributes:
-        n_instances: Instances a group.
-        errors: Redatuming error with so many.
-        slope: Of the logarithm of the error over that of the number, by least squares:
-            -1 for a law of 1 / T, 0 where more instances do not help, NaN where an
-            error is 0.
+        n_instances: Numbers of instances per group.
+        errors: Redatuming error for each number.
+        slope: Slope of the logarithm of the error over the logarithm of the number, by
+            least squares: -1 for a law of 1 / T, 0 if more instances do not help, NaN
+            if an error is 0.
     """
 
     n_instances: tuple[int, ...]
@@ -310,23 +310,24 @@ class ErrorOverInstances:
 def error_over_instances(
     model: Any, groups: GroupedData, n_instances: Sequence[int] | None = None
 ) -> ErrorOverInstances:
-    """Redatuming error of groups cut to their first instances.
+    """Compute the redatuming error of groups cut to their first instances.
 
-    Both the state and the nuisance come from groups that are cut. What one instance
-    leaves open of the state is averaged out by many: the error of an optimal estimator
-    falls as 1 / T, down to a floor that the network and pixel noise set.
+    Both the state and the nuisance come from the cut groups. A single instance does not
+    fully determine the state, but the uncertainty averages out over many. The error of
+    an optimal estimator falls as 1 / T, down to a floor due to the network and pixel
+    noise.
 
     Args:
-        model: Anything with `redatum` and `reconstruct`, such as `SymAE`.
-        groups: Simulated groups, which know their `virtual` instances.
-        n_instances: Numbers of instances to cut groups to, two or more of them,
-            increasing. `None` (default) takes powers of 2 up to the smallest group.
+        model: A model with `redatum` and `reconstruct`, such as `SymAE`.
+        groups: Simulated groups, which have true `virtual` instances.
+        n_instances: At least two increasing numbers of instances. `None` (default) uses
+            powers of 2 up to the size of the smallest group.
 
     Returns:
         An `ErrorOverInstances`.
 
     Raises:
-        InputError: A group has fewer instances than that.
+        InputError: A number exceeds the size of the smallest group.
 
     Example:
     >>> from symae_keras.classical import MeanSwap
@@ -344,7 +345,7 @@ def error_over_instances(
     increasing = all(a < b for a, b in zip(counts[:-1], counts[1:], strict=True))
     if len(counts) < 2 or counts[0] < 1 or not increasing or counts[-1] > smallest:
         raise InputError(
-            "n_instances must be two or more increasing numbers, no larger than the "
+            "n_instances must be at least two increasing numbers, no larger than the "
             f"smallest group, which has {smallest}; received {counts}."
         )
     place = np.cumsum(present, axis=1)
@@ -365,16 +366,17 @@ def error_over_instances(
 def exposures_limit(
     n_instances: int = 16, n_states: int = 1000, seed: int = 0
 ) -> float:
-    """Redatuming error of an estimator that knows all that exposures can tell.
+    """Compute the redatuming error of the optimal estimator on entangled exposures.
 
-    It knows every parameter of the benchmark but one: how the mean slope of a group
-    splits into the star's own, `0.4 T`, and the mean of the exposures', `mean(s)`. To
-    first order no data tell; it takes the posterior mean, the optimal split. The error
-    falls as 1 / `n_instances`.
+    The estimator is given every parameter of the benchmark except one: the split of a
+    group's mean slope into the star's own slope, `0.4 T`, and the mean slope of its
+    exposures, `mean(s)`. To first order, the data do not determine this split, so the
+    estimator uses the posterior mean, which is optimal. The error falls as 1 /
+    `n_instances`.
 
     Args:
-        n_instances: Exposures of each star.
-        n_states: Stars in the Monte Carlo average.
+        n_instances: Number of exposures per star.
+        n_states: Number of stars in the Monte Carlo average.
         seed: Seed of the simulated stars.
 
     Returns:
@@ -385,7 +387,7 @@ def exposures_limit(
     True
     """
     groups = simulate_exposures(n_states, n_instances, seed)
-    assert groups.render is not None  # simulated, so it has one
+    assert groups.render is not None  # simulated groups have it
     temperature, slope = groups.state["temperature"], groups.nuisance["slope"]
     mean_slope = ENTANGLED_SLOPE * temperature + slope.mean(axis=1)
     # Posterior mean of T given `0.4 T + mean(s)`; T ~ U(-1, 1), s ~ N(0, 0.15).

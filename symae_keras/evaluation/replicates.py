@@ -1,4 +1,4 @@
-"""How well replicates of one state agree, before and after redatuming."""
+"""Agreement between replicates of one state, before and after redatuming."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Repeatability:
     """Shares of the variance that are due to the group, 1 where replicates are equal.
 
     Attributes:
-        instances: Of instances as they were measured.
-        corrected: Of virtual instances, each made from one instance alone.
-        means: Of the means of two halves of each group.
-        virtual: Of virtual instances, each made from one half of a group.
+        instances: For instances as measured.
+        corrected: For virtual instances, each computed from a single instance.
+        means: For the means of two halves of each group.
+        virtual: For virtual instances, each computed from one half of a group.
     """
 
     instances: float
@@ -34,14 +34,13 @@ class Repeatability:
 def repeatability(model: Any, groups: GroupedData, seed: int = 0) -> Repeatability:
     """Compare the agreement of replicates before and after redatuming.
 
-    All virtual instances are made with one common nuisance code, see
-    `typical_nuisance`, so that they should differ between groups only. The measure is
-    the intraclass correlation, the variance between groups divided by the total
-    variance, over all pixels. Bad pixels have the mean of their group. It needs no
-    ground truth.
+    All virtual instances have one common nuisance code, see `typical_nuisance`, so that
+    they should differ only between groups. The measure is the intraclass correlation
+    over all pixels: the variance between groups divided by the total variance. Bad
+    pixels are replaced by the mean of their group. No ground truth is needed.
 
-    A high value is necessary, not sufficient: virtual instances that have lost details
-    of the state agree, too. Read it beside `estimate_redatuming_error`.
+    A high value is necessary but not sufficient: virtual instances that have lost
+    details of the state also agree. Compare it with `estimate_redatuming_error`.
 
     Args:
         model: A model with `encode` and `decode` for groups, such as `SymAE`.
@@ -66,7 +65,7 @@ def repeatability(model: Any, groups: GroupedData, seed: int = 0) -> Repeatabili
     groups = groups[groups.counts > 1]
     if len(groups) < 2:
         raise InputError(
-            "Repeatability needs two groups of two or more instances; received "
+            "Repeatability needs at least two groups of two instances; received "
             f"{len(groups)}."
         )
     rng = np.random.default_rng(seed)
@@ -93,14 +92,14 @@ def repeatability(model: Any, groups: GroupedData, seed: int = 0) -> Repeatabili
 
 
 def typical_nuisance(model: Any, groups: GroupedData) -> tuple[Array, int, int]:
-    """Return the nuisance code that is nearest to the mean code, and where it is from.
+    """Return the nuisance code that is nearest to the mean code, and its position.
 
     Args:
         model: A model with `encode` for groups.
         groups: The groups.
 
     Returns:
-        Array `(nuisance_dim,)`, and the numbers of the group and of the instance.
+        Array `(nuisance_dim,)`, and the indices of the group and of the instance.
     """
     _, codes = in_batches(model.encode, groups.x, groups.model_mask)
     places = np.argwhere(groups.present)
@@ -112,12 +111,12 @@ def typical_nuisance(model: Any, groups: GroupedData) -> tuple[Array, int, int]:
 
 
 def virtual_of_each(model: Any, groups: GroupedData, nuisance: Array) -> Array:
-    """Return virtual instances of present instances, each encoded on its own.
+    """Return virtual instances of present instances, each encoded separately.
 
     Args:
         model: A model with `encode` and `decode` for groups.
         groups: The groups.
-        nuisance: Nuisance code for all, `(nuisance_dim,)`.
+        nuisance: Nuisance code of all virtual instances, `(nuisance_dim,)`.
 
     Returns:
         Array `(n_present, *instance_shape)`.
@@ -158,7 +157,7 @@ def fill_bad_pixels(groups: GroupedData) -> Array:
 
 
 def _mask(groups: GroupedData, chosen: Array) -> Array:
-    """Return the mask for models of some instances of each group."""
+    """Return the model mask for a selection of instances of each group."""
     if groups.masks < 2:
         return chosen
     rows = chosen.reshape(chosen.shape + (1,) * len(groups.instance_shape))
@@ -166,7 +165,7 @@ def _mask(groups: GroupedData, chosen: Array) -> Array:
 
 
 def _agreement(rows: Array, group: Array) -> float:
-    """Return the intraclass correlation, 0 at least, and of equal rows 0."""
+    """Return the intraclass correlation, at least 0, and 0 for equal rows."""
     try:
         return max(intraclass_correlation(rows, group), 0.0)
     except InputError:

@@ -1,4 +1,4 @@
-"""The settings of SymAE that `tune` searches, and recipes of them."""
+"""Settings of SymAE in the search space of `tune`, and recipes for them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from symae_keras.training.fit import normalization
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-#: Smallest and largest sizes of the codes.
+#: Smallest and largest code size.
 _COHERENT: Final = 2, 32
 _NUISANCE: Final = 1, 16
-#: Lowest and highest strength of each kind of noise.
+#: Smallest and largest strength of each kind of noise.
 _STRENGTHS: Final = {"gaussian": (0.1, 1.0), "variational": (1e-4, 1e-2)}
 _WIDTHS: Final = (0.25, 0.5, 1.0)
-#: Size of the features between encoder and heads, as in models with named encoders.
+#: Number of features between encoder and heads, as in models with named encoders.
 _FEATURES: Final = 128
 _DENSE_UNITS: Final = (512, 256)
 _CONV_FILTERS: Final = (32, 64)
@@ -98,10 +98,10 @@ class SymAESettings:
     # === Models ===
 
     def build(self, groups: GroupedData, seed: int = 0) -> SymAE:
-        """Make a model of these settings that is not compiled.
+        """Build an uncompiled model with these settings.
 
         Args:
-            groups: Training groups, which give the shape of instances and the
+            groups: Training groups, which define the shape of instances and the
                 normalization. The encoder is convolutional for images
                 `(height, width, channels)`, and dense for all other shapes.
             seed: Seed of noise and instance dropout. Defaults to 0.
@@ -126,10 +126,10 @@ class SymAESettings:
         )
 
     def recipe(self, groups: GroupedData) -> str:
-        """Return the text of a recipe file that makes the models of `build`.
+        """Return the text of a recipe file for the models of `build`.
 
         Args:
-            groups: Groups with instances of the shape that the recipe is for.
+            groups: Groups with instances of the shape that the recipe will be used for.
 
         Returns:
             Python code, for `symae train recipe.py`.
@@ -145,7 +145,7 @@ class SymAESettings:
         )
 
     def _hidden(self, images: bool) -> tuple[str, tuple[int, ...]]:
-        """Return the argument for hidden layers, and their sizes."""
+        """Return the argument name for hidden layers, and their sizes."""
         name, sizes = ("filters", _CONV_FILTERS) if images else ("units", _DENSE_UNITS)
         return name, tuple(max(1, round(self.width * n)) for n in sizes)
 
@@ -153,14 +153,14 @@ class SymAESettings:
 
     @classmethod
     def sample(cls, trial: BaseTrial) -> Self:
-        """Let a trial of Optuna choose settings."""
+        """Let a trial of Optuna choose the settings."""
         noise = trial.suggest_categorical("nuisance_noise", list(_STRENGTHS))
         strength = trial.suggest_float(_strength(noise), *_STRENGTHS[noise], log=True)
         return cls(
             coherent_dim=trial.suggest_int("coherent_dim", *_COHERENT, log=True),
             nuisance_dim=trial.suggest_int("nuisance_dim", *_NUISANCE, log=True),
             nuisance_noise=noise,
-            # Two digits are enough, and make a readable recipe.
+            # Two significant digits are enough and keep the recipe readable.
             noise_strength=float(f"{strength:.2g}"),
             width=trial.suggest_categorical("width", list(_WIDTHS)),
             conditional_nuisance=trial.suggest_categorical(
@@ -169,14 +169,14 @@ class SymAESettings:
         )
 
     def parameters(self) -> dict[str, Any]:
-        """Return what `sample` has to choose to give these settings."""
+        """Return the parameters for which `sample` gives these settings."""
         parameters = dataclasses.asdict(self)
         parameters[_strength(self.nuisance_noise)] = parameters.pop("noise_strength")
         return parameters
 
 
 def _strength(noise: str) -> str:
-    """Return the name of a parameter; strengths of different noises do not compare."""
+    """Return the name of a parameter; the strength of each noise has its own name."""
     return f"{noise}_strength"
 
 
@@ -184,8 +184,8 @@ def _images(groups: GroupedData) -> bool:
     return len(groups.instance_shape) == 3
 
 
-#: What is tried first: the default settings, then one change at a time, and the best
-#: settings of other data.
+#: First settings of a search: the default settings, then single changes, and the best
+#: settings for other data.
 START: Final = (
     SymAESettings(),
     SymAESettings(nuisance_noise="variational", noise_strength=1e-3),

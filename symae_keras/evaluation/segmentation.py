@@ -11,22 +11,22 @@ from symae_keras.errors import InputError
 
 
 def intersection_over_union(labels: Any, predicted: Any, n_classes: int) -> Array:
-    """Intersection over union of each class, the Jaccard index.
+    """Compute the intersection over union (Jaccard index) of each class.
 
-    Of the pixels that have the class in either, the share that has it in both. Pixels
-    are counted over all images together.
+    It is the number of pixels that have the class in both arrays, divided by the number
+    of pixels that have it in at least one. Pixels of all images are counted together.
 
     Args:
-        labels: True labels, integers of any shape. Those below 0, such as the -1 of
-            pixels that nobody labelled, do not count.
+        labels: True labels, integers of any shape. Negative labels, such as -1 for
+            unlabelled pixels, are ignored.
         predicted: Predicted labels of the same shape, from 0 to `n_classes - 1`.
         n_classes: Number of classes.
 
     Returns:
-        Array `(n_classes,)`, NaN for a class that is in neither.
+        Array `(n_classes,)`, NaN for a class that occurs in neither array.
 
     Raises:
-        InputError: Shapes differ, or labels are no integers, or out of range.
+        InputError: Shapes differ, or labels are not integers, or are out of range.
 
     Example:
     >>> intersection_over_union([0, 0, 1, 1], [0, 1, 1, 1], n_classes=3).round(3)
@@ -37,9 +37,9 @@ def intersection_over_union(labels: Any, predicted: Any, n_classes: int) -> Arra
 
 
 def mean_iou(labels: Any, predicted: Any, n_classes: int) -> float:
-    """Mean of `intersection_over_union` over the classes that there are.
+    """Compute the mean of `intersection_over_union` over the classes that occur.
 
-    `keras.metrics.MeanIoU` gives the same number, batch by batch, in training.
+    `keras.metrics.MeanIoU` gives the same value batch by batch during training.
 
     Args:
         labels: See `intersection_over_union`.
@@ -57,9 +57,10 @@ def mean_iou(labels: Any, predicted: Any, n_classes: int) -> float:
 
 
 def dice(labels: Any, predicted: Any, n_classes: int) -> Array:
-    """Dice coefficient of each class, its F1 score.
+    """Compute the Dice coefficient (F1 score) of each class.
 
-    Twice the pixels that have the class in both, over the sum of those in each.
+    It is twice the number of pixels that have the class in both arrays, divided by the
+    sum of the numbers in each array.
 
     Args:
         labels: See `intersection_over_union`.
@@ -67,7 +68,7 @@ def dice(labels: Any, predicted: Any, n_classes: int) -> Array:
         n_classes: Number of classes.
 
     Returns:
-        Array `(n_classes,)`, NaN for a class that is in neither.
+        Array `(n_classes,)`, NaN for a class that occurs in neither array.
 
     Example:
     >>> dice([0, 0, 1, 1], [0, 1, 1, 1], n_classes=2).round(3)
@@ -78,11 +79,11 @@ def dice(labels: Any, predicted: Any, n_classes: int) -> Array:
 
 
 def _overlaps(labels: Any, predicted: Any, n_classes: int) -> tuple[Array, Array]:
-    """Pixels of each class in both, and the sum of those in each."""
+    """Return the pixels per class in both arrays, and the sum of those in each."""
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.shape != predicted.shape:
         raise InputError(
-            "labels and predicted must have one shape; received "
+            "labels and predicted must have the same shape; received "
             f"{labels.shape} and {predicted.shape}."
         )
     for name, each in (("labels", labels), ("predicted", predicted)):
@@ -94,7 +95,7 @@ def _overlaps(labels: Any, predicted: Any, n_classes: int) -> tuple[Array, Array
     labelled = labels >= 0
     labels, predicted = (each[labelled].astype("int64") for each in (labels, predicted))
     if labels.size == 0:
-        raise InputError("labels holds no label of 0 or more.")
+        raise InputError("labels contains no label of 0 or more.")
     for name, each in (("labels", labels), ("predicted", predicted)):
         if each.min() < 0 or each.max() >= n_classes:
             raise InputError(
@@ -107,25 +108,25 @@ def _overlaps(labels: Any, predicted: Any, n_classes: int) -> tuple[Array, Array
 
 
 def _ratio(part: Array, whole: Array) -> Array:
-    """Their quotient, NaN where there is nothing."""
+    """Return the quotient, NaN for a denominator of 0."""
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 
 def checkerboard(residuals: Any, period: int = 2) -> float:
-    """Power of residuals in a pattern of the pixel grid, over the mean power.
+    """Compute the relative power of residuals in a periodic pattern of the pixel grid.
 
-    An upsampling that treats the pixels of a cell unlike each other leaves a pattern
-    that repeats with its stride: lines in the spectrum at multiples of `1 / period`
-    cycles a pixel, in both directions. The measure is the mean power at these
-    frequencies over that at all of them, the mean of the images left out. It is 1 for
-    white noise, less for smooth residuals, and more the more of the error is such a
-    pattern.
+    An upsampling that treats the pixels of a cell differently leaves a pattern that
+    repeats with its stride. In the spectrum, this gives lines at multiples of `1 /
+    period` cycles per pixel, in both directions. The measure is the mean power at these
+    frequencies divided by the mean power at all frequencies; the mean of the images is
+    removed first. It is 1 for white noise, less for smooth residuals, and larger if the
+    pattern is a larger part of the error.
 
     Args:
         residuals: Reconstructions minus truth, `(n, height, width)` or with channels
-            last. Rows and columns that complete no period are dropped.
-        period: Pixels after which the pattern repeats: the stride of an upsampling, or
-            the product of several; from 2 to half an image. Defaults to 2.
+                last. Rows and columns that do not complete a period are dropped.
+        period: Period of the pattern in pixels: the stride of an upsampling, or the
+            product of several strides; from 2 to half of an image. Defaults to 2.
 
     Returns:
         A ratio, 0 or more; NaN where all residuals are 0.

@@ -1,4 +1,4 @@
-"""The data sets that `symae compare --sets` compares models on."""
+"""Data sets of `symae compare --sets`."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ Parts = tuple[GroupedData, GroupedData]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """Data of a comparison, with the settings that all models share on them.
+    """Data of a comparison, with settings that all models share.
 
     Attributes:
         title: Its name in tables.
-        about: What it is, in one or two sentences.
+        about: One or two sentences of description.
         load: Function of `quick` that returns training groups and test groups. If
             `quick` is true, there are fewer test groups. For a set with `file`, the
             first argument is the path.
-        sizes: Of the codes of all models.
-        training: Of all models.
-        file: Description of the file that the user gives, `None` for simulated data.
+        sizes: Code sizes of all models.
+        training: Training settings of all models.
+        file: Description of the file that the user provides, `None` for simulated data.
     """
 
     title: str
@@ -73,11 +73,11 @@ def _tablets(path: Path, quick: bool) -> Parts:
     groups = loaded if isinstance(loaded, GroupedData) else loaded.load()
     if groups.n_instances != 2 or len(groups.instance_shape) != 1:
         raise InputError(
-            f"{path} must hold spectra of tablets on two instruments, x (tablets, 2, "
-            f"pixels); received x of shape {groups.x.shape}."
+            f"{path} must contain spectra of tablets on two instruments, "
+            f"x (tablets, 2, pixels); received x of shape {groups.x.shape}."
         )
     if groups.masks or not np.isfinite(groups.x).all():
-        raise InputError(f"{path} must hold whole spectra; some values are missing.")
+        raise InputError(f"{path} must contain complete spectra; values are missing.")
     split = groups.group_metadata.get("split")
     if split is None:
         train, test = groups.split(train=0.8, seed=0)
@@ -85,16 +85,16 @@ def _tablets(path: Path, quick: bool) -> Parts:
         train, test = (groups[np.asarray(split) == name] for name in ("train", "test"))
         if len(train) < 2 or len(test) < 2:
             raise InputError(
-                f"{path}: split must be 'train' or 'test' for two tablets or more each."
+                f"{path}: split must be 'train' or 'test', at least two tablets each."
             )
     return _measured(train.x), _measured(test.x)
 
 
 def _measured(x: Array) -> GroupedData:
-    """Groups whose virtual instances were measured, so that the state is all of them.
+    """Return groups whose virtual instances were measured: the spectra are the state.
 
-    The best quadratic of each spectrum is taken off: where a tablet lies changes it at
-    random, and a swap cannot foresee it.
+    The best-fitting quadratic is subtracted from each spectrum. It depends on the
+    random position of the tablet, so that no swap can predict it.
     """
     powers = np.vander(np.linspace(-1.0, 1.0, x.shape[-1]), 3)
     basis = np.linalg.qr(powers)[0]
@@ -119,7 +119,7 @@ def _bags(path: Path, quick: bool) -> Parts:
     return train, test[:100] if quick else test
 
 
-#: By name; simulated sets first. To add a set, add an entry.
+#: Sets by name; simulated sets first. To add a set, add an entry.
 SETS: Final[dict[str, DataSet]] = {
     "exposures": DataSet(
         title="Exposures, entangled",
@@ -129,7 +129,7 @@ SETS: Final[dict[str, DataSet]] = {
     ),
     "identifiable": DataSet(
         title="Exposures, identifiable",
-        about="The same without the star's own continuum slope, so that each exposure "
+        about="The same, without the star's own continuum slope, so that each exposure "
         "identifies its nuisance.",
         load=partial(_exposures, entangled=False),
     ),
@@ -147,9 +147,9 @@ SETS: Final[dict[str, DataSet]] = {
     ),
     "tablets": DataSet(
         title="Tablets",
-        about="Measured near-infrared spectra of tablets on two instruments, without "
-        "their best quadratics. A swap is judged by the measured spectrum, one of the "
-        "two that the coherent code is pooled from.",
+        about="Measured near-infrared spectra of tablets on two instruments, with the "
+        "best-fitting quadratic subtracted. A swap is compared with the measured "
+        "spectrum, one of the two from which the coherent code is pooled.",
         load=_tablets,
         sizes=Sizes(coherent_dim=16, nuisance_dim=2),
         training=Training(epochs=100, instances=2, learning_rate=1e-3),
@@ -168,5 +168,5 @@ SETS: Final[dict[str, DataSet]] = {
 
 
 def check_sets(names: Sequence[str]) -> None:
-    """Refuse names of sets that are unknown or named twice."""
+    """Raise an error for names of sets that are unknown or repeated."""
     check_names("set", names, SETS)

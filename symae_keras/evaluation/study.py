@@ -1,4 +1,4 @@
-"""The trials of a search for settings, kept by Optuna in memory or in a SQLite file."""
+"""Trials of a search for settings, kept by Optuna in memory or in a SQLite file."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ _NAME: Final = "symae"
 #: One trial in three continues after each rung.
 _REDUCTION: Final = 3
 _RECORD: Final = "record"
-#: Errors of a trial; all but the first are attributes of the estimate.
+#: Error attributes of a trial; all but the first are attributes of the estimate.
 _ERRORS: Final = (
     *("estimate", "reconstruction"),
     *("nuisance_in_state", "state_in_nuisance"),
 )
-#: Trials before those that the sampler models.
+#: Number of trials before the sampler uses its model.
 _STARTUP_TRIALS: Final = 12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One trial of a search: settings, and the estimate that they led to.
+    """One trial of a search: settings and the resulting estimate.
 
     Attributes:
-        number: Number of the trial, from 0, which has the default settings.
+        number: Number of the trial, from 0; trial 0 has the default settings.
         settings: Settings of the model.
         outcome: `"complete"`; `"pruned"`: stopped early, because other settings were
-            better after as many updates; `"stopped"`: by the end of the budget or by
-            the user; `"failed"`: a loss became NaN or infinite.
-        updates: Updates of the weights.
+            better after the same number of updates; `"stopped"`: by the end of the
+            budget or by the user; `"failed"`: a loss became NaN or infinite.
+        updates: Number of updates of the weights.
         seconds: Duration.
         estimate: The last `estimate_redatuming_error` on held-out groups, `None` if
             there is none.
-        reconstruction: Its part that is the error of the reconstruction.
+        reconstruction: The part of the estimate that is the reconstruction error.
         nuisance_in_state: See `EstimatedRedatumingError`.
         state_in_nuisance: See `EstimatedRedatumingError`.
     """
@@ -66,7 +66,7 @@ class Trial:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """Return the complete trial with the least estimate, `None` if none is complete."""
+    """Return the complete trial with the lowest estimate, `None` without trials."""
     complete = [each for each in trials if each.outcome == "complete"]
     return min(complete, key=lambda each: each.estimate or 0.0, default=None)
 
@@ -90,7 +90,7 @@ def _names(cls: Any) -> list[str]:
 
 
 class RunningTrial:
-    """A trial that is being trained; `settings` are those to train."""
+    """A trial during its training; `settings` are the settings to train."""
 
     def __init__(self, study: optuna.Study, trial: optuna.Trial) -> None:
         self._study = study
@@ -107,9 +107,9 @@ class RunningTrial:
         """Record the estimate at a rung, and return whether to stop the trial.
 
         Asynchronous successive halving: a trial continues if it is in the best third of
-        the trials that were at this rung before. Trials compete with those of the same
-        kind of noise, because variational noise starts slowly and ends well. So the
-        first trial of each kind is always completed.
+        the trials that reached this rung before. Trials only compete with those of the
+        same kind of noise, because variational noise converges slowly but ends well.
+        The first trial of each kind is therefore always completed.
 
         Args:
             estimate: The estimate on held-out groups.
@@ -176,7 +176,7 @@ class Study:
                 study.enqueue_trial(settings.parameters())
         for each in study.trials:
             if each.state == TrialState.RUNNING:
-                # A process was killed in the midst of it.
+                # The process of this trial was killed.
                 study.tell(each.number, state=TrialState.FAIL)
                 fixed = each.system_attrs.get("fixed_params", {})
                 study.enqueue_trial({**fixed, **each.params})
@@ -190,7 +190,7 @@ class Study:
         """Return the next trial."""
         from optuna.samplers import TPESampler
 
-        # A resumed search draws what it would have drawn without the interruption.
+        # A resumed search draws the same settings as one without interruption.
         seed = (self._seed + len(self.trials())) % 2**32  # what NumPy takes
         self._study.sampler = TPESampler(n_startup_trials=_STARTUP_TRIALS, seed=seed)
         return RunningTrial(self._study, self._study.ask())
@@ -204,7 +204,7 @@ def _trial(frozen: optuna.trial.FrozenTrial) -> Trial:
 
 
 def require_optuna() -> Any:
-    """Import Optuna, or raise an `InputError` that says how to install it."""
+    """Import Optuna, or raise an `InputError` with installation instructions."""
     return import_optional("optuna", "tune", "The search for settings")
 
 
@@ -217,7 +217,7 @@ def open_study(file: Path | None, seed: int) -> Iterator[Study]:
     """
     optuna = require_optuna()
     verbosity = optuna.logging.get_verbosity()
-    # Its progress is ours to show.
+    # Progress is shown by this package.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.InMemoryStorage()
     try:
@@ -225,7 +225,7 @@ def open_study(file: Path | None, seed: int) -> Iterator[Study]:
             if file is not None:
                 storage = optuna.storages.RDBStorage(
                     "sqlite://",
-                    # A path in a URL would need quoting.
+                    # The path would need quoting in a URL.
                     engine_kwargs={"creator": lambda: sqlite3.connect(file)},
                 )
             study = _load(storage)
@@ -255,7 +255,7 @@ def _load(storage: optuna.storages.BaseStorage) -> optuna.Study:
 
     study = load()
     if study.trials and not study.get_trials(states=[TrialState.COMPLETE]):
-        # Nothing to resume from; the default settings have to come first.
+        # There is nothing to resume, and the default settings have to come first.
         optuna.delete_study(study_name=_NAME, storage=storage)
         study = load()
     return study

@@ -1,4 +1,4 @@
-"""How well traces of two surveys repeat each other, in the measures of the field."""
+"""Repeatability measures for the traces of two seismic surveys."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from symae_keras.errors import InputError
 
 
 def nrms(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
-    """Normalised root mean square (NRMS) difference of traces, in percent.
+    """Compute the normalised root mean square (NRMS) difference of traces, in percent.
 
         NRMS = 200 rms(first - second) / (rms(first) + rms(second))
 
-    It is 0 for equal traces, 141 for unrelated ones of equal power, and at most 200. A
-    pair of traces without any signal has NaN.
+    It is 0 for equal traces, 141 for unrelated traces of equal power, and at most 200.
+    It is NaN if both traces are zero.
 
     Args:
         first: Traces `(..., samples)`.
@@ -46,21 +46,22 @@ def nrms(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
 def predictability(
     first: npt.ArrayLike, second: npt.ArrayLike, max_lag: int | None = None
 ) -> Array:
-    """How well a filter could predict one trace from the other, from 0 to 1.
+    """Compute the predictability of one trace from the other by a filter, from 0 to 1.
 
-    With the autocorrelations `a`, `b` and the cross-correlation `c` of two traces, it
-    is the sum of `c ** 2` over the sum of `a b`, over lags up to `max_lag`. Unlike
-    `nrms`, it depends on no scale, and little on shifts by less than `max_lag`.
+    For two traces with autocorrelations `a`, `b` and cross-correlation `c`, it is the
+    sum of `c ** 2` divided by the sum of `a b`, over lags up to `max_lag`. Unlike
+    `nrms`, it is independent of scale, and nearly independent of shifts below
+    `max_lag`.
 
     Args:
         first: Traces `(..., samples)`.
         second: Traces of the same shape.
-        max_lag: Largest lag in samples, below the number of samples. About the length
-            of the wavelet; over all lags, both sums are equal. Defaults to `None`, a
-            tenth of the samples.
+        max_lag: Largest lag in samples, less than the number of samples. Use about the
+            length of the wavelet; over all lags, both sums are equal. Defaults to
+            `None`, 10 % of the samples.
 
     Returns:
-        float64 array `(...)`, NaN for traces without any signal.
+        float64 array `(...)`, NaN if a trace is zero.
 
     Raises:
         InputError: The shapes differ, or `max_lag` is out of its range.
@@ -100,7 +101,7 @@ def _pair(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[Array, Array]:
     one, other = np.asarray(first, "float64"), np.asarray(second, "float64")
     if one.shape != other.shape or not one.shape or not one.shape[-1]:
         raise InputError(
-            "Traces are compared one by one, in arrays (..., samples) of one shape; "
+            "Traces are compared pairwise, in arrays (..., samples) of the same shape; "
             f"received {one.shape} and {other.shape}."
         )
     return one, other

@@ -37,19 +37,19 @@ from symae_keras.training.fit import (
 
 _log = logging.getLogger("symae_keras")
 
-#: Called with what is being done, and how much of the whole is done, from 0 to 1.
+#: Called with a description of the current step, and the completed share, from 0 to 1.
 Progress = Callable[[str, float], None]
 
-#: Shares of the groups that models are trained on: at the end, and, of these, in the
-#: search.
+#: Shares of the groups for training: in the final training and, of these groups, in
+#: the search.
 _TRAIN_FRACTION: Final = 0.8
 _SEARCH_FRACTION: Final = 0.75
-#: Shares of a training after which trials are compared.
+#: Shares of a training after which trials are compared (rungs).
 _RUNGS: Final = (1 / 6, 1 / 2)
-#: Time of the final training over that of a trial with as many updates: it also
+#: Time of the final training relative to a trial with as many updates: it also
 #: validates and writes a checkpoint after each epoch.
 _FINAL_FACTOR: Final = 1.5
-#: More trials than fit into an hour, if only the budget bounds the search.
+#: More trials than fit into an hour; used if only the budget limits the search.
 _MOST_TRIALS: Final = 1000
 
 
@@ -61,9 +61,9 @@ class Tuning:
         model: The trained model.
         settings: Its settings.
         trials: The trials of the search, in order; the first one has the default
-            settings. `estimate` of a trial is on groups of the search.
-        estimate: The estimate of the redatuming error on groups that neither the
-            training nor the search used.
+            settings. Their `estimate` refers to the groups that the search held out.
+        estimate: The estimate of the redatuming error on groups that were used neither
+            for training nor in the search.
     """
 
     model: SymAE
@@ -80,33 +80,33 @@ def tune(
     training: Training | None = None,
     progress: Progress | None = None,
 ) -> Tuning:
-    """Choose sizes of codes, noise and networks of a `SymAE`, and train it.
+    """Choose code sizes, noise and networks of a `SymAE`, and train it.
 
     The search minimises `estimate_redatuming_error` on held-out groups, without ground
-    truth. 20 % of the groups are held out for the
-    `estimate` of the result. Of the others, the search trains on 75 % and compares
-    settings on 25 %; the chosen settings are then trained on all of them.
+    truth. 20 % of the groups are held out for the `estimate` of the result. Of the
+    remaining groups, the search uses 75 % for training and 25 % for the comparison of
+    settings. The model with the chosen settings is then trained on all of them.
 
     The first two trials have the default settings, with Gaussian and with variational
-    noise, and are never stopped early. A few other good settings follow, then those
-    that Optuna's TPE sampler proposes. After one sixth and one half of its updates, a
-    trial continues only if it is in the best third of the trials with the same kind of
-    noise so far (successive halving). The encoder is dense, or convolutional for images
-    `(height, width, channels)`.
+    noise, and are never stopped early. The next trials have a few other good settings,
+    and all further settings are proposed by Optuna's TPE sampler. After one sixth and
+    one half of its updates, a trial continues only if it is in the best third of the
+    trials with the same kind of noise so far (successive halving). The encoder is
+    dense, or convolutional for images `(height, width, channels)`.
 
-    The end of the budget and Ctrl-C (`KeyboardInterrupt`) both end the search; the best
-    settings of the complete trials are trained. If no trial is complete at the end of
-    the budget, these are the default settings, and the logger `"symae_keras"` says so.
-    Optuna is installed by `pip install "symae_keras[tune]"`.
+    The search ends at the end of the budget or with Ctrl-C (`KeyboardInterrupt`). A
+    model is then trained with the best settings of the complete trials. If no trial was
+    completed within the budget, the default settings are used, and the logger
+    `"symae_keras"` issues a warning. Install Optuna with `pip install
+    "symae_keras[tune]"`.
 
     Args:
         groups: Groups, simulated or measured, with or without masks; about 100 or more.
         budget_s: Seconds for the search and the final training together. Defaults to
             900.
         seed: Seed of splits, weights, sampling and search. Defaults to 0.
-        n_trials: Number of trials, if the budget does not end the search before. The
-            result is then reproducible. Defaults to `None`, as many as the budget
-            allows.
+        n_trials: Number of trials, unless the budget ends the search first. The result
+            is then reproducible. Defaults to `None`, as many as the budget allows.
         training: Epochs, batch size, instances and learning rate of all trainings.
             `None` (default) stands for `Training()`.
         progress: Called as `progress(text, share)`. Defaults to `None`.
@@ -150,20 +150,20 @@ def search(
     file: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[Trial, ...]:
-    """Run the trials of `tune`, with arguments as there.
+    """Run the trials of `tune`; arguments are as for `tune`.
 
     Args:
-        groups: Groups for training, of which 25 % are held out to compare settings.
-        budget_s: Seconds for the search and the training that follows it.
+        groups: Training groups, 25 % of which are held out to compare settings.
+        budget_s: Seconds for the search and the final training.
         seed: See `tune`.
         n_trials: See `tune`.
         training: See `tune`.
-        file: SQLite file that keeps the trials. If it exists, the search is resumed,
-            and the seconds of its trials count. Defaults to `None`.
+        file: SQLite file with the trials. If it exists, the search is resumed, and the
+            time of its trials counts towards the budget. Defaults to `None`.
         progress: See `tune`.
 
     Returns:
-        The trials, finished ones of the file included.
+        The trials, including finished trials of the file.
 
     Raises:
         InputError: See `tune`.
@@ -185,8 +185,8 @@ def search(
             if best_trial(study.trials()) is None:
                 raise
             _log.warning(
-                "the search was interrupted after %d trials; the best settings so far "
-                "are trained",
+                "the search was interrupted after %d trials; training with the best "
+                "settings so far",
                 len(study.trials()),
             )
         return study.trials()
@@ -198,7 +198,7 @@ def chosen_settings(trials: tuple[Trial, ...]) -> SymAESettings:
     if best is not None:
         return best.settings
     _log.warning(
-        "the budget is too small for one trial, so the default settings are trained"
+        "the budget is too small for one trial, so the default settings are used"
     )
     return SymAESettings()
 
@@ -214,7 +214,7 @@ def warn_of_bad_luck(low: float, trials: tuple[Trial, ...]) -> None:
     if best is not None and best.estimate is not None and low > 1.5 * best.estimate:
         _log.warning(
             "the final model is worse (estimate %.4f or more) than the best trial "
-            "(%.4f): training depends on the seed here, so try another one",
+            "(%.4f): training depends on the seed here, so try another seed",
             low,
             best.estimate,
         )
@@ -227,12 +227,12 @@ def _check_arguments(budget_s: float, n_trials: int | None) -> None:
 
 
 class _Clock:
-    """The time that is left for the search, apart from the final training.
+    """Time budget of the search and of the final training.
 
     Args:
         budget_s: Seconds for both.
-        trials: Trials that were run before.
-        final_updates: Updates of the final training.
+        trials: Earlier trials.
+        final_updates: Number of updates in the final training.
     """
 
     def __init__(
@@ -252,12 +252,12 @@ class _Clock:
 
     @property
     def over(self) -> bool:
-        """Whether the search must end to leave time for the final training."""
+        """True if the search must end to leave time for the final training."""
         return self.seconds + self._reserve > self.budget_s
 
     @property
     def share(self) -> float:
-        """Share of the search that is done."""
+        """Completed share of the search."""
         done, total = self.n_trials
         of_time = self.seconds / max(self.budget_s - self._reserve, 1e-3)
         return min(max(of_time, done / total if total else 0.0), 1.0)
@@ -269,22 +269,22 @@ class _Clock:
             self._reserve = self.seconds_of_final(best.seconds / best.updates)
 
     def seconds_of_final(self, pace: float) -> float:
-        """Return the seconds of the final training at so many seconds per update."""
+        """Return the seconds of the final training, given the seconds per update."""
         return _FINAL_FACTOR * self.final_updates * pace
 
     def suffices(self, seconds: float) -> bool:
-        """Return whether the budget has so many seconds left."""
+        """Return whether this number of seconds is left in the budget."""
         return self.seconds + seconds < self.budget_s
 
 
 class _Runner:
-    """Trains and evaluates one trial after the other.
+    """Training and evaluation of one trial after another.
 
     Args:
         groups: Groups, which are split for the search.
         training: Settings of all trainings.
         seed: Seed of the split, weights and sampling.
-        progress: Called with a text and the share of the search that is done.
+        progress: Called with a text and the completed share of the search.
     """
 
     clock: _Clock
@@ -300,10 +300,10 @@ class _Runner:
         several = int((self.validation.counts > 1).sum())
         if several < 2:
             raise InputError(
-                "The search for settings compares them on held-out groups of two or "
-                f"more instances, and of {len(groups)} groups {several} such would be "
-                "held out; give at least 10 groups, or use the default settings of "
-                "symae train."
+                "The search compares settings on held-out groups of two or more "
+                f"instances, but only {several} of {len(groups)} groups would be held "
+                "out and suitable; give at least 10 groups, or use the default "
+                "settings of symae train."
             )
         self.seed = seed
         self.progress = progress
@@ -332,7 +332,7 @@ class _Runner:
         return outcome
 
     def estimate(self, model: Any) -> EstimatedRedatumingError:
-        """Return the estimate on the groups held out of the search."""
+        """Return the estimate on the groups held out in the search."""
         return estimate_redatuming_error(model, self.validation)
 
     def _report(self, study: Study, trial: RunningTrial) -> None:
@@ -346,11 +346,11 @@ class _Runner:
 
 
 class _Rungs(keras.callbacks.Callback):
-    """Compares a trial with earlier ones, and stops it early if it is worse.
+    """Comparison of a trial with earlier ones, with early stopping if it is worse.
 
     Attributes:
         outcome: See `Trial`.
-        epochs: Epochs that are done.
+        epochs: Number of completed epochs.
     """
 
     def __init__(self, trial: RunningTrial, runner: _Runner) -> None:
@@ -362,7 +362,7 @@ class _Rungs(keras.callbacks.Callback):
         self._start = time.monotonic()
         total = runner.budget.epochs
         self._steps = {max(1, round(part * total)): n for n, part in enumerate(_RUNGS)}
-        self._steps.pop(total, None)  # compared by the final estimate
+        self._steps.pop(total, None)  # the end is compared by the final estimate
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Stop at the end of the budget, and at a rung unless the trial is good."""

@@ -1,4 +1,4 @@
-"""Calibration of intervals, distance of samples, latent variables in use."""
+"""Calibration of intervals, distance of samples, and active latent variables."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LEVELS = tuple(round(0.1 * k, 1) for k in range(1, 10))
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """How often the truth lies inside of intervals that should hold it.
+    """Observed coverage of prediction intervals, compared with their nominal levels.
 
     Attributes:
-        levels: How often it should, 0.1 to 0.9.
-        coverage: How often it does.
+        levels: Nominal levels, 0.1 to 0.9.
+        coverage: Observed share of true values inside the intervals of each level.
         error: Mean absolute difference of the two; 0 is calibrated.
-        spread: Root mean square of error over stated standard deviation: 1 is
-            calibrated, 2 means that errors are twice as large as stated.
+        spread: Root mean square of error over predicted standard deviation: 1 is
+            calibrated, 2 means that errors are twice as large as predicted.
     """
 
     levels: tuple[float, ...]
@@ -34,18 +34,18 @@ class Calibration:
 
 
 def calibration(truth: Any, mean: Any, standard_deviation: Any) -> Calibration:
-    """Compare stated Gaussian uncertainties with the errors made.
+    """Compare predicted Gaussian uncertainties with actual errors.
 
-    A variational model states a standard deviation of each number of a code, and draws
-    from it one of each pixel. Where there is no truth, take two codes of one group from
-    instances that they do not share, `mean` and `truth`, and the square root of the sum
-    of their variances.
+    A variational model predicts a standard deviation for each component of a code. The
+    standard deviation of each pixel follows from decoded draws. Without ground truth,
+    encode two disjoint sets of instances of one group, use one code as `mean` and the
+    other as `truth`, and give the square root of the sum of their variances.
 
     Args:
         truth: Array of any shape.
-        mean: What was predicted, of the same shape.
-        standard_deviation: The stated uncertainty, positive, of the same shape or one
-            that broadcasts to it.
+        mean: Predicted values, of the same shape.
+        standard_deviation: Predicted uncertainty, positive, of a shape that broadcasts
+            to that of `truth`.
 
     Returns:
         A `Calibration`.
@@ -71,7 +71,7 @@ def calibration(truth: Any, mean: Any, standard_deviation: Any) -> Calibration:
     )
     if truth.shape != mean.shape or not truth.size:
         raise InputError(
-            "truth and mean must be arrays of one shape; received "
+            "truth and mean must be arrays of the same shape; received "
             f"{truth.shape} and {mean.shape}."
         )
     if not (scale > 0.0).all():
@@ -94,20 +94,20 @@ def calibration(truth: Any, mean: Any, standard_deviation: Any) -> Calibration:
 
 
 def energy_distance(one: Any, other: Any) -> float:
-    """Energy distance between two sets of instances.
+    """Compute the energy distance between two sets of instances.
 
-    With the Euclidean distances between instances `x, x'` of one set and `y, y'` of the
-    other,
+    With Euclidean distances between instances `x, x'` of one set and `y, y'` of the
+    other, it is
 
-        sqrt(2 mean |x - y| - mean |x - x'| - mean |y - y'|),
+        sqrt(2 mean |x - y| - mean |x - x'| - mean |y - y'|).
 
-    which is 0 if the sets are equal and tends to 0 with their size only if they are
-    drawn from one distribution. Two sets of real instances of the same sizes tell how
-    low it can be.
+    It is 0 if the sets are equal. With increasing size of the sets, it tends to 0 only
+    if both are drawn from the same distribution. For the expected lower limit, compute
+    it for two sets of real instances of the same sizes.
 
     Args:
         one: `(rows, *instance_shape)`.
-        other: `(rows, *instance_shape)`, of as many rows or not.
+        other: `(rows, *instance_shape)`, where the number of rows may differ.
 
     Returns:
         The distance, in units of the data.
@@ -125,7 +125,7 @@ def energy_distance(one: Any, other: Any) -> float:
     one, other = (np.asarray(each, "float64") for each in (one, other))
     if one.shape[1:] != other.shape[1:] or not one.size or not other.size:
         raise InputError(
-            "Both sets must hold instances of one shape; received arrays of shape "
+            "Both sets must have instances of the same shape; received arrays of shape "
             f"{one.shape} and {other.shape}."
         )
     one, other = (each.reshape(len(each), -1) for each in (one, other))
@@ -146,18 +146,19 @@ def _mean_distance(one: Array, other: Array) -> float:
     return float(np.sqrt(np.maximum(squares, 0.0)).mean())
 
 
-# Makes the median absolute deviation of a normal distribution its standard deviation.
+# Converts the median absolute deviation of a normal distribution to its standard
+# deviation.
 _OF_NORMAL = 1.4826
 
 
 class InformativeLatents(NamedTuple):
-    """The informative numbers of a code, found in two ways.
+    """Active components of a code, according to two criteria.
 
     Attributes:
-        kl: Mean divergence of each from the prior, in nats, `(code_dim,)`.
-        by_kl: Indices of those that tell more than the threshold.
+        kl: Mean KL divergence of each component from the prior, in nats, `(code_dim,)`.
+        by_kl: Indices of components with a divergence above the threshold.
         dispersion: Robust standard deviation of each mean over the data, `(code_dim,)`.
-        by_dispersion: Indices of those that are dispersed.
+        by_dispersion: Indices of components with a dispersion above the threshold.
     """
 
     kl: Array
@@ -172,36 +173,39 @@ def informative_latents(
     kl_threshold: float = 0.1,
     dispersion_threshold: float = 0.3,
 ) -> InformativeLatents:
-    """Find the numbers of a variational code that its encoder uses.
+    """Find the active components of a variational code.
 
-    A divergence in the loss switches numbers off that do not pay for themselves: their
-    posterior is the prior N(0, 1) whatever the data, so that the mean stays at 0, with
-    unit variance. The others are informative, and are found
+    The KL term of the loss switches off components that do not reduce the
+    reconstruction error enough. Their posterior is the prior N(0, 1) for all data, so
+    that the mean stays at 0, with unit variance. The other components are informative.
+    There are two criteria:
 
-    - by the divergence of the posterior from the prior, averaged over data,
-      `(mean^2 + variance - 1 - log variance) / 2`: an upper bound of the mutual
-      information between number and data, where numbers in use have some tenths of a
-      nat to several nats, and others none;
-    - by the dispersion of the means over the data, 0 for a number out of use and close
-      to 1 for one in use, as Sedaghat et al. do. It is taken from the median absolute
-      deviation, which a few odd spectra do not move.
+    - The KL divergence of the posterior from the prior, averaged over data,
+      `(mean^2 + variance - 1 - log variance) / 2`. It is an upper bound of the mutual
+      information between component and data. Active components have some tenths of a
+      nat to several nats, and inactive ones have none.
+    - The dispersion of the means over the data, which is 0 for an inactive component
+      and
+      close to 1 for an active one, as in Sedaghat et al. It is computed from the median
+      absolute deviation, which is robust against a few odd spectra.
 
-    The two agree but for numbers whose mean is at one value for nearly all data, with a
-    small variance: those have a divergence, and are not dispersed.
+    The two criteria agree except for components whose mean is the same for nearly all
+    data but whose variance is small: these have a divergence but no dispersion.
 
     Args:
-        mean: Means of the posterior, `(rows, code_dim)`, such as
-            `StellarAutoencoder.posterior` gives.
+        mean: Means of the posterior, `(rows, code_dim)`, such as those from
+            `StellarAutoencoder.posterior`.
         log_variance: Logarithms of its variance, of the same shape.
-        kl_threshold: Nats above which a number is informative. Defaults to 0.1.
-        dispersion_threshold: Standard deviation of the means above which it is.
+        kl_threshold: Divergence in nats above which a component is informative.
+            Defaults to 0.1.
+        dispersion_threshold: Dispersion above which a component is informative.
             Defaults to 0.3.
 
     Returns:
         An `InformativeLatents`; the counts are the lengths of its two lists.
 
     Raises:
-        InputError: The arrays are not of one shape `(rows, code_dim)`.
+        InputError: The arrays do not have the same shape `(rows, code_dim)`.
 
     Reference:
         - [Sedaghat et al., 2021](https://arxiv.org/abs/2009.12872), section 6
@@ -218,7 +222,7 @@ def informative_latents(
     log_variance = np.asarray(log_variance, "float64")
     if mean.ndim != 2 or mean.shape != log_variance.shape or not len(mean):
         raise InputError(
-            "mean and log_variance must have one shape (rows, code_dim); received "
+            "mean and log_variance must have the same shape (rows, code_dim); received "
             f"{mean.shape} and {log_variance.shape}."
         )
     kl = 0.5 * (mean**2 + np.exp(log_variance) - 1.0 - log_variance).mean(axis=0)

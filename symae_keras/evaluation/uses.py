@@ -1,4 +1,4 @@
-"""Uses of codes: anomaly detection, denoising, estimation of parameters."""
+"""Applications of codes: anomaly detection, denoising, estimation of parameters."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from symae_keras.evaluation.leakage import MIN_GROUPS, probe_labels
 
 
 class AnomalyDetector:
-    """Scores instances by reconstruction error, calibrated on normal ones.
+    """Anomaly detector by reconstruction error, calibrated on normal instances.
 
     The score of an instance is its mean squared reconstruction error. Its p-value is
-    the share of normal instances that are at least as badly reconstructed,
+    the share of normal instances with at least the same error,
 
         p = (1 + #{normal score >= score}) / (1 + n_normal),
 
-    so that flagging `p <= 0.01` raises a false alarm for at most one normal instance in
-    a hundred on average, whatever the distribution of the errors. This holds only if
-    the normal instances are new to the model and drawn as those that are judged.
+    so that flagging `p <= 0.01` raises a false alarm for at most 1 % of the normal
+    instances on average, for any distribution of the errors. This holds only if the
+    normal instances are new to the model and have the same distribution as the
+    instances that are scored.
 
     Args:
-        reconstruct: From instances to their reconstructions, such as
-            `model.reconstruct`; with groups it is called as `reconstruct(x, mask)`.
+        reconstruct: Function from instances to their reconstructions, such as
+            `model.reconstruct`; for groups it is called as `reconstruct(x, mask)`.
         normal: Normal instances that the model was not trained on,
             `(rows, *instance_shape)` or `GroupedData`.
 
@@ -57,10 +58,10 @@ class AnomalyDetector:
         scores = self.score(normal)
         self.normal_scores_: Array = np.sort(scores[np.isfinite(scores)])
         if not len(self.normal_scores_):
-            raise InputError("There is no normal instance to calibrate on.")
+            raise InputError("There are no normal instances for the calibration.")
 
     def score(self, x: Array | GroupedData) -> Array:
-        """Mean squared reconstruction error of each instance, over good pixels.
+        """Compute the mean squared reconstruction error per instance, over good pixels.
 
         Args:
             x: `(rows, *instance_shape)`, or `GroupedData`.
@@ -81,7 +82,7 @@ class AnomalyDetector:
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     def p_values(self, x: Array | GroupedData) -> Array:
-        """How rare a score is among normal instances.
+        """Compute the p-values of instances.
 
         Args:
             x: See `score`.
@@ -92,10 +93,10 @@ class AnomalyDetector:
         return self.p_values_of(self.score(x))
 
     def p_values_of(self, scores: Array) -> Array:
-        """The same, of scores that are known already.
+        """Compute p-values from scores.
 
         Args:
-            scores: What `score` returned.
+            scores: The result of `score`.
         """
         n = len(self.normal_scores_)
         at_least = n - np.searchsorted(self.normal_scores_, scores, side="left")
@@ -103,13 +104,13 @@ class AnomalyDetector:
 
 
 class Detection(NamedTuple):
-    """How well scores tell anomalies from normal instances.
+    """Quality of scores that separate anomalies from normal instances.
 
     Attributes:
         roc_auc: Probability that an anomaly has a higher score than a normal instance:
-            1 is perfect, 0.5 chance.
-        average_precision: Precision averaged over recall, the area under the curve of
-            one over the other: 1 is perfect, the share of anomalies chance.
+            1 is perfect, 0.5 is chance.
+        average_precision: Precision averaged over recall, the area under the
+            precision-recall curve: 1 is perfect, the share of anomalies is chance.
     """
 
     roc_auc: float
@@ -117,7 +118,7 @@ class Detection(NamedTuple):
 
 
 def detection(scores: Array, anomalous: Array) -> Detection:
-    """Judge scores by known anomalies.
+    """Evaluate scores with known anomalies.
 
     Args:
         scores: `(rows,)`, higher is stranger.
@@ -139,17 +140,18 @@ def detection(scores: Array, anomalous: Array) -> Detection:
 
 
 def snr_gain(clean: Any, noisy: Any, denoised: Any) -> float:
-    """Gain of the signal-to-noise ratio, in decibels.
+    """Compute the gain of the signal-to-noise ratio, in decibels.
 
-    The signal is the same before and after, so that it is the ratio of the two errors,
-    `10 log10(sum (noisy - clean)^2 / sum (denoised - clean)^2)`: 0 is no gain, 20 a
-    tenth of the error, and less than 0 means harm. It also is the gain of the peak
-    signal-to-noise ratio of images.
+    The signal is the same before and after, so that the gain is the ratio of the two
+    errors, `10 log10(sum (noisy - clean)^2 / sum (denoised - clean)^2)`. A gain of 0 is
+    no improvement, and 20 is a tenth of the error. A negative value means that the
+    error has increased. For images, it is also the gain of the peak signal-to-noise
+    ratio.
 
     Args:
         clean: Noiseless instances, an array of any shape.
-        noisy: What was given to the filter, of the same shape.
-        denoised: What it made of it, of the same shape.
+        noisy: Input of the filter, of the same shape.
+        denoised: Output of the filter, of the same shape.
 
     Returns:
         Decibels.
@@ -164,25 +166,25 @@ def snr_gain(clean: Any, noisy: Any, denoised: Any) -> float:
     )
     if not clean.shape == noisy.shape == denoised.shape:
         raise InputError(
-            "clean, noisy and denoised must have one shape; received "
+            "clean, noisy and denoised must have the same shape; received "
             f"{clean.shape}, {noisy.shape} and {denoised.shape}."
         )
     before, after = (np.sum((each - clean) ** 2) for each in (noisy, denoised))
     if not before > 0.0:
-        raise InputError("noisy equals clean, so there is no noise to take off.")
+        raise InputError("noisy equals clean, so there is no noise to remove.")
     with np.errstate(divide="ignore"):
         return float(10.0 * np.log10(before / after))
 
 
 @dataclasses.dataclass(frozen=True)
 class Downstream:
-    """Scores of one estimator by label, from three kinds of input, on held-out groups.
+    """Scores of one estimator per label, for three kinds of input, on held-out groups.
 
     Numbers are scored by R^2 (1 is exact, 0 no better than the mean; the components of
     a label are averaged), classes by accuracy.
 
     Attributes:
-        real: From one instance as it was measured.
+        real: From one instance as measured.
         means: From the mean of the instances of a group.
         virtual: From the virtual instance of a group, see `virtual_under`.
     """
@@ -193,21 +195,21 @@ class Downstream:
 
 
 def virtual_under(model: Any, groups: GroupedData, reference: GroupedData) -> Array:
-    """Every group as it would look under the nuisances of one reference group.
+    """Return one virtual instance per group under the nuisances of a reference group.
 
-    Whatever differs between two such virtual instances is a difference of states, as
-    far as the model can tell. They are averaged over the instances of the reference.
+    According to the model, two such virtual instances differ only in their states. They
+    are averaged over the instances of the reference.
 
     Args:
-        model: Anything with `redatum`, such as `SymAE`.
-        groups: The groups whose states are shown.
-        reference: One group, whose instances lend their nuisances.
+        model: A model with `redatum`, such as `SymAE`.
+        groups: The groups that provide the states.
+        reference: A single group that provides the nuisances.
 
     Returns:
         float32 array `(groups, *instance_shape)`.
 
     Raises:
-        InputError: The reference is not one group, or of instances of another shape.
+        InputError: The reference is not a single group, or has another instance shape.
 
     Example:
     >>> from symae_keras.classical import MeanSwap
@@ -219,9 +221,9 @@ def virtual_under(model: Any, groups: GroupedData, reference: GroupedData) -> Ar
     """
     if len(reference) != 1 or reference.instance_shape != groups.instance_shape:
         raise InputError(
-            "reference must be one group of instances of the shape "
+            "reference must be a single group with instances of shape "
             f"{groups.instance_shape}, such as groups[:1]; received {len(reference)} "
-            f"groups of instances of the shape {reference.instance_shape}."
+            f"groups with instances of shape {reference.instance_shape}."
         )
     present = reference.present[0]
 
@@ -251,33 +253,35 @@ def downstream(
 ) -> Downstream:
     """Estimate labels of groups from real, averaged and virtual instances.
 
-    The same estimator is trained three times on one part of the groups and judged on
-    the other: on single instances as they were measured, each with the label of its
-    group; on group means; and on virtual instances, all under the same nuisances, so
-    that the estimator has none to learn. The groups should be new to the model too.
+    The same estimator is trained three times on one part of the groups and evaluated on
+    the other part. Its input is single instances as measured, each with the label of
+    its group; group means; or virtual instances. All virtual instances have the same
+    nuisances, so the estimator need not learn to ignore nuisances. The groups should
+    also be new to the model.
 
-    Group means are what one would do without a model: they average nuisances down. A
-    virtual instance is worth its model where it beats them.
+    Group means are the obvious method without a model, as nuisances average out. A
+    model is useful for this task if virtual instances have better scores than group
+    means.
 
     Args:
-        model: Anything with `redatum`, such as `SymAE`.
-        groups: Groups to estimate from; absent instances and bad pixels do not count.
-        labels: What to estimate, by name: one row a group, numbers `(groups,)` or
-            `(groups, components)`, or classes. `None` (default) takes `groups.state`,
+        model: A model with `redatum`, such as `SymAE`.
+        groups: Groups to estimate from; absent instances and bad pixels are ignored.
+        labels: Labels to estimate, by name: one row per group, numbers `(groups,)` or
+            `(groups, components)`, or classes. `None` (default) uses `groups.state`,
             which simulated groups have.
-        reference: One group whose nuisances are lent. `None` (default) takes the first
-            of the training part.
-        train: Share of the groups that the estimator is trained on. Defaults to 0.7.
+        reference: A single group that provides the nuisances. `None` (default) uses the
+            first group of the training part.
+        train: Share of the groups for the training of the estimator. Defaults to 0.7.
         seed: Seed of the split and of the estimator.
-        linear: Whether the estimator is linear, ridge or logistic regression; else it
-            is a multilayer perceptron, see `probe`. Defaults to True.
+        linear: Whether the estimator is linear (ridge or logistic regression) or a
+            multilayer perceptron, see `probe`. Defaults to True.
 
     Returns:
         A `Downstream`, whose fields are dicts by label.
 
     Raises:
         InputError: There is no label, a label does not fit the groups, or there are too
-            few groups to tell a score from chance.
+            few groups.
 
     Example:
     >>> from symae_keras.classical import MeanSwap
@@ -290,7 +294,7 @@ def downstream(
     labels = groups.state if labels is None else labels
     if not labels:
         raise InputError(
-            "There is nothing to estimate: these groups carry no true state. Give "
+            "There are no labels to estimate: these groups have no true state. Give "
             "`labels`, such as groups.group_metadata."
         )
     labels = {name: np.asarray(values) for name, values in labels.items()}
@@ -302,8 +306,8 @@ def downstream(
             )
     if len(groups) < MIN_GROUPS:
         raise InputError(
-            f"Estimation needs {MIN_GROUPS} groups or more, to train on and to judge "
-            f"by; received {len(groups)}."
+            f"Estimation needs at least {MIN_GROUPS} groups for training and "
+            f"evaluation; received {len(groups)}."
         )
     parts = dataclasses.replace(groups, group_metadata=labels).split(train, seed)
     lender = parts[0][:1] if reference is None else reference

@@ -1,6 +1,6 @@
 """Figures for papers and reports.
 
-Every function returns a `matplotlib.figure.Figure` and shows nothing: save it with
+Every function returns a `matplotlib.figure.Figure` and does not show it. Save it with
 `figure.savefig("name.pdf")`, or let a notebook display it after `%matplotlib inline`.
 `matplotlib.pyplot` is never imported, so no window or global state is involved.
 """

@@ -1,4 +1,4 @@
-"""Codes, sweeps of their numbers, and atoms of a dictionary."""
+"""Codes, sweeps of their components, and dictionary atoms."""
 
 from __future__ import annotations
 
@@ -39,14 +39,15 @@ def plot_codes(
 ) -> Figure:
     """Scatter codes in the plane, coloured by a true parameter.
 
-    Codes of more than two components are projected on their first two principal
-    components; the axes tell the share of the variance that each one explains. Codes of
-    two components are drawn as they are, codes of one against the parameter.
+    Codes with more than two components are projected on their first two principal
+    components; the axis labels include the share of variance that each one explains.
+    Codes with two components are drawn as they are, and codes with one component
+    against the parameter.
 
     Args:
         codes: Codes `(n, dim)`, such as `model.encode(x).coherent`.
-        colour: The parameter, `(n,)`: numbers (floating point) get a colour bar,
-            labels (integers, booleans, text) a legend.
+        colour: The parameter, `(n,)`: numbers (floating point) are shown with a colour
+            bar, labels (integers, booleans, text) with a legend.
         colour_label: Name of the parameter, with its unit.
         code_name: Name of the code. Defaults to `"coherent code"`.
 
@@ -91,7 +92,7 @@ def plot_codes(
 
 
 def _plane(codes: Array) -> tuple[Array, list[str]]:
-    """Points in the plane and the names of its two directions."""
+    """Return points in the plane and the names of its two directions."""
     if codes.shape[1] == 2:
         return codes, ["component 1", "component 2"]
     centred = np.asarray(codes, "float64")
@@ -115,8 +116,8 @@ def _scatter_labels(ax: Axes, points: Array, labels: Array, title: str) -> None:
     classes = np.unique(labels)
     if len(classes) > _MAX_CLASSES:
         raise InputError(
-            f"colour holds {len(classes)} different labels, more than the "
-            f"{_MAX_CLASSES} that a legend can tell apart: give numbers as floats."
+            f"colour has {len(classes)} different labels, but a legend can distinguish "
+            f"at most {_MAX_CLASSES}: give numbers as floats."
         )
     for n, name in enumerate(classes):
         colour, marker = series_style(n)
@@ -152,30 +153,32 @@ def plot_latent_traversal(
     axis_label: str = "pixel",
     value_label: str = "value",
 ) -> Figure:
-    """Sweep numbers of the code one at a time and draw the spectra decoded from them.
+    """Sweep components of the code one at a time and draw the decoded spectra.
 
-    All other numbers stay at their median over `codes`. A row of the figure is a
-    number, a line the spectrum at one place of the sweep, told by its colour.
+    All other components stay at their median over `codes`. Each row of the figure is
+    one component, and each line is the spectrum at one step of the sweep, marked by
+    colour.
 
     Args:
-        model: Anything with `decode` from codes `(n, code_dim)` to spectra
-            `(n, pixels)`, such as `StellarAutoencoder`.
-        codes: Codes of data, `(rows, code_dim)`, which tell the median and the standard
-            deviation of every number.
-        latents: Which numbers to sweep, at most a dozen for a legible figure, such as
-            `informative_latents` finds. `None` (default) takes all.
-        names: A title for each row. `None` (default) stands for "latent 3" and so on.
-        sigmas: Ends of the sweep in standard deviations. Defaults to 3.
-        n_steps: Spectra in a row, from `-sigmas` to `sigmas`. Defaults to 7.
+        model: A model with `decode` from codes `(n, code_dim)` to spectra `(n,
+            pixels)`, such as `StellarAutoencoder`.
+        codes: Codes of data, `(rows, code_dim)`, which define the median and the
+            standard deviation of every component.
+        latents: Indices of the components to sweep, at most a dozen for a legible
+            figure, such as the result of `informative_latents`. `None` (default) sweeps
+            all.
+        names: A title for each row. Defaults to `None`: "latent 3" and so on.
+        sigmas: Range of the sweep in standard deviations. Defaults to 3.
+        n_steps: Number of spectra per row, from `-sigmas` to `sigmas`. Defaults to 7.
         axis: Physical value of each pixel, `(pixels,)`.
-        axis_label: What the axis is, with its unit.
-        value_label: What the spectra show, with its unit.
+        axis_label: Name of the axis, with its unit.
+        value_label: Name of the values, with their unit.
 
     Returns:
-        A figure; one axes a number, the colour bar last.
+        A figure with one axes per component; the colour bar is last.
 
     Raises:
-        InputError: An argument has the wrong shape, a number does not exist, or the
+        InputError: An argument has the wrong shape, a component does not exist, or the
             model does not decode to spectra.
 
     Example:
@@ -192,13 +195,13 @@ def plot_latent_traversal(
     latents = list(range(code_dim) if latents is None else latents)
     if not latents or not set(latents) <= set(range(code_dim)):
         raise InputError(
-            f"latents must be some of the {code_dim} numbers of the code, counted from "
-            f"0; received {latents}."
+            f"latents must be indices from 0 to {code_dim - 1}, the components of the "
+            f"code; received {latents}."
         )
     names = [f"latent {n}" for n in latents] if names is None else list(names)
     if len(names) != len(latents):
         raise InputError(
-            f"names must title each of the {len(latents)} latents; received "
+            f"names must have a title for each of the {len(latents)} latents; received "
             f"{len(names)}."
         )
     if n_steps < 2:
@@ -236,24 +239,24 @@ def plot_dictionary(
 ) -> Figure:
     """Show the atoms of a dictionary in a grid, all on one scale.
 
-    Images get a diverging map that is white at 0, spectra a line at 0. Each atom bears
-    the index that it has in `atoms`.
+    Images use a diverging colour map that is white at 0; spectra have a line at 0. The
+    title of each atom is its index in `atoms`.
 
     Args:
         atoms: Atoms, such as those of `SparseAutoencoder.atoms` or
             `LinearAutoencoder.components`: spectra `(n, pixels)` or images
             `(n, height, width)`, with or without a last axis of length 1.
-        n_atoms: How many are shown at most, from the first on. Defaults to 32.
-        axis: Physical value of each pixel of a spectrum, `(pixels,)`. `None` (default)
-            counts pixels.
-        axis_label: What the axis is, with its unit. Defaults to `"pixel"`.
-        value_label: What the values are, with their unit. Defaults to `"value"`.
+        n_atoms: Maximum number of atoms, from the first on. Defaults to 32.
+        axis: Physical value of each pixel of a spectrum, `(pixels,)`. Defaults to
+            `None`: pixel indices.
+        axis_label: Name of the axis, with its unit. Defaults to `"pixel"`.
+        value_label: Name of the values, with their unit. Defaults to `"value"`.
 
     Returns:
-        A figure; one axes an atom, and for images the colour bar after them.
+        A figure with one axes per atom and, for images, the colour bar last.
 
     Raises:
-        InputError: `atoms` has another shape, or `axis` came with images.
+        InputError: `atoms` has another shape, or `axis` was given for images.
 
     Example:
     >>> atoms = np.random.default_rng(0).normal(size=(5, 8, 8))
@@ -280,7 +283,7 @@ def plot_dictionary(
 
 
 def _plot_images_of_atoms(atoms: Array, value_label: str) -> Figure:
-    # A lone image is not to be narrower than the numbers under its colour bar.
+    # A single image must not be narrower than the labels of its colour bar.
     columns = min(len(atoms), _IMAGES_A_ROW)
     rows = -(-len(atoms) // columns)
     cell = PAGE / max(columns, 4)
@@ -321,7 +324,7 @@ def _plot_atoms(atoms: Array, pixels: Array) -> Figure:
         )
     for ax in panels[len(atoms) :]:
         ax.remove()
-    # Neighbouring panels each label both of their ends otherwise.
+    # Otherwise, the end labels of neighbouring panels overlap.
     panels[0].locator_params(axis="x", nbins=2)
     panels[0].locator_params(axis="y", nbins=3)
     return figure

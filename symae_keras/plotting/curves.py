@@ -36,13 +36,13 @@ def _plot_curves(
     limit: Any = None,
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Draw the median of each method over seeds as a line, their range as a band.
+    """Draw each method as a line (median over seeds) and a band (range over seeds).
 
-    Error messages call `x` by the name `x_name`; see `plot_error_over_instances`.
+    `x_name` is the name of `x` in error messages; see `plot_error_over_instances`.
     """
     count = _positive(x_name, to_array(x_name, x, (1,)))
     if not errors:
-        raise InputError("errors holds no method: give one array a method.")
+        raise InputError("errors contains no method: give one array per method.")
     order = np.argsort(count)
     figure = new_figure(0.75 * PAGE, 3.6)
     ax = figure.add_subplot()
@@ -87,7 +87,7 @@ def _plot_curves(
 
 
 def _apart(values: Array) -> list[float]:
-    """Those of the ascending values whose ticks do not touch on a logarithmic axis."""
+    """Return the values whose tick labels do not overlap on a logarithmic axis."""
     chosen = [float(values[0])]
     for value in values[1:]:
         if np.log(value / chosen[-1]) > 0.06 * np.log(values[-1] / values[0]):
@@ -98,7 +98,8 @@ def _apart(values: Array) -> list[float]:
 def _positive(name: str, array: Array) -> Array:
     if not (np.isfinite(array) & (array > 0)).all():
         raise InputError(
-            f"{name} must be positive, since the axes are logarithmic; received values "
+            f"{name} must be positive, because the axes are logarithmic; received "
+            "values "
             f"from {np.min(array)} to {np.max(array)}."
         )
     return array
@@ -109,16 +110,16 @@ def plot_bottleneck_sweep(
 ) -> Figure:
     """Plot errors of held-out instances against the size of the bottleneck.
 
-    Where the curve of a network bends is the number of things that vary in the data, as
-    far as the network tells them; that of principal components bends later where they
-    vary nonlinearly. Both axes are logarithmic. A line is the median over seeds, its
-    band their range.
+    The curve of a network bends at the number of factors of variation that the network
+    can represent. The curve of principal components bends later if factors act
+    nonlinearly. Both axes are logarithmic. A line is the median over seeds, and its
+    band is the range over seeds.
 
     Args:
         code_dims: Sizes of the code, `(n,)`.
         errors: Errors by method, each `(n, n_seeds)` or `(n,)`.
-        labels: What to call a method in the legend. `None` (default) stands for its
-            key in `errors`.
+        labels: Names of methods in the legend. Defaults to `None`: the keys of
+            `errors`.
 
     Returns:
         A figure with one axes.
@@ -149,17 +150,18 @@ def plot_error_over_instances(
     limit: Any = None,
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Plot redatuming errors against the number of instances a group.
+    """Plot redatuming errors against the number of instances per group.
 
-    Both axes are logarithmic. A line is the median over seeds, its band their range.
+    Both axes are logarithmic. A line is the median over seeds, and its band is the
+    range over seeds.
 
     Args:
         n_instances: Numbers of instances, `(n,)`.
         errors: Errors by method, each `(n, n_seeds)` or `(n,)`.
-        limit: The least possible error, `(n,)`, such as `exposures_limit` at each
+        limit: The lowest possible error, `(n,)`, such as `exposures_limit` for each
             number. Defaults to `None`.
-        labels: What to call a method in the legend. `None` (default) stands for its
-            key in `errors`.
+        labels: Names of methods in the legend. Defaults to `None`: the keys of
+            `errors`.
 
     Returns:
         A figure with one axes.
@@ -182,7 +184,7 @@ def plot_error_over_instances(
         "n_instances",
         n_instances,
         errors,
-        x_label="instances in a group",
+        x_label="instances per group",
         y_label="redatuming error (MSE / variance of truth)",
         limit=limit,
         labels=labels,
@@ -197,27 +199,27 @@ def plot_one_over_t(
 ) -> Figure:
     """Plot redatuming errors against the number of instances T, and the law of 1 / T.
 
-    What a group leaves open of its state is averaged out by more instances, so that the
-    error of an optimal estimator falls as 1 / T. A line that bends off the law has
-    reached what more instances cannot help: pixel noise, and what the network gets
-    wrong. The legend states the slope of each line in logarithms, by least squares; -1
-    is the law, which is drawn through the first median of the first method.
+    The uncertainty of the state averages out over instances, so that the error of an
+    optimal estimator falls as 1 / T. A line that leaves this law has reached a floor
+    that more instances do not reduce: pixel noise and errors of the network. The legend
+    contains the slope of each line in logarithms, by least squares. The law has the
+    slope -1; it is drawn through the first median of the first method.
 
     Args:
-        n_instances: Numbers of instances, `(n,)`, two or more different ones.
-        errors: Errors by method, each `(n, n_seeds)` or `(n,)`, such as
-            `error_over_instances` finds for each seed.
-        limit: The least possible error, `(n,)`, such as `exposures_limit` at each
+        n_instances: Numbers of instances, `(n,)`, at least two different ones.
+        errors: Errors by method, each `(n, n_seeds)` or `(n,)`, such as those from
+            `error_over_instances` for each seed.
+        limit: The lowest possible error, `(n,)`, such as `exposures_limit` for each
             number. Defaults to `None`.
-        labels: What to call a method in the legend. `None` (default) stands for its
-            key in `errors`.
+        labels: Names of methods in the legend. Defaults to `None`: the keys of
+            `errors`.
 
     Returns:
         A figure with one axes.
 
     Raises:
         InputError: The arrays do not fit `n_instances`, or are not positive, or there
-            are no two numbers of instances.
+            are fewer than two numbers of instances.
 
     Example:
     >>> n_instances = np.array([4, 16, 64])
@@ -228,12 +230,12 @@ def plot_one_over_t(
     count = to_array("n_instances", n_instances, (1,))
     if len(np.unique(count)) < 2:
         raise InputError(
-            "n_instances must hold two or more different numbers, since a slope is "
-            f"drawn; received {count.tolist()}."
+            "n_instances must contain at least two different numbers for a slope; "
+            f"received {count.tolist()}."
         )
     figure = plot_error_over_instances(count, errors, limit, labels)
     (ax,) = figure.axes
-    # Whatever came out of order or over several seeds is a line of medians by now.
+    # Lines contain medians over seeds, sorted by `n_instances`.
     for line in ax.lines:
         x, y = (np.asarray(each, "float64") for each in line.get_data())
         slope = np.polyfit(np.log(x), np.log(y), 1)[0]
@@ -247,16 +249,16 @@ def plot_one_over_t(
 def plot_history(history: Any) -> Figure:
     """Plot the learning curves of a training run.
 
-    Training and validation loss are in the first panel, on a logarithmic axis where
-    they are positive. Anything else that was logged, such as the noise strength, has a
-    panel of its own below, with its validation values where there are some.
+    The first panel shows training and validation loss, on a logarithmic axis if they
+    are positive. Every other logged quantity, such as the noise strength, has its own
+    panel below, with its validation values if there are any.
 
     Args:
-        history: What `fit` returned, its `history` dict of lists, or the path of a
+        history: The result of `fit`, its `history` dict of lists, or the path of a
             `history.csv` written by `keras.callbacks.CSVLogger`.
 
     Returns:
-        A figure; one axes a quantity, the loss first.
+        A figure with one axes per quantity, the loss first.
 
     Raises:
         InputError: There is no loss, or the curves do not cover the same epochs.
@@ -270,14 +272,14 @@ def plot_history(history: Any) -> Figure:
     epochs, curves = _read(history)
     if "loss" not in curves:
         raise InputError(
-            f"A history must hold 'loss'; received {sorted(curves) or 'nothing'}."
+            f"A history must contain 'loss'; received {sorted(curves) or 'nothing'}."
         )
     for name, values in curves.items():
         if values.shape != epochs.shape:
             raise InputError(
-                f"A history must hold one value of each curve an epoch, here "
-                f"{len(epochs)}; received {len(values)} of {name!r}: where validation "
-                "skips epochs, give the history.csv, which tells at which ones."
+                f"A history must have one value per epoch for each curve, here "
+                f"{len(epochs)}; received {len(values)} of {name!r}: if validation "
+                "skips epochs, give the history.csv, which contains the epochs."
             )
     names = [name for name in curves if not _is_validation(name, curves)]
     names.sort(key=lambda name: name != "loss")
@@ -315,7 +317,7 @@ def _plot_curve(
             continue
         known = np.isfinite(curves[key])
         drawn.append(curves[key][known])
-        # A lone epoch has no line to show.
+        # A single epoch has no line.
         marker = "o" if known.sum() < 10 else None
         ax.plot(
             epochs[known], drawn[-1], color=colour, label=label, marker=marker, ms=3.5
@@ -325,7 +327,7 @@ def _plot_curve(
 
 
 def _read(history: Any) -> tuple[Array, dict[str, Array]]:
-    """Epochs, counted from 1, and the curves over them."""
+    """Return epochs, counted from 1, and the curves over them."""
     if isinstance(history, (str, os.PathLike)):
         curves = _read_csv(Path(history))
         epochs = curves.pop("epoch", None)
@@ -333,7 +335,7 @@ def _read(history: Any) -> tuple[Array, dict[str, Array]]:
         logs = getattr(history, "history", history)
         if not isinstance(logs, Mapping):
             raise InputError(
-                "history must be what `fit` returned, a dict of lists or the path of a "
+                "history must be the result of `fit`, a dict of lists or the path of a "
                 f"history.csv; received {type(history).__name__}."
             )
         curves = {
@@ -347,14 +349,14 @@ def _read(history: Any) -> tuple[Array, dict[str, Array]]:
 
 
 def _read_csv(path: Path) -> dict[str, Array]:
-    """Columns of numbers; what is not a number was not logged at that epoch."""
+    """Return columns of numbers; other entries were not logged in that epoch."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
         raise InputError(f"Cannot read the history {path}: {error.strerror}.") from None
     if not rows:
-        raise InputError(f"The history {path} holds no epochs.")
+        raise InputError(f"The history {path} contains no epochs.")
     return {name: np.array([_number(row[name]) for row in rows]) for name in rows[0]}
 
 

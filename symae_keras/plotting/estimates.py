@@ -32,13 +32,12 @@ def plot_estimates(
     """Plot estimated redatuming errors of methods as bars of their parts.
 
     Args:
-        estimates: By method, what
-            `symae_keras.evaluation.estimate_redatuming_error` returned.
-        truth: True redatuming errors by method, where they are known. Defaults to
-            `None`.
+        estimates: By method, the result of
+            `symae_keras.evaluation.estimate_redatuming_error`.
+        truth: True redatuming errors by method, as far as known. Defaults to `None`.
 
     Returns:
-        A figure with one axes; in percent of the variance of the data.
+        A figure with one axes, in percent of the variance of the data.
 
     Raises:
         InputError: There is no method.
@@ -51,7 +50,7 @@ def plot_estimates(
     'error, % of the variance of the data'
     """
     if not estimates:
-        raise InputError("estimates holds no method: give one estimate per method.")
+        raise InputError("estimates contains no method: give one estimate per method.")
     names = list(estimates)[::-1]
     figure = new_figure(0.62 * PAGE, 1.5 + 0.38 * len(names))
     ax = figure.add_subplot()

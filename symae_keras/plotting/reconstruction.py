@@ -25,15 +25,17 @@ from symae_keras.plotting.style import (
     check_shape,
     drawable,
     finish,
+    group_title,
     new_figure,
     open_frame,
     plot_residual,
+    shortened,
     show_signed,
     to_array,
     to_axis,
 )
 
-#: Of label 0, which is the background by custom, then those of the others.
+#: Colour of label 0, by convention the background, and of the other labels.
 _COLOURS: Final = ("0.92", *PALETTE)
 
 
@@ -43,18 +45,21 @@ def plot_reconstruction(
     axis: Any = None,
     axis_label: str = "pixel",
     value_label: str = "value",
+    names: Sequence[str] | None = None,
 ) -> Figure:
-    """Plot instances with their reconstructions and residuals, one example a column.
+    """Plot instances with their reconstructions and residuals, one example per column.
 
     Args:
-        instances: One an example: spectra `(n, pixels)`, or images
-            `(n, height, width)`, with or without one or three channels last. Pixels
-            that are NaN are gaps.
-        reconstructions: What the model makes of them; the same shape.
-        axis: Physical value of each pixel of a spectrum, `(pixels,)`. `None` (default)
-            counts pixels.
-        axis_label: What the axis is, with its unit. Defaults to `"pixel"`.
-        value_label: What the values are, with their unit. Defaults to `"value"`.
+        instances: One per example: spectra `(n, pixels)`, or images `(n, height,
+            width)`, with or without one or three channels last. NaN pixels are drawn as
+            gaps.
+        reconstructions: Reconstructions by the model; the same shape.
+        axis: Physical value of each pixel of a spectrum, `(pixels,)`. Defaults to
+            `None`: pixel indices.
+        axis_label: Name of the axis, with its unit. Defaults to `"pixel"`.
+        value_label: Name of the values, with their unit. Defaults to `"value"`.
+        names: Name of each example, such as the id of its group. Defaults to `None`: no
+            names.
 
     Returns:
         A figure; its axes row by row, then colour bars of images.
@@ -70,13 +75,24 @@ def plot_reconstruction(
     x = to_array("instances", instances, (2, 3, 4))
     y = to_array("reconstructions", reconstructions, (x.ndim,))
     check_shape("reconstructions", y, x.shape, "the instances")
+    if names is not None and len(names) != len(x):
+        raise InputError(
+            f"names must have {len(x)} entries, one per example; received {len(names)}."
+        )
+    titles = [""] * len(x) if names is None else list(map(shortened, names))
     if x.ndim > 2:
-        return _plot_images(x, y, value_label)
-    return _plot_spectra(x, y, to_axis(axis, x.shape[1]), axis_label, value_label)
+        return _plot_images(x, y, value_label, titles)
+    pixels = to_axis(axis, x.shape[1])
+    return _plot_spectra(x, y, pixels, axis_label, value_label, titles)
 
 
 def _plot_spectra(
-    x: Array, y: Array, pixels: Array, axis_label: str, value_label: str
+    x: Array,
+    y: Array,
+    pixels: Array,
+    axis_label: str,
+    value_label: str,
+    titles: list[str],
 ) -> Figure:
     figure = new_figure(PAGE, 2.9)
     rows = figure.subplots(2, len(x), sharex=True, squeeze=False, height_ratios=[2, 1])
@@ -89,6 +105,8 @@ def _plot_spectra(
         for ax in (top, below):
             open_frame(ax)
             ax.locator_params(axis="y", nbins=4)
+        if titles[column]:
+            top.set_title(titles[column], loc="left")
         if column == 0:
             figure.legend(
                 *top.get_legend_handles_labels(),
@@ -99,7 +117,7 @@ def _plot_spectra(
     return finish(figure, axis_label, value_label)
 
 
-def _plot_images(x: Array, y: Array, value_label: str) -> Figure:
+def _plot_images(x: Array, y: Array, value_label: str, titles: list[str]) -> Figure:
     display = Display([x, y], channel_axis=x.ndim == 4)
     side = (PAGE - 0.8) / max(len(x), 4)
     figure = new_figure(
@@ -114,6 +132,8 @@ def _plot_images(x: Array, y: Array, value_label: str) -> Figure:
         rows, ("instance", "reconstruction", "residual"), strict=True
     ):
         axes[0].set_title(title, loc="left")
+    for ax, name in zip(rows[2], titles, strict=True):
+        ax.set_xlabel(name)
     if not display.colour:
         figure.colorbar(shown, ax=rows[:2], label=value_label, aspect=20)
     mean = " (mean of colours)" if display.colour else ""
@@ -127,19 +147,23 @@ def plot_model_reconstruction(
     """Show one instance of each of the first groups and its reconstruction.
 
     Args:
-        model: Anything with `reconstruct(x, mask)`, such as `Autoencoder`.
-        groups: Simulated or measured.
-        examples: How many groups to show, as far as there are so many.
+        model: A model with `reconstruct(x, mask)`, such as `Autoencoder`.
+        groups: Simulated or measured groups.
+        examples: Maximum number of groups.
 
     Returns:
         A figure, see `plot_reconstruction`.
     """
-    x, mask = groups[:examples].first_instances()
+    shown = groups[:examples]
+    x, mask = shown.first_instances()
     reconstruction = in_batches(model.reconstruct, x, mask)
     if mask is not None:
         x = np.where(mask, x, np.nan)  # gaps in the lines
     return plot_reconstruction(
-        drawable(x), drawable(reconstruction), **axis_and_labels(groups)
+        drawable(x),
+        drawable(reconstruction),
+        names=[group_title(shown, number) for number in range(len(shown))],
+        **axis_and_labels(groups),
     )
 
 
@@ -149,19 +173,20 @@ def plot_residuals(
     notes: Mapping[str, str] | None = None,
     value_label: str = "intensity",
 ) -> Figure:
-    """Plot what methods make of one image, their residuals and the spectra of these.
+    """Plot reconstructions of an image by several methods, residuals and their spectra.
 
     The first row shows the truth and the reconstructions of the first image, the second
-    row their residuals. The third row is the power of the residuals of all images, over
-    frequencies from minus to plus half a cycle a pixel, 0 in the middle: a pattern that
-    repeats every two pixels is a bright point in the middle of an edge or in a corner.
+    row their residuals. The third row shows the power spectrum of the residuals of all
+    images, from minus to plus half a cycle per pixel, with 0 in the middle. A pattern
+    that repeats every two pixels is a bright point in the middle of an edge or in a
+    corner.
 
     Args:
         truth: Grey images `(n, height, width)`, or `(n, height, width, 1)`.
         reconstructions: Images by method, each of the shape of `truth`.
-        notes: What to write below the name of a method, such as its error. Defaults to
+        notes: Text below the name of each method, such as its error. Defaults to
             `None`.
-        value_label: What the values are, with their unit. Defaults to `"intensity"`.
+        value_label: Name of the values, with their unit. Defaults to `"intensity"`.
 
     Returns:
         A figure; the axes row by row, without the two below the truth, then three
@@ -180,10 +205,10 @@ def plot_residuals(
     images = to_array("truth", truth, (3, 4))
     if images.ndim == 4 and images.shape[-1] != 1:
         raise InputError(
-            f"truth must hold grey images; received {images.shape[-1]} channels."
+            f"truth must be grey images; received {images.shape[-1]} channels."
         )
     if not reconstructions:
-        raise InputError("reconstructions holds no method: give one array a method.")
+        raise InputError("reconstructions is empty: give one array per method.")
     made = {}
     for name, each in reconstructions.items():
         argument = f"reconstructions[{name!r}]"
@@ -221,13 +246,13 @@ def plot_residuals(
 
 
 def _power(residuals: Any) -> Any:
-    """Mean power at each frequency, 0 in the middle."""
+    """Return the mean power at each frequency, with frequency 0 in the middle."""
     spectra = np.abs(np.fft.fft2(residuals, axes=(1, 2))) ** 2
     return np.fft.fftshift(spectra.mean(axis=0) / residuals[0].size)
 
 
 def _limits(spectra: list[Any]) -> tuple[float, float]:
-    """Limits of a logarithmic scale that shows all but the least powers."""
+    """Return limits of a logarithmic scale that includes all but the lowest powers."""
     values = np.concatenate([each.ravel() for each in spectra])
     positive = values[values > 0.0]
     if not len(positive):
@@ -242,14 +267,14 @@ def plot_segmentation(
     predicted: Mapping[str, Any],
     classes: Sequence[str] | None = None,
 ) -> Figure:
-    """Plot images in columns: as they are, their labels, and what models predict.
+    """Plot images in columns, with their true and predicted labels.
 
     Args:
         images: Array `(n, height, width)` or `(n, height, width, channels)` with one or
             three channels.
         labels: True labels, integers `(n, height, width)` from 0 to 8.
         predicted: Predicted labels by method, each of the shape of `labels`.
-        classes: Names of the labels, in their order, or `None` (default) for numbers.
+        classes: Names of the labels, in order; `None` (default) shows numbers.
 
     Returns:
         A figure with one row of axes for the images, the truth and each method.
@@ -281,7 +306,7 @@ def plot_segmentation(
     names = [str(n) for n in range(highest + 1)] if classes is None else [*classes]
     if len(names) <= highest:
         raise InputError(
-            f"classes must name the labels up to {highest}; received {len(names)}."
+            f"classes must have names for labels 0 to {highest}; received {len(names)}."
         )
     colours = ListedColormap(_COLOURS[: len(names)])
     n, side = len(shown), PAGE / (len(shown) + 0.3)

@@ -1,7 +1,8 @@
-"""Virtual instances: beside their sources and the truth, and in a grid."""
+"""Virtual instances, with their sources and the truth, and in a grid."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -21,10 +22,12 @@ from symae_keras.plotting.style import (
     check_shape,
     drawable,
     finish,
+    group_title,
     new_figure,
     open_frame,
     plot_residual,
     refuse_axis,
+    shortened,
     show_signed,
     signed_bar,
     to_array,
@@ -32,9 +35,10 @@ from symae_keras.plotting.style import (
 )
 
 _COLUMNS: Final = 3
-#: Least width of a cell of the grid, in inches, over which its name fits.
+#: Minimum width of a cell of the grid, in inches, so that its name fits.
 _ROOM_FOR_NAMES: Final = 0.9
 _RESIDUAL: Final = "truth \N{MINUS SIGN} virtual"
+_SOURCES: Final = (("coherent source", COHERENT), ("nuisance source", NUISANCE))
 
 
 def plot_redatuming(
@@ -46,35 +50,39 @@ def plot_redatuming(
     axis_label: str = "pixel",
     value_label: str = "flux",
     bands: tuple[Any, Any] | None = None,
+    names: Sequence[tuple[str, str]] | None = None,
 ) -> Figure:
-    """Compare virtual instances with their two sources and, where known, the truth.
+    """Compare virtual instances with their two sources and, if known, the truth.
 
-    Spectra: a column of panels an example, three examples side by side, with the
-    residual and its root mean square below. Images: a row an example, all on one
-    intensity scale, with the residual on a diverging one.
+    For spectra, each example is a column of panels, with the residual and its root mean
+    square at the bottom; three examples are side by side. The virtual instance is drawn
+    over both sources. For images, each example is a row on one intensity scale, with
+    the residual on a diverging scale.
 
     Args:
-        coherent_source: Instances whose state is shown, one an example: spectra
+        coherent_source: Instances that provide the states, one per example: spectra
             `(n, pixels)` or images `(n, height, width)`, with or without one or three
             channels last.
-        nuisance_source: Instances whose nuisance is shown; the same shape.
+        nuisance_source: Instances that provide the nuisances; the same shape.
         virtual: Virtual instances of the model; the same shape.
-        truth: Exact or measured instances; the same shape. Defaults to `None`, which
-            leaves out truth and residual.
-        axis: Physical value of each pixel of a spectrum, `(pixels,)`. `None` (default)
-            counts pixels.
-        axis_label: What the axis is, with its unit. Defaults to `"pixel"`.
-        value_label: What the values are, with their unit. Defaults to `"flux"`.
+        truth: Exact or measured instances; the same shape. Defaults to `None`: truth
+            and residual are omitted.
+        axis: Physical value of each pixel of a spectrum, `(pixels,)`. Defaults to
+            `None`: pixel indices.
+        axis_label: Name of the axis, with its unit. Defaults to `"pixel"`.
+        value_label: Name of the values, with their unit. Defaults to `"flux"`.
         bands: Lower and upper limits of virtual spectra, such as
             `symae_keras.evaluation.Bands.of` returns; the same shape each. Defaults to
             `None`, no bands.
+        names: Names of the coherent and of the nuisance source of each example, such as
+            ids of groups. Defaults to `None`: no names.
 
     Returns:
-        A figure; one axes a panel, example by example, then colour bars.
+        A figure with one axes per panel, example by example, then colour bars.
 
     Raises:
-        InputError: The arrays do not fit each other, or `axis` or `bands` came with
-            images.
+        InputError: The arrays do not fit each other, or `axis` or `bands` were given
+            for images.
 
     Example:
     >>> from symae_keras.data import simulate_exposures
@@ -104,7 +112,7 @@ def plot_redatuming(
     if bands is not None:
         if first.ndim != 2:
             raise InputError(
-                "bands are drawn around spectra, arrays (n, pixels); received images "
+                "bands are only drawn for spectra, arrays (n, pixels); received images "
                 f"of shape {first.shape}."
             )
         for name, value in zip(("lower", "upper"), bands, strict=True):
@@ -112,15 +120,24 @@ def plot_redatuming(
             check_shape(
                 f"the {name} limits", arrays[name], first.shape, "coherent_source"
             )
+    if names is not None and [len(pair) for pair in names] != [2] * len(first):
+        raise InputError(
+            "names must have two entries for each of the "
+            f"{len(first)} examples, the names of both sources; received {names}."
+        )
     if first.ndim == 2:
         pixels = to_axis(axis, first.shape[1])
-        return _plot_spectra(arrays, pixels, axis_label, value_label)
+        return _plot_spectra(arrays, pixels, axis_label, value_label, names)
     refuse_axis(axis, first)
-    return _plot_images(arrays, value_label)
+    return _plot_images(arrays, value_label, names)
 
 
 def _plot_spectra(
-    arrays: dict[str, Array], pixels: Array, axis_label: str, value_label: str
+    arrays: dict[str, Array],
+    pixels: Array,
+    axis_label: str,
+    value_label: str,
+    names: Sequence[tuple[str, str]] | None,
 ) -> Figure:
     n_examples = len(arrays["virtual"])
     heights = [1.25, 1.25, 1.25] + [0.8] * ("truth" in arrays)
@@ -144,17 +161,21 @@ def _plot_spectra(
                 )
             )
         example = {title: array[n] for title, array in arrays.items()}
-        _plot_example(panels, example, pixels)
+        _plot_example(panels, example, pixels, names[n] if names else ("", ""))
     return finish(figure, axis_label, value_label)
 
 
-def _plot_example(panels: list[Any], example: dict[str, Array], pixels: Array) -> None:
+def _plot_example(
+    panels: list[Any], example: dict[str, Array], pixels: Array, names: tuple[str, str]
+) -> None:
     """Draw one example into its column of panels."""
-    sources = (("coherent source", COHERENT), ("nuisance source", NUISANCE))
-    for ax, (title, colour) in zip(panels, sources, strict=False):
-        ax.plot(pixels, example[title], color=colour, linewidth=0.9)
-        ax.set_title(title, loc="left", color=colour)
     ax = panels[2]
+    for panel, (title, colour), name in zip(panels, _SOURCES, names, strict=False):
+        panel.plot(pixels, example[title], color=colour, linewidth=0.9)
+        text = f"{title.split()[0]}: {shortened(name)}" if name else title
+        panel.set_title(text, loc="left", color=colour)
+        # Both sources again, thin, for comparison with the virtual instance.
+        ax.plot(pixels, example[title], color=colour, linewidth=0.6, label=f"_{title}")
     if "lower" in example:
         _shade(ax, pixels, example["lower"], example["upper"])
     if "truth" in example:
@@ -171,7 +192,7 @@ def _plot_example(panels: list[Any], example: dict[str, Array], pixels: Array) -
         limit = 1.1 * np.abs(known).max(initial=0.0) or 1.0
         panels[3].set_ylim(-limit, limit)
         panels[3].locator_params(axis="y", nbins=4)
-        # Where a title would be: inside, it would hide a part of the curves.
+        # At the position of a title, because inside it would hide a part of the curves.
         ax.legend(
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
@@ -195,13 +216,17 @@ def _shade(ax: Any, pixels: Array, lower: Array, upper: Array) -> None:
     ax.fill_between(pixels, lower, upper, color=VIRTUAL, alpha=0.25, linewidth=0.0)
 
 
-def _plot_images(arrays: dict[str, Array], value_label: str) -> Figure:
+def _plot_images(
+    arrays: dict[str, Array],
+    value_label: str,
+    names: Sequence[tuple[str, str]] | None,
+) -> Figure:
     shape = arrays["virtual"].shape
     display = Display(list(arrays.values()), channel_axis=len(shape) == 4)
     titles = list(arrays)
     n_columns = len(titles) + ("truth" in arrays)
     cell = PAGE / 5
-    # Colour images need no bar of their own, but a line more under their residual's.
+    # Colour images need no colour bar, but another line below their residual.
     below = 0.9 if not display.colour else 1.1 if "truth" in arrays else 0.3
     height = cell * shape[0] * shape[1] / shape[2] + below
     figure = new_figure(cell * n_columns, height, "compressed")
@@ -209,6 +234,10 @@ def _plot_images(arrays: dict[str, Array], value_label: str) -> Figure:
     for row, axes in enumerate(panels):
         for ax, title in zip(axes, titles, strict=False):
             shown = display.show(ax, arrays[title][row])
+        for ax, (_, colour), name in zip(
+            axes, _SOURCES, names[row] if names else (), strict=False
+        ):
+            ax.set_xlabel(shortened(name), color=colour)
     for ax, title in zip(panels[0], titles, strict=False):
         ax.set_title(title)
     if not display.colour:
@@ -230,25 +259,31 @@ def _plot_images(arrays: dict[str, Array], value_label: str) -> Figure:
 
 
 def plot_model_redatuming(
-    model: Any, groups: GroupedData, examples: int = 3, bands: Any = None
+    model: Any,
+    groups: GroupedData,
+    examples: int = 3,
+    bands: Any = None,
+    first_number: int = 0,
 ) -> Figure:
     """Show the states of the first groups under the nuisances of the next ones.
 
     Args:
-        model: Anything with `redatum`, such as `SymAE`.
-        groups: Two groups or more, simulated or measured.
-        examples: How many states to show, as far as there are so many.
-        bands: `symae_keras.evaluation.Bands` to draw around virtual spectra, calibrated
-            on other groups. Defaults to `None`, no bands.
+        model: A model with `redatum`, such as `SymAE`.
+        groups: At least two groups, simulated or measured.
+        examples: Maximum number of states.
+        bands: `symae_keras.evaluation.Bands` around virtual spectra, calibrated on
+            other groups. Defaults to `None`: no bands.
+        first_number: Number of the first group, for the titles of groups without ids.
+            Defaults to 0.
 
     Returns:
-        A figure, see `plot_redatuming`.
+        A figure, see `plot_redatuming`, with the names of groups.
     """
     state = np.arange(min(examples, len(groups) - 1))
     group, mask = state + 1, groups.model_mask
     first = groups.present.argmax(axis=1)
-    # Whole groups, of which one instance is drawn: a conditional nuisance encoder reads
-    # an instance with the others of its group.
+    # Encode whole groups and draw one instance of each: a conditional nuisance encoder
+    # depends on the other instances of the group.
     virtual = in_batches(
         lambda xa, xb, ma, mb: model.redatum(
             coherent_from=xa, nuisance_from=xb, coherent_mask=ma, nuisance_mask=mb
@@ -275,6 +310,10 @@ def plot_model_redatuming(
         drawable(virtual),
         truth,
         bands=limits,
+        names=[
+            (group_title(groups, i, first_number), group_title(groups, j, first_number))
+            for i, j in zip(state.tolist(), group.tolist(), strict=True)
+        ],
         **axis_and_labels(groups),
     )
 
@@ -289,24 +328,25 @@ def plot_redatuming_grid(
 ) -> Figure:
     """Show every state under every nuisance in a grid.
 
-    The first column holds the coherent sources, the first row the nuisance sources,
-    and the cell between them the virtual instance of that state under that nuisance.
+    The first column shows the coherent sources and the first row the nuisance sources.
+    Each cell shows the virtual instance of the state of its row under the nuisance of
+    its column.
 
     Args:
-        states: An instance of each state: images `(n_states, height, width)`, with or
+        states: One instance of each state: images `(n_states, height, width)`, with or
             without one or three channels last, or spectra `(n_states, pixels)`.
-        nuisances: An instance under each nuisance, `(n_nuisances, *instance_shape)`.
+        nuisances: One instance under each nuisance, `(n_nuisances, *instance_shape)`.
         virtual: Virtual instances, `(n_states, n_nuisances, *instance_shape)`.
-        axis: Physical value of each pixel of a spectrum, `(pixels,)`. `None` (default)
-            counts pixels.
-        axis_label: What the axis is, with its unit. Defaults to `"pixel"`.
-        value_label: What the values are, with their unit. Defaults to `"flux"`.
+        axis: Physical value of each pixel of a spectrum, `(pixels,)`. Defaults to
+            `None`: pixel indices.
+        axis_label: Name of the axis, with its unit. Defaults to `"pixel"`.
+        value_label: Name of the values, with their unit. Defaults to `"flux"`.
 
     Returns:
         A figure; the axes row by row without the empty corner, then any colour bar.
 
     Raises:
-        InputError: The arrays do not fit each other, or `axis` came with images.
+        InputError: The arrays do not fit each other, or `axis` was given for images.
 
     Example:
     >>> from symae_keras.data import simulate_shapes
@@ -327,7 +367,7 @@ def plot_redatuming_grid(
     virtual = to_array("virtual", virtual, (states.ndim + 1,))
     expected = (len(states), len(nuisances), *instance_shape)
     check_shape("virtual", virtual, expected, "states and nuisances")
-    corner = nuisances[:1]  # which is not drawn
+    corner = nuisances[:1]  # is not drawn
     rows = np.concatenate([states[:, None], virtual], axis=1)
     cells = np.concatenate([np.concatenate([corner, nuisances])[None], rows])
     if states.ndim == 2:
@@ -373,7 +413,8 @@ def _plot_grid_of_spectra(cells: Array, pixels: Array) -> Figure:
         colour = NUISANCE if i == 0 else COHERENT if j == 0 else VIRTUAL
         ax.plot(pixels, cells[i, j], color=colour, linewidth=0.8)
         open_frame(ax)
-        # The corner has no axes to label the first row: the scale is the same.
+        # The first row has no axes in the corner to carry a label; the scale is the
+        # same.
         ax.tick_params(labelbottom=i == rows - 1, labelleft=j == 0)
     _head(panels, in_full=PAGE / columns >= _ROOM_FOR_NAMES)
     panels[0, 1].margins(x=0.0)

@@ -1,4 +1,4 @@
-"""Replicates before and after redatuming: one group, and the spread of several."""
+"""Replicates before and after redatuming: a single group, and the spread of several."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from symae_keras.plotting.style import (
     to_axis,
 )
 
-#: Images side by side.
+#: Maximum number of images side by side.
 _COLUMNS: Final = 4
 _TITLES: Final = ("as measured", "reconstructed", "virtual, one nuisance")
 _COLOURS: Final = (COHERENT, NUISANCE, VIRTUAL)
@@ -44,25 +44,26 @@ def plot_replicates(
     """Plot the instances of one group, their reconstructions, and virtual instances.
 
     Virtual instances under one common nuisance should differ less than the instances
-    themselves. Spectra are drawn on top of each other in three panels with common axes,
-    images in three rows.
+    themselves. Spectra are overlaid in three panels with common axes; images are in
+    three rows.
 
     Args:
-        instances: The instances of the group: spectra `(n, pixels)`, or images
-            `(n, height, width)`, with or without one or three channels last. Pixels
-            that are NaN are gaps.
+        instances: The instances of the group: spectra `(n, pixels)`, or images `(n,
+            height, width)`, with or without one or three channels last. NaN pixels are
+            drawn as gaps.
         reconstructions: Array of the same shape.
-        virtual: Virtual instances of the group, each made from one instance, with the
-            same nuisance code; the same shape.
-        truth: The exact virtual instance, `(pixels,)`, where it is known; images have
-            none. Defaults to `None`.
-        axis: Physical value of each pixel of a spectrum, `(pixels,)`. `None` (default)
-            counts pixels.
-        axis_label: What the axis is, with its unit. Defaults to `"pixel"`.
-        value_label: What the values are, with their unit. Defaults to `"value"`.
+        virtual: Virtual instances of the group, each computed from one instance with
+            the same nuisance code; the same shape.
+        truth: The exact virtual instance, `(pixels,)`, if known; not for images.
+            Defaults to `None`.
+        axis: Physical value of each pixel of a spectrum, `(pixels,)`. Defaults to
+            `None`: pixel indices.
+        axis_label: Name of the axis, with its unit. Defaults to `"pixel"`.
+        value_label: Name of the values, with their unit. Defaults to `"value"`.
 
     Returns:
-        A figure; its axes from top to bottom, row by row, then the bar of grey images.
+        A figure; its axes from top to bottom, row by row, then the colour bar of grey
+        images.
 
     Raises:
         InputError: The arrays do not fit each other.
@@ -82,7 +83,7 @@ def plot_replicates(
     if x.ndim > 2:
         refuse_axis(axis, x)
         if truth is not None:
-            raise InputError("truth belongs to spectra, arrays (n, pixels).")
+            raise InputError("truth is only drawn for spectra, arrays (n, pixels).")
         return _plot_images(arrays, value_label)
     pixels = to_axis(axis, x.shape[1])
     figure = new_figure(PAGE / 2, 4.2)
@@ -123,15 +124,16 @@ def plot_replicate_spread(
 ) -> Figure:
     """Plot the spread of replicates before and after redatuming, in one plane.
 
-    The plane is that of the first two principal components of the group means of the
-    virtual instances, so that it shows differences of states. Both panels have the same
-    scale; each is centred at its own mean. A colour with a marker is a group.
+    The plane is spanned by the first two principal components of the group means of the
+    virtual instances, so that it shows differences between states. Both panels have the
+    same scale, and each is centred at its own mean. Each group has its own colour and
+    marker.
 
     Args:
         before: Instances as measured, `(n_before, ...)`.
-        group_before: The group of each, integers `(n_before,)`.
+        group_before: The group of each instance, integers `(n_before,)`.
         after: Virtual instances under one common nuisance, `(n_after, ...)`.
-        group_after: The group of each, integers `(n_after,)`.
+        group_after: The group of each virtual instance, integers `(n_after,)`.
 
     Returns:
         A figure with two axes.
@@ -159,7 +161,7 @@ def plot_replicate_spread(
         array = np.asarray(value, "float64")
         if array.ndim < 2 or array.shape[1:] != shape or not len(array):
             raise InputError(
-                f"{name} must hold instances of the shape {shape}; received an array "
+                f"{name} must contain instances of shape {shape}; received an array "
                 f"of shape {array.shape}."
             )
         group = to_array(f"group_{name}", of, (1,))
@@ -168,7 +170,7 @@ def plot_replicate_spread(
         groups.append(group)
     names = np.unique(groups[1])
     if len(names) < 2:
-        raise InputError(f"A spread needs two groups or more; received {len(names)}.")
+        raise InputError(f"A spread needs at least two groups; received {len(names)}.")
     means = np.stack([rows[1][groups[1] == name].mean(axis=0) for name in names])
     plane = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)[2][:2]
     figure = new_figure(0.7 * PAGE, 2.8)
@@ -187,5 +189,5 @@ def plot_replicate_spread(
 
 
 def _two(points: Array) -> tuple[Array, Array]:
-    """Return two coordinates; data of one pixel have only one."""
+    """Return two coordinates; data with one pixel have only one."""
     return points[:, 0], points[:, 1] if points.shape[1] > 1 else 0.0 * points[:, 0]

@@ -1,4 +1,4 @@
-"""Style of all figures."""
+"""Common style of figures."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 
-#: Okabe and Ito's palette, which colour-blind readers can tell apart; yellow, faint on
-#: white, comes last.
+#: Okabe and Ito's palette for colour-blind readers; yellow is last because it is faint
+#: on white.
 PALETTE: Final = (
     "#0072B2",
     "#D55E00",
@@ -31,11 +31,13 @@ PALETTE: Final = (
 MARKERS: Final = "os^DvPX*"
 COHERENT, NUISANCE, VIRTUAL = PALETTE[:3]
 TRUTH: Final = "#000000"
-#: Edge of markers, which makes yellow ones visible.
+#: Edge colour of markers, which makes yellow markers visible.
 EDGE: Final = "0.3"
 
-#: Width of a printed page's text in inches; sizes below are sizes on paper.
+#: Width of the text on a printed page, in inches; figure sizes are those on paper.
 PAGE: Final = 7.2
+#: Maximum number of characters of a name in a title.
+_LONGEST_NAME: Final = 14
 FONT_SIZE: Final = 9.0
 
 
@@ -44,7 +46,7 @@ def new_figure(
     height: float,
     layout: Literal["constrained", "compressed"] = "constrained",
 ) -> Figure:
-    """An empty figure, sized in inches, that keeps its text inside."""
+    """Return an empty figure, sized in inches, whose layout keeps text inside."""
     return Figure(figsize=(width, height), dpi=150, layout=layout)
 
 
@@ -53,7 +55,7 @@ def finish(
 ) -> Figure:
     """Label all axes, and set all text to one legible size.
 
-    Text that is not mathtext becomes plain text.
+    Text other than mathtext is shown literally.
     """
     if x_label is not None:
         figure.supxlabel(x_label)
@@ -62,7 +64,7 @@ def finish(
     for ax in figure.axes:
         ax.tick_params(which="both", labelsize=FONT_SIZE)
     for text in figure.findobj(Text):
-        assert isinstance(text, Text)  # what findobj was asked for
+        assert isinstance(text, Text)  # guaranteed by findobj
         text.set_fontsize(FONT_SIZE)
         if not all(map(_can_be_drawn, text.get_text().split("\n"))):
             text.set_parse_math(False)
@@ -70,7 +72,7 @@ def finish(
 
 
 def _can_be_drawn(line: str) -> bool:
-    """Return whether what a line of text has between dollar signs is mathtext."""
+    """Return whether the text between dollar signs is valid mathtext."""
     if line.count("$") < 2:
         return True
     try:
@@ -81,30 +83,30 @@ def _can_be_drawn(line: str) -> bool:
 
 
 def open_frame(ax: Axes) -> None:
-    """Leave the two spines that carry the axes."""
+    """Remove the two spines without ticks."""
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def log_ticks(axis: Axis) -> None:
-    """Label 1, 2 and 5 of each decade; other labels run into each other."""
+    """Label 1, 2 and 5 of each decade; more labels would overlap."""
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
 
 def series_style(index: int) -> tuple[str, str]:
-    """Colour and marker of a series; unique for the first 64."""
+    """Return the colour and marker of a series; unique for the first 64."""
     return PALETTE[index % 8], MARKERS[(index + index // 8) % 8]
 
 
 def to_array(name: str, value: Any, ndim: tuple[int, ...]) -> Array:
-    """A NumPy array of one of the ranks given, from an array or a backend's tensor."""
+    """Return a NumPy array of an allowed rank, from an array or a backend's tensor."""
     if not isinstance(value, (np.ndarray, list, tuple)):
-        from keras import ops  # tensors may live on a device or need no gradient
+        from keras import ops  # tensors may be on a device or require gradients
 
         value = ops.convert_to_numpy(value)
     array = np.asarray(value)
-    if array.dtype.name == "bfloat16":  # which neither NumPy nor Matplotlib knows well
+    if array.dtype.name == "bfloat16":  # not fully supported by NumPy and Matplotlib
         array = array.astype("float32")
     if array.ndim not in ndim:
         ranks = " or ".join(str(n) for n in ndim)
@@ -117,16 +119,15 @@ def to_array(name: str, value: Any, ndim: tuple[int, ...]) -> Array:
 
 
 def check_shape(name: str, array: Array, expected: tuple[int, ...], of: str) -> None:
-    """Reject an array that does not fit another one."""
+    """Raise an error if an array does not fit another one."""
     if array.shape != expected:
         raise InputError(
-            f"{name} must have the shape {expected}, to fit {of}; received "
-            f"{array.shape}."
+            f"{name} must have the shape {expected}, like {of}; received {array.shape}."
         )
 
 
 def to_axis(axis: Any, n_pixels: int) -> Array:
-    """Values of the pixels: those given, or their indices."""
+    """Return the values of the pixels, by default their indices."""
     if axis is None:
         return np.arange(n_pixels)
     axis = to_array("axis", axis, (1,))
@@ -135,16 +136,16 @@ def to_axis(axis: Any, n_pixels: int) -> Array:
 
 
 def refuse_axis(axis: Any, images: Array) -> None:
-    """Refuse the axis of spectra that came with images."""
+    """Raise an error if the axis of spectra was given for images."""
     if axis is not None:
         raise InputError(
-            "axis belongs to spectra, arrays (n, pixels); received images of shape "
+            "axis is only for spectra, arrays (n, pixels); received images of shape "
             f"{images.shape}."
         )
 
 
 def plot_residual(ax: Axes, pixels: Array, residual: Array, name: str) -> None:
-    """Draw the residual of a spectrum under its name and root mean square."""
+    """Draw the residual of a spectrum, with its name and root mean square as title."""
     ax.axhline(0.0, color="0.6", linewidth=0.8)
     ax.plot(pixels, residual, color=TRUTH, linewidth=0.9)
     known = residual[np.isfinite(residual)]
@@ -170,10 +171,10 @@ def signed_bar(figure: Figure, shown: AxesImage, axes: Any, **options: Any) -> N
 
 
 class Display:
-    """Shows images of one figure on one intensity scale.
+    """Common intensity scale for the images of one figure.
 
-    Grey images, `(..., height, width)` with or without a last axis of length 1, get the
-    grey map; colour images, with a last axis of length 3, are scaled to [0, 1].
+    Grey images, `(..., height, width)` with or without a last axis of length 1, use the
+    grey colour map; colour images, with a last axis of length 3, are scaled to [0, 1].
     """
 
     def __init__(self, arrays: list[Array], channel_axis: bool) -> None:
@@ -198,7 +199,7 @@ class Display:
         return ax.imshow(image, cmap="gray", vmin=self.low, vmax=self.high)
 
     def difference(self, first: Array, second: Array) -> Array:
-        """`first - second` as grey images; the mean over colours."""
+        """Return `first - second` as grey images, the mean over colours."""
         difference = np.asarray(first, "float64") - second
         if self.colour or self.squeeze:
             difference = difference.mean(axis=-1)
@@ -206,20 +207,34 @@ class Display:
 
 
 def bare_frame(ax: Axes) -> None:
-    """No ticks; the frame stays."""
+    """Remove the ticks but keep the frame."""
     ax.set_xticks([])
     ax.set_yticks([])
 
 
 def drawable(instances: Array) -> Array:
-    """The first channel, unless there are the three of a colour image."""
+    """Return the first channel, or all three channels of a colour image."""
     if instances.ndim < 3 or instances.shape[1:][2:] == (3,):
         return instances
     return instances[..., 0]
 
 
+def shortened(name: str) -> str:
+    """Return a name that fits into a title."""
+    if len(name) > _LONGEST_NAME:
+        return f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return name
+
+
+def group_title(groups: GroupedData, number: int, first_number: int = 0) -> str:
+    """Return the id of a group, or its number if groups have no ids."""
+    if groups.ids is None:
+        return f"group {first_number + number}"
+    return str(groups.ids[number])
+
+
 def axis_and_labels(groups: GroupedData) -> dict[str, Any]:
-    """Arguments of a figure of instances: axis of spectra, and labels."""
+    """Return arguments for a figure of instances: axis of spectra, and labels."""
     images = len(groups.instance_shape) == 3
     return {
         "axis": None if images else groups.axis,

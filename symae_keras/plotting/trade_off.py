@@ -1,4 +1,4 @@
-"""One quantity against another over models, each point named."""
+"""Scatter plot of one quantity against another, with a name for each model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from symae_keras.plotting.style import (
     to_array,
 )
 
-#: Least distance along x or along y, in points, of the middle of a number of two digits
-#: from a marker, and from another number.
+#: Minimum distance along x or along y, in points, between the centre of a two-digit
+#: number and a marker or another number.
 _FROM_MARKER: Final = np.array([10.0, 8.5])
 _FROM_NUMBER: Final = np.array([12.5, 10.0])
 _RINGS: Final = 5
@@ -43,26 +43,26 @@ def plot_trade_off(
 ) -> Figure:
     """Scatter one quantity against another, with a name for each point.
 
-    Points are numbered, and the legend tells the name of each number, so that close
-    points stay readable.
+    Points are numbered, and the legend lists the name of each number, so that close
+    points remain readable.
 
     Args:
-        x: Values along x, `(n,)`, such as reconstruction errors.
-        y: Values along y, `(n,)`, such as leakages.
+        x: Values on the x axis, `(n,)`, such as reconstruction errors.
+        y: Values on the y axis, `(n,)`, such as leakages.
         labels: Name of each point.
-        x_label: What x is, with its unit.
-        y_label: What y is, with its unit.
-        groups: Family of each point, told by colour and marker. Defaults to `None`, one
-            family.
-        log: Whether both axes are logarithmic, for values that are all positive.
+        x_label: Name of x, with its unit.
+        y_label: Name of y, with its unit.
+        groups: Family of each point, shown by colour and marker. Defaults to `None`: a
+            single family.
+        log: Whether both axes are logarithmic; all values must then be positive.
             Defaults to False.
 
     Returns:
         A figure with one axes; its texts are the numbers, in the order of `x`.
 
     Raises:
-        InputError: The arguments do not have one length, or values are not finite, or
-            not positive on logarithmic axes.
+        InputError: The arguments differ in length, or values are not finite, or not
+            positive on logarithmic axes.
 
     Example:
     >>> figure = plot_trade_off(
@@ -84,7 +84,7 @@ def plot_trade_off(
     for name, length in (("labels", len(labels)), ("groups", len(families))):
         if length != len(x):
             raise InputError(
-                f"{name} must name each of the {len(x)} points; received {length}."
+                f"{name} must have {len(x)} entries, one per point; received {length}."
             )
     distinct = list(dict.fromkeys(families))
     entries = len(x) + len(distinct)
@@ -115,7 +115,7 @@ def plot_trade_off(
             handles.append(
                 Line2D([], [], color=colour, marker=marker, linestyle="", label=family)
             )
-        # Names carry their number in place of a symbol.
+        # Names are preceded by their number instead of a symbol.
         handles += [
             Line2D([], [], linestyle="", label=f"{i + 1}  {labels[i]}") for i in members
         ]
@@ -128,8 +128,8 @@ def plot_trade_off(
 
 
 def _number_points(figure: Figure, ax: Axes, points: Array) -> None:
-    """Write each point's number where it is free, with a line to it if far away."""
-    figure.draw_without_rendering()  # fixes the layout, hence what is close to what
+    """Place each point's number in free space, with a line to it if it is far away."""
+    figure.draw_without_rendering()  # fixes the layout and so the distances
     scale = _POINTS_AN_INCH / figure.dpi
     places = ax.transData.transform(points) * scale
     for number, offset in enumerate(_free_offsets(places), start=1):
@@ -147,10 +147,10 @@ def _number_points(figure: Figure, ax: Axes, points: Array) -> None:
 
 
 def _free_offsets(places: Array) -> list[Array]:
-    """For each place a nearby offset, clear of all markers and of earlier numbers."""
+    """Return an offset per point that avoids all markers and earlier numbers."""
     steps = [(1, 0), (0, 1), (-1, 0), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]
     rings = np.arange(1, _RINGS + 1)[:, None, None]
-    # Rounding must not put a number too close to its own marker.
+    # Rounding must not place a number too close to its own marker.
     candidates = (rings * 1.001 * _FROM_MARKER * np.array(steps)).reshape(-1, 2)
     numbers: list[Array] = []
     offsets = []

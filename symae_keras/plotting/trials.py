@@ -23,7 +23,7 @@ from symae_keras.plotting.style import (
     to_array,
 )
 
-#: Values below are drawn there: a logarithmic axis has no zero.
+#: Smaller values are drawn at this one: a logarithmic axis has no zero.
 _FLOOR: Final = 1e-5
 
 
@@ -37,24 +37,23 @@ def plot_trials(
 ) -> Figure:
     """Scatter the estimated redatuming error of trials against their reconstruction.
 
-    Both axes are logarithmic. Where points do not lie on a rising line, the settings
-    with the best reconstruction are not those with the best virtual instances.
+    Both axes are logarithmic. If points do not lie on a rising line, the settings with
+    the best reconstruction are not those with the best virtual instances.
 
     Args:
         reconstruction: Reconstruction errors over the variance, `(trials,)`.
         estimate: Estimated redatuming errors over the variance, `(trials,)`.
         kinds: Kind of noise of each trial, shown by colour and marker.
         complete: Whether each trial was complete, `(trials,)` bool. Markers of trials
-            that were stopped early are empty.
-        chosen: Number of the trial with the settings that were chosen. Defaults to
-            `None`.
+            that were stopped early are not filled.
+        chosen: Number of the trial with the chosen settings. Defaults to `None`.
         default: Number of the trial with the default settings. Defaults to `None`.
 
     Returns:
         A figure with one axes.
 
     Raises:
-        InputError: The arguments do not have one length, or errors are not finite.
+        InputError: The arguments differ in length, or errors are not finite.
 
     Example:
     >>> figure = plot_trials(
@@ -70,7 +69,7 @@ def plot_trials(
     check_shape("complete", full, x.shape, "the reconstruction errors")
     if len(kinds) != len(x):
         raise InputError(
-            f"kinds must name each of the {len(x)} trials; received {len(kinds)}."
+            f"kinds must have {len(x)} entries, one per trial; received {len(kinds)}."
         )
     if not np.isfinite([x, y]).all():
         raise InputError("Errors of trials must be finite; received NaN or infinity.")
@@ -140,7 +139,7 @@ def plot_trials(
 
 
 def _named(chosen: int | None, default: int | None) -> list[tuple[int, str]]:
-    """Return numbers of trials that have a name, and their names."""
+    """Return the numbers of labelled trials, and their labels."""
     if chosen is not None and chosen == default:
         return [(chosen, "chosen: default")]
     names = {"default": default, "chosen": chosen}

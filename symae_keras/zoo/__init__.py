@@ -1,9 +1,9 @@
-"""Presets: trained models that come with the package, or from elsewhere.
+"""Presets: trained models of the package, or from other sources.
 
-A preset is a folder in the form that Keras saves models in (config.json, metadata.json,
-model.weights.h5), with checksums of these, SHA256SUMS, a card, README.md, and, for data
-with an axis, axis.json. Those of the package also have recipe.py, which makes them, and
-metrics.json, their scores.
+A preset is a folder in Keras's format for saved models (config.json, metadata.json,
+model.weights.h5), with their checksums, SHA256SUMS, a card, README.md, and, for data
+with an axis, axis.json. Presets of the package also have their recipe, recipe.py, and
+their scores, metrics.json.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["axis", "card", "help", "list", "load", "push", "save_preset"]
 
 
 def __getattr__(name: str) -> Any:
-    # The names of presets are part of `symae --help`, which must not import Keras.
+    # `symae --help` includes the names of presets, and must not import Keras.
     if name in __all__:
         return getattr(importlib.import_module("symae_keras.zoo._presets"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,7 +18,7 @@ from symae_keras.errors import InputError
 
 
 def list() -> builtins.list[str]:
-    """Names of the presets that come with the package, sorted.
+    """Return the names of the presets of the package, sorted.
 
     Example:
     >>> "symae_exposures" in list()
@@ -28,7 +28,7 @@ def list() -> builtins.list[str]:
 
 
 def help(name: str) -> None:
-    """Print the card of a preset: what it is for, its limits and how well it does.
+    """Print the card of a preset: intended use, limits and scores.
 
     Args:
         name: One of `list()`.
@@ -45,7 +45,7 @@ def help(name: str) -> None:
 
 
 def card(name: str) -> str:
-    """The same as a text, in Markdown.
+    """Return the card of a preset as text, in Markdown.
 
     Args:
         name: One of `list()`.
@@ -61,16 +61,16 @@ def card(name: str) -> str:
 def load(preset: str | PathLike[str]) -> keras.Model:
     """Load a trained model with its weights, not compiled.
 
-    A preset may come from a stranger: no code of it runs, and no file but its own is
-    read. Classes of your own must be registered before
+    A preset may come from an unknown author: none of its code is executed, and only its
+    own files are read. Custom classes must be registered first
     (`keras.saving.register_keras_serializable`).
 
     Args:
-        preset: A name out of `list()`; or a folder, as `save_preset` makes it; or
+        preset: A name from `list()`; or a folder, as written by `save_preset`; or
             `"hf://user/name"`, a repository of the Hugging Face Hub with the files of
-            such a folder, which needs the package huggingface_hub. With
-            `"hf://user/name@revision"` it is the state at a tag or commit, which
-            others cannot change if it is the hash of a commit.
+            such a folder, which needs the package huggingface_hub.
+            `"hf://user/name@revision"` loads a tag or commit; if it is the hash of a
+            commit, its author cannot change it.
 
     Returns:
         The model, ready for `encode`, `reconstruct` and, for groups, `redatum`.
@@ -90,14 +90,14 @@ def load(preset: str | PathLike[str]) -> keras.Model:
 def axis(preset: str | PathLike[str]) -> Axis | None:
     """Return the axis of the data that a preset was trained on.
 
-    The model expects its pixels in that order and unit; `Axis.check` compares the axis
-    of other groups with it.
+    The model expects pixels in this order and unit. To compare the axis of other groups
+    with it, use `Axis.check`.
 
     Args:
-        preset: A name out of `list()`, or a folder, as `save_preset` makes it.
+        preset: A name from `list()`, or a folder, as written by `save_preset`.
 
     Returns:
-        The axis, or `None` where the data had none.
+        The axis, or `None` if the data had none.
 
     Raises:
         InputError: There is no such preset, or its axis cannot be read.
@@ -115,16 +115,17 @@ def save_preset(
     half: bool = False,
     data: HasAxis | None = None,
 ) -> Path:
-    """Save a model as a preset: a folder that `load` and Keras itself can read.
+    """Save a model as a preset: a folder for `load` and Keras.
 
-    The folder is written aside and put in place when it is complete. Its SHA256SUMS
-    shows files that were damaged on their way.
+    The folder is created under its final name only when it is complete. Its SHA256SUMS
+    reveals files that were damaged in transfer.
 
     Args:
         model: A built model.
-        folder: To be made; one that is there is left alone.
-        half: Whether to store matrices and kernels in float16, in half the bytes.
-            Defaults to False, so that the model gives the same digits when loaded.
+        folder: The new folder; an existing one is not changed.
+        half: Whether to store matrices and kernels in float16, which needs half the
+            bytes. Defaults to False, so that the loaded model gives exactly the same
+            results.
         data: The groups that the model was trained on, whose axis is saved with it.
             Defaults to `None`, no axis.
 
@@ -132,7 +133,7 @@ def save_preset(
         The folder.
 
     Raises:
-        InputError: The folder is not empty or cannot be made, or the model has no
+        InputError: The folder is not empty or cannot be created, or the model has no
             weights yet.
 
     Example:
@@ -148,30 +149,30 @@ def save_preset(
 
 
 def push(folder: str | PathLike[str], handle: str, private: bool = True) -> str:
-    """Upload a preset to the Hugging Face Hub, its card included.
+    """Upload a preset to the Hugging Face Hub, with its card.
 
     Only config.json, metadata.json, model.weights.h5, axis.json, SHA256SUMS, README.md
-    and metrics.json are uploaded, whatever else is in the folder.
+    and metrics.json are uploaded; other files in the folder are ignored.
 
     Args:
-        folder: As `save_preset` makes it, or the name of a preset. Write a README.md
-            into it, the card, before you share it.
-        handle: `"hf://user/name"`; the repository is made if it is not there.
-        private: Whether a repository that is made is visible to you only. Defaults to
-            True; `False` publishes it. A repository that exists stays as it is.
+        folder: A folder, as written by `save_preset`, or the name of a preset. Write a
+            card, README.md, into it before you share it.
+        handle: `"hf://user/name"`; the repository is created if it does not exist.
+        private: Whether a new repository is visible only to you. Defaults to True;
+            `False` publishes it. An existing repository keeps its visibility.
 
     Returns:
         The address of the repository.
 
     Raises:
-        InputError: The folder is no preset, the handle is no handle, or
+        InputError: The folder is not a preset, the handle is invalid, or
             huggingface_hub is not installed.
     """
     found = HANDLE.fullmatch(handle)
     if found is None or found[2]:
         raise InputError(f'handle must be like "hf://user/name"; received {handle!r}.')
     place = presets.find_preset(folder)
-    # What is checked is what is uploaded.
+    # Upload the checked copy.
     with tempfile.TemporaryDirectory(prefix="symae-") as copied:
         for name in PUSHED:
             if (place / name).exists():

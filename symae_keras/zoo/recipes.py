@@ -1,4 +1,4 @@
-"""Recipes by name, from those that come with the package, or by path."""
+"""Recipes by path, or by name for recipes of the package."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def recipe_file(name_or_path: str | PathLike[str]) -> Path:
 
 
 def recipe_hash(name_or_path: str | PathLike[str]) -> str:
-    """Return the SHA-256 of a recipe without its docstring, which no run depends on.
+    """Return the SHA-256 of a recipe without its docstring, which does not affect runs.
 
     Raises:
         InputError: There is no such recipe, or it cannot be read.
@@ -87,10 +87,10 @@ def recipe_hash(name_or_path: str | PathLike[str]) -> str:
 
 
 class _UncachedLoader(importlib.machinery.SourceFileLoader):
-    """Run a file without a `__pycache__` beside it.
+    """Run a file without writing a `__pycache__` next to it.
 
-    The folder is the user's. A recipe that was edited within the resolution of file
-    times, without a change of its size, would also be the old one.
+    The folder belongs to the user. In addition, a cached recipe would be outdated after
+    an edit that changes neither the size nor the (rounded) time of the file.
     """
 
     def get_code(self, fullname: str) -> CodeType:
@@ -98,13 +98,13 @@ class _UncachedLoader(importlib.machinery.SourceFileLoader):
 
 
 def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
-    """Run a recipe file, which has a docstring and a `RECIPE`, and return its recipe.
+    """Run a recipe file, which defines a docstring and `RECIPE`, and return its recipe.
 
     A recipe in a file called recipe.py is named after its folder.
 
     Raises:
-        InputError: There is no such recipe, it raises when it is run, or it has no
-            usable `RECIPE`.
+        InputError: The recipe does not exist, raises an exception, or has no usable
+            `RECIPE`.
 
     Example:
     >>> recipe, docstring, name = load_recipe("symae_exposures")
@@ -115,14 +115,14 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
 
     path = recipe_file(name_or_path)
     name = path.parent.name if path.name == "recipe.py" else path.stem
-    # Not named after the file alone: a recipe called keras.py must not hide Keras.
+    # The module is not named after the file alone: keras.py must not hide Keras.
     module_name = f"symae_keras_recipe_{name}"
-    # A loader by name, because a file need not end in .py to be a recipe.
+    # The loader is given explicitly, because the file may have any suffix.
     loader = _UncachedLoader(module_name, str(path))
     spec = importlib.util.spec_from_loader(module_name, loader)
-    assert spec is not None  # a loader was given
+    assert spec is not None  # because a loader was given
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses and pickling look their module up by its name.
+    # Dataclasses and pickling look up their module by its name.
     sys.modules[module_name] = module
     try:
         loader.exec_module(module)
@@ -133,7 +133,7 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
     recipe = getattr(module, "RECIPE", None)
     if recipe is None:
         raise InputError(
-            f"The recipe {name_or_path} defines no RECIPE; give it one, such as "
+            f"The recipe {name_or_path} defines no RECIPE; define it, such as "
             "RECIPE = symae_keras.training.Recipe(model=...)."
         )
     if not isinstance(recipe, Recipe):
@@ -145,7 +145,7 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
 
 
 def call_recipe(name: str, what: str, function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function of a recipe; an error of it names the recipe and the call.
+    """Call a function of a recipe; errors are raised with the recipe and the call.
 
     Raises:
         InputError: The function raised an exception.

@@ -41,14 +41,14 @@ RECIPE = Recipe(model=model, data=data, epochs=2, batch_size=44, instances=3)
 
 
 def compile_eagerly(patch: pytest.MonkeyPatch) -> None:
-    """Skip the tracing, which takes nearly all of the time of a tiny run."""
+    """Skip tracing, which takes most of the time of a tiny run."""
     eager = functools.partialmethod(SymAE.compile, run_eagerly=True)
     patch.setattr(SymAE, "compile", eager)
 
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch, short_probes):
-    """Neither trace nor draw; the runs made for the session test these."""
+    """Skip tracing and drawing; session fixtures test these."""
     compile_eagerly(monkeypatch)
     monkeypatch.setattr("symae_keras.cli.train.write_figures", lambda *_: [])
     monkeypatch.setattr("symae_keras.cli.train.write_report", lambda *_: None)
@@ -56,7 +56,7 @@ def _fast(monkeypatch, short_probes):
 
 @pytest.fixture(scope="session")
 def altered(recipe, tmp_path_factory):
-    """A function that writes a changed copy of the tiny recipe."""
+    """Return a function that writes a modified copy of the tiny recipe."""
 
     def write(*changes: tuple[str, str], path: Path | None = None) -> Path:
         path = path or tmp_path_factory.mktemp("altered") / "altered.py"
@@ -81,7 +81,7 @@ def recipe(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def data_file(tmp_path_factory) -> Path:
-    """Measured exposures, as far as the package knows: no state, no truth."""
+    """Return exposures as if measured: without state and ground truth."""
     groups = simulate_exposures(n_states=10, n_instances=4, seed=5)
     path = tmp_path_factory.mktemp("data") / "exposures.npz"
     mask = np.ones((10, 4), bool)
@@ -92,7 +92,7 @@ def data_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory, recipe) -> Path:
-    """A run on simulated data, trained once for all tests; do not write into it."""
+    """Return a run on simulated data, trained once for all tests; do not modify it."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     assert cli.main(["train", str(recipe), "--out", str(out)]) == 0
     return out
@@ -100,13 +100,13 @@ def run_folder(tmp_path_factory, recipe) -> Path:
 
 @pytest.fixture
 def own_run(run_folder, tmp_path) -> Path:
-    """A copy of that run, to write into."""
+    """Return a copy of that run, which tests may modify."""
     return Path(shutil.copytree(run_folder, tmp_path / "run"))
 
 
 @pytest.fixture(scope="session")
 def measured_run(tmp_path_factory, recipe, data_file) -> Path:
-    """A run on a file; do not write into it."""
+    """Return a run on a file; do not modify it."""
     out = tmp_path_factory.mktemp("runs") / "measured"
     command = ["train", recipe, "--data", data_file, "--out", out, "--epochs", 1]
     with pytest.MonkeyPatch.context() as patch:
@@ -117,7 +117,7 @@ def measured_run(tmp_path_factory, recipe, data_file) -> Path:
 
 @pytest.fixture(scope="session")
 def contents() -> Callable[[Path], dict[str, bytes]]:
-    """Return the bytes of every file below a folder, by its path there."""
+    """Return the bytes of every file in a folder, by relative path."""
     return lambda folder: {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -127,7 +127,7 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
 
 @pytest.fixture
 def after_epochs(monkeypatch) -> Callable[[Callable[[int], object]], None]:
-    """Call a function after every epoch with the number of epochs that are done."""
+    """Call a function after every epoch with the number of completed epochs."""
     as_ever = ProgressDisplay.update
 
     def patch(act: Callable[[int], object]) -> None:

@@ -14,7 +14,7 @@ AXIS = np.linspace(-1.0, 1.0, 256)
 
 
 def spectra(n: int, seed: int):
-    """Exposures (n, 2, 256): of the run's instrument, and of another one."""
+    """Return exposures (n, 2, 256) of the run's instrument and of another one."""
     groups = simulate_exposures(n_states=n, n_instances=1, seed=seed)
     known = groups.x[:, 0]
     return np.stack([known, 0.8 * known + 0.1 + 0.05 * AXIS], axis=1).astype("float32")
@@ -48,7 +48,7 @@ def test_adapt_and_transfer(succeeds, refuses, measured_run, pairs, here):
 
 
 def test_instruments_by_name_and_another_grid(succeeds, refuses, measured_run, here):
-    """A table with replicates, whose rows are in any order, on half as many pixels."""
+    """Write a table with replicates, rows in random order, and half as many pixels."""
     x, axis = spectra(8, 3), AXIS[::-2]
     with open("pairs.csv", "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
@@ -64,7 +64,7 @@ def test_instruments_by_name_and_another_grid(succeeds, refuses, measured_run, h
     resampled = (*command, "--axis", "linear", "--force", "--instrument")
     assert "no column room; its columns are unit" in refuses(*resampled, "room")
     assert "unit is 0, but new, old" in refuses(*resampled, "unit")
-    assert "Names need --instrument" in refuses(*resampled[:-1], *names[2:])
+    assert "For names, give --instrument" in refuses(*resampled[:-1], *names[2:])
 
 
 def test_without_pairs(succeeds, measured_run, here):

@@ -15,7 +15,7 @@ AXIS = np.linspace(-1.0, 1.0, 256)
 ONE_PRESENT = np.ones((6, 4), bool)
 ONE_PRESENT[2, 1:] = False
 
-#: Two files that readers refuse, and those that only the checks of runs refuse.
+#: Two files that readers reject, and files that only the checks of runs reject.
 BAD_FILES = {
     "wrong rank": ({"x": X[0]}, "(groups, instances, *instance_shape)", "(4, 256)"),
     "infinity": (
@@ -38,7 +38,7 @@ BAD_FILES = {
 }
 
 
-#: Files that no command takes.
+#: Files that all commands reject.
 BAD_FOR_ALL = {
     **{name: BAD_FILES[name] for name in ("infinity", "constant")},
     "another shape": ({"x": X[..., :100]}, "(100,)", "(256,)"),
@@ -96,7 +96,7 @@ def test_output_folders_that_cannot_be_made(refuses, recipe, tmp_path):
     assert "file exists and is not a folder" in refuses(*train, "file")
     err = refuses(*train, "full")
     assert "--force" in err and "--resume" in err
-    # What no run has written is not deleted, asked or not.
+    # Files that no run has written are not deleted, even with --force.
     for flags in ((), ("--force",), ("--resume",)):
         assert "begun.partial is there, but symae did not make it" in refuses(
             *train, "begun", *flags
@@ -194,7 +194,7 @@ def test_recipes_that_cannot_be_used(refuses, here):
     np.savez("my.npz", x=X)
     mine = ("--data", "my.npz", "--out", "run")
     assert "int without encode" in refuses("train", file, *mine)
-    # A recipe for images refuses spectra.
+    # A recipe for images rejects spectra.
     err = refuses("train", "symae_shapes", *mine)
     assert "symae_shapes failed in model() on instances of shape (256,)" in err
 

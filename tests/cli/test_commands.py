@@ -34,7 +34,7 @@ def test_what_is_in_a_run_folder(simulated, run_folder, measured_run):
         *(".symae.json", "axis.json", "config.json", "environment.json", "figures"),
         *("history.csv", "metrics.json", "model.keras", "report.html"),
     ]
-    # Nothing is left beside it.
+    # Nothing else is left in the folder.
     assert os.listdir(folder.parent) == [folder.name]
     assert sorted(path.stem for path in folder.glob("figures/*.png")) == figures
     for path in folder.glob("figures/*.png"):
@@ -65,14 +65,14 @@ def test_train_prints_what_it_writes(succeeds, recipe, data_file, here):
     _, out, err = succeeds("train", recipe, "--data", data_file, "--epochs", 1)
     metrics = read_json(here / "runs" / "tiny" / "metrics.json")
     assert "redatuming_error" not in metrics and metrics["verdict"] in out
-    # Two groups are too few to show that it helps.
+    # Two groups are too few to show an improvement.
     assert metrics["detail_gain"] == 0.0 and "\nDetail of the state: off, " in out
     assert f"{metrics['estimated_redatuming_error']:.4f}" in out
     assert "runs/tiny" in out and f"{metrics['reconstruction_error']:.4f}" in out
     assert err.startswith("tiny: 8 groups, 1 updates of 8 groups x 3 instances\n")
     assert "\ntiny: epoch 1/1: loss" in err
     assert err.count("\n") == 2
-    # Poor after one epoch, so other settings are to be searched.
+    # The result is poor after one epoch, so the next step is a search for settings.
     file = data_file.relative_to(here) if here in data_file.parents else data_file
     assert out.endswith(f"\nNext: symae tune --data {file} --out tuned\n")
 
@@ -167,7 +167,7 @@ def test_evaluate_a_run_on_a_file(succeeds, measured_run, recipe, data_file, tmp
     assert succeeds("evaluate", measured_run, *give).err == ""
     assert read_json(measured_run / "metrics.json") == pytest.approx(before)
 
-    # All of another file goes beside, and does not touch that.
+    # Results for another file are written to separate files.
     mine = tmp_path / "my.npz"
     mine.write_bytes(data_file.read_bytes())
     _, out, err = succeeds("evaluate", measured_run, "--data", mine)
@@ -197,7 +197,7 @@ def test_a_changed_data_file_is_refused(refuses, measured_run, data_file):
 # === redatum ===
 
 
-#: Why small runs, and those of a recipe that is not named, give no warnings.
+#: Reasons why small runs, and those of an unnamed recipe, give no warnings.
 NOT_COMPARED = "symae: note: inputs are not compared with held-out groups: "
 
 
@@ -283,7 +283,7 @@ def test_integer_data_are_converted_with_a_note(succeeds, run_folder, here):
 
 
 def test_a_fresh_process_loads_the_run_and_stays_quiet(run_folder, tmp_path):
-    """No notices of TensorFlow, and nothing to import by hand."""
+    """Check that no notices of TensorFlow appear and no imports are needed."""
     groups = simulate_exposures(2, 3, seed=9)
     np.savez(tmp_path / "a.npz", x=groups.x, axis=groups.axis)
     root = Path(symae_keras.__file__).parents[1]
@@ -360,7 +360,7 @@ def test_inputs_unlike_the_held_out_groups(succeeds, run_folder, recipe, here):
 def test_the_strange_instance_comes_first(
     succeeds, refuses, run_folder, recipe, data_file, here
 ):
-    """One exposure is upside down, and two of forty are absent."""
+    """Turn one exposure upside down; two of forty are absent."""
     groups = load(data_file)
     groups.x[4, 1] = 2.0 - groups.x[4, 1]
     np.savez("strange.npz", x=groups.x, mask=groups.mask)
@@ -371,7 +371,7 @@ def test_the_strange_instance_comes_first(
     assert (rows[0]["group"], rows[0]["instance"]) == ("4", "1")
     scores = [float(row["score"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
-    # The run held 66 instances out.
+    # The run held out 66 instances.
     assert float(rows[0]["p_value"]) == pytest.approx(1 / 67)
     assert "of 38 instances" in said and "66 held-out" in said
     assert "give --force" in refuses(*command, "--recipe", recipe)
@@ -413,7 +413,7 @@ AXIS = np.linspace(-1.0, 1.0, 256)
 
 @pytest.fixture
 def on_axis(here) -> Callable[[str, np.ndarray | None], str]:
-    """A function that writes groups on an axis into a file."""
+    """Return a function that writes groups on an axis into a file."""
     groups = simulate_exposures(n_states=2, n_instances=3, seed=7)
 
     def write(name: str, axis: np.ndarray | None) -> str:
@@ -447,7 +447,7 @@ def test_other_axes_are_refused(succeeds, refuses, measured_run, on_axis, here):
 
 @pytest.mark.parametrize("method", ["linear", "flux"])
 def test_other_axes_are_resampled(method, succeeds, refuses, measured_run, here):
-    """Twice as many pixels, in reverse order, and a little more on either side."""
+    """Twice as many pixels, in reverse order, and slightly more on both sides."""
     fine = np.linspace(1.1, -1.1, 563)
     lines = np.exp(-0.5 * ((fine - [[0.3], [-0.4]]) / 0.1) ** 2)
     np.savez("fine.npz", x=lines[:, None].astype("float32"), axis=fine)
@@ -459,7 +459,7 @@ def test_other_axes_are_resampled(method, succeeds, refuses, measured_run, here)
     succeeds(*command, *files, "--axis", method)
     virtual = load("v.npz")
     np.testing.assert_allclose(virtual.axis, AXIS, atol=1e-6)
-    # The same as from data that were resampled before.
+    # The result is the same as for data that were resampled before.
     exact = np.exp(-0.5 * ((AXIS - [[0.3], [-0.4]]) / 0.1) ** 2)
     np.savez("same.npz", x=exact[:, None].astype("float32"), axis=AXIS)
     succeeds(
@@ -480,7 +480,7 @@ def test_data_without_an_axis_are_a_note(succeeds, measured_run, on_axis):
     file = on_axis("plain.npz", None)
     redatum = ("redatum", measured_run, "--out", "v.npz")
     assert "plain.npz has no axis" in succeeds(*redatum, *from_files(file, file)).err
-    # They come out on the axis of the run.
+    # The results are on the axis of the run.
     np.testing.assert_allclose(load("v.npz").axis, AXIS, atol=1e-6)
 
 
@@ -508,7 +508,7 @@ def test_a_preset_trains_small_data_for_enough_updates(
     assert "epoch 4/4" in err
     config = read_json(here / "run" / "config.json")
     assert (config["min_updates"], config["updates"]) == (4, 4)
-    # The option --epochs overrides that.
+    # The option --epochs overrides the number of epochs.
     err = succeeds(*command, "--epochs", 1, "--force").err
     assert "8 groups, 1 updates of" in err and "small data" not in err
 
@@ -516,7 +516,7 @@ def test_a_preset_trains_small_data_for_enough_updates(
 def test_a_recipe_with_few_updates_is_a_note(succeeds, recipe, data_file, tmp_path):
     err = succeeds("train", recipe, "--data", data_file, "--out", tmp_path / "r").err
     assert "the 2 epochs of the recipe are only 2 updates" in err
-    assert "give --epochs 2000, or leave epochs out" in err
+    assert "give --epochs 2000, or omit epochs in" in err
 
 
 # === compare ===
@@ -544,12 +544,12 @@ def test_comparison(succeeds, small_comparison, tmp_path) -> None:
         *("redatuming_against_reconstruction.png", "rows.csv", "settings.json"),
     ]
     assert "SymAE (conditional, Gaussian), seed 0, 1 of 3" in err
-    assert "has the least redatuming error, 0." in stdout
+    assert "has the lowest redatuming error, 0." in stdout
     assert "\nNext: symae tune --data my.csv --out tuned\n" in stdout
     assert err.startswith(
         "each model of groups: 40 groups, 63 updates of 16 groups x 3 instances\n"
     )
-    # Once more: everything is there, so nothing is trained.
+    # In a second call, everything exists, so nothing is trained.
     _, again, err = succeeds(*command)
     assert again == stdout and "1 of" not in err
 
@@ -560,7 +560,7 @@ def test_an_interrupted_comparison_names_the_way_to_resume(
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    # By the module's full name, which the function of that name hides.
+    # Import by the full name, because a function with the same name hides the module.
     monkeypatch.setattr(
         sys.modules["symae_keras.evaluation.compare"], "train", interrupt
     )

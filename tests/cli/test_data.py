@@ -1,4 +1,4 @@
-"""Looking at data, converting them, and the way from a table to virtual spectra."""
+"""Description and conversion of data, and the path from a table to virtual spectra."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ X = np.random.default_rng(0).normal(size=(4, 2, 8))
 
 
 def ragged(n_groups=8, seed=3):
-    """Spectra of 1 MiB per group, so that a file of the smallest size holds one."""
+    """Spectra of 1 MiB per group, so that a file of the smallest size has one group."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n_groups, 2, 1 << 17)).astype("float32")
     mask = np.ones((n_groups, 2), bool)
@@ -98,13 +98,13 @@ def test_limit_warns_of_confounded_columns(succeeds, here):
     save(GroupedData(x, instance_metadata={"night": night}), "my.csv")
     _, out, _ = succeeds("data", "limit", "my.csv", "--error", 1e-6)
     assert "warning: night differs between groups more than within them" in out
-    assert "No number of instances gives a linear method an error of 1e-06." in out
+    assert "A linear method cannot achieve an error of 1e-06, with any number" in out
 
 
 def test_limit_refuses_bad_input(refuses):
     save(GroupedData(X[:2]), "my.npz")
     err = refuses("data", "limit", "my.npz")
-    assert "my.npz: The limit can be predicted from three or more groups" in err
+    assert "my.npz: The limit can be predicted from at least three groups" in err
     err = refuses("data", "limit", "my.npz", "--error", 0)
     assert "--error must be a positive number, such as 0.05; received 0." in err
     assert "no.npz does not exist" in refuses("data", "limit", "no.npz")
@@ -131,7 +131,7 @@ def test_convert_several_files(succeeds):
         + [f"shard-{n:05d}.{suffix}" for n in range(5) for suffix in ("x.npy", "npz")]
     )
     done = succeeds("data", "verify", "shards")
-    assert done[1:] == (f"{sizes}, all checksums fit\n", "")
+    assert done[1:] == (f"{sizes}, all checksums match\n", "")
     _, out, err = succeeds("data", "describe", "shards")
     assert err == "" and out.startswith(f"{sizes.removeprefix('shards: ')}; of a")
     assert "10 instances in all" in out
@@ -178,14 +178,14 @@ def test_convert_leaves_finished_shards_alone(
     assert listing(here) == before
     convert(np.random.default_rng(1).normal(size=(5, 2, 8)), "--force")
     assert sorted(os.listdir()) == ["my.npz", "shards"]
-    # Shards are an input like others.
+    # Shards are accepted as input.
     succeeds("data", "convert", "shards", "--out", "more")
     np.testing.assert_array_equal(load("more").load().x, load("shards").load().x)
 
 
 @pytest.fixture
 def interrupt(monkeypatch):
-    """Stop after a number of groups have been written."""
+    """Interrupt after a number of groups have been written."""
     original = ShardWriter.add
 
     def after(groups, error=KeyboardInterrupt):
@@ -209,7 +209,7 @@ def test_an_interrupted_conversion_is_resumed(
     command = ("data", "convert", "a.npz", "b.npz", *rest)
     succeeds(*command, "whole")
 
-    # Before its first file, it leaves nothing.
+    # An interruption before the first file leaves nothing.
     interrupt(0)
     code, _, err = symae(*command, "shards")
     assert (code, err) == (1, "symae: interrupted\n")
@@ -225,7 +225,7 @@ def test_an_interrupted_conversion_is_resumed(
     assert "shards.partial is left over" in refuses(*command, "shards")
     assert "no manifest.json" in refuses("data", "verify", "shards.partial")
 
-    # Not with other settings, and not with other data.
+    # Other settings and other data are rejected.
     for other in (
         ("data", "convert", "a.npz", *rest),
         ("data", "convert", "b.npz", "a.npz", *rest),
@@ -234,7 +234,7 @@ def test_an_interrupted_conversion_is_resumed(
     ):
         err = refuses(*other, "shards", "--resume")
         assert "other data or settings" in err and "--force" in err
-    # Size and time stay the same, and one number changes.
+    # One value changes, but size and time stay the same.
     found, content = (here / "b.npz").stat(), (here / "b.npz").read_bytes()
     changed = bytearray(content)
     changed[-5000] ^= 1
@@ -304,7 +304,7 @@ def test_train_on_shards_and_evaluate(succeeds, recipe, here):
     succeeds(*train, "shards", "--out", "run")
     config = read_json(here / "run" / "config.json")
     assert config["groups"] == {"train": 48, "held_out": 12}
-    # Nothing depends on where the same groups are kept.
+    # The results do not depend on the storage of the groups.
     succeeds(*train, "my.npz", "--out", "twin")
     before = read_json(here / "run" / "metrics.json")
     twin = read_json(here / "twin" / "metrics.json")
@@ -339,7 +339,7 @@ def test_shards_with_single_instances_are_refused(succeeds, refuses, recipe):
 
 
 def spectra_table(path, names, seed):
-    """Write repeated spectra of stars, 2 to 6 of each, some cells empty or NaN."""
+    """Write repeated spectra of stars, 2 to 6 per star, some cells empty or NaN."""
     stars = simulate_exposures(len(names), 6, seed=seed)
     rng = np.random.default_rng(seed)
     rows = []
@@ -350,7 +350,7 @@ def spectra_table(path, names, seed):
                 cells[k] = "" if k % 2 else "nan"
             rows.append([name, f"{rng.uniform(1, 2):.2f}", *cells])
     header = ["group", "airmass", *(f"{value:.6f}" for value in 500 + stars.axis)]
-    # In the order of the nights, not of the stars.
+    # The rows are sorted by night, not by star.
     lines = [",".join(cells) for cells in (header, *rng.permutation(rows))]
     Path(path).write_text("\n".join(lines), encoding="utf-8")
     return len(rows)

@@ -43,7 +43,7 @@ def test_demo(symae, succeeds, tiny):
     ]
     metrics = read_json(folder / "metrics.json")
     assert metrics["quick"] is True
-    # All rows are about the same stars, which none of the models has seen.
+    # All rows are for the same stars, which are new to all models.
     test = simulate_exposures(6, 4, seed=4)
     errors = metrics["errors"]
     for name, conditional in (("conditional", True), ("original", False)):
@@ -62,10 +62,10 @@ def test_demo(symae, succeeds, tiny):
     swap, limit = errors["linear mean swap"], errors["limit"]
     assert swap["redatuming_error"] == pytest.approx(again.mean_swap)
     assert limit["redatuming_error"] == pytest.approx(exposures_limit(4, 6, 4))
-    assert "Quick form: only 1 epochs" in out
+    assert "Quick mode: only 1 epochs" in out
     assert "symae_demo/conditional" in out and "symae train" in out
 
-    # A run of the demo is a run like any other.
+    # A run of the demo is an ordinary run.
     succeeds("evaluate", "symae_demo/original", "--no-leakage")
     code, _, err = symae("demo", "--quick")
     assert code == 2 and "--force" in err
@@ -90,7 +90,7 @@ def test_the_full_demo_replaces_by_force(symae, succeeds, tiny, monkeypatch):
     monkeypatch.setattr(
         demo, "fill_run", lambda folder, plan: epochs.append(plan.recipe.epochs)
     )
-    assert "Quick form" not in succeeds("demo", "--force").out
+    assert "Quick mode" not in succeeds("demo", "--force").out
     assert epochs == [2, 2]
     metrics = read_json(old / "metrics.json")
     assert metrics["quick"] is False and metrics["test"]["seed"] == 1

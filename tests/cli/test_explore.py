@@ -1,4 +1,4 @@
-"""The page of `symae explore`, in headless Chromium beside Keras."""
+"""The page of `symae explore` in headless Chromium, compared with Keras."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_names_in_the_data_are_no_code() -> None:
     page = explore._page(content)
     assert "<title>Codes of &lt;b&gt;a</title>" in page
     assert "</script><script>alarm" not in page
-    # The elements of the template, and no more.
+    # The page has the elements of the template and no others.
     assert page.count("<script") == page.count("</script>") == 4
 
 
@@ -70,7 +70,7 @@ def _floats(text: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def material(run_folder, recipe):
-    """A run whose model has detail of the state, and groups that it held out."""
+    """Return a run whose model has state detail, and its held-out groups."""
     run = load_run(run_folder, recipe)
     run.model.detail = np.linspace(0.0, 0.9, 256)
     return run, both_parts(run)[1]
@@ -121,7 +121,7 @@ def test_swaps_and_bands_are_those_of_keras(browser, material) -> None:
         lower, upper = bands.of(groups[a : a + 1], groups[b : b + 1])
         close_to(browser.value(MADE % "lower"), lower[0, place])
         close_to(browser.value(MADE % "upper"), upper[0, place])
-    # States and nuisances matter, or the comparison would say nothing.
+    # States and nuisances must matter, otherwise the comparison would be meaningless.
     assert np.ptp(groups.x, axis=(0, 1)).max() > 0.1
     browser.value("explorer.choose('a', 0, 0)")
     before = browser.value(MADE % "values")
@@ -157,7 +157,7 @@ def test_sliders_are_used_with_the_keyboard(browser, material) -> None:
     focused = "document.activeElement.labels[0].textContent"
     assert browser.value(focused).startswith("Coherent")
     browser.value("new Promise((done) => setTimeout(done, 500))")
-    assert "nobody measured" in browser.value("said.textContent")
+    assert "not from a measurement" in browser.value("said.textContent")
     coherent = np.array([browser.value("[...explorer.state.coherent]")], "float32")
     own, other = (run.model.encode(groups[k : k + 1]) for k in (1, 2))
     moved = np.abs(coherent - own.coherent)

@@ -1,4 +1,4 @@
-"""`symae compare --sets`: what it writes, resumes and refuses."""
+"""`symae compare --sets`: output, resuming, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = ["leaderboard.csv", "leaderboard.html", "leaderboard.md"]
 
 @pytest.fixture
 def two_sets(monkeypatch) -> None:
-    """A simulated set, and a measured one of images, which some methods refuse."""
+    """Use a simulated set, and a measured set of images, which some methods reject."""
     stars = simulate_exposures(n_states=60, n_instances=3, seed=0)
     rng = np.random.default_rng(0)
     state, noise = rng.normal(size=(30, 1, 4, 4, 1)), rng.normal(size=(30, 3, 4, 4, 1))
@@ -56,7 +56,7 @@ def test_a_leaderboard(succeeds, two_sets, here) -> None:
     assert "shapes: Extended scatter correction: not compared. A poly" in done.err
     page = (here / "board" / "leaderboard.html").read_text(encoding="utf-8")
     assert is_sealed(here / "board" / "leaderboard.html")
-    # Verdicts come before all tables, and nothing is loaded from elsewhere.
+    # Verdicts come before all tables, and the page loads nothing.
     verdict = re.search(r"\n(A peer beats SymAE on \d of 2 sets)\.\n", done.out)
     assert page.index(verdict[1]) < page.index("<table")
     assert not re.search(r'(src|href)="(?!data:|#)', page) and "@import" not in page
@@ -103,10 +103,13 @@ def test_a_leaderboard_is_resumed_and_grows(
         (["--sets", "small,small"], "small was named twice"),
         (["--sets", "tablets"], "The set tablets needs --tablets: the spectra"),
         (["--sets", "bags", "--bags", "nowhere"], "no file or folder nowhere"),
-        (["--sets", "small", "--bags", "mine"], "--sets does not name bags"),
-        (["--sets", "small", "--data", "d.npz"], "--sets excludes --data"),
-        (["--tablets", "mine/t.npz"], "--tablets is for --sets"),
-        (["--sets", "small", "--out", "mine"], "holds no leaderboard to resume"),
+        (["--sets", "small", "--bags", "mine"], "--sets does not include bags"),
+        (
+            ["--sets", "small", "--data", "d.npz"],
+            "--sets cannot be combined with --data",
+        ),
+        (["--tablets", "mine/t.npz"], "--tablets requires --sets"),
+        (["--sets", "small", "--out", "mine"], "contains no leaderboard to resume"),
         (["--sets", "small,tablets", "--tablets", "mine/t.npz"], "t.npz"),
     ],
 )
@@ -135,7 +138,7 @@ def test_a_comparison_and_a_leaderboard_have_folders_of_their_own(
 ) -> None:
     succeeds(*COMMAND, "--models", "pca")
     one = ("compare", "--quick", "--models", "pca", "--out", "board")
-    assert "holds no comparison to resume" in refuses(*one)
+    assert "contains no comparison to resume" in refuses(*one)
 
 
 def test_one_comparison_leaves_out_what_does_not_support_its_data(
@@ -146,12 +149,12 @@ def test_one_comparison_leaves_out_what_does_not_support_its_data(
     one = ("compare", "--quick", "--data", "images.npz", "--out")
     done = succeeds(*one, "both", "--models", "emsc,mean_swap")
     assert "Extended scatter correction is left out: A polynomial needs" in done.err
-    assert "Linear mean swap has the least estimated error" in done.out
+    assert "Linear mean swap has the lowest estimated error" in done.out
     code, out, err = symae(*one, "none", "--models", "emsc")
     assert (code, out) == (2, "") and "symae: A polynomial needs instances" in err
 
 
 def test_the_help_names_all_sets(succeeds) -> None:
     text = succeeds("compare", "--help").out
-    # Without the frame of the options, which breaks lines.
+    # Remove the frame around options, which breaks lines.
     assert ", ".join(SETS) in " ".join(re.sub("[^a-z,. ]", " ", text).split())

@@ -1,4 +1,4 @@
-"""The frame of the command line: help, exit codes, notes, and what it imports."""
+"""Common parts of the command line: help, exit codes, notes, and imports."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_usage_errors_are_one_line(symae, args, words):
 
 @pytest.fixture
 def failing_demo(monkeypatch):
-    """Make `symae demo` fail in the way that the test says."""
+    """Return a function that makes `symae demo` fail with a given error."""
 
     def fail_with(error: BaseException) -> None:
         def fail(*_: object) -> None:
@@ -69,10 +69,11 @@ def failing_demo(monkeypatch):
 def test_other_errors_are_one_line_with_a_hint(symae, failing_demo):
     failing_demo(LookupError("the disk\nis full."))
     sentence = (
-        "symae: internal error: LookupError: the disk is full; see where with --debug\n"
+        "symae: internal error: LookupError: the disk is full; for the traceback, "
+        "add --debug\n"
     )
     assert symae("demo")[::2] == (1, sentence)
-    # The traceback comes first, wherever the option stands.
+    # The traceback comes first, for any position of the option.
     for args in (["--debug", "demo"], ["demo", "--debug"]):
         code, _, err = symae(*args)
         assert code == 1 and err.startswith("Traceback")
@@ -89,11 +90,11 @@ def test_an_interruption_is_one_line(symae, failing_demo):
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (MemoryError(), 1, "not enough memory for these data; give fewer groups"),
+        (MemoryError(), 1, "not enough memory for these data; use fewer groups"),
         (
             OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9),
             2,
-            "xxxxxxxxx: File name too long; name another file or folder.",
+            "xxxxxxxxx: File name too long; choose another file or folder.",
         ),
         (OSError(errno.EIO, "Input/output error", "d.npz"), 1, "d.npz: Input/output"),
     ],
@@ -127,7 +128,7 @@ print(cli.main(["train", "symae_exposures", "--out", sys.argv[1]]))
 
 @pytest.mark.large
 def test_an_ascii_locale(run_python, tmp_path, monkeypatch):
-    """Names of any language are read and shown, whatever the locale."""
+    """Read and show names of any language in any locale."""
     for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0")):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONCOERCECLOCALE", "0")
@@ -170,14 +171,14 @@ def test_progress_over_a_resumed_run(terminal, monkeypatch, capsys):
     else:
         lines = err.splitlines()
         assert lines[0] == "tiny [x]: epoch 6/20: val_loss [0.25]"
-        # Every tenth of the epochs.
+        # One line per 10 % of the epochs.
         assert [line.split("/")[0].split()[-1] for line in lines] == [
             *("6", "8", "10", "12", "14", "16", "18", "20"),
         ]
 
 
 def test_progress_estimates_the_remaining_time_once(monkeypatch, capsys):
-    """From the second piece of work on, since the first one compiles the model."""
+    """Start at the second piece of work, because the first one compiles the model."""
     clock = iter([0.0, 1.0, 11.0, 13.0])
     monkeypatch.setattr("symae_keras.cli._progress.monotonic", lambda: next(clock))
     with ProgressDisplay("tiny", 100) as progress:

@@ -40,7 +40,7 @@ def stars(n: int, instances: int = 3, seed: int = 7, **more: object) -> GroupedD
 
 
 def test_a_table_goes_through_redatum_and_comes_back(succeeds, measured_run, here):
-    """The state and its columns are of A; the nuisances and theirs are of B."""
+    """The state and its columns come from A; the nuisances and their columns from B."""
     a, b = stars(4), stars(1, seed=9)
     save(a, "a.csv")
     save(b, "b.csv")
@@ -65,7 +65,7 @@ def test_a_table_goes_through_redatum_and_comes_back(succeeds, measured_run, her
 
 
 def test_what_varies_in_one_file_describes_nuisances(succeeds, measured_run, here):
-    """B was measured in one night, which is a column of groups there."""
+    """B was measured in one night, which is a column of groups in B."""
     a, b = stars(3), stars(3, seed=9)
     same = {"night": np.array(["sat", "sat", "sun"])}
     b = dataclasses.replace(b, group_metadata=same, instance_metadata={})
@@ -86,10 +86,10 @@ def test_names_that_a_file_needs_itself_are_left_out(succeeds, measured_run, her
     np.savez("b.npz", x=a.x, axis=a.axis, **{"500": [1, 2]})
     files = ("--coherent-from", "b.npz", "--nuisance-from", "b.npz")
     err = succeeds("redatum", measured_run, *files, "--out", "v.csv").err
-    assert "other columns of that name: 500" in err
+    assert "other columns with these names: 500" in err
     command = ("anomalies", measured_run, "--data", "a.npz", "--out", "found.csv")
     done = succeeds(*command)
-    assert "other columns of that name: p_value, score" in done.err
+    assert "other columns with these names: p_value, score" in done.err
     assert list(table(here / "found.csv")[0])[4:] == ["good"]
 
 
@@ -125,7 +125,7 @@ def test_encode_groups_into_a_table(succeeds, refuses, measured_run, here):
     rows = table(here / "codes.csv")
     assert [row["group"] for row in rows] == groups.ids.tolist()
     assert [float(row["depth"]) for row in rows] == known["depth"].tolist()
-    # Nothing that a spreadsheet program would run.
+    # No cell may run as a formula in a spreadsheet program.
     assert rows[0]["kind"] == "'=1+1"
     model = load_run(measured_run).model
     expected = np.asarray(model.encode(groups.x).coherent)
@@ -243,7 +243,7 @@ def test_all_groups_are_trained_on(succeeds, refuses, recipe, data_file, here):
     train = ("train", recipe, "--data", data_file, "--epochs", 1, "--out")
     done = succeeds(*train, "run", "--held-out", 0)
     assert "training groups, 10 groups with 38 instances:" in done.out
-    assert "were trained on, so the estimate is optimistic" in done.out
+    assert "are training groups, so the estimate is optimistic" in done.out
     config = read_json(here / "run" / "config.json")
     assert config["train_fraction"] == 1.0
     assert config["groups"] == {"train": 10, "held_out": 0}
@@ -251,12 +251,14 @@ def test_all_groups_are_trained_on(succeeds, refuses, recipe, data_file, here):
     assert before["data"] == "training groups" and before["groups"] == 10
     header = (here / "run" / "history.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == "epoch,loss"
-    # The commands that look for held-out groups know that there are none.
+    # Commands that need held-out groups report that there are none.
     succeeds("evaluate", "run", "--no-leakage", "--recipe", recipe)
     assert read_json(here / "run" / "metrics.json") == pytest.approx(before)
     found = succeeds("anomalies", "run", "--data", data_file, "--out", "found.csv")
-    assert "held out no groups" in found.err and "38 training instances" in found.out
-    # Another share is another run.
+    assert (
+        "has no held-out groups" in found.err and "38 training instances" in found.out
+    )
+    # Another share gives another run.
     err = refuses(*train, "run", "--resume")
     assert "train_fraction: 1.0, not 0.8" in err
     for wrong in (1, -0.1, "nan"):

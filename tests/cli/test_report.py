@@ -1,4 +1,4 @@
-"""The report of a run: complete, self-contained, escaped, and no user's file lost."""
+"""The report of a run: complete, self-contained, escaped, and safe for user files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from symae_keras.cli.report import write_report
 from symae_keras.data import GroupedData, save, simulate_exposures
 
 ARCHIVE = Path(__file__).parents[1] / "golden" / "0.1.zip"
-#: Elements that have no end.
+#: Elements without an end tag.
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 TITLES = (
     "Data",
     "Training",
     "Error of virtual instances",
-    "What the codes contain",
+    "Content of the codes",
     "Replicates before and after",
     "Examples",
     "Next",
@@ -32,7 +32,7 @@ TITLES = (
 
 
 class Page(HTMLParser):
-    """What matters of a page: resources, headings, identifiers, and its balance."""
+    """Parsed properties of a page: resources, headings, identifiers, and balance."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -85,10 +85,10 @@ class Page(HTMLParser):
 
 
 def check(path: Path) -> Page:
-    """Parse a report and check what all reports have in common."""
+    """Parse a report and check the properties that all reports share."""
     found = Page(path)
     assert is_sealed(path)
-    # Everything is inside: no address but places in the page, and embedded images.
+    # Everything is inside: addresses are only anchors in the page and embedded images.
     for each in found.resources:
         assert each.startswith(("#", "data:image/png;base64,")), each[:80]
     assert "url(" not in re.sub(r"url\(#", "", found.text)
@@ -113,7 +113,7 @@ def test_train_writes_a_report(simulated, run_folder, measured_run):
     assert ("true error" in found.text) == simulated
     assert folder.name in found.text and str(folder.parent) not in found.text
     assert "report.html" in read_marker(folder)["files"]
-    # Of a measured run, two groups were held out.
+    # Two groups of a measured run were held out.
     # The data of the other run have no state to score, and are too few for bands.
     assert len(found.images) == 5 + 4 * simulated
     assert ("with a probability of 90 %, from" in found.text) == simulated
@@ -128,7 +128,7 @@ def test_report_again(succeeds, own_run, recipe, here):
     after = check(own_run / "report.html").text
     verdict = re.compile(r'<div class="verdict.*?</div>', re.DOTALL)
     assert verdict.findall(after) == verdict.findall(before) != []
-    # It is still symae's own, so that --force replaces the run.
+    # The report still counts as symae's own, so that --force replaces the run.
     train = ("train", recipe, "--epochs", 1, "--force", "--out", own_run)
     succeeds(*train)
 
@@ -137,7 +137,7 @@ def test_no_file_of_a_user_is_replaced(refuses, own_run, recipe, here):
     report = ("report", own_run, "--recipe", recipe)
     path = own_run / "report.html"
     path.write_text(path.read_text(encoding="utf-8") + "my note", encoding="utf-8")
-    assert "not an unchanged report of symae" in refuses(*report)
+    assert "not an unmodified report of symae" in refuses(*report)
     (here / "mine.html").write_text("<p>mine</p>", encoding="utf-8")
     (here / "link.html").symlink_to(path)
     for out in ("mine.html", "link.html"):
@@ -154,7 +154,7 @@ def test_an_older_report_is_replaced(succeeds, own_run, recipe, here):
 
 @pytest.mark.large
 def test_pipes_and_odd_numbers_of_a_stranger(succeeds, refuses, own_run, here):
-    """No pipe is waited for, and what is no number is no metric."""
+    """Check that pipes do not block, and that non-finite values are not metrics."""
     for name in ("history.csv", "environment.json"):
         (own_run / name).unlink()
         os.mkfifo(own_run / name)
@@ -189,7 +189,7 @@ def test_text_of_a_user_is_escaped(succeeds, own_run, recipe, here):
     found = check(here / "r.html")
     assert "<script" not in found.text and "&lt;script&gt;" in found.text
     assert "<b>" not in found.text
-    assert "What the codes contain" in found.titles
+    assert "Content of the codes" in found.titles
 
 
 def test_state_that_is_not_there(refuses, own_run, here):
@@ -200,23 +200,23 @@ def test_state_that_is_not_there(refuses, own_run, here):
 
 @pytest.mark.large
 def test_run_of_version_0_1(succeeds, refuses, here, tmp_path):
-    """Its data are not where they were, so their sections need them to be given."""
+    """Its data were moved, so their sections need --data."""
     golden = tmp_path / "golden"
     shutil.unpack_archive(ARCHIVE, golden)
     run = golden / "run"
     done = succeeds("report", run)
     assert "the report has no sections that need data" in done.err
-    assert "name data with --data" in done.err
+    assert "specify the data with --data" in done.err
     found = check(run / "report.html")
     assert found.titles == ["Data", "Training", "Next"]
     assert "No estimate" in found.text
-    # No marker lists its files: an unchanged report is still known as one.
+    # Without a marker file, an unmodified report is still recognised.
     succeeds("report", run, "--data", golden / "data.npz")
     found = check(run / "report.html")
     assert found.titles == [each for each in TITLES if each != TITLES[3]]
     assert "No estimate" not in found.text and "groups of data.npz" in found.text
     (run / "report.html").write_text("mine", encoding="utf-8")
-    assert "not an unchanged report" in refuses("report", run)
+    assert "not an unmodified report" in refuses("report", run)
 
 
 @pytest.mark.large
@@ -302,7 +302,7 @@ def test_a_seal_breaks(tmp_path):
 
 
 def test_tables():
-    """Columns of numbers are aligned at the right, names of a user are text."""
+    """Numeric columns are right-aligned; names that a user chose are text."""
     rows = [("<a>", "1 %", 0.5, "x"), ("b", "\N{EN DASH}", None, "2")]
     made = table("c", ("", "share", "score", "kind"), rows, marked=1)
     right = '<td class="number">'

@@ -14,7 +14,7 @@ from symae_keras.training.checkpoint import read_history
 
 @pytest.fixture
 def interrupt(after_epochs):
-    """Raise at the end of an epoch, counted from 0, as long as the test wants."""
+    """Callback that raises at the end of a given epoch, counted from 0."""
 
     def at(epoch: int | None, error: type[BaseException] = KeyboardInterrupt) -> None:
         def act(done: int) -> None:
@@ -27,7 +27,7 @@ def interrupt(after_epochs):
 
 
 def epochs(folder):
-    """Epochs in the history of a run folder."""
+    """Return the epochs in the history of a run folder."""
     return [row["epoch"] for row in read_history(folder / "history.csv")]
 
 
@@ -45,7 +45,7 @@ def test_resume_ends_with_the_full_history(
     assert epochs(aside) == ["0", "1"]
     before = (aside / "history.csv").read_text(encoding="utf-8")
 
-    # Not by accident, not with other settings, and not as a finished run.
+    # A run is not resumed without --resume, with other settings, or if it is complete.
     err = refuses(*train)
     assert "--resume" in err and "--force" in err
     assert "seed: 0, not 3" in refuses(*train, "--resume", "--seed", 3)
@@ -53,7 +53,7 @@ def test_resume_ends_with_the_full_history(
     assert "recipe: another" in refuses("train", other, *train[2:], "--resume")
     assert "--resume" in refuses("evaluate", aside)
 
-    # Killed between writing the row of an epoch and saving its state.
+    # The process was killed between writing an epoch's row and saving its state.
     with (aside / "history.csv").open("a", encoding="utf-8") as file:
         file.write("2,9.0,9.0\n")
     interrupt(None)
@@ -64,7 +64,7 @@ def test_resume_ends_with_the_full_history(
     assert text.startswith(before) and "9.0,9.0" not in text
     assert os.listdir() == ["run"] and "checkpoint" not in os.listdir(run)
     # The optimiser was resumed too: 4 epochs of 2 batches.
-    monkeypatch.undo()  # models are not loaded with a `compile` of their own
+    monkeypatch.undo()  # later, models are loaded with the real `compile`
     model = keras.saving.load_model(run / "model.keras")
     assert int(model.optimizer.iterations) == 8
 
@@ -86,7 +86,7 @@ def test_a_complete_run_is_left_alone(succeeds, refuses, recipe, own_run, listin
     before = listing(own_run)
     for flags in (("--resume",), ("--resume", "--force")):
         _, out, err = succeeds(*train, *flags)
-        assert err == "" and "complete already" in out
+        assert err == "" and "already complete" in out
     assert "epochs: 2, not 3" in refuses(*train, "--resume", "--epochs", 3)
     assert "seed: 0, not 1" in refuses(*train, "--resume", "--seed", 1)
     assert "--force" in refuses(*train)

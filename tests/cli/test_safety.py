@@ -1,4 +1,4 @@
-"""What commands never do to a user's files: forced, terminated or on a full disk."""
+"""Safety of user files: with --force, after termination and on a full disk."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_train_forced_over_users_files(refuses, recipe, own_run, data_file, tmp_
         (own_run / name).unlink()
     (own_run / "metrics.json").write_text("{}", encoding="utf-8")
     assert "metrics.json, which has changed since" in refuses(*train, own_run)
-    # What it reads is not replaced either.
+    # Inputs of the command are not replaced either.
     data = shutil.copy(data_file, own_run / "figures" / "data.npz")
     mine, to = shutil.copy(recipe, own_run / "mine.py"), ("--out", own_run, "--force")
     assert "holds the input" in refuses("train", recipe, "--data", data, *to)
@@ -82,7 +82,7 @@ def test_reproduce_replaces_no_file_but_a_table(refuses, tmp_path, monkeypatch):
     monkeypatch.setattr("symae_keras.cli.zoo.trained_presets", lambda: ["tiny"])
     (tmp_path / "thesis.md").write_text("# Thesis\n", encoding="utf-8")
     err = refuses("zoo", "reproduce", "tiny", "--results", "thesis.md")
-    assert "thesis.md is there and is no table of this command" in err
+    assert "thesis.md exists and is not a table of this command" in err
     save(GroupedData(np.ones((4, 2, 8))), "d.npz")
     command = ("zoo", "reproduce", "tiny", "--data", "d.npz", "--results")
     assert "is the input" in refuses(*command, "d.npz")
@@ -145,7 +145,7 @@ def test_a_figure_that_fails_costs_nothing(
     monkeypatch.setattr("symae_keras.plotting.plot_history", fail)
     run = load_run(run_folder)
     rng = np.random.default_rng(0)
-    # The label is no mathtext, and is drawn as it stands.
+    # The label is not valid mathtext, so it is drawn literally.
     groups = GroupedData(
         rng.normal(size=(3, 4, 256)),
         axis=np.arange(256.0),
@@ -180,7 +180,7 @@ def test_a_signal_ends_like_an_interruption(symae, recipe, after_epochs, number)
 
 @contextmanager
 def small_disk(n_bytes):
-    """No file may grow larger: the system answers as a disk of that size would."""
+    """Limit the size of files: the system reacts as for a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
     try:
@@ -191,7 +191,7 @@ def small_disk(n_bytes):
 
 @pytest.fixture
 def on_full_disk(symae, tmp_path):
-    """Run a command where files cannot grow, and return its last line."""
+    """Run a command with a limit on file sizes, and return its last line."""
 
     def run(*args, n_bytes=1000):
         with small_disk(n_bytes):
@@ -207,7 +207,7 @@ def on_full_disk(symae, tmp_path):
 
 @pytest.fixture
 def in_memory(run_folder, monkeypatch) -> None:
-    """Let commands have the model of the run without a copy of it on the full disk."""
+    """Give commands the model of the run without a copy of it on the full disk."""
     run = load_run(run_folder)
     for command in ("redatum", "export"):
         monkeypatch.setattr(f"symae_keras.cli.{command}.load_run", lambda *_: run)
@@ -252,7 +252,7 @@ def test_convert_on_a_full_disk(on_full_disk, succeeds, contents, tmp_path):
     command = ("data", "convert", "d.npz", "--shard-mb", 1, "--out", "shards")
     assert "shards cannot be written" in on_full_disk(*command, n_bytes=1 << 19)
     assert os.listdir() == ["d.npz"]
-    # The last shard has the index that is too large.
+    # The last shard contains the index, which is too large.
     succeeds(*command)
     before = contents(tmp_path)
     on_full_disk(*command, "--force", n_bytes=1 << 19)
@@ -266,7 +266,7 @@ def test_train_on_a_full_disk(on_full_disk, symae, succeeds, recipe, after_epoch
     assert "run cannot be written" in on_full_disk(*train, n_bytes=20_000)
     assert os.listdir() == []
 
-    # The model is trained, and there is space for its checkpoint, but for no more.
+    # The model is trained, and there is only enough space for its checkpoint.
     with ExitStack() as disk:
         after_epochs(lambda done: done == 2 and disk.enter_context(small_disk(20_000)))
         code, _, err = symae(*train)
@@ -280,7 +280,7 @@ def test_train_on_a_full_disk(on_full_disk, symae, succeeds, recipe, after_epoch
 
 
 def test_compare_on_a_full_disk(on_full_disk, succeeds, tmp_path, monkeypatch):
-    # Notes would be written to a file on that disk, too.
+    # Notes would be written to a file on the same disk.
     monkeypatch.setattr(compare, "_training", lambda *_: Training(epochs=1))
     save(GroupedData(np.random.default_rng(0).normal(size=(40, 3, 8))), "d.npz")
     command = ("compare", "--data", "d.npz", "--out", "table", "--seeds", 1, "--models")
@@ -313,6 +313,8 @@ def test_compare_notices_every_change_of_its_data(symae, succeeds, monkeypatch):
     ):
         save(GroupedData(**{"x": x, **change}), "d.npz")
         code, _, err = symae(*command)
-        assert code == 2 and "table holds a comparison with other data" in err, change
+        assert code == 2 and "table contains a comparison with other data" in err, (
+            change
+        )
     save(GroupedData(x), "d.npz")
     succeeds(*command)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.large
 
 @pytest.fixture(scope="module")
 def run(altered):
-    """A trained run, made once; do not write into it."""
+    """Return a trained run, made once; do not modify it."""
     recipe = altered(
         ("SymAE", "Autoencoder"),
         ("coherent_dim=3", "code_dim=4"),
@@ -36,7 +36,7 @@ def run(altered):
 def test_metrics_history_and_figures(run) -> None:
     metrics = read_json(run / "metrics.json")
     assert metrics["instances"] == 24 and not metrics["swaps_codes"]
-    # Better than always giving the mean spectrum.
+    # The error is lower than that of the mean spectrum.
     assert 0.0 < metrics["reconstruction_error"] < 0.8
     assert "redatuming_error" not in metrics
     history = read_history(run / "history.csv")

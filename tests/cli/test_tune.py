@@ -27,7 +27,7 @@ def _short(monkeypatch):
 
 @pytest.fixture(scope="session")
 def few_pixels(tmp_path_factory):
-    """Groups that train in no time."""
+    """Groups that train fast."""
     x = np.random.default_rng(0).normal(size=(20, 3, 6)).astype("float32")
     x += np.random.default_rng(1).normal(size=(20, 1, 6))
     path = tmp_path_factory.mktemp("data") / "few.npz"
@@ -39,7 +39,7 @@ def few_pixels(tmp_path_factory):
 
 @pytest.fixture
 def command(few_pixels, here):
-    """A search of two trials."""
+    """A search with two trials."""
     return "tune", "--data", few_pixels, "--out", here / "run", "--trials", 2
 
 
@@ -68,15 +68,16 @@ def test_tune_ends_with_a_run_folder(succeeds, refuses, command, here, few_pixel
     model = load_run(run).model
     for name in ("coherent_dim", "nuisance_dim"):
         assert getattr(model, name) == int(best[name])
-    # What it says: each trial, the table, the errors of the groups held out.
+    # The output has each trial, the table, and the errors of the held-out groups.
     assert "trial 0: 8 + 8 numbers, gaussian 0.5, width 1: 0% done" in err
     assert "2 trials; the best ones" in out
     assert read_json(run / "metrics.json")["verdict"] in out
 
-    # An ordinary run folder: evaluated, left alone, and made again from its recipe.
+    # The run folder is an ordinary one: it is evaluated, kept, and its recipe can be
+    # used.
     succeeds("evaluate", run)
     assert "--force" in refuses(*command)
-    assert "complete already" in succeeds(*command, "--resume").out
+    assert "already complete" in succeeds(*command, "--resume").out
     assert "seed: 0, not 1" in refuses(*command, "--resume", "--seed", 1)
     again = ("train", run / "recipe.py", "--data", few_pixels, "--out", here / "again")
     succeeds(*again)
@@ -109,7 +110,7 @@ def test_a_search_is_resumed_after_its_last_trial(
 
 @pytest.mark.large
 def test_interruptions(symae, succeeds, command, here, monkeypatch):
-    """The first one ends the search, the second one the final training."""
+    """The first Ctrl-C ends the search, the second one the final training."""
     run, fit = tuning._Runner.run, "symae_keras.cli.train._fit"
     ran = []
 
@@ -130,7 +131,7 @@ def test_interruptions(symae, succeeds, command, here, monkeypatch):
     assert "the search was interrupted after 1 trials; the best settings so far" in err
     last = err.splitlines()[-1]
     assert "interrupted; " in last and "run.partial is kept" in last
-    # The search is over; what is resumed is the final training.
+    # The search is complete; only the final training is resumed.
     succeeds(*command, "--resume")
     assert len(ran) == 2
     assert read_json(here / "run" / "config.json")["tuning"]["trials"] == 1
@@ -160,12 +161,12 @@ def test_data_in_shards(succeeds, few_pixels, here):
 def test_a_budget_too_small_for_one_trial(succeeds, few_pixels, here):
     command = ("tune", "--data", few_pixels, "--out", here / "run", "--budget", "0.1s")
     err = succeeds(*command).err
-    assert "too small for one trial, so the default settings are trained" in err
+    assert "too small for one trial, so the default settings are used" in err
     assert load_run(here / "run").model.coherent_dim == 8
     assert read_json(here / "run" / "config.json")["tuning"]["chosen"] is None
 
 
-# === Refusals ===
+# === Invalid arguments ===
 
 
 @pytest.mark.parametrize("budget", ["15x", "0m", "m", "-3m", "nanm", "1e3s", ""])
@@ -204,5 +205,5 @@ def test_a_run_of_another_command_is_not_resumed(
     before = contents(here)
     assert os.listdir(here) == ["run.partial"]
     code, _, err = symae(*command, "--resume")
-    assert code == 2 and "holds no search for settings to resume" in err
+    assert code == 2 and "contains no search for settings to resume" in err
     assert contents(here) == before

@@ -31,7 +31,7 @@ Cite:    nobody
 
 @pytest.fixture
 def tiny_zoo(tmp_path, altered, run_folder, monkeypatch):
-    """The preset `tiny`, with the metrics of its run, and a working folder."""
+    """Return the preset `tiny`, with the metrics of its run, and a working folder."""
     folder = tmp_path / "presets" / "tiny"
     altered(DOCSTRING, path=folder / "recipe.py")
     monkeypatch.setattr(
@@ -42,7 +42,7 @@ def tiny_zoo(tmp_path, altered, run_folder, monkeypatch):
     found = metrics_of(run_folder)
     content = {
         "reference": {k: [v] for k, v in found.items()},
-        # As far off as nothing that trains could be.
+        # Values that no training can reach.
         "quick": {k: 100.0 for k in found},
         "shipped": found,
         "seconds": 1.0,
@@ -89,7 +89,7 @@ def test_recipes_without_data_are_listed(tiny_zoo, altered, succeeds) -> None:
     data = ("model=model, data=data", "model=model")
     altered(DOCSTRING, data, path=tiny_zoo / "recipe.py")
     out = succeeds("zoo", "reproduce", "tiny").out
-    assert "0 of 0 presets agree" in out and "brings no data" in out
+    assert "0 of 0 presets agree" in out and "provides no data" in out
 
 
 def test_bad_input(tiny_zoo, refuses, tmp_path) -> None:
@@ -103,12 +103,12 @@ def test_bad_input(tiny_zoo, refuses, tmp_path) -> None:
 def test_docstrings_do_not_make_another_run(
     tiny_zoo, altered, succeeds, refuses
 ) -> None:
-    """Editing a recipe's docstring does not require another training."""
+    """Editing a recipe's docstring does not require retraining."""
     command = ("train", "tiny", "--epochs", 1, "--out", "run")
     succeeds(*command)
     file = tiny_zoo / "recipe.py"
     altered(DOCSTRING, ("nobody", "somebody"), path=file)
-    assert "complete already" in succeeds(*command, "--resume").out
+    assert "already complete" in succeeds(*command, "--resume").out
     altered(DOCSTRING, ("coherent_dim=3", "coherent_dim=4"), path=file)
     assert "other settings (recipe" in refuses(*command, "--resume")
 

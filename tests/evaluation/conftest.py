@@ -1,4 +1,4 @@
-"""Codes whose answer to every measure is known: perfect, leaking and random ones."""
+"""Codes with known answers for all measures: perfect, leaking and random codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class KnownModel:
     - `"perfect"`: each code holds what it should and nothing else.
     - `"leaking"`: each holds all there is, and the decoder reads the nuisance code
       alone, so that reconstructions are as good as the perfect ones.
-    - `"random"`: codes that know nothing.
+    - `"random"`: codes that are independent of the data.
     """
 
     def __init__(self, kind: str) -> None:
@@ -53,7 +53,7 @@ class KnownModel:
 
 
 class Oracle:
-    """Knows each group by its first instance, and shows it under any other."""
+    """Model that identifies each group by its first instance, and redatums exactly."""
 
     def __init__(self, groups: GroupedData) -> None:
         self.groups = groups
@@ -74,13 +74,13 @@ class Oracle:
 
 @pytest.fixture(scope="session")
 def oracle() -> type[Oracle]:
-    """The class of models that know the truth."""
+    """Return the class of models that use the ground truth."""
     return Oracle
 
 
 @pytest.fixture(scope="session")
 def known_model() -> Callable[[str], KnownModel]:
-    """A function of the kind that makes a model."""
+    """Return a function that builds a model of a kind."""
     return KnownModel
 
 

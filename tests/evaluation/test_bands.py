@@ -1,4 +1,4 @@
-"""Bands: conformal quantiles, coverage where the truth is known, odd groups."""
+"""Bands: conformal quantiles, coverage compared with the truth, unusual groups."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PIXELS = 5
 
 @dataclasses.dataclass
 class Additive:
-    """A linear model whose coherent code is a factor times the mean of the group.
+    """Linear model whose coherent code is the mean of the group times a factor.
 
     A virtual instance is wrong by `e_j - e_i` with `e = s - factor (s + mean nuisance)`
     and, with `blind`, by what it does not see of the last pixel.
@@ -81,7 +81,7 @@ def test_index_of_the_quantile(n: int, level: float) -> None:
     scores = np.random.default_rng(0).permutation(np.arange(1.0, n + 1))[:, None]
     index = math.ceil(round((n + 1) * level, 6))
     assert quantile(scores, level) == index
-    # Instances share the weight of their group, and absent ones have none.
+    # Instances share the weight of their group; absent ones have no weight.
     repeated = np.repeat(scores, 3, axis=1)
     repeated[::2, 1] = np.nan
     assert quantile(repeated, level) == index
@@ -97,7 +97,7 @@ def test_too_few_groups_for_a_level() -> None:
 
 
 def test_coverage_of_new_groups_in_finite_samples() -> None:
-    """Between the level and the level plus 1 / (n + 1), instances correlated or not."""
+    """Coverage is from the level to the level plus 1 / (n + 1), for any correlation."""
     rng = np.random.default_rng(1)
     n, draws = 19, 4000
     scores = rng.normal(size=(draws, n + 1, 1)) + 0.5 * rng.normal(
@@ -181,7 +181,7 @@ def test_coverage_of_exposures() -> None:
     assert (upper - lower).mean() < 0.35  # flux of about 1
 
 
-# === Arguments and odd groups ===
+# === Arguments and unusual groups ===
 
 
 def test_levels_are_nested_and_draws_are_fixed_by_the_seed() -> None:

@@ -1,4 +1,4 @@
-"""Cross-validated probes of columns, of codes of which it is known what they tell."""
+"""Cross-validated probes of columns, for codes with known information."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ N_GROUPS, N_INSTANCES = 60, 4
 
 @pytest.fixture(scope="module")
 def groups() -> GroupedData:
-    """Two pixels of the state, a number and a class, and two of the nuisance."""
+    """Return groups with two state pixels (number, class) and two nuisance pixels."""
     rng = np.random.default_rng(0)
     level, kind = rng.normal(size=N_GROUPS), rng.integers(3, size=N_GROUPS)
     shape = N_GROUPS, N_INSTANCES
@@ -40,7 +40,7 @@ def groups() -> GroupedData:
 
 def test_a_disentangled_model(groups, known_model) -> None:
     found = probe_columns(known_model("perfect"), groups, linear=True)
-    # Names that occur once, and constants, cannot be probed.
+    # Unique names and constants cannot be probed.
     assert set(found) == {"level", "kind", "tilt", "site", "rank"}
     level, kind, tilt, site = (found[k] for k in ("level", "kind", "tilt", "site"))
     assert (level.of, level.score, level.groups) == ("group", "R2", N_GROUPS)
@@ -52,7 +52,7 @@ def test_a_disentangled_model(groups, known_model) -> None:
     assert (tilt.of, tilt.score) == ("instance", "R2")
     assert tilt.nuisance > 0.99 and tilt.coherent < 0.1
     assert site.nuisance == 1.0 and site.coherent is None
-    # As many integers as rows are numbers.
+    # Integers with as many values as rows are numbers.
     assert found["rank"].score == "R2"
 
 
@@ -79,7 +79,7 @@ def test_missing_values_and_absent_instances_are_left_out(groups, known_model) -
 
 @pytest.mark.large
 def test_groups_of_one_state_are_predicted_together(known_model) -> None:
-    """Each state is there twice, and nothing but its name predicts the label."""
+    """Each state occurs twice, and only its name predicts the label."""
     rng = np.random.default_rng(1)
     state = np.repeat(np.arange(30), 2)
     x = np.repeat(rng.normal(size=(30, 2)), 2, axis=0)[:, None]

@@ -1,4 +1,4 @@
-"""Comparisons: what is in a row, what is kept, what is refused."""
+"""Comparisons: rows, saved results, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODELS = ["symae", "mlvae", "vae", "pca"]
 
 @pytest.fixture(scope="module", autouse=True)
 def _eager(short_probes):
-    """Skip what takes nearly all of the time of a tiny run: tracing and probing."""
+    """Skip tracing and probing, which take most of the time of a tiny run."""
     with pytest.MonkeyPatch.context() as patch:
         eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
         patch.setattr(keras.Model, "compile", eager)
@@ -42,7 +42,7 @@ def _eager(short_probes):
 
 @pytest.fixture(scope="module")
 def data() -> tuple[GroupedData, GroupedData]:
-    """Stars to train on, and others to judge by."""
+    """Return training stars, and other stars for evaluation."""
     groups = simulate_exposures(n_states=64, n_instances=4, seed=0)
     return groups[:40], groups[40:]
 
@@ -59,13 +59,13 @@ def settings():
 
 @pytest.fixture(scope="module")
 def finished(data, settings, tmp_path_factory):
-    """A comparison with two seeds, and its folder."""
+    """Return a comparison with two seeds, and its folder."""
     folder = tmp_path_factory.mktemp("comparison")
     return compare(*data, MODELS, seeds=2, out=folder, **settings), folder
 
 
 class Titles(list):
-    """What was trained, from the calls of `progress`."""
+    """Return the trained models, from the calls of `progress`."""
 
     def __call__(self, text: str, share: float) -> None:
         assert 0.0 <= share <= 1.0
@@ -100,7 +100,7 @@ def test_seeds_differ_and_reproduce(finished, data, settings) -> None:
 def test_small_data_stop_early_by_groups_of_their_own(
     data, settings, monkeypatch, tmp_path
 ) -> None:
-    """The test groups choose no weights, and nothing is held out of large data."""
+    """Test groups do not affect weights, and nothing is held out of large data."""
     seen = []
 
     def spy(model, groups, training, seed, validation, callbacks):
@@ -108,7 +108,7 @@ def test_small_data_stop_early_by_groups_of_their_own(
         callbacks[0].seconds, callbacks[0].params = [1.0], {"steps": 1}
         model(groups.x)
 
-    # The package has a function of the name of the module.
+    # The package has a function with the name of the module.
     module = sys.modules["symae_keras.evaluation.compare"]
     monkeypatch.setattr(module, "train", spy)
     small = dataclasses.replace(settings["training"], epochs=1, min_updates=6)
@@ -144,7 +144,7 @@ def test_networks_and_codes_are_the_same_for_all(finished, data, settings) -> No
 
 
 def test_peers_have_the_same_sizes(data, settings) -> None:
-    """One code of both sizes where the model itself chooses what is coherent."""
+    """Models that choose the coherent components have one code of both sizes."""
     peers = {"ada_gvae": (5, 5), "adversarial_gvae": (3, 2), "contrastive": (3, 2)}
     peers["symae_linear"] = (3, 2)
     for name, sizes in peers.items():
@@ -181,7 +181,7 @@ def test_the_leader_has_the_least_median_error() -> None:
     rows = [row("symae", 0, 0.1), row("symae", 1, 0.3), row("pca", 0, 0.15)]
     assert Comparison(tuple(rows)).leader == "pca"
     assert Comparison((row("vae", 0, None),)).leader is None
-    # Never the reconstruction error, and the estimate only where nothing else is known.
+    # Never the reconstruction error, and the estimate only without ground truth.
     measured = row("vae", 0, None, 0.2), row("symae", 0, None, 0.1)
     assert Comparison(measured).leader == "symae"
     assert Comparison((*rows, row("vae", 0, None, 0.01))).leader == "pca"
@@ -212,7 +212,7 @@ def test_an_interrupted_comparison_is_resumed(data, settings, tmp_path) -> None:
     result = compare(*data, MODELS, 1, out=tmp_path, progress=titles, **settings)
     assert titles == ["ML-VAE", "VAE", "PCA of means and deviations"]
     assert [row.model for row in result.rows] == MODELS
-    # The first row is the one that was ready, to the digit.
+    # The first row is exactly the saved one.
     assert (tmp_path / "rows.csv").read_text(encoding="utf-8").startswith(before)
     assert sorted(os.listdir(tmp_path)) == [
         *(".symae.json", "comparison.csv", "comparison.md"),
@@ -233,13 +233,13 @@ def test_a_comparison_takes_further_models(finished, data, settings) -> None:
 def test_another_setting_or_folder_is_refused(finished, data, settings) -> None:
     _, folder = finished
     longer = dataclasses.replace(settings["training"], epochs=3)
-    with pytest.raises(InputError, match="holds a comparison with another epochs"):
+    with pytest.raises(InputError, match="contains a comparison with another epochs"):
         compare(*data, MODELS, out=folder, **{**settings, "training": longer})
-    with pytest.raises(InputError, match="holds a comparison with other data"):
+    with pytest.raises(InputError, match="contains a comparison with other data"):
         compare(data[0][:30], data[1], MODELS, out=folder, **settings)
     (folder / "inner").mkdir()
     (folder / "inner" / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match="holds no comparison to resume"):
+    with pytest.raises(InputError, match="contains no comparison to resume"):
         compare(*data, MODELS, out=folder / "inner", **settings)
     assert os.listdir(folder / "inner") == ["notes.txt"]
 
@@ -265,5 +265,7 @@ def test_bad_arguments(data, rng) -> None:
         with pytest.raises(InputError, match=message):
             compare(*data, models)
     other = GroupedData(rng.normal(size=(5, 4, 12)))
-    with pytest.raises(InputError, match=r"shape \(12,\), those to train on \(256,\)"):
+    with pytest.raises(
+        InputError, match=r"shape \(12,\), the training groups \(256,\)"
+    ):
         compare(data[0], other, ["pca"])

@@ -1,4 +1,4 @@
-"""Bytes that hold everything, and rates that information theory knows."""
+"""Lossless bytes, and rates compared with information theory."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_decoders_see_rounded_codes_only(rng) -> None:
 
 
 def test_bits_between_points() -> None:
-    """Halfway in decibels is halfway in bits; a worse and dearer point is no help."""
+    """Interpolate linearly in decibels; a worse point with more bits has no effect."""
     curve = RateDistortion(
         steps=np.array([1.0, 0.5, 0.25]),
         bits=np.array([10.0, 20.0, 30.0]),

@@ -1,4 +1,4 @@
-"""Scores and mutual information of codes where these are known."""
+"""Scores and mutual information of codes with known values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_perfect_code(factors) -> None:
 
 
 def test_rotated_code_tells_all_and_means_nothing(factors) -> None:
-    """Every number is an equal share of every factor, but for signs."""
+    """Every component is an equal share of every factor, up to signs."""
     rotation = np.linalg.qr(np.array([[1.0, 1, 1], [1, -1, 1], [1, 1, -2]]).T)[0]
     scores = _scores((factors - 0.5) @ rotation, factors)
     assert scores["informativeness"] > 0.8
@@ -77,7 +77,7 @@ def test_a_dead_number_changes_little(factors) -> None:
 
 
 def test_spread_over_five_seeds(factors, rng) -> None:
-    """The measure itself leaves little open, of a perfect and of a random code."""
+    """The measure itself has a small spread, for perfect and for random codes."""
     few = factors[:220, :2]
     named = {"temperature": few[:, 0], "velocity": few[:, 1]}
     perfect = disentanglement_spread(few, named)
@@ -95,7 +95,7 @@ def test_spread_over_five_seeds(factors, rng) -> None:
 
 
 def test_spread_over_trained_models(factors) -> None:
-    """A model that finds the factors and one that finds them rotated."""
+    """Compare a model that finds the factors and one that finds them rotated."""
     few = factors[:300, :2]
     turned = (few - 0.5) @ (np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2.0))
     named = {"a": few[:, 0], "b": few[:, 1]}
@@ -107,7 +107,7 @@ def test_spread_over_trained_models(factors) -> None:
 
 def test_one_score_has_no_spread(factors) -> None:
     for codes, n_seeds in ((factors, 1), ([factors], 5)):
-        with pytest.raises(InputError, match="two scores or more.*received 1"):
+        with pytest.raises(InputError, match="at least two scores.*received 1"):
             disentanglement_spread(codes, {"a": factors[:, 0]}, n_seeds=n_seeds)
 
 
@@ -121,14 +121,14 @@ def test_bad_codes(shape) -> None:
 
 
 def _gaussians(rho: float, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Two numbers of correlation rho, whose information is -log(1 - rho^2) / 2."""
+    """Two numbers with correlation rho have the information -log(1 - rho^2) / 2."""
     one, other = np.random.default_rng(seed).normal(size=(2, rows))
     return one, rho * one + np.sqrt(1.0 - rho**2) * other
 
 
 @pytest.mark.parametrize("rho", [-0.95, -0.5, 0.3, 0.8])
 def test_correlated_gaussians(rho) -> None:
-    """Over eight seeds 2000 rows scatter by less than 0.025 around the formula."""
+    """With 2000 rows, eight seeds scatter by less than 0.025 around the formula."""
     one, other = _gaussians(rho, 2000)
     found = mutual_information(one[:, None], {"y": other}, n_permutations=2)
     expected = -0.5 * np.log(1.0 - rho**2)
@@ -155,7 +155,7 @@ def test_scatter_by_chance_falls_with_the_rows() -> None:
 
 
 def test_strong_dependence_is_underestimated_and_more_neighbours_make_it_worse():
-    """As the docstring tells: 9.2 nats cannot be seen in 300 rows."""
+    """As in the docstring: 9.2 nats cannot be detected with 300 rows."""
     one, other = _gaussians(np.sqrt(1.0 - 1e-8), 300)
     few, many = (
         mutual_information(one[:, None], {"y": other}, 0, neighbors, 1).nats["y"][0]
@@ -174,7 +174,7 @@ def test_units_and_monotonic_scales_of_labels_do_not_matter_much() -> None:
 
 @pytest.mark.parametrize("kind", [bool, int, str])
 def test_information_of_classes(kind) -> None:
-    """A fair coin that the code shows without doubt has log 2 nats."""
+    """A fair coin that the code determines has log 2 nats."""
     code = np.random.default_rng(0).normal(size=(1000, 2))
     label = (code[:, 1] > 0.0).astype(kind)
     found = mutual_information(code, {"y": label}, n_permutations=3)

@@ -28,14 +28,14 @@ STATE, NUISANCE = 1.0, 0.5
 
 @dataclasses.dataclass
 class Shrinking:
-    """An additive model: the coherent code is the mean times a factor.
+    """Additive model whose coherent code is the mean times a factor.
 
     What it gets wrong of a state `s` is `e = s - factor (s + mean nuisance)`, and every
     virtual instance is wrong by the difference of two of these.
     """
 
     factor: float
-    #: Instances of all groups, where the code is their sum.
+    #: Instances of all groups, for which the code is their sum.
     summed: int | None = None
 
     def encode(self, x: Any, mask: Any = None) -> Codes:
@@ -67,7 +67,7 @@ def test_closed_form_of_additive_models(factor: float, instances: int) -> None:
     leak = (1.0 - factor) ** 2 * STATE / total
     assert found.reconstruction == pytest.approx(0.0, abs=1e-9)
     assert found.nuisance_in_state == pytest.approx(contamination, rel=0.06, abs=1e-9)
-    # Shapes of few instances are compared with noise of this size.
+    # Shapes with few instances are compared within noise of this size.
     assert found.state_in_nuisance == pytest.approx(leak, rel=0.08, abs=0.02)
     assert found == pytest.approx(2.0 * (contamination + leak), rel=0.08, abs=0.04)
 
@@ -75,18 +75,18 @@ def test_closed_form_of_additive_models(factor: float, instances: int) -> None:
 @pytest.mark.parametrize("instances", [2, 4])
 @pytest.mark.parametrize("factor", [0.5, 1.0])
 def test_effects_of_instruments_are_no_error(factor: float, instances: int) -> None:
-    """In a crossed design, all groups are wrong by the same effect, which cancels."""
+    """In a crossed design, all groups have the same error, which cancels."""
     groups = additive(1000, instances)
     alone = estimate_redatuming_error(Shrinking(factor), groups)
     effects = np.random.default_rng(1).normal(size=(instances, PIXELS))
     effects *= 3.0 / effects.std()
     crossed = dataclasses.replace(groups, x=groups.x + effects.astype("float32"))
     found = estimate_redatuming_error(Shrinking(factor), crossed)
-    # Relative to a variance that contains the effects.
+    # The error is relative to a variance that includes the effects.
     variances = [float(x.var(axis=(0, 1)).mean()) for x in (groups.x, crossed.x)]
     expected = alone * variances[0] / variances[1]
     assert found == pytest.approx(expected, rel=0.1, abs=1e-3)
-    # In any order, the same instances are chance, and wrong by what is not common.
+    # In random order, the same instances are chance, and the common part is an error.
     rng = np.random.default_rng(2)
     order = rng.permuted(np.tile(np.arange(instances), (1000, 1)), axis=1)
     x = np.take_along_axis(crossed.x, order[:, :, None], axis=1)
@@ -146,7 +146,7 @@ def test_it_comes_near_the_truth(entangled: bool, instances: int) -> None:
 
 
 def test_actions_of_nuisances_count() -> None:
-    """Gains act most on bright states, which the mean swap carries to dark ones."""
+    """Gains act most on bright states; the mean swap transfers this to dark ones."""
     rng = np.random.default_rng(0)
     state = rng.lognormal(size=(300, 1, 40))
     gain = 1.0 + 0.2 * rng.normal(size=(300, 12, 1))
@@ -162,7 +162,7 @@ def test_actions_of_nuisances_count() -> None:
 
 
 def test_what_cannot_be_negative_is_estimated_as_a_mean() -> None:
-    """Of a normal distribution that is cut at zero, by summation."""
+    """Compute the mean of a normal distribution, truncated at zero, by summation."""
     axis = np.linspace(0.0, 20.0, 2_000_001)
     measured = np.array([-30.0, -4.0, -0.5, 0.0, 0.2, 3.0])
     for value, found in zip(measured, _mean_of_positive(measured, 0.7), strict=True):
@@ -234,7 +234,8 @@ def test_confounding_makes_the_estimate_too_low(caplog) -> None:
     x = state + weather + 0.3 * rng.normal(size=(200, 8, PIXELS))
     groups = GroupedData(x, instance_metadata={"weather": weather[..., 0]})
     found = estimate_redatuming_error(Shrinking(1.0), groups)
-    # The whole weather of a group is in its coherent code, and nothing shows it.
+    # The weather of a group is entirely in its coherent code, and no measure detects
+    # it.
     assert found < 0.1 * 2.0 * weather.var() / x.var(axis=(0, 1)).mean()
     (record,) = caplog.records
     assert "weather" in record.getMessage() and "too low" in record.getMessage()

@@ -1,4 +1,4 @@
-"""Every measure of codes on a perfect, a leaking and a random one."""
+"""All measures of codes for a perfect, a leaking and a random code."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def _repeatability(model: Any, groups: Any) -> float:
 # Of 4 numbers, 2 are shared: mean distances of 2 and of 4 normal numbers.
 LEAK = 1.0 - math.sqrt(math.pi / 2) / (3 * math.sqrt(2 * math.pi) / 4)
 
-# Instances of four pixels of unit variance, two of them the state: the leaking code
-# shows the wrong state in two pixels of four, with twice their variance, and the random
-# one makes up all of them. Half of the variance of what leaks into the coherent code is
-# due to the group.
+# Instances have four pixels of unit variance, two of them the state. The leaking code
+# shows the wrong state in two of four pixels, with twice their variance; the random
+# code is wrong in all pixels. Half of the variance that leaks into the coherent code
+# is due to the group.
 MEASURES = {
     "reconstruction_error": (reconstruction_error, 0.0, 0.0, 2.0),
     "redatuming_error": (redatuming_error, 0.0, 1.0, 2.0),
     "coherent_agreement": (coherent_agreement, 1.0, 0.5, 0.0),
     "nuisance_dependence": (nuisance_dependence, 0.0, LEAK, 0.0),
     "informativeness": (_informativeness, 0.0, 1.0, 0.0),
-    # The leaking decoder reads nothing but the common nuisance code.
+    # The leaking decoder only uses the common nuisance code.
     "repeatability": (_repeatability, 1.0, 0.0, 0.0),
     "downstream": (_least_downstream_score, 1.0, 0.0, 0.0),
 }
@@ -69,7 +69,7 @@ def test_measure(name, kind, known_model, known_groups) -> None:
     measure, *expected = MEASURES[name]
     answer = expected[KINDS.index(kind)]
     found = measure(known_model(kind), known_groups)
-    # Probes of 210 rows make what they can of noise.
+    # Probes of 210 rows overfit noise to some extent.
     noise = 0.2 if answer == 0.0 and kind != "perfect" else 0.12
     assert found == pytest.approx(answer, abs=noise)
 
@@ -84,7 +84,7 @@ def test_leakage(kind, expected, known_model, known_groups) -> None:
     names = ("state_from_nuisance", "nuisance_from_coherent", "state_from_coherent")
     for name, answer in zip(names, expected, strict=True):
         each = getattr(found, name)
-        # Below 0 where a probe is worse than the mean, as with noise.
+        # Negative if a probe is worse than the mean, as for noise.
         worst, best = max(0.0, min(each.values())), max(0.0, max(each.values()))
         assert (worst, best) == pytest.approx((answer, answer), abs=0.12)
 
@@ -117,7 +117,7 @@ def test_mutual_information_of_the_nuisance_code(known_model, known_groups) -> N
 
 
 def test_energy_of_a_groups_codes_against_all(known_model, known_groups) -> None:
-    """Four instances are few: what chance gives is that of the perfect code."""
+    """With only four instances, the chance level is that of the perfect code."""
     energies = []
     for kind in KINDS:
         nuisance = known_model(kind).encode(known_groups.x)[1]

@@ -1,4 +1,4 @@
-"""Leaderboards: what ranks a model, what is said first, what is in the tables."""
+"""Leaderboards: ranking, order of verdicts, and content of tables."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ UNDECIDED = entry("No SymAE", row("vae", 0.2), row("pca", 0.1))
 
 
 def test_models_are_ranked_by_the_truth_else_by_the_estimate() -> None:
-    """Never by the reconstruction, and what is not finite has no place."""
+    """Rank never by reconstruction; models with non-finite errors have no rank."""
     assert LOST.ranking == ["pca", "vae", "symae"]
     known = row("vae", 0.3, 0.01, 0.01), row("symae", 0.2, 0.5, 0.5)
     assert entry("", *known).ranking == ["symae", "vae"]
@@ -53,7 +53,7 @@ def test_models_are_ranked_by_the_truth_else_by_the_estimate() -> None:
     assert [line[3] for line in broken.table()[1]] == ["0.5000", *["not finite"] * 2]
     tied = entry("", row("symae", 0.2), row("vae", 0.1), row("pca", 0.1))
     assert [tied.rank(m) for m in ("vae", "pca", "symae")] == [1, 1, 3]
-    # A peer that is as good does not beat.
+    # A peer with the same error does not count as better.
     assert not entry("", row("symae", 0.2), row("vae", 0.2)).ahead
 
 
@@ -87,7 +87,7 @@ def test_ranges_that_overlap_are_said() -> None:
 def test_the_mean_rank_is_over_all_sets() -> None:
     board = Leaderboard({"won": WON, "lost": LOST})
     assert board.mean_rank("symae") == 2.0 and board.mean_rank("vae") == 2.0
-    # On one set only, which says nothing of the other.
+    # A model that is on one set only.
     assert board.mean_rank("pca") is None and board.mean_rank("symae_original") is None
     assert board.models[:2] == ["symae", "vae"]
     headings, lines = board.table()

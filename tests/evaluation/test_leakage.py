@@ -1,4 +1,4 @@
-"""Probes, agreement and dependence of codes of which it is known what they tell."""
+"""Probes, agreement and dependence of codes with known information."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ N_GROUPS, N_INSTANCES = 300, 4
 
 @pytest.fixture(scope="module")
 def groups() -> GroupedData:
-    """State: a number, a vector and a class. Nuisance: a number. x holds them all."""
+    """State: a number, a vector and a class. Nuisance: a number. `x` contains all."""
     rng = np.random.default_rng(0)
     number, vector = rng.normal(size=N_GROUPS), rng.uniform(size=(N_GROUPS, 2))
     label = rng.choice(3, p=[0.5, 0.3, 0.2], size=N_GROUPS)
-    # Some of the nuisance is common to a group, or its mean would be all but constant.
+    # A part of the nuisance is common to the group, so that its mean varies.
     shift = rng.normal(size=(N_GROUPS, N_INSTANCES)) + rng.normal(size=(N_GROUPS, 1))
     state = np.column_stack([number, vector, label])
     x = np.repeat(state[:, None], N_INSTANCES, axis=1)
@@ -56,7 +56,7 @@ def test_a_disentangled_model_is_at_chance(groups, known_model) -> None:
 
 
 def test_leaks_are_found(groups, known_model) -> None:
-    """State in the nuisance code and nuisance in the coherent code of present ones."""
+    """Probe the codes of present instances; absent ones are ignored."""
     mask = np.random.default_rng(2).random((N_GROUPS, N_INSTANCES)) < 0.6
     mask[:, 1] = True
     x = np.where(mask[..., None], groups.x, np.nan)
@@ -99,7 +99,7 @@ def test_a_constant_target_does_not_break_the_probe() -> None:
 
 
 def test_components_may_have_several_axes(rng) -> None:
-    """Those of positions are predicted as if they stood in one row."""
+    """Positions are predicted as if they were in one row."""
     code = rng.normal(size=(200, 3))
     places = np.stack([code, 2.0 * code + rng.normal(size=code.shape)], axis=-1)
     parts = (code[:150], code[150:]), (places[:150], places[150:])
@@ -111,7 +111,7 @@ def test_components_may_have_several_axes(rng) -> None:
 
 @pytest.mark.parametrize("linear", [True, False])
 def test_only_a_linear_probe_misses_what_is_folded(linear, rng) -> None:
-    """A decoder can use |code|, so the probe must see it; units do not matter."""
+    """A decoder can use |code|, so the probe must detect it; units do not matter."""
     code = rng.normal(size=(1200, 3))
     weights = np.array([[1.0, 0.0], [2.0, 1.0], [0.0, -3.0]])
     parts = code[:900], code[900:]
@@ -160,7 +160,7 @@ def test_both_parts_must_have_the_same_labels(rng) -> None:
 def test_codes_of_which_a_share_of_the_variance_is_common(
     share, masked, rng, known_model
 ) -> None:
-    """Agreement is that share; distances within a group are shorter by it."""
+    """Agreement is that share; distances within a group are reduced by it."""
     own, shared = rng.normal(size=(200, 6, 3)), rng.normal(size=(200, 1, 3))
     codes = np.sqrt(share) * shared + np.sqrt(1.0 - share) * own
     x, mask = np.concatenate([codes, codes], axis=-1), None

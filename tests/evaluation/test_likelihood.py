@@ -1,4 +1,4 @@
-"""Marginal likelihoods where they are known: linear models with Gaussian noise."""
+"""Marginal likelihoods with known values: linear models with Gaussian noise."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from symae_keras.models import (
 )
 
 PIXELS, INSTANCES, SCALE = 4, 3, 0.5
-#: Directions of the coherent and the nuisance code, at right angles.
+#: Orthogonal directions of the coherent and the nuisance code.
 A, B = np.array([1.0, 1.0, 0.5, 0.0]), np.array([0.4, -0.4, 0.0, 0.8])
 OFFSET = np.array([0.1, -0.2, 0.3, 0.0])
 
 
 def _gaussian(x, mean, covariance) -> np.ndarray:
-    """Negative log density of rows."""
+    """Return the negative log density of rows."""
     x = x - mean
     squares = np.einsum("ni,ni->n", x, np.linalg.solve(covariance, x.T).T)
     determinant = np.linalg.slogdet(covariance)[1]
@@ -45,7 +45,7 @@ def _gaussian(x, mean, covariance) -> np.ndarray:
 
 
 def _linear_vae(widened: float = 1.0, **arguments) -> VAE:
-    """With the exact posterior, or one with another variance."""
+    """Use the exact posterior, or one with another variance."""
     model = VAE(
         (PIXELS,),
         2,
@@ -100,7 +100,7 @@ def test_another_posterior_needs_more_draws(rng) -> None:
 
 @pytest.mark.parametrize("as_groups", [False, True])
 def test_bad_pixels_are_left_out(as_groups, rng) -> None:
-    """The density of the good ones alone."""
+    """The likelihood is the density of the good pixels alone."""
     x, good = _instances(rng), rng.random((30, PIXELS)) < 0.7
     good[:, 0] = True
     expected = [
@@ -147,7 +147,7 @@ def test_the_spectra_of_a_disentangled_stellar_autoencoder(rng) -> None:
 
 
 def test_data_units(rng) -> None:
-    """Ten times the scale of data and noise adds the logarithm of ten per pixel."""
+    """A scale of data and noise that is 10 times larger adds log 10 per pixel."""
     x = _instances(rng)
     normalization = keras.layers.Normalization(axis=None, mean=0.0, variance=100.0)
     scaled = _linear_vae(normalization=normalization)
@@ -183,7 +183,7 @@ def _columns(*columns):
 
 
 def _grouped(cls, widened: float = 1.0):
-    """A model of instances `A C + B z[t] + noise` with its exact posterior, T = 3."""
+    """Return a model of `A C + B z[t] + noise` with exact posterior, T = 3."""
     options = {"seed": 0}
     if cls is SymAE:
         options["nuisance_noise"] = "variational"
@@ -231,13 +231,13 @@ def _set_learned_prior(model, log: float) -> None:
     covariance = _VARIANCE * np.outer(B, B) + SCALE**2 * np.eye(PIXELS)
     direction = np.linalg.solve(covariance, A + _SLOPE * B)
     precision = 1.0 + INSTANCES * direction @ (A + _SLOPE * B)
-    # The head is given the mean of the group's features.
+    # The input of this head is the mean of the group's features.
     slope = INSTANCES * direction / precision
     kernel = _columns(slope, np.zeros(PIXELS))
     _set_linear(
         model.coherent_head, kernel, [-slope @ OFFSET, -math.log(precision) + log]
     )
-    # The other one gets the coherent code first, then the features.
+    # The input of the other head is the coherent code, then the features.
     precision = 1.0 / _VARIANCE + B @ B / SCALE**2
     slope = B / SCALE**2 / precision
     of_code = _SLOPE / _VARIANCE / precision - slope @ A
@@ -247,7 +247,7 @@ def _set_learned_prior(model, log: float) -> None:
 
 
 def _expected(cls, x, present) -> np.ndarray:
-    """Exact negative log densities of the present instances of each group."""
+    """Return exact negative log densities of the present instances of each group."""
     shared, own = A, B
     if cls in (SymAE, NeuralStatistician):
         shared, own = A + _SLOPE * B, math.sqrt(_VARIANCE) * B
@@ -327,7 +327,7 @@ def test_a_seed_repeats_the_draws(x) -> None:
 
 @pytest.mark.jax
 def test_posteriors_of_symae_are_those_that_training_draws_from(x) -> None:
-    """Means of both codes are what `encode` gives."""
+    """Means of both codes equal the result of `encode`."""
     model = SymAE((PIXELS,), 2, 3, nuisance_noise="variational", seed=0)
     codes = model.encode(x)
     mean, _ = model.group_posterior(x)

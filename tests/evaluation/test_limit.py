@@ -1,4 +1,4 @@
-"""The error predicted before training, against closed forms and reached errors."""
+"""The predicted error, compared with closed forms and actual errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from symae_keras.errors import InputError
 from symae_keras.evaluation import redatuming_error, redatuming_limit
 
 PIXELS = 6
-#: Covariances of states and of nuisances, in directions of their own.
+#: Covariances of states and of nuisances, with different eigenvectors.
 TURN = np.linalg.qr(np.random.default_rng(7).normal(size=(PIXELS, PIXELS)))[0]
 B = np.diag([4.0, 2.0, 1.0, 0.5, 0.2, 0.1])
 W = TURN @ np.diag([3.0, 1.0, 1.0, 0.5, 0.5, 0.2]) @ TURN.T
@@ -58,7 +58,7 @@ def test_instances_for_an_error(limit) -> None:
     assert limit.instances_for(10.0) == 2
     with pytest.raises(ValueError, match="a positive finite number"):
         limit.instances_for(0.0)
-    # Beyond 64 instances, it is found between two points of a grid.
+    # Beyond 64 instances, it is interpolated between two points of a grid.
     part = dataclasses.replace(
         limit, curve=(0.5, 0.01 + 1 / 64, 0.01 + 1 / 128), curve_instances=(2, 64, 128)
     )
@@ -67,7 +67,7 @@ def test_instances_for_an_error(limit) -> None:
 
 
 def test_interactions_are_a_floor() -> None:
-    """A gain of the state multiplies the nuisance, and no linear method sees it."""
+    """The state multiplies the nuisance, which no linear method can model."""
     rng = np.random.default_rng(0)
     n, gain = 600, 0.3
     state, nuisance = rng.normal(size=(n, 1)), rng.normal(size=(n, 6))
@@ -105,7 +105,7 @@ def test_scale_offset_and_order_do_not_matter() -> None:
     same = np.take_along_axis(groups.x, order[..., None], axis=1)
     shuffled = redatuming_limit(GroupedData(same))
     np.testing.assert_allclose(shuffled.errors, one.errors, rtol=1e-6)
-    # Groups change their folds, and with them a little the shrinkage.
+    # Groups move to other folds, which changes the shrinkage slightly.
     other = redatuming_limit(groups[rng.permutation(200)])
     np.testing.assert_allclose(other.errors, one.errors, rtol=0.15)
 
@@ -119,7 +119,7 @@ def test_ragged_groups_and_bad_pixels() -> None:
     found = redatuming_limit(GroupedData(np.nan_to_num(x, nan=1e6), mask=mask))
     expected = [closed_form(n) for n in found.n_instances]
     np.testing.assert_allclose(found.errors, expected, rtol=0.15, atol=0.01)
-    # A pixel that is always bad does not count; few bad values are filled in.
+    # A pixel that is always bad is ignored; a few bad values are imputed.
     more = np.concatenate([x, np.full((800, 6, 1), np.nan)], axis=-1)
     bad = np.isnan(more)
     padded = GroupedData(np.nan_to_num(more, nan=1e6), mask=mask, pixel_mask=~bad)
@@ -206,7 +206,7 @@ def test_nuisances_that_groups_have_in_common() -> None:
 
 def test_bad_input() -> None:
     x = additive(10).x
-    with pytest.raises(InputError, match="three or more groups of two or more"):
+    with pytest.raises(InputError, match="at least three groups with two or more"):
         redatuming_limit(GroupedData(x[:2]))
     with pytest.raises(InputError, match="received 0 such of 10 groups"):
         redatuming_limit(GroupedData(x[:, :1]))

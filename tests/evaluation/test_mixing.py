@@ -1,4 +1,4 @@
-"""Mixing of batches against transcriptions of the formulas, and in the limits."""
+"""Mixing of batches, compared with direct implementations and limiting cases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from symae_keras.evaluation import ilisi, lisi, principal_component_regression
 
 
 def _lisi_by_hand(codes, labels, perplexity) -> np.ndarray:
-    """One row at a time, with a root finder and all distances."""
+    """Compute LISI row by row, with a root finder and all distances."""
     optimize = pytest.importorskip("scipy.optimize")
     found = []
     for i, row in enumerate(codes):
@@ -57,7 +57,7 @@ def test_batches_apart_and_mixed(rng) -> None:
 
 
 def test_equal_rows_have_equal_weights() -> None:
-    """All at one place: the neighbours are arbitrary, their weights are equal."""
+    """For equal codes, the neighbours are arbitrary and their weights are equal."""
     labels = np.arange(90) % 2
     found = lisi(np.ones((90, 2)), labels, 30)
     assert (found > 1.99).all()  # 44 and 45 of 89
@@ -75,7 +75,7 @@ def test_lisi_does_not_depend_on_units(rng) -> None:
 
 
 def _pcr_by_hand(codes, batches, n_components=None) -> float:
-    """A regression of each component on indicators of batches."""
+    """Regress each component on indicators of batches."""
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LinearRegression
 
@@ -105,7 +105,7 @@ def test_regression_equals_its_formula(n_components, kind, rng) -> None:
 
 
 def test_regression_on_all_components_is_the_share_between_batches(rng) -> None:
-    """The trace of the scatter between batches over that of all, whatever the axes."""
+    """The trace of the scatter between batches over the total scatter, for any axes."""
     codes, batches = rng.normal(size=(60, 3)), rng.integers(0, 4, 60)
     codes += batches[:, None] * [0.5, 0.0, -1.0]
     means = np.array([codes[batches == b].mean(axis=0) for b in batches])
@@ -142,7 +142,7 @@ _CODES, _LABELS = np.arange(200.0).reshape(100, 2), np.arange(100) % 2
         (lambda: lisi(_CODES, _LABELS, 40), "needs 120 rows or more; received 100"),
         (lambda: lisi(_CODES, _LABELS[:5]), r"\(100, 2\) and labels of shape \(5,\)"),
         (lambda: lisi(_CODES[:, 0], _LABELS), r"\(rows, numbers\).*\(100,\)"),
-        (lambda: lisi(_CODES * np.nan, _LABELS), "Codes have NaN"),
+        (lambda: lisi(_CODES * np.nan, _LABELS), "Codes contain NaN"),
         (lambda: ilisi(_CODES, np.zeros(100)), "two batches or more; received 1"),
         (
             lambda: principal_component_regression(_CODES, _LABELS * 0),
@@ -150,7 +150,7 @@ _CODES, _LABELS = np.arange(200.0).reshape(100, 2), np.arange(100) % 2
         ),
         (
             lambda: principal_component_regression(_CODES, np.full(100, np.nan)),
-            "Labels have NaN",
+            "Labels contain NaN",
         ),
         (
             lambda: principal_component_regression(np.ones((100, 2)), _LABELS),

@@ -1,4 +1,4 @@
-"""The benchmark of marginal likelihoods, on idx files of a few small images."""
+"""The benchmark of marginal likelihoods, with idx files of a few small images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def benchmark(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, rng) -> Path:
-    """120 images to train on and 30 others, half of them bright on the left."""
+    """Write 120 training images and 30 test images, half of them bright on the left."""
     for split, rows in (("train", 120), ("t10k", 30)):
         images = np.zeros((rows, 5, 4), np.uint8)
         images[::2, :, :2], images[1::2, :, 2:] = 230, 230

@@ -1,4 +1,4 @@
-"""Detection of new data: rates, floors, reasons, odd groups."""
+"""Detection of new data: rates, smallest p-values, reasons, unusual groups."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def test_false_alarms_have_the_stated_rate(model: GroupedPCA) -> None:
         instances.append(check.instance_p)
     for p in (np.concatenate(groups), np.concatenate(instances)):
         for level in (0.05, 0.2):
-            # One calibration set moves the rate at 0.2 by 0.03, 16 of them by 0.008.
+            # The spread of the rate at 0.2 is 0.03 for one calibration set, 0.008 for
+            # 16.
             assert abs(np.mean(p <= level) - level) < 0.035
 
 

@@ -1,4 +1,4 @@
-"""Redatuming errors against hand-made cases and known models."""
+"""Redatuming errors, compared with constructed cases and known models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from symae_keras.evaluation import (
 
 @pytest.fixture(scope="module", params=["complete", "masked"])
 def groups(request) -> GroupedData:
-    # More groups than are put through the model at once.
+    # More groups than the model processes at once.
     groups = simulate_exposures(n_states=70, n_instances=5, seed=0)
     if request.param == "complete":
         return groups
@@ -72,7 +72,7 @@ def test_a_perfect_model_has_no_error(groups, oracle) -> None:
     model = oracle(groups)
     error = redatuming_error(model, groups)
     assert float(error) < 1e-12
-    # The data are noisy and the oracle is not: 0.01^2 over the variance of the data.
+    # The data are noisy and the oracle is exact: 0.01^2 over the variance of the data.
     noise = 1e-4 / np.var(groups.x[groups.present], axis=0).mean()
     assert error.reconstruction == pytest.approx(noise, rel=0.05)
     assert 0.05 < error.mean_swap < 0.5
@@ -118,7 +118,7 @@ def _bump(place, width, size=24) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def bumps() -> GroupedData:
-    """Bumps whose width is the state and whose place is the nuisance."""
+    """Bumps whose width is the state and whose position is the nuisance."""
     rng = np.random.default_rng(0)
     width, place = rng.uniform(1.0, 2.0, 20), rng.uniform(9.0, 15.0, (20, 4))
 
@@ -134,7 +134,7 @@ def bumps() -> GroupedData:
 
 @pytest.fixture
 def shifted(oracle, bumps):
-    """Models that know the truth but for shifts `(pairs, instances)`, in pixels."""
+    """Models with exact output except for shifts `(pairs, instances)`, in pixels."""
 
     class Shifted(oracle):
         def __init__(self, pixels: np.ndarray) -> None:
@@ -185,7 +185,7 @@ def test_rotations() -> None:
 
 
 def test_rotations_go_on_where_quarter_turns_stop() -> None:
-    """Eighths of a turn, twice, are quarters, but for interpolation."""
+    """Two rotations by 45 degrees give 90 degrees, up to interpolation."""
     y, x = np.mgrid[-8:9, -8:9]
     image = np.exp(-((x - 2.0) ** 2 + y**2) / 16.0)[..., None]
     eighth, quarter = rotations(8)[1], rotations(8)[2]
@@ -208,7 +208,7 @@ def test_bad_gauges() -> None:
 
 @pytest.fixture(scope="module")
 def stars() -> GroupedData:
-    # No more than are put through a model at once.
+    # At most as many as the model processes at once.
     return simulate_exposures(n_states=60, n_instances=8, seed=0)
 
 
@@ -264,12 +264,12 @@ def test_more_exposures_lower_the_limit() -> None:
     states = {4: 300, 8: 300, 16: 600, 32: 250}
     limits = {n: exposures_limit(n, n_states=states[n]) for n in states}
     assert 0.019 < limits[16] < 0.025
-    # Measured once with other code: 0.072, 0.042, 0.021 and 0.011.
+    # Computed once with independent code: 0.072, 0.042, 0.021 and 0.011.
     expected = {4: 0.072, 8: 0.042, 16: 0.021, 32: 0.011}
     for n, limit in limits.items():
         assert limit == pytest.approx(expected[n], rel=0.25), n
     assert limits[4] > limits[8] > limits[16] > limits[32]
-    # As 1 / n where the prior on the temperature does not matter any more.
+    # The error falls as 1 / n once the prior on the temperature is negligible.
     assert limits[8] / limits[32] == pytest.approx(4.0, rel=0.25)
 
 

@@ -19,14 +19,14 @@ from symae_keras.evaluation.replicates import (
 
 
 def normal(between: float, within: float, n: int = 2000, t: int = 4) -> GroupedData:
-    """Instances of which it is known how much of their variance is due to the group."""
+    """Instances with a known share of variance that is due to the group."""
     rng = np.random.default_rng(0)
     state = rng.normal(scale=between**0.5, size=(n, 1, 5))
     return GroupedData(state + rng.normal(scale=within**0.5, size=(n, t, 5)))
 
 
 def test_shares_of_variance() -> None:
-    """The mean swap corrects nothing: all that varies is in its mean."""
+    """The mean swap corrects nothing here: the mean contains all variation."""
     groups = normal(between=1.0, within=2.0)
     found = repeatability(MeanSwap().fit(groups), groups)
     assert found.instances == pytest.approx(1 / 3, abs=0.02)
@@ -52,7 +52,7 @@ def test_absent_instances_and_bad_pixels_do_not_count() -> None:
     x = np.where(good & mask[..., None], groups.x, 1e6)
     masked = GroupedData(x, mask=mask, pixel_mask=good)
     found = repeatability(MeanSwap().fit(masked), masked)
-    # A bad pixel has the mean of its group, so a tenth of what varies within is gone.
+    # A bad pixel is replaced by the mean of its group: a tenth of the variance is lost.
     assert found.instances == pytest.approx(1.0 / 1.85, abs=0.03)
     filled = fill_bad_pixels(masked)[mask]
     assert np.abs(filled).max() < 10.0

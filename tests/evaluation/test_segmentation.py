@@ -1,4 +1,4 @@
-"""Scores of labels and the checkerboard measure, against closed forms and others."""
+"""Scores of labels and the checkerboard measure, compared with closed forms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from symae_keras.evaluation import checkerboard, dice, intersection_over_union, 
 
 
 def test_two_squares() -> None:
-    """Sides of 4, shifted by 1: 12 pixels in both, 20 in either."""
+    """Squares with sides of 4, shifted by 1: 12 pixels in both, 20 in at least one."""
     labels, predicted = np.zeros((2, 1, 8, 8), int)
     labels[0, 2:6, 2:6] = 1
     predicted[0, 2:6, 3:7] = 1
@@ -32,7 +32,7 @@ def test_as_scikit_learn(rng) -> None:
 
 
 def test_as_keras(rng) -> None:
-    """Absent classes and pixels without a label do not count."""
+    """Absent classes and unlabelled pixels are ignored."""
     labels, predicted = rng.integers(0, 5, (2, 300))
     labels[:40] = -1
     metric = keras.metrics.MeanIoU(7, ignore_class=-1)
@@ -50,7 +50,7 @@ def test_small_integers_do_not_overflow(rng) -> None:
 @pytest.mark.parametrize(
     ("labels", "predicted", "sentence"),
     [
-        ([0, 1], [0], r"one shape; received \(2,\) and \(1,\)"),
+        ([0, 1], [0], r"the same shape; received \(2,\) and \(1,\)"),
         ([0, 1], [0.2, 0.8], "predicted must be integers.*argmax"),
         ([0, 3], [0, 1], "labels must be below n_classes=3.*from 0 to 3"),
         ([0, 2**32], [0, 1], "labels must be below n_classes=3"),
@@ -77,18 +77,18 @@ def test_noise_has_no_pattern(period, rng) -> None:
 
 
 def test_smooth_residuals_have_little_of_it(rng) -> None:
-    """Even those whose borders do not fit each other."""
+    """Even for tiles whose borders do not match."""
     y, x = np.indices((28, 28)) / 28.0
     slopes = rng.normal(size=(2, 200, 1, 1))
     smooth = slopes[0] * x + slopes[1] * np.sin(4.0 * y)
     assert checkerboard(smooth) < 0.5
-    # A constant is no pattern at all.
+    # A constant is not a pattern.
     np.testing.assert_allclose(checkerboard(smooth + 7.0), checkerboard(smooth))
 
 
 @pytest.mark.parametrize("period", [2, 4])
 def test_a_checkerboard_in_noise(period, rng) -> None:
-    """Noise has the power n at all n frequencies, amplitude a has (a n)^2 at one."""
+    """Noise has power n at all n frequencies; amplitude a has (a n)^2 at one."""
     amplitude, n = 0.2, 24 * 16
     residuals = rng.normal(size=(3000, 24, 16)) + amplitude * _board(24, 16)
     lines = period**2 - 1

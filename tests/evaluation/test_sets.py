@@ -28,7 +28,7 @@ def test_replicates_are_virtual_instances_and_noise(constant_band) -> None:
 
 
 def test_replicates_follow_their_formula() -> None:
-    """A band without nuisances has its height, and each nuisance does its part."""
+    """A band without nuisances has its nominal height; each nuisance has its effect."""
     groups = simulate_replicates(1, 1, seed=0)
     x = groups.axis
     state = {"heights": np.array([[0.0, 1.0, 0.0]])}
@@ -82,14 +82,14 @@ def test_swaps_of_tablets_were_measured(tablets, tmp_path) -> None:
     own, instrument = np.indices((4, 2))
     others = np.array([1, 2, 3, 0])[:, None]
     assert np.array_equal(test.virtual(others, own, instrument), test.x[others[:, 0]])
-    # Of a part, too.
+    # Also for a part of the groups.
     assert np.array_equal(test[2:].virtual(1, 0, 1), test.x[3, 1])
-    # The best quadratic is taken off, and nothing else.
+    # Only the best-fitting quadratic is subtracted.
     axis = np.linspace(-1.0, 1.0, 30)
     off = tablets["x"][:7] - train.x
     fitted = np.polynomial.Polynomial.fit(axis, tablets["x"][0, 1], 2)(axis)
     assert np.allclose(off[0, 1], fitted, atol=1e-5)
-    # The linear swap is exact but for half of how the instruments differ by tablet.
+    # The linear swap is exact except for half of the instrument effect per tablet.
     swapped = linear_mean_swap(test, others[:, 0])
     difference = test.x[:, 0] - test.x[:, 1]
     expected = (difference[others[:, 0]] - difference) / 2
@@ -106,7 +106,7 @@ def test_tablets_without_a_split_are_split(tablets, tmp_path) -> None:
     ("change", "sentence"),
     [
         ({"x": np.ones((12, 3, 30))}, r"x \(tablets, 2, pixels\); received x of shape"),
-        ({"x": np.full((12, 2, 30), np.nan)}, "some values are missing"),
+        ({"x": np.full((12, 2, 30), np.nan)}, "values are missing"),
         ({"split": np.array(["train"] * 12)}, "split must be 'train' or 'test'"),
     ],
 )

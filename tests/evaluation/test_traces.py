@@ -22,7 +22,7 @@ def test_nrms_of_known_pairs(rng) -> None:
 def test_predictability_of_known_pairs(rng) -> None:
     one, other = rng.normal(size=(2, 5, 400))
     np.testing.assert_allclose(predictability(one, -2.0 * one), np.ones(5))
-    # At lag 0 alone it is the square of the correlation.
+    # At lag 0 alone, it is the square of the correlation.
     found = predictability(one, other, max_lag=0)
     cosine = (one * other).sum(-1) ** 2 / ((one**2).sum(-1) * (other**2).sum(-1))
     np.testing.assert_allclose(found, cosine)
@@ -51,7 +51,7 @@ def test_silence_is_not_a_number() -> None:
 def test_shapes_are_checked(shapes) -> None:
     pair = [np.zeros(shape) for shape in shapes]
     for measure in (nrms, predictability):
-        with pytest.raises(InputError, match="of one shape; received"):
+        with pytest.raises(InputError, match="of the same shape; received"):
             measure(*pair)
 
 

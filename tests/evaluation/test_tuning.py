@@ -32,7 +32,7 @@ EPOCHS = 12
 
 
 def error_of(settings: SymAESettings) -> float:
-    """A redatuming error with one optimum, away from all settings tried first."""
+    """Return a redatuming error with one optimum, away from all initial settings."""
     far = abs(math.log(settings.coherent_dim / 11))
     far += 0.5 * abs(math.log(settings.nuisance_dim / 5))
     far += 0.3 * abs(math.log10(settings.noise_strength / 0.003))
@@ -41,7 +41,7 @@ def error_of(settings: SymAESettings) -> float:
 
 
 class Pretender(SimpleNamespace):
-    """A model whose errors fall with the epochs; nothing is trained."""
+    """Model whose errors fall with the epochs, without training."""
 
     redatum = None
     epochs = 0
@@ -49,7 +49,7 @@ class Pretender(SimpleNamespace):
 
     def estimate(self) -> EstimatedRedatumingError:
         error = error_of(self.settings) * (1.0 + 3.0 / max(self.epochs, 0.1))
-        # Reconstruction prefers the opposite.
+        # The reconstruction error prefers the opposite settings.
         parts = 0.1 / (1.0 + 100.0 * error), 0.0, 0.0
         return EstimatedRedatumingError(
             parts[0], 0.0, 0.5 * (error - parts[0]), (error, error), 0.9
@@ -58,7 +58,7 @@ class Pretender(SimpleNamespace):
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """Search among pretended trainings; returns a function that acts in each epoch."""
+    """Search with fake trainings; return a function that is called in each epoch."""
     act = SimpleNamespace(now=lambda model: None)
 
     def train(model, groups, training, seed, callbacks=()):
@@ -93,7 +93,7 @@ def without_times(trials):
     return [dataclasses.replace(each, seconds=0.0) for each in trials]
 
 
-# === What the search finds ===
+# === Result of the search ===
 
 
 def test_it_finds_the_least_estimate_and_not_the_least_reconstruction(pretended):
@@ -116,10 +116,10 @@ def test_bad_trials_stop_early_and_good_ones_do_not(pretended):
     assert len(complete) + len(pruned) == 40 and 4 <= len(complete) <= 16
     # 18 groups in batches of 16 are two updates per epoch.
     assert {each.updates for each in complete} == {2 * EPOCHS}
-    # The first trials of each kind of noise, however much one kind is ahead.
+    # The first trials of each kind of noise, even if one kind is far better.
     assert [each.number for each in complete[:2]] == [0, 1]
     assert {each.updates for each in pruned} == {2 * EPOCHS // 6, 2 * EPOCHS // 2}
-    # Updates are spent on good settings: the best of all was not stopped.
+    # Updates are spent on good settings: the best trial was not stopped.
     best = min(error_of(each.settings) for each in trials)
     assert best == min(error_of(each.settings) for each in complete)
 
@@ -136,14 +136,14 @@ def test_the_same_seed_makes_the_same_trials(pretended):
 
 
 class Killed(BaseException):
-    """Stands for a process that ends at once."""
+    """Stand-in for a process that ends at once."""
 
 
 FINISH = tuning.RunningTrial.finish
 
 
 def test_a_killed_search_is_resumed(pretended, tmp_path, monkeypatch):
-    # A name that a URL would not take.
+    # A name that is invalid in a URL.
     file = tmp_path / "study #1?.db"
     whole = run(16)
     seen = []
@@ -161,7 +161,7 @@ def test_a_killed_search_is_resumed(pretended, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning.RunningTrial, "finish", FINISH)
     trials = run(16, file=file)
     numbers = [each.number for each in trials]
-    # The trial that the process died in is repeated, under another number.
+    # The interrupted trial is repeated with another number.
     assert len(trials) == 16 and len(set(range(17)) - set(numbers)) == 1
     assert {each.settings for each in trials} >= {each.settings for each in whole[:9]}
     assert file.is_file() and [path.name for path in tmp_path.iterdir()] == [file.name]
@@ -204,7 +204,7 @@ def test_a_damaged_study_is_refused(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test turns; returns a list with the time."""
+    """Return a list with the time of a fake clock, which the test sets."""
     now = [0.0]
     monkeypatch.setattr(tuning, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
@@ -217,7 +217,7 @@ def test_the_budget_has_room_for_the_final_training(pretended, clock):
     pretended.now = tick
     trials = run(budget_s=100.0)
     # The final training of 24 groups in two batches of 16 has as many updates as a
-    # trial of 18 groups, which takes 12 s; half as much is added for safety.
+    # trial of 18 groups, which takes 12 s; 50 % are added for safety.
     assert 70.0 <= clock[0] <= 100.0 - 1.5 * EPOCHS + 1.0
     assert sum(each.seconds for each in trials) == clock[0]
 
@@ -241,7 +241,7 @@ def test_a_budget_too_small_for_one_trial(pretended, clock, caplog, budget_s):
     pretended.now = tick
     trials = run(budget_s=budget_s)
     assert [each.outcome for each in trials] == ["stopped"]
-    # It ends as soon as that can be known, for the final training.
+    # The search ends early enough for the final training.
     assert clock[0] <= max(1.0, EPOCHS / 6)
     assert tuning.chosen_settings(trials) == SymAESettings()
     assert "too small for one trial" in caplog.text
@@ -292,7 +292,7 @@ def test_a_trial_that_fails_is_left_out(pretended):
     assert tuning.chosen_settings(trials) != START[1]
 
 
-# === Refusals ===
+# === Invalid arguments ===
 
 
 def test_without_optuna(monkeypatch):
@@ -403,7 +403,7 @@ def test_tune_returns_the_trained_model(monkeypatch):
     assert result.model.coherent_dim == result.settings.coherent_dim
     low, high = result.estimate.interval
     assert 0.0 < low < result.estimate < high
-    # The reconstruction has begun to learn, on groups that no training has seen.
+    # The reconstruction has improved on groups that were not used for training.
     assert result.estimate.reconstruction < 1.0
     again = tune(groups, n_trials=2, training=Training(epochs=4))
     assert again.settings == result.settings

@@ -1,4 +1,4 @@
-"""Intervals, samples and latent numbers whose measures are known."""
+"""Intervals, samples and latent components with known measures."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_agrees_with_scipy_in_one_dimension(rng) -> None:
 
 
 def test_two_points() -> None:
-    """Sets of one instance each: sqrt(2 |x - y|), whatever the shape of an instance."""
+    """Sets of one instance each: sqrt(2 |x - y|), for any shape of an instance."""
     one, other = np.zeros((1, 2, 2)), np.full((1, 2, 2), 3.0)
     assert energy_distance(one, other) == pytest.approx(math.sqrt(2 * 6.0))
     assert energy_distance(one, one) == 0.0
 
 
 def test_shifted_gaussians(rng) -> None:
-    """Far apart, 2 |shift| less the distances within, 2 / sqrt(pi) each."""
+    """For distant sets: 2 |shift| minus the distances within, 2 / sqrt(pi) each."""
     one, other = rng.normal(size=(2, 3000, 1))
     expected = math.sqrt(2 * 20.0 - 4 / math.sqrt(math.pi))
     assert energy_distance(one, other + 20.0) == pytest.approx(expected, rel=0.01)
@@ -65,7 +65,7 @@ def test_falls_with_the_size_of_equal_distributions_only(rng) -> None:
 
 
 def test_optimal_gaussian_channels() -> None:
-    """A number with unit signal seen through noise v has -log(posterior variance) / 2.
+    """A signal of unit variance with noise v has -log(posterior variance) / 2.
 
     The aggregate of such posteriors is the prior, and the mean divergence is the mutual
     information between number and data.
@@ -89,7 +89,7 @@ def test_thresholds() -> None:
 
 
 def test_the_two_ways_differ_where_one_value_rules() -> None:
-    """Known precisely, but the same for nearly all data; odd spectra move no median."""
+    """Precise but nearly constant components; odd spectra do not change the median."""
     mean, log_variance = np.zeros((1000, 1)), np.full((1000, 1), -4.0)
     mean[:100] = 50.0
     found = informative_latents(mean, log_variance)
@@ -100,14 +100,14 @@ def test_the_two_ways_differ_where_one_value_rules() -> None:
 @pytest.mark.parametrize(
     ("measure", "shapes", "message"),
     [
-        (calibration, [(3,), (4,), ()], "of one shape"),
-        (calibration, [(0,), (0,), ()], "of one shape"),
+        (calibration, [(3,), (4,), ()], "of the same shape"),
+        (calibration, [(0,), (0,), ()], "of the same shape"),
         (calibration, [(3,), (3,), (2,)], "broadcast"),
         (energy_distance, [(2, 3), (2, 4)], r"shape \(2, 3\) and \(2, 4\)"),
         (energy_distance, [(0, 3), (2, 3)], "shape"),
-        (informative_latents, [(5, 2), (5, 3)], "must have one shape"),
-        (informative_latents, [(5,), (5,)], "must have one shape"),
-        (informative_latents, [(0, 2), (0, 2)], "must have one shape"),
+        (informative_latents, [(5, 2), (5, 3)], "must have the same shape"),
+        (informative_latents, [(5,), (5,)], "must have the same shape"),
+        (informative_latents, [(0, 2), (0, 2)], "must have the same shape"),
     ],
 )
 def test_bad_shapes(measure, shapes, message) -> None:

@@ -1,4 +1,4 @@
-"""Anomalies, denoising and estimation whose scores are known."""
+"""Anomalies, denoising and estimation with known scores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from symae_keras.evaluation import (
 
 
 def _nothing(x, mask=None):
-    """Reconstructs zeros, so that scores are mean squares."""
+    """Model that reconstructs zeros, so that scores are mean squares."""
     return np.zeros_like(x)
 
 
@@ -37,7 +37,7 @@ def test_score_is_the_mean_squared_error(rng) -> None:
 
 
 def test_p_values_of_normal_instances_are_uniform(rng) -> None:
-    """Whatever the distribution of the errors, here a heavy-tailed one."""
+    """The rate is correct for any distribution of errors, here a heavy-tailed one."""
     stats = pytest.importorskip("scipy.stats")
     normal, new = (rng.standard_t(2, size=(n, 8)) for n in (20_000, 1000))
     p = AnomalyDetector(_nothing, normal).p_values(new)
@@ -52,7 +52,7 @@ def test_p_values_count_normal_instances_at_least_as_strange() -> None:
 
 
 def test_groups_are_scored_by_their_good_pixels(rng) -> None:
-    """Absent instances have no score; bad pixels, NaN included, no say."""
+    """Absent instances have no score; bad pixels, including NaN, are ignored."""
     x = rng.normal(size=(6, 3, 8)).astype("float32")
     mask = np.ones((6, 3), bool)
     mask[2, 1:] = False
@@ -78,7 +78,7 @@ def test_groups_are_scored_by_their_good_pixels(rng) -> None:
 
 def test_needs_normal_instances() -> None:
     absent = GroupedData(np.zeros((2, 3, 4)), mask=np.zeros((2, 3), bool))
-    with pytest.raises(InputError, match="no normal instance"):
+    with pytest.raises(InputError, match="no normal instances"):
         AnomalyDetector(_nothing, absent)
 
 
@@ -100,7 +100,7 @@ def test_detection_of_perfect_random_and_reversed_scores(rng) -> None:
     [(1, 0.0), (0.1, 20.0), (10, -20.0), (0.5, 20 * math.log10(2.0)), (0, math.inf)],
 )
 def test_gain_of_a_share_of_the_noise(rng, left, gain) -> None:
-    """Units and the shape do not matter, the sign of what is left neither."""
+    """Units and shape do not matter, nor does the sign of the residual."""
     clean, noise = rng.normal(size=(2, 5, 7, 3))
     assert snr_gain(clean, clean + noise, clean - left * noise) == pytest.approx(gain)
     clean, noise = 1e-17 * clean, 1e-17 * noise
@@ -141,7 +141,7 @@ def test_virtual_instances_are_those_of_the_reference(stars, oracle) -> None:
 
 
 def test_mean_swap_knows_what_group_means_know(stars) -> None:
-    """Its virtual instances are group means, moved by one and the same vector."""
+    """Model whose virtual instances are group means, all shifted by the same vector."""
     scores = downstream(MeanSwap().fit(stars), stars, reference=stars[7:8])
     assert scores.virtual == pytest.approx(scores.means, abs=0.02)
 
@@ -157,7 +157,7 @@ def test_absent_instances_do_not_count(known_model, known_groups) -> None:
 
 
 def test_classes_and_bad_pixels(known_model, known_groups) -> None:
-    """Labels of measured groups; one pixel in ten is NaN for the estimator to miss."""
+    """Labels of measured groups; 10 % of the pixels are NaN and must be ignored."""
     groups = dataclasses.replace(known_groups, state={}, nuisance={}, render=None)
     label = {"high": np.where(known_groups.state["level"] > 0.0, "yes", "no")}
     bad = np.random.default_rng(4).random(groups.x.shape) < 0.1
@@ -178,11 +178,11 @@ def test_a_seed_repeats_the_scores_of_a_perceptron(known_model, known_groups) ->
 def test_bad_labels_and_references(known_model, known_groups) -> None:
     model = known_model("perfect")
     unknown = GroupedData(known_groups.x)
-    with pytest.raises(InputError, match="nothing to estimate"):
+    with pytest.raises(InputError, match="no labels to estimate"):
         downstream(model, unknown)
     with pytest.raises(InputError, match=r"labels\['a'\] must have one row .* 300"):
         downstream(model, unknown, labels={"a": np.zeros(4)})
-    with pytest.raises(InputError, match="20 groups or more.*received 19"):
+    with pytest.raises(InputError, match="at least 20 groups.*received 19"):
         downstream(model, known_groups[:19])
-    with pytest.raises(InputError, match="must be one group .*received 2"):
+    with pytest.raises(InputError, match="must be a single group .*received 2"):
         virtual_under(model, known_groups, known_groups[:2])
