@@ -44,8 +44,7 @@ class KnownGroups:
         raise NotImplementedError
 
     def called(self, number: int, first: int = 0) -> str:
-        """Return the name of a group for messages: its number, and its id if it has
-        one.
+        """Return the name of a group for messages: its number, and its id if present.
 
         Args:
             number: Index of the group in this object.

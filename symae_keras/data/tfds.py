@@ -387,7 +387,7 @@ class BaggedMnist(GroupedBuilder):
         if self.manual_dir is not None:
             folder = idx_folder(self.IMAGES, self.manual_dir)
         if folder is None:
-            folder = self.data_path.parents[1]  # the folder in which this set is prepared
+            folder = self.data_path.parents[1]  # where this set is prepared
         images, labels = load_images(self.IMAGES, split, folder)
         images = images.astype("float32")  # uint8 would be scaled
         seed = self.SPLITS.index(split)

@@ -42,12 +42,12 @@ def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | S
     | --- | --- |
     | `.npz`, `.h5`, `.hdf5`, `.hdf` | arrays under the keys below |
     | `.npy` | only `x`, already grouped; stays on disk until it is used |
-    | `.csv`, `.tsv`, `.txt`, wide | one row per instance: `group`, one column per pixel |
-    | the same, long | one row per pixel: `group`, `instance`, `axis`, `value` |
+    | `.csv`, `.tsv`, `.txt`, wide | a row per instance: `group`, a column per pixel |
+    | the same, long | a row per pixel: `group`, `instance`, `axis`, `value` |
     | `.fits`, `.fit`, `.fits.gz`, `.fz` | a table of spectra, or an image of them |
     | `.mseed`, `.miniseed`, `.segy`, `.sgy` | seismic traces, one per instance |
     | folder of spectra | `.csv`, `.txt`, `.dat`, `.tsv`, `.npy` or FITS, one per file |
-    | folder of folders | `.png`, `.jpg`, `.bmp` or `.tif` images, one folder per group |
+    | folder of folders | `.png`, `.jpg`, `.bmp` or `.tif` images, a folder per group |
     | folder of idx files | the training images of MNIST, in bags of 20 of one label |
     | folder of shards | the output of `symae data convert`; stays on disk |
 
