@@ -139,7 +139,7 @@ def refuse_rounding(groups: object, source: str = "the data") -> None:
     offset = round(float(mean.mean()), -math.floor(math.log10(deviation)))
     remedy = f"subtract {offset:.17g} from x"
     if np.abs(mean - offset).max() > 1e3 * deviation:
-        remedy = "subtract from each pixel of x its mean"
+        remedy = "subtract the mean of each pixel from x"
     sentence = (
         f"{source}: values that differ by about {deviation:.2g} around {offset:.17g} "
         f"are rounded by about {error:.2g} in float32; {remedy} in float64 first, and "

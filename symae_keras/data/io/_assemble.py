@@ -161,7 +161,7 @@ def mask_missing(
         x = _zeroed(x)
     good = np.asarray(True) if pixel_mask is None else _zeroed(pixel_mask)
     good = _broadcast("pixel_mask", good, x.shape)
-    # NaN differs from 0, so a missing mask value counts as present.
+    # NaN differs from 0, so NaN in the pixel mask is counted, too.
     counted = missing & (True if pixel_mask is None else pixel_mask != 0)
     if mask is not None and mask.shape == x.shape[:2]:
         counted &= (mask != 0).reshape(mask.shape + (1,) * (x.ndim - 2))

@@ -28,7 +28,7 @@ _MODES: Final = (
     *("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK"),
     *("I", "F", "I;16", "I;16L", "I;16B", "I;16N"),
 )
-#: Bytes per byte of an image: the image, its copy in the stack, and that in float32.
+#: Memory per value: the image, its copy in the stack, and the float32 array.
 _BYTES_PER_VALUE: Final = 6
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 #: TIFF tags, and the size of a TIFF header.
