@@ -20,8 +20,7 @@ class Reference:
             raise InputError(f"This {name} is not fitted: call `fit(groups)` first.")
 
     def _gather(self, x: Array, mask: Array | None) -> GroupedData:
-        """Convert instances to groups and check their shape; masks are as for
-        models."""
+        """Convert instances and their mask to groups, and check the shape."""
         self._check_fitted()
         x = np.asarray(x)
         mask = None if mask is None else np.asarray(mask)

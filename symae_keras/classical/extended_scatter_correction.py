@@ -124,7 +124,7 @@ class ExtendedScatterCorrection(ScatterCodes):
         else:
             inverse = np.linalg.pinv(basis * good[:, None])
             coefficients = np.einsum("rp,rpk->rk", x, inverse)
-        gain = coefficients[:, :1]  # a view, so that the nuisance code contains the gain used
+        gain = coefficients[:, :1]  # a view of the nuisance code
         gain[np.abs(gain) < _LEAST_GAIN] = 1.0
         residual = np.where(good, x - coefficients @ basis, 0.0)
         return coefficients, self.reference_ + residual / gain

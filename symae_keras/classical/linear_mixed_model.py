@@ -418,8 +418,7 @@ def _expect(
 
 
 def _precision(within: Array, good: Array) -> tuple[Array, float]:
-    """Return the inverse covariance of good pixels (0 elsewhere) and log
-    determinant."""
+    """Return inverse covariance (0 at bad pixels) and log determinant."""
     from scipy.linalg import cho_solve, cholesky
 
     matrix = np.zeros_like(within)
