@@ -48,8 +48,8 @@ class Adaptation:
         standard_errors: Standard error of each score, over pairs.
         errors: Mean squared error of every candidate divided by the variance of the
             target spectra.
-        baseline_free_errors: The same after the best quadratic in the pixel index was
-            taken off both.
+        baseline_free_errors: The same errors after the best quadratic in the pixel
+            index was subtracted from both spectra.
         n_pairs: Number of pairs.
         instance_shape: Shape of one instance.
         good_pixels: True where the target instrument has observed a pixel, of the shape
@@ -71,12 +71,14 @@ class Adaptation:
 
     def __repr__(self) -> str:
         score = self.scores.get(self.method)
-        known = "" if score is None else f", score {score:.3f} of the mean shift's"
+        known = ""
+        if score is not None:
+            known = f", score {score:.3f} relative to the mean shift"
         return f"Adaptation({self.summary} from {self.n_pairs} pairs{known})"
 
     @property
     def summary(self) -> str:
-        """Return the method and its weights as text."""
+        """The method and its weights as text."""
         words = _in_words(self.weights)
         of_baselines = _in_words(self.baseline_weights)
         return words if words == of_baselines else f"{words}; baseline: {of_baselines}"

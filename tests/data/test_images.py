@@ -18,7 +18,7 @@ PACKED = f"{IMAGES}.gz"
 
 @pytest.fixture
 def made(rng):
-    """Five images and their labels."""
+    """Make five images and their labels."""
     images = rng.integers(0, 256, (5, 4, 3), dtype="uint8")
     return images, rng.integers(0, 10, 5, dtype="uint8")
 
@@ -58,7 +58,7 @@ def test_the_splits_are_not_confused(tmp_path, write_idx, made):
         (LABELS, lambda b: b[:7] + b"\4" + b[8:-1], "4 labels for the 5 images"),
         (PACKED, lambda b: b[:-10], "gz cannot be read: ."),
         (PACKED, lambda b: b"no gzip", "gz cannot be read: ."),
-        # Bytes of the header come out as others, before any checksum.
+        # Header bytes are decompressed wrongly before the checksum is compared.
         (PACKED, lambda b: b[:20] + b"\xff" * 9 + b[29:], "shape .* needs 1.7 TB"),
     ],
 )
@@ -220,7 +220,7 @@ def test_what_answers_is_the_network(monkeypatch):
 
 
 def test_sets_that_are_no_images(tmp_path):
-    with pytest.raises(InputError, match="knows no set 'no_such_set'") as error:
+    with pytest.raises(InputError, match="has no set 'no_such_set'") as error:
         load_images("no_such_set", data_dir=tmp_path)
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="the features text; expected image"):

@@ -175,9 +175,9 @@ class NumberReader:
         wrong = np.flatnonzero(np.isinf(values))
         if len(wrong):
             raise InputError(
-                f"{place(int(wrong[0]))} contains {quoted(cells[wrong[0]])}; expected "
-                "a finite number such as 1234.5 or 1e-3, or an empty cell for a "
-                "missing pixel."
+                f"{place(int(wrong[0]))} holds {quoted(cells[wrong[0]])}; expected a "
+                "finite number such as 1234.5 or 1e-3, or an empty cell for a missing "
+                "pixel."
             )
         if "." in text:
             self._note("point", cells, place, _has_point)
