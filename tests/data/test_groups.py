@@ -75,7 +75,7 @@ def test_split_divides_by_state():
 
 
 def test_measured_data_have_no_virtual_instances():
-    with pytest.raises(InputError, match="only simulated data do"):
+    with pytest.raises(InputError, match="only simulated data have them"):
         numbered().virtual(0, 0, 0)
 
 
@@ -236,8 +236,8 @@ PAIRS = {"ids": np.array(list("aabbcc")), "state": {"b": np.arange(6)}}
     [
         ({}, {"train": 1.0}, "between 0 and 1; received 1.0"),
         ({"ids": np.zeros(6)}, {}, "at least two states; received 1"),
-        (PAIRS, {"stratify": "a"}, "'a'.*there is b"),
-        ({}, {"stratify": "a"}, "'a'.*nothing at all"),
+        (PAIRS, {"stratify": "a"}, "'a'.*they have b"),
+        ({}, {"stratify": "a"}, "'a'.*none"),
         (PAIRS, {"stratify": [1, 1, 2, 3, 1, 1]}, "state b are in the classes 2 and 3"),
         (PAIRS, {"stratify": np.zeros(5)}, r"the 6 groups; received shape \(5,\)"),
         (PAIRS, {"stratify": [1, 1, 2, 2, 3, 3]}, "the 3 states a different class"),

@@ -129,7 +129,7 @@ def test_groups_without_a_table() -> None:
         GroupedData(np.ones((2, 1, 4, 4))).to_pandas()
     with pytest.raises(InputError, match="Two columns would have the name 'site'"):
         groups(instance_metadata={"site": np.ones((3, 3))}).to_pandas()
-    with pytest.raises(InputError, match="no column 'red' among"):
+    with pytest.raises(InputError, match="The table has no column 'red'"):
         GroupedData.from_pandas(groups().to_pandas(), pixels=[500.0, "red"])
 
 

@@ -63,7 +63,7 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
     if table and len(groups.instance_shape) != 1:
         raise InputError(
             "A table can only hold spectra of shape (pixels,); received instances of "
-            f"shape {groups.instance_shape}. Use the suffix .npz."
+            f"shape {groups.instance_shape}; use the suffix .npz."
         )
     _refuse_names(unwritable(groups, table))
     if table:

@@ -80,8 +80,8 @@ def test_a_shape_without_data(tmp_path, refusal):
     path = tmp_path / "my.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("x", (10**6, 10**6, 10**3), "float32")
-    words = "x has the shape (1000000, 1000000, 1000), 4000000000000000 bytes, of which"
-    assert f"{words} the file holds 0" in refusal(path)
+    words = "x has the shape (1000000, 1000000, 1000), 4000000000000000 bytes, but"
+    assert f"{words} the file contains 0" in refusal(path)
 
 
 def test_keys_that_are_not_there(tmp_path, refusal):

@@ -171,8 +171,8 @@ def test_unusable_images(tmp_path, refusal):
         assert "sun/b.png cannot be read: " in refusal(tmp_path)
     Image.fromarray(PIXELS[0].T).save(path)
     sentence = refusal(tmp_path)
-    words = "sun/b.png is an image of 4 x 5 pixels, 1 x uint8 (L), but moon/a.png one"
-    assert f"{words} of 5 x 4 pixels, 1 x uint8 (L); bring" in sentence
+    words = "sun/b.png is an image of 4 x 5 pixels, 1 x uint8 (L), but moon/a.png is"
+    assert f"{words} one of 5 x 4 pixels, 1 x uint8 (L); convert" in sentence
     Image.fromarray(np.stack([PIXELS[0]] * 3, -1)).save(path)
     words = "sun/b.png is an image of 5 x 4 pixels, 3 x uint8 (RGB), but moon/a.png"
     assert words in refusal(tmp_path)
@@ -228,10 +228,10 @@ def test_idx_files(tmp_path):
 
 def test_unusable_idx_files(tmp_path, refusal):
     idx(tmp_path, n_labels=39)
-    words = "train-labels-idx1-ubyte holds 39 labels for the 40 images"
+    words = "train-labels-idx1-ubyte contains 39 labels for the 40 images"
     assert refusal(tmp_path).startswith(words)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1\0\0\0\x28" + b"123")
-    words = "holds 3 values, but its header gives the shape (40,), 40 values"
+    words = "contains 3 values, but its header gives the shape (40,), 40 values"
     assert words in refusal(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte").unlink()
     assert refusal(tmp_path).startswith("has no file train-labels-idx1-ubyte")

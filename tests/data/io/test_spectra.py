@@ -318,7 +318,7 @@ def test_marks_at_the_end_of_lines(tmp_path, caplog):
 def test_axes_of_other_units(tmp_path, refusal):
     text = columns("wavelength (nm),flux", PAIRS)
     sentence = refusal(folder(tmp_path, text, text.replace("nm", "um")))
-    assert "the axis of a_2.csv is called wavelength (um), but that of a" in sentence
+    assert "the axis of a_2.csv has the name wavelength (um), but" in sentence
 
 
 def test_other_files(tmp_path, refusal):

@@ -164,7 +164,7 @@ LONG_HEAD = "group,instance,axis,value\n"
         (LONG_HEAD + "a,1,400,1\na,1\n", "line 3 has 2 cells"),
         (
             LONG_HEAD + "b,1,4,1\na,1,4,1\na,1,5,1\nb,1,4.0,1\n",
-            "line 5 gives axis 4.0 of group b, instance 1 again",
+            "line 5 repeats axis 4.0 of group b, instance 1",
         ),
         (
             LONG_HEAD + "b,1,4,1\na,1,4,\na,1,5,1\n",
