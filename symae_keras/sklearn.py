@@ -130,8 +130,8 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
             warnings.warn(
                 f"{type(self).__name__} was fitted without the ids of groups, so that "
                 "each row is a separate group and states cannot be separated from "
-                "nuisances. Give `groups=ids` to `fit`; inside of other estimators, "
-                "call `sklearn.set_config(enable_metadata_routing=True)` before.",
+                "nuisances. Pass `groups=ids` to `fit`; inside other estimators, call "
+                "`sklearn.set_config(enable_metadata_routing=True)` before.",
                 stacklevel=2,
             )
             groups = np.arange(len(X))

@@ -40,7 +40,7 @@ class Adaptation:
             name of the only candidate.
         weights: Weight of each candidate in the mean, for spectra without their
             baseline, the best quadratic in the pixel index.
-        baseline_weights: The same for baselines.
+        baseline_weights: Weight of each candidate for baselines.
         scores: Score of every candidate and of the method: the mean of its raw and
             baseline-free error, each relative to that of the mean shift. A score of 1
             is as good as the mean shift; smaller is better. Empty with fewer than 5

@@ -1,4 +1,4 @@
-"""Correction of each instance by its own few parameters, such as a gain."""
+"""Correction of each instance with a few parameters, such as a gain."""
 
 from __future__ import annotations
 

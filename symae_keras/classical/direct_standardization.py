@@ -1,4 +1,4 @@
-"""Direct standardization of whole spectra."""
+"""Direct standardization of complete spectra."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from symae_keras.data.groups import Array
 class DirectStandardization(PairedReference):
     """Ridge regression of complete spectra of one instrument on those of another.
 
-    The index of an instance in its group, axis 1, is that of its instrument. From the
-    groups that were measured on both, `s` on the source and `t` on the target,
+    The index of an instance in its group, axis 1, is that of its instrument. With the
+    spectra `s` on the source and `t` on the target, of the groups that were measured on
+    both,
 
         coef_, intercept_ = argmin sum |t - coef s - intercept|^2 + ridge |coef|^2
 

@@ -104,7 +104,9 @@ class LinearMixedModel(CodedReference):
                 f"by cross-validation over groups; received {shrinkage}."
             )
         if not is_integer(max_iter, 1):
-            raise InputError(f"max_iter must be a positive integer; got {max_iter}.")
+            raise InputError(
+                f"max_iter must be a positive integer; received {max_iter}."
+            )
         if not is_number(tol) or tol < 0.0:
             raise InputError(f"tol must be a finite number >= 0; received {tol}.")
         self.shrinkage = shrinkage
@@ -304,7 +306,7 @@ class _Law:
 
 @dataclasses.dataclass
 class _Expected:
-    """Conditional moments of states and nuisances, given the data and a law."""
+    """Conditional moments of states and nuisances, given data and parameters."""
 
     law: _Law
     states: Array

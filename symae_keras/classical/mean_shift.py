@@ -11,8 +11,8 @@ from symae_keras.data.groups import Array
 class MeanShift(PairedReference):
     """Addition of the mean difference between two instruments.
 
-    The index of an instance in its group, axis 1, is that of its instrument. With `s`
-    on the source and `t` on the target,
+    The index of an instance in its group, axis 1, is that of its instrument. With the
+    spectra `s` on the source and `t` on the target,
 
         transfer(x) = x + mean(t - s)
 

@@ -11,8 +11,8 @@ from symae_keras.data.groups import Array
 class SlopeBias(PairedReference):
     """Slope and bias of each pixel by least squares.
 
-    The index of an instance in its group, axis 1, is that of its instrument. With `s`
-    on the source and `t` on the target, for each pixel `p`,
+    The index of an instance in its group, axis 1, is that of its instrument. With the
+    spectra `s` on the source and `t` on the target, for each pixel `p`,
 
         slope[p], bias[p] = argmin sum (t[p] - slope[p] s[p] - bias[p])^2
 

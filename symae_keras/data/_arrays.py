@@ -12,9 +12,9 @@ from symae_keras.errors import InputError
 
 Array = npt.NDArray[Any]
 
-#: Missing values of pandas, which need not be installed.
+#: Class names of missing values of pandas, so that pandas need not be installed.
 _MISSING: Final = ("NAType", "NaTType")
-#: The largest integer up to which float64 holds all integers.
+#: Largest integer up to which float64 represents all integers exactly.
 _LARGEST_INTEGER: Final = 2**53
 
 
@@ -165,7 +165,7 @@ def bools(name: str, values: Any, meaning: str) -> Array:
 
 
 def pixel_weights(values: Any) -> Array:
-    """Convert weights to float32, 0 where a value is missing."""
+    """Convert weights to float32; missing values become 0."""
     array, _ = plain("weights", values)
     _refuse_other_kinds("weights", array)
     with np.errstate(over="ignore"):

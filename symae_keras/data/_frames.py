@@ -62,7 +62,7 @@ def fields_of_frame(
 
 
 def frame_of(groups: Any) -> Any:
-    """Return a table of `GroupedData`; see `GroupedData.to_pandas`."""
+    """Convert `GroupedData` to a table; see `GroupedData.to_pandas`."""
     if len(groups.instance_shape) != 1:
         raise InputError(
             "A table can only hold spectra of shape (pixels,); these instances have "

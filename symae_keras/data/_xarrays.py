@@ -24,7 +24,7 @@ _UNIT: Final = re.compile(r"^(.*?)\s*[(\[]([^()\[\]]*)[)\]]\s*$")
 
 
 def xarray_of(groups: Any) -> Any:
-    """Return a data set of `GroupedData`; see `GroupedData.to_xarray`."""
+    """Convert `GroupedData` to a data set; see `GroupedData.to_xarray`."""
     xr = import_optional("xarray", "data", "`to_xarray`")
     label = _UNIT.match(groups.axis_label)
     name, unit = label.groups() if label else (groups.axis_label, "")

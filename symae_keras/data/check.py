@@ -82,7 +82,7 @@ def clean(groups: _Groups, source: str = "the data", first: int = 0) -> _Groups:
     Args:
         groups: The data.
         source: Name of the data in error messages.
-        first: Number of their first group in the source.
+        first: Number of the first group in the source.
     """
     if isinstance(groups, RaggedRows):
         parts = groups.parts(_PART_BYTES)
@@ -104,7 +104,7 @@ def clean(groups: _Groups, source: str = "the data", first: int = 0) -> _Groups:
     x, good = groups.x, groups.good_pixels
     _refuse_non_finite(groups, x, source, first, "NaN or infinite; correct or mask")
     if x.dtype != np.float32:
-        # Overflow is reported below, with its place.
+        # Overflow is reported below, with its position.
         with np.errstate(over="ignore"):
             x = x.astype("float32")
         _refuse_non_finite(groups, x, source, first, "too large for float32; rescale")

@@ -67,7 +67,7 @@ def gather_rows(
         x: Instances, shape `(rows, *instance_shape)`.
         ids: The group of each row.
         pixel_mask: True = good, of the shape of `x`.
-        weights: Of the shape of `x`.
+        weights: Weight of each pixel, with the shape of `x`.
         metadata: Metadata of each row, arrays `(rows, ...)`. Values that are the same
             in all rows of each group become metadata of groups, except the names of
             instances.

@@ -68,7 +68,7 @@ class GroupedData(KnownGroups):
             common leading axis) that returns the exact noiseless instances.
 
     Raises:
-        InputError: An array has the wrong rank or does not fit the others.
+        InputError: An array has the wrong rank, or its shape does not match the others.
 
     Example:
     >>> groups = GroupedData(np.zeros((3, 5, 64), "float32"))

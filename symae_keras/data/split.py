@@ -143,7 +143,7 @@ class KnownGroups:
 
 
 def group_name(number: int, name: Any = None) -> str:
-    """Return the number of a group and its id, if it has one, for messages."""
+    """Return the number of a group, and its id if present, for messages."""
     return f"group {number}" if name is None else f"group {number} (id {str(name)!r})"
 
 
@@ -156,7 +156,7 @@ def _class_numbers(
             f"stratify must give a class to each of the {len(names)} groups; received "
             f"shape {classes.shape}."
         )
-    # By number, because NaN, a class like any other, is not equal to itself.
+    # Compare class numbers, because NaN can be a class, but is not equal to itself.
     number = np.unique(classes, return_inverse=True)[1]
     of_state: Array = number[first_group]
     other = of_state[which] != number

@@ -373,7 +373,7 @@ class BaggedMnist(GroupedBuilder):
         "If there is no network and TensorFlow Datasets has not prepared the images "
         "before, this folder must contain train-images-idx3-ubyte, "
         "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, "
-        "plain or ending in .gz."
+        "uncompressed or ending in .gz."
     )
     IMAGES: ClassVar[str] = "mnist"
     INSTANCE_SHAPE = (28, 28, 1)

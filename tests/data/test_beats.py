@@ -136,7 +136,7 @@ def test_ectopic_beats_are_labelled_and_look_different(beats):
     [
         ({"n_states": 0}, "at least 1; received 0 and 16"),
         ({"n_samples": 7}, "n_samples must be at least 8; received 7"),
-        ({"ectopic": 1.5}, "a share from 0 to 1; received 1.5"),
+        ({"ectopic": 1.5}, "a number from 0 to 1; received 1.5"),
         ({"noise": float("nan")}, "noise must be finite and not negative; received"),
     ],
 )

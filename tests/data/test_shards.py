@@ -356,7 +356,7 @@ def test_manifests_that_cannot_be_used(tmp_path, ragged):
         other = [dict(each) for each in good["shards"]]
         other[0][key] += 1
         other[1]["groups"] -= key == "groups"
-        refuses({**good, "shards": other}, "shard-00000.npz", "does not fit")
+        refuses({**good, "shards": other}, "shard-00000.npz", "is wrong")
     path.unlink()
     refusal(lambda: Shards(tmp_path), tmp_path, "no manifest.json", "data convert")
     refusal(lambda: Shards(tmp_path / "none"), "none", "no manifest.json")

@@ -38,7 +38,7 @@ _READERS: Final[dict[str, Reader]] = {
 def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | Shards:
     r"""Read groups from a file or folder; its suffix or content determines the format.
 
-    | what | content |
+    | file or folder | content |
     | --- | --- |
     | `.npz`, `.h5`, `.hdf5`, `.hdf` | arrays under the keys below |
     | `.npy` | only `x`, already grouped; stays on disk until it is used |

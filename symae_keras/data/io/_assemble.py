@@ -177,7 +177,7 @@ def mask_missing(
 
 
 def _any_nan(values: Array) -> bool:
-    """Look for a NaN, part by part, so that a memory map stays on disk."""
+    """Search for NaN part by part, so that a memory map stays on disk."""
     if values.dtype.kind != "f":
         return False
     flat = values.ravel(order="K")
@@ -227,7 +227,7 @@ class Stored(NamedTuple):
 
     Attributes:
         shape: Its shape.
-        dtype: Its type; text of any length is `str`.
+        dtype: Its dtype; text of any length is `str`.
         n_bytes: Memory that reading takes.
         read: Function that reads the array.
         n_stored: Compressed size in the file, if it is compressed.

@@ -189,7 +189,7 @@ class NumberReader:
     def read_rows(
         self, rows: Rows, columns: Sequence[int], names: Sequence[object]
     ) -> Array:
-        """Return columns, in the order of the file, as float64 `(rows, columns)`."""
+        """Return columns in file order as float64 `(rows, columns)`."""
 
         def text() -> list[str]:
             cells: list[str] = rows.cells(columns).ravel().tolist()
@@ -218,13 +218,14 @@ class NumberReader:
         if point and (comma or doubtful):
             raise InputError(
                 f"{comma or doubtful} with a comma, but {point} with a decimal point; "
-                "write all numbers with decimal points and nothing between thousands."
+                "write all numbers with decimal points and without thousands "
+                "separators."
             )
         if doubtful and not comma:
             raise InputError(
-                f"{doubtful}, whose comma may be a decimal comma or stand between "
-                "thousands; write all numbers with decimal points and nothing between "
-                "thousands."
+                f"{doubtful}, whose comma may be a decimal comma or a thousands "
+                "separator; write all numbers with decimal points and without "
+                "thousands separators."
             )
 
     def _note(
@@ -234,7 +235,7 @@ class NumberReader:
         place: Callable[[int], str],
         is_kind: Callable[[str], bool],
     ) -> None:
-        """Remember where the first number of a kind is."""
+        """Store the location of the first number of a kind."""
         if kind not in self._seen:
             k = next((k for k, cell in enumerate(cells) if is_kind(cell)), None)
             if k is not None:
@@ -246,12 +247,12 @@ def _has_point(cell: str) -> bool:
 
 
 def _has_decimal_comma(cell: str) -> bool:
-    """Return whether a number has a comma that cannot stand between thousands."""
+    """Return whether a number has a comma that is not a thousands separator."""
     return "," in cell and not _DOUBTFUL.fullmatch(cell.strip())
 
 
 def _plain(text: str, n_cells: int) -> Array | None:
-    """Convert cells, one a line, quickly if they hold only the usual characters."""
+    """Convert cells, one per line, quickly if they contain only usual characters."""
     if not _PLAIN.fullmatch(text):
         return None
     if "," in text:

@@ -25,7 +25,7 @@ _log = logging.getLogger("symae_keras")
 #: Bytes that are read at once, a multiple of the block size.
 _PIECE: Final = 2880 << 12
 _ALL_ONES: Final = 0xFFFFFFFF
-#: Kinds of extensions that are read.
+#: Types of extensions that are read.
 _EXTENSIONS: Final = ("IMAGE", "IUEIMAGE", "TABLE", "BINTABLE", "A3DTABLE")
 _BITS: Final = (8, 16, 32, 64, -32, -64)
 #: Maximum number of axes in the standard. More axes would keep astropy busy for hours.
@@ -114,8 +114,8 @@ class Unit:
         start += self._starts[1]
         if count < 0 or not self._starts[1] <= start <= self.end - count:
             raise InputError(
-                f"the data of the unit {self.label} end before what its header "
-                "describes; the file is damaged."
+                f"the data of the unit {self.label} are shorter than its header says; "
+                "the file is damaged."
             )
         self._stream.seek(start)
         return self._stream.read(count)
@@ -159,7 +159,7 @@ class Unit:
                 )
 
     def has_fill(self) -> bool:
-        """Return whether the rest of the last block of the data is empty.
+        """Return whether the rest of the last data block is empty.
 
         If it is not empty, the file has more data than the header describes.
         """
@@ -201,7 +201,7 @@ def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
         stream.seek(0)
         if stream.read(6) != b"SIMPLE":
             # astropy would unpack other archives without a size limit.
-            raise OSError("it does not start like a FITS file, with SIMPLE")
+            raise OSError("it does not start like a FITS file, with the keyword SIMPLE")
         length = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         _refuse_many_axes(stream)

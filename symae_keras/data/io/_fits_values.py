@@ -174,7 +174,7 @@ def _format(table: Unit, name: str) -> tuple[int, str, str]:
 
 
 def _scaled(raw: Array, scale: Any, zero: Any, null: Any) -> Array:
-    """Compute physical values, NaN where an integer is null."""
+    """Compute physical values; null integers become NaN."""
     scale, zero = 1 if scale is None else scale, 0 if zero is None else zero
     for each in (scale, zero, null or 0):
         if not isinstance(each, (int, float)) or not math.isfinite(each):
@@ -199,7 +199,7 @@ def _scaled(raw: Array, scale: Any, zero: Any, null: Any) -> Array:
 
 
 def _logical(name: str, raw: Array) -> Array:
-    """Convert T and F to bools, or to numbers with NaN if there is a null."""
+    """Convert T and F to bools, or to numbers if there are nulls, which become NaN."""
     raw = raw.view("u1")
     wrong = raw[~np.isin(raw, (_TRUE, _FALSE, _NULL))]
     if wrong.size:
@@ -218,7 +218,7 @@ def _bits(raw: Array, count: int) -> Array:
 
 
 def _text(name: str, raw: Array) -> Array:
-    """Decode text up to the first zero byte, without the spaces around it."""
+    """Decode text up to the first zero byte, and strip outer spaces."""
     stored = np.array(raw, order="C")
     letters = stored.view("u1").reshape(*raw.shape, raw.itemsize)
     letters[np.logical_or.accumulate(letters == 0, axis=-1)] = 0

@@ -53,7 +53,7 @@ def damaged(path: Path, reason: object) -> InputError:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Kind:
-    """Properties that all groups of a folder share."""
+    """Properties that all groups of a folder have in common."""
 
     instance_shape: tuple[int, ...]
     #: The fields of `FIELDS` that are present.
@@ -194,7 +194,7 @@ class ShardWriter:
 
     Args:
         folder: The output folder; it is created if necessary.
-        shard_bytes: Size at which a shard is full. Defaults to 256 MiB.
+        shard_bytes: Approximate size of a shard. Defaults to 256 MiB.
 
     Example:
     >>> import tempfile
@@ -261,7 +261,7 @@ class ShardWriter:
             first = groups.called(int(empty[0]))
             raise InputError(
                 f"{source}: {len(empty)} of {len(groups)} groups have no present "
-                f"instance; the first is {first}; leave them out."
+                f"instance; the first is {first}; remove these groups."
             )
         refuse_rounding(groups, source)
         for n, there in enumerate(groups.present):

@@ -101,7 +101,7 @@ def _common(name: str, values: Array) -> Array:
     if empty.any():
         raise InputError(
             f"row {empty.argmax() + 1} of the column {name} has NaN or null, but every "
-            "pixel must have a value on the axis."
+            "pixel must have an axis value."
         )
     other = np.flatnonzero((values != values[0]).any(axis=1))
     if len(other):
@@ -147,7 +147,7 @@ def read_image(
     if len(image.shape) not in (2, 3):
         raise InputError(
             "the image must have the axes (groups, instances, pixels) or (rows, "
-            f"pixels) in the order of NumPy; received shape {image.shape}."
+            f"pixels) in NumPy order; received shape {image.shape}."
         )
     planes: dict[str, Unit] = {}
     for other in images:

@@ -90,7 +90,7 @@ def read_idx(path: Path, group: str | None) -> GroupedData:
 
 
 def _read(file: Path, name: str) -> _Image:
-    """Read the pixels of an image, upright and channels last."""
+    """Read the pixels of an image, in upright orientation and channels last."""
     from PIL import Image, UnidentifiedImageError
 
     if file.suffix.lower() not in _SUFFIXES:
@@ -240,7 +240,7 @@ def load_images(
 
     Args:
         name: `"mnist"`, `"fashion_mnist"`, or another set of TensorFlow Datasets that
-            has the features `image`, of one size, and `label`.
+            has the features `image`, with a fixed size, and `label`.
         split: `"train"` or `"test"`; with TensorFlow Datasets, any split, such as
             `"train[:10%]"`.
         data_dir: Folder to search, or `None` for the default folder of TensorFlow

@@ -67,7 +67,7 @@ class Shards(RaggedGroups):
             path = self.folder / name_of(number, "npz")
             kind, arrays, crc32 = read_index(self.folder, number)
             if entry != (len(arrays["counts"]), crc32):
-                raise damaged(path, "its checksum or its number of groups does not fit")
+                raise damaged(path, "its checksum or its number of groups is wrong")
             kinds.append(kind)
             parts.append(arrays)
             kinds[0].refuse_other(kind, path)
@@ -156,7 +156,7 @@ class Shards(RaggedGroups):
                 name = self._known["ids"][group] if "ids" in self._known else None
                 path = self.folder / name_of(self._shard[group], "*")
                 where = group_name(group, name)
-                raise damaged(path, f"the checksum of {where} does not fit")
+                raise damaged(path, f"the checksum of {where} is wrong")
             self._checked[group] = True
         return record
 

@@ -82,7 +82,7 @@ class Spectrum(NamedTuple):
     weights: Array | None = None
     #: Source of the weights, if the user may not expect it.
     weights_note: str = ""
-    #: Present pixels that have no weight.
+    #: Present pixels without a weight.
     n_unweighted: int = 0
     unused: tuple[str, ...] = ()
 
@@ -193,7 +193,7 @@ def _compare(first: str, one: Spectrum, second: str, other: Spectrum) -> None:
     if (one.weights is None) != (other.weights is None):
         raise InputError(
             f"only one of {first} and {second} has a third column, an uncertainty, or "
-            "weights; give it to all files or to none."
+            "weights; all files must have it, or none."
         )
     if one.axis_label.casefold() != other.axis_label.casefold():
         raise InputError(

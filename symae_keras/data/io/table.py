@@ -114,8 +114,8 @@ def _read_long(
         raise InputError(
             f"mixed lengths: group {name}, instance {instance} has {short.iloc[0]} "
             f"values, but there are {n_pixels} different values of {used[2]}; give "
-            "each instance a row for each of them, with an empty value where a pixel "
-            "is missing."
+            "each instance one row for each of these values, with an empty value where "
+            "a pixel is missing."
         )
     wide = frame.pivot(index=["group", "instance"], columns="axis", values="value")
     x, pixel_mask, _ = mask_missing(path, wide.to_numpy(), None, None)

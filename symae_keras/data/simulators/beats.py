@@ -138,7 +138,7 @@ def simulate_beats(
         `instance_metadata["ectopic"]` is True for ectopic beats.
 
     Raises:
-        InputError: An argument is out of its range.
+        InputError: An argument is out of range.
 
     Example:
     >>> beats = simulate_beats(n_states=4, n_instances=3, seed=0)
@@ -151,7 +151,7 @@ def simulate_beats(
     if n_samples < 8:
         raise InputError(f"n_samples must be at least 8; received {n_samples}.")
     if not 0.0 <= ectopic <= 1.0:
-        raise InputError(f"ectopic must be a share from 0 to 1; received {ectopic}.")
+        raise InputError(f"ectopic must be a number from 0 to 1; received {ectopic}.")
     if not 0.0 <= noise < np.inf:
         raise InputError(f"noise must be finite and not negative; received {noise}.")
     rng = np.random.default_rng(seed)

@@ -202,11 +202,11 @@ def simulate_gathers(
     engines differ more if the anomalies delay waves more. For both engines, the
     instances of `virtual` are exact.
 
-    With a `change`, each medium is surveyed twice: `groups[:n_states]` are baseline
-    surveys and `groups[n_states:]` monitor surveys of the same media in the same order,
-    with other sources. Between the surveys, one more anomaly appears, with a width of
-    0.1 km and a relative slowness of `change`. It is the last entry of `position`,
-    `width` and `strength`.
+    With a `change`, each medium is surveyed twice. `groups[:n_states]` are baseline
+    surveys, and `groups[n_states:]` are monitor surveys of the same media in the same
+    order with different sources. Between the surveys, one more anomaly appears, with a
+    width of 0.1 km and a relative slowness of `change`. It is the last entry of
+    `position`, `width` and `strength`.
 
     Args:
         n_states: Number of media, at least 1.

@@ -22,7 +22,7 @@ EDGE: Final = 0.25
 
 
 class LabelledImages(NamedTuple):
-    """Images and the class of each of their pixels."""
+    """Images and the class of each pixel."""
 
     x: Array
     """`(n, *size, 1)`, float32."""

@@ -22,7 +22,7 @@ def simulate_replicates(
     seed: int = 0,
     constant_band: bool = False,
 ) -> GroupedData:
-    """Simulate replicates of the spectra of samples.
+    """Simulate replicate spectra of samples.
 
     An instance is `scatter * bands + baseline + noise` on 200 pixels `x` in [-1, 1].
 
