@@ -277,7 +277,7 @@ def test_errors(kind, pairs) -> None:
         kind(0, 1).fit(GroupedData(x))
     bad = np.ones_like(x, bool)
     bad[0, 0, 0] = False
-    with pytest.raises(InputError, match=f"{name} needs whole spectra.*masked"):
+    with pytest.raises(InputError, match=f"{name} needs complete spectra.*masked"):
         kind(0, 1).fit(GroupedData(pairs.x, pixel_mask=bad))
     model = kind(0, 1).fit(pairs)
     with pytest.raises(InputError, match=r"\(12,\).*instrument 0; .*\(6, 7\)"):

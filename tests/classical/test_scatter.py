@@ -277,7 +277,7 @@ def test_errors_of_the_stack() -> None:
         PhaseWeightedStack().fit(GroupedData(np.zeros((2, 2, 2, 2, 1))))
     x = np.random.default_rng(0).normal(size=(3, 2, 8))
     good = x < 1.0
-    with pytest.raises(InputError, match="needs whole spectra.*pixels are masked"):
+    with pytest.raises(InputError, match="needs complete spectra.*pixels are masked"):
         PhaseWeightedStack().fit(GroupedData(x, pixel_mask=good))
     with pytest.raises(InputError, match="PhaseWeightedStack is not fitted"):
         PhaseWeightedStack().encode(x)

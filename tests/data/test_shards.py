@@ -140,7 +140,7 @@ def test_split_equals_that_in_memory(tmp_path, stratify, ragged):
         shards.split(0.6, 3, stratify), groups.split(0.6, 3, stratify), strict=True
     ):
         equal(one.load(), other)
-    with pytest.raises(InputError, match="Nothing called 'a'"):
+    with pytest.raises(InputError, match="no state parameter or metadata 'a'"):
         shards.split(stratify="a")
 
 
@@ -315,7 +315,7 @@ def test_an_index_whose_arrays_do_not_fit(tmp_path, key, value, ragged):
 def test_shards_of_different_kinds_are_refused(tmp_path, ragged):
     written(tmp_path, ragged(), shard_bytes=200)
     rewrite(tmp_path, ids=None)
-    refusal(lambda: Shards(tmp_path), "shard-00001.npz has ids", "groups before")
+    refusal(lambda: Shards(tmp_path), "shard-00001.npz has ids", "previous groups")
 
 
 def test_an_index_that_unpacks_to_too_much(tmp_path, monkeypatch, ragged):
@@ -436,7 +436,7 @@ def test_nothing_a_file_cannot_hold(tmp_path):
     words = "1 of 2 groups have no present instance; the first is group 1 (id 'moon')"
     with pytest.raises(InputError, match=re.escape(words)):
         written(tmp_path, blank)
-    with pytest.raises(InputError, match="group/a holds Python objects"):
+    with pytest.raises(InputError, match="group/a contains Python objects"):
         a = np.array([None, {}])
         written(tmp_path, GroupedData(np.zeros((2, 2, 3)), group_metadata={"a": a}))
     with pytest.raises(InputError, match="shard_bytes must be at least 1; received 0"):
