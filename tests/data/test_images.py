@@ -188,7 +188,7 @@ def test_a_download_that_fails_is_one_sentence(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "_network_answers", lambda: True)
     monkeypatch.setattr(TinyImages, "download_and_prepare", fail)
-    with pytest.raises(InputError, match="downloaded: the server hung up; set data_dir"):
+    with pytest.raises(InputError, match="downloaded: the server hung up; set"):
         load_images("tiny_images", data_dir=tmp_path)
 
 
