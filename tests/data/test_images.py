@@ -48,8 +48,16 @@ def test_the_splits_are_not_confused(tmp_path, write_idx, made):
 @pytest.mark.parametrize(
     ("name", "change", "sentence"),
     [
-        (IMAGES, lambda b: b[:-1], "holds 59 values.*60 values; the file is damaged"),
-        (IMAGES, lambda b: b + b"\0", "holds more than 60 values.*the file is damaged"),
+        (
+            IMAGES,
+            lambda b: b[:-1],
+            "contains 59 values.*60 values; the file is damaged",
+        ),
+        (
+            IMAGES,
+            lambda b: b + b"\0",
+            "contains more than 60 values.*the file is damaged",
+        ),
         (IMAGES, lambda b: b"\1" + b[1:], "first bytes are 01 00 08 03"),
         (IMAGES, lambda b: b[:7], "not an idx file"),
         (IMAGES, lambda b: b"", "first bytes are missing, expected 00 00 08 03"),
