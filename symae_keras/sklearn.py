@@ -1,8 +1,8 @@
-"""SymAE as transformers of scikit-learn: coherent codes and virtual spectra.
+"""SymAE as scikit-learn transformers for coherent codes and virtual spectra.
 
-Both learn from rows of spectra and the ids of their groups, `fit(X, groups=ids)`, and
-transform one row at a time, so that they work in `Pipeline`, `GridSearchCV` and
-`cross_val_predict`, beside `GroupKFold`:
+Both transformers are fitted to rows of spectra and the ids of their groups,
+`fit(X, groups=ids)`. They transform each row separately, so that they work in
+`Pipeline`, `GridSearchCV` and `cross_val_predict`, together with `GroupKFold`:
 
     from sklearn import set_config
     from sklearn.cross_decomposition import PLSRegression
@@ -14,10 +14,10 @@ transform one row at a time, so that they work in `Pipeline`, `GridSearchCV` and
     model = make_pipeline(Redatum(random_state=0), PLSRegression(4))
     found = cross_val_predict(model, X, y, cv=GroupKFold(5), params={"groups": ids})
 
-Without metadata routing, a pipeline takes the ids as `redatum__groups=ids`.
+Without metadata routing, pass the ids to a pipeline as `redatum__groups=ids`.
 
-Keep `n_jobs=1` in searches and cross-validations. A training uses all processor cores,
-and a process with a backend of Keras in it must not be forked.
+Keep `n_jobs=1` in searches and cross-validations. Training uses all processor cores,
+and a process that has loaded a Keras backend must not be forked.
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ from symae_keras.training import Training, normalization, train
 
 __all__ = ["CoherentCode", "Redatum"]
 
-#: About how much memory the rows take that are encoded at once.
+#: Approximate memory of the rows that are encoded at once.
 _PART_BYTES: Final = 64 << 20
-#: What `X` may be: NaN is a missing pixel.
+#: Allowed values of `X`; NaN is a missing pixel.
 _ROWS: Final = {"dtype": ("float64", "float32"), "ensure_all_finite": "allow-nan"}
 
 _Groups = GroupedData | RaggedRows
 
 
 class _SymAETransformer(TransformerMixin, BaseEstimator):
-    """Base of both transformers: training, the mean nuisance code, and pickling."""
+    """Base class of both transformers: training, mean nuisance code, and pickling."""
 
-    # Ids are for `fit`. `fit_transform` transforms each row as a separate group,
-    # as `predict` of a pipeline does, to which searches hand on no ids.
+    # Only `fit` uses ids. `fit_transform` transforms each row as a separate group, like
+    # `predict` of a pipeline, because searches do not pass ids to it.
     __metadata_request__fit = {"groups": True}
     __metadata_request__transform = {"groups": UNUSED}
 
@@ -104,13 +104,13 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
         """Train a `SymAE` on rows of groups.
 
         Args:
-            X: Spectra, `(rows, pixels)`, real numbers; NaN, or masked in a masked
-                array, are missing pixels.
-            y: Not used; it is there for pipelines. Defaults to `None`.
+            X: Spectra, `(rows, pixels)`, real numbers. NaN and masked values of a
+                masked array are missing pixels.
+            y: Not used, only for compatibility with pipelines. Defaults to `None`.
             groups: The id of the group of each row, `(rows,)`, numbers or text. Rows of
                 a group share their state. `None` (default) makes each row a separate
-                group, with a warning, since states and nuisances cannot be separated
-                then.
+                group, with a warning, because states and nuisances cannot be separated
+                without groups.
 
         Returns:
             The object itself.
@@ -130,8 +130,8 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
             warnings.warn(
                 f"{type(self).__name__} was fitted without the ids of groups, so that "
                 "each row is a separate group and states cannot be separated from "
-                "nuisances. Give `groups=ids` to `fit`; inside of other estimators, "
-                "call `sklearn.set_config(enable_metadata_routing=True)` before.",
+                "nuisances. Pass `groups=ids` to `fit`; inside other estimators, call "
+                "`sklearn.set_config(enable_metadata_routing=True)` before.",
                 stacklevel=2,
             )
             groups = np.arange(len(X))
@@ -160,7 +160,7 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
         return model
 
     def _reference(self, data: _Groups) -> Array:
-        """Return the nuisance code to decode with, from the training data."""
+        """Return the nuisance code for decoding, from the training data."""
         return self._mean_nuisance(data)
 
     def _mean_nuisance(self, data: _Groups) -> Array:
@@ -175,14 +175,14 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
     # === Use ===
 
     def _of_rows(self, X: Any, groups: Any, function: Callable[..., Any]) -> Array:
-        """Apply a function of groups and their mask; the result of each row."""
+        """Apply a function of groups and their mask; return the result of each row."""
         check_is_fitted(self)
         X = validate_data(self, _filled(X), reset=False, **_ROWS)
         empty = np.isnan(X).all(axis=1)
         if empty.any():
             raise InputError(
-                f"{empty.sum()} of {len(X)} rows have no pixel that is not NaN, the "
-                f"first is row {empty.argmax()}; leave them out."
+                f"{empty.sum()} of {len(X)} rows contain only NaN, the first is row "
+                f"{empty.argmax()}; remove these rows."
             )
         if groups is None:
             return self._of_groups(_single(X), function).astype(X.dtype)
@@ -203,7 +203,7 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
     # === Files ===
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: the model as the bytes of a .keras file."""
+        """Return the state for pickling: the model as the bytes of a .keras file."""
         state = dict(super().__getstate__())
         if "model_" in state:
             with tempfile.TemporaryDirectory(prefix="symae-") as folder:
@@ -223,33 +223,32 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
 
 
 class CoherentCode(ClassNamePrefixFeaturesOutMixin, _SymAETransformer):
-    """Coherent codes of spectra: what the rows of a group share.
+    """Coherent codes of spectra, which contain what the rows of a group share.
 
     `fit(X, groups=ids)` trains a `symae_keras.models.SymAE` on groups of rows that
     share a state, such as the replicates of a sample. `transform` returns the coherent
-    code of each row, which contains the state, and as little as possible of nuisances.
+    code of each row. It contains the state and as little as possible of the nuisances.
 
     `fit` requests `groups` from the metadata routing of scikit-learn. Each row is
-    transformed as a separate group, as `predict` of a pipeline does it, unless you
-    give `groups` to `transform` itself. Instances are pickled with the bytes of a
-    `.keras` file, without code. Use `n_jobs=1` in searches; see the module.
+    transformed as a separate group, as in `predict` of a pipeline, unless you pass
+    `groups` to `transform`. Pickles contain the bytes of a `.keras` file and no code.
+    Use `n_jobs=1` in searches; see the module.
 
     Args:
         coherent_dim: Size of the coherent code. Defaults to 8.
         nuisance_dim: Size of the nuisance code. Defaults to 8.
         nuisance_noise: `"gaussian"` (default), `"variational"`, `"bernoulli"` or
             `"additive"`; see `SymAE`.
-        noise_strength: Strength of the noise. `None` (default) stands for that of
+        noise_strength: Strength of the noise. `None` (default) selects the default of
             `SymAE`.
-        validation_fraction: Share of the groups held out of training, from which the
-            best epoch of small data and the detail of the state in `redatum` are
-            learned. Defaults to 0.2; 0 trains on all groups.
-        training: Updates, batch size and learning rate, a
-            `symae_keras.training.Training`. `None` (default) stands for `Training()`:
-            2000 updates or more.
-        random_state: Seed of weights, noise, batches and of the held-out groups: an
-            integer, a `numpy.random.RandomState`, or `None` (default), another one in
-            each call.
+        validation_fraction: Share of the groups in the held-out set, which determines
+            the best epoch for small data, and the detail of the state in `redatum`.
+            Defaults to 0.2; 0 trains on all groups.
+        training: A `symae_keras.training.Training` with updates, batch size and
+            learning rate. `None` (default) selects `Training()`: 2000 updates or more.
+        random_state: Seed of weights, noise, batches and held-out groups: an integer, a
+            `numpy.random.RandomState`, or `None` (default) for a different seed in each
+            call.
 
     Attributes:
         model_: The trained `SymAE`.
@@ -303,14 +302,14 @@ class CoherentCode(ClassNamePrefixFeaturesOutMixin, _SymAETransformer):
             Spectra, `(rows, pixels)`, of the dtype of `X`.
 
         Raises:
-            InputError: The codes are of another size.
+            InputError: The codes have the wrong size.
         """
         check_is_fitted(self)
         codes = check_array(X, dtype=_ROWS["dtype"])
         if codes.shape[1] != self.model_.coherent_dim:
             raise InputError(
-                f"Expected codes of {self.model_.coherent_dim} numbers per row, as "
-                f"`transform` returns them; received shape {codes.shape}."
+                f"Expected codes with {self.model_.coherent_dim} numbers per row, as "
+                f"returned by `transform`; received shape {codes.shape}."
             )
         spectra = in_batches(self._decoded, codes, rows=INSTANCES_AT_ONCE)
         return np.asarray(spectra, codes.dtype)
@@ -320,27 +319,29 @@ class CoherentCode(ClassNamePrefixFeaturesOutMixin, _SymAETransformer):
 
 
 class Redatum(OneToOneFeatureMixin, _SymAETransformer):
-    """Virtual spectra: the state of each row, as seen under one common nuisance.
+    """Virtual spectra with the state of each row and one common nuisance.
 
     `fit(X, groups=ids)` trains a `symae_keras.models.SymAE` on groups of rows that
     share a state, such as the replicates of a sample. `transform` decodes the coherent
     code of each row with the nuisance code of the reference, so that differences
-    between rows are differences of states. It adds the detail of the state that no code
-    contains if the held-out groups show that this helps; see `SymAE.redatum`.
+    between rows are differences of states. If it improves the result for the held-out
+    groups, `transform` also adds detail of the state that the codes do not contain; see
+    `SymAE.redatum`.
 
     `fit` requests `groups` from the metadata routing of scikit-learn. Each row is
-    transformed as a separate group, as `predict` of a pipeline does it, unless you
-    give `groups` to `transform` itself. Instances are pickled with the bytes of a
-    `.keras` file, without code. Use `n_jobs=1` in searches; see the module. There is no
-    `inverse_transform`: the nuisances are gone.
+    transformed as a separate group, as in `predict` of a pipeline, unless you pass
+    `groups` to `transform`. Pickles contain the bytes of a `.keras` file and no code.
+    Use `n_jobs=1` in searches; see the module. There is no `inverse_transform`, because
+    the nuisances are removed.
 
     Args:
         coherent_dim: Size of the coherent code. Defaults to 8.
         nuisance_dim: Size of the nuisance code. Defaults to 8.
-        reference: Whose nuisances virtual spectra show. `None` (default) stands for the
-            mean nuisance code of the training rows. An array `(rows, pixels)` or
-            `(pixels,)` of spectra, such as those of one instrument, for their mean
-            nuisance code. A number or text for the training group of that id.
+        reference: Reference for the nuisance of virtual spectra. `None` (default)
+            selects the mean nuisance code of the training rows. An array of spectra
+            `(rows, pixels)` or `(pixels,)`, such as those of one instrument, selects
+            their mean nuisance code. A number or text selects the training group with
+            that id.
         nuisance_noise: See `CoherentCode`. Defaults to `"gaussian"`.
         noise_strength: See `CoherentCode`. Defaults to `None`.
         validation_fraction: See `CoherentCode`. Defaults to 0.2.
@@ -411,7 +412,7 @@ class Redatum(OneToOneFeatureMixin, _SymAETransformer):
         virtual = _decode(self.model_, codes.coherent, self.nuisance_)
         if self.model_.detail is None:
             return virtual
-        # What `redatum` adds to an instance that keeps its own nuisance.
+        # The detail that `redatum` adds to an instance with its own nuisance.
         own = self.model_.redatum(x, x, mask, mask) - self.model_.decode(*codes)
         return virtual + own[:, 0]
 
@@ -431,7 +432,7 @@ class Redatum(OneToOneFeatureMixin, _SymAETransformer):
         spectra = check_array(np.atleast_2d(_filled(self.reference)), **_ROWS)
         if spectra.shape[1] != self.n_features_in_:
             raise InputError(
-                f"reference must be spectra of {self.n_features_in_} pixels, as X has; "
+                f"reference must be spectra of {self.n_features_in_} pixels, as in X; "
                 f"received shape {spectra.shape}."
             )
         return self._mean_nuisance(_single(spectra))
@@ -452,7 +453,7 @@ def _without_optimizer(model: SymAE) -> SymAE:
 
 
 def _filled(X: Any) -> Any:
-    """Return masked arrays and tensors as arrays, with NaN where pixels are missing."""
+    """Convert masked arrays and tensors to arrays with NaN for missing pixels."""
     if not (isinstance(X, np.ma.MaskedArray) or hasattr(X, "detach")):
         return X
     values, missing = plain("X", X)
@@ -460,13 +461,13 @@ def _filled(X: Any) -> Any:
 
 
 def _without_gaps(X: Array) -> tuple[Array, Array | None]:
-    """Return rows with zeros for NaN, and their pixel mask, `None` without NaN."""
+    """Replace NaN by zeros; return the rows and a pixel mask (`None` without NaN)."""
     good = np.isfinite(X)
     return (X, None) if good.all() else (np.where(good, X, 0.0), good)
 
 
 def _grouped(X: Array, ids: Any) -> _Groups:
-    """Return rows in groups, padded if that does not take much memory."""
+    """Group rows, with padding if it does not take much memory."""
     x, good = _without_gaps(X)
     rows = gather_rows(x, ids, pixel_mask=good)
     try:
@@ -483,7 +484,7 @@ def _single(X: Array) -> GroupedData:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed what initialises weights, and restore the user's random state."""
+    """Seed the initialisation of weights, and restore the user's random state."""
     before = random.getstate()
     random.seed(seed)  # Keras draws the seeds of initializers from it
     try:

@@ -1,4 +1,4 @@
-"""The transformers of scikit-learn: its own checks, and what users do with them."""
+"""The scikit-learn transformers: checks of scikit-learn, and typical use."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Y = np.repeat(DATA.state["heights"][:, 1], 3)
 
 @pytest.fixture(autouse=True)
 def _untraced(monkeypatch) -> None:
-    """Tracing takes longer than the few steps."""
+    """Run eagerly, because tracing takes longer than the few steps."""
     monkeypatch.setattr(keras.Model, "compile", EAGER)
 
 
@@ -48,7 +48,7 @@ def routing():
 
 @pytest.fixture(scope="module")
 def fitted():
-    """Both transformers, trained on groups."""
+    """Train both transformers on groups."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.Model, "compile", EAGER)
         return [
@@ -67,9 +67,9 @@ def _small(cls):
 @pytest.mark.filterwarnings("ignore:.*without the ids of groups:UserWarning")
 @parametrize_with_checks([_small(CoherentCode), _small(Redatum)])
 def test_checks_of_scikit_learn(estimator, check, monkeypatch) -> None:
-    """All of them, without an exception."""
+    """All checks pass without exceptions."""
     if isinstance(estimator, CoherentCode):
-        # `fit` is that of `Redatum`, and takes most of the time.
+        # `fit` is the same as in `Redatum`, and takes most of the time.
         monkeypatch.setattr("symae_keras.sklearn.train", lambda *_, **__: None)
     check(estimator)
 
@@ -84,7 +84,7 @@ def test_codes_and_virtual_spectra_are_those_of_the_model(fitted) -> None:
     np.testing.assert_allclose(code.transform(X), codes.coherent, atol=1e-6)
     spectra = code.inverse_transform(code.transform(X))
     assert spectra.shape == X.shape and spectra.dtype == X.dtype
-    # A group in which all instances have the nuisance code of the reference.
+    # All instances of this group have the nuisance code of the reference.
     redatum = pickle.loads(pickle.dumps(redatum))
     for detail in (None, np.full(20, 0.25)):
         redatum.model_.detail = detail
@@ -138,7 +138,7 @@ def test_reference(what) -> None:
 
 
 def test_missing_pixels() -> None:
-    """What stands in them never counts."""
+    """Values of missing pixels have no effect."""
     gaps = np.random.default_rng(0).random(X.shape) < 0.1
     masked = np.ma.array(np.where(gaps, 1e6, X), mask=gaps)
     both = np.where(gaps, np.nan, X), masked
@@ -188,7 +188,7 @@ def test_pickles_are_exact_and_hold_no_code(fitted) -> None:
 
 
 def _classes(content: bytes) -> set[str]:
-    """Names from this package that a pickle imports."""
+    """Return the names from this package that a pickle imports."""
     found = set()
 
     class Reader(pickle.Unpickler):
@@ -232,7 +232,7 @@ def test_pandas(fitted) -> None:
 
 
 def test_ids_are_routed_to_fit(routing) -> None:
-    """Without `set_fit_request`, as splitters take them."""
+    """Groups are routed without `set_fit_request`, as for splitters."""
     seen = []
 
     class Spy(Redatum):

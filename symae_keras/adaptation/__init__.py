@@ -1,4 +1,4 @@
-"""Adaptation of spectra of a new instrument to those that a model knows."""
+"""Adaptation of spectra of a new instrument to the instrument of a model."""
 
 from symae_keras.adaptation._adapt import adapt
 from symae_keras.adaptation.result import Adaptation

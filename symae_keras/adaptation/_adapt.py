@@ -1,4 +1,4 @@
-"""`symae_keras.adapt`: spectra of a new instrument as a known one would show them."""
+"""`symae_keras.adapt`: transfer of spectra from a new to a known instrument."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from symae_keras.classical._base import check_finite
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 
-#: Fewer pairs leave none to weigh methods with.
+#: Minimum number of pairs for a weighted mean of methods.
 _LEAST_PAIRS: Final = 5
 #: The name of the weighted mean of candidates.
 STACK: Final = "Stack"
@@ -32,53 +32,53 @@ STACK: Final = "Stack"
 def adapt(
     model: Any, pairs: GroupedData, source: int = 1, target: int = 0
 ) -> Adaptation:
-    """Learn to show spectra of a new instrument as the known one would.
+    """Learn to transfer spectra from a new instrument to a known instrument.
 
-    The pairs are groups that both instruments have measured. Each candidate is fitted
-    without some of them (each in turn up to 12 pairs, else 10 parts in turn), and its
-    error is measured on those. The candidates are the paired methods of
-    `symae_keras.classical`; a ridge regression of what `SlopeBias` lacks; and, with a
-    model,
+    The pairs are groups that both instruments have measured. The error of each
+    candidate is measured by cross-validation over the pairs: leave-one-out for up to 12
+    pairs, otherwise 10 folds. The candidates are the paired methods of
+    `symae_keras.classical`; a ridge regression of the residuals of `SlopeBias`; and,
+    with a model,
 
-    - `ModelOptimalEstimation`: `OptimalEstimation` that also learns from spectra that
-      the model decodes;
-    - `VirtualSpectra`: codes of the source, corrected by ridge regression, decoded with
-      the mean nuisance code of the target; `VirtualSpectraAndRidge` adds a ridge
-      regression of what these lack.
+    - `ModelOptimalEstimation`: `OptimalEstimation` that is also fitted to spectra
+      decoded by the model;
+    - `VirtualSpectra`: codes of the source, corrected by ridge regression and decoded
+      with the mean nuisance code of the target; `VirtualSpectraAndRidge` adds a ridge
+      regression of their residuals.
 
-    The result is a weighted mean of the candidates. The weights are at least zero, add
-    up to one, and minimise the error of the mean on the pairs left out (stacked
+    The result is a weighted mean of the candidates. The weights are not negative, add
+    up to one, and minimise the error of the mean on the held-out pairs (stacked
     regressions, Breiman 1996, doi 10.1007/BF00117832). The baseline of spectra, the
-    best quadratic in the pixel index, has weights of its own. With few pairs a penalty
-    keeps the mean near the mean shift or, if there are 30 spectra of the target, near
-    `OptimalEstimation`, which learns from all of them. With 1 to 4 pairs the result is
-    the mean shift, and without pairs the difference of the means of both instruments,
-    which assumes that both have measured similar samples.
+    best quadratic in the pixel index, has separate weights. With few pairs, a penalty
+    keeps the result close to the mean shift or, if there are at least 30 spectra of the
+    target, to `OptimalEstimation`, which uses all of these spectra. With 1 to 4 pairs,
+    the result is the mean shift. Without pairs, it is a shift by the difference of the
+    means of both instruments, which assumes that both have measured similar samples.
 
     The weights of the model do not change. A score is the mean of the error and the
-    baseline-free error, each relative to the mean shift's, because small features
-    decide what spectra can be used for.
+    baseline-free error, each relative to that of the mean shift. The baseline-free
+    error is included because most uses of spectra depend on small features.
 
-    Groups that only one instrument has measured help: `OptimalEstimation` learns from
-    spectra of the target which spectra occur.
+    Groups that only one instrument has measured are useful, too: `OptimalEstimation`
+    uses all spectra of the target to estimate their distribution.
 
     Args:
-        model: A trained model of groups, such as `SymAE`, that takes instances on the
-            same axis (see `symae_keras.data.resample`), or `None`.
-        pairs: Groups whose instances are instruments by index, with masks for
-            instruments that did not measure a group.
+        model: A trained model of groups, such as `SymAE`, whose instances have the same
+            axis (see `symae_keras.data.resample`), or `None`.
+        pairs: Groups in which the index of an instance is that of its instrument, with
+            masks for instruments that did not measure a group.
         source: Index of the new instrument. Defaults to 1.
         target: Index of the known instrument. Defaults to 0.
 
     Returns:
-        An `Adaptation`: `transfer(x)` shows spectra of the source as the target would,
-        `weights` has the part of each candidate, `scores` and `standard_errors` are
+        An `Adaptation`: `transfer(x)` transfers spectra from the source to the target.
+        `weights` are the weights of the candidates. `scores` and `standard_errors` are
         those of all candidates and of their weighted mean.
 
     Raises:
-        InputError: There is no such instrument, no spectrum of the source or nothing
-            known of the target, a good pixel is not finite, or the model is of another
-            type or shape.
+        InputError: The instrument does not exist, there is no spectrum of the source or
+            no information on the target, a good pixel is not finite, or the model has a
+            wrong type or shape.
 
     Example:
     >>> rng = np.random.default_rng(0)
@@ -126,7 +126,7 @@ def adapt(
 
 
 class _Spectra:
-    """Flattened spectra of both instruments, in which bad pixels are filled."""
+    """Flattened spectra of both instruments with filled bad pixels."""
 
     def __init__(self, groups: GroupedData, source: int, target: int) -> None:
         good = np.broadcast_to(groups.good_pixels, groups.x.shape)
@@ -145,7 +145,7 @@ class _Spectra:
             total = np.where(seen[place], counted, 0.0).sum(axis=0)
             elsewhere = np.where(seen[other], x[other], 0.0).sum(axis=0)
             elsewhere = elsewhere / np.maximum(seen[other].sum(axis=0), 1)
-            # A pixel that this instrument never observes is a constant.
+            # A pixel that this instrument never observes is constant.
             means[place] = np.where(n > 0, total / np.maximum(n, 1), elsewhere)
         self.fill = means[source]
         self.observed = seen[target].any(axis=0)
@@ -180,19 +180,19 @@ def _check(model: Any, pairs: GroupedData, source: int, target: int) -> None:
         return
     if not swaps_codes(model):
         raise InputError(
-            f"The model is a {type(model).__name__}, which has no codes of groups; "
+            f"The model is a {type(model).__name__}, which does not encode groups; "
             "give a model of groups, such as SymAE, or None."
         )
     if tuple(model.instance_shape) != pairs.instance_shape:
         raise InputError(
-            f"The model takes instances of shape {tuple(model.instance_shape)}, but "
-            f"the pairs have {pairs.instance_shape}; bring them onto its axis with "
+            f"The model expects instances of shape {tuple(model.instance_shape)}, but "
+            f"the pairs have {pairs.instance_shape}; resample them to its axis with "
             "symae_keras.data.resample."
         )
 
 
 def _mean_shift(found: _Spectra, model: Any) -> tuple[str, Affine]:
-    """Return the shift by the mean difference, with pairs or without any."""
+    """Return the shift by the mean difference, with or without pairs."""
     pairs = found.pairs
     if len(pairs.source):
         name, shift = REFERENCE, (pairs.target - pairs.source).mean(axis=0)
@@ -208,13 +208,13 @@ def _mean_shift(found: _Spectra, model: Any) -> tuple[str, Affine]:
 
 
 def _mean_of(model: Any) -> Array:
-    """Return the mean spectrum that a model was trained on, `(pixels,)`."""
+    """Return the mean spectrum of the training data of a model, `(pixels,)`."""
     from keras import ops
 
     if model is None or model.normalization is None:
         raise InputError(
             "There are no pairs and no spectra of the target instrument; add groups "
-            "that it has measured, or give a model with a normalization."
+            "that it has measured, or use a model with a normalization."
         )
     mean = ops.convert_to_numpy(model.normalization.mean).astype("float64")
     return np.broadcast_to(mean, (1, *model.instance_shape)).reshape(-1)

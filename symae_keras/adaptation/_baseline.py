@@ -1,4 +1,4 @@
-"""Baselines of spectra: the best quadratic in the pixel index."""
+"""Baselines of spectra: the least-squares quadratic in the pixel index."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 
 from symae_keras.data.groups import Array
 
-#: Fewer pixels than this have no baseline apart from the rest.
+#: Spectra with fewer pixels have no separate baseline.
 LEAST_PIXELS: Final = 12
 
 
 def parts(flat: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Return the baseline of flattened spectra, and the rest.
 
-    Spectra of few pixels are all rest.
+    The baseline of spectra with few pixels is zero.
 
     Args:
         flat: `(spectra, values)`.
-        shape: Shape of one instance; the first axis is that of pixels.
+        shape: Shape of one instance; the first axis is the pixel axis.
     """
     if shape[0] < LEAST_PIXELS:
         return np.zeros_like(flat), flat

@@ -1,4 +1,4 @@
-"""Methods that `adapt` chooses from: maps of flattened spectra, fitted on pairs."""
+"""Candidate methods of `adapt`: maps of flattened spectra, fitted to pairs."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from symae_keras.adaptation._code_map import CodeMap, decoded_spectra
 from symae_keras.classical._ridge import regress
 from symae_keras.data.groups import Array, GroupedData
 
-#: Decoded spectra that stand for what a model knows of its instrument.
+#: Number of decoded spectra that represent the instrument of a model.
 _DECODED = 400
-#: Of more pairs than this, settings that are slow to choose are chosen once.
+#: With more pairs than this, settings that are slow to choose are chosen only once.
 _MANY_PAIRS = 60
 
 
 class Map(Protocol):
-    """A fitted map from spectra of the source to spectra of the target."""
+    """Fitted map from spectra of the source to spectra of the target."""
 
     def transfer(self, x: Array) -> Array:
-        """Return `(spectra, pixels)`."""
+        """Return transferred spectra, `(spectra, pixels)`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """The map `x -> coef x + intercept`; a vector stands for a diagonal matrix."""
+    """The map `x -> coef x + intercept`; a vector `coef` is a diagonal matrix."""
 
     coef: Array
     intercept: Array
 
     def transfer(self, x: Array) -> Array:
-        """Return `(spectra, pixels)`."""
+        """Return transferred spectra, `(spectra, pixels)`."""
         product = x * self.coef if self.coef.ndim == 1 else x @ self.coef.T
         return np.asarray(product + self.intercept)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sum:
-    """The sum of maps."""
+    """Sum of maps."""
 
     parts: tuple[Map, ...]
 
     def transfer(self, x: Array) -> Array:
-        """Return `(spectra, pixels)`."""
+        """Return transferred spectra, `(spectra, pixels)`."""
         return np.asarray(sum(part.transfer(x) for part in self.parts))
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The baselines of a map's spectra, or the rest of them, times a weight.
+    """Weighted part of the spectra of a map: the baseline, the rest, or both.
 
     Args:
         kind: `"all"`, `"baseline"` or `"rest"`.
@@ -68,7 +68,7 @@ class Part:
     weight: float = 1.0
 
     def transfer(self, x: Array) -> Array:
-        """Return `(spectra, pixels)`."""
+        """Return transferred spectra, `(spectra, pixels)`."""
         return self.of(self.map.transfer(x))
 
     def of(self, spectra: Array) -> Array:
@@ -86,7 +86,7 @@ class Part:
         return Affine(self.of(coef.T).T, self.of(intercept[None])[0])
 
     def expanded(self) -> list[Part]:
-        """Return the parts of the maps that a sum of maps is made of."""
+        """Return the same part of each map in a sum of maps."""
         if not isinstance(self.map, Sum):
             return [self]
         inner = [dataclasses.replace(self, map=each) for each in self.map.parts]
@@ -95,12 +95,12 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Flattened spectra of both instruments, and others of the target.
+    """Flattened paired spectra, and unpaired spectra of the target.
 
     Args:
         source: `(pairs, pixels)`.
         target: `(pairs, pixels)`.
-        others: Spectra of the target without a partner, `(spectra, pixels)`.
+        others: Unpaired spectra of the target, `(spectra, pixels)`.
     """
 
     source: Array
@@ -108,7 +108,7 @@ class Pairs:
     others: Array
 
     def take(self, index: Array) -> Pairs:
-        """Return some of the pairs, and all others."""
+        """Return selected pairs and all unpaired spectra."""
         return Pairs(self.source[index], self.target[index], self.others)
 
     def groups(self) -> GroupedData:
@@ -126,11 +126,11 @@ Fit = Callable[[Pairs], Map]
 
 
 def candidates(model: Any, pairs: Pairs, shape: tuple[int, ...]) -> dict[str, Fit]:
-    """Return functions that fit each method, the simplest first.
+    """Return functions that fit each method, starting with the simplest.
 
     Args:
         model: A trained model of groups, or `None`.
-        pairs: All pairs; settings that are slow to choose are chosen once on them.
+        pairs: All pairs, for settings that are slow and chosen only once.
         shape: Shape of one instance.
     """
     found: dict[str, Fit] = {
@@ -168,10 +168,10 @@ def _classical(method: type[Any]) -> Fit:
 
 
 def _settled(method: type[Any], setting: str, pairs: Pairs) -> Fit:
-    """Choose a setting of many pairs once, because the choice takes most of the time.
+    """Choose a setting once for many pairs, because this choice takes most of the time.
 
-    Then the error left out does not contain the choice of that one number, which
-    matters little with many pairs.
+    Then the cross-validation error does not include the choice of this number. With
+    many pairs, the difference is small.
     """
     if len(pairs.source) <= _MANY_PAIRS:
         return _classical(method)
@@ -188,7 +188,7 @@ def _settled(method: type[Any], setting: str, pairs: Pairs) -> Fit:
 
 
 def _with_ridge(base: Fit) -> Fit:
-    """Add a ridge regression of what a method lacks on the source spectra."""
+    """Add a ridge regression of the residuals of a method on the source spectra."""
 
     def fit(pairs: Pairs) -> Map:
         first = base(pairs)

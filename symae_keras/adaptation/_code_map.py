@@ -1,4 +1,4 @@
-"""What a trained model says about a new instrument: codes, and spectra decoded."""
+"""Codes of a trained model for a new instrument, and decoded spectra."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from symae_keras.data.groups import Array
 
 @dataclasses.dataclass(frozen=True)
 class CodeMap:
-    """Virtual spectra from codes that are corrected for the new instrument.
+    """Virtual spectra from codes with a correction for the new instrument.
 
-    A spectrum of the source is shifted by the mean difference, so that the model can
-    encode it. Its coherent code is corrected by ridge regression on the codes of the
-    pairs, and decoded with the mean nuisance code of the target's spectra.
+    A source spectrum is shifted by the mean difference, so that the model can encode
+    it. Its coherent code is corrected by ridge regression on the codes of the pairs,
+    and decoded with the mean nuisance code of the target spectra.
     """
 
     model: Any
@@ -32,7 +32,7 @@ class CodeMap:
     def fit(
         cls, model: Any, source: Array, target: Array, shape: tuple[int, ...]
     ) -> CodeMap:
-        """Learn the correction of codes from flattened pairs `(pairs, pixels)`."""
+        """Fit the correction of codes to flattened pairs `(pairs, pixels)`."""
         shift = (target - source).mean(axis=0)
         given, _ = codes(model, source + shift, shape)
         wanted, nuisances = codes(model, target, shape)
@@ -43,38 +43,38 @@ class CodeMap:
         return cls(model, shape, shift, coef, intercept, nuisance)
 
     def transfer(self, x: Array) -> Array:
-        """Return `(spectra, pixels)`."""
+        """Return transferred spectra, `(spectra, pixels)`."""
         coherent, _ = codes(self.model, x + self.shift, self.shape)
         corrected = coherent @ self.coef.T + self.intercept
         nuisance = np.broadcast_to(self.nuisance, (len(x), self.nuisance.size))
         return decoded(self.model, corrected, nuisance)
 
     def arrays(self) -> dict[str, Array]:
-        """Return the arrays that `CodeMap` is made of, beside the model."""
+        """Return the arrays of `CodeMap`, without the model."""
         names = ("shift", "coef", "intercept", "nuisance")
         return {name: getattr(self, name) for name in names}
 
 
 def codes(model: Any, x: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return both codes of flattened spectra, each a group of one instance, float64."""
+    """Return the float64 codes of flattened spectra, each as a separate group."""
     groups = x.reshape(len(x), 1, *shape).astype("float32")
     coherent, nuisance = in_batches(model.encode, groups)
     return coherent.astype("float64"), nuisance[:, 0].astype("float64")
 
 
 def decoded(model: Any, coherent: Array, nuisance: Array) -> Array:
-    """Return the flattened spectra of codes, `(spectra, pixels)` in float64."""
+    """Decode codes to flattened spectra, `(spectra, pixels)` in float64."""
     one = nuisance[:, None].astype("float32")
     x = in_batches(model.decode, coherent.astype("float32"), one)
     return np.asarray(x, "float64").reshape(len(x), -1)
 
 
 def decoded_spectra(model: Any, x: Array, shape: tuple[int, ...], n: int) -> Array:
-    """Return spectra of the target instrument as a model imagines more of them.
+    """Draw random spectra of the target instrument with a model.
 
-    Codes are drawn from normal distributions with the mean and covariance of those of
-    known spectra; a model has few numbers per code, so that few spectra suffice. What
-    reconstructions miss of known spectra is added at random.
+    Codes are drawn from normal distributions with the mean and covariance of the codes
+    of known spectra. Codes have few dimensions, so few spectra are sufficient.
+    Residuals of the reconstructions of known spectra are added at random.
 
     Args:
         model: A trained model of groups.
@@ -91,12 +91,12 @@ def decoded_spectra(model: Any, x: Array, shape: tuple[int, ...], n: int) -> Arr
 
 
 def _alike(values: Array, n: int, rng: np.random.Generator) -> Array:
-    """Draw rows from the normal distribution that fits some rows."""
+    """Draw rows from a normal distribution fitted to given rows."""
     from sklearn.covariance import ledoit_wolf
 
     mean, scale = values.mean(axis=0), values.std(axis=0)
     scale = np.where(scale > 0.0, scale, 1.0)
-    # Codes have scales of their own, which shrinkage must not mix.
+    # Standardise the codes first, because shrinkage must not mix their scales.
     covariance = np.atleast_2d(ledoit_wolf((values - mean) / scale)[0])
     drawn = rng.multivariate_normal(np.zeros(len(mean)), covariance, n)
     return np.asarray(mean + scale * drawn)

@@ -1,7 +1,7 @@
-"""Weights of methods by pairs left out: stacked regressions.
+"""Weights of methods by cross-validation over pairs (stacked regressions).
 
 Breiman, "Stacked regressions", Machine Learning 24 (1996), doi 10.1007/BF00117832:
-weights of at least zero that minimise the error left out of the weighted sum.
+non-negative weights that minimise the cross-validation error of the weighted sum.
 """
 
 from __future__ import annotations
@@ -20,30 +20,32 @@ from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
 
-#: Each pair is left out in turn up to so many pairs; more pairs form so many folds.
+#: Maximum number of pairs for leave-one-out, and number of folds for more pairs.
 _MOST_LEFT_OUT: Final = 12
 _FOLDS: Final = 10
-#: Of more pairs than this, a fit without a fifth differs little from one to all.
+#: With more pairs than this, a fit to 80 % differs little from a fit to all pairs.
 _MANY_PAIRS: Final = 60
-#: Penalty on weights, relative to the least error, up to so many pairs. It spreads them
-#: over methods that are equally good, and falls as one over the number of more pairs.
+#: Penalty on weights, relative to the smallest error, up to this number of pairs. It
+#: distributes weights over equally good methods. For more pairs, it is inversely
+#: proportional to their number.
 _SPREAD: Final = 0.2
 _SPREAD_UP_TO: Final = 20
-#: With few pairs errors left out are uncertain. A penalty on all weights but that of
-#: the mean shift keeps the mean near it: this over the cube of the number of pairs.
+#: With few pairs, cross-validation errors are uncertain. A penalty on all weights
+#: except that of the mean shift keeps the result close to it: this constant divided by
+#: the cube of the number of pairs.
 _CAUTION: Final = 1500.0
-#: With so many spectra of the target, the mean is kept near a method that learns from
-#: all of them, by this over the number of pairs.
+#: With at least this many spectra of the target, the result is kept close to a method
+#: that uses all of them, with this constant divided by the number of pairs.
 _CAUTION_OF_MANY: Final = 30.0
 _MANY_TARGETS: Final = 30
 _OF_TARGETS: Final = ("ModelOptimalEstimation", "OptimalEstimation")
-#: Weights below this are left out.
+#: Weights below this are set to zero.
 _LEAST_WEIGHT: Final = 0.02
-#: The method that all scores are relative to.
+#: Reference method of all scores.
 REFERENCE: Final = "MeanShift"
-#: Methods for baselines: those that regress on whole spectra. A baseline that does not
-#: fit the rest, as that of a window of pixels, changes what a calibration predicts even
-#: where it has the smaller error.
+#: Methods for baselines: those that regress on complete spectra. A baseline that does
+#: not match the rest, such as that of a window of pixels, changes the predictions of a
+#: calibration even if its error is smaller.
 OF_BASELINES: Final = (
     *(REFERENCE, "OptimalEstimation", "DirectStandardization", "SlopeBiasAndRidge"),
     "ModelOptimalEstimation",
@@ -52,7 +54,7 @@ OF_BASELINES: Final = (
 
 @dataclasses.dataclass(frozen=True)
 class Errors:
-    """Mean squared errors of the spectra left out, `(pairs,)` each."""
+    """Mean squared errors of held-out spectra, `(pairs,)` each."""
 
     raw: Array
     free: Array
@@ -79,10 +81,10 @@ def _squared(residuals: Array) -> Array:
 
 
 def folds(n_pairs: int) -> list[Array]:
-    """Return indices of the pairs that are left out together."""
+    """Return the indices of the pairs in each fold."""
     if n_pairs <= _MOST_LEFT_OUT:
         return [np.array([each]) for each in range(n_pairs)]
-    # Pairs may come in an order, such as that of their concentration.
+    # Pairs may be sorted, for example by concentration.
     order = np.random.default_rng(0).permutation(n_pairs)
     n_folds = _FOLDS if n_pairs <= _MANY_PAIRS else _FOLDS // 2
     return [np.sort(part) for part in np.array_split(order, n_folds)]
@@ -91,9 +93,9 @@ def folds(n_pairs: int) -> list[Array]:
 def residuals_left_out(
     fits: Mapping[str, Fit], pairs: Pairs, good: Array
 ) -> dict[str, Array]:
-    """Return prediction minus truth of each method, `(pairs, pixels)`, 0 if not good.
+    """Return held-out residuals of each method, `(pairs, pixels)`, 0 at bad pixels.
 
-    Methods that cannot be fitted to so few pairs are left out.
+    Methods that cannot be fitted to the available pairs are left out.
     """
     found: dict[str, Array] = {}
     n_pairs = len(pairs.source)
@@ -119,7 +121,7 @@ class Products:
     Args:
         names: The methods.
         of_pairs: `(pairs, methods, methods)`.
-        n_targets: Number of spectra of the target, pairs included.
+        n_targets: Number of spectra of the target, including pairs.
     """
 
     names: tuple[str, ...]
@@ -128,12 +130,12 @@ class Products:
 
     @classmethod
     def of(cls, residuals: Mapping[str, Array], n_targets: int) -> Products:
-        """Return the products of residuals `(pairs, pixels)` of methods."""
+        """Compute the products of residuals `(pairs, pixels)` of methods."""
         each = np.stack(list(residuals.values()), axis=1)
         return cls(tuple(residuals), each @ each.swapaxes(1, 2), n_targets)
 
     def weights(self, index: Array | None = None) -> dict[str, float]:
-        """Return the weights of methods, which add up to one, from some of the pairs.
+        """Compute the weights of methods, which add up to one, from some of the pairs.
 
         Args:
             index: The pairs. Defaults to `None`, all of them.
@@ -143,7 +145,7 @@ class Products:
         of_pairs = self.of_pairs if index is None else self.of_pairs[index]
         total = of_pairs.sum(axis=0)
         least, size = float(np.diag(total).min()), float(np.trace(total))
-        if size <= 0.0:  # nothing is left to gain
+        if size <= 0.0:  # no improvement is possible
             return {REFERENCE: 1.0}
         n_pairs = len(of_pairs)
         spread = _SPREAD * min(1.0, _SPREAD_UP_TO / n_pairs)
@@ -154,9 +156,9 @@ class Products:
         penalties = [
             spread + (0.0 if name in trusted else caution) for name in self.names
         ]
-        # The second term lets Cholesky's factor exist where methods are the same.
+        # The second term makes the Cholesky factor exist if methods are identical.
         total = total + np.diag(least * np.array(penalties) + 1e-12 * size)
-        # One heavy row asks for a sum of one.
+        # A row with a large weight enforces a sum of one.
         heavy = np.full((1, len(total)), 1e3 * np.sqrt(size))
         matrix = np.concatenate([np.linalg.cholesky(total).T, heavy])
         found = nnls(matrix, np.append(np.zeros(len(total)), heavy[0, 0]))[0]
@@ -169,11 +171,11 @@ class Products:
 def stack_left_out(residuals: Mapping[str, Array], products: Products) -> Array:
     """Return residuals of the weighted sum, with weights from the other pairs.
 
-    So the error of the sum does not contain the choice of its own weights.
+    So the weights of a pair are independent of the error of this pair.
 
     Args:
         residuals: `(pairs, pixels)` of each method.
-        products: Those of these residuals.
+        products: Products of these residuals.
     """
     n_pairs = len(products.of_pairs)
     found = np.zeros_like(residuals[REFERENCE])

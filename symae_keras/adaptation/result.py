@@ -1,4 +1,4 @@
-"""An adaptation: a weighted mean of maps, and what its weights were based on."""
+"""An adaptation: a weighted mean of maps, with the scores of its candidates."""
 
 from __future__ import annotations
 
@@ -30,25 +30,26 @@ _TEXTS: Final = (
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Adaptation:
-    """A map from spectra of a new instrument to those of the one that is known.
+    """Map from spectra of a new instrument to spectra of a known instrument.
 
-    `symae_keras.adapt` makes it. Scores and errors are internal: of pairs that were
-    left out.
+    `symae_keras.adapt` returns it. Scores and errors are from cross-validation over the
+    pairs.
 
     Attributes:
-        method: `"Stack"`, a weighted mean of candidates; with fewer than 5 pairs the
+        method: `"Stack"`, a weighted mean of candidates; with fewer than 5 pairs, the
             name of the only candidate.
-        weights: Weight of each candidate that is part of it, for spectra without their
+        weights: Weight of each candidate in the mean, for spectra without their
             baseline, the best quadratic in the pixel index.
-        baseline_weights: The same for baselines.
+        baseline_weights: Weight of each candidate for baselines.
         scores: Score of every candidate and of the method: the mean of its raw and
-            baseline-free error, each relative to that of the mean shift. 1 is as good
-            as the mean shift, and smaller is better. Empty with fewer than 5 pairs.
+            baseline-free error, each relative to that of the mean shift. A score of 1
+            is as good as the mean shift; smaller is better. Empty with fewer than 5
+            pairs.
         standard_errors: Standard error of each score, over pairs.
-        errors: Mean squared error of every candidate over the variance of the target's
-            spectra.
-        baseline_free_errors: The same after the best quadratic in the pixel index was
-            taken off both.
+        errors: Mean squared error of every candidate divided by the variance of the
+            target spectra.
+        baseline_free_errors: The same errors after the best quadratic in the pixel
+            index was subtracted from both spectra.
         n_pairs: Number of pairs.
         instance_shape: Shape of one instance.
         good_pixels: True where the target instrument has observed a pixel, of the shape
@@ -70,12 +71,14 @@ class Adaptation:
 
     def __repr__(self) -> str:
         score = self.scores.get(self.method)
-        known = "" if score is None else f", score {score:.3f} of the mean shift's"
+        known = ""
+        if score is not None:
+            known = f", score {score:.3f} relative to the mean shift"
         return f"Adaptation({self.summary} from {self.n_pairs} pairs{known})"
 
     @property
     def summary(self) -> str:
-        """The method and its weights in words."""
+        """The method and its weights as text."""
         words = _in_words(self.weights)
         of_baselines = _in_words(self.baseline_weights)
         return words if words == of_baselines else f"{words}; baseline: {of_baselines}"
@@ -86,14 +89,14 @@ class Adaptation:
         return bool(_sorted_terms(self._terms)[1])
 
     def transfer(self, x: Array, mask: Array | None = None) -> Array:
-        """Show spectra of the source instrument as the target would.
+        """Transfer spectra from the source to the target instrument.
 
         Args:
-            x: `(spectra, *instance_shape)`, measured on the source instrument; arrays,
-                tables or tensors. What a masked array or a table marks as missing is a
-                bad pixel.
+            x: `(spectra, *instance_shape)`, measured on the source instrument; an
+                array, table or tensor. Values that a masked array or a table marks as
+                missing are bad pixels.
             mask: True = good pixel, of the shape of `x` or one that broadcasts to it.
-                Bad pixels are given the mean of the source's spectra. Defaults to
+                Bad pixels are replaced by the mean of the source spectra. Defaults to
                 `None`.
 
         Returns:
@@ -116,8 +119,8 @@ class Adaptation:
             x = np.where(mask, x, self._fill.reshape(self.instance_shape))
         if not np.isfinite(x).all():
             raise InputError(
-                "Some spectra hold NaN or infinite values; mark these pixels as False "
-                "in mask."
+                "Some spectra contain NaN or infinite values; mark these pixels as "
+                "False in mask."
             )
         if not len(x):
             return x
@@ -153,8 +156,8 @@ class Adaptation:
 
         Args:
             path: The file.
-            model: The trained model that it was made with; needed where it uses one.
-                Defaults to `None`.
+            model: The trained model of the adaptation, if it uses one. Defaults to
+                `None`.
 
         Returns:
             The adaptation.
@@ -163,15 +166,15 @@ class Adaptation:
             InputError: The file cannot be used, or the model is missing.
         """
         try:
-            # No pickles: the file may come from a stranger.
+            # No pickles: the file may come from an untrusted source.
             with open_regular(Path(path)) as file:
                 arrays = read_archive(file)
             known = json.loads(str(arrays["about"]))
             if known.pop("format") != _FORMAT:
-                raise ValueError("it has another format")
+                raise ValueError("its format is unknown")
             good, fill = arrays["good_pixels"].astype(bool), arrays["fill"]
             if fill.shape != (good.size,):
-                raise ValueError("its arrays do not fit each other")
+                raise ValueError("the shapes of its arrays do not match")
             terms = _read_terms(arrays, known["of_codes"], good.shape, model)
             known = {name: known[name] for name in _TEXTS}
         except InputError:
@@ -193,7 +196,7 @@ class Adaptation:
 def _sorted_terms(
     terms: Sequence[Part],
 ) -> tuple[Affine | None, list[tuple[Part, CodeMap]]]:
-    """Return the sum of the affine maps, and the parts that need a model."""
+    """Return the sum of the affine maps, and the parts with a model."""
     coef: Any = None
     intercept: Any = 0.0
     of_codes = []
@@ -213,7 +216,7 @@ def _sorted_terms(
 
 
 def _in_words(weights: Mapping[str, float]) -> str:
-    """Return weights and their names, the largest first."""
+    """Return weights and their names as text, the largest first."""
     ordered = sorted(weights.items(), key=lambda each: -each[1])
     if len(ordered) == 1:
         return ordered[0][0]
@@ -231,12 +234,12 @@ def _read_terms(
     if "coef" in arrays:
         coef, offset = arrays["coef"], arrays["offset"]
         if coef.shape not in ((pixels,), (pixels, pixels)) or offset.shape != (pixels,):
-            raise ValueError("its map does not fit its pixels")
+            raise ValueError("its map does not match its pixels")
         terms.append(Part("all", Affine(coef, offset), shape))
     if of_codes and model is None:
         raise InputError(
-            "This adaptation uses the codes of a trained model; give the model that it "
-            "was made with, `Adaptation.load(path, model)`."
+            "This adaptation uses the codes of a trained model; load it with the same "
+            "model, `Adaptation.load(path, model)`."
         )
     for number, (kind, weight) in enumerate(of_codes):
         names = ("shift", "coef", "intercept", "nuisance")

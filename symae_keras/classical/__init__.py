@@ -1,6 +1,7 @@
-"""Classical references, with the interface of the grouped models where it applies.
+"""Classical references with the interface of grouped models, as far as it applies.
 
-They take and give NumPy arrays, and use NumPy, SciPy and scikit-learn only.
+Inputs and outputs are NumPy arrays. The references use only NumPy, SciPy and
+scikit-learn.
 """
 
 from symae_keras.classical.combat import ComBat

@@ -10,7 +10,7 @@ from symae_keras.errors import InputError
 
 
 class Reference:
-    """Base of the references; `fit` gives it the shape of the instances."""
+    """Base class of the references; `fit` stores the shape of the instances."""
 
     instance_shape_: tuple[int, ...]
 
@@ -20,7 +20,7 @@ class Reference:
             raise InputError(f"This {name} is not fitted: call `fit(groups)` first.")
 
     def _gather(self, x: Array, mask: Array | None) -> GroupedData:
-        """Groups of instances of the shape that was fitted; masks are as for models."""
+        """Convert instances and their mask to groups, and check the shape."""
         self._check_fitted()
         x = np.asarray(x)
         mask = None if mask is None else np.asarray(mask)
@@ -31,29 +31,29 @@ class Reference:
             groups = GroupedData(x, mask)
         if groups.instance_shape != self.instance_shape_:
             raise InputError(
-                f"Expected instances of the shape {self.instance_shape_} that was "
-                "fitted, in arrays (groups, instances, *instance_shape); received an "
-                f"array of shape {groups.x.shape}."
+                f"Expected instances of the shape {self.instance_shape_} as in `fit`, "
+                "in arrays (groups, instances, *instance_shape); received an array of "
+                f"shape {groups.x.shape}."
             )
         return groups
 
 
 class CodedReference(Reference):
-    """Base of the references that encode groups and decode codes, as models do.
+    """Base class of references that encode groups and decode codes, like models.
 
-    A subclass has `fit` and three functions: `_code_sizes`, `_encode` and `_decode`.
+    A subclass defines `fit`, `_code_sizes`, `_encode` and `_decode`.
     """
 
     def _code_sizes(self) -> tuple[int, int]:
-        """Sizes of the coherent and of the nuisance code."""
+        """Return the sizes of the coherent and the nuisance code."""
         raise NotImplementedError
 
     def _encode(self, groups: GroupedData) -> Codes:
-        """Codes of groups of the shape that was fitted."""
+        """Encode groups of the fitted shape."""
         raise NotImplementedError
 
     def _decode(self, coherent: Array, nuisance: Array) -> Array:
-        """Flattened instances of codes."""
+        """Decode codes to flattened instances."""
         raise NotImplementedError
 
     def encode(self, x: Array, mask: Array | None = None) -> Codes:
@@ -67,12 +67,12 @@ class CodedReference(Reference):
         Returns:
             `Codes(coherent, nuisance)`, float64 arrays `(batch, coherent_dim)` and
             `(batch, instances, nuisance_dim)`. Absent instances have the nuisance code
-            0; a group of absent instances alone is taken for the mean instance.
+            0. A group without present instances has the code of the mean instance.
         """
         return self._encode(self._gather(x, mask))
 
     def decode(self, coherent: Array, nuisance: Array) -> Array:
-        """Decode one coherent code a group with the nuisance code of each instance.
+        """Decode one coherent code per group with the nuisance code of each instance.
 
         Args:
             coherent: `(batch, coherent_dim)`.
@@ -98,7 +98,7 @@ class CodedReference(Reference):
         return flat.reshape(*nuisance.shape[:2], *self.instance_shape_)
 
     def reconstruct(self, x: Array, mask: Array | None = None) -> Array:
-        """Encode and decode.
+        """Encode and decode groups.
 
         Args:
             x: `(batch, instances, *instance_shape)`.
@@ -116,23 +116,24 @@ class CodedReference(Reference):
         coherent_mask: Array | None = None,
         nuisance_mask: Array | None = None,
     ) -> Array:
-        """Virtual instances: the states of some groups under the nuisances of others.
+        """Compute virtual instances: states of some groups under nuisances of others.
 
         Args:
-            coherent_from: `(batch, instances_a, *instance_shape)`, the states to show.
-            nuisance_from: `(batch, instances_b, *instance_shape)`, the nuisances to
-                show them under, group by group.
+            coherent_from: `(batch, instances_a, *instance_shape)`, the groups with the
+                states.
+            nuisance_from: `(batch, instances_b, *instance_shape)`, the groups with the
+                nuisances, in the same order.
             coherent_mask: Boolean `(batch, instances_a)`. Defaults to `None`.
             nuisance_mask: Boolean `(batch, instances_b)`. Defaults to `None`.
 
         Returns:
-            Array `(batch, instances_b, *instance_shape)`; where the nuisance is absent
-            it is not meaningful.
+            Array `(batch, instances_b, *instance_shape)`; values for absent nuisances
+            are not meaningful.
         """
         if len(coherent_from) != len(nuisance_from):
             raise InputError(
-                "coherent_from and nuisance_from must hold the same number of groups, "
-                "because virtual instances are made group by group; received "
+                "coherent_from and nuisance_from must have the same number of groups, "
+                "because virtual instances are computed group by group; received "
                 f"{len(coherent_from)} and {len(nuisance_from)}."
             )
         coherent = self.encode(coherent_from, coherent_mask).coherent
@@ -141,9 +142,9 @@ class CodedReference(Reference):
 
 
 def check_finite(instances: Array) -> None:
-    """Refuse to fit present instances that hold no number."""
+    """Refuse to fit present instances with non-finite values."""
     if not np.isfinite(instances).all():
         raise InputError(
-            "Some present instances hold NaN or infinite values; mark them as absent "
-            "in the mask of the groups, or repair them."
+            "Some present instances contain NaN or infinite values; mark them as "
+            "absent in the mask of the groups, or correct them."
         )

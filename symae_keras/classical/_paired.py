@@ -1,4 +1,4 @@
-"""Maps between two instruments that are fitted on pairs of instances."""
+"""Maps between two instruments, fitted on pairs of instances."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from symae_keras.classical._base import Reference, check_finite
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 
-#: Each pair is left out in turn up to so many pairs; more pairs form so many folds.
+#: Maximum number of folds; up to this number of pairs, each fold is one pair.
 _MOST_FOLDS: Final = 50
-#: More components are not tried: the singular vectors left are noise.
+#: Maximum number of components; further singular vectors are noise.
 _MOST_COMPONENTS: Final = 60
 
 
 class PairedReference(Reference):
-    """Base of the affine maps `x -> coef_ x + intercept_` between two instruments.
+    """Base class of affine maps `x -> coef_ x + intercept_` between two instruments.
 
-    A subclass finds the map in `_regress`.
+    A subclass computes the map in `_regress`.
     """
 
     coef_: Array
@@ -38,25 +38,25 @@ class PairedReference(Reference):
             )
 
     def _regress(self, source: Array, target: Array) -> tuple[Array, Array]:
-        """`coef_` and `intercept_` from flattened instances, `(pairs, pixels)` each.
+        """Return `coef_` and `intercept_` from flattened instances, `(pairs, pixels)`.
 
         A `coef_` of the shape `(pixels,)` is the diagonal of a matrix.
         """
         raise NotImplementedError
 
     def fit(self, groups: GroupedData) -> Self:
-        """Learn the map from the groups that both instruments have measured.
+        """Fit the map to the groups that both instruments have measured.
 
         Args:
-            groups: Training groups; instances are instruments by index.
+            groups: Training groups; the index of an instance is that of its instrument.
 
         Returns:
             The object itself.
 
         Raises:
-            InputError: There is no such instrument, fewer than two groups were measured
-                on both, a spectrum of theirs is not finite, or the method does not
-                support their shape or number.
+            InputError: The instrument does not exist, fewer than two groups were
+                measured on both instruments, a spectrum of these groups is not finite,
+                or the method does not support their shape or number.
         """
         self._check_instruments(groups)
         present = groups.present
@@ -91,7 +91,7 @@ class PairedReference(Reference):
         """Refuse instances of a shape that the method does not support."""
 
     def transfer(self, x: Array) -> Array:
-        """Show spectra of the source instrument as the target would.
+        """Transfer spectra from the source to the target instrument.
 
         Args:
             x: `(spectra, *instance_shape)`, measured on the source instrument.
@@ -104,7 +104,7 @@ class PairedReference(Reference):
         return np.asarray((product + self.intercept_).reshape(np.shape(x)))
 
     def _flat(self, x: Array) -> Array:
-        """Spectra of the shape that was fitted, as float64 `(spectra, pixels)`."""
+        """Check the shape of spectra and return them as float64 `(spectra, pixels)`."""
         self._check_fitted()
         x = np.asarray(x, "float64")
         if x.ndim == 0 or x.shape[1:] != self.instance_shape_:
@@ -117,14 +117,14 @@ class PairedReference(Reference):
     def redatum(
         self, coherent_from: Array, coherent_mask: Array | None = None
     ) -> Array:
-        """The states of groups as the target instrument would show them.
+        """Compute virtual spectra of groups on the target instrument.
 
-        Only the source instrument's spectrum of each group is used. There is no
-        `nuisance_from`: the nuisance is the target instrument, which `fit` has learnt.
+        Only the spectrum of each group on the source instrument is used. There is no
+        `nuisance_from`: the nuisance is the target instrument, which `fit` has learned.
 
         Args:
-            coherent_from: `(batch, instruments, *instance_shape)`, the states to show,
-                with the instruments in the places that they had in `fit`.
+            coherent_from: `(batch, instruments, *instance_shape)`, the groups, with
+                instruments in the same order as in `fit`.
             coherent_mask: Boolean `(batch, instruments)`. Defaults to `None`.
 
         Returns:
@@ -144,7 +144,7 @@ class PairedReference(Reference):
             raise InputError(
                 f"{len(absent)} of {len(groups)} groups were not measured on the "
                 f"source instrument {self.source}, the first of them group "
-                f"{absent[0]}; leave them out."
+                f"{absent[0]}; remove them."
             )
         return self.transfer(groups.x[:, self.source])[:, None]
 
@@ -154,16 +154,17 @@ def check_whole(model: Reference, groups: GroupedData) -> None:
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
     if not good[groups.present].all():
         raise InputError(
-            f"{type(model).__name__} needs whole spectra, but pixels are masked; cut "
-            "the axis to the pixels that all spectra have, or fill them."
+            f"{type(model).__name__} needs complete spectra, but pixels are masked; "
+            "restrict the axis to the pixels that all spectra have, or fill the masked "
+            "pixels."
         )
 
 
 def folds(n_pairs: int) -> Iterator[tuple[Array, Array]]:
-    """Leave each pair out in turn, or one of 50 folds where there are more pairs.
+    """Leave out each pair in turn, or one of 50 folds if there are more pairs.
 
     Yields:
-        Indices of the pairs that are kept, and of those that are left out.
+        Indices of the pairs that are kept, and of the pairs that are left out.
     """
     pairs = np.arange(n_pairs)
     n_folds = min(n_pairs, _MOST_FOLDS)
@@ -173,7 +174,7 @@ def folds(n_pairs: int) -> Iterator[tuple[Array, Array]]:
 
 
 def components_or_none(n_components: int | None) -> int | None:
-    """Return a number of components, or `None` to choose it, or raise."""
+    """Check a number of components, or `None` for an automatic choice."""
     if n_components is None:
         return None
     if not is_integer(n_components, 1):
@@ -185,12 +186,12 @@ def components_or_none(n_components: int | None) -> int | None:
 
 
 def most_components(n_components: int | None, rank: int) -> int:
-    """Return how many components are needed or tried, out of those that pairs have."""
+    """Return the number of components to use, or the largest number to try."""
     if n_components is None:
         return max(1, min(rank, _MOST_COMPONENTS))
     if n_components > rank:
         raise InputError(
-            f"n_components is {n_components}, but the pairs have at most {rank}; lower "
-            "it or bring more pairs."
+            f"n_components is {n_components}, but the pairs have at most {rank}; "
+            "reduce it or add more pairs."
         )
     return n_components

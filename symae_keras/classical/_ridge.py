@@ -1,4 +1,4 @@
-"""Ridge regression with a penalty that leave-one-out chooses."""
+"""Ridge regression whose penalty is chosen by leave-one-out cross-validation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
 
-#: Penalties that leave-one-out chooses from, as parts of the largest eigenvalue of the
+#: Penalties to choose from by leave-one-out, relative to the largest eigenvalue of the
 #: scatter of the source spectra: four per decade.
 RIDGES: Final = np.logspace(-12, 0, 49)
 
@@ -27,9 +27,9 @@ def check_ridge(ridge: float | None) -> None:
 def regress_windows(
     windows: Array, target: Array, ridge: float | None
 ) -> tuple[Array, Array, Array, Array]:
-    """Regress each column of the target on a window of its own.
+    """Regress each column of the target on its own window.
 
-    It agrees with one `regress` per column, and takes a tenth of the time.
+    The result is the same as with one `regress` per column, in a tenth of the time.
 
     Args:
         windows: `(pixels, pairs, window)`.
@@ -37,13 +37,13 @@ def regress_windows(
         ridge: As in `regress`.
 
     Returns:
-        Coefficients `(pixels, window)`, intercepts, penalties, and mean squared errors
-        left out, `(pixels,)` each.
+        Coefficients `(pixels, window)`, and intercepts, penalties and mean squared
+        leave-one-out errors, `(pixels,)` each.
     """
     means, mean = windows.mean(axis=1), target.mean(axis=0)
     centred, wanted = windows - means[:, None], (target - mean).T[..., None]
     turned = np.swapaxes(centred, 1, 2)
-    # The smaller of both scatters; the other one has the same eigenvalues, and zeros.
+    # The smaller scatter matrix; the other one has the same non-zero eigenvalues.
     wide = windows.shape[2] > windows.shape[1]
     scatter = centred @ turned if wide else turned @ centred
     values, vectors = np.linalg.eigh(scatter)
@@ -72,9 +72,9 @@ def regress_windows(
 
 
 def regress(source: Array, target: Array, ridge: float | None) -> Any:
-    """Return a fitted `RidgeCV`, with the penalty given or the best one left out.
+    """Return a fitted `RidgeCV` with the given penalty, or the best by leave-one-out.
 
-    Its attribute `best_score_` is minus the mean squared error left out.
+    Its attribute `best_score_` is minus the mean squared leave-one-out error.
     """
     from sklearn.linear_model import RidgeCV
 
@@ -82,5 +82,5 @@ def regress(source: Array, target: Array, ridge: float | None) -> Any:
         return RidgeCV([ridge]).fit(source, target)
     deviations = source - source.mean(axis=0)
     largest = np.linalg.norm(deviations, 2) ** 2
-    # Without any variance, every penalty gives the mean of the target.
+    # Without variance, every penalty results in the mean of the target.
     return RidgeCV(RIDGES * (largest if largest > 0.0 else 1.0)).fit(source, target)

@@ -1,4 +1,4 @@
-"""Correction of each instance by few parameters of its own, such as a gain."""
+"""Correction of each instance with a few parameters, such as a gain."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _ROWS_AT_ONCE = 256
 
 
 class ScatterCodes(CodedReference):
-    """Base of the corrections whose parameters are the nuisance code.
+    """Base class of corrections whose parameters are the nuisance code.
 
-    A subclass has three functions of flattened instances, `_learn`, `_estimate` and
-    `_show`, and `_n_parameters`.
+    A subclass defines `_n_parameters`, and `_learn`, `_estimate` and `_show` for
+    flattened instances.
 
     Attributes:
         reference_: Mean instance of the training groups, `(pixels,)`.
@@ -61,15 +61,15 @@ class ScatterCodes(CodedReference):
         """Fit everything but `reference_`."""
 
     def _n_parameters(self) -> int:
-        """Parameters of an instance."""
+        """Return the number of parameters per instance."""
         raise NotImplementedError
 
     def _estimate(self, x: Array, good: Array) -> tuple[Array, Array]:
-        """Parameters `(rows, n)` and corrected rows of `(rows, pixels)`."""
+        """Return the parameters `(rows, n)` and the corrected rows `(rows, pixels)`."""
         raise NotImplementedError
 
     def _show(self, corrected: Array, parameters: Array) -> Array:
-        """Undo the correction: rows that have given parameters."""
+        """Undo the correction: return rows with the given parameters."""
         raise NotImplementedError
 
     def correct(self, x: Array, mask: Array | None = None) -> Array:
@@ -88,9 +88,9 @@ class ScatterCodes(CodedReference):
         return np.asarray(self._corrected(groups)[1].reshape(x.shape))
 
     def _corrected(self, groups: GroupedData) -> tuple[Array, Array, Array]:
-        """Parameters, corrected instances and good pixels, flattened.
+        """Return parameters, corrected instances and good pixels, flattened.
 
-        Arrays `(groups, instances, n)` and twice `(groups, instances, pixels)`.
+        The shapes are `(groups, instances, n)` and twice `(groups, instances, pixels)`.
         """
         shape = groups.x.shape[:2]
         good = np.broadcast_to(groups.good_pixels, groups.x.shape)
@@ -117,7 +117,7 @@ class ScatterCodes(CodedReference):
         return Codes(mean_over_instances(corrected, good, self._fill()), parameters)
 
     def _fill(self) -> Array:
-        """Values for pixels that are bad in all instances of a group."""
+        """Return values for pixels that are bad in all instances of a group."""
         return self.reference_
 
     def _decode(self, coherent: Array, nuisance: Array) -> Array:
@@ -128,7 +128,7 @@ class ScatterCodes(CodedReference):
 
 
 def mean_over_instances(x: Array, good: Array, fill: Array) -> Array:
-    """Means `(groups, pixels)` of good values, and the filling where there are none."""
+    """Return means `(groups, pixels)` of good values; `fill` where there are none."""
     count = good.sum(axis=1)
     total = np.where(good, x, 0.0).sum(axis=1)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), fill))

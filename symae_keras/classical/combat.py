@@ -17,34 +17,34 @@ _MOST_STEPS: Final = 1000
 
 
 class ComBat(PairedReference):
-    """Offsets and scales of instruments, by parametric empirical Bayes.
+    """Correction of instrument offsets and scales by parametric empirical Bayes.
 
-    The index of an instance in its group, axis 1, is that of its instrument, which is
-    called a batch in the paper. No pairs are needed: a group counts for the instruments
-    that measured it. For instrument `i` and pixel `p`,
+    The index of an instance in its group, axis 1, is that of its instrument. The paper
+    calls an instrument a batch. No pairs are needed: each group is used for the
+    instruments that measured it. For instrument `i` and pixel `p`,
 
         x = alpha[p] + sigma[p] (gamma[i, p] + delta[i, p] noise)
 
     Estimates of `gamma` and `delta` are shrunk towards their distributions over the
-    pixels, normal and inverse gamma, so that few spectra are enough. `correct` removes
-    both, and `transfer` puts those of the target in their place. The states of the
-    groups count as noise: if instruments measure different populations, the difference
-    between them is removed, too.
+    pixels, normal and inverse gamma, so that few spectra are sufficient. `correct`
+    removes both, and `transfer` replaces them by those of the target. The states of the
+    groups are treated as noise: if instruments measure different populations, the
+    difference between the populations is also removed.
 
     Args:
-        source: Index of the instrument that spectra come from.
-        target: Index of the instrument to show them on.
+        source: Index of the source instrument.
+        target: Index of the target instrument.
 
     Attributes:
         instance_shape_: Shape of one instance.
-        n_instruments_: Instances of a training group.
+        n_instruments_: Number of instruments (instances per training group).
         alpha_: Mean of the instruments, `(pixels,)`.
         sigma_: Pooled standard deviation, `(pixels,)`; 1 for constant pixels.
         gamma_: Offsets in units of `sigma_`, `(instruments, pixels)`; NaN for an
             instrument with fewer than two spectra.
         delta_: Scales, `(instruments, pixels)`.
         coef_: The factors of `transfer`, `(pixels,)`.
-        intercept_: What `transfer` adds, `(pixels,)`.
+        intercept_: The offsets of `transfer`, `(pixels,)`.
 
     Reference:
         - [Johnson, Li & Rabinovic, Adjusting batch effects in microarray expression
@@ -71,7 +71,7 @@ class ComBat(PairedReference):
         """Estimate offsets and scales from all present instances.
 
         Args:
-            groups: Training groups; instances are instruments by index.
+            groups: Training groups; the index of an instance is that of its instrument.
 
         Returns:
             The object itself.
@@ -95,8 +95,8 @@ class ComBat(PairedReference):
         flat = groups.x.reshape(*groups.x.shape[:2], -1)
         if flat.shape[2] < 2:
             raise InputError(
-                "ComBat learns from how instruments differ over the pixels and needs "
-                "at least two; received instances of one pixel."
+                "ComBat estimates distributions over pixels and needs at least two "
+                "pixels; received instances of one pixel."
             )
         used = np.flatnonzero(counts > 1)
         batches = [flat[present[:, i], i].astype("float64") for i in used]
@@ -121,7 +121,7 @@ class ComBat(PairedReference):
             for each, mean in zip(batches, means, strict=True)
         )
         sigma = np.sqrt(squares / sizes.sum())
-        # Rounding leaves some variance in a constant pixel.
+        # Constant pixels have a small variance because of rounding errors.
         varying = sigma > 1e-14 * np.abs(means).max(axis=0)
         self.sigma_ = np.where(varying, sigma, 1.0)
         for index, batch in zip(used, batches, strict=True):
@@ -132,17 +132,17 @@ class ComBat(PairedReference):
             self.gamma_[index], self.delta_[index] = gamma, delta
 
     def correct(self, x: Array, instrument: int) -> Array:
-        """Remove the offset and the scale of an instrument, as published.
+        """Remove the offset and the scale of an instrument, as in the paper.
 
         Args:
             x: `(spectra, *instance_shape)`, measured on the instrument.
-            instrument: Its index.
+            instrument: Index of the instrument.
 
         Returns:
             float64 array of the shape of `x`.
 
         Raises:
-            InputError: The instrument is not one that was fitted.
+            InputError: The instrument was not fitted.
         """
         flat = self._flat(x)
         index = operator.index(instrument)
@@ -158,16 +158,17 @@ class ComBat(PairedReference):
 
 
 def _posterior(z: Array) -> tuple[Array, Array]:
-    """Offsets and scales of standardized spectra `(spectra, pixels)` of an instrument.
+    """Estimate offsets and scales of standardized spectra of an instrument.
 
-    Each is the mean of its posterior given the other, until neither changes.
+    The spectra have the shape `(spectra, pixels)`. Each parameter is set to its
+    posterior mean given the other, until both converge.
     """
     n_spectra = len(z)
     mean, variance = z.mean(axis=0), z.var(axis=0, ddof=1)
     prior_mean, prior_variance = mean.mean(), mean.var(ddof=1)
     center, spread = variance.mean(), variance.var(ddof=1)
     if not spread > 0.0 or not prior_variance > 0.0:
-        return mean, np.sqrt(variance)  # all pixels agree: there is nothing to shrink
+        return mean, np.sqrt(variance)  # all pixels agree, so no shrinkage is needed
     shape = 2.0 + center**2 / spread
     scale = center * (shape - 1.0)
     gamma, squared = mean, variance

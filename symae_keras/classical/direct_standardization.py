@@ -1,4 +1,4 @@
-"""Direct standardization of whole spectra."""
+"""Direct standardization of complete spectra."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from symae_keras.data.groups import Array
 
 
 class DirectStandardization(PairedReference):
-    """Ridge regression of whole spectra of one instrument on those of another.
+    """Ridge regression of complete spectra of one instrument on those of another.
 
-    The index of an instance in its group, axis 1, is that of its instrument. From the
-    groups that were measured on both, `s` on the source and `t` on the target,
+    The index of an instance in its group, axis 1, is that of its instrument. With the
+    spectra `s` on the source and `t` on the target, of the groups that were measured on
+    both,
 
         coef_, intercept_ = argmin sum |t - coef s - intercept|^2 + ridge |coef|^2
 
-    It uses every pixel for every other one, so it needs more pairs than
-    `PiecewiseDirectStandardization`, and sees more.
+    Every target pixel depends on all source pixels, so the method needs more pairs than
+    `PiecewiseDirectStandardization`, but can model more differences.
 
     Args:
-        source: Index of the instrument that spectra come from.
-        target: Index of the instrument to show them on.
+        source: Index of the source instrument.
+        target: Index of the target instrument.
         ridge: Penalty, in the squared units of the data. `None` (default) chooses one
             of 49 by leave-one-out over the pairs, from 1e-12 to 1 times the largest
             eigenvalue of the scatter of `s`, four per decade.
 
     Attributes:
         instance_shape_: Shape of one instance.
-        n_instruments_: Instances of a training group.
+        n_instruments_: Number of instruments (instances per training group).
         coef_: The map, `(pixels, pixels)`.
-        intercept_: What it adds, `(pixels,)`.
+        intercept_: The offset of the map, `(pixels,)`.
         ridge_: The penalty used.
 
     Reference:

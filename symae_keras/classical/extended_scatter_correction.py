@@ -12,9 +12,9 @@ from symae_keras.classical._scatter import ScatterCodes, mean_over_instances
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 
-#: More components are not tried.
+#: Maximum number of components.
 _MOST_COMPONENTS: Final = 30
-#: Instances that contain less of the reference are not scaled.
+#: Smallest gain; instances with a smaller gain are not scaled.
 _LEAST_GAIN: Final = 1e-6
 
 
@@ -22,22 +22,22 @@ class ExtendedScatterCorrection(ScatterCodes):
     """Extended multiplicative scatter correction (EMSC) in its replicate form.
 
     An instance is a gain times the mean instance `m` of the training groups, plus a
-    polynomial in the pixel and the components `p_k` in which replicates differ:
+    polynomial in the pixel and components `p_k` of the differences between replicates:
 
         x = b m + sum_d c_d pixel^d + sum_k g_k p_k + residual
         corrected = m + residual / b
 
-    The coefficients are those of least squares over good pixels and are the nuisance
-    code. The coherent code is the mean of the corrected instances of a group. The
-    components are the first right singular vectors of the deviations of corrected
-    instances from the mean of their group, before there are any components.
+    The coefficients are the least-squares estimates over good pixels; they are the
+    nuisance code. The coherent code is the mean of the corrected instances of a group.
+    The components are the first right singular vectors of the deviations of instances
+    from the mean of their group, after a correction without components.
 
     Args:
         degree: Degree of the polynomial; 0 is a constant. Defaults to 2.
-        n_components: Number of components. `None` (default) chooses up to 30 by
-            leaving groups out, or 50 folds of them if there are more: those for which
-            the ratio of the variances within and between groups that were left out is
-            the least.
+        n_components: Number of components. `None` (default) chooses up to 30 by leaving
+            out each group, or each of 50 folds if there are more groups. The chosen
+            number has the smallest ratio of the variances within and between the groups
+            left out.
 
     Attributes:
         instance_shape_: Shape of one instance.
@@ -74,7 +74,7 @@ class ExtendedScatterCorrection(ScatterCodes):
         if n_components is not None and not is_integer(n_components, 0):
             raise InputError(
                 "n_components must be an integer >= 0, or None to choose it by "
-                f"leaving groups out; received {n_components}."
+                f"cross-validation over groups; received {n_components}."
             )
         self.degree = int(degree)
         self.n_components = None if n_components is None else int(n_components)
@@ -82,8 +82,8 @@ class ExtendedScatterCorrection(ScatterCodes):
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if self.degree > 0 and len(shape) != 1:
             raise InputError(
-                f"A polynomial needs instances of the shape (pixels,); received "
-                f"{shape}. Take degree=0 for other shapes."
+                "A polynomial needs instances of the shape (pixels,); received "
+                f"{shape}. Use degree=0 for other shapes."
             )
 
     def _n_parameters(self) -> int:
@@ -106,7 +106,7 @@ class ExtendedScatterCorrection(ScatterCodes):
                 "Components of replicates need at least two groups of two or more "
                 "instances, and no more components than their instances and pixels "
                 f"allow; received {several.sum()} such groups, which have at most "
-                f"{max(rank, 0)} components. Take n_components=0 to have none."
+                f"{max(rank, 0)} components. Use n_components=0 for no components."
             )
         if self.n_components is None:
             most = min(rank, _MOST_COMPONENTS)
@@ -124,7 +124,7 @@ class ExtendedScatterCorrection(ScatterCodes):
         else:
             inverse = np.linalg.pinv(basis * good[:, None])
             coefficients = np.einsum("rp,rpk->rk", x, inverse)
-        gain = coefficients[:, :1]  # a view: the nuisance code has the gain used
+        gain = coefficients[:, :1]  # a view of the nuisance code
         gain[np.abs(gain) < _LEAST_GAIN] = 1.0
         residual = np.where(good, x - coefficients @ basis, 0.0)
         return coefficients, self.reference_ + residual / gain
@@ -147,7 +147,7 @@ def _components(deviations: Array, n_components: int) -> Array:
 
 
 def _best(deviations: Array, apart: Array, most: int) -> int:
-    """The number of components with the least ratio of variances, left out."""
+    """Return the number of components with the smallest variance ratio left out."""
     within, between = np.zeros(most + 1), np.zeros(most + 1)
     for kept, out in folds(len(apart)):
         components = _components(deviations[kept], most)

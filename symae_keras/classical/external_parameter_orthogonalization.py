@@ -14,30 +14,30 @@ from symae_keras.data.groups import Array
 
 
 class ExternalParameterOrthogonalization(PairedReference):
-    """External parameter orthogonalization (EPO): differences are projected out.
+    """External parameter orthogonalization (EPO) of instrument differences.
 
     The index of an instance in its group, axis 1, is that of its instrument. The rows
     of `V` are the first right singular vectors of the differences `t - s` between the
-    spectra of a pair. `correct` removes the space that they span, from spectra of both
-    instruments, and a calibration is fitted to the rest. `transfer` replaces the
-    removed part by that of the mean of the target:
+    spectra of a pair. `correct` removes the space spanned by these vectors from spectra
+    of both instruments, and a calibration is fitted to the result. `transfer` replaces
+    the removed part by that of the mean target spectrum:
 
         correct(x) = x - x V' V        transfer(x) = correct(x) + mean(t) V' V
 
     Args:
-        source: Index of the instrument that spectra come from.
-        target: Index of the instrument to show them on.
+        source: Index of the source instrument.
+        target: Index of the target instrument.
         n_components: Number of singular vectors. `None` (default) chooses up to 60 by
-            leave-one-out over the pairs, or in 50 folds if there are more pairs: those
-            with the least error of `transfer`.
+            leave-one-out over the pairs, or with 50 folds if there are more pairs: the
+            number with the smallest error of `transfer`.
 
     Attributes:
         instance_shape_: Shape of one instance.
-        n_instruments_: Instances of a training group.
+        n_instruments_: Number of instruments (instances per training group).
         n_components_: Number of singular vectors used.
         components_: The orthonormal rows of `V`, `(n_components_, pixels)`.
         coef_: The projection, `(pixels, pixels)`.
-        intercept_: What `transfer` adds, `(pixels,)`.
+        intercept_: The offset of `transfer`, `(pixels,)`.
 
     Reference:
         - [Roger, Chauchard & Bellon-Maurel, EPO-PLS external parameter
@@ -81,13 +81,13 @@ class ExternalParameterOrthogonalization(PairedReference):
         return np.eye(source.shape[1]) - removed, target.mean(axis=0) @ removed
 
     def _best(self, source: Array, target: Array) -> int:
-        """The number of components with the least error left out."""
+        """Return the number of components with the smallest cross-validation error."""
         n_pairs, pixels = source.shape
         most = most_components(None, min(n_pairs - 1, pixels))
         changes = np.zeros(most)
         for kept, out in folds(n_pairs):
             components = _components(source[kept], target[kept], most)
-            # Components are orthonormal: their changes of the squared error add up.
+            # Components are orthonormal, so their changes of the squared error add up.
             scores = (source[out] - target[kept].mean(axis=0)) @ components.T
             lacking = (target[out] - source[out]) @ components.T
             change = (scores**2 + 2.0 * scores * lacking).sum(axis=0)

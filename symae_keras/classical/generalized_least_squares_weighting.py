@@ -11,12 +11,12 @@ from symae_keras.classical._paired import PairedReference, folds
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
 
-#: Parts of the largest variance of a difference that leave-one-out chooses from.
+#: Values of alpha to choose from, relative to the largest variance of a difference.
 _WEIGHTS: Final = np.logspace(-8, 4, 49)
 
 
 class GeneralizedLeastSquaresWeighting(PairedReference):
-    """Generalized least squares weighting (GLSW): differences are shrunk.
+    """Generalized least squares weighting (GLSW), which shrinks differences.
 
     The index of an instance in its group, axis 1, is that of its instrument. With the
     covariance `D` of the differences `t - s` between the spectra of a pair,
@@ -24,24 +24,25 @@ class GeneralizedLeastSquaresWeighting(PairedReference):
         G = (D / alpha + I)^(-1/2)
         correct(x) = x G        transfer(x) = mean(t) + (x - mean(s)) G
 
-    Directions in which the instruments differ are shrunk by as much as they differ,
-    while `ExternalParameterOrthogonalization` removes the first ones altogether. A
+    Directions in which the instruments differ more are shrunk more, while
+    `ExternalParameterOrthogonalization` completely removes the first directions. A
     calibration is fitted to the output of `correct`.
 
     Args:
-        source: Index of the instrument that spectra come from.
-        target: Index of the instrument to show them on.
-        alpha: Variance, in the squared units of the data, from which on a difference is
-            shrunk. `None` (default) chooses one of 49 by leave-one-out over the pairs,
-            or in 50 folds if there are more pairs: the one with the least error of
-            `transfer`, from 1e-8 to 1e4 times the largest eigenvalue of `D`.
+        source: Index of the source instrument.
+        target: Index of the target instrument.
+        alpha: Variance, in the squared units of the data, above which a difference is
+            shrunk. `None` (default) chooses one of 49 values, from 1e-8 to 1e4 times
+            the largest eigenvalue of `D`, by leave-one-out over the pairs, or with 50
+            folds if there are more pairs: the value with the smallest error of
+            `transfer`.
 
     Attributes:
         instance_shape_: Shape of one instance.
-        n_instruments_: Instances of a training group.
+        n_instruments_: Number of instruments (instances per training group).
         alpha_: The variance used.
         coef_: The symmetric matrix `G`, `(pixels, pixels)`.
-        intercept_: What `transfer` adds, `(pixels,)`.
+        intercept_: The offset of `transfer`, `(pixels,)`.
 
     Reference:
         - [Martens, Høy, Wise, Bro & Brockhoff, Pre-whitening of data by
@@ -83,13 +84,13 @@ class GeneralizedLeastSquaresWeighting(PairedReference):
     def _regress(self, source: Array, target: Array) -> tuple[Array, Array]:
         variances, vectors = _variances(source, target)
         self.alpha_ = self.alpha or self._best(source, target, variances[0])
-        # Directions without any difference stay as they are.
+        # Directions without differences do not change.
         shrunk = (1.0 + variances / self.alpha_) ** -0.5 - 1.0
         coef = np.eye(source.shape[1]) + vectors.T * shrunk @ vectors
         return coef, target.mean(axis=0) - source.mean(axis=0) @ coef
 
     def _best(self, source: Array, target: Array, largest: float) -> float:
-        """The variance with the least error left out."""
+        """Return the variance with the smallest cross-validation error."""
         alphas = _WEIGHTS * (largest if largest > 0.0 else 1.0)
         changes = np.zeros(len(alphas))
         for kept, out in folds(len(source)):
@@ -97,7 +98,7 @@ class GeneralizedLeastSquaresWeighting(PairedReference):
             apart = source[out] - source[kept].mean(axis=0)
             scores = apart @ vectors.T
             lacking = (target[out] - target[kept].mean(axis=0) - apart) @ vectors.T
-            # Vectors are orthonormal: their changes of the squared error add up.
+            # Vectors are orthonormal, so their changes of the squared error add up.
             shrunk = (1.0 + variances / alphas[:, None]) ** -0.5 - 1.0
             changes += shrunk**2 @ (scores**2).sum(axis=0)
             changes -= 2.0 * shrunk @ (scores * lacking).sum(axis=0)
@@ -105,7 +106,7 @@ class GeneralizedLeastSquaresWeighting(PairedReference):
 
 
 def _variances(source: Array, target: Array) -> tuple[Array, Array]:
-    """Eigenvalues of the covariance of differences, decreasing, and eigenvectors."""
+    """Return the decreasing eigenvalues and eigenvectors of the differences."""
     difference = target - source
     difference -= difference.mean(axis=0)
     _, values, vectors = np.linalg.svd(difference, full_matrices=False)

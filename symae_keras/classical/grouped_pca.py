@@ -20,9 +20,9 @@ class GroupedPCA(MeanCodes):
         C = V (mean_t x[t] - m)     N[t] = W (x[t] - mean_t x[t])
         D(C, N[t]) = m + V' C + W' N[t]
 
-    It is the linear counterpart of `SymAE` at equal code sizes. The mean nuisance of a
-    group stays in its coherent code, as in `MeanSwap`, which this tends to when the
-    codes grow.
+    It is the linear counterpart of `SymAE` with equal code sizes. The mean nuisance of
+    a group remains in its coherent code, as in `MeanSwap`, which is the limit for large
+    codes.
 
     Args:
         coherent_dim: Size of the coherent code. Defaults to 8.
@@ -64,16 +64,16 @@ class GroupedPCA(MeanCodes):
         self.nuisance_dim = int(nuisance_dim)
 
     def fit(self, groups: GroupedData) -> Self:
-        """Find both sets of components.
+        """Compute both sets of components.
 
         Args:
-            groups: Training groups; those without any present instance do not count.
+            groups: Training groups; groups without present instances are ignored.
 
         Returns:
             The object itself.
 
         Raises:
-            InputError: A code is larger than the rank that the groups can have, or a
+            InputError: A code is larger than the maximum rank of the groups, or a
                 present instance is not finite.
         """
         from sklearn.decomposition import PCA
@@ -90,9 +90,9 @@ class GroupedPCA(MeanCodes):
                 raise InputError(
                     f"{name} is {size}, but {len(means)} groups of {len(deviations)} "
                     f"instances with {means.shape[1]} pixels have a rank of at most "
-                    f"{rank}; lower it or bring more data."
+                    f"{rank}; reduce it or add more data."
                 )
-        # Large data are decomposed from random projections, so the seed is fixed.
+        # The decomposition of large data uses random projections, so the seed is fixed.
         between = PCA(self.coherent_dim, random_state=0).fit(means)
         within = PCA(self.nuisance_dim, random_state=0).fit(deviations)
         self.mean_ = between.mean_

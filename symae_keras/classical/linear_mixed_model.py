@@ -1,4 +1,4 @@
-"""Linear mixed model of groups: the optimal linear estimate of the state."""
+"""Linear mixed model of groups, the optimal linear estimate of the state."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from symae_keras.errors import InputError
 #: Shrinkages to choose from.
 _SHRINKAGES: Final = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.3)
 _FOLDS: Final = 5
-#: Instances of a group that are predicted, each from the others.
+#: Instances per group that are predicted, each from the others.
 _MOST_LEFT_OUT: Final = 4
-#: Steps of the EM from one exact maximum over the mean to the next.
+#: EM steps between exact maximisations over the mean.
 _MEAN_EVERY: Final = 5
-#: Covariances of more pixels take gigabytes.
+#: Maximum number of pixels; larger covariances take gigabytes.
 _MOST_PIXELS: Final = 4096
 
 
 class LinearMixedModel(CodedReference):
-    """Gaussian states and nuisances that add up, by maximum likelihood.
+    """Sum of Gaussian states and nuisances, estimated by maximum likelihood.
 
     It is the linear-Gaussian form of redatuming, known as probabilistic linear
     discriminant analysis (PLDA) and as a multivariate random-effects model:
@@ -34,31 +34,32 @@ class LinearMixedModel(CodedReference):
         x_i[t] = mean + s_i + n_i[t]      s ~ N(0, between)      n ~ N(0, within)
 
     The coherent code is the posterior mean of the state, and the nuisance code is the
-    rest of each instance. For a group of `T` whole instances,
+    rest of each instance. For a group of `T` complete instances,
 
         C_i = mean + between (between + within / T)^-1 (mean_t x_i[t] - mean)
         N_i[t] = x_i[t] - C_i                             D(C, N[t]) = C + N[t]
 
-    If pixels are bad, both codes are the exact conditional means. `fit` maximises
-    the likelihood of groups of any sizes by expectation-maximization (EM), with exact
-    steps of the mean between. So that few
-    groups of many pixels suffice, both covariances are shrunk towards multiples of the
-    identity, which is the maximum of a posterior with inverse-Wishart priors:
+    With bad pixels, both codes are the exact conditional means. `fit` maximises the
+    likelihood of groups of any sizes by expectation-maximization (EM), with exact
+    maximisations over the mean between EM steps. Both covariances are shrunk towards
+    multiples of the identity, so that few groups of many pixels are sufficient. This is
+    the maximum of a posterior with inverse-Wishart priors:
 
         covariance <- (1 - shrinkage) covariance + shrinkage scale I
 
-    where `scale` is the mean variance of a pixel at the start. Every step of the EM
-    takes time proportional to the cube of the number of pixels, once for each number of
-    instances in a group, and once for each pattern of bad pixels.
+    where `scale` is the initial mean variance of a pixel. The time of an EM step is
+    proportional to the cube of the number of pixels, once for each group size, and once
+    for each pattern of bad pixels.
 
     Args:
         shrinkage: `0 <= shrinkage < 1`; 0 is maximum likelihood, which needs more
             deviations within groups than pixels. `None` (default) chooses one of 7
-            from 1e-6 to 0.3: the best to predict up to 4 instances of each group, each
-            from the others, by a fit to other groups, in 5 folds.
-        max_iter: Largest number of EM steps. Defaults to 100.
-        tol: The EM stops when a step adds less than this to the objective, per good
-            pixel. Defaults to 1e-6.
+            values from 1e-6 to 0.3 by 5-fold cross-validation over groups: the value
+            that best predicts up to 4 instances of each group, each from the other
+            instances of the group.
+        max_iter: Maximum number of EM steps. Defaults to 100.
+        tol: The EM stops when a step increases the objective per good pixel by less
+            than this. Defaults to 1e-6.
 
     Attributes:
         instance_shape_: Shape of one instance.
@@ -100,10 +101,12 @@ class LinearMixedModel(CodedReference):
         ):
             raise InputError(
                 "shrinkage must be a number, 0 <= shrinkage < 1, or None to choose it "
-                f"by groups left out; received {shrinkage}."
+                f"by cross-validation over groups; received {shrinkage}."
             )
         if not is_integer(max_iter, 1):
-            raise InputError(f"max_iter must be a positive integer; got {max_iter}.")
+            raise InputError(
+                f"max_iter must be a positive integer; received {max_iter}."
+            )
         if not is_number(tol) or tol < 0.0:
             raise InputError(f"tol must be a finite number >= 0; received {tol}.")
         self.shrinkage = shrinkage
@@ -113,7 +116,7 @@ class LinearMixedModel(CodedReference):
         """Estimate the mean and both covariances.
 
         Args:
-            groups: Training groups, with any numbers of instances and bad pixels.
+            groups: Training groups, with any number of instances and bad pixels.
 
         Returns:
             The object itself.
@@ -126,8 +129,9 @@ class LinearMixedModel(CodedReference):
         pixels = math.prod(groups.instance_shape)
         if pixels > _MOST_PIXELS:
             raise InputError(
-                f"LinearMixedModel takes up to {_MOST_PIXELS} pixels; received "
-                f"{pixels}. Bin the pixels, or fit the components of GroupedPCA."
+                f"LinearMixedModel supports up to {_MOST_PIXELS} pixels; received "
+                f"{pixels}. Bin the pixels, or fit the model to components of "
+                "GroupedPCA."
             )
         good = np.broadcast_to(groups.good_pixels, groups.x.shape)
         check_finite(np.where(good, groups.x, 0.0))
@@ -135,7 +139,8 @@ class LinearMixedModel(CodedReference):
         if (counts > 1).sum() < 2:
             raise InputError(
                 "LinearMixedModel needs at least two groups of two or more instances; "
-                f"received {(counts > 1).sum()} such of {len(groups)} groups."
+                f"received {len(groups)} groups, of which {(counts > 1).sum()} have "
+                "two or more."
             )
         groups = groups[counts > 0]
         data = _Data.of(groups)
@@ -175,7 +180,7 @@ class LinearMixedModel(CodedReference):
                 `None`.
 
         Returns:
-            The means, `(batch, *instance_shape)`, which contain `mean_`, and the
+            The means, `(batch, *instance_shape)`, which include `mean_`, and the
             covariances, `(batch, pixels, pixels)`.
         """
         groups = self._gather(x, mask)
@@ -187,19 +192,19 @@ class LinearMixedModel(CodedReference):
         """Return the logarithm of the density of groups, in nats.
 
         Args:
-            groups: Any groups of instances of the shape that was fitted.
+            groups: Groups of instances of the fitted shape.
 
         Returns:
-            The sum over the groups.
+            The sum of the log densities of the groups.
         """
         groups = self._gather(groups.x, groups.model_mask)
         return _expect(_Data.of(groups), self._law()).log_likelihood
 
     def expected_error(self, n_instances: int) -> float:
-        """Return the redatuming error that the model expects of itself.
+        """Return the expected redatuming error of the model.
 
-        If data follow the model, the states of both groups of a swap have the variance
-        of the posterior, so that the error is
+        If the data follow the model, the states of both groups of a swap have the
+        posterior variance. Then the error is
 
             2 trace(between - between (between + within / T)^-1 between)
             / trace(between + within)
@@ -208,7 +213,7 @@ class LinearMixedModel(CodedReference):
             n_instances: Instances `T` per group.
 
         Returns:
-            Mean squared error over the variance of the data.
+            Mean squared error divided by the variance of the data.
         """
         self._check_fitted()
         if not is_integer(n_instances, 1):
@@ -236,10 +241,10 @@ class LinearMixedModel(CodedReference):
 
 @dataclasses.dataclass(frozen=True)
 class _Data:
-    """Present instances in rows.
+    """Present instances as rows.
 
-    Groups with equal numbers of instances of every pattern of good pixels are of one
-    kind: their states have the same posterior covariance.
+    Groups are of the same kind if they have the same number of instances of every
+    pattern of good pixels. Their states have the same posterior covariance.
     """
 
     n_groups: int
@@ -249,9 +254,9 @@ class _Data:
     place: Array
     pattern: Array
     kind: Array
-    """Of each group."""
+    """Kind of each group."""
     counts: Array
-    """Instances of each pattern, `(kinds, patterns)`."""
+    """Number of instances of each pattern, `(kinds, patterns)`."""
     patterns: Array
     """Good pixels, `(patterns, pixels)`."""
 
@@ -277,7 +282,7 @@ class _Data:
 
 @dataclasses.dataclass(frozen=True)
 class _Law:
-    """The parameters of the model."""
+    """Parameters of the model."""
 
     mean: Array
     between: Array
@@ -286,7 +291,7 @@ class _Law:
     def log_prior(
         self, data: _Data, shrinkage: float, scales: tuple[float, float]
     ) -> float:
-        """The part of the objective that shrinkage adds, up to a constant."""
+        """Return the log prior of shrinkage, up to a constant."""
         total = 0.0
         if shrinkage > 0.0:
             odds = shrinkage / (1.0 - shrinkage)
@@ -301,7 +306,7 @@ class _Law:
 
 @dataclasses.dataclass
 class _Expected:
-    """Conditional moments of states and nuisances, given the data and a law."""
+    """Conditional moments of states and nuisances, given data and parameters."""
 
     law: _Law
     states: Array
@@ -313,14 +318,15 @@ class _Expected:
     within: Array
     """Sum over instances of the second moments of nuisances."""
     gradient: Array
-    """Derivative of the log likelihood by the mean."""
+    """Derivative of the log likelihood with respect to the mean."""
     information: Array
     """Minus its second derivative."""
 
     def best_mean(self) -> _Law:
-        """The law with the most likely mean, given the covariances.
+        """Return the parameters with the most likely mean, given the covariances.
 
-        The EM converges to it, too, but slowly where states vary most.
+        The EM converges to the same mean, but slowly in directions of large state
+        variance.
         """
         shift = np.linalg.lstsq(self.information, self.gradient, rcond=None)[0]
         return dataclasses.replace(self.law, mean=self.law.mean + shift)
@@ -328,7 +334,7 @@ class _Expected:
     def maximum(
         self, data: _Data, shrinkage: float, scales: tuple[float, float]
     ) -> _Law:
-        """The law that is most likely given these moments."""
+        """Return the most likely parameters given these moments."""
         shift = self.nuisances.mean(axis=0)
         between = self.between / data.n_groups
         within = self.within / len(data.x) - np.outer(shift, shift)
@@ -342,7 +348,7 @@ class _Expected:
 def _expect(
     data: _Data, law: _Law, sums: bool = False, covariances: bool = False
 ) -> _Expected:
-    """Posteriors of states and nuisances; sums of moments for the EM if asked for."""
+    """Compute posteriors of states and nuisances, and optionally sums for the EM."""
     pixels = law.mean.size
     result = _Expected(
         law,
@@ -361,7 +367,7 @@ def _expect(
     for kind in np.unique(data.kind):
         members = np.flatnonzero(data.kind == kind)
         shown = np.flatnonzero(data.counts[kind])
-        # One pattern is shared by many kinds; several are often those of one kind.
+        # Many kinds can share one pattern; several patterns often belong to one kind.
         here = {
             k: precisions.get(k) or _precision(law.within, data.patterns[k])
             for k in shown.tolist()
@@ -402,7 +408,7 @@ def _expect(
             if data.patterns[k].all():
                 spread = covariance
             else:
-                # Bad pixels of the nuisance are predicted from the good ones.
+                # Predict bad pixels of the nuisance from good pixels.
                 predict = law.within @ matrix
                 residual = residual @ predict.T
                 spread = predict @ covariance @ predict.T
@@ -414,7 +420,7 @@ def _expect(
 
 
 def _precision(within: Array, good: Array) -> tuple[Array, float]:
-    """Inverse covariance of good pixels, 0 elsewhere, and log determinant."""
+    """Return inverse covariance (0 at bad pixels) and log determinant."""
     from scipy.linalg import cho_solve, cholesky
 
     matrix = np.zeros_like(within)
@@ -425,9 +431,9 @@ def _precision(within: Array, good: Array) -> tuple[Array, float]:
 
 
 def _start(data: _Data, shrinkage: float) -> tuple[_Law, tuple[float, float]]:
-    """Parameters from the moments of group means and deviations, and the scales.
+    """Return initial parameters from moments of means and deviations, and scales.
 
-    Bad pixels have the mean of their group, or of all.
+    Bad pixels are replaced by the mean of their group, or of all groups.
     """
     from scipy.linalg import cholesky, solve_triangular
 
@@ -444,7 +450,7 @@ def _start(data: _Data, shrinkage: float) -> tuple[_Law, tuple[float, float]]:
     within = deviations.T @ deviations / free
     of_means = (means - mean).T @ (means - mean) / data.n_groups
     scale = float(np.trace(within)) / pixels
-    # Rounding leaves some variance in equal instances.
+    # Equal instances have a small variance because of rounding errors.
     if not scale > 1e-24 * np.square(data.x).mean():
         raise InputError(
             "All instances of each group are equal, so no covariance within groups can "
@@ -456,10 +462,11 @@ def _start(data: _Data, shrinkage: float) -> tuple[_Law, tuple[float, float]]:
     except np.linalg.LinAlgError:
         raise InputError(
             f"The covariance of {pixels} pixels within groups is singular with {free} "
-            "deviations; take a shrinkage above 0, or bring more instances."
+            "deviations; use a shrinkage above 0, or add more instances."
         ) from None
-    # In units of the nuisances, the variance of states is at least a tenth of what
-    # nuisances add to group means: the EM does not leave a variance of 0.
+    # In units of the nuisances, the initial variance of states is at least a tenth of
+    # the variance that nuisances add to group means, because the EM cannot increase a
+    # variance of 0.
     half = solve_triangular(factor, of_means, lower=True)
     whitened = solve_triangular(factor, half.T, lower=True)
     values, vectors = np.linalg.eigh(_symmetric(whitened))
@@ -473,15 +480,15 @@ def _start(data: _Data, shrinkage: float) -> tuple[_Law, tuple[float, float]]:
 
 
 def _best_shrinkage(groups: GroupedData) -> float:
-    """The shrinkage that predicts instances from the rest of their group best.
+    """Return the shrinkage that best predicts instances from the rest of their group.
 
-    The groups are left out of the fit, in folds. The error of a prediction is that of
-    the state plus the nuisance of the instance, which no shrinkage changes.
+    The groups are left out of the fit, in folds. The prediction error is the error of
+    the state plus the nuisance of the instance, which does not depend on the shrinkage.
     """
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
     present = np.asarray(good.reshape(*groups.x.shape[:2], -1).any(axis=2))
     counts = present.sum(axis=1)
-    # Each fold gets its share of the groups of several instances.
+    # Distribute the groups with several instances evenly over the folds.
     fold = np.empty(len(groups), int)
     n_folds = min(_FOLDS, int((counts > 1).sum()))
     fold[np.argsort(counts < 2, kind="stable")] = np.arange(len(groups)) % n_folds
@@ -511,7 +518,7 @@ def _shrunk(matrix: Array, shrinkage: float, scale: float) -> Array:
 
 
 def _sums(rows: Array, group: Array, n_groups: int) -> Array:
-    """Sums of rows `(groups, pixels)`; the groups of the rows increase."""
+    """Sum rows by group, `(groups, pixels)`; rows are sorted by group."""
     total = np.zeros((n_groups, rows.shape[1]))
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     if len(starts):

@@ -11,20 +11,20 @@ from symae_keras.data.groups import Array
 class MeanShift(PairedReference):
     """Addition of the mean difference between two instruments.
 
-    The index of an instance in its group, axis 1, is that of its instrument. With `s`
-    on the source and `t` on the target,
+    The index of an instance in its group, axis 1, is that of its instrument. With the
+    spectra `s` on the source and `t` on the target,
 
         transfer(x) = x + mean(t - s)
 
-    It is the least that a method of calibration transfer must beat.
+    Every method of calibration transfer should be better than this baseline.
 
     Args:
-        source: Index of the instrument that spectra come from.
-        target: Index of the instrument to show them on.
+        source: Index of the source instrument.
+        target: Index of the target instrument.
 
     Attributes:
         instance_shape_: Shape of one instance.
-        n_instruments_: Instances of a training group.
+        n_instruments_: Number of instruments (instances per training group).
         coef_: Ones, `(pixels,)`.
         intercept_: The mean difference, `(pixels,)`.
 

@@ -1,4 +1,4 @@
-"""Swap of means, the linear reference."""
+"""Swap of group means, the linear reference."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from symae_keras.data.groups import Array, GroupedData
 
 
 class MeanCodes(CodedReference):
-    """Base of the references that split a group in its mean and the deviations.
+    """Base class of references that split a group into its mean and deviations.
 
-    A subclass has `fit`, which calls `_fit_means`, and three functions of flattened
-    instances: `_code_sizes`, `_code` and `_decode`.
+    A subclass defines `fit`, which calls `_fit_means`, and `_code_sizes`, `_code` and
+    `_decode` for flattened instances.
 
     Attributes:
-        fill_: Mean instance of the training groups, `(pixels,)`. It stands for pixels
+        fill_: Mean instance of the training groups, `(pixels,)`. It replaces pixels
             that are bad in all instances of a group.
     """
 
     fill_: Array
 
     def _fit_means(self, groups: GroupedData) -> tuple[Array, Array]:
-        """Means and deviations of training groups; takes note of their shape."""
+        """Store the shape of training groups, and return their means and deviations."""
         good = np.broadcast_to(groups.good_pixels, groups.x.shape)
         check_finite(np.where(good, groups.x, 0.0))
         total = groups.x.sum(axis=(0, 1), where=good, dtype="float64")
@@ -36,10 +36,10 @@ class MeanCodes(CodedReference):
         return self._means_and_deviations(groups)
 
     def _means_and_deviations(self, groups: GroupedData) -> tuple[Array, Array]:
-        """Means over present instances, and what each instance has besides.
+        """Return means over present instances, and the deviations of each instance.
 
-        Arrays `(groups, pixels)` and `(groups, instances, pixels)`; deviations are 0
-        where masked.
+        The shapes are `(groups, pixels)` and `(groups, instances, pixels)`. Masked
+        deviations are 0.
         """
         rows = (*groups.x.shape[:2], -1)
         x = groups.x.reshape(rows)
@@ -50,7 +50,7 @@ class MeanCodes(CodedReference):
         return mean, np.where(good, x - mean[:, None], 0.0)
 
     def _code(self, means: Array, deviations: Array) -> Codes:
-        """Codes of `(groups, pixels)` and `(groups, instances, pixels)`."""
+        """Return codes of means `(groups, pixels)` and deviations."""
         raise NotImplementedError
 
     def _encode(self, groups: GroupedData) -> Codes:
@@ -58,14 +58,14 @@ class MeanCodes(CodedReference):
 
 
 class MeanSwap(MeanCodes):
-    """Group means for coherent codes, deviations from them for nuisance codes.
+    """Group means as coherent codes, and deviations from them as nuisance codes.
 
         C = mean_t x[t]        N[t] = x[t] - C        D(C, N[t]) = C + N[t]
 
-    Nothing is learnt: the codes have the size of an instance, and redatuming swaps
-    group means, `x_j[t] - mean(X_j) + mean(X_i)`. It is exact where state and nuisance
-    add up and the nuisances of every group have the same mean. A model that does not
-    beat it has learnt nothing about nuisances.
+    This method learns nothing: the codes have the size of an instance, and redatuming
+    swaps group means, `x_j[t] - mean(X_j) + mean(X_i)`. It is exact if instances are
+    the sum of state and nuisance and the nuisances of all groups have the same mean. A
+    model that is not better than `MeanSwap` has learned nothing about nuisances.
 
     Attributes:
         instance_shape_: Shape of one instance.
@@ -79,11 +79,11 @@ class MeanSwap(MeanCodes):
     """
 
     def fit(self, groups: GroupedData) -> Self:
-        """Take note of the shape of the instances, and of their mean.
+        """Store the shape of the instances and their mean.
 
         Args:
-            groups: Any groups. The mean stands for pixels that no instance of a group
-                shows.
+            groups: Any groups. The mean replaces pixels that are bad in all instances
+                of a group.
 
         Returns:
             The object itself.

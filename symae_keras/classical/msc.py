@@ -6,7 +6,7 @@ from symae_keras.classical.extended_scatter_correction import ExtendedScatterCor
 
 
 class MSC(ExtendedScatterCorrection):
-    """Multiplicative scatter correction: a gain and an offset for each instance.
+    """Multiplicative scatter correction, with a gain and an offset per instance.
 
     Each instance is regressed on the mean instance `m` of the training groups. The gain
     `b` and the offset `a` are its nuisance code, and the coherent code is the mean of
@@ -14,8 +14,8 @@ class MSC(ExtendedScatterCorrection):
 
         x[t] = a[t] + b[t] m + residual     C = mean_t (x[t] - a[t]) / b[t]
 
-    It is `ExtendedScatterCorrection` without slopes and components, for any shape of
-    instance.
+    It is `ExtendedScatterCorrection` without slopes and components, for instances of
+    any shape.
 
     Attributes:
         instance_shape_: Shape of one instance.

@@ -1,4 +1,4 @@
-"""Optimal estimation: inversion of an instrument with the spectra that exist."""
+"""Optimal estimation: inversion of an instrument with a prior for spectra."""
 
 from __future__ import annotations
 
@@ -12,45 +12,47 @@ from symae_keras.classical._ridge import regress
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 
-#: Share of the variances in the covariance of residuals; the rest is as measured. 0.2
-#: to 0.8 gave the same errors within 10 %, and 1 doubled them.
+#: Weight of the diagonal in the covariance of residuals; the rest is the sample
+#: covariance. Errors with 0.2 to 0.8 were equal within 10 %, and 1 doubled them.
 _DIAGONAL: Final = 0.5
-#: Fewer pixels than this have no baseline apart from the rest.
+#: Spectra with fewer pixels have no separate baseline.
 _PIXELS_OF_BASELINE: Final = 12
-#: Part of the largest variance that is added, so that the inverse exists.
+#: Regularisation relative to the largest variance, so that the inverse exists.
 _JITTER: Final = 1e-10
 
 
 class OptimalEstimation(PairedReference):
-    """Most probable target spectrum, given what target spectra look like.
+    """Estimate of the target spectrum with a Gaussian prior for target spectra.
 
-    The index of an instance in its group, axis 1, is that of its instrument. The pairs
-    give a model of the source instrument, from the target's spectrum `t` to its own
-    `s`, by ridge regression of the difference, and the covariance `R` of the residuals:
+    The index of an instance in its group, axis 1, is that of its instrument. A model of
+    the source instrument predicts its spectrum `s` from the target spectrum `t`. It is
+    fitted to the pairs by ridge regression of the difference, and `R` is the covariance
+    of the residuals:
 
         s = t + B (t - mean) + offset + noise,      noise ~ N(0, R),     A = I + B
 
-    All spectra of the target instrument, with a partner or without one, give the mean
-    `m` and the covariance `C` of target spectra. The transferred spectrum is the mean
-    of the posterior distribution of `t`:
+    The mean `m` and the covariance `C` of target spectra are estimated from all spectra
+    of the target instrument, with or without a partner. The transferred spectrum is the
+    mean of the posterior distribution of `t`:
 
         transfer(s) = m + C A' (A C A' + R)^-1 (s - offset - A m)
 
-    So spectra of the target instrument alone, which laboratories have in plenty, help
-    to use few pairs: they show which differences between spectra occur at all.
-    `R` is estimated from residuals left out, half of it on the diagonal. The noise of
-    the baseline, a quadratic in the pixel index, is independent of the rest.
+    So unpaired spectra of the target instrument, which laboratories often have, improve
+    the result with few pairs: they contain the differences that occur between spectra.
+    `R` is estimated from cross-validation residuals, with half of the weight on the
+    diagonal. The noise of the baseline, a quadratic in the pixel index, is independent
+    of the rest.
 
     Args:
-        source: Index of the instrument that spectra come from.
-        target: Index of the instrument to show them on.
+        source: Index of the source instrument.
+        target: Index of the target instrument.
 
     Attributes:
         instance_shape_: Shape of one instance.
-        n_instruments_: Instances of a training group.
-        n_targets_: Number of target spectra that `m` and `C` were estimated from.
+        n_instruments_: Number of instruments (instances per training group).
+        n_targets_: Number of target spectra for the estimates of `m` and `C`.
         coef_: The map, `(pixels, pixels)`.
-        intercept_: What it adds, `(pixels,)`.
+        intercept_: The offset of the map, `(pixels,)`.
 
     Reference:
         - [Rodgers, Inverse Methods for Atmospheric Sounding: Theory and Practice,
@@ -74,22 +76,23 @@ class OptimalEstimation(PairedReference):
     _targets: Array
 
     def fit(self, groups: GroupedData, targets: Array | None = None) -> Self:
-        """Learn the map from pairs, and from spectra of the target instrument.
+        """Fit the map to pairs and to spectra of the target instrument.
 
         Args:
-            groups: Training groups; instances are instruments by index. Groups that
-                only the target instrument has measured count for `m` and `C`.
-            targets: More spectra of the target instrument, `(spectra,
-                *instance_shape)`, such as those that a trained model decodes. Defaults
-                to `None`.
+            groups: Training groups; the index of an instance is that of its instrument.
+                Groups that only the target instrument has measured are used for `m` and
+                `C`.
+            targets: More spectra of the target instrument,
+                `(spectra, *instance_shape)`, for example decoded by a trained model.
+                Defaults to `None`.
 
         Returns:
             The object itself.
 
         Raises:
-            InputError: There is no such instrument, fewer than two groups were measured
-                on both, spectra are not finite or masked, or `targets` have another
-                shape.
+            InputError: The instrument does not exist, fewer than two groups were
+                measured on both instruments, spectra are not finite or are masked, or
+                `targets` have another shape.
         """
         self._check_instruments(groups)
         present = groups.present[:, self.target]
@@ -125,7 +128,7 @@ class OptimalEstimation(PairedReference):
 
 
 def _instrument(source: Array, target: Array) -> tuple[Array, Array, Array]:
-    """Return the map from target to source, its offset, and residuals left out."""
+    """Return the map from target to source, its offset, and held-out residuals."""
     difference = source - target
     model = regress(target, difference, None)
     coef = np.atleast_2d(model.coef_)
@@ -139,7 +142,7 @@ def _instrument(source: Array, target: Array) -> tuple[Array, Array, Array]:
 
 
 def _noise(residuals: Array) -> Array:
-    """Return the covariance of residuals, that of their baseline apart."""
+    """Return the covariance of residuals, with a separate one for the baseline."""
     pixels = residuals.shape[1]
     noise = np.zeros((pixels, pixels))
     rest = residuals

@@ -16,15 +16,16 @@ from symae_keras.errors import InputError
 
 
 class PhaseWeightedStack(CodedReference):
-    """Mean of the signals of a group, weighted by how well their phases agree.
+    """Mean of the signals of a group, weighted by the coherence of their phases.
 
     With the phase `phi[t]` of the analytic signal of each instance, at each pixel,
 
         C = mean_t x[t] |mean_t exp(i phi[t])|^power      N[t] = x[t] - C
 
-    and `D(C, N[t]) = C + N[t]`. What is incoherent between the instances is suppressed
-    by more than in the mean; the wave form of what is coherent is distorted. Signals
-    should oscillate around 0. With the power 0 it is `MeanSwap`. Nothing is learnt.
+    and `D(C, N[t]) = C + N[t]`. Signals that are incoherent between the instances are
+    suppressed more than in the mean; the waveforms of coherent signals are distorted.
+    Signals should oscillate around 0. With the power 0, the method is `MeanSwap`. It
+    learns nothing.
 
     Args:
         power: Power of the phase weight, >= 0. Defaults to 2.
@@ -54,7 +55,7 @@ class PhaseWeightedStack(CodedReference):
         self.power = float(power)
 
     def fit(self, groups: GroupedData) -> Self:
-        """Take note of the shape of the instances.
+        """Store the shape of the instances.
 
         Args:
             groups: Any groups.
@@ -63,7 +64,7 @@ class PhaseWeightedStack(CodedReference):
             The object itself.
 
         Raises:
-            InputError: Instances are no signals, or not finite, or pixels are masked.
+            InputError: Instances are not signals or not finite, or pixels are masked.
         """
         if len(groups.instance_shape) > 2:
             raise InputError(

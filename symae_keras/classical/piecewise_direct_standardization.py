@@ -1,4 +1,4 @@
-"""Direct standardization by windows of pixels."""
+"""Direct standardization with windows of pixels."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from symae_keras.classical._ridge import check_ridge, regress_windows
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
 
-#: Windows that leave-one-out chooses from.
+#: Windows to choose from by leave-one-out.
 _WINDOWS: Final = (1, 3, 5, 11, 21, 41)
-#: Pixels that the choice is made on.
+#: Number of pixels for the choice of the window.
 _MOST_PIXELS: Final = 100
-#: Pixels whose windows are in memory together.
+#: Pixels whose windows are in memory at once.
 _PIXELS_AT_ONCE: Final = 256
 
 
 class PiecewiseDirectStandardization(PairedReference):
-    """Ridge regression of each pixel on a window of another instrument's pixels.
+    """Ridge regression of each pixel on a window of pixels of another instrument.
 
     The index of an instance in its group, axis 1, is that of its instrument. The pixel
-    `p` of the target instrument is regressed on the pixels `p - window // 2` to `p +
-    window // 2` of the source instrument; at the edges the window is cut. It corrects
-    shifts, widths and gains that vary along the spectrum, from few pairs.
+    `p` of the target instrument is regressed on the pixels `p - window // 2` to
+    `p + window // 2` of the source instrument; at the edges, the window is cut. With
+    few pairs, it corrects shifts, widths and gains that vary along the spectrum.
 
     Args:
-        source: Index of the instrument that spectra come from.
-        target: Index of the instrument to show them on.
+        source: Index of the source instrument.
+        target: Index of the target instrument.
         window: Number of pixels in a window, odd. `None` (default) chooses 1, 3, 5, 11,
-            21 or 41 by leave-one-out over the pairs, on at most 100 pixels that are
-            spread evenly.
+            21 or 41 by leave-one-out over the pairs, on at most 100 evenly spaced
+            pixels.
         ridge: Penalty of every regression, in the squared units of the data. `None`
             (default) chooses for each pixel one of 49 by leave-one-out over the pairs,
             from 1e-12 to 1 times the largest eigenvalue of the scatter of the window,
@@ -42,9 +42,9 @@ class PiecewiseDirectStandardization(PairedReference):
 
     Attributes:
         instance_shape_: Shape of one instance, `(pixels,)`.
-        n_instruments_: Instances of a training group.
+        n_instruments_: Number of instruments (instances per training group).
         coef_: The map, `(pixels, pixels)`, zero outside the windows.
-        intercept_: What it adds, `(pixels,)`.
+        intercept_: The offset of the map, `(pixels,)`.
         ridge_: The penalty used for each pixel, `(pixels,)`.
         window_: The window used.
 
@@ -77,8 +77,8 @@ class PiecewiseDirectStandardization(PairedReference):
         super().__init__(source, target)
         if window is not None and (not is_integer(window, 1) or window % 2 == 0):
             raise InputError(
-                "window must be an odd number of pixels, 1 or more, or None to choose "
-                f"it by leave-one-out; received {window}."
+                "window must be an odd number of pixels >= 1, or None to choose it by "
+                f"leave-one-out; received {window}."
             )
         check_ridge(ridge)
         self.window = None if window is None else int(window)
@@ -88,7 +88,7 @@ class PiecewiseDirectStandardization(PairedReference):
         if len(shape) != 1:
             raise InputError(
                 f"Windows need instances of the shape (pixels,); received {shape}. "
-                "DirectStandardization takes any shape."
+                "DirectStandardization supports any shape."
             )
 
     def _regress(self, source: Array, target: Array) -> tuple[Array, Array]:
@@ -103,7 +103,7 @@ class PiecewiseDirectStandardization(PairedReference):
         return coef, intercept
 
     def _best_window(self, source: Array, target: Array) -> int:
-        """The window whose regressions have the least error left out."""
+        """Return the window with the smallest leave-one-out error."""
         pixels = source.shape[1]
         windows = [each for each in _WINDOWS if each < 2 * pixels]
         tried = np.unique(np.linspace(0, pixels - 1, _MOST_PIXELS).astype(int))

@@ -9,23 +9,24 @@ from symae_keras.data.groups import Array
 
 
 class SlopeBias(PairedReference):
-    """Slope and bias of each pixel, by least squares.
+    """Slope and bias of each pixel by least squares.
 
-    The index of an instance in its group, axis 1, is that of its instrument. With `s`
-    on the source and `t` on the target, for each pixel `p`,
+    The index of an instance in its group, axis 1, is that of its instrument. With the
+    spectra `s` on the source and `t` on the target, for each pixel `p`,
 
         slope[p], bias[p] = argmin sum (t[p] - slope[p] s[p] - bias[p])^2
 
-    A pixel without variance on the source instrument has the slope 1. There is nothing
-    to choose. It corrects gains and offsets, but neither shifts nor widths.
+    A pixel without variance on the source instrument has the slope 1. There are no
+    parameters to choose. The method corrects gains and offsets, but neither shifts nor
+    widths.
 
     Args:
-        source: Index of the instrument that spectra come from.
-        target: Index of the instrument to show them on.
+        source: Index of the source instrument.
+        target: Index of the target instrument.
 
     Attributes:
         instance_shape_: Shape of one instance.
-        n_instruments_: Instances of a training group.
+        n_instruments_: Number of instruments (instances per training group).
         coef_: The slopes, `(pixels,)`.
         intercept_: The biases, `(pixels,)`.
 
@@ -48,7 +49,7 @@ class SlopeBias(PairedReference):
         mean, other = source.mean(axis=0), target.mean(axis=0)
         deviations = source - mean
         variance = (deviations**2).sum(axis=0)
-        # Rounding leaves some variance in a constant pixel.
+        # Constant pixels have a small variance because of rounding errors.
         constant = variance <= len(source) * (1e-14 * np.abs(source).max(axis=0)) ** 2
         covariance = (deviations * (target - other)).sum(axis=0)
         slope = np.where(constant, 1.0, covariance / np.where(constant, 1.0, variance))

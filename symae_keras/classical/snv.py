@@ -9,15 +9,15 @@ from symae_keras.data.groups import Array
 
 
 class SNV(ScatterCodes):
-    """Standard normal variate: each instance has the mean 0 and the variance 1.
+    """Standard normal variate: scaling of each instance to mean 0 and variance 1.
 
     The mean `a` and the standard deviation `b` over the pixels of an instance are its
     nuisance code, and the coherent code is the mean of the corrected instances:
 
         N[t] = (a[t], b[t])     C = mean_t (x[t] - a[t]) / b[t]     D(C, N) = a + b C
 
-    The standard deviation is that of a sample, with the number of pixels minus 1. A
-    constant instance is only shifted. Nothing is learnt.
+    The standard deviation is that of a sample, divided by the number of pixels minus 1.
+    A constant instance is only shifted. The method learns nothing.
 
     Attributes:
         instance_shape_: Shape of one instance.
@@ -46,7 +46,7 @@ class SNV(ScatterCodes):
         deviations = np.where(good, x - mean, 0.0)
         squares = (deviations**2).sum(axis=1, keepdims=True)
         spread = np.sqrt(squares / np.maximum(count - 1, 1))
-        # Rounding leaves some variance in a constant instance.
+        # Constant instances have a small variance because of rounding errors.
         spread[spread <= 1e-14 * np.abs(mean)] = 1.0
         return np.hstack([mean, spread]), deviations / spread
 

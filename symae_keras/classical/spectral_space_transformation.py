@@ -14,28 +14,28 @@ from symae_keras.data.groups import Array
 
 
 class SpectralSpaceTransformation(PairedReference):
-    """Spectral space transformation (SST), by a common space of both instruments.
+    """Spectral space transformation (SST) in a common space of both instruments.
 
     The index of an instance in its group, axis 1, is that of its instrument. The first
     right singular vectors of the pairs `[t, s]`, one pair per row, are cut into the
-    loadings `P_t` and `P_s` of the target and of the source, `(components, pixels)`. A
-    spectrum of the source has scores by least squares, and what they say about the
-    difference of the instruments is added to it:
+    loadings `P_t` and `P_s` of the target and of the source, `(components, pixels)`.
+    The scores of a source spectrum are computed by least squares. The instrument
+    difference that they predict is added to the spectrum:
 
         [T, S] = U diag(d) [P_t, P_s]      transfer(x) = x + x pinv(P_s) (P_t - P_s)
 
-    Unlike direct standardization, it leaves what the common space does not span as it
-    is.
+    Unlike direct standardization, it does not change components outside the common
+    space.
 
     Args:
-        source: Index of the instrument that spectra come from.
-        target: Index of the instrument to show them on.
+        source: Index of the source instrument.
+        target: Index of the target instrument.
         n_components: Number of singular vectors. `None` (default) chooses up to 60 by
-            leave-one-out over the pairs, or in 50 folds if there are more pairs.
+            leave-one-out over the pairs, or with 50 folds if there are more pairs.
 
     Attributes:
         instance_shape_: Shape of one instance.
-        n_instruments_: Instances of a training group.
+        n_instruments_: Number of instruments (instances per training group).
         n_components_: Number of singular vectors used.
         coef_: The map, `(pixels, pixels)`.
         intercept_: Zeros, `(pixels,)`.
@@ -74,7 +74,7 @@ class SpectralSpaceTransformation(PairedReference):
         return coef, np.zeros(pixels)
 
     def _best(self, source: Array, target: Array) -> int:
-        """The number of components with the least error left out."""
+        """Return the number of components with the smallest cross-validation error."""
         n_pairs, pixels = source.shape
         most = most_components(None, min(n_pairs - 1, pixels))
         errors = np.zeros(most)
@@ -89,7 +89,7 @@ class SpectralSpaceTransformation(PairedReference):
 
 
 def _loadings(source: Array, target: Array, n_components: int) -> tuple[Array, Array]:
-    """Loadings of the source, and what the target's have besides."""
+    """Return the loadings of the source, and the difference of the target's."""
     vectors = np.linalg.svd(np.hstack([target, source]), full_matrices=False)[2]
     of_target, of_source = np.split(vectors[:n_components], 2, axis=1)
     return of_source, of_target - of_source

@@ -12,22 +12,22 @@ from symae_keras.errors import InputError
 
 Array = npt.NDArray[Any]
 
-#: Missing values of pandas, which need not be installed.
+#: Class names of missing values of pandas, so that pandas need not be installed.
 _MISSING: Final = ("NAType", "NaTType")
-#: The largest integer up to which float64 holds all integers.
+#: Largest integer up to which float64 represents all integers exactly.
 _LARGEST_INTEGER: Final = 2**53
 
 
 def plain(name: str, values: Any) -> tuple[Array, Array | None]:
     """Convert masked arrays, tables, tensors and lists to a plain array.
 
-    Values are missing where a masked array says so, where they are `None` or the `NA`
-    of pandas, and where an object with a method `to_numpy`, such as those of pandas,
-    holds NaN. Missing values become 0 or "".
+    A value is missing if a masked array masks it, if it is `None` or the `NA` of
+    pandas, or if it is NaN in an object with a method `to_numpy`, such as a pandas
+    object. Missing values become 0 or "".
 
     Returns:
-        The array, a memory map where it was one, and bools of its shape that are True
-        where a value is missing, or `None` where none is.
+        The array (a memory map stays a memory map), and a boolean array of its shape
+        that is True where a value is missing, or `None` if no value is missing.
     """
     if type(values) in (np.ndarray, np.memmap) and values.dtype.kind in "buifUM":
         return values, None
@@ -46,7 +46,7 @@ def plain(name: str, values: Any) -> tuple[Array, Array | None]:
 
 
 def _raw(values: Any) -> tuple[Array, Array]:
-    """An array of any kind, and bools that broadcast to it: True = missing."""
+    """Return an array of any kind, and bools that broadcast to it: True = missing."""
     missing: Array = np.zeros((), bool)
     if isinstance(values, (list, tuple)):
         if any(_nested(each) for each in values):
@@ -55,7 +55,7 @@ def _raw(values: Any) -> tuple[Array, Array]:
             masks = [np.broadcast_to(mask, array.shape) for array, mask in parts]
             return np.asarray(arrays), np.asarray(masks)
         array = np.asarray(values)
-        if array.dtype.kind in "US":  # NumPy makes text of numbers, and of NaN
+        if array.dtype.kind in "US":  # NumPy converted numbers and NaN to text
             array = np.asarray(values, object)
         return array, missing
     if hasattr(values, "detach"):  # a PyTorch tensor, on any device
@@ -79,13 +79,13 @@ def _raw(values: Any) -> tuple[Array, Array]:
 
 
 def _nested(value: Any) -> bool:
-    """Return whether an element of a list has to be converted by itself."""
+    """Return whether an element of a list must be converted separately."""
     known = isinstance(value, (list, tuple, np.ma.MaskedArray))
     return known or hasattr(value, "to_numpy") or hasattr(value, "detach")
 
 
 def _of_objects(array: Array, missing: Array) -> tuple[Array, Array]:
-    """Objects that are all numbers, or all text, as an array of these."""
+    """Convert objects that are all numbers, or all text, to an array of that kind."""
     if array.dtype.kind == "S":
         return np.char.decode(array, "utf-8", "backslashreplace"), missing
     if array.dtype.kind == "T":  # StringDType, which may have missing values
@@ -124,7 +124,7 @@ def _kind(value: Any) -> str:
 def real_numbers(name: str, values: Any) -> tuple[Array, Array | None]:
     """Convert to floats; see `plain`.
 
-    Integers become float32 where it holds all of them exactly, else float64.
+    Integers become float32 if it represents all of them exactly, otherwise float64.
     """
     array, missing = plain(name, values)
     _refuse_other_kinds(name, array)
@@ -135,8 +135,9 @@ def real_numbers(name: str, values: Any) -> tuple[Array, Array | None]:
     largest = max(abs(int(array.min())), abs(int(array.max())))
     if largest > _LARGEST_INTEGER:
         raise InputError(
-            f"{name} holds integers up to {largest}, but floats hold integers beyond "
-            f"{_LARGEST_INTEGER} only approximately; subtract a common offset first."
+            f"{name} contains integers up to {largest}, but floats represent integers "
+            f"above {_LARGEST_INTEGER} only approximately; subtract a common offset "
+            "first."
         )
     return array.astype("float32" if largest <= 2**24 else "float64"), missing
 
@@ -150,7 +151,7 @@ def _refuse_other_kinds(name: str, array: Array) -> None:
 
 
 def bools(name: str, values: Any, meaning: str) -> Array:
-    """Convert True and False, or 1 and 0, to bools, False where one is missing."""
+    """Convert True and False, or 1 and 0, to bools; missing values become False."""
     array, missing = plain(name, values)
     if array.dtype == bool:
         return array if missing is None else array & ~missing
@@ -164,7 +165,7 @@ def bools(name: str, values: Any, meaning: str) -> Array:
 
 
 def pixel_weights(values: Any) -> Array:
-    """Convert weights to float32, 0 where a value is missing."""
+    """Convert weights to float32; missing values become 0."""
     array, _ = plain("weights", values)
     _refuse_other_kinds("weights", array)
     with np.errstate(over="ignore"):
@@ -197,13 +198,13 @@ def row_names(argument: str, values: Any, row: str, rows: int) -> Array:
     if missing is not None and missing.any():
         raise InputError(
             f"{argument}[{missing.argmax()}] is NaN or missing, but every {row} must "
-            "have one."
+            "have a value."
         )
     return array
 
 
 def metadata(name: str, values: Any) -> Array:
-    """Convert metadata to an array: NaN, or "" in text, where a value is missing."""
+    """Convert metadata to an array; missing values become NaN, or "" in text."""
     array, missing = plain(name, values)
     if missing is None or array.dtype.kind in "UO":
         return array
@@ -213,7 +214,7 @@ def metadata(name: str, values: Any) -> Array:
 
 
 def _examples(array: Array) -> str:
-    """The first values of different classes, for errors about objects and text."""
+    """List the first values of different classes for errors about objects and text."""
     if array.dtype.kind not in "OU":
         return ""
     first: dict[str, Any] = {}

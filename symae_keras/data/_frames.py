@@ -1,4 +1,4 @@
-"""Groups from and to tables of pandas, one row per instance."""
+"""Conversion of groups from and to pandas tables, one row per instance."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def fields_of_frame(
     if group not in known and group not in frame.columns:
         raise InputError(
             f"There is no column or index level {group!r}; there are "
-            f"{listed([str(each) for each in known]) or 'columns of pixels alone'}. "
-            "Name the one that has the group of each row by group=."
+            f"{listed([str(each) for each in known]) or 'only columns of pixels'}. Set "
+            "group= to the column with the group of each row."
         )
     if frame.columns.has_duplicates:
         twice = frame.columns[frame.columns.duplicated()][0]
-        raise InputError(f"Two columns are called {twice!r}; rename one of them.")
+        raise InputError(f"Two columns have the name {twice!r}; rename one of them.")
     if pixels is None:
         pixels = [c for c in frame.columns if _is_number(c) and c != group]
     absent = [each for each in pixels if each not in frame.columns]
     if absent or not len(pixels):
         raise InputError(
-            f"There is no column {absent[0]!r} among those of the table."
+            f"The table has no column {absent[0]!r}."
             if absent
             else "No column has a number as its name, such as the wavelength of a "
-            "pixel; name the columns of pixels by pixels=."
+            "pixel; set pixels= to the names of the pixel columns."
         )
     if not len(frame):
         raise InputError("The table has no rows; give one row per instance.")
@@ -62,11 +62,11 @@ def fields_of_frame(
 
 
 def frame_of(groups: Any) -> Any:
-    """Return a table of `GroupedData`; see `GroupedData.to_pandas`."""
+    """Convert `GroupedData` to a table; see `GroupedData.to_pandas`."""
     if len(groups.instance_shape) != 1:
         raise InputError(
-            "A table has spectra of the shape (pixels,); these are instances of shape "
-            f"{groups.instance_shape}, so use `to_xarray`."
+            "A table can only hold spectra of shape (pixels,); these instances have "
+            f"the shape {groups.instance_shape}; use `to_xarray` instead."
         )
     ids = np.arange(len(groups)) if groups.ids is None else groups.ids
     columns = {"group": np.repeat(ids, groups.counts)}
@@ -89,19 +89,19 @@ def _add(
     axes: int,
     rows: Callable[[Array], Array],
 ) -> None:
-    """Add the metadata that have one value per row."""
+    """Add the metadata with one value per row."""
     for key, values in known.items():
         if key in columns:
             raise InputError(
-                f"Two columns would be called {key!r}; give one of them another name "
-                "in group_metadata or instance_metadata."
+                f"Two columns would have the name {key!r}; rename one of them in "
+                "group_metadata or instance_metadata."
             )
         if np.ndim(values) == axes:
             columns[key] = rows(np.asarray(values))
 
 
 def _is_number(name: Any) -> bool:
-    """Return whether the name of a column is a finite number, or the text of one."""
+    """Return whether a column name is a finite number, or text that is one."""
     if isinstance(name, bool | np.bool_ | tuple):
         return False
     try:
@@ -111,7 +111,7 @@ def _is_number(name: Any) -> bool:
 
 
 def _axis(names: Sequence[Any]) -> Array | None:
-    """Return the numbers that pixels are called, unless they only count pixels."""
+    """Return the numbers in pixel names, or `None` if they only count pixels."""
     if not all(_is_number(each) for each in names):
         return None
     axis, _ = plain("axis", [float(each) for each in names])
@@ -121,8 +121,8 @@ def _axis(names: Sequence[Any]) -> Array | None:
     if not ((steps > 0).all() or (steps < 0).all()):
         place = int(np.argmax(steps * (axis[-1] - axis[0]) <= 0)) + 1
         raise InputError(
-            "The columns of pixels must be in the order of their numbers; "
-            f"{names[place]!r} does not follow {names[place - 1]!r}. Sort them, or "
-            "rename what is metadata."
+            "The columns of pixels must be sorted by their numbers, but "
+            f"{names[place]!r} comes after {names[place - 1]!r}. Sort the columns, or "
+            "rename those that are metadata."
         )
     return axis

@@ -1,4 +1,4 @@
-"""Rows in the order of their groups, before anything is padded."""
+"""Rows sorted by their groups, before padding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from symae_keras.data._arrays import Array
 
 
 class SortedRows(NamedTuple):
-    """Where rows stand once those of a group are together."""
+    """Rows sorted so that those of each group are consecutive."""
 
     order: Array
     """Index of each row, `(rows,)`; rows of a group keep their order."""
@@ -20,18 +20,18 @@ class SortedRows(NamedTuple):
     ids: Array
     """Name of each group, sorted."""
     group_metadata: dict[str, Array]
-    """What is the same in all rows of each group, but for the names of instances."""
+    """Metadata that are the same in all rows of each group, except instance names."""
     metadata: dict[str, Array]
     """The other metadata, one entry per row."""
 
     @property
     def mask(self) -> Array:
-        """True = present, once groups are padded; `(groups, instances)`."""
+        """Mask of the padded groups, True = present; `(groups, instances)`."""
         mask: Array = np.arange(self.counts.max(initial=0)) < self.counts[:, None]
         return mask
 
     def padded(self, rows: Array) -> Array:
-        """Return rows as `(groups, instances, ...)`, zeros behind the last one."""
+        """Return rows as `(groups, instances, ...)`, padded with zeros."""
         return pad_rows(rows[self.order], self.mask)
 
     def padded_metadata(self) -> dict[str, Array]:
@@ -44,7 +44,7 @@ def sort_rows(ids: Array, metadata: Mapping[str, Array]) -> SortedRows:
 
     Args:
         ids: The group of each row, `(rows,)`.
-        metadata: What is known about each row, arrays `(rows, ...)`.
+        metadata: Metadata of each row, arrays `(rows, ...)`.
     """
     names, which = np.unique(ids, return_inverse=True)
     order = np.argsort(which, kind="stable")
@@ -68,7 +68,7 @@ def pad_rows(values: Array, mask: Array) -> Array:
 
 
 def _same(values: Array, others: Array) -> bool:
-    """Return whether values agree; missing numbers do."""
+    """Return whether values are equal; NaN counts as equal to NaN."""
     same = values == others
     if values.dtype.kind == "f":
         same |= np.isnan(values) & np.isnan(others)

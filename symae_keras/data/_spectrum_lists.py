@@ -1,4 +1,4 @@
-"""Groups from the spectra of specutils, or objects with the same attributes."""
+"""Conversion of specutils spectra, and of similar objects, to groups."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from symae_keras.data._arrays import Array, plain, row_names
 from symae_keras.data._rows import sort_rows
 from symae_keras.errors import InputError
 
-#: Largest difference of two equal axes, as a fraction of the distance of two pixels.
+#: Largest difference between equal axes, as a fraction of the pixel spacing.
 _TOLERANCE: Final = 1e-3
-#: What a quantity of the axis is, by the physical type of its unit.
+#: Names of axis quantities, by the physical type of their unit.
 _KINDS: Final = {
     "length": "wavelength",
     "frequency": "frequency",
@@ -21,7 +21,7 @@ _KINDS: Final = {
     "wavenumber": "wavenumber",
     "speed": "velocity",
 }
-#: Inverse variance of an uncertainty, by the type that astropy gives it.
+#: Conversion of an uncertainty to an inverse variance, by astropy's type name.
 _WEIGHTS: Final = {
     "std": lambda array: array**-2.0,
     "var": lambda array: array**-1.0,
@@ -42,8 +42,8 @@ def fields_of_spectra(spectra: Iterable[Any], ids: Any) -> dict[str, Any]:
     known = [getattr(each, "uncertainty", None) is not None for each in spectra]
     if any(known) and not all(known):
         raise InputError(
-            f"Spectrum {known.index(False)} has no uncertainty, but others have; give "
-            "it to all of them or to none."
+            f"Spectrum {known.index(False)} has no uncertainty, but other spectra have "
+            "one; give all spectra an uncertainty, or none."
         )
     names = row_names("ids", plain("ids", ids)[0], "spectrum", len(values))
     sort = sort_rows(names, {})
@@ -64,8 +64,8 @@ def _named(spectrum: Any, number: int) -> Any:
     if missing:
         raise InputError(
             f"Spectrum {number} is a {type(spectrum).__name__} without {missing[0]}; "
-            "give spectra of specutils, or objects with flux and spectral_axis, "
-            "quantities of astropy."
+            "give specutils spectra, or objects whose flux and spectral_axis are "
+            "astropy quantities."
         )
     return spectrum
 
@@ -73,7 +73,7 @@ def _named(spectrum: Any, number: int) -> Any:
 def _row(
     spectrum: Any, number: int, unit: Any, axis_unit: Any, axis: Array
 ) -> tuple[Array, Array, Array]:
-    """Values, good pixels and weights of one spectrum, in the units of the first."""
+    """Return values, good pixels and weights in the units of the first spectrum."""
     _named(spectrum, number)
     flux = spectrum.flux
     if flux.ndim != 1:
@@ -84,22 +84,22 @@ def _row(
     try:
         values = np.asarray(flux.to_value(unit))
         own = spectrum.spectral_axis.to_value(axis_unit)
-    except Exception as error:  # astropy's error of units, without importing astropy
+    except Exception as error:  # a unit error of astropy, which is not imported here
         raise InputError(
-            f"Spectrum {number} has other units than the first, {unit} and "
-            f"{axis_unit}: {error}; convert all to the same units."
+            f"Spectrum {number} cannot be converted to the units of the first, {unit} "
+            f"and {axis_unit}: {error}; convert all spectra to the same units."
         ) from None
     steps = np.abs(np.diff(axis))
     tolerance = _TOLERANCE * float(steps.min()) if len(steps) else 0.0
     if own.shape != axis.shape or np.abs(own - axis).max() > tolerance:
         raise InputError(
-            f"Spectrum {number} is on another spectral axis than the first; resample "
-            "all to one axis, for example with specutils.manipulation."
+            f"Spectrum {number} has a different spectral axis from the first; resample "
+            "all spectra to one axis, for example with specutils.manipulation."
         )
     good = np.isfinite(values)
     mask = getattr(spectrum, "mask", None)
     if mask is not None:
-        good = good & ~np.asarray(mask, bool)  # there, True is a bad pixel
+        good = good & ~np.asarray(mask, bool)  # in specutils, True marks a bad pixel
     return values, good, _weights(spectrum, number, unit, good)
 
 
@@ -120,6 +120,6 @@ def _weights(spectrum: Any, number: int, unit: Any, good: Array) -> Array:
         scale = uncertainty.unit.to(unit**power)
     with np.errstate(divide="ignore", invalid="ignore"):
         weights = np.asarray(_WEIGHTS[kind](array * scale))
-    # Neither 0 nor a negative number is an uncertainty.
+    # An uncertainty of 0 or below is invalid.
     usable = good & np.isfinite(weights) & (array > 0)
     return np.where(usable, weights, 0.0)

@@ -1,4 +1,4 @@
-"""Groups from and to data sets of xarray, with named axes and units."""
+"""Conversion of groups from and to xarray data sets with named axes and units."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from symae_keras.data._arrays import Array, metadata, plain, real_numbers, row_n
 from symae_keras.data._rows import sort_rows
 from symae_keras.errors import InputError
 
-#: Variables of a data set that are arrays of `GroupedData`, and the names here.
+#: Names of variables of a data set, and the fields of `GroupedData` they map to.
 _ARRAYS: Final = {"present": "mask", "good_pixels": "pixel_mask", "weights": "weights"}
-#: Attribute of a variable that says which field of `GroupedData` it belongs to.
+#: Attribute of a variable that names its field of `GroupedData`.
 _FIELD: Final = "symae_keras_field"
 _FIELDS: Final = ("state", "nuisance", "group_metadata", "instance_metadata")
 _PIXEL_DIMS: Final = {2: ("channel",), 3: ("width", "channel")}
@@ -24,7 +24,7 @@ _UNIT: Final = re.compile(r"^(.*?)\s*[(\[]([^()\[\]]*)[)\]]\s*$")
 
 
 def xarray_of(groups: Any) -> Any:
-    """Return a data set of `GroupedData`; see `GroupedData.to_xarray`."""
+    """Convert `GroupedData` to a data set; see `GroupedData.to_xarray`."""
     xr = import_optional("xarray", "data", "`to_xarray`")
     label = _UNIT.match(groups.axis_label)
     name, unit = label.groups() if label else (groups.axis_label, "")
@@ -36,8 +36,8 @@ def xarray_of(groups: Any) -> Any:
     dims = ("group", "instance", first, *more)
     if len(set(dims)) < len(dims):
         raise InputError(
-            f"The axis is called {name!r}, as another dimension of the data set; give "
-            "axis_label another name."
+            f"The axis has the name {name!r} of another dimension of the data set; "
+            "change axis_label."
         )
     variables: dict[str, Any] = {"x": (dims, groups.x)}
     for key, field in _ARRAYS.items():
@@ -56,7 +56,7 @@ def xarray_of(groups: Any) -> Any:
             if key in variables or key in dims:
                 raise InputError(
                     f"{field}[{key!r}] has the name of another variable of the data "
-                    "set; give it another one."
+                    "set; rename it."
                 )
             inner = [f"{key}_{k}" for k in range(np.ndim(values) - len(leading))]
             variables[key] = ((*leading, *inner), values, {_FIELD: field})
@@ -67,8 +67,7 @@ def fields_of_xarray(data: Any, group: str, instance: str) -> dict[str, Any]:
     """Return the fields of `GroupedData`; see `GroupedData.from_xarray`."""
     if not (hasattr(data, "dims") and hasattr(data, "coords")):
         raise InputError(
-            "Expected a DataArray or a Dataset of xarray; received "
-            f"{type(data).__name__}."
+            f"Expected an xarray DataArray or Dataset; received {type(data).__name__}."
         )
     others: dict[str, Any] = {}
     x = data
@@ -77,8 +76,8 @@ def fields_of_xarray(data: Any, group: str, instance: str) -> dict[str, Any]:
         name = "x" if "x" in others else next(iter(others), "x")
         if name not in others or (name != "x" and len(others) > 1):
             raise InputError(
-                "The Dataset has no variable 'x', the instances; there are "
-                f"{listed(list(others)) or 'none'}. Rename one of them, or give the "
+                "The Dataset has no variable 'x' with the instances; it has "
+                f"{listed(list(others)) or 'none'}. Rename the variable, or give the "
                 "DataArray of the instances."
             )
         x = others.pop(name)
@@ -91,8 +90,8 @@ def fields_of_xarray(data: Any, group: str, instance: str) -> dict[str, Any]:
         f"Expected the dimensions {group!r} and {instance!r}, or a coordinate "
         f"{group!r} with the group of each row; the dimensions are "
         f"{listed([str(each) for each in x.dims])}, the coordinates "
-        f"{listed([str(each) for each in x.coords]) or 'none'}. Name them by group= "
-        "and instance=."
+        f"{listed([str(each) for each in x.coords]) or 'none'}. Set group= and "
+        "instance= to the names in your data."
     )
 
 
@@ -159,7 +158,7 @@ def _of_rows(x: Any, others: Mapping[str, Any], group: str) -> dict[str, Any]:
 
 
 def _with_gaps(x: Any) -> tuple[Array, Array | None]:
-    """Return values, 0 where there is NaN, and the pixel mask, `None` without NaN."""
+    """Replace NaN by 0; return the values and a pixel mask (`None` without NaN)."""
     values, _ = real_numbers("x", x.values)
     missing = np.isnan(values)
     if not missing.any():
@@ -168,12 +167,12 @@ def _with_gaps(x: Any) -> tuple[Array, Array | None]:
 
 
 def _like(each: Any, x: Any) -> Array:
-    """Return an array with the dimensions of `x`, in their order."""
+    """Return an array with the dimensions of `x`, in the order of `x`."""
     return np.asarray(each.broadcast_like(x).transpose(*x.dims).values)
 
 
 def _axis_of(x: Any, dim: str) -> dict[str, Any]:
-    """Return the axis and its label, if the dimension has a coordinate of numbers."""
+    """Return the axis and its label if the dimension has a numeric coordinate."""
     if dim not in x.coords or x.coords[dim].dtype.kind not in "iuf":
         return {}
     coord = x.coords[dim]

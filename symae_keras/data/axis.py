@@ -1,4 +1,4 @@
-"""The axis of spectra: its record in a file, and its comparison with another axis."""
+"""The axis of spectra: storage in a file, and comparison with other axes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
 
-#: Largest difference of two equal axes, as a fraction of the distance of two pixels.
+#: Largest difference between equal axes, as a fraction of the pixel spacing.
 _TOLERANCE: Final = 0.05
 _MAX_BYTES: Final = 64 << 20
 _REMEDY: Final = (
     "`symae_keras.data.resample`, or --axis linear in `symae redatum` and `symae adapt`"
 )
 _UNIT: Final = re.compile(r"\(([^()]*)\)\s*$|\[([^\[\]]*)\]\s*$")
-#: Spellings of the units that spectra come in.
+#: Spellings of common units of spectra.
 _SPELLINGS: Final = {
     "nm": ("nanometer", "nanometre"),
     "um": ("µm", "μm", "micron", "micrometer", "micrometre"),  # both Greek letters
@@ -62,14 +62,14 @@ class Axis:
 
     @classmethod
     def of(cls, data: HasAxis) -> Self | None:
-        """Return the axis of data, or `None` where they have none."""
+        """Return the axis of data, or `None` if the data have no axis."""
         if data.axis is None:
             return None
         return cls(np.asarray(data.axis, "float64"), data.axis_label)
 
     @property
     def unit(self) -> str:
-        """The unit in the label, in one spelling; empty where there is none."""
+        """The unit in the label, in a standard spelling; empty without a unit."""
         found = _UNIT.search(self.label)
         unit = (found[1] or found[2] or "").strip().casefold() if found else ""
         for usual, others in _SPELLINGS.items():
@@ -91,8 +91,8 @@ class Axis:
     def equals(self, other: Axis) -> bool:
         """Return whether values and units agree.
 
-        Values agree within 5 % of the distance of neighbouring pixels. A missing unit
-        agrees with any.
+        Values agree if they differ by at most 5 % of the pixel spacing. A missing unit
+        agrees with any unit.
 
         Args:
             other: Another axis.
@@ -106,15 +106,15 @@ class Axis:
         return bool(np.abs(self.values - other.values).max() <= _TOLERANCE * step)
 
     def check(self, groups: GroupedData, source: str, owner: str) -> None:
-        """Refuse groups on another axis than this one.
+        """Raise an error if groups have a different axis.
 
-        Groups without an axis are accepted, with a warning of the logger
+        Groups without an axis are accepted with a warning of the logger
         `"symae_keras"`.
 
         Args:
             groups: The groups.
-            source: What to call the groups in messages, such as a file name.
-            owner: What to call the owner of this axis, such as a run folder.
+            source: Name of the groups in messages, such as a file name.
+            owner: Name of the owner of this axis in messages, such as a run folder.
 
         Raises:
             InputError: Values, order or unit differ.
@@ -122,15 +122,16 @@ class Axis:
         theirs = Axis.of(groups)
         if theirs is None:
             _log.warning(
-                "%s has no axis, so its pixels are assumed to be on that of %s (%s).",
+                "%s has no axis, so its pixels are assumed to be on the axis of %s "
+                "(%s).",
                 source,
                 owner,
                 self,
             )
         elif self.equals(theirs.reversed()):
             raise InputError(
-                f"{source} has the axis of {owner} in reverse order, {theirs}; put its "
-                f"pixels in the order {self}, with {_REMEDY}."
+                f"{source} has the axis of {owner} in reverse order, {theirs}; reorder "
+                f"its pixels to {self}, with {_REMEDY}."
             )
         elif not self.equals(theirs):
             raise InputError(
@@ -147,7 +148,7 @@ class Axis:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Read the axis of a folder, `None` where it has no `axis.json`.
+        """Read the axis of a folder; return `None` if it has no `axis.json`.
 
         Raises:
             InputError: The file cannot be used.
@@ -155,7 +156,7 @@ class Axis:
         path = folder / AXIS_FILE
         if not os.path.lexists(path):
             return None
-        # The folder may come from a stranger.
+        # The folder may come from an untrusted source.
         text = read_bounded(path, _MAX_BYTES)
         try:
             content = parse_json(text)
@@ -169,7 +170,9 @@ class Axis:
                 and np.isfinite(values).all()
                 and ((steps > 0).all() or (steps < 0).all())
             ):
-                raise ValueError("expected a label, and values in order")
+                raise ValueError(
+                    "expected a label, and increasing or decreasing values"
+                )
         except (InputError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise InputError(f"{path} cannot be read: {reason}.") from None

@@ -31,44 +31,46 @@ def batches(
     first_epoch: int | Iterator[int] = 0,
     passes: int = 1,
 ) -> tf.data.Dataset:
-    """Batch groups for training, with new instances of every group in every epoch.
+    """Return batches of groups for training, with newly drawn instances in every epoch.
 
-    Every iteration over the dataset is an epoch: it visits each group once and draws
-    `instances` of its instances at random without replacement, so that groups count
-    alike whatever their size. A group with fewer present instances gives all of them,
-    followed by masked padding; what stands behind a mask is emitted as zeros.
+    Every iteration over the dataset is one epoch. It visits each group once and draws
+    `instances` of its instances at random without replacement, so that all groups have
+    the same weight, whether they are small or large. A group with fewer present
+    instances contributes all of them, followed by masked padding. Masked values are
+    zeros.
 
-    Draws are functions of seed, epoch and step alone: the same arguments always give
-    the same batches.
+    Draws depend only on seed, epoch and step: the same arguments always give the same
+    batches.
 
     Args:
         groups: `GroupedData`, `Shards` or `RaggedRows`.
-        batch_size: Groups in a batch; the last batch of an epoch may be smaller.
-        instances: Instances drawn from each group; a pair `(least, most)` draws their
-            number anew for each batch, 2 makes pairs; `None` takes all, in order, and
-            pads each batch to the largest of all groups.
-        seed: Seed of the order of the groups and of the draw of the instances.
-        shuffle: Whether groups come in a new order in every epoch.
-        balance: A class for each group, a key of its state or metadata or an array
-            `(groups,)`: an epoch then has as many groups of each class, so that groups
-            of rare ones come more than once. Defaults to `None`, each group once.
-        shard: This worker's number and how many there are. Each gets its part of every
-            batch; together they see what one worker would.
-        first_epoch: Number of the first epoch, to go on where a run stopped; or what
-            gives the number of each iteration.
-        passes: Passes over the groups in one epoch. Data of few batches are trained on
-            faster in few long epochs, because each epoch has costs of its own.
-            Defaults to 1.
+        batch_size: Groups per batch; the last batch of an epoch may be smaller.
+        instances: Instances drawn from each group; 2 makes pairs. A pair
+            `(least, most)` draws a new number for each batch. `None` takes all
+            instances, in order, and pads each batch to the size of the largest group.
+        seed: Seed for the order of the groups and the draw of the instances.
+        shuffle: Whether to shuffle the groups in every epoch.
+        balance: The class of each group: a key of its state or metadata, or an array
+            `(groups,)`. An epoch then has the same number of groups of each class, so
+            that groups of rare classes appear more than once. Defaults to `None`: each
+            group appears once.
+        shard: Number of this worker, and number of workers. Each worker gets its part
+            of every batch; together, the parts are the batch of a single worker.
+        first_epoch: Number of the first epoch, to resume an interrupted run; or an
+            iterator that gives the epoch number of each iteration.
+        passes: Passes over the groups in one epoch. Small data sets train faster in few
+            long epochs, because each epoch has a fixed overhead. Defaults to 1.
 
     Returns:
         `tf.data.Dataset` of known cardinality that yields `(inputs, targets)`, or
-        `(inputs, targets, weights)` where pixels have weights. Targets are
-        `x (batch, instances, *instance_shape)` float32. Inputs are the same `x` where
-        nothing is masked, else `{"instances": x, "mask": m}` with
-        `m (batch, instances)` bool, or of the shape of `x` where pixels are masked.
-        Weights are of the shape of `x`, divided by their mean over good pixels of all
-        groups, so that losses keep their size. Its attribute `batch_at(epoch, step)`
-        gives any batch by itself, in NumPy arrays.
+        `(inputs, targets, weights)` if pixels have weights. Targets are
+        `x (batch, instances, *instance_shape)` float32. Inputs are the same `x` if
+        nothing is masked, otherwise `{"instances": x, "mask": m}`, where `m` is boolean
+        and has the shape `(batch, instances)`, or the shape of `x` if pixels are
+        masked. Weights have the shape of `x` and are divided by their mean over the
+        good pixels of all groups, so that the scale of the loss does not change. The
+        attribute `batch_at(epoch, step)` of the dataset returns a single batch as NumPy
+        arrays.
 
     Raises:
         InputError: There are no groups, a number is out of range, or float32 would
@@ -87,14 +89,14 @@ def batches(
     index, count = shard
     if not 0 <= index < count:
         raise InputError(
-            "shard must be the number of a worker, from 0, and how many there are; "
-            f"received {(index, count)}."
+            "shard must be the number of a worker, counted from 0, and the number of "
+            f"workers; received {(index, count)}."
         )
     last = len(sampler.present) - (len(sampler) - 1) * sampler.batch_size
     if count > last:
         raise InputError(
             f"The last batch of an epoch has {last} groups, too few for {count} "
-            "workers; choose another batch_size."
+            "workers; change batch_size."
         )
     masks, mean_weight = groups.masks, groups.mean_weight
 
@@ -123,28 +125,29 @@ def instance_batches(
     first_epoch: int | Iterator[int] = 0,
     passes: int = 1,
 ) -> tf.data.Dataset:
-    """Batch single instances, for models that know no groups.
+    """Return batches of single instances, for models without groups.
 
     Args:
         groups: `GroupedData`, `Shards` or `RaggedRows`.
-        batch_size: Instances in a batch; the last one of an epoch may be smaller.
-        per_group: Instances drawn from each group in an epoch, so that each object
-            counts alike however often it was measured; a smaller group gives some of
-            its instances again. 1 with `shuffle=False` judges by one instance of each.
-            Defaults to `None`, every instance once.
-        seed: Seed of all draws, which depend on nothing else.
-        shuffle: Whether instances come in a new order in every epoch.
-        first_epoch: Number of the first epoch, to go on where a run stopped; or what
-            gives the number of each iteration.
-        passes: Passes over the groups in one epoch. Data of few batches are trained on
-            faster in few long epochs, because each epoch has costs of its own.
-            Defaults to 1.
+        batch_size: Instances per batch; the last batch of an epoch may be smaller.
+        per_group: Instances drawn from each group in an epoch, so that all objects have
+            the same weight, even if some were measured more often. Smaller groups
+            repeat some of their instances. With 1 and `shuffle=False`, an evaluation
+            uses one instance of each group. Defaults to `None`: every instance appears
+            once.
+        seed: Seed of all draws.
+        shuffle: Whether to shuffle the instances in every epoch.
+        first_epoch: Number of the first epoch, to resume an interrupted run; or an
+            iterator that gives the epoch number of each iteration.
+        passes: Passes over the groups in one epoch. Small data sets train faster in few
+            long epochs, because each epoch has a fixed overhead. Defaults to 1.
 
     Returns:
         `tf.data.Dataset` of known cardinality that yields `(inputs, targets)`, or
-        `(inputs, targets, weights)`, as `batches` does, `x (batch, *instance_shape)`;
-        inputs are `{"instances": x, "mask": m}` where pixels are masked. Its attribute
-        `batch_at(epoch, step)` gives any batch by itself, in NumPy arrays.
+        `(inputs, targets, weights)`, as in `batches`, with `x (batch,
+        *instance_shape)`. Inputs are `{"instances": x, "mask": m}` if pixels are
+        masked. The attribute `batch_at(epoch, step)` of the dataset returns a single
+        batch as NumPy arrays.
 
     Raises:
         InputError: There are no instances, a number is below 1, or float32 would round
@@ -173,13 +176,13 @@ def instance_batches(
 
     @functools.lru_cache(1)
     def order(epoch: int) -> Array:
-        """Group and place of every instance of an epoch."""
+        """Return the group and place of every instance of an epoch."""
         rng = np.random.default_rng([seed, epoch])
         if per_group is None:
             rows = np.argwhere(present)
         else:
-            # Keys of absent instances lie above all others; sorted, the places of the
-            # first ones are a draw without replacement.
+            # Random keys of absent instances are above all others, so the places of the
+            # smallest keys are a draw without replacement.
             keys = rng.random(present.shape) + ~present
             places = np.argsort(keys, axis=1)
             turn = np.arange(per_group) % np.maximum(counts, 1)[:, None]

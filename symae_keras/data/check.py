@@ -1,4 +1,4 @@
-"""The look at data before any model sees them."""
+"""Checks of data before training."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
 
-#: Bytes that are looked at together where not all are needed at once.
+#: Bytes that are checked at once where not all are needed together.
 _PART_BYTES: Final = 64 << 20
-#: Numbers that are looked at for rounding; more would not change the result.
+#: Numbers that are checked for rounding; more would not change the result.
 _NUMBERS: Final = 20_000_000
-#: Errors of rounding, relative to the standard deviation, that are worth a note, and
-#: that are refused.
+#: Rounding errors relative to the standard deviation that are logged, and those that
+#: are refused.
 _NOTED: Final = 1e-3
 _REFUSED: Final = 1e-2
 
@@ -28,20 +28,20 @@ _Groups = TypeVar("_Groups", GroupedData, RaggedRows, GroupedData | RaggedRows)
 
 
 def check(groups: _Groups, min_instances: int = 1, source: str = "the data") -> _Groups:
-    """Refuse data that no model could be trained on, and make the rest ready for one.
+    """Refuse data that cannot be used for training, and prepare all others for it.
 
     Args:
-        groups: The data. What stands behind a mask may be anything, NaN included.
-        min_instances: Present instances that every group must have.
-        source: What to call the data in an error, a file name for example.
+        groups: The data. Masked values can be anything, including NaN.
+        min_instances: Minimum number of present instances per group.
+        source: Name of the data in error messages, such as a file name.
 
     Returns:
-        The same groups in float32, with zeros behind the masks. Instances without a
-        good pixel are marked as absent.
+        The same groups in float32; masked values are 0. Instances without a good pixel
+        are marked as absent.
 
     Raises:
         InputError: There are no groups, a group has too few present instances, a
-            present value is NaN, infinite or beyond the range of float32, float32
+            present value is NaN, infinite or outside the range of float32, float32
             would round off the differences between values, or all present values are
             equal.
 
@@ -77,12 +77,12 @@ instances; the first is group 0 with 5.
 
 
 def clean(groups: _Groups, source: str = "the data", first: int = 0) -> _Groups:
-    """Refuse values that cannot be computed with; see `check`, which asks for more.
+    """Refuse values that a model cannot process; `check` has more requirements.
 
     Args:
         groups: The data.
-        source: What to call them in an error.
-        first: Number of their first group in the source.
+        source: Name of the data in error messages.
+        first: Number of the first group in the source.
     """
     if isinstance(groups, RaggedRows):
         parts = groups.parts(_PART_BYTES)
@@ -104,7 +104,7 @@ def clean(groups: _Groups, source: str = "the data", first: int = 0) -> _Groups:
     x, good = groups.x, groups.good_pixels
     _refuse_non_finite(groups, x, source, first, "NaN or infinite; correct or mask")
     if x.dtype != np.float32:
-        # Overflow is reported below, with its place.
+        # Overflow is reported below, with its position.
         with np.errstate(over="ignore"):
             x = x.astype("float32")
         _refuse_non_finite(groups, x, source, first, "too large for float32; rescale")
@@ -115,15 +115,15 @@ def clean(groups: _Groups, source: str = "the data", first: int = 0) -> _Groups:
 
 
 def refuse_rounding(groups: object, source: str = "the data") -> None:
-    """Refuse values that differ by less than float32 can tell, around a large offset.
+    """Refuse values whose differences are below the resolution of float32.
 
     Args:
-        groups: The data, of which a part at even distances is looked at.
-        source: What to call them in an error.
+        groups: The data, of which evenly spaced groups are checked.
+        source: Name of the data in error messages.
 
     Raises:
-        InputError: The errors of rounding are more than 1 % of the standard deviation
-            around the mean of each pixel. From 0.1 % on, the log says so.
+        InputError: The rounding errors are more than 1 % of the standard deviation
+            around the mean of each pixel. Errors above 0.1 % are logged.
     """
     if isinstance(groups, RaggedRows) and groups.dtype != np.float32:
         groups = groups.sample()
@@ -132,18 +132,18 @@ def refuse_rounding(groups: object, source: str = "the data") -> None:
     part = groups[:: max(1, groups.x.size // _NUMBERS)]
     mean, deviation, error = _rounding(part)
     size = np.abs(mean).max(initial=0.0)
-    # What varies by no more than the rounding of float64 is constant.
+    # Variations below the rounding error of float64 count as constant.
     if deviation <= 8 * np.finfo("float64").eps * size or error <= _NOTED * deviation:
         return
-    # As many digits as leave an offset of about one standard deviation.
+    # Round so that the remaining offset is about one standard deviation.
     offset = round(float(mean.mean()), -math.floor(math.log10(deviation)))
     remedy = f"subtract {offset:.17g} from x"
     if np.abs(mean - offset).max() > 1e3 * deviation:
-        remedy = "subtract from each pixel of x its mean"
+        remedy = "subtract the mean of each pixel from x"
     sentence = (
         f"{source}: values that differ by about {deviation:.2g} around {offset:.17g} "
-        f"are rounded by about {error:.2g} in float32; {remedy} in float64 before, and "
-        "add it to what a model returns."
+        f"are rounded by about {error:.2g} in float32; {remedy} in float64 first, and "
+        "add it to the output of the model."
     )
     if error > _REFUSED * deviation:
         raise InputError(sentence)
@@ -151,7 +151,7 @@ def refuse_rounding(groups: object, source: str = "the data") -> None:
 
 
 def _rounding(groups: GroupedData) -> tuple[Array, float, float]:
-    """Means of pixels, standard deviation around them, and RMS error in float32."""
+    """Return pixel means, the standard deviation, and the RMS error in float32."""
     shape = groups.instance_shape
     counts, sums, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     errors, centre = 0.0, None
@@ -163,7 +163,7 @@ def _rounding(groups: GroupedData) -> tuple[Array, float, float]:
         good = good & np.isfinite(rounded)
         n = good.sum(axis=0)
         if centre is None:
-            # Near the mean, so that squares lose no digits.
+            # Subtract the mean first, so that the squares are precise.
             centre = np.where(good, x, 0.0).sum(axis=0) / np.maximum(n, 1)
         x = np.where(good, x - centre, 0.0)
         rounded = np.where(good, rounded - centre, 0.0)

@@ -1,4 +1,4 @@
-"""A look at grouped data in numbers."""
+"""Summary statistics of grouped data."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ import numpy as np
 from symae_keras.data._arrays import Array
 from symae_keras.data.split import KnownGroups
 
-# Below this share of the variance, what groups or instances have of their own is nil.
+# A variance between groups or instances below this share of the total counts as zero.
 _NIL = 1e-4
-# Numbers that are looked at; the variances of more would not differ.
+# Numbers that are used; more would not change the variances.
 _NUMBERS = 20_000_000
 _KNOWN = ("state", "nuisance", "group_metadata", "instance_metadata")
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What `GroupedData.describe` found.
+    """Result of `GroupedData.describe`.
 
-    Variances are means over pixels, from good pixels; of large data from groups at even
-    distances.
+    Variances are computed from good pixels and averaged over pixels. For large data,
+    only evenly spaced groups are used.
 
     Attributes:
         n_groups: Number of groups.
-        n_states: Number of states: groups of one id are of one state.
+        n_states: Number of states; groups with the same id have the same state.
         instance_shape: Shape of one instance.
         smallest: Present instances of the smallest group.
-        median: Their median over groups.
-        largest: Those of the largest group.
-        n_present: Present instances in all.
-        n_missing: Instances of padding; 0 where groups are kept without.
+        median: Median number of present instances over groups.
+        largest: Present instances of the largest group.
+        n_present: Total number of present instances.
+        n_missing: Padded instances; 0 if groups are stored without padding.
         missing_pixels: Fraction of the pixels of present instances that are masked.
         known: Names of the true parameters and of the metadata.
-        variance_between: Variance of the states: of the means of groups, less what
-            such means vary by chance.
+        variance_between: Variance of the states: the variance of group means minus the
+            variance that such means have by chance.
         variance_within: Variance of instances around the mean of their group.
-        warnings: What stands in the way of a grouped autoencoder, in sentences.
+        warnings: Problems for a grouped autoencoder, as sentences.
     """
 
     n_groups: int
@@ -77,12 +77,12 @@ class Description:
 
 
 def describe(groups: KnownGroups, sample: KnownGroups | None = None) -> Description:
-    """Compute sizes, what is missing, and variances between and within groups.
+    """Compute sizes, missing values, and variances between and within groups.
 
     Args:
         groups: The data; `GroupedData` unless there is a sample.
-        sample: `GroupedData` to look at, where the data are not padded; `None` takes
-            groups of the data at even distances.
+        sample: `GroupedData` to use if the data are not padded; `None` takes evenly
+            spaced groups of the data.
     """
     counts, ids, n_present = groups.counts, groups.ids, int(groups.counts.sum())
     part: Any = sample
@@ -133,7 +133,7 @@ def summary(groups: Any) -> str:
 
 
 def sizes(counts: Array, largest: int) -> str:
-    """How many instances groups have: "4 instances", or "2 to 4 instances"."""
+    """Return the sizes of groups as text: "4 instances", or "2 to 4 instances"."""
     least = int(counts.min(initial=largest))
     most = int(counts.max()) if len(counts) else largest
     if least != most:
@@ -146,10 +146,10 @@ def _short(name: str) -> str:
 
 
 def _variances(groups: Any) -> tuple[float, float, float]:
-    """Variance between and within groups, and between groups of no state at all."""
+    """Return variances between and within groups, and that between means by chance."""
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
     x = np.where(good, groups.x, 0.0).astype("float64")
-    # So that instances which are all equal vary by 0, not by what rounding leaves.
+    # Equal instances then have the variance 0 instead of a rounding error.
     x = np.where(good, x - x.max(axis=(0, 1), where=good, initial=-np.inf), 0.0)
     n = good.sum(axis=1)
     means = x.sum(axis=1) / np.maximum(n, 1)
@@ -160,7 +160,7 @@ def _variances(groups: Any) -> tuple[float, float, float]:
     residuals = np.where(good, (x - means[:, None]) ** 2, 0.0).sum(axis=1)
     freedom = np.maximum(np.maximum(n - 1, 0).sum(axis=0), 1)
     variance_within = residuals.sum(axis=0) / freedom
-    # The mean of n instances without a state in common varies by this much alone.
+    # Group means vary by this much by chance, even if groups share no state.
     shares = np.where(there, 1 / np.maximum(n, 1), 0.0).sum(axis=0) / counted
     freedom_between = np.maximum(there.sum(axis=0) - 1, 1)
     between = squares.sum(axis=0) / freedom_between
@@ -181,13 +181,13 @@ def _warnings(
     alone = np.flatnonzero(groups.counts < 2)
     if len(alone):
         found.append(
-            f"{len(alone)} groups have fewer than 2 instances, from which nothing can "
-            f"be learned about nuisances; the first is {groups.called(int(alone[0]))}"
+            f"{len(alone)} groups have fewer than 2 instances, so a model cannot learn "
+            f"nuisances from them; the first is {groups.called(int(alone[0]))}"
         )
     if between + within == 0.0:
         found.append("all instances are equal")
     elif within < _NIL * (between + within):
-        found.append("instances of a group are all but equal: there is no nuisance")
+        found.append("instances of each group are nearly equal: there is no nuisance")
     elif between < 1.1 * chance:
         found.append("groups differ by no more than chance: is the grouping right?")
     return tuple(found)

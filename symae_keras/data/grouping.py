@@ -1,4 +1,4 @@
-"""From flat rows, or labelled images, to groups."""
+"""Conversion of flat rows or labelled images to groups."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from symae_keras.errors import InputError
 
 
 def group_by(x: Any, ids: Any) -> GroupedData:
-    """Gather rows that carry the same id into one group.
+    """Group rows with the same id.
 
-    Groups of unequal size are padded with zeros behind their last instance, and a mask
-    tells the instances from the padding.
+    Groups of unequal size are padded with zeros after their last instance, and a mask
+    marks the present instances.
 
     Args:
-        x: Instances, shape `(rows, *instance_shape)`, real numbers; arrays, tables or
-            tensors. Values that a masked array or a table marks as missing are False
+        x: Instances, shape `(rows, *instance_shape)`, real numbers in an array, table
+            or tensor. Values that a masked array or a table marks as missing are False
             in `pixel_mask`.
         ids: The group of each row, shape `(rows,)`, numbers or text.
 
@@ -35,8 +35,8 @@ def group_by(x: Any, ids: Any) -> GroupedData:
     Raises:
         InputError: There are no rows, `x` has fewer than two axes, or `ids` does not
             name the group of every row.
-        UnevenGroups: Padding would take much more memory than the rows; the error has
-            them without padding as its attribute `groups`.
+        UnevenGroups: Padding would take much more memory than the rows. The attribute
+            `groups` of the error holds the groups without padding.
 
     Example:
     >>> groups = group_by(np.ones((5, 64)), ["b", "a", "b", "b", "a"])
@@ -61,18 +61,18 @@ def gather_rows(
     axis: Array | None = None,
     axis_label: str = GroupedData.axis_label,
 ) -> RaggedRows:
-    """Gather rows, and what belongs to them, in groups that are not padded yet.
+    """Group rows, with their masks, weights and metadata, without padding.
 
     Args:
         x: Instances, shape `(rows, *instance_shape)`.
         ids: The group of each row.
         pixel_mask: True = good, of the shape of `x`.
-        weights: Of the shape of `x`.
-        metadata: What is known about each row, arrays `(rows, ...)`. What is the same
-            in all rows of each group becomes metadata of groups, but for the names of
+        weights: Weight of each pixel, with the shape of `x`.
+        metadata: Metadata of each row, arrays `(rows, ...)`. Values that are the same
+            in all rows of each group become metadata of groups, except the names of
             instances.
         axis: Physical value of each pixel.
-        axis_label: What the axis is, with its unit.
+        axis_label: Name and unit of the axis.
 
     Raises:
         InputError: There are no rows, or `ids` does not name the group of every row.
@@ -109,23 +109,23 @@ def bag_by_label(
 ) -> GroupedData:
     """Draw bags of images that share a label; the label is the state.
 
-    Every label gets the same number of bags, or one more where `n_bags` does not divide
-    evenly; the bags come in random order. No image is in a bag twice, and none is in
-    two bags, unless `n_bags` asks for more bags than the images of a label fill: then
-    its images are shuffled and dealt out again, as often as needed.
+    Every label gets the same number of bags, or one more if `n_bags` does not divide
+    evenly. The bags are in random order. No image is in a bag twice. No image is in two
+    bags, unless `n_bags` requires more bags than the images of a label fill. In that
+    case, the images of the label are shuffled and used again, as often as needed.
 
-    A split of the result never has an image on both sides. Where every image is used
-    once at most, `ids` is `None` and `split` divides the bags, so that each label is
-    on both sides. Where images are drawn again, `ids` are the labels and `split` holds
-    out whole labels; to hold out images instead, split the images before bagging.
+    A split of the result never has an image on both sides. If every image is used at
+    most once, `ids` is `None` and `split` divides the bags, so that each label is on
+    both sides. If images are used again, `ids` are the labels and `split` holds out
+    whole labels. To hold out images instead, split the images before bagging.
 
     Args:
         images: Shape `(rows, height, width)` or `(rows, height, width, channels)`.
             `uint8` is scaled to [0, 1]; other types keep their values.
         labels: The label of each image, shape `(rows,)`.
-        bag_size: Images in a bag, at least 1.
-        n_bags: Number of bags. `None` takes, for every label, as many as the scarcest
-            label fills without drawing an image twice.
+        bag_size: Images per bag, at least 1.
+        n_bags: Number of bags. With `None`, every label gets as many bags as the rarest
+            label fills without using an image twice.
         seed: Seed of the draw.
 
     Returns:
@@ -133,8 +133,8 @@ def bag_by_label(
         `state={"label": (bags,)}`.
 
     Raises:
-        InputError: The arrays do not fit each other, a label has fewer than `bag_size`
-            images, or a number is below 1.
+        InputError: The shapes of the arrays do not match, a label has fewer than
+            `bag_size` images, or a number is below 1.
 
     Example:
     >>> images = np.zeros((60, 28, 28), "uint8")
@@ -192,7 +192,7 @@ def bag_by_label(
 
 
 def _names(argument: str, names: Any, row: str, rows: int) -> Array:
-    """Ids or labels, which must name every row."""
+    """Return ids or labels, and check that they name every row."""
     if rows == 0:
         raise InputError(f"There must be at least one {row}; received none.")
     return row_names(argument, names, row, rows)
@@ -201,7 +201,7 @@ def _names(argument: str, names: Any, row: str, rows: int) -> Array:
 def _deal(
     rng: np.random.Generator, rows: Array, bag_size: int, fills: int, quota: int
 ) -> Array:
-    """Deal shuffled rows into `quota` bags, shuffling anew after each `fills` bags."""
+    """Deal shuffled rows into `quota` bags, and shuffle again after `fills` bags."""
     rounds = max(-(-quota // fills), 1)
     hands = [rng.permutation(rows)[: fills * bag_size] for _ in range(rounds)]
     return np.concatenate(hands).reshape(-1, bag_size)[:quota]

@@ -1,4 +1,4 @@
-"""The container that every reader, simulator and evaluation in this package shares."""
+"""The container for grouped data that the whole package uses."""
 
 from __future__ import annotations
 
@@ -27,47 +27,48 @@ from symae_keras.errors import InputError
 Parameters = Mapping[str, Array]
 Render = Callable[[Parameters, Parameters], Array]
 
-#: Fields whose values have one row a group, and those with one entry an instance.
+#: Fields whose values have one row per group, and those with one entry per instance.
 _OF_GROUPS = ("state", "group_metadata")
 _OF_INSTANCES = ("nuisance", "instance_metadata")
 _OF_PIXELS = ("pixel_mask", "weights")
 _GROUPS_AT_ONCE = 1024
 
 
-# eq=False: comparing arrays field by field has no single truth value.
+# eq=False: a comparison of arrays field by field has no single truth value.
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class GroupedData(KnownGroups):
-    """Instances gathered in groups; the instances of a group share one hidden state.
+    """Instances in groups; the instances of a group share one hidden state.
 
-    Arrays are kept as they come, memory-mapped ones included, and slices of groups are
-    views; index arrays copy what they select. Masked arrays of NumPy, objects of pandas
-    and tensors are converted; what is missing in `x` is False in `pixel_mask`, missing
-    weights are 0, missing metadata NaN or "", and missing ids an error.
+    Arrays are not copied, and memory maps stay memory maps. Slices of groups are views;
+    index arrays copy the selected groups. Masked NumPy arrays, pandas objects and
+    tensors are converted. Missing values of `x` are False in `pixel_mask`, missing
+    weights are 0, missing metadata are NaN or "", and missing ids raise an error.
 
     Args:
         x: Instances, shape `(groups, instances, *instance_shape)`, channels last.
-            Integers are converted to float32, unscaled, or to float64 beyond 2**24.
-        mask: Shape `(groups, instances)`, True = present. `None` means that all are.
+            Integers are converted to float32 without scaling, or to float64 above
+            2**24.
+        mask: Shape `(groups, instances)`, True = present. `None` means that all
+            instances are present.
         state: True parameters of each group, arrays `(groups, ...)`; simulators only.
         nuisance: True parameters of each instance, arrays `(groups, instances, ...)`;
             simulators only.
-        ids: The name of each group, shape `(groups,)`. Groups of one name are of one
-            state.
-        pixel_mask: True = good pixel, bool, of the shape of `x` or one that broadcasts
+        ids: The name of each group, shape `(groups,)`. Groups with the same name have
+            the same state.
+        pixel_mask: Boolean, True = good pixel. Its shape is that of `x` or broadcasts
             to it, such as `(pixels,)` for gaps that all instances share. `None` means
             that all pixels of present instances are good.
-        weights: Weight of each pixel in the loss, such as its inverse variance; finite,
-            not negative, of the shape of `x` or one that broadcasts to it.
-        group_metadata: What is known about each group, arrays `(groups, ...)`.
-        instance_metadata: What is known about each instance, arrays
-            `(groups, instances, ...)`.
+        weights: Weight of each pixel in the loss, such as its inverse variance; finite
+            and not negative. Its shape is that of `x` or broadcasts to it.
+        group_metadata: Metadata of each group, arrays `(groups, ...)`.
+        instance_metadata: Metadata of each instance, arrays `(groups, instances, ...)`.
         axis: Physical value of each pixel, shape `(pixels,)`.
-        axis_label: What the axis is, with its unit: "wavelength (nm)".
+        axis_label: Name and unit of the axis, such as "wavelength (nm)".
         render: Function of state and nuisance parameters (dicts of arrays with one
             common leading axis) that returns the exact noiseless instances.
 
     Raises:
-        InputError: An array has the wrong rank or does not fit the others.
+        InputError: An array has the wrong rank, or its shape does not match the others.
 
     Example:
     >>> groups = GroupedData(np.zeros((3, 5, 64), "float32"))
@@ -95,8 +96,8 @@ class GroupedData(KnownGroups):
         if x.ndim < 3:
             raise InputError(
                 "x must have the axes (groups, instances, *instance_shape), at least "
-                f"three; received shape {x.shape}. Flat data go through "
-                "`group_by(x, ids)`."
+                f"three; received shape {x.shape}. For flat rows, use `group_by(x, "
+                "ids)`."
             )
         self._set("x", x)
         if self.mask is not None:
@@ -135,7 +136,7 @@ class GroupedData(KnownGroups):
                 )
             if unknown is not None:
                 raise InputError(
-                    f"axis[{unknown.argmax()}] is missing; give every pixel its value."
+                    f"axis[{unknown.argmax()}] is missing; every pixel needs a value."
                 )
             self._set("axis", axis)
 
@@ -149,7 +150,7 @@ class GroupedData(KnownGroups):
 
     @property
     def n_instances(self) -> int:
-        """Instances a group, padding included."""
+        """Instances per group, including padding."""
         return int(self.x.shape[1])
 
     @property
@@ -159,7 +160,7 @@ class GroupedData(KnownGroups):
 
     @property
     def present(self) -> Array:
-        """The mask, all True where there is none; shape `(groups, instances)`."""
+        """The mask, or all True without a mask; shape `(groups, instances)`."""
         if self.mask is None:
             return np.ones(self.x.shape[:2], bool)
         return self.mask
@@ -172,10 +173,10 @@ class GroupedData(KnownGroups):
 
     @property
     def good_pixels(self) -> Array:
-        """True = a good pixel of a present instance; it broadcasts to `x`.
+        """Mask of good pixels of present instances; it broadcasts to `x`.
 
-        Pixels of weight 0 are bad. Of the shape of `x` where there is a `pixel_mask` or
-        `weights`, else `(groups, instances, 1, ...)`.
+        Pixels of weight 0 are bad. The shape is that of `x` if there is a `pixel_mask`
+        or `weights`, otherwise `(groups, instances, 1, ...)`.
         """
         axes = (1,) * len(self.instance_shape)
         good = self.present.reshape(self.present.shape + axes)
@@ -185,10 +186,10 @@ class GroupedData(KnownGroups):
 
     @property
     def model_mask(self) -> Array | None:
-        """What models take as `mask`.
+        """The argument `mask` for models.
 
-        `None` where nothing is masked, `(groups, instances)` where instances are, and
-        of the shape of `x` where pixels are.
+        It is `None` if nothing is masked. Its shape is `(groups, instances)` if
+        instances are masked, and that of `x` if pixels are masked.
         """
         if self.pixel_mask is None and self.weights is None:
             return self.mask
@@ -196,40 +197,41 @@ class GroupedData(KnownGroups):
 
     @property
     def masks(self) -> int:
-        """0 where nothing is masked, 1 where instances are, 2 where pixels are."""
+        """0 if nothing is masked, 1 if instances are masked, 2 if pixels are masked."""
         if self.pixel_mask is None and self.weights is None:
             return 0 if self.mask is None else 1
         return 2
 
     @property
     def known(self) -> Parameters:
-        """What is known of each group: state and metadata."""
+        """State and metadata of each group."""
         return {**self.state, **self.group_metadata}
 
     @property
     def mean_weight(self) -> float | None:
-        """Mean weight of good pixels, `None` where there are no weights."""
+        """Mean weight of good pixels, or `None` without weights."""
         if self.weights is None:
             return None
         total, count = 0.0, 0.0
         for start in range(0, len(self), _GROUPS_AT_ONCE):
             part = self[start : start + _GROUPS_AT_ONCE]
             weights: Any = part.weights
-            # Inverse variances of faint spectra add up beyond float32.
+            # The sum of inverse variances of faint spectra can overflow float32.
             total += float(np.where(part.good_pixels, weights, 0.0).sum(dtype=float))
             count += float(part.good_pixels.sum())
         return total / count if count else 1.0
 
     def gather(self, group: Array, place: Array) -> tuple[Array, Array, Array | None]:
-        """Some instances of some groups, for batches.
+        """Return selected instances of selected groups, for batches.
 
         Args:
             group: Indices `(batch,)`.
             place: Indices `(batch, instances)` of instances.
 
         Returns:
-            `x (batch, instances, *instance_shape)` float32, bools that broadcast to it
-            and are True for good pixels of present instances, and weights or `None`.
+            `x (batch, instances, *instance_shape)` float32, a boolean array that
+            broadcasts to it and is True for good pixels of present instances, and
+            weights or `None`.
         """
         chosen = group[:, None], place
         x = self.x[chosen].astype("float32", copy=False)
@@ -243,11 +245,11 @@ class GroupedData(KnownGroups):
         return x, good, weights
 
     def first_instances(self) -> tuple[Array, Array | None]:
-        """One instance of each group, for models of single instances.
+        """Return one instance of each group, for models of single instances.
 
         Returns:
             `x (groups, *instance_shape)`, the first present instance of each group, and
-            its mask of the same shape where pixels are masked, else `None`.
+            its mask of the same shape if pixels are masked, otherwise `None`.
         """
         first = np.arange(len(self)), self.present.argmax(axis=1)
         x = self.x[first]
@@ -259,10 +261,10 @@ class GroupedData(KnownGroups):
         return int(self.x.shape[0])
 
     def parts(self, n_bytes: int) -> Iterator[tuple[int, Self]]:
-        """Consecutive groups, a part at a time.
+        """Iterate over parts of consecutive groups.
 
         Args:
-            n_bytes: About how much memory `x` takes in a part.
+            n_bytes: Approximate memory of `x` in each part.
 
         Yields:
             The number of the first group of a part, and the part.
@@ -272,7 +274,7 @@ class GroupedData(KnownGroups):
             yield first, self[first : first + step]
 
     def describe(self) -> Description:
-        """Sizes, what is missing, and variances between and within groups.
+        """Compute sizes, missing values, and variances between and within groups.
 
         Returns:
             A `Description`; print it.
@@ -292,13 +294,13 @@ class GroupedData(KnownGroups):
     def __getitem__(self, index: Any) -> Self:
         """Select groups by slice, index array or boolean array."""
         if isinstance(index, (int, np.integer)):
-            # IndexError past the end is also what stops a `for` loop over the groups.
+            # A `for` loop over the groups stops at the IndexError past the end.
             number = range(len(self))[index]
             index = slice(number, number + 1)
         return self._select(index, (*_OF_GROUPS, *_OF_INSTANCES), ("x", "mask", "ids"))
 
     def take_instances(self, index: Any) -> Self:
-        """Select along the instance axis, the same places in every group.
+        """Select instances at the same positions in every group.
 
         Args:
             index: Slice, index array or boolean array over the instances.
@@ -320,15 +322,15 @@ class GroupedData(KnownGroups):
         return dataclasses.replace(self, **chosen)
 
     def map_instances(self, function: Callable[..., Any]) -> Self:
-        """Apply a layer or function to all instances, such as a `MedianNormalization`.
+        """Apply a layer or function, such as a `MedianNormalization`, to all instances.
 
         Args:
-            function: Called with `x`, and with `pixel_mask=` where pixels are masked;
-                it gives an array or tensor of the same shape.
+            function: Called with `x`, and with `pixel_mask=` if pixels are masked. It
+                returns an array or tensor of the same shape.
 
         Returns:
-            The same groups with other values; weights are taken off, since they were
-            meant for the old ones.
+            The same groups with new values. Weights are removed, because they belong to
+            the old values.
         """
         masked = self.good_pixels.shape == self.x.shape
         more = {"pixel_mask": self.good_pixels} if masked else {}
@@ -345,29 +347,29 @@ class GroupedData(KnownGroups):
         pixels: Sequence[Any] | None = None,
         axis_label: str | None = None,
     ) -> Self:
-        """Make groups from a table of pandas, one row per instance.
+        """Make groups from a pandas table with one row per instance.
 
-        Columns whose names are numbers, or their text, are pixels; the numbers are the
-        axis, unless they are 0, 1, 2, .... NaN and NA are missing pixels. All other
-        columns are metadata: of groups, if a column is the same in all rows of each
-        group, and of instances otherwise.
+        Columns whose names are numbers, or numbers as text, are pixels. These numbers
+        are the axis, unless they are 0, 1, 2, .... NaN and NA are missing pixels. All
+        other columns are metadata: of groups, if the value is the same in all rows of
+        each group, and otherwise of instances.
 
         Args:
             frame: A `pandas.DataFrame`.
-            group: The column, or the level of the index, with the group of each row.
-                Defaults to `"group"`.
-            pixels: Names of the columns of pixels, in order, if not all of them are
+            group: The column or index level with the group of each row. Defaults to
+                `"group"`.
+            pixels: Names of the pixel columns, in order, if not all of them are
                 numbers. Defaults to `None`.
-            axis_label: What the axis is, with its unit. Defaults to `None`, the name of
-                the columns, `frame.columns.name`, if they have one.
+            axis_label: Name and unit of the axis. Defaults to `None`, which takes the
+                name of the columns, `frame.columns.name`, if they have one.
 
         Returns:
-            Groups in the order of their sorted ids, padded, with `mask` if their sizes
-            differ.
+            Groups sorted by their ids. If their sizes differ, they are padded and have
+            a `mask`.
 
         Raises:
-            InputError: A column is missing, pixels are not numbers or not in the order
-                of the axis, or a row has no group.
+            InputError: A column is missing, pixels are not numbers or not sorted along
+                the axis, or a row has no group.
 
         Example:
         >>> import pandas as pd
@@ -380,15 +382,15 @@ class GroupedData(KnownGroups):
         return cls(**fields_of_frame(frame, group, pixels, axis_label))
 
     def to_pandas(self) -> Any:
-        """Return a table of pandas, one row per present instance.
+        """Return a pandas table with one row per present instance.
 
-        The columns are `"group"` (the id, or the number of the group), the metadata
-        that have one value per group or instance, and one column per pixel, whose name
-        is its value on the axis, or its number. Bad pixels are NaN. Weights and true
-        parameters are left out; `to_xarray` has them.
+        The columns are `"group"` (the id or number of the group), the metadata with one
+        value per group or instance, and one column per pixel. The name of a pixel
+        column is its axis value, or its number without an axis. Bad pixels are NaN.
+        Weights and true parameters are left out; `to_xarray` includes them.
 
         Returns:
-            A `pandas.DataFrame`, which `from_pandas` reads.
+            A `pandas.DataFrame` that `from_pandas` can read.
 
         Raises:
             InputError: Instances are not of shape `(pixels,)`, or two columns would
@@ -406,19 +408,19 @@ class GroupedData(KnownGroups):
     def from_xarray(
         cls, data: Any, group: str = "group", instance: str = "instance"
     ) -> Self:
-        """Make groups from labelled arrays of xarray.
+        """Make groups from labelled xarray arrays.
 
-        The array has the dimensions `group` and `instance`, in any place, or one
-        dimension of rows with a coordinate `group` that has the group of each row. The
-        first other dimension is the axis, with its coordinate, and the attributes
-        `long_name` and `units` of that. NaN is a missing pixel, and an instance of NaN
-        alone is absent. Other coordinates and variables along groups or instances are
-        metadata.
+        The array has the dimensions `group` and `instance`, in any position, or one
+        dimension of rows with a coordinate `group`, the group of each row. The first
+        other dimension is the axis. Its coordinate gives the axis values, and the
+        attributes `long_name` and `units` of the coordinate give the label. NaN is a
+        missing pixel, and an instance that contains only NaN is absent. Other
+        coordinates and variables along groups or instances are metadata.
 
         Args:
-            data: A `xarray.DataArray` of the instances, or a `xarray.Dataset` with the
-                instances as the variable `x`, and, as `to_xarray` writes them,
-                `present`, `good_pixels` and `weights`.
+            data: A `xarray.DataArray` of the instances, or a `xarray.Dataset` whose
+                variable `x` holds the instances. It may also have the variables
+                `present`, `good_pixels` and `weights`, as `to_xarray` writes them.
             group: Name of the dimension, or of the coordinate. Defaults to `"group"`.
             instance: Name of the dimension. Defaults to `"instance"`.
 
@@ -437,16 +439,16 @@ class GroupedData(KnownGroups):
         return cls(**fields_of_xarray(data, group, instance))
 
     def to_xarray(self) -> Any:
-        """Return a data set of xarray with named dimensions and the unit of the axis.
+        """Return an xarray data set with named dimensions and the unit of the axis.
 
         The dimensions are `group`, `instance`, and the name of the axis, such as
-        `wavelength`, or `pixel`; images have `height`, `width` and `channel`. The
-        variables are `x`, `present` (the mask), `good_pixels`, `weights`, and all
-        metadata and true parameters by their names. xarray is installed by
-        `pip install "symae_keras[data]"`.
+        `wavelength`, or `pixel` without an axis. Images have `height`, `width` and
+        `channel`. The variables are `x`, `present` (the mask), `good_pixels`,
+        `weights`, and all metadata and true parameters by their names. Install xarray
+        with `pip install "symae_keras[data]"`.
 
         Returns:
-            A `xarray.Dataset`, which `from_xarray` reads.
+            A `xarray.Dataset` that `from_xarray` can read.
 
         Raises:
             InputError: xarray is not installed, or two variables would have the same
@@ -456,25 +458,26 @@ class GroupedData(KnownGroups):
 
     @classmethod
     def from_specutils(cls, spectra: Iterable[Any], ids: Any) -> Self:
-        """Make groups from spectra of specutils, such as a `SpectrumList`.
+        """Make groups from specutils spectra, such as a `SpectrumList`.
 
         Flux and axis are converted to the units of the first spectrum. Masked and
-        non-finite pixels are False in `pixel_mask`; uncertainties become weights, the
-        inverse variances. The spectra may be any objects with `flux` and
-        `spectral_axis`, quantities of astropy, and perhaps `mask` and `uncertainty`;
-        specutils itself is not needed.
+        non-finite pixels are False in `pixel_mask`. Uncertainties become weights, the
+        inverse variances. A spectrum can be any object whose `flux` and `spectral_axis`
+        are astropy quantities; `mask` and `uncertainty` are optional. specutils itself
+        is not needed.
 
         Args:
-            spectra: One spectrum of shape `(pixels,)` per instance, all on one axis.
+            spectra: One spectrum of shape `(pixels,)` per instance, all on the same
+                axis.
             ids: The group of each spectrum, `(spectra,)`, numbers or text.
 
         Returns:
-            Groups in the order of their sorted ids, padded, with `mask` if their sizes
-            differ, and with `axis` and `axis_label`.
+            Groups sorted by their ids, with `axis` and `axis_label`. If their sizes
+            differ, they are padded and have a `mask`.
 
         Raises:
-            InputError: Axes or units differ, some spectra have no uncertainty, or `ids`
-                does not name the group of every spectrum.
+            InputError: Axes or units differ, only some spectra have an uncertainty, or
+                `ids` does not name the group of every spectrum.
 
         Example:
         >>> from types import SimpleNamespace
@@ -492,23 +495,25 @@ class GroupedData(KnownGroups):
     # === Truth ===
 
     def virtual(self, state: Any, group: Any, instance: Any) -> Array:
-        """Exact noiseless instance: a state under the nuisance of a given exposure.
+        """Return the exact noiseless instance for a given state and nuisance.
 
         Args:
-            state: Group index whose state is shown.
-            group: Group index whose nuisance is used.
-            instance: Instance index, inside `group`, whose nuisance is used.
-                The three index arrays broadcast against each other.
+            state: Index of the group whose state is used.
+            group: Index of the group whose nuisance is used.
+            instance: Index of the instance in `group` whose nuisance is used. The three
+                index arrays broadcast against each other.
 
         Returns:
             float32 array of the broadcast shape followed by `instance_shape`.
 
         Raises:
-            InputError: The data were measured, not simulated, so there is no truth.
+            InputError: The data are measured and not simulated, so there is no ground
+                truth.
         """
         if self.render is None:
             raise InputError(
-                "These groups have no exact virtual instances: only simulated data do."
+                "These groups have no exact virtual instances: only simulated data "
+                "have them."
             )
         state, group, instance = np.broadcast_arrays(state, group, instance)
         rows = self.render(
@@ -519,7 +524,7 @@ class GroupedData(KnownGroups):
 
 
 def _known(name: str, values: Parameters, leading: tuple[int, ...]) -> Parameters:
-    """Parameters or metadata as arrays, which must start with some axes."""
+    """Convert parameters or metadata to arrays, and check their leading axes."""
     arrays = {}
     for key, value in values.items():
         arrays[key] = metadata(f"{name}[{key!r}]", value)
@@ -533,7 +538,7 @@ def _known(name: str, values: Parameters, leading: tuple[int, ...]) -> Parameter
 
 
 def _over_instances(name: str, values: Array, shape: tuple[int, ...]) -> Array:
-    """A view of the shape of `x`, which takes no memory where values repeat."""
+    """Return a view of the shape of `x`, without copies of repeated values."""
     try:
         return np.broadcast_to(values, shape)
     except ValueError:
@@ -544,7 +549,7 @@ def _over_instances(name: str, values: Array, shape: tuple[int, ...]) -> Array:
 
 
 def check_counts(n_states: int, n_instances: int) -> None:
-    """Refuse to simulate fewer than one state or one instance."""
+    """Raise an error for fewer than one state or one instance."""
     if n_states < 1 or n_instances < 1:
         raise InputError(
             "n_states and n_instances must be at least 1; "
@@ -555,7 +560,7 @@ def check_counts(n_states: int, n_instances: int) -> None:
 def in_chunks(
     render: Render, shape: tuple[int, ...], rows_at_once: int, *parameters: Parameters
 ) -> Array:
-    """Render rows of state and nuisance parameters in chunks, which bounds memory."""
+    """Render rows of state and nuisance parameters in chunks to limit memory."""
     rows = len(next(iter(parameters[0].values())))
     out = np.empty((rows, *shape), "float32")
     for start in range(0, rows, rows_at_once):

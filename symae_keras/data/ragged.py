@@ -1,4 +1,4 @@
-"""Groups of unequal size that are kept without padding."""
+"""Groups of unequal size without padding."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.data.split import KnownGroups
 from symae_keras.errors import InputError
 
-#: Padded arrays may take as much memory as this, or as `PADDED_TIMES` the data.
+#: Padded arrays may take this much memory, or `PADDED_TIMES` the memory of the data.
 PADDED_BYTES: Final = 1 << 30
 PADDED_TIMES: Final = 4
-#: What `sample` takes into memory by default.
+#: Memory that `sample` fills by default.
 SAMPLE_BYTES: Final = 256 << 20
-#: What `describe` does, which needs several times as much.
+#: Memory that `describe` fills; it needs several times as much.
 DESCRIBED_BYTES: Final = 64 << 20
 
 
 class UnevenGroups(InputError):
-    """Groups of such different sizes that padding them would take too much memory.
+    """Error for groups whose padding would take too much memory.
 
     Args:
-        sentence: Which group, how large, and what to do.
-        groups: The groups without padding; `batches` and `train` take them.
+        sentence: The message: the largest group, its size, and what to do.
+        groups: The groups without padding; `batches` and `train` accept them.
     """
 
     def __init__(self, sentence: str, groups: RaggedGroups) -> None:
@@ -36,10 +36,10 @@ class UnevenGroups(InputError):
 
 
 class RaggedGroups(KnownGroups):
-    """Base of groups that are not padded: `Shards` on disk, `RaggedRows` in memory.
+    """Base class of groups without padding: `Shards` on disk, `RaggedRows` in memory.
 
-    They stand where `GroupedData` does in `batches` and training. Selecting groups
-    copies nothing. A subclass sets the attributes below, calls `_choose`, and has
+    They replace `GroupedData` in `batches` and training. Selecting groups copies
+    nothing. A subclass sets the attributes below, calls `_choose`, and defines
     `_record`, `_rows_of` and `ids`.
     """
 
@@ -47,36 +47,37 @@ class RaggedGroups(KnownGroups):
     axis_label: str
     #: Shape of one instance.
     instance_shape: tuple[int, ...]
-    #: Bytes of all that there is for the pixels of an instance.
+    #: Bytes of one instance, including its pixel mask and weights.
     instance_bytes: int
-    #: Whether there are masks of pixels, and weights.
+    #: Whether there are pixel masks, and weights.
     has_pixel_mask: bool
     has_weights: bool
-    #: Of all groups, whether chosen or not.
+    #: Instances of all groups, including groups that are not selected.
     _counts: Array
 
     def _record(self, group: int) -> dict[str, Array]:
-        """`x`, `pixel_mask` and `weights` of all instances of a group."""
+        """Return `x`, `pixel_mask` and `weights` of all instances of a group."""
         raise NotImplementedError
 
     def _rows_of(
         self, counts: Array, place: Array
     ) -> tuple[dict[str, Array], Parameters]:
-        """What `_record` has of some instances, and metadata, arrays `(rows, ...)`.
+        """Return the fields of `_record` and the metadata of some instances.
 
-        There are `counts (groups,)` of each chosen group, one after the other, and
-        `place (rows,)` says which.
+        The arrays `(rows, ...)` hold `counts (groups,)` instances of each selected
+        group, one group after the other. `place (rows,)` is the index of each instance
+        in its group.
         """
         raise NotImplementedError
 
     def _choose(self, chosen: Array) -> None:
-        """Select groups; what batches ask for again and again is computed once."""
+        """Select groups, and compute the attributes that batches use repeatedly."""
         self._chosen = chosen
         #: Instances of each group, `(groups,)`.
         self.counts: Array = self._counts[chosen]
         #: Instances of the largest group.
         self.n_instances = int(self.counts.max(initial=0))
-        #: 0 where nothing is masked, 1 where instances are, 2 where pixels are.
+        #: 0 if nothing is masked, 1 if instances are masked, 2 if pixels are masked.
         self.masks = 2
         if not (self.has_pixel_mask or self.has_weights):
             self.masks = int((self.counts < self.n_instances).any())
@@ -99,21 +100,21 @@ class RaggedGroups(KnownGroups):
 
     @property
     def mean_weight(self) -> float | None:
-        """Mean weight of good pixels in a sample, `None` where there are no weights."""
+        """Mean weight of good pixels in a sample, or `None` without weights."""
         return self.sample().mean_weight if self.has_weights else None
 
     @property
     def group_metadata(self) -> Parameters:
-        """What is known about each group."""
+        """Metadata of each group."""
         return {}
 
     @property
     def known(self) -> Parameters:
-        """What is known of each group."""
+        """Metadata of each group."""
         return self.group_metadata
 
     def describe(self) -> Description:
-        """Sizes of all groups; what is missing, and variances, of a sample."""
+        """Compute sizes of all groups, and missing values and variances of a sample."""
         return describe(self, self.sample(DESCRIBED_BYTES))
 
     # === Selection ===
@@ -130,7 +131,7 @@ class RaggedGroups(KnownGroups):
     # === Reading ===
 
     def gather(self, group: Array, place: Array) -> tuple[Array, Array, Array | None]:
-        """Some instances of some groups, for batches; see `GroupedData.gather`."""
+        """Return selected instances of selected groups; see `GroupedData.gather`."""
         shape = (*place.shape, *self.instance_shape)
         x = np.zeros(shape, "float32")
         good = np.zeros(shape if self.masks == 2 else place.shape, bool)
@@ -149,7 +150,7 @@ class RaggedGroups(KnownGroups):
         return x, good.reshape(good.shape + (1,) * (x.ndim - good.ndim)), weights
 
     def load(self) -> GroupedData:
-        """All chosen groups in memory, padded, with a mask where they are ragged.
+        """Load all selected groups into memory, padded and masked if sizes differ.
 
         Raises:
             UnevenGroups: Padding would take much more memory than the groups.
@@ -159,36 +160,37 @@ class RaggedGroups(KnownGroups):
         if padded > max(PADDED_BYTES, PADDED_TIMES * rows * self.instance_bytes):
             largest = int(self.counts.argmax())
             raise UnevenGroups(
-                f"{self.called(largest)} has {self.n_instances} instances, where the "
+                f"{self.called(largest)} has {self.n_instances} instances, but the "
                 f"median of the {len(self)} groups is {np.median(self.counts):g}; "
-                f"padded to one size they would take {_in_units(padded)}, "
-                f"{padded / (rows * self.instance_bytes):.0f} times what they hold. "
-                "Split that group or leave some of its instances out; symae train, "
-                "symae data describe and symae data convert take the data as they are.",
+                f"padding to one size would take {_in_units(padded)}, "
+                f"{padded / (rows * self.instance_bytes):.0f} times the size of the "
+                "data. Split that group or leave out some of its instances; symae "
+                "train, symae data describe and symae data convert accept the data "
+                "without changes.",
                 self,
             )
         return self._padded()
 
     def sample(self, n_bytes: int = SAMPLE_BYTES, seed: int = 0) -> GroupedData:
-        """As many groups as fit, drawn at random, in memory.
+        """Load randomly drawn groups that fit into a given amount of memory.
 
-        Of groups that are so large that padding the others would take most of the
-        memory, some instances are taken, at even distances.
+        From very large groups, only some evenly spaced instances are taken, because
+        padding the other groups to their size would take most of the memory.
 
         Args:
-            n_bytes: About how much memory to fill.
+            n_bytes: Approximate memory to fill.
             seed: Seed of the draw.
         """
         fit = max(1, n_bytes // self.instance_bytes)
         order = np.random.default_rng(seed).permutation(len(self))
-        # All instances of groups of usual size; as many as fit of larger ones.
+        # All instances of groups of typical size; as many as fit of larger groups.
         usual = int(4 * np.median(self.counts)) if len(self) else 0
         most = min(self.n_instances, max(usual, fit // max(len(self), 1), 1))
         count = min(len(self), max(2, fit // max(most, 1)))
         return self[np.sort(order[:count])]._padded(most)
 
     def parts(self, n_bytes: int) -> Iterator[tuple[int, GroupedData]]:
-        """Consecutive groups, padded, a part at a time; see `GroupedData.parts`."""
+        """Iterate over padded parts of consecutive groups; see `GroupedData.parts`."""
         first, largest = 0, 0
         limit = n_bytes // max(1, self.instance_bytes)
         for number, count in enumerate(self.counts.tolist()):
@@ -200,10 +202,10 @@ class RaggedGroups(KnownGroups):
             yield first, self[first:]._padded()
 
     def _padded(self, most: int | None = None) -> GroupedData:
-        """Chosen groups in memory; of large ones `most` instances."""
+        """Return the selected groups, padded, with at most `most` instances each."""
         counts = self.counts if most is None else np.minimum(self.counts, most)
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        # At even distances: all places where all are taken.
+        # Evenly spaced places, or all places if all instances are taken.
         place = within * np.repeat(self.counts, counts) // np.repeat(counts, counts)
         mask = np.arange(counts.max(initial=0)) < counts[:, None]
         rows, known = self._rows_of(counts, place)
@@ -224,18 +226,18 @@ class RaggedGroups(KnownGroups):
 
 
 class RaggedRows(RaggedGroups):
-    """Groups in memory, one row an instance.
+    """Groups in memory, one row per instance.
 
     Args:
-        x: Instances, shape `(rows, *instance_shape)`, the rows of a group together.
+        x: Instances, shape `(rows, *instance_shape)`, sorted by group.
         counts: Instances of each group, `(groups,)`.
         ids: The name of each group, or `None`.
         pixel_mask: True = good, of the shape of `x`, or `None`.
         weights: Weight of each pixel, of the shape of `x`, or `None`.
-        metadata: What is known about each row, arrays `(rows, ...)`.
-        group_metadata: What is known about each group, arrays `(groups, ...)`.
+        metadata: Metadata of each row, arrays `(rows, ...)`.
+        group_metadata: Metadata of each group, arrays `(groups, ...)`.
         axis: Physical value of each pixel.
-        axis_label: What the axis is, with its unit.
+        axis_label: Name and unit of the axis.
 
     Raises:
         InputError: An array cannot be used; see `GroupedData`.
@@ -254,7 +256,7 @@ class RaggedRows(RaggedGroups):
         axis: Array | None = None,
         axis_label: str = GroupedData.axis_label,
     ) -> None:
-        # Each row as a group of one instance, so that the same checks apply.
+        # Each row is a group of one instance, so that the same checks apply.
         self._rows = rows = GroupedData(
             x[:, None],
             pixel_mask=None if pixel_mask is None else pixel_mask[:, None],
@@ -281,7 +283,7 @@ class RaggedRows(RaggedGroups):
 
     @property
     def group_metadata(self) -> Parameters:
-        """What is known about each group."""
+        """Metadata of each group."""
         return {key: values[self._chosen] for key, values in self._known.items()}
 
     @property
@@ -310,7 +312,7 @@ class RaggedRows(RaggedGroups):
 
     @classmethod
     def joined(cls, parts: Sequence[GroupedData]) -> Self:
-        """Return padded parts, of which no state is known, without the padding."""
+        """Join padded parts without true parameters, and remove the padding."""
         first = parts[0]
 
         def join(select: Any) -> Any:
@@ -338,7 +340,7 @@ class RaggedRows(RaggedGroups):
 
 
 def _in_units(n_bytes: float) -> str:
-    """Bytes in the unit that suits their number."""
+    """Return a number of bytes as text with a suitable unit."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if n_bytes < 1000 or unit == "GB":
             break

@@ -1,4 +1,4 @@
-"""Grouped spectra on another axis."""
+"""Resampling of grouped spectra to another axis."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from symae_keras.data.axis import Axis
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 
-#: Pixels so little outside the observed range, in pixels, are only rounded.
+#: Distance in pixels outside the observed range that counts as a rounding error.
 _TOLERANCE: Final = 0.05
-#: Units that are not spelled in lower case.
+#: Units with upper-case letters.
 _CASE: Final = {"hz": "Hz", "ghz": "GHz", "thz": "THz", "ev": "eV", "kev": "keV"}
 
 
 def resample(
     groups: GroupedData, axis: Axis | Array, conserve_flux: bool = False
 ) -> GroupedData:
-    """Return the same groups on another axis.
+    """Resample groups to another axis.
 
-    Either axis may increase or decrease and may be uneven. Units are converted by
-    `astropy`, between wavelength, wavenumber, frequency and energy, where both axes
-    have one and the two differ.
+    Both axes may increase or decrease and may be unevenly spaced. If both axes have
+    units and these differ, `astropy` converts between wavelength, wavenumber, frequency
+    and energy.
 
     - **Interpolation** (default) is linear between neighbouring pixels. It needs both
-      neighbours; a new pixel outside the first and last old pixel is masked.
-    - **Rebinning** (`conserve_flux=True`) averages over each new pixel: pixels end
-      halfway between their centres, and
+      neighbours. A new pixel outside the range of the old pixels is masked.
+    - **Rebinning** (`conserve_flux=True`) averages over each new pixel. The edges of
+      pixels are halfway between their centres, and
 
         x_new[p] = sum over k of overlap[p, k] x[k] / sum over k of overlap[p, k]
 
       so that the integral over the axis, the sum of value times width, is conserved
-      over the new pixels that are observed as a whole. Values are densities, measured
-      on the new axis; they are not multiplied by its width. A new pixel of which less
-      than half is observed is masked.
+      over the new pixels that are completely observed. Values are densities on the new
+      axis; they are not multiplied by the pixel width. A new pixel is masked if less
+      than half of it is observed.
 
-    Linear interpolation keeps lines sharp and skips pixels where the new axis is
-    coarser; rebinning uses all of them, which averages their noise.
+    Linear interpolation keeps lines sharp, but skips pixels where the new axis is
+    coarser. Rebinning uses all pixels and averages their noise.
 
     Args:
         groups: Groups with an axis; `x` is `(groups, instances, pixels, ...)`.
-        axis: The new axis, an `Axis`, or increasing or decreasing values `(pixels,)` in
-            the unit of the old one.
+        axis: The new axis: an `Axis`, or increasing or decreasing values `(pixels,)` in
+            the unit of the old axis.
         conserve_flux: Rebin instead of interpolating. Defaults to `False`.
 
     Returns:
         Groups with `x` of shape `(groups, instances, new pixels, ...)` and of the same
-        dtype. `pixel_mask` is False where a new pixel was not observed, also because
-        old pixels were masked; `x` is 0 there. `weights` are taken as inverse variances
-        of independent pixels and converted to those of the new ones. `render` is left
-        out; all else is kept.
+        dtype. `pixel_mask` is False and `x` is 0 where a new pixel was not observed,
+        for example because old pixels were masked. `weights` are treated as inverse
+        variances of independent pixels and converted to those of the new pixels.
+        `render` is removed; all other fields are kept.
 
     Raises:
-        InputError: The groups have no axis, an axis is not in order, or the units
-            cannot be converted.
+        InputError: The groups have no axis, an axis is not increasing or decreasing, or
+            the units cannot be converted.
 
     Example:
     >>> x = np.array([[[1.0, 2.0, 3.0, 4.0]]])
@@ -73,7 +73,7 @@ def resample(
     old = Axis.of(groups)
     if old is None:
         raise InputError(
-            "These groups have no axis to resample from; give them one with axis=, the "
+            "These groups have no axis, so they cannot be resampled; set axis= to the "
             "value of each pixel."
         )
     if not isinstance(axis, Axis):
@@ -138,7 +138,7 @@ def _interpolation(old: Array, new: Array) -> Any:
     inside = new >= sorted_old[0] - _TOLERANCE * ends[0]
     inside &= new <= sorted_old[-1] + _TOLERANCE * ends[1]
     clipped = np.clip(new[inside], sorted_old[0], sorted_old[-1])
-    # A place 2.25 of the old pixels mixes 2 with 3; the last pixel has no next one.
+    # The position 2.25 mixes the old pixels 2 and 3; the last pixel has no next one.
     places = np.interp(clipped, sorted_old, np.arange(len(old), dtype="float64"))
     left = places.astype(int)
     right = np.minimum(left + 1, len(old) - 1)
@@ -154,7 +154,7 @@ def _interpolation(old: Array, new: Array) -> Any:
 
 
 def _overlaps(old: Array, new: Array) -> Any:
-    """Return the matrix `(new pixels, old pixels)` of parts of new pixels in old."""
+    """Return the fraction of each new pixel in each old one, `(new, old)`."""
     from scipy.sparse import csr_array
 
     old_order, new_order = np.argsort(old), np.argsort(new)
@@ -174,11 +174,11 @@ def _overlaps(old: Array, new: Array) -> Any:
 
 
 def _edges(centres: Array) -> Array:
-    """Return where increasing pixels end, halfway between their centres."""
+    """Return the edges of increasing pixels, halfway between their centres."""
     if len(centres) < 2:
         raise InputError(
-            "Rebinning needs axes of at least two pixels, because the distance of "
-            "neighbours is their width; received one."
+            "Rebinning needs axes of at least two pixels, because the pixel spacing "
+            "gives the width; received one pixel."
         )
     middles = (centres[1:] + centres[:-1]) / 2.0
     first = centres[0] - (middles[0] - centres[0])
@@ -189,12 +189,12 @@ def _edges(centres: Array) -> Array:
 def _mixed(
     groups: GroupedData, mixing: Any, least: float
 ) -> tuple[Array, Array, Array | None]:
-    """Return new values, which of them are good, and their weights."""
+    """Return new values, the mask of good values, and their weights."""
     absent = groups.present.reshape(groups.present.shape + (1,) * (groups.x.ndim - 2))
     per_pixel = groups.masks == 2
     seen = groups.good_pixels if per_pixel else absent
     x = np.where(seen, groups.x, 0.0)
-    # Without masks of pixels, all spectra have the same new pixels.
+    # Without pixel masks, all spectra have the same new pixels.
     covered = _applied(
         mixing,
         seen.astype("float64")
@@ -213,7 +213,7 @@ def _mixed(
 
 
 def _applied(mixing: Any, values: Array) -> Array:
-    """Return a matrix times the pixels of instances, axis 2."""
+    """Multiply the pixels of instances, axis 2, by a matrix."""
     last = np.moveaxis(values, 2, -1)
     rows = last.reshape(-1, last.shape[-1])
     mixed = np.asarray((mixing @ rows.T).T)

@@ -1,4 +1,4 @@
-"""Which groups and instances an epoch draws."""
+"""Draws of groups and instances for each epoch."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ if TYPE_CHECKING:
 
 
 class Draw(NamedTuple):
-    """The places of a batch in the data."""
+    """Indices of the groups and instances of a batch."""
 
     group: Array
-    """`(batch,)`: the groups."""
+    """`(batch,)`: indices of the groups."""
     place: Array
-    """`(batch, instances)`: which of their instances."""
+    """`(batch, instances)`: indices of the instances in their groups."""
     present: Array
-    """`(batch, instances)` bool: False where a group had too few."""
+    """`(batch, instances)` bool: False where a group had too few instances."""
 
 
 class Sampler:
-    """Draws groups, and instances of them, afresh in every epoch.
+    """Sampler that draws groups and their instances anew in every epoch.
 
-    A draw is a function of seed, epoch and step alone. So a run can go on at any step
-    of any epoch, and workers that each take their part of a batch see together what one
-    would see alone.
+    A draw depends only on seed, epoch and step. So a run can resume at any step of any
+    epoch. If several workers each take their part of a batch, the parts together are
+    the batch of a single worker.
 
     Args:
-        present: `(groups, instances)` bool, True = there.
-        batch_size: Groups in a batch; the last batch of an epoch may be smaller.
-        instances: Instances drawn from each group without replacement; a pair
-            `(least, most)` draws their number for each batch; `None` takes all of them,
-            in order. A group with fewer gives all, followed by absent ones.
+        present: `(groups, instances)` bool, True = present.
+        batch_size: Groups per batch; the last batch of an epoch may be smaller.
+        instances: Instances drawn from each group without replacement. A pair
+            `(least, most)` draws a new number for each batch. `None` takes all
+            instances, in order. A group with fewer instances contributes all of them,
+            followed by absent ones.
         seed: Seed of all draws.
-        shuffle: Whether groups come in a new order in every epoch.
-        classes: Class of each group, `(groups,)`: in each epoch all classes then have
-            equal shares, so that groups of rare ones come more than once and some of
-            frequent ones not at all. Needs `shuffle`.
+        shuffle: Whether to shuffle the groups in every epoch.
+        classes: Class of each group, `(groups,)`. All classes then have equal shares in
+            each epoch: groups of rare classes appear more than once, and some groups of
+            frequent classes do not appear. Needs `shuffle`.
 
     Raises:
         InputError: There are no groups, or a number is out of range.
@@ -77,20 +78,20 @@ class Sampler:
         self.classes = None
         if classes is not None:
             if not shuffle:
-                raise InputError("Balanced draws are random; they need shuffle=True.")
+                raise InputError("Balanced draws are random and need shuffle=True.")
             self.classes = _members(np.asarray(classes), n_groups)
         self._order: tuple[int, Array] | None = None
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches per epoch."""
         return -(-len(self.present) // self.batch_size)
 
     def draw(self, epoch: int, step: int) -> Draw:
-        """The places of one batch.
+        """Draw one batch.
 
         Args:
             epoch: Number of the epoch, from 0.
-            step: Number of the batch in it, from 0.
+            step: Number of the batch in the epoch, from 0.
         """
         start = step * self.batch_size
         group = self._order_of(epoch)[start : start + self.batch_size]
@@ -102,13 +103,13 @@ class Sampler:
         least, most = self.bounds
         count = least if least == most else int(rng.integers(least, most + 1))
         # The places of the smallest random keys are a draw without replacement; keys of
-        # absent instances lie above all others.
+        # absent instances are above all others.
         keys = rng.random(there.shape) + ~there
         place = np.argsort(keys, axis=1)[:, :count]
         return Draw(group, place, np.take_along_axis(there, place, axis=1))
 
     def _order_of(self, epoch: int) -> Array:
-        # Read once: threads of two iterators may be in different epochs.
+        # Read the attribute once: threads of two iterators may be in different epochs.
         kept = self._order
         if kept is None or kept[0] != epoch:
             kept = self._order = epoch, self._new_order(epoch)
@@ -123,7 +124,7 @@ class Sampler:
             return rng.permutation(total)
         share = -(-total // len(self.classes))
         hands = [_deal(rng, members, share) for members in self.classes]
-        # Which classes have one more is left to chance.
+        # The classes with one more group are random.
         rounds = np.stack(hands, axis=1)[:, rng.permutation(len(hands))]
         return rng.permutation(rounds.reshape(-1)[:total])
 
@@ -151,13 +152,13 @@ def _members(classes: Array, n_groups: int) -> list[Array]:
             f"classes must name the class of each of the {n_groups} groups; received "
             f"shape {classes.shape}."
         )
-    # By number, because NaN, a class like any other, is not equal to itself.
+    # Compare class numbers, because NaN can be a class, but is not equal to itself.
     names, which = np.unique(classes, return_inverse=True)
     return [np.flatnonzero(which == number) for number in range(len(names))]
 
 
 def _deal(rng: np.random.Generator, members: Array, count: int) -> Array:
-    """Members in random order, again and again in new orders if more are wanted."""
+    """Shuffle members, and repeat them in new orders until there are `count`."""
     rounds = -(-count // len(members))
     return np.concatenate([rng.permutation(members) for _ in range(rounds)])[:count]
 
@@ -169,7 +170,7 @@ def blanked(
     mean_weight: float | None,
     mask: Array | None = None,
 ) -> list[Array]:
-    """Zero what is not `good`, divide weights by their mean, and add the mask.
+    """Set values that are not `good` to 0, normalise weights, and add the mask.
 
     The mask is `good`, of the shape of `x`, unless another one is given.
     """
@@ -187,11 +188,11 @@ def epochs(
     first_epoch: int | Iterator[int],
     passes: int = 1,
 ) -> tf.data.Dataset:
-    """A dataset each of whose iterations is an epoch with a number of its own.
+    """Return a dataset in which every iteration is an epoch with a new number.
 
-    `make` returns the arrays of a batch by pass over the data and step in it:
-    instances, then a mask and weights where there are any; `shapes` are theirs, as far
-    as all batches share them. An epoch has so many `passes`.
+    `make(pass, step)` returns the arrays of a batch: instances, then the mask and
+    weights if there are any. `shapes` are the shapes of these arrays, with `None` for
+    axes that differ between batches. `passes` is the number of passes per epoch.
     """
     import tensorflow as tf
 
@@ -216,7 +217,7 @@ def epochs(
     if isinstance(first_epoch, int):
         first_epoch = itertools.count(first_epoch)
     numbers = first_epoch
-    # Every iteration asks for its number, once.
+    # Every iteration takes one number.
     epoch = tf.data.Dataset.from_generator(
         lambda: iter([next(numbers)]), output_signature=tf.TensorSpec((), tf.int64)
     )
@@ -226,7 +227,7 @@ def epochs(
         .map(load)
         .apply(tf.data.experimental.assert_cardinality(passes * steps))
     )
-    # Workers take turns at the batches of one common draw; there are no files to share.
+    # Workers share the batches of one draw; there are no files to distribute.
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA
@@ -237,7 +238,7 @@ def epochs(
 
 
 def _batch(arrays: Sequence[Any]) -> tuple[Any, ...]:
-    """Inputs, targets and, if there are any, weights."""
+    """Return inputs, targets and, if there are any, weights."""
     x, *more = arrays
     inputs = {"instances": x, "mask": more[0]} if more else x
     return (inputs, x, *more[1:])

@@ -13,17 +13,16 @@ from symae_keras.errors import InputError
 
 
 class KnownGroups:
-    """Base of what holds groups by number, of each of which something is known.
+    """Base class of containers of groups with metadata.
 
-    A subclass has a length, takes an array of bools as an index, and has the attributes
-    below.
+    A subclass defines a length, indexing by a boolean array, and the attributes below.
     """
 
     #: The name of the state of each group, or `None`.
     ids: Any
     #: Present instances of each group, `(groups,)`.
     counts: Any
-    #: Instances of the largest group, or padding included.
+    #: Instances of the largest group, or instances per group including padding.
     n_instances: Any
     #: Shape of one instance.
     instance_shape: Any
@@ -45,11 +44,11 @@ class KnownGroups:
         raise NotImplementedError
 
     def called(self, number: int, first: int = 0) -> str:
-        """Return the name of a group in messages: its number, and its id if it has one.
+        """Return the name of a group for messages: its number, and its id if present.
 
         Args:
-            number: Place of the group here.
-            first: Number of the first group here among those that the user has.
+            number: Index of the group in this object.
+            first: Number of the first group of this object in the data of the user.
 
         Example:
         >>> from symae_keras.data import group_by
@@ -60,34 +59,36 @@ class KnownGroups:
         return group_name(first + number, None if ids is None else ids[number])
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
-        """Raise: without this, NumPy and Keras would convert one group after another.
+        """Raise an error instead of converting groups to an array.
 
-        Each group is again a set of groups, so the conversion would never end.
+        Without this method, NumPy and Keras would convert one group after another. Each
+        group is again a set of groups, so the conversion would never end.
         """
         name = type(self).__name__
         raise InputError(
-            f"{name} is a set of groups with masks, and cannot be converted to an "
-            "array: use its field `x` (of shards, `shards.load().x`). Models take it "
-            "whole in `encode`, `reconstruct` and `redatum`, and "
-            "`symae_keras.training.train` in training."
+            f"{name} is a set of groups with masks and cannot be converted to an "
+            "array. Use its field `x` (for shards, `shards.load().x`). The methods "
+            "`encode`, `reconstruct` and `redatum` of models, and "
+            "`symae_keras.training.train`, accept the object itself."
         )
 
     def classes(self, key: str | npt.ArrayLike) -> Array:
-        """A class for each group, to balance or to stratify by.
+        """Return the class of each group, for balancing or stratification.
 
         Args:
-            key: A name in `known`, or an array `(groups,)`; missing values are a class.
+            key: A name in `known`, or an array `(groups,)`. Missing values form a
+                class.
 
         Raises:
-            InputError: Nothing of that name is known of each group.
+            InputError: The groups have no state parameter or metadata of that name.
         """
         if not isinstance(key, str):
             return metadata("the array of classes", key)
         known = self.known
         if key not in known:
             raise InputError(
-                f"Nothing called {key!r} is known of each group; there is "
-                f"{', '.join(sorted(known)) or 'nothing at all'}."
+                f"The groups have no state parameter or metadata {key!r}; they have "
+                f"{', '.join(sorted(known)) or 'none'}."
             )
         return known[key]
 
@@ -97,22 +98,22 @@ class KnownGroups:
         seed: int = 0,
         stratify: str | npt.ArrayLike | None = None,
     ) -> tuple[Self, Self]:
-        """Split by state, never by row: a group is on one side as a whole.
+        """Split groups by state; the instances of a group stay together.
 
-        Groups that carry the same id stay together.
+        Groups with the same id stay together, too.
 
         Args:
             train: Fraction of the states in the first part, between 0 and 1.
             seed: Seed of the permutation.
-            stratify: A class for each group, of which both parts get the same shares:
-                a name in `known`, or an array `(groups,)`. Defaults to `None`, one draw
-                for all.
+            stratify: The class of each group: a name in `known`, or an array
+                `(groups,)`. Both parts then have the same share of each class. Defaults
+                to `None`: one draw from all states.
 
         Returns:
-            Two of the same kind, neither of them empty.
+            Two objects of the same type, neither of them empty.
 
         Raises:
-            InputError: `train` is not inside (0, 1), there are fewer than two states,
+            InputError: `train` is not between 0 and 1, there are fewer than two states,
                 or `stratify` does not give one class to each state.
         """
         if not 0.0 < train < 1.0:
@@ -130,7 +131,7 @@ class KnownGroups:
         if stratify is not None:
             classes = self.classes(stratify)
             kind_of_state = _class_numbers(names, classes, first_group, which)
-        # A class with one state cannot be on both sides: it is trained on.
+        # A class with one state cannot be on both sides; it goes to the first part.
         chosen = [
             members[: _share(len(members), train)]
             for members in (
@@ -142,38 +143,38 @@ class KnownGroups:
 
 
 def group_name(number: int, name: Any = None) -> str:
-    """Return the number of a group and its id, if it has one, for messages."""
+    """Return the number of a group, and its id if present, for messages."""
     return f"group {number}" if name is None else f"group {number} (id {str(name)!r})"
 
 
 def _class_numbers(
     names: Array, classes: Array, first_group: Array, which: Array
 ) -> Array:
-    """The number of the class of each state, of which each must have one."""
+    """Return the class number of each state, and check that it is unique."""
     if classes.shape != names.shape:
         raise InputError(
             f"stratify must give a class to each of the {len(names)} groups; received "
             f"shape {classes.shape}."
         )
-    # By number, because NaN, a class like any other, is not equal to itself.
+    # Compare class numbers, because NaN can be a class, but is not equal to itself.
     number = np.unique(classes, return_inverse=True)[1]
     of_state: Array = number[first_group]
     other = of_state[which] != number
     if other.any():
         group = int(np.argmax(other))
         raise InputError(
-            f"Groups of the state {names[group]} are of the classes "
-            f"{classes[first_group][which][group]} and {classes[group]}; a state must "
-            "be of one."
+            f"Groups of the state {names[group]} are in the classes "
+            f"{classes[first_group][which][group]} and {classes[group]}; all groups of "
+            "a state must be in the same class."
         )
     if np.bincount(of_state).max() < 2:
         raise InputError(
-            f"stratify gives each of the {len(of_state)} states a class of its own; "
-            "give classes of two states or more."
+            f"stratify gives each of the {len(of_state)} states a different class; at "
+            "least one class must contain two or more states."
         )
     return of_state
 
 
 def _share(count: int, fraction: float) -> int:
-    """A share that leaves something on both sides where there are two at least."""
+    """Return the size of the first part; neither part is empty if `count` >= 2."""
     return min(max(round(fraction * count), 1), max(count - 1, 1))

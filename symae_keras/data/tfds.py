@@ -1,4 +1,4 @@
-"""Grouped data as sets of TensorFlow Datasets, registered by importing this module."""
+"""Grouped data in TensorFlow Datasets; importing this module registers the sets."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ Specification: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]
 
 
 class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
-    """Base of the builders whose examples are groups of instances.
+    """Base class of builders whose examples are groups of instances.
 
-    A subclass says what an instance is and gives the groups of each split; it is
-    registered under its name in snake case. `from_tfds` reads the groups back in the
-    order in which they were given.
+    A subclass declares the format of instances and returns the groups of each split. It
+    is registered under its name in snake case. `from_tfds` reads the groups in the
+    order in which the subclass returned them.
 
-    The features of an example are `instances (n_instances, *INSTANCE_SHAPE)`, `id`, a
-    text that is empty where the groups have none, and, where they are declared, the
-    dictionaries `state` and `nuisance`. Parameters that are not declared and metadata
-    are not written. Groups with absent instances are written without them.
+    The features of an example are `instances (n_instances, *INSTANCE_SHAPE)`; `id`, a
+    text that is empty if the groups have no ids; and, if they are declared, the
+    dictionaries `state` and `nuisance`. Metadata and parameters that are not declared
+    are not written. Absent instances are not written.
 
     A subclass sets
 
     - `INSTANCE_SHAPE`: shape of one instance, channels last;
-    - `INSTANCE_DTYPE`: how instances are stored. Defaults to `"float32"`;
-    - `N_INSTANCES`: how many instances each group has. Defaults to `None`, for groups
-      of unequal size;
+    - `INSTANCE_DTYPE`: dtype of stored instances. Defaults to `"float32"`;
+    - `N_INSTANCES`: number of instances per group. Defaults to `None`, for groups of
+      unequal size;
     - `STATE`, `NUISANCE`: shape and dtype of each parameter of a group, and of an
-      instance. Default to none;
+      instance. Both are empty by default;
     - `SPLITS`: names of the splits. Defaults to train and test.
 
     Example:
@@ -76,30 +76,30 @@ class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
     STATE: ClassVar[Specification] = {}
     NUISANCE: ClassVar[Specification] = {}
 
-    #: Where users put files that cannot be downloaded, if there are any; known when
-    #: `groups` is called.
+    #: Folder for files that cannot be downloaded, if there are any; set before `groups`
+    #: is called.
     manual_dir: PathLike[str] | None = None
 
     @abc.abstractmethod
     def groups(self, split: str) -> GroupedData | Iterable[GroupedData]:
-        """The groups of a split.
+        """Return the groups of a split.
 
         Args:
             split: One of `SPLITS`.
 
         Returns:
-            `GroupedData`, or several one after the other where all of them at once
-            would not fit into memory.
+            `GroupedData`, or an iterable of `GroupedData` if all groups together would
+            not fit into memory.
         """
 
     def finish(self, groups: GroupedData) -> GroupedData:
-        """Add what files cannot hold, such as an axis, to groups that were read.
+        """Add properties that files cannot store, such as an axis, to loaded groups.
 
         Args:
-            groups: What `from_tfds` has read.
+            groups: The groups that `from_tfds` has read.
 
         Returns:
-            The same, unless a subclass has something to add.
+            The same groups, unless a subclass adds properties.
         """
         return groups
 
@@ -126,7 +126,7 @@ class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
         return self.STATE if kind == "state" else self.NUISANCE
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        # It refuses where nobody asks for such files, or where there are none.
+        # Access fails if the builder needs no such files, or if there are none.
         try:
             self.manual_dir = dl_manager.manual_dir
         except (AssertionError, ValueError):
@@ -154,7 +154,7 @@ class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
                 key += 1
 
     def _check(self, groups: GroupedData) -> None:
-        """Refuse groups that would not be the same when they are read."""
+        """Refuse groups that would change when they are written and read again."""
         if groups.instance_shape != self.INSTANCE_SHAPE:
             raise InputError(
                 f"The groups of {self.name} have instances of shape "
@@ -166,8 +166,8 @@ class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
                 set(self._declared(kind)) - set(getattr(groups, kind))
             ):
                 raise InputError(
-                    f"The groups of {self.name} lack what {kind.upper()} declares: "
-                    f"{', '.join(missing)}."
+                    f"The groups of {self.name} lack parameters that {kind.upper()} "
+                    f"declares: {', '.join(missing)}."
                 )
         if np.dtype(self.INSTANCE_DTYPE) == np.float32:
             refuse_rounding(groups, f"The groups of {self.name}")
@@ -175,7 +175,7 @@ class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
             if getattr(groups, name) is not None:
                 raise InputError(
                     f"The groups of {self.name} have a {name}, which a GroupedBuilder "
-                    f"does not store; leave it out, or keep such groups in a file."
+                    "does not store; remove it, or save these groups in a file."
                 )
 
     def _stored(self, x: Array) -> Array:
@@ -183,14 +183,14 @@ class GroupedBuilder(tfds.core.GeneratorBasedBuilder):
         if stored.dtype.kind in "bui" and not np.array_equal(stored, x):
             raise InputError(
                 f"The instances of {self.name} are not all whole numbers that fit into "
-                f"INSTANCE_DTYPE = {self.INSTANCE_DTYPE!r}; choose a type that holds "
-                "them."
+                f"INSTANCE_DTYPE = {self.INSTANCE_DTYPE!r}; choose a dtype that can "
+                "represent them."
             )
         return stored
 
 
 def _tensor(shape: tuple[int | None, ...], dtype: str) -> Any:
-    # As bytes: float64 would be stored as float32, and uint8 as int64.
+    # Stored as bytes: otherwise float64 would become float32, and uint8 int64.
     return tfds.features.Tensor(shape=shape, dtype=np.dtype(dtype), encoding="bytes")
 
 
@@ -199,21 +199,21 @@ def from_tfds(
     split: str = "train",
     data_dir: str | PathLike[str] | None = None,
 ) -> GroupedData:
-    """Read groups from a set of TensorFlow Datasets that a `GroupedBuilder` writes.
+    """Read groups from a TensorFlow Datasets set that a `GroupedBuilder` writes.
 
-    The set is prepared first if it is not yet. Groups of unequal size are padded with
-    zeros behind their last instance, under a mask. Instances stored as `uint8` are
-    scaled to [0, 1], as in `bag_by_label`.
+    If necessary, the set is prepared first. Groups of unequal size are padded with
+    zeros after their last instance, and the padding is masked. Instances stored as
+    `uint8` are scaled to [0, 1], as in `bag_by_label`.
 
     Args:
         name_or_builder: A name such as `"symae_exposures"` or
             `"symae_exposures/identifiable"`, or a builder.
-        split: One of its splits, or a part of one, such as `"train[:100]"`.
-        data_dir: Folder of the prepared sets, or `None` for that of TensorFlow
-            Datasets. A builder has its own.
+        split: A split, or a part of one, such as `"train[:100]"`.
+        data_dir: Folder of the prepared sets, or `None` for the default folder of
+            TensorFlow Datasets. It is not used for a builder, which has its own folder.
 
     Returns:
-        `GroupedData`, with the state and nuisance parameters that were stored.
+        `GroupedData` with the stored state and nuisance parameters.
 
     Raises:
         InputError: There is no such set or split, or its examples are not groups.
@@ -226,14 +226,14 @@ def from_tfds(
             builder = tfds.builder(builder, data_dir=folder)
         except tfds.core.DatasetNotFoundError:
             raise InputError(
-                f"TensorFlow Datasets knows no set {name_or_builder!r}; expected a "
-                "name such as symae_exposures, or one whose builder was imported."
+                f"TensorFlow Datasets has no set {name_or_builder!r}; expected a name "
+                "such as symae_exposures, or a set whose builder is imported."
             ) from None
     if "instances" not in builder.info.features:
         raise InputError(
             f"The set {builder.name} has the features "
-            f"{', '.join(sorted(builder.info.features))}; expected instances, as a "
-            "GroupedBuilder writes them."
+            f"{', '.join(sorted(builder.info.features))}; expected the feature "
+            "instances, which a GroupedBuilder writes."
         )
     if not builder.data_path.exists():
         builder.download_and_prepare()
@@ -250,7 +250,7 @@ def from_tfds(
         logger.removeFilter(_is_ours)
     examples = list(tfds.as_numpy(dataset))
     if not examples:
-        raise InputError(f"The split {split!r} of {builder.name} holds no groups.")
+        raise InputError(f"The split {split!r} of {builder.name} contains no groups.")
     x = np.concatenate([example["instances"] for example in examples])
     if x.dtype == np.uint8:
         x = x.astype("float32") / np.float32(255)
@@ -275,15 +275,16 @@ def from_tfds(
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether a warning concerns the user.
+    """Return whether a warning concerns the user.
 
-    TensorFlow Datasets 4.9.10 warns of its own call in decoding arrays kept as bytes.
+    TensorFlow Datasets 4.9.10 warns about its own code when it decodes arrays from
+    bytes.
     """
     return "`FeatureConnector.dtype` is deprecated" not in record.getMessage()
 
 
 class _Simulated(GroupedBuilder):
-    """Base of the simulated sets, whose blocks of states have seeds of their own."""
+    """Base class of the simulated sets; each block of states has its own seed."""
 
     N_INSTANCES = 16
     N_STATES: ClassVar[Mapping[str, int]] = {"train": 2000, "test": 500}
@@ -292,10 +293,10 @@ class _Simulated(GroupedBuilder):
 
     @abc.abstractmethod
     def simulate(self, n_states: int, seed: int) -> GroupedData:
-        """Groups of `N_INSTANCES` instances."""
+        """Simulate groups of `N_INSTANCES` instances."""
 
     def groups(self, split: str) -> Iterator[GroupedData]:
-        """Blocks of groups: block `b` is simulated with the seed `FIRST_SEED + b`."""
+        """Simulate blocks of groups; block `b` has the seed `FIRST_SEED + b`."""
         n_states = self.N_STATES[split]
         for block, start in enumerate(range(0, n_states, self.STATES_AT_ONCE)):
             n = min(self.STATES_AT_ONCE, n_states - start)
@@ -310,15 +311,16 @@ class _Simulated(GroupedBuilder):
 
 
 class SymaeExposures(_Simulated):
-    """Noisy stellar spectra through telluric bands and a blaze, 16 for each star.
+    """Noisy stellar spectra with telluric bands and a blaze, 16 per star.
 
-    2000 stars to train on and 500 others to test, from `simulate_exposures`.
+    The training set has 2000 stars and the test set has 500 others, from
+    `simulate_exposures`.
     """
 
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(
             name="entangled",
-            description="One exposure cannot tell the star's slope from the blaze's.",
+            description="One exposure cannot separate the slopes of star and blaze.",
         ),
         tfds.core.BuilderConfig(
             name="identifiable",
@@ -337,15 +339,16 @@ class SymaeExposures(_Simulated):
     }
 
     def simulate(self, n_states: int, seed: int) -> GroupedData:
-        """Exposures, entangled or identifiable."""
+        """Simulate exposures, entangled or identifiable."""
         entangled = self.builder_config.name == "entangled"
         return simulate_exposures(n_states, self.N_INSTANCES, seed, entangled)
 
 
 class SymaeShapes(_Simulated):
-    """Noisy images of smooth glyphs, shifted, rotated and lit, 16 of each glyph.
+    """Noisy images of smooth glyphs under shift, rotation and light, 16 per glyph.
 
-    2000 glyphs to train on and 500 others to test, from `simulate_shapes`.
+    The training set has 2000 glyphs and the test set has 500 others, from
+    `simulate_shapes`.
     """
 
     INSTANCE_SHAPE = (28, 28, 1)
@@ -359,18 +362,18 @@ class SymaeShapes(_Simulated):
     }
 
     def simulate(self, n_states: int, seed: int) -> GroupedData:
-        """Views of glyphs."""
+        """Simulate views of glyphs."""
         return simulate_shapes(n_states, self.N_INSTANCES, seed)
 
 
 class BaggedMnist(GroupedBuilder):
-    """Bags of 20 handwritten digits that are the same digit; no image is used twice."""
+    """Bags of 20 images of the same handwritten digit; no image is used twice."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Without a network, and unless TensorFlow Datasets has prepared the images "
-        "before, this folder must hold train-images-idx3-ubyte, "
+        "If there is no network and TensorFlow Datasets has not prepared the images "
+        "before, this folder must contain train-images-idx3-ubyte, "
         "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, "
-        "plain or ending in .gz."
+        "uncompressed or ending in .gz."
     )
     IMAGES: ClassVar[str] = "mnist"
     INSTANCE_SHAPE = (28, 28, 1)
@@ -379,19 +382,19 @@ class BaggedMnist(GroupedBuilder):
     STATE = {"label": ((), "int64")}
 
     def groups(self, split: str) -> GroupedData:
-        """Bags of the images of a split, which never share an image."""
+        """Make bags of the images of a split; no image is in two bags."""
         folder: PathLike[str] | None = None
         if self.manual_dir is not None:
             folder = idx_folder(self.IMAGES, self.manual_dir)
         if folder is None:
-            folder = self.data_path.parents[1]  # where this set is being prepared
+            folder = self.data_path.parents[1]  # where this set is prepared
         images, labels = load_images(self.IMAGES, split, folder)
-        images = images.astype("float32")  # bytes would be scaled
+        images = images.astype("float32")  # uint8 would be scaled
         seed = self.SPLITS.index(split)
         return bag_by_label(images, labels, self.N_INSTANCES, seed=seed)
 
 
 class BaggedFashionMnist(BaggedMnist):
-    """Bags of 20 pictures of one kind of clothing; no image is used twice."""
+    """Bags of 20 images of one kind of clothing; no image is used twice."""
 
     IMAGES = "fashion_mnist"

@@ -1,4 +1,4 @@
-"""Choice of a method from few pairs, and what the result does."""
+"""Weighting of methods with few pairs, and use of the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ U = np.linspace(-1.0, 1.0, PIXELS)
 
 
 def measured(n, seed=0, gain=0.7, noise=0.02):
-    """Spectra (n, 2, pixels) of a target, and of a source with a gain and a shift."""
+    """Make spectra (n, 2, pixels) of a target, and a source with a gain and a shift."""
     rng = np.random.default_rng(seed)
     state = rng.normal(size=(n, 4)) @ LOADINGS
     source = gain * (0.5 * state + 0.5 * np.roll(state, 1, axis=1)) + 1.0 + U
@@ -85,7 +85,7 @@ def test_scores_of_every_candidate(many):
 
 
 def test_errors_are_those_of_pairs_left_out():
-    """The mean shift of 8 pairs, left out one by one by hand."""
+    """The error of the mean shift is the leave-one-out error of 8 pairs."""
     x = measured(8)
     found = sk.adapt(None, GroupedData(x))
     change = x[:, 0] - x[:, 1]
@@ -150,7 +150,7 @@ def test_rarely_worse_than_the_mean_shift():
 def test_bad_pixels_are_filled():
     x = measured(40)
     good = np.ones(x.shape, bool)
-    good[:, 1, :4] = False  # never seen by the new instrument
+    good[:, 1, :4] = False  # never observed by the new instrument
     good[3, 0, 7] = good[5, 1, 9] = False
     groups = GroupedData(np.where(good, x, np.nan), pixel_mask=good)
     found = sk.adapt(None, groups)
@@ -189,7 +189,7 @@ def test_spectra_without_any_difference():
 
 @pytest.fixture(scope="module")
 def model() -> SymAE:
-    """A SymAE that has not learnt anything, with scales of the data."""
+    """Make an untrained SymAE, normalised to the data."""
     groups = GroupedData(measured(50))
     scale = sk.training.normalization(groups)
     return SymAE((PIXELS,), 4, 2, normalization=scale, seed=0)
@@ -217,7 +217,7 @@ def test_virtual_spectra_of_a_model_are_saved(model, monkeypatch, tmp_path):
         "0.70 VirtualSpectraAndRidge + 0.30 MeanShift; baseline: ModelOptimalEstimation"
     )
     found.save(tmp_path / "a.npz")
-    with pytest.raises(InputError, match="give the model that it was made with"):
+    with pytest.raises(InputError, match="load it with the same model"):
         Adaptation.load(tmp_path / "a.npz")
     read = Adaptation.load(tmp_path / "a.npz", model)
     np.testing.assert_allclose(
@@ -295,7 +295,7 @@ def test_input_is_checked(model):
     mask[:, 1] = False
     with pytest.raises(InputError, match="No group was measured on the source"):
         sk.adapt(None, GroupedData(x, mask=mask))
-    with pytest.raises(InputError, match="The model takes instances of shape"):
+    with pytest.raises(InputError, match="The model expects instances of shape"):
         sk.adapt(model, GroupedData(x[..., 1:]))
     single = sk.models.Autoencoder((PIXELS,), 3)
     with pytest.raises(InputError, match="which has no codes of groups"):
@@ -314,7 +314,7 @@ def _residuals(n=20, **scales):
 
 
 def test_weights_are_those_of_independent_errors():
-    """The least variance of a mean: weights as one over the variances."""
+    """Weights proportional to inverse variances minimise the variance of a mean."""
     residuals = _residuals(4000, MeanShift=2.0, A=1.0, B=1.5)
     found = _stacking.Products.of(residuals, 20).weights()
     variances = np.array([4.0, 1.0, 2.25])

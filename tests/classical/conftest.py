@@ -1,4 +1,4 @@
-"""What the tests of the classical references share."""
+"""Fixtures for the tests of the classical references."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from symae_keras.data import GroupedData
 
 @pytest.fixture(scope="session")
 def spoil() -> Callable[..., GroupedData]:
-    """Groups with some absent instances, and a filling in their place."""
+    """Make groups with some absent instances, filled with given values."""
 
     def spoiled(groups: GroupedData, filling: float = np.nan) -> GroupedData:
         mask = np.random.default_rng(5).random(groups.x.shape[:2]) < 0.7

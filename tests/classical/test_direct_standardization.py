@@ -1,4 +1,4 @@
-"""Direct standardisation, whole and by windows, against known linear maps."""
+"""Direct standardisation, complete and with windows, on known linear maps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOTH = pytest.mark.parametrize("kind", [DirectStandardization, Piecewise])
 
 
 def _pairs(n_groups=60, pixels=8, noise=0.0, seed=0):
-    """Three instruments: the second is a linear map of the last, the first is noise."""
+    """Make three instruments: noise, a linear map of the third, and the third."""
     rng = np.random.default_rng(seed)
     matrix, offset = rng.normal(size=(pixels, pixels)), rng.normal(size=pixels)
     source = rng.normal(size=(n_groups, pixels))
@@ -78,7 +78,7 @@ def test_only_pairs_and_present_spectra_matter(kind, spoil) -> None:
     for expected in (kind(2, 1).fit(second), kind(2, 1).fit(groups[both])):
         np.testing.assert_array_equal(model.coef_, expected.coef_)
         np.testing.assert_array_equal(model.intercept_, expected.intercept_)
-    # Only the source instrument's spectra are asked for.
+    # Only the spectra of the source instrument are used.
     x, mask = groups.x.copy(), np.zeros((60, 3))
     x[:, :2], mask[:, 2] = np.nan, 1
     np.testing.assert_array_equal(model.redatum(x, mask), model.redatum(groups.x))
@@ -124,7 +124,7 @@ def test_errors(kind) -> None:
     x[2, 2, 0] = np.inf
     with pytest.raises(InputError, match="NaN or infinite"):
         kind(2, 1).fit(GroupedData(x))
-    model = kind(0, 1).fit(GroupedData(x))  # the third instrument is not looked at
+    model = kind(0, 1).fit(GroupedData(x))  # the third instrument is not used
     with pytest.raises(InputError, match=r"\(8,\).*instrument 0; .*\(6, 7\)"):
         model.transfer(np.zeros((6, 7)))
     with pytest.raises(InputError, match="3 instruments"):
@@ -141,7 +141,7 @@ PIXELS = 20
 
 
 def _local(n_groups: int = 60, seed: int = 0):
-    """The target sees neighbours of each source pixel, with weights of its own."""
+    """Make target pixels from neighbouring source pixels with different weights."""
     rng = np.random.default_rng(seed)
     band = np.abs(np.subtract.outer(np.arange(PIXELS), np.arange(PIXELS))) <= 2
     matrix = rng.normal(size=(PIXELS, PIXELS)) * band
@@ -163,7 +163,7 @@ def test_a_known_local_map_is_recovered(window) -> None:
 
 
 def test_it_needs_the_right_window_and_few_pairs() -> None:
-    """Fewer than direct standardisation."""
+    """It needs fewer pairs than direct standardisation."""
     groups, *_ = _local()
     for model, n_pairs, exact in (
         (Piecewise(0, 1, window=3), 40, False),

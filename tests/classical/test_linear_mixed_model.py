@@ -1,4 +1,4 @@
-"""The linear mixed model against conditionals of Gaussians and closed forms."""
+"""The linear mixed model compared with Gaussian conditionals and closed forms."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _ragged(groups: GroupedData, seed: int = 1) -> GroupedData:
 
 
 def _holes(groups: GroupedData, seed: int = 2) -> GroupedData:
-    """Bad pixels besides absent instances."""
+    """Make groups with bad pixels and absent instances."""
     good = np.random.default_rng(seed).random(groups.x.shape) < 0.85
     good[:5] = True
     return dataclasses.replace(_ragged(groups), pixel_mask=good)
@@ -62,7 +62,7 @@ EVERY_MASK = pytest.mark.parametrize("masked", [_as_given, _ragged, _holes])
 
 
 def _fitted(seed: int = 0) -> LinearMixedModel:
-    """A model with the true parameters."""
+    """Make a model with the true parameters."""
     model = LinearMixedModel(shrinkage=0.0, max_iter=1).fit(_simulate())
     model.between_, model.within_ = _covariances(seed)
     model.mean_ = np.arange(PIXELS, dtype=float)
@@ -70,7 +70,7 @@ def _fitted(seed: int = 0) -> LinearMixedModel:
 
 
 def _stacked(model, x, good):
-    """The joint Gaussian of the good values of one group, and their covariances.
+    """Compute the joint Gaussian of the good values of one group.
 
     Returns deviations, their covariance, covariances with the state, and with the
     nuisance of each instance.
@@ -120,7 +120,7 @@ def test_closed_form_of_whole_instances() -> None:
 
 
 def test_limits_of_the_posterior() -> None:
-    """Nothing seen: the prior. Many instances: their mean, as in the mean swap."""
+    """Without instances, the code is the prior mean; with many, their mean."""
     model = _fitted()
     x = _simulate(2, 3).x
     means, covariances = model.posterior(x, np.zeros((2, 3)))
@@ -155,7 +155,7 @@ def test_balanced_groups_have_the_closed_form_of_maximum_likelihood() -> None:
     np.testing.assert_allclose(model.within_, within, rtol=1e-6)
     np.testing.assert_allclose(model.between_, between, rtol=1e-6)
 
-    # The EM comes to it from elsewhere, too, and every step adds to the likelihood.
+    # The EM also converges to it from another start, and no step lowers the likelihood.
     data = module._Data.of(groups)
     mean = means.mean(axis=0)
     law = module._Law(mean, np.eye(PIXELS), 5.0 * np.eye(PIXELS))
@@ -178,7 +178,7 @@ def test_every_step_adds_to_the_objective(masked, shrinkage) -> None:
     model = LinearMixedModel(shrinkage, max_iter=30, tol=0.0).fit(groups)
     steps = np.diff(model.objective_)
     assert steps.min() > -1e-7 * abs(model.objective_[0])
-    # Nothing near is more likely, after enough steps.
+    # After enough steps, no parameters nearby are more likely.
     if shrinkage == 0.0:
         longer = LinearMixedModel(0.0, max_iter=60, tol=0.0).fit(groups)
         best = longer.log_likelihood(groups)
@@ -207,7 +207,7 @@ def test_known_parameters_are_recovered(masked) -> None:
 
 
 def test_ragged_groups_are_as_if_cut() -> None:
-    """Absent instances do not matter, and a bad whole instance is an absent one."""
+    """Absent instances have no effect; an instance without good pixels is absent."""
     groups = _ragged(_simulate())
     model = LinearMixedModel(0.01).fit(groups)
     again = LinearMixedModel(0.01).fit(
@@ -225,7 +225,7 @@ def test_ragged_groups_are_as_if_cut() -> None:
 
 
 def test_shrinkage_by_its_fixed_point() -> None:
-    """At the end, one more step of the EM changes nothing."""
+    """After convergence, another EM step changes nothing."""
     groups = _simulate(30, 3)
     model = LinearMixedModel(0.1, max_iter=500, tol=1e-14).fit(groups)
     codes = model.encode(groups.x)
@@ -239,7 +239,7 @@ def test_shrinkage_by_its_fixed_point() -> None:
 
 @EVERY_MASK
 def test_the_shrinkage_predicts_instances_left_out_best(masked) -> None:
-    """Brute force: groups without one instance, encoded by a model of other groups."""
+    """Compute the cross-validation error by brute force."""
     groups = masked(_simulate(10, 3, pixels=12))
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
     present = good.any(axis=2)
@@ -302,7 +302,7 @@ def test_the_expected_error_is_the_error_of_virtual_instances() -> None:
     assert error == pytest.approx(model.expected_error(4), rel=0.05)
     swapped = MeanSwap().fit(groups).redatum(groups.x[source], groups.x)
     assert error < 0.9 * ((swapped - truth) ** 2).mean() / variance
-    # The law of 1 / T, where instances are many.
+    # For many instances, the error is proportional to 1 / T.
     ratio = model.expected_error(1000) / model.expected_error(2000)
     assert ratio == pytest.approx(2.0, rel=0.02)
 

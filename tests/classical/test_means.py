@@ -1,4 +1,4 @@
-"""Mean swap and grouped principal components against formulas and linear data."""
+"""Mean swap and grouped PCA compared with formulas and on linear data."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_errors_of_the_mean_swap() -> None:
 
 
 def _linear(centred: bool = True) -> GroupedData:
-    """State and nuisance that add up, in three and two dimensions, and the truth."""
+    """Make sums of a 3-D state and a 2-D nuisance, with the ground truth."""
     rng = np.random.default_rng(0)
     between, within = rng.normal(size=(3, 12)), rng.normal(size=(2, 12))
     nuisance = rng.normal(size=(40, 5, 2))
@@ -153,9 +153,9 @@ def test_linear_data_are_redatumed_exactly() -> None:
     error = redatuming_error(model, groups[30:])
     assert float(error) < 1e-10
     assert error.reconstruction < 1e-10
-    # So are they by the mean swap: nuisances have the same mean in every group.
+    # The mean swap is exact, too: nuisances have the same mean in every group.
     assert error.mean_swap < 1e-12
-    # With less than the true size it cannot be.
+    # A smaller code than the true size is not exact.
     assert redatuming_error(GroupedPCA(2, 2).fit(groups[:30]), groups[30:]) > 1e-2
     assert redatuming_error(GroupedPCA(3, 1).fit(groups[:30]), groups[30:]) > 1e-2
 
@@ -165,7 +165,7 @@ def test_mean_nuisances_need_room_in_the_coherent_code() -> None:
     assert redatuming_error(GroupedPCA(3, 2).fit(groups), groups).reconstruction > 1e-3
     error = redatuming_error(GroupedPCA(5, 2).fit(groups), groups)
     assert error.reconstruction < 1e-10
-    # The mean nuisance is swapped along, as it is by the linear mean swap.
+    # The mean nuisance is swapped with the state, as in the mean swap.
     assert float(error) == pytest.approx(error.mean_swap, rel=1e-4)
 
 
@@ -190,7 +190,7 @@ def test_absent_instances_do_not_matter(spoil) -> None:
     for ours, again in zip(codes, model.encode(second.x, second.mask), strict=True):
         np.testing.assert_array_equal(ours, again)
     assert np.isfinite(codes.nuisance).all()
-    # A masked group has the code of its present instances alone.
+    # The code of a masked group depends only on its present instances.
     short = int(np.flatnonzero(~first.present.all(axis=1))[0])
     kept = first.x[short][first.present[short]][None]
     alone = model.encode(kept)
@@ -248,7 +248,7 @@ def test_errors_of_components() -> None:
         with pytest.raises(InputError, match=message):
             GroupedPCA(*sizes).fit(groups)
     x[1, 2, 3] = np.nan
-    with pytest.raises(InputError, match="present instances hold NaN"):
+    with pytest.raises(InputError, match="present instances contain NaN"):
         GroupedPCA(1, 1).fit(GroupedData(x))
 
 

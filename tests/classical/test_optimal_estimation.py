@@ -1,4 +1,4 @@
-"""Optimal estimation against closed forms."""
+"""Optimal estimation compared with closed forms."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def spectra(n, seed, noise=0.1):
 
 
 def varied(n, seed):
-    """More components of the state than pairs."""
+    """Make spectra with more components of the state than pairs."""
     loadings = np.random.default_rng(2).normal(size=(12, 30))
     rng = np.random.default_rng(seed)
     target = rng.normal(size=(n, 12)) @ loadings
@@ -26,7 +26,7 @@ def varied(n, seed):
 
 
 def test_it_is_the_posterior_mean_of_a_known_law():
-    """Many spectra, and a source that only adds an offset and white noise."""
+    """Use many spectra, and a source that only adds an offset and white noise."""
     x = spectra(4000, 0)
     model = OptimalEstimation(1, 0).fit(GroupedData(x))
     covariance = LOADINGS.T @ LOADINGS
@@ -51,7 +51,7 @@ def test_targets_without_a_partner_help():
 
     assert error(more) < 0.8 * error(OptimalEstimation(1, 0).fit(few))
     assert error(more) < 0.8 * error(DirectStandardization(1, 0).fit(few))
-    # The same spectra as an argument.
+    # Pass the same spectra as an argument.
     given = OptimalEstimation(1, 0).fit(few, targets=x[8:, 0])
     np.testing.assert_allclose(given.coef_, more.coef_, atol=1e-8)
 

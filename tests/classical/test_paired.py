@@ -1,4 +1,4 @@
-"""Maps between two instruments against other ways to compute the same."""
+"""Maps between two instruments, compared with other computations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PIXELS = 12
 
 
 def _pairs(n_pairs: int = 20, noise: float = 0.1, seed: int = 0) -> GroupedData:
-    """Smooth spectra; the target has a gain, an offset and a band of its own."""
+    """Make smooth spectra; the target has a different gain, offset and band."""
     rng = np.random.default_rng(seed)
     loadings = rng.normal(size=(3, PIXELS))
     source = rng.normal(size=(n_pairs, 3)) @ loadings + 2.0
@@ -47,7 +47,7 @@ def new() -> np.ndarray:
 
 
 def _left_out(make, pairs: GroupedData, folds: int) -> float:
-    """Brute force: fit again without each fold."""
+    """Fit again without each fold (brute force)."""
     place, error = np.arange(len(pairs)) % folds, 0.0
     for fold in range(folds):
         model = make().fit(pairs[place != fold])
@@ -108,7 +108,7 @@ def test_orthogonalization_by_least_squares(n_components, pairs, new) -> None:
     mean = pairs.x[:, 1].mean(axis=0)
     expected = clean(new) + mean - clean(mean[None])
     np.testing.assert_allclose(model.transfer(new), expected, atol=1e-8)
-    # The difference of the instruments is what was removed.
+    # Only the difference between the instruments was removed.
     gone = model.components_ @ model.correct(new).T
     np.testing.assert_allclose(gone, 0.0, atol=1e-10)
 
@@ -153,7 +153,7 @@ def test_the_number_of_components_is_the_best_one_left_out(
 
 def test_the_weight_is_the_best_one_left_out() -> None:
     pairs = _pairs(15, noise=1.0)
-    # The target lacks the state, so shrinking pays.
+    # The target does not contain the state, so shrinking reduces the error.
     x = pairs.x.copy()
     x[:, 1] = np.random.default_rng(3).normal(size=x[:, 1].shape)
     pairs = GroupedData(x)
@@ -188,7 +188,7 @@ def test_the_window_is_the_best_one_left_out() -> None:
 
 
 def test_the_ridge_may_be_tiny() -> None:
-    """Where a weak band tells the difference, a floor of 1e-6 costs the band."""
+    """A floor of 1e-6 would remove a weak band that predicts the difference."""
     rng = np.random.default_rng(0)
     strong, weak = np.linalg.qr(rng.normal(size=(PIXELS, 2)))[0].T
     scores = rng.normal(size=(60, 2))
@@ -218,7 +218,7 @@ def test_order_and_rotations_of_pairs(kind, pairs, new) -> None:
     second = kind(0, 1).fit(pairs[order]).transfer(new)
     np.testing.assert_allclose(second, first, atol=1e-8)
     if kind in (SlopeBias, ComBat):
-        return  # these treat pixels one by one
+        return  # these methods treat each pixel separately
     turn = linalg.qr(np.random.default_rng(1).normal(size=(PIXELS, PIXELS)))[0]
     turned = kind(0, 1).fit(GroupedData(pairs.x @ turn)).transfer(new @ turn)
     np.testing.assert_allclose(turned, first @ turn, atol=1e-8)
@@ -229,7 +229,8 @@ def test_equal_instruments_need_no_transfer(kind, new) -> None:
     x = _pairs().x[:, :1].repeat(2, axis=1)
     virtual = kind(0, 1).fit(GroupedData(x)).transfer(new)
     if kind is EPO:
-        # There is no difference, so any direction may be removed: it says nothing.
+        # Without a difference, any direction may be removed, so there is nothing to
+        # test.
         assert np.isfinite(virtual).all()
     else:
         np.testing.assert_allclose(virtual, new, atol=1e-8)
@@ -246,11 +247,11 @@ def test_images_masks_and_redatum(kind, pairs, new, spoil) -> None:
     redatumed = model.redatum(images.x[:5])
     assert redatumed.shape == (5, 1, 3, 4, 1)
     np.testing.assert_array_equal(redatumed[:, 0], model.transfer(images.x[:5, 0]))
-    # Absent spectra do not matter, whatever stands in their place.
+    # Values of absent spectra have no effect.
     first = kind(0, 1).fit(spoil(pairs))
     second = kind(0, 1).fit(spoil(pairs, filling=1e6))
     np.testing.assert_array_equal(first.transfer(new), second.transfer(new))
-    # One spectrum at a time gives the same.
+    # The result is the same for one spectrum at a time.
     np.testing.assert_allclose(flat.transfer(new[:1]), flat.transfer(new)[:1])
 
 
@@ -276,7 +277,7 @@ def test_errors(kind, pairs) -> None:
         kind(0, 1).fit(GroupedData(x))
     bad = np.ones_like(x, bool)
     bad[0, 0, 0] = False
-    with pytest.raises(InputError, match=f"{name} needs whole spectra.*masked"):
+    with pytest.raises(InputError, match=f"{name} needs complete spectra.*masked"):
         kind(0, 1).fit(GroupedData(pairs.x, pixel_mask=bad))
     model = kind(0, 1).fit(pairs)
     with pytest.raises(InputError, match=r"\(12,\).*instrument 0; .*\(6, 7\)"):
@@ -311,7 +312,7 @@ def test_two_pairs_are_enough(kind, pairs, new) -> None:
 
 
 def _published(batches: list[np.ndarray]) -> list[np.ndarray]:
-    """Equations of Johnson, Li & Rabinovic, pixel by pixel and spectrum by spectrum."""
+    """Compute the equations of Johnson, Li & Rabinovic by loops over pixels."""
     n_batches, n_pixels = len(batches), batches[0].shape[1]
     sizes = [len(batch) for batch in batches]
     total = sum(sizes)
@@ -367,7 +368,7 @@ def test_combat_by_the_equations_of_the_paper() -> None:
     for i, expected in enumerate(_published(batches)):
         ours = model.correct(batches[i], i)
         np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-8)
-    # A transfer is a correction, and the target's put in place.
+    # A transfer removes the source parameters and applies those of the target.
     virtual = model.transfer(batches[0])
     corrected = model.correct(batches[0], 0)
     np.testing.assert_allclose(model.correct(virtual, 2), corrected, atol=1e-10)
@@ -393,7 +394,7 @@ def test_combat_needs_no_pairs_and_takes_constant_pixels() -> None:
 
 
 def test_errors_of_combat(pairs) -> None:
-    with pytest.raises(InputError, match="at least two; received instances of one"):
+    with pytest.raises(InputError, match="at least two pixels; received instances"):
         ComBat(0, 1).fit(GroupedData(pairs.x[..., :1]))
     three = GroupedData(np.concatenate([pairs.x, pairs.x[:, :1]], axis=1))
     mask = three.present

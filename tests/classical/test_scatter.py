@@ -1,4 +1,4 @@
-"""Corrections of scatter against regressions, and data that they fit exactly."""
+"""Scatter corrections compared with regressions, and on data that they fit exactly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVERY = pytest.mark.parametrize("kind", KINDS)
 
 
 def _replicates(seed: int = 0, n_groups: int = 15, components: int = 1) -> GroupedData:
-    """Bands with gains, baselines and a component of their own in each replicate."""
+    """Make bands with a different gain, baseline and component in each replicate."""
     rng = np.random.default_rng(seed)
     shape = n_groups, 4
     bands = np.exp(-0.5 * ((AXIS - np.linspace(-0.7, 0.7, 5)[:, None]) / 0.1) ** 2)
@@ -50,7 +50,7 @@ def test_msc_by_regression_on_the_mean() -> None:
 
 @pytest.mark.parametrize("degree, n_components", [(0, 0), (2, 0), (1, 2), (2, 1)])
 def test_emsc_by_two_regressions(degree, n_components) -> None:
-    """First without components, whose residuals differ within groups; then with."""
+    """Fit without components first, then with components of the residuals."""
     groups = _replicates()
     mean = groups.x.mean(axis=(0, 1))
     basis = np.stack([mean, *(AXIS**d for d in range(1, degree + 1))])
@@ -77,7 +77,7 @@ def test_emsc_by_two_regressions(degree, n_components) -> None:
 
 
 def test_components_do_not_change_the_gain() -> None:
-    """Because deviations are orthogonal to what was fitted before."""
+    """Deviations are orthogonal to the polynomial that was fitted first."""
     groups = _replicates()
     without = EMSC(2, 0).fit(groups).encode(groups.x).nuisance
     with_two = EMSC(2, 2).fit(groups).encode(groups.x).nuisance
@@ -105,7 +105,7 @@ def test_the_number_of_components_is_the_best_one_left_out() -> None:
     best = min(model.n_components_, 5)
     assert best >= 2
     assert ratios[best] == min(ratios)
-    # The components are those that were put in, where the polynomial leaves them.
+    # The components are the simulated ones without their polynomial part.
     assert (
         model.correct(groups.x[0]).std(axis=0).mean()
         < 0.3 * corrected[0].std(axis=0).mean()
@@ -113,13 +113,13 @@ def test_the_number_of_components_is_the_best_one_left_out() -> None:
 
 
 def test_what_a_correction_fits_is_redatumed_exactly() -> None:
-    """One state shape with gains, slopes and offsets: EMSC knows all of it."""
+    """Make one state with gains, slopes and offsets, all of which EMSC models."""
     rng = np.random.default_rng(0)
     band = np.exp(-0.5 * (AXIS / 0.2) ** 2)
     detail = np.linalg.qr(
         np.stack([np.ones(PIXELS), AXIS, band, *rng.normal(size=(2, PIXELS))]).T
     )[0].T[3:]
-    # Means over groups are the band, since details average out by construction.
+    # Means over groups are the band, because details average out by construction.
     state = rng.normal(size=(10, 2))
     state -= state.mean(axis=0)
     spectra = band + 0.1 * state @ detail
@@ -137,7 +137,7 @@ def test_reconstructions_of_single_instances_are_exact(kind) -> None:
     x = groups.x[:, :1]
     model = kind().fit(groups)
     np.testing.assert_allclose(model.reconstruct(x), x, atol=1e-8)
-    # A coherent code is the mean of those of single instances.
+    # A coherent code is the mean of the codes of single instances.
     every = np.stack([model.encode(groups.x[:, t : t + 1]).coherent for t in range(4)])
     np.testing.assert_allclose(
         model.encode(groups.x).coherent, every.mean(axis=0), atol=1e-8
@@ -163,7 +163,7 @@ def test_absent_instances_and_bad_pixels_do_not_matter(kind, spoil) -> None:
     codes = model.encode(groups.x, pixel_mask)
     for ours, again in zip(codes, model.encode(spoiled, pixel_mask), strict=True):
         np.testing.assert_allclose(ours, again, atol=1e-8)
-    # One instance by hand, on its good pixels alone.
+    # Compute one instance directly from its good pixels.
     own, good = groups.x[0, 0], pixel_mask[0, 0]
     if kind is SNV:
         expected = [own[good].mean(), own[good].std(ddof=1)]
@@ -220,7 +220,7 @@ def test_errors() -> None:
 
 
 def _stack_by_fourier(x: np.ndarray, power: float) -> np.ndarray:
-    """The equation of the paper with the analytic signal from its definition."""
+    """Compute the equation of the paper from the definition of the analytic signal."""
     n = x.shape[1]
     spectrum = np.fft.fft(x, axis=1)
     spectrum[:, 1 : (n + 1) // 2] *= 2.0
@@ -277,7 +277,7 @@ def test_errors_of_the_stack() -> None:
         PhaseWeightedStack().fit(GroupedData(np.zeros((2, 2, 2, 2, 1))))
     x = np.random.default_rng(0).normal(size=(3, 2, 8))
     good = x < 1.0
-    with pytest.raises(InputError, match="needs whole spectra.*pixels are masked"):
+    with pytest.raises(InputError, match="needs complete spectra.*pixels are masked"):
         PhaseWeightedStack().fit(GroupedData(x, pixel_mask=good))
     with pytest.raises(InputError, match="PhaseWeightedStack is not fitted"):
         PhaseWeightedStack().encode(x)

@@ -82,7 +82,7 @@ def test_missing_and_truncated_files(refuses, recipe, run_folder, tmp_path):
     assert "cut.npz cannot be read" in err
     (tmp_path / "empty").mkdir()
     err = refuses("train", recipe, "--data", "empty", "--out", "run")
-    assert "empty: it is a folder with nothing in it" in err
+    assert "empty: the folder is empty; expected" in err
 
 
 def test_output_folders_that_cannot_be_made(refuses, recipe, tmp_path):

@@ -1,4 +1,4 @@
-"""What the tests of data share."""
+"""Fixtures and helpers for the tests of data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from symae_keras.data import GroupedData
 
 @pytest.fixture(scope="session")
 def ragged() -> Callable[..., GroupedData]:
-    """Make groups of 1 to 4 instances of which everything is known."""
+    """Make groups of 1 to 4 instances with all fields."""
 
     def make(groups: int = 9, seed: int = 0, **more: Any) -> GroupedData:
         rng = np.random.default_rng(seed)
@@ -27,7 +27,7 @@ def ragged() -> Callable[..., GroupedData]:
             "x": np.where(rows, rng.normal(size=shape), 0).astype("float32"),
             "mask": mask,
             "pixel_mask": rows & (rng.random(shape) < 0.8),
-            # About every tenth is 0.
+            # About 10 % are 0.
             "weights": rows * rng.uniform(-0.3, 3, shape).clip(0).astype("float32"),
             "ids": np.array([f"star {k // 2}" for k in range(groups)]),
             "group_metadata": {
@@ -48,7 +48,7 @@ def ragged() -> Callable[..., GroupedData]:
 
 @pytest.fixture(scope="session")
 def write_idx() -> Callable[..., None]:
-    """Write images and labels as idx files, as MNIST has them."""
+    """Write images and labels as idx files, like those of MNIST."""
 
     def write(folder, prefix, images, labels, mark="-", end="") -> None:
         folder.mkdir(parents=True, exist_ok=True)

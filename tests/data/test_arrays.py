@@ -1,4 +1,4 @@
-"""Masked arrays, tables, tensors and text of any kind as plain arrays."""
+"""Conversion of masked arrays, tables, tensors and text to plain arrays."""
 
 import re
 
@@ -15,7 +15,7 @@ IDS = np.repeat(np.arange(6), 4)
 
 
 class NAType:
-    """As `pandas.NA`, which is not equal to itself and has no truth value."""
+    """Like `pandas.NA`, which is not equal to itself and has no truth value."""
 
     def __eq__(self, other):
         return self
@@ -30,7 +30,7 @@ NA = NAType()
 
 
 class Table:
-    """What DataFrame, Series and the like have in common."""
+    """Common interface of DataFrame, Series and similar classes."""
 
     def __init__(self, *values, dtype=None):
         self.values = np.array(*values, dtype=dtype)

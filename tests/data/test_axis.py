@@ -1,4 +1,4 @@
-"""Axes: units, comparison, and the file that keeps one."""
+"""Axes: units, comparison, and storage in a file."""
 
 import logging
 
@@ -42,7 +42,7 @@ def test_equal_up_to_rounding_of_a_file():
     assert NM.equals(Axis(NM.values + 0.04, "axis"))
     assert not NM.equals(Axis(NM.values + 0.06, "axis"))
     assert NM.equals(Axis(NM.values.astype("float32"), "wavelength (nanometre)"))
-    # As many pixels, and as long, but of another unit.
+    # The same number of pixels and the same range, but another unit.
     assert not NM.equals(Axis(NM.values, "wavelength (µm)"))
     assert not NM.equals(Axis(NM.values[:-1], NM.label))
     # An irregular axis is compared pixel by pixel, with its smallest step.

@@ -1,4 +1,4 @@
-"""The sampler, and the batches of groups and of instances that it draws."""
+"""The sampler, and batches of groups and of instances."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ from symae_keras.data import (
 )
 from symae_keras.errors import InputError
 
-# Shrinking would build hundreds of datasets before a failure is shown.
+# Shrinking would build hundreds of datasets before a failure is reported.
 quick = settings(max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 seeds = st.integers(0, 2**31)
 
@@ -68,10 +68,10 @@ def test_every_group_once_and_present_instances_first(
     if not shuffle:
         np.testing.assert_array_equal(group, np.arange(n_groups))
     assert place.shape == there.shape == (n_groups, count)
-    # Without replacement: no place comes twice.
+    # Without replacement: no place is drawn twice.
     assert (np.diff(np.sort(place, axis=1), axis=1) > 0).all()
     np.testing.assert_array_equal(there, present[group[:, None], place])
-    # As many present ones as there are, and before all absent ones.
+    # All present instances come before absent ones.
     wanted = np.minimum(present[group].sum(axis=1), count)
     np.testing.assert_array_equal(there, np.arange(count) < wanted[:, None])
 
@@ -107,7 +107,7 @@ def test_epochs_steps_and_seeds_differ(shuffle):
 
 
 def test_every_instance_is_as_likely():
-    """Chi-square of the counts: 11 degrees of freedom, so 31.3 is the 0.1 % point."""
+    """Compute chi-square of the counts: with 11 degrees of freedom, p(31.3) = 0.1 %."""
     sampler = Sampler(np.ones((100, 12), bool), 16, 3)
     places = [draw.place.ravel() for n in range(8) for draw in epoch_of(sampler, n)]
     counts = np.bincount(np.concatenate(places), minlength=12)
@@ -121,7 +121,7 @@ def test_every_instance_is_as_likely():
     seed=seeds,
 )
 def test_classes_have_equal_shares(counts, size, seed):
-    # Labels that are neither sorted nor numbers.
+    # Labels that are not sorted and not numbers.
     classes = np.repeat(np.array(list("dbeca"))[: len(counts)], counts)
     classes = np.random.default_rng(seed).permutation(classes)
     sampler = Sampler(np.ones((len(classes), 2), bool), size, 1, seed, classes=classes)
@@ -195,19 +195,19 @@ def test_errors_of_the_sampler(more, sentence):
 
 
 def spoiled(groups):
-    """Put NaN behind all masks, so that it would be noticed."""
+    """Set all masked values to NaN, so that any use of them is noticed."""
     groups.x[~np.broadcast_to(groups.good_pixels, groups.x.shape)] = np.nan
     return groups
 
 
 def numbered(*shape, mask=None):
-    """The two pixels of an instance are its group and its place, counted from 1."""
+    """Make instances of two pixels, their group and place, counted from 1."""
     x = np.stack(np.indices(shape), axis=-1).astype("float32") + 1
     return spoiled(GroupedData(x, mask=mask))
 
 
 def arrays_of(dataset):
-    """The batches of one epoch as flat lists of arrays."""
+    """Return the batches of one epoch as flat lists of arrays."""
     return [[a.numpy() for a in keras.tree.flatten(batch)] for batch in dataset]
 
 
@@ -263,7 +263,7 @@ def test_images_and_other_floats():
 @pytest.mark.parametrize("make", [batches, instance_batches])
 @pytest.mark.parametrize("without", [["weights"], ["pixel_mask"], []])
 def test_pixel_masks_and_weights(make, without, ragged):
-    """Bad pixels and their weights are 0, and weights are 1 in the mean."""
+    """Bad pixels and their weights are 0, and the mean weight is 1."""
     groups = spoiled(ragged(**dict.fromkeys(without)))
     rows, more = groups.present, {}
     if make is batches:
@@ -307,7 +307,7 @@ def test_balance_by_key_and_by_array():
 def test_workers_see_together_what_one_would(ragged, count, seed, size):
     groups = spoiled(ragged(11))
     arguments = {"batch_size": size, "instances": (2, 4), "seed": seed}
-    assume(11 % size >= count)  # else the last batch is too small
+    assume(11 % size >= count)  # otherwise the last batch is too small
     whole = batches(groups, **arguments)
     workers = [batches(groups, **arguments, shard=(n, count)) for n in range(count)]
     for _ in range(2):
@@ -327,13 +327,13 @@ def test_first_epoch_goes_on_exactly():
 
 
 def test_epochs_may_overlap():
-    """A second iteration that begins before the first ends does not disturb it."""
+    """A second iteration that starts before the first one ends does not change it."""
     groups = numbered(40, 6)
     dataset, both = (batches(groups, batch_size=2, instances=3) for _ in range(2))
     expected = [[x for x, _ in arrays_of(dataset)] for _ in range(2)]
     pairs = list(zip(both, both, strict=True))
     together = [[a.numpy() for a, _ in pair] for pair in zip(*pairs, strict=True)]
-    # Which of the two got the first number is not said.
+    # Either of the two iterations may get the first number.
     if (together[0][0] != expected[0][0]).any():
         expected = expected[::-1]
     np.testing.assert_array_equal(together, expected)
@@ -413,7 +413,7 @@ SOME = numbered(*PRESENT.shape, mask=PRESENT)
 
 
 def pairs(dataset):
-    """Group and place of all instances of an epoch, counted from 0."""
+    """Return group and place of all instances of an epoch, counted from 0."""
     rows = []
     for inputs, targets in dataset:
         np.testing.assert_array_equal(inputs, targets)
@@ -446,7 +446,7 @@ def test_groups_count_alike(per_group):
         assert set(rows) <= set(ALL)
         times = np.bincount([group for group, _ in rows])
         np.testing.assert_array_equal(times, np.where(COUNTS > 0, per_group, 0))
-        # Again only when all of a group have been given, so about as often each.
+        # Instances repeat only after all instances of the group have appeared.
         for group in np.flatnonzero(COUNTS):
             times = [rows.count(each) for each in ALL if each[0] == group]
             assert max(times) - min(times) <= 1
@@ -456,7 +456,7 @@ def test_one_of_each_in_order_of_the_groups():
     dataset = instance_batches(SOME, per_group=1, shuffle=False)
     epochs = [pairs(dataset) for _ in range(12)]
     assert all([group for group, _ in each] == [0, 1, 3, 4] for each in epochs)
-    # The instance is drawn anew: 12 draws miss one of 4 with a probability of 13 %.
+    # The instance is drawn again: 12 draws miss one of 4 with a probability of 13 %.
     assert len({each[1] for each in epochs}) > 2
 
 

@@ -19,7 +19,7 @@ from symae_keras.data.simulators.beats import (
 from symae_keras.errors import InputError
 
 PUBLISHED = {"size": SIZES[None], "width": WIDTHS[None], "angle": ANGLES[None]}
-#: A beat at rest, without anything that changes between beats.
+#: A beat at rest, without variations between beats.
 REST = {
     "heart_rate": np.full(1, 60.0),
     "gain": np.ones(1),
@@ -36,7 +36,7 @@ def beats():
 
 
 def own(groups):
-    """The noiseless instances."""
+    """Return the noiseless instances."""
     group, instance = np.indices(groups.x.shape[:2])
     return groups.virtual(group, group, instance)
 
@@ -75,7 +75,7 @@ def test_seed():
 
 @pytest.mark.parametrize(("rate", "breath"), [(60.0, 0.0), (90.0, 0.2)])
 def test_beats_solve_the_published_equation(rate, breath):
-    """Against numerical integration over many beats, respiration included."""
+    """The solution agrees with numerical integration over many beats."""
     nuisance = REST | {
         "heart_rate": np.full(1, rate),
         "respiration": np.full(1, breath),
@@ -94,11 +94,11 @@ def test_beats_solve_the_published_equation(rate, breath):
         return -MILLIVOLT * waves - (z - moved)
 
     time = np.arange(200) / RATE - BEFORE
-    start = -15.0  # what it starts from has decayed by then
+    start = -15.0  # initial values have decayed by then
     solved = solve_ivp(
         slope, (start, time[-1]), [0.0], t_eval=time, max_step=0.004, rtol=1e-6
     ).y[0]
-    # The mean over a beat decays away from its start, too.
+    # The mean over a beat also decays, so only deviations from it are compared.
     np.testing.assert_allclose(found - found.mean(), solved - solved.mean(), atol=5e-3)
     if rate == 60.0:
         assert found.max() == pytest.approx(1.2, abs=0.05)
@@ -126,7 +126,7 @@ def test_ectopic_beats_are_labelled_and_look_different(beats):
     assert half[1] > 1.8 * half[0]
     # T wave: upright, and inverted.
     assert plain[110:150].max() > 0.3 and odd[110:150].min() < -0.4
-    # P wave: there, and not there.
+    # P wave: present, and missing.
     assert np.ptp(plain[15:50]) > 0.3 and np.ptp(odd[5:40]) < 0.1
     assert not simulate_beats(3, 2).instance_metadata["ectopic"].any()
 
@@ -136,7 +136,7 @@ def test_ectopic_beats_are_labelled_and_look_different(beats):
     [
         ({"n_states": 0}, "at least 1; received 0 and 16"),
         ({"n_samples": 7}, "n_samples must be at least 8; received 7"),
-        ({"ectopic": 1.5}, "a share from 0 to 1; received 1.5"),
+        ({"ectopic": 1.5}, "a number from 0 to 1; received 1.5"),
         ({"noise": float("nan")}, "noise must be finite and not negative; received"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Checks and descriptions of data, before any model sees them."""
+"""Checks and descriptions of data before training."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_what_is_masked_may_be_anything(dtype, behind, name):
     groups = check(GroupedData(dirty, **{name: good}))
     np.testing.assert_array_equal(groups.x, np.where(shown, x, 0))
     np.testing.assert_array_equal(getattr(groups, name), good)
-    np.testing.assert_array_equal(dirty, given)  # a copy was changed
+    np.testing.assert_array_equal(dirty, given)  # only a copy was changed
 
 
 BESIDE = np.ones((4, 3, 5))
@@ -132,7 +132,7 @@ def test_blank_instances_count_as_absent_and_are_said(caplog):
     good = np.ones((4, 3, 5), bool)
     good[1, 2] = good[3, 0] = good[0, 1, :4] = False
     mask = np.ones((4, 3), bool)
-    mask[1, 2] = False  # is absent anyway
+    mask[1, 2] = False  # is already absent
     groups = GroupedData(noise(), mask=mask, pixel_mask=good)
     groups = check(groups, source="my.npz")
     np.testing.assert_array_equal(groups.mask, good.any(axis=-1))
@@ -154,8 +154,8 @@ def test_differences_that_float32_rounds_off_are_refused(tmp_path):
     groups = GroupedData(around(1e7))
     words = (
         "my.npz: values that differ by about 1 around 10000000 are rounded by about "
-        "0.29 in float32; subtract 10000000 from x in float64 before, and add it to "
-        "what a model returns."
+        "0.29 in float32; subtract 10000000 from x in float64 first, and add it to the "
+        "output of the model."
     )
     for make in (check, clean):
         with pytest.raises(InputError) as error:
@@ -166,8 +166,8 @@ def test_differences_that_float32_rounds_off_are_refused(tmp_path):
             make(groups)
     ready = check(GroupedData(groups.x - 1e7))
     np.testing.assert_allclose(ready.x, groups.x - 1e7, rtol=1e-6)
-    # Each pixel may have an offset of its own.
-    with pytest.raises(InputError, match="subtract from each pixel of x its mean"):
+    # Each pixel may have a different offset.
+    with pytest.raises(InputError, match="subtract the mean of each pixel from x"):
         check(GroupedData(around(0) + 1e7 * np.arange(16)))
 
 
@@ -179,7 +179,7 @@ def test_differences_that_float32_rounds_off_are_refused(tmp_path):
         (around(1e5), "noted"),
         (around(1e3), "nothing"),
         (around(1e30, 1e29), "nothing"),
-        (around(1e7).astype("float32"), "nothing"),  # what is lost is lost
+        (around(1e7).astype("float32"), "nothing"),  # already rounded to float32
         (np.rint(around(5e7, 3)).astype("int64"), "refused"),
         (np.rint(around(5e4, 30)).astype("uint16"), "nothing"),
         (around(0) + 1e7 * np.arange(16), "refused"),
@@ -221,9 +221,9 @@ def test_sentences_name_ids():
 
 
 def simulated(between, within, groups=400, instances=6, seed=0):
-    """Normal instances around normal states; one instance fewer in every other group.
+    """Make normal instances around normal states, and a mask.
 
-    Also the mask that says so.
+    Every other group has one instance fewer.
     """
     rng = np.random.default_rng(seed)
     states = rng.normal(size=(groups, 1, 50)) * between**0.5
@@ -236,7 +236,7 @@ def simulated(between, within, groups=400, instances=6, seed=0):
 
 @pytest.mark.parametrize(("between", "within"), [(4.0, 1.0), (0.5, 3.0), (1.0, 0.01)])
 def test_variances_are_those_of_the_simulation(between, within):
-    """20,000 numbers are known to 1 % of their variance, one standard deviation."""
+    """With 20,000 numbers, the standard error of the variance is 1 %."""
     x, mask = simulated(between, within)
     found = GroupedData(x, mask=mask).describe()
     tolerance = 0.04 * (between + within / 5.5)
@@ -270,7 +270,7 @@ def test_bad_pixels_do_not_count():
 
 
 def test_groups_without_a_pixel_do_not_count_there():
-    """Half of the groups say nothing of a pixel, as if they were not there."""
+    """Groups in which a pixel is masked are ignored for this pixel."""
     x, mask = simulated(1.0, 5.0, groups=60)
     good = np.repeat(np.arange(60) % 2 == 0, 6).reshape(60, 6, 1)
     found = variances(x=x, mask=mask, pixel_mask=good)
@@ -327,8 +327,8 @@ STATES = noise(shape=(50, 1, 20))
         (
             STATES + noise(shape=(50, 4, 20)),
             np.arange(4) < np.repeat([4, 1, 4, 4, 4], 10)[:, None],
-            "10 groups have fewer than 2 instances, from which nothing can be learned "
-            "about nuisances; the first is group 10 (id 'star 10')",
+            "10 groups have fewer than 2 instances, so a model cannot learn nuisances "
+            "from them; the first is group 10 (id 'star 10')",
         ),
     ],
 )

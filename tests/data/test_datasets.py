@@ -1,4 +1,4 @@
-"""Builders of TensorFlow Datasets: what is written is what is read."""
+"""Builders of TensorFlow Datasets: round trips through files."""
 
 import dataclasses
 from functools import partial
@@ -26,7 +26,7 @@ NAMES = ["bagged_fashion_mnist", "bagged_mnist", "symae_exposures", "symae_shape
 
 
 class RaggedGroups(GroupedBuilder):
-    """Groups of unequal size with ids, the test split in two parts."""
+    """Groups of unequal size with ids; the test split has two parts."""
 
     INSTANCE_SHAPE = (5, 2)
     INSTANCE_DTYPE = "float64"
@@ -99,7 +99,7 @@ def test_simulated_sets(name, cls, simulate, tmp_path, monkeypatch):
     same(train[2:], simulate(1, 16, 1))
     same(test, simulate(2, 16, 1000))
     same(from_tfds(name, "train[1:2]", tmp_path), train[1:2])
-    # Exact virtual instances are within the noise of what was seen.
+    # Exact virtual instances agree with the data up to the noise.
     group, instance = np.indices((3, 16))
     noise = train.x - train.virtual(group, group, instance)
     assert 0.005 < noise.std() < 0.03
@@ -109,7 +109,7 @@ def test_simulated_sets(name, cls, simulate, tmp_path, monkeypatch):
 
 
 def test_sizes_and_states_of_the_simulated_sets():
-    """The splits are long enough, and no block has the seed of another."""
+    """The splits are long enough, and all blocks have different seeds."""
     for cls in (SymaeExposures, SymaeShapes):
         assert (cls.N_STATES, cls.N_INSTANCES) == ({"train": 2000, "test": 500}, 16)
         seeds = []
@@ -149,7 +149,7 @@ def test_bags_of_images(name, place, tmp_path, rng, offline, write_idx):
         folder = manual if place == "manual" else tmp_path / name
         write_idx(folder, prefix, made[split], labels)
     if place == "data_dir":
-        # A folder for files of other sets is not mistaken for one with these.
+        # A folder with files of other sets is not used.
         manual.mkdir()
         (manual / "other.zip").touch()
     builder = tfds.builder(f"bagged_{name}", data_dir=tmp_path)
@@ -170,7 +170,7 @@ def test_without_images_or_network_the_sentence_gets_through(
     monkeypatch.setattr(
         tfds, "builder", lambda name, data_dir: make(name, data_dir=data_dir or home)
     )
-    with pytest.raises(InputError, match="give as data_dir a folder") as error:
+    with pytest.raises(InputError, match="set data_dir to a folder") as error:
         from_tfds("bagged_mnist", data_dir=tmp_path)
     assert "\n" not in str(error.value)
 
@@ -195,12 +195,12 @@ def test_groups_that_do_not_fit_their_builder(change, sentence, tmp_path, monkey
 
 def test_bytes_hold_whole_numbers_only(tmp_path, monkeypatch):
     monkeypatch.setattr(RaggedGroups, "INSTANCE_DTYPE", "uint8")
-    with pytest.raises(InputError, match="INSTANCE_DTYPE = 'uint8'; choose a type"):
+    with pytest.raises(InputError, match="INSTANCE_DTYPE = 'uint8'; choose a dtype"):
         from_tfds("ragged_groups", data_dir=tmp_path)
 
 
 def test_what_cannot_be_read(tmp_path):
-    with pytest.raises(InputError, match="knows no set 'no_such_set'") as error:
+    with pytest.raises(InputError, match="has no set 'no_such_set'") as error:
         from_tfds("no_such_set", data_dir=tmp_path)
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="mnist has the features image, label"):

@@ -16,7 +16,7 @@ SMALL = {"n_receivers": 3, "n_samples": 96, "noise": 0.0}
 
 
 def own(groups):
-    """The noiseless instances."""
+    """Return the noiseless instances."""
     group, instance = np.indices(groups.x.shape[:2])
     return groups.virtual(group, group, instance)
 
@@ -28,7 +28,7 @@ def shots():
 
 @pytest.fixture(scope="module")
 def both():
-    """The same weakly disturbed media by rays and by waves."""
+    """Simulate the same weakly disturbed media with both engines."""
     arguments = {"n_states": 2, "n_instances": 4, "seed": 3, "contrast": 0.03}
     return tuple(
         simulate_gathers(**arguments, **SMALL, engine=engine)
@@ -61,7 +61,7 @@ def test_virtual_is_exact_up_to_white_noise(shots):
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_virtual_equals_another_simulation(both, index):
-    """Rows that were rendered one by one, of media that were never seen before."""
+    """Single rows of new media are equal to rows rendered together."""
     groups = both[index]
     again = pickle.loads(pickle.dumps(groups))
     swapped = groups.virtual(np.array([1, 0])[:, None], [[0], [1]], np.arange(4))
@@ -74,7 +74,7 @@ def test_virtual_equals_another_simulation(both, index):
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_nuisances_act_as_documented(both, index):
-    """A late, strong, inverted shot is the same trace, later, stronger, inverted."""
+    """Origin time, gain and phase shift, scale and invert the trace."""
     groups = both[index]
     state = {name: values[:1] for name, values in groups.state.items()}
     nuisance = {name: values[0, :1] for name, values in groups.nuisance.items()}
@@ -107,7 +107,8 @@ def test_the_wavelet_has_its_amplitude_at_one_kilometre():
     zero = dict.fromkeys(("angle", "phase", "echo", "origin_time"), np.zeros(1))
     nuisance = one | zero | {"frequency": np.full(1, 10.0)}
     state = {name: values[:1] for name, values in groups.state.items()}
-    # The receiver is 0.4 km away, and amplitudes fall with the root of the distance.
+    # The receiver is 0.4 km away, and amplitudes decay with the square root of
+    # distance.
     trace = groups.render(state | {"velocity": np.full(1, 2.0)}, nuisance)[0, 0]
     assert trace.argmax() == 20
     assert trace.max() == pytest.approx(1.0 / np.sqrt(0.4), rel=0.02)
@@ -175,7 +176,7 @@ def test_engines_agree_on_a_weak_smooth_medium(both):
 
 
 def test_engines_agree_on_travel_times(both):
-    """Delays of traces by cross-correlation, to a tenth of a sample."""
+    """Measure delays of traces by cross-correlation, to a tenth of a sample."""
     rays, waves = (groups.x.reshape(-1, 96).astype("float64") for groups in both)
     fine = 1920
     product = np.fft.rfft(rays, 192) * np.conj(np.fft.rfft(waves, 192))
@@ -205,7 +206,7 @@ def test_results_are_kept_in_a_folder(tmp_path, monkeypatch, caplog):
 
 
 def test_fast_media_stay_stable():
-    """Where anomalies overlap, the time step is shorter."""
+    """The time step is shorter if anomalies overlap."""
     ring = np.array([[0.6, 0.0]])
     frequency = _frequencies(96)
     place, width = np.zeros((3, 2)), np.full(3, 0.12)
@@ -228,7 +229,7 @@ def test_monitor_surveys_show_the_same_media_changed():
     difference = after.state["strength"] - before.state["strength"]
     np.testing.assert_allclose(difference, [[0, 0, 0, -0.05]] * 3)
     assert (before.nuisance["angle"] != after.nuisance["angle"]).all()
-    # The change is faster: seen under the same shots, waves come earlier.
+    # The change is faster: under the same shots, waves arrive earlier.
     shots = np.arange(2)
     old, new = groups.virtual(0, 0, shots), groups.virtual(3, 0, shots)
     assert 1e-4 < relative(new, old) < 0.1
@@ -251,7 +252,7 @@ def test_the_aperture_limits_the_sources():
         ({"contrast": 0.25, "change": -0.05}, "below 0.8, .* received 0.8"),
         ({"aperture": 0.0}, "at most 360 degrees; received 0.0"),
         ({"noise": -1.0}, "not negative; received -1.0"),
-        ({"cache": "folder"}, "cache is for engine='waves'; received engine='rays'"),
+        ({"cache": "folder"}, "cache needs engine='waves'; received engine='rays'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, sentence):

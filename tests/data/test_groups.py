@@ -1,4 +1,4 @@
-"""Groups: the container, its splits, and how rows and images become groups."""
+"""Groups: the container, its splits, and grouping of rows and images."""
 
 import pickle
 
@@ -13,7 +13,7 @@ from symae_keras.layers import MedianNormalization
 
 
 def numbered(groups=6, instances=4, **more):
-    """Groups whose pixels tell their group, their instance and their place."""
+    """Make groups whose pixel values encode group, instance and pixel number."""
     x = np.arange(groups * instances * 3, dtype="float32")
     return GroupedData(x.reshape(groups, instances, 3), **more)
 
@@ -75,7 +75,7 @@ def test_split_divides_by_state():
 
 
 def test_measured_data_have_no_virtual_instances():
-    with pytest.raises(InputError, match="only simulated data do"):
+    with pytest.raises(InputError, match="only simulated data have them"):
         numbered().virtual(0, 0, 0)
 
 
@@ -90,7 +90,7 @@ def test_pickles_and_compares_by_identity():
 
 @pytest.fixture
 def groups(ragged):
-    """Groups of which everything is known."""
+    """Make groups with all fields."""
     known = {"state": {"a": np.arange(6)}, "nuisance": {"b": np.ones((6, 4))}}
     return ragged(6, **known)
 
@@ -100,7 +100,7 @@ OF_INSTANCES = ("x", "mask", "pixel_mask", "weights", "nuisance", "instance_meta
 
 
 def fields(groups, names):
-    """Arrays of groups by name, those in dictionaries by their names there."""
+    """Return all arrays of groups by name, including those in dictionaries."""
     arrays = {}
     for name in names:
         value = getattr(groups, name)
@@ -116,7 +116,7 @@ def test_pixel_masks_and_weights_broadcast_over_instances(shape):
     np.testing.assert_array_equal(groups.pixel_mask, np.broadcast_to(good, (6, 4, 3)))
     assert groups.weights.shape == (6, 4, 3) and groups.weights.dtype == np.float32
     np.testing.assert_allclose(groups.weights, np.broadcast_to(weights, (6, 4, 3)))
-    # Nothing was repeated in memory.
+    # Nothing is repeated in memory.
     assert np.shares_memory(groups.pixel_mask, good)
 
 
@@ -204,7 +204,7 @@ def test_memory_maps_stay_on_disk(tmp_path):
     of_each=st.integers(1, 3),
 )
 def test_a_split_has_the_share_of_states_in_each_class(counts, train, seed, of_each):
-    """Classes of states; `of_each` groups of each state, in random order."""
+    """Draw classes of states; `of_each` groups of each state, in random order."""
     order = np.random.default_rng(seed).permutation(sum(counts) * of_each)
     ids = np.repeat(np.arange(sum(counts)), of_each)[order]
     kind = np.repeat(np.repeat(np.arange(len(counts)), counts), of_each)[order]
@@ -236,11 +236,11 @@ PAIRS = {"ids": np.array(list("aabbcc")), "state": {"b": np.arange(6)}}
     [
         ({}, {"train": 1.0}, "between 0 and 1; received 1.0"),
         ({"ids": np.zeros(6)}, {}, "at least two states; received 1"),
-        (PAIRS, {"stratify": "a"}, "'a'.*there is b"),
-        ({}, {"stratify": "a"}, "'a'.*nothing at all"),
-        (PAIRS, {"stratify": [1, 1, 2, 3, 1, 1]}, "state b are of the classes 2 and 3"),
+        (PAIRS, {"stratify": "a"}, "'a'.*they have b"),
+        ({}, {"stratify": "a"}, "'a'.*none"),
+        (PAIRS, {"stratify": [1, 1, 2, 3, 1, 1]}, "state b are in the classes 2 and 3"),
         (PAIRS, {"stratify": np.zeros(5)}, r"the 6 groups; received shape \(5,\)"),
-        (PAIRS, {"stratify": [1, 1, 2, 2, 3, 3]}, "the 3 states a class of its own"),
+        (PAIRS, {"stratify": [1, 1, 2, 2, 3, 3]}, "the 3 states a different class"),
     ],
 )
 def test_split_errors(more, arguments, sentence):
@@ -346,7 +346,7 @@ def test_group_by_refuses(x, ids, sentence):
 
 
 def numbered_images(counts):
-    """Images whose first pixels spell their row number; labels in shuffled order."""
+    """Make images whose first pixels encode the row number, and shuffled labels."""
     labels = np.repeat(np.arange(len(counts)), counts)
     labels = np.random.default_rng(0).permutation(labels)
     images = np.zeros((len(labels), 2, 3), "uint8")

@@ -18,7 +18,7 @@ PACKED = f"{IMAGES}.gz"
 
 @pytest.fixture
 def made(rng):
-    """Five images and their labels."""
+    """Make five images and their labels."""
     images = rng.integers(0, 256, (5, 4, 3), dtype="uint8")
     return images, rng.integers(0, 10, 5, dtype="uint8")
 
@@ -48,8 +48,16 @@ def test_the_splits_are_not_confused(tmp_path, write_idx, made):
 @pytest.mark.parametrize(
     ("name", "change", "sentence"),
     [
-        (IMAGES, lambda b: b[:-1], "holds 59 values.*60 values; the file is damaged"),
-        (IMAGES, lambda b: b + b"\0", "holds more than 60 values.*the file is damaged"),
+        (
+            IMAGES,
+            lambda b: b[:-1],
+            "contains 59 values.*60 values; the file is damaged",
+        ),
+        (
+            IMAGES,
+            lambda b: b + b"\0",
+            "contains more than 60 values.*the file is damaged",
+        ),
         (IMAGES, lambda b: b"\1" + b[1:], "first bytes are 01 00 08 03"),
         (IMAGES, lambda b: b[:7], "not an idx file"),
         (IMAGES, lambda b: b"", "first bytes are missing, expected 00 00 08 03"),
@@ -58,7 +66,7 @@ def test_the_splits_are_not_confused(tmp_path, write_idx, made):
         (LABELS, lambda b: b[:7] + b"\4" + b[8:-1], "4 labels for the 5 images"),
         (PACKED, lambda b: b[:-10], "gz cannot be read: ."),
         (PACKED, lambda b: b"no gzip", "gz cannot be read: ."),
-        # Bytes of the header come out as others, before any checksum.
+        # Header bytes are decompressed wrongly before the checksum is compared.
         (PACKED, lambda b: b[:20] + b"\xff" * 9 + b[29:], "shape .* needs 1.7 TB"),
     ],
 )
@@ -188,7 +196,7 @@ def test_a_download_that_fails_is_one_sentence(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "_network_answers", lambda: True)
     monkeypatch.setattr(TinyImages, "download_and_prepare", fail)
-    with pytest.raises(InputError, match="downloaded: the server hung up; give"):
+    with pytest.raises(InputError, match="downloaded: the server hung up; set"):
         load_images("tiny_images", data_dir=tmp_path)
 
 
@@ -220,7 +228,7 @@ def test_what_answers_is_the_network(monkeypatch):
 
 
 def test_sets_that_are_no_images(tmp_path):
-    with pytest.raises(InputError, match="knows no set 'no_such_set'") as error:
+    with pytest.raises(InputError, match="has no set 'no_such_set'") as error:
         load_images("no_such_set", data_dir=tmp_path)
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="the features text; expected image"):

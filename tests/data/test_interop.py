@@ -1,4 +1,4 @@
-"""Groups from and to tables of pandas, arrays of xarray and spectra of specutils."""
+"""Groups from and to pandas tables, xarray arrays and specutils spectra."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 
 
 def groups(**changed) -> GroupedData:
-    """Three groups of two, three and one spectra of five pixels."""
+    """Make three groups of two, three and one spectra of five pixels."""
     mask = np.array([[1, 1, 0], [1, 1, 1], [1, 0, 0]], bool)
     x = np.where(mask[..., None], RNG.normal(size=(3, 3, 5)), 0.0)
     fields = {
@@ -77,7 +77,7 @@ def test_pixels_without_an_axis() -> None:
 
 
 def test_names_of_columns() -> None:
-    """Text of numbers, as `read_csv` gives them, or names that the user gives."""
+    """Pixel names are numbers as text, as in `read_csv`, or given by the user."""
     frame = groups().to_pandas().rename(columns=str)
     found = GroupedData.from_pandas(frame, axis_label="wavelength (nm)")
     assert_same(found, groups(x=found.x))
@@ -108,11 +108,14 @@ def test_kinds_of_columns() -> None:
     ("change", "words"),
     [
         (lambda f: f.drop(columns="group"), "no column or index level 'group'; there"),
-        (lambda f: f[["group", "air"]], "name the columns of pixels by pixels="),
-        (lambda f: f[[501.0, *f.columns.drop(501.0)]], "500.0 does not follow 501.0"),
+        (
+            lambda f: f[["group", "air"]],
+            "set pixels= to the names of the pixel columns",
+        ),
+        (lambda f: f[[501.0, *f.columns.drop(501.0)]], "500.0 comes after 501.0"),
         (lambda f: f.iloc[:0], "no rows"),
         (lambda f: f.assign(group=[1, 2, None, 3, 4, 5]), "[2] is NaN or missing"),
-        (lambda f: pd.concat([f, f["air"]], axis=1), "Two columns are called 'air'"),
+        (lambda f: pd.concat([f, f["air"]], axis=1), "Two columns have the name 'air'"),
         (lambda f: f.astype({500.0: str}), "must hold real numbers"),
     ],
 )
@@ -124,9 +127,9 @@ def test_tables_that_are_refused(change, words) -> None:
 def test_groups_without_a_table() -> None:
     with pytest.raises(InputError, match="use `to_xarray`"):
         GroupedData(np.ones((2, 1, 4, 4))).to_pandas()
-    with pytest.raises(InputError, match="Two columns would be called 'site'"):
+    with pytest.raises(InputError, match="Two columns would have the name 'site'"):
         groups(instance_metadata={"site": np.ones((3, 3))}).to_pandas()
-    with pytest.raises(InputError, match="no column 'red' among"):
+    with pytest.raises(InputError, match="The table has no column 'red'"):
         GroupedData.from_pandas(groups().to_pandas(), pixels=[500.0, "red"])
 
 
@@ -150,7 +153,7 @@ def test_xarray_and_back(make, xarray) -> None:
 
 
 def test_a_file_of_xarray(xarray, tmp_path) -> None:
-    """Through a file, where attributes and types may change."""
+    """Attributes and types survive a round trip through a file."""
     pytest.importorskip("scipy")
     expected = with_gaps()
     path = tmp_path / "groups.nc"
@@ -203,7 +206,7 @@ def test_gaps_of_an_array(xarray) -> None:
 
 
 def test_rows_with_a_coordinate(xarray) -> None:
-    """As one labels spectra, before they are grouped."""
+    """Labelled spectra that are not yet grouped."""
     x = RNG.normal(size=(4, 5))
     x[1, 3] = np.nan
     rows = xarray.DataArray(
@@ -224,7 +227,7 @@ def test_rows_with_a_coordinate(xarray) -> None:
 
 
 def test_coordinates_of_instances(xarray) -> None:
-    """Instruments, the same in all groups."""
+    """Instruments that are the same in all groups."""
     found = GroupedData.from_xarray(
         xarray.DataArray(
             np.ones((3, 2, 4)),
@@ -244,13 +247,13 @@ def test_arrays_of_xarray_that_are_refused(xarray) -> None:
             GroupedData.from_xarray(data, **names)
 
     labelled = groups().to_xarray()
-    refuses("a DataArray or a Dataset of xarray; received ndarray", np.ones((2, 2, 2)))
+    refuses("an xarray DataArray or Dataset; received ndarray", np.ones((2, 2, 2)))
     refuses("the dimensions are group, instance, wavelength", labelled, group="star")
     refuses("no variable 'x'", labelled.rename(x="flux"))
-    refuses("no variable 'x', the instances; there are none", xarray.Dataset())
+    refuses("no variable 'x' with the instances; it has none", xarray.Dataset())
     with pytest.raises(InputError, match=r"group_metadata\['present'\] has the name"):
         groups(group_metadata={"present": np.ones(3)}).to_xarray()
-    with pytest.raises(InputError, match="called 'group', as another dimension"):
+    with pytest.raises(InputError, match="the name 'group' of another dimension"):
         groups(axis_label="group (nm)").to_xarray()
 
 
@@ -258,7 +261,7 @@ def test_arrays_of_xarray_that_are_refused(xarray) -> None:
 
 
 def spectrum(level=1.0, **changed) -> SimpleNamespace:
-    """What a `Spectrum` of specutils has."""
+    """Object with the attributes of a specutils `Spectrum`."""
     units = pytest.importorskip("astropy.units")
     fields = {
         "flux": level * np.ones(4) * units.Jy,
@@ -320,7 +323,7 @@ def test_lists_of_specutils() -> None:
     ("changed", "words"),
     [
         ({"spectral_axis": None}, "spectral axis"),
-        ({"flux": None}, "other units than the first, Jy and nm"),
+        ({"flux": None}, "the units of the first, Jy and nm"),
         (
             {"uncertainty": SimpleNamespace(uncertainty_type="unknown")},
             "type 'unknown'",

@@ -23,7 +23,7 @@ def save(folder, name="my.npz", **arrays):
 
 
 def refusal(path):
-    """The one sentence with which `load` refuses a file."""
+    """Return the error message of `load` for a file."""
     with pytest.raises(InputError) as error:
         load(path)
     sentence = str(error.value)
@@ -83,7 +83,7 @@ def test_flat_npz(tmp_path, caplog):
     rows = [[1, 0, 0], [0, 2, 3]]
     present = groups.present
     assert groups.ids.tolist() == ["a", "b"]
-    # The same in all rows of a group.
+    # Equal in all rows of each group.
     assert groups.group_metadata["group"].tolist() == [8, 9]
     np.testing.assert_array_equal(groups.mask, [[True, False, False], [True] * 3])
     np.testing.assert_array_equal(groups.axis, np.arange(5))
@@ -179,7 +179,7 @@ def test_names_in_an_archive(tmp_path, caplog):
     assert "keys that are not used: notes.txt." in caplog.text
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("x", "nothing")
-    assert "it holds two arrays x; keep one" in refusal(path)
+    assert "it contains two arrays x; keep one" in refusal(path)
 
 
 def test_flipped_bits_in_an_archive(tmp_path):
@@ -191,7 +191,9 @@ def test_flipped_bits_in_an_archive(tmp_path):
 
 def test_groups_of_an_npy_file_have_no_name(tmp_path):
     np.save(tmp_path / "my.npy", X)
-    with pytest.raises(InputError, match="no names, so none is star; save x and star"):
+    with pytest.raises(
+        InputError, match="no names, so there is no star; save x and star"
+    ):
         load(tmp_path / "my.npy", group="star")
 
 
@@ -243,15 +245,15 @@ FLAT = {"x": X[0], "group": np.zeros(4)}
         ),
         (
             {"x": X, "ids": np.array(["a", "b", None])},
-            "the key ids holds pickled Python objects.*dtype=str",
+            "the key ids contains pickled Python objects.*dtype=str",
         ),
         (
             {"x": np.zeros((2, 2), [("a", "f4")])},
-            "the key x holds records with named fields; save each field under a key",
+            "the key x contains records with named fields; save each field under a",
         ),
         ({"x": X.astype("M8[s]")}, "real numbers; received dtype datetime64[s]"),
         ({"x": X, "axis": np.arange(4)}, "here (5,); received (4,)"),
-        ({"x": X, "axis": np.full(5, np.inf)}, "axis must hold finite real numbers"),
+        ({"x": X, "axis": np.full(5, np.inf)}, "axis must contain finite real numbers"),
         ({"x": X, "axis": np.full(5, "a")}, "received dtype <U1"),
         ({"x": X, "axis": [1, 2, 4, 3, 5]}, "increase or .* 4 is followed by 3; sort"),
         ({"x": X, "axis": [5, 4, 3, 3, 1]}, "3 is followed by 3"),
@@ -266,11 +268,11 @@ def test_unusable_content(tmp_path, arrays, sentence):
 
 def test_unusable_paths(tmp_path):
     assert "does not exist" in refusal(tmp_path / "none.npz")
-    assert "a folder with nothing in it" in refusal(tmp_path)
+    assert "the folder is empty" in refusal(tmp_path)
     for name, suffix in (("my.xls", ".xls"), ("my", "(none)")):
         (tmp_path / name).write_text("1,2", encoding="utf-8")
         sentence = refusal(tmp_path / name)
-        assert f"the suffix {suffix} is not known; supported are .npz, " in sentence
+        assert f"the suffix {suffix} is not supported; supported are .npz, " in sentence
         assert ".csv, " in sentence and "folders of spectra" in sentence
     (tmp_path / "a").mkdir()
     assert "files, such as my, and folders, such as a" in refusal(tmp_path)
@@ -291,7 +293,7 @@ def test_pickles_are_never_run(tmp_path):
 
 
 def files():
-    """A stored archive, a compressed one and a plain array, as bytes."""
+    """Make a stored archive, a compressed one and a plain array, as bytes."""
     for write in (np.savez, np.savez_compressed):
         buffer = io.BytesIO()
         write(buffer, x=X, mask=np.ones((3, 4), bool))
@@ -315,7 +317,7 @@ def test_any_damage_is_one_sentence_or_harmless(tmp_path, suffix, content, data)
     if data.draw(st.booleans()):
         damaged = damaged[: data.draw(st.integers(0, len(content) - 1))]
     for _ in range(data.draw(st.integers(0, 3))):
-        # Aimed at headers, where damage confuses the parsers most.
+        # Damage the headers, which affects the parsers most.
         place = data.draw(st.integers(0, len(content) - 1) | st.integers(0, 200))
         if place < len(damaged):
             damaged[place] = data.draw(st.integers(0, 255))

@@ -1,4 +1,4 @@
-"""Groups of very unequal sizes, which are never padded to one size as a whole."""
+"""Groups of very unequal sizes, which are never all padded to one size."""
 
 import re
 
@@ -30,7 +30,7 @@ PIXELS = 5
 
 @pytest.fixture
 def bound(monkeypatch):
-    """Room for 1,000 instances, where the groups hold 538 and padded 20,000."""
+    """Set limits of 1,000 instances; the groups have 538, and 20,000 with padding."""
 
     def set_bound(instances=1000, n_bytes=4):
         monkeypatch.setattr(ragged_module, "PADDED_BYTES", instances * PIXELS * n_bytes)
@@ -65,7 +65,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def padded():
-    """The same groups, padded."""
+    """Return the same groups, padded."""
     arrays = flat()
     return group_by(arrays["x"], arrays["group"])
 
@@ -75,8 +75,8 @@ def padded():
 
 def test_padding_far_beyond_the_data_is_refused(bound, file):
     words = (
-        "group 40 (id 'star 40') has 400 instances, where the median of the 50 groups "
-        "is 3; padded to one size they would take 400 kB, 37 times what they hold. "
+        "group 40 (id 'star 40') has 400 instances, but the median of the 50 groups is "
+        "3; padding to one size would take 400 kB, 37 times the size of the data. "
         "Split that group"
     )
     arrays = flat()
@@ -160,7 +160,7 @@ def test_a_sample_takes_some_instances_of_large_groups():
         sample.instance_metadata["air"][40], whole.instance_metadata["air"][0, ::20]
     )
     small = rows.sample(10 * 12 * rows.instance_bytes, seed=2)
-    assert "star 40" in small.ids  # the draw of this seed has it
+    assert "star 40" in small.ids  # this seed draws it
     assert small.x.shape == (10, 12, PIXELS)
 
 
@@ -246,7 +246,7 @@ def test_shards_of_uneven_groups_are_sampled(tmp_path):
 
 
 def test_what_is_the_same_within_groups_is_known_of_groups():
-    """Missing values agree; names of instances stay such."""
+    """Missing values are equal; names of instances stay instance metadata."""
     rows = {
         "a": np.array([1.0, np.nan, 1.0, np.nan]),
         "b": np.array(["x", "y", "z", "y"]),

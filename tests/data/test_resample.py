@@ -1,4 +1,4 @@
-"""Groups on another axis, against closed forms."""
+"""Resampling to another axis, compared with closed forms."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_interpolation_is_exact_for_linear_spectra(step, new_step):
 def test_rebinning_conserves_the_integral(step, new_step):
     old = np.linspace(500.0, 530.0, 61)[::step]
     x = np.random.default_rng(0).normal(size=(2, 3, 61))
-    # New pixels of width 3 whose edges coincide with those of the old ones.
+    # New pixels of width 3 whose edges coincide with edges of old pixels.
     new = np.arange(501.25, 530.0, 3.0)[::new_step]
     groups = GroupedData(x, axis=old, axis_label=NM)
     got = resample(groups, new, conserve_flux=True)
@@ -57,14 +57,14 @@ def test_rebinning_to_finer_pixels_repeats_values():
     groups = GroupedData(np.array([[[2.0, 6.0]]]), axis=[10.0, 12.0])
     got = resample(groups, [9.5, 10.5, 11.5, 12.5], conserve_flux=True)
     np.testing.assert_allclose(got.x, [[[2.0, 2.0, 6.0, 6.0]]])
-    # A pixel that lies half in each is their mean.
+    # A pixel halfway between two old pixels is their mean.
     got = resample(groups, [10.0, 11.0, 12.0], conserve_flux=True)
     np.testing.assert_allclose(got.x, [[[2.0, 4.0, 6.0]]])
 
 
 @pytest.mark.parametrize("flux", [False, True])
 def test_units_are_converted(flux):
-    """Wavenumbers decrease where wavelengths increase."""
+    """Wavenumbers decrease with increasing wavelength."""
     wavenumbers = np.linspace(1e7 / 1800.0, 1e7 / 1200.0, 400)
     smooth = np.sin(np.linspace(0.0, 3.0, 400))
     groups = GroupedData(
@@ -84,7 +84,7 @@ def test_units_are_converted(flux):
 def test_other_units_of_length(label, factor):
     got = resample(on(OLD), Axis(NEW * factor, label))
     np.testing.assert_allclose(got.x, linear(NEW), atol=1e-10)
-    # A missing unit agrees with any, and the known one is kept.
+    # A missing unit agrees with any unit, and the known unit is kept.
     assert resample(on(OLD), Axis(NEW)).axis_label == NM
 
 
@@ -161,7 +161,7 @@ def test_spectra_with_channels_and_metadata():
 @pytest.mark.parametrize(
     ("groups", "axis", "words"),
     [
-        (GroupedData(linear(OLD)), NEW, "have no axis to resample from"),
+        (GroupedData(linear(OLD)), NEW, "have no axis, so they cannot be resampled"),
         (on(OLD), NEW[[0, 2, 1]], "The new axis must increase or decrease"),
         (on(OLD[[1, 0, 2, 3, 4, 5]]), NEW, "The axis of the groups must increase"),
         (on(OLD), [np.nan, 1.0], "The new axis must have finite values"),

@@ -40,10 +40,10 @@ def test_npz_of_images_and_of_simulations(tmp_path):
 
 
 def same_as_table(found, groups):
-    """Groups that were read from a table, in the order of their names there."""
+    """Check that groups were read from a table, sorted by their names."""
     groups = groups[np.argsort(groups.ids)]
     for name in ("ids", "present", "x", "pixel_mask", "axis"):
-        # To the last bit: numbers are written in full.
+        # Exactly equal: numbers are written with all digits.
         np.testing.assert_array_equal(getattr(found, name), getattr(groups, name))
     there = groups.present
     for key, values in groups.instance_metadata.items():
@@ -53,7 +53,7 @@ def same_as_table(found, groups):
 
 
 def test_csv_holds_what_is_known_of_groups(tmp_path, caplog):
-    """Repeated in each row, from where it is known again as that of groups."""
+    """Group metadata are repeated in each row and read as group metadata again."""
     known = {"depth": np.array([0.5, np.nan]), "kind": np.array(["=1", "b"])}
     of_instances = {"night": np.array([[1, 2], [1, 1]])}
     groups = GroupedData(
@@ -86,7 +86,7 @@ def test_csv_holds_a_row_an_instance(tmp_path, dtype, ragged):
 
 
 def test_csv_is_what_a_table_program_expects(tmp_path):
-    """Bad pixels and those of weight 0 are empty, and absent instances left out."""
+    """Bad pixels and pixels of weight 0 are empty; absent instances are left out."""
     x = np.array([[[1.5, 2.0, 2.5], [0.0, 0.0, 0.0], [3.0, 4.0, 5.0]]])
     good = np.ones(x.shape, bool)
     good[0, 0, 1] = False
@@ -110,7 +110,7 @@ def test_csv_is_what_a_table_program_expects(tmp_path):
 
 @pytest.mark.parametrize("names", [["x", "y"], [10, 7], ["7.5", "8"]])
 def test_a_table_that_was_read_can_be_written_again(tmp_path, names):
-    """Names of instances included."""
+    """The round trip includes names of instances."""
     x = np.arange(12.0).reshape(2, 2, 3)
     instance = np.array([names, names])
     known = {"instance": instance}
@@ -144,7 +144,7 @@ TWICE = np.array([["a", "b"], ["c", "c"]])
 
 
 def noted(*names, values=ONES):
-    """Metadata of instances under some names."""
+    """Make metadata of instances with given names."""
     return {"instance_metadata": dict.fromkeys(names, values)}
 
 
@@ -153,17 +153,17 @@ def noted(*names, values=ONES):
     [
         ({}, "my.txt", r"suffix .txt; give one of .npz, .csv"),
         ({}, "my", r"suffix \(none\)"),
-        ({"x": np.ones((2, 2, 4, 4))}, "my.csv", r"\(4, 4\).*give an .npz"),
-        ({"ids": np.array(["a", "a"])}, "my.csv", "2 groups are called a"),
-        ({"ids": np.array(["a", ""])}, "my.csv", "One of the groups is called ''"),
-        ({"ids": np.array(["a", "NaN"])}, "my.csv", "is called 'NaN', which a"),
+        ({"x": np.ones((2, 2, 4, 4))}, "my.csv", r"\(4, 4\).*use the suffix .npz"),
+        ({"ids": np.array(["a", "a"])}, "my.csv", "2 groups have the name a"),
+        ({"ids": np.array(["a", ""])}, "my.csv", "One of the groups has the name ''"),
+        ({"ids": np.array(["a", "NaN"])}, "my.csv", "has the name 'NaN', which is"),
         (
             noted("instance", values=TWICE),
             "my.csv",
-            "2 instances of group 1 are called c;",
+            "2 instances of group 1 have the name c,",
         ),
-        (noted("axis (nm)", "value"), "my.csv", "Metadata are called 'value'"),
-        (noted(""), "my.csv", "Metadata are called ''"),
+        (noted("axis (nm)", "value"), "my.csv", "Metadata have the name 'value'"),
+        (noted(""), "my.csv", "Metadata have the name ''"),
         ({"axis": np.array([1.0, 3, 2])}, "my.csv", "3 is followed by 2"),
         *(
             (noted(key), "my.csv", key)
@@ -192,8 +192,8 @@ def test_what_a_table_has_no_place_for_is_said(tmp_path, caplog, ragged):
     save(groups, tmp_path / "my.csv")
     (record,) = caplog.records
     assert record.getMessage().endswith(
-        "my.csv: a table has no place for group metadata colour, instance metadata "
-        "pair, weights; an .npz file has."
+        "my.csv: a table cannot hold group metadata colour, instance metadata pair, "
+        "weights; an .npz file can."
     )
 
 
@@ -206,7 +206,7 @@ ODD = [
 
 @pytest.mark.parametrize("part", range(3))
 def test_odd_text_in_a_table_comes_back(tmp_path, caplog, part):
-    """Names of groups and instances, metadata and their names."""
+    """Draw names of groups and instances, and metadata with their names."""
     names = np.roll(ODD, part)
     x = np.random.default_rng(0).normal(size=(len(ODD), 2, 3))
     good = np.random.default_rng(1).random(x.shape) < 0.7
@@ -228,7 +228,7 @@ def test_odd_text_in_a_table_comes_back(tmp_path, caplog, part):
     found = load(tmp_path / "my.csv")
     same_as_table(found, groups)
     assert set(found.instance_metadata) == set(groups.instance_metadata)
-    # Nothing that a spreadsheet program would run.
+    # A spreadsheet program would run none of the cells.
     with (tmp_path / "my.csv").open(newline="", encoding="utf-8") as text:
         cells = [cell for row in csv.reader(text) for cell in row]
     assert not [c for c in cells if c.lstrip()[:1] in ("=", "@", "＝", "+")]
@@ -256,7 +256,7 @@ def test_any_text_comes_back(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("save") / "my.csv"
     save(groups, path)
     found = load(path)
-    # "5" comes back as 5, "05" as "05".
+    # "5" is read as 5, and "05" as "05".
     assert [str(name) for name in found.ids] == [text[0]]
     assert found.instance_metadata["instance"].astype(str)[0].tolist() == text
     assert found.instance_metadata["note"].tolist() == note.tolist()

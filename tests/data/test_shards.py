@@ -28,7 +28,7 @@ def written(folder, *parts, shard_bytes=200):
 
 
 def equal(one, other):
-    """Two `GroupedData` agree in everything but padding that nobody needs."""
+    """Check that two `GroupedData` are equal, except for unneeded padding."""
     assert not other.present[:, one.n_instances :].any()
     other = other.take_instances(slice(one.n_instances))
     for name in ("present", *FIELDS):
@@ -125,7 +125,7 @@ def test_selecting_reads_nothing_and_equals_that_in_memory(folder, data, ragged)
     index = data.draw(st.slices(12) | st.lists(numbers, min_size=1) | numbers)
     if isinstance(index, slice) and not len(range(12)[index]):
         return
-    # A second choice out of the first one.
+    # A second selection from the first one.
     part, again = shards[index], shards[index][::-1][:3]
     assert not shards._checked.any()  # nothing has been read yet
     equal(part.load(), groups[index])
@@ -140,7 +140,7 @@ def test_split_equals_that_in_memory(tmp_path, stratify, ragged):
         shards.split(0.6, 3, stratify), groups.split(0.6, 3, stratify), strict=True
     ):
         equal(one.load(), other)
-    with pytest.raises(InputError, match="Nothing called 'a'"):
+    with pytest.raises(InputError, match="no state parameter or metadata 'a'"):
         shards.split(stratify="a")
 
 
@@ -148,7 +148,7 @@ def test_a_sample_is_as_large_as_asked(tmp_path, ragged):
     shards = written(tmp_path, ragged(30))
     a_group = 4 * 3 * (4 + 1 + 4)
     assert len(shards.sample(a_group * 5)) == 5
-    assert len(shards.sample(1)) == 2  # below, nothing could be compared
+    assert len(shards.sample(1)) == 2  # fewer could not be compared
     equal(shards.sample(), ragged(30))
     one, other = shards.sample(a_group * 5, seed=1), shards.sample(a_group * 5, seed=2)
     assert one.x.shape != other.x.shape or (one.x != other.x).any()
@@ -189,7 +189,7 @@ def test_copies_read_on_their_own(tmp_path, ragged):
 
 
 def refusal(function, *words):
-    """The one sentence with which something is refused."""
+    """Return the error message of a call."""
     with pytest.raises(InputError) as error:
         function()
     sentence = str(error.value)
@@ -236,12 +236,12 @@ def pipe(path):
 
 
 def edited(change):
-    """Replace the bytes of a file by what a function makes of them."""
+    """Apply a function to the bytes of a file."""
     return lambda path: path.write_bytes(change(path.read_bytes()))
 
 
 def saved(change):
-    """Replace an array by what a function makes of it."""
+    """Apply a function to an array in a file."""
     return lambda path: np.save(path, change(np.load(path)), allow_pickle=True)
 
 
@@ -315,7 +315,7 @@ def test_an_index_whose_arrays_do_not_fit(tmp_path, key, value, ragged):
 def test_shards_of_different_kinds_are_refused(tmp_path, ragged):
     written(tmp_path, ragged(), shard_bytes=200)
     rewrite(tmp_path, ids=None)
-    refusal(lambda: Shards(tmp_path), "shard-00001.npz has ids", "groups before")
+    refusal(lambda: Shards(tmp_path), "shard-00001.npz has ids", "previous groups")
 
 
 def test_an_index_that_unpacks_to_too_much(tmp_path, monkeypatch, ragged):
@@ -356,7 +356,7 @@ def test_manifests_that_cannot_be_used(tmp_path, ragged):
         other = [dict(each) for each in good["shards"]]
         other[0][key] += 1
         other[1]["groups"] -= key == "groups"
-        refuses({**good, "shards": other}, "shard-00000.npz", "does not fit")
+        refuses({**good, "shards": other}, "shard-00000.npz", "is wrong")
     path.unlink()
     refusal(lambda: Shards(tmp_path), tmp_path, "no manifest.json", "data convert")
     refusal(lambda: Shards(tmp_path / "none"), "none", "no manifest.json")
@@ -376,7 +376,7 @@ def test_an_interrupted_writer_goes_on_to_the_same_files(
         raise KeyboardInterrupt
     assert not (folder / "manifest.json").exists()
     complete = len(list(folder.glob("*.npz")))
-    # Killed between a file and its index, too.
+    # Also if the process was killed between a file and its index.
     (folder / f"shard-{complete:05d}.x.npy").write_bytes(b"half a sh")
 
     with ShardWriter(folder, 150) as writer:
@@ -396,7 +396,7 @@ def test_a_writer_that_resumes_knows_what_fits(tmp_path, ragged):
     for misfit in (ragged(axis=None), ragged(ids=None), ragged(weights=None)):
         writer = ShardWriter(tmp_path, 1)
         assert writer.resume() == 2
-        with pytest.raises(InputError, match="the groups before"):
+        with pytest.raises(InputError, match="the previous groups"):
             writer.add(misfit)
     (tmp_path / "shard-00001.weights.npy").unlink()
     refusal(ShardWriter(tmp_path, 1).resume, "shard-00001.weights.npy")
@@ -412,9 +412,9 @@ COLOURS = {"kind": np.zeros(9), "colour": np.zeros((9, 3))}
         ({"x": np.zeros((9, 4, 4)), **PLAIN}, "has x of the shape (4,), but"),
         ({"pixel_mask": None}, "has x and weights of the"),
         ({"weights": None}, "has x and pixel_mask of the"),
-        ({"axis": None}, "another axis"),
-        ({"axis": np.linspace(400, 501, 3)}, "another axis"),
-        ({"ids": None}, "but the groups before have ids, group/kind"),
+        ({"axis": None}, "a different axis"),
+        ({"axis": np.linspace(400, 501, 3)}, "a different axis"),
+        ({"ids": None}, "but the previous groups have ids, group/kind"),
         ({"group_metadata": {}}, "has ids, instance/air, instance/site, but"),
         ({"group_metadata": COLOURS}, "group/colour (3,)"),
     ],
@@ -436,7 +436,7 @@ def test_nothing_a_file_cannot_hold(tmp_path):
     words = "1 of 2 groups have no present instance; the first is group 1 (id 'moon')"
     with pytest.raises(InputError, match=re.escape(words)):
         written(tmp_path, blank)
-    with pytest.raises(InputError, match="group/a holds Python objects"):
+    with pytest.raises(InputError, match="group/a contains Python objects"):
         a = np.array([None, {}])
         written(tmp_path, GroupedData(np.zeros((2, 2, 3)), group_metadata={"a": a}))
     with pytest.raises(InputError, match="shard_bytes must be at least 1; received 0"):
@@ -444,7 +444,7 @@ def test_nothing_a_file_cannot_hold(tmp_path):
 
 
 def test_files_can_be_read_without_this_package(tmp_path, ragged):
-    """The format is plain: arrays of all instances, and an .npz."""
+    """The format is simple: arrays of all instances, and an .npz file."""
     groups = ragged()
     written(tmp_path, groups, shard_bytes=1 << 20)
     with np.load(tmp_path / "shard-00000.npz") as index:
@@ -459,7 +459,7 @@ def test_files_can_be_read_without_this_package(tmp_path, ragged):
 
 
 def of_version_1(folder):
-    """Make what version 0.1 wrote: the fields of a group one behind the other."""
+    """Write the format of version 0.1, with the concatenated fields of each group."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     for entry in manifest["shards"]:
         file = folder / entry["index"].replace("npz", "bin")

@@ -1,4 +1,4 @@
-"""Simulated groups whose truth is exact, and images that no threshold segments."""
+"""Simulated groups with exact ground truth, and images for segmentation."""
 
 import pickle
 from functools import partial
@@ -37,7 +37,7 @@ def groups(request):
 
 
 def own(groups):
-    """The noiseless instances."""
+    """Return the noiseless instances."""
     group, instance = np.indices(groups.x.shape[:2])
     return groups.virtual(group, group, instance)
 
@@ -56,7 +56,7 @@ def own(groups):
 def test_virtual_is_exact_up_to_white_noise(simulate, sizes, more, deviation):
     groups = simulate(*sizes, seed=1, **more)
     noise = (groups.x - own(groups)).astype("float64").reshape(*groups.x.shape[:3], -1)
-    # 190,000 draws or more: the standard error is 0.0016 of a standard deviation.
+    # At least 190,000 draws: the standard error is 0.0016 standard deviations.
     assert noise.std() == pytest.approx(deviation, rel=0.01)
     assert abs(noise.mean()) < 0.01 * deviation
     neighbours = np.mean(noise[:, :, 1:] * noise[:, :, :-1]) / noise.var()
@@ -147,7 +147,7 @@ def test_shapes_types_and_ranges_of_exposures(stars):
 
 
 def by_hand(groups, i, j, t, slope, excitation):
-    """The formula of the benchmark with loops instead of einsum."""
+    """Compute the formula of the benchmark with loops instead of einsum."""
     n = {k: v[j, t] for k, v in groups.nuisance.items()}
     s = {k: v[i] for k, v in groups.state.items()}
     rest = AXIS - n["velocity"]
@@ -182,7 +182,7 @@ def test_variants_have_the_same_parameters(more):
         for name, values in getattr(groups, kind).items():
             np.testing.assert_array_equal(getattr(variant, kind)[name], values)
     assert (variant.x - own(variant)).std() == pytest.approx(0.01, rel=0.05)
-    # Every eighth pixel of 2041 is one of 256.
+    # Every eighth of the 2041 pixels is one of the 256 pixels.
     if "n_pixels" in more:
         assert variant.x.shape == (3, 2, 2041) and variant.axis.shape == (2041,)
         np.testing.assert_allclose(variant.axis[::8], groups.axis, atol=1e-12)
@@ -190,7 +190,7 @@ def test_variants_have_the_same_parameters(more):
 
 
 def test_the_star_and_the_blaze_can_share_a_slope():
-    """To first order in the slopes, an entangled exposure shows only their sum."""
+    """To first order in the slopes, an entangled exposure depends only on their sum."""
     groups = simulate_exposures(1, 1, seed=0)
     zero = np.zeros(1)
     nuisance = {k: v[0] for k, v in groups.nuisance.items()}
@@ -215,7 +215,7 @@ def test_split_keeps_state_and_truth_together(stars):
 
 
 def test_nuisances_can_be_left_out():
-    """The others are drawn alike, and so is all that is not left out."""
+    """Leaving out nuisances does not change the draws of the others."""
     every = simulate_exposures(3, 2, seed=4)
     reduced = simulate_exposures(3, 2, seed=4, nuisances=("velocity", "slope"))
     for name, values in reduced.nuisance.items():
@@ -230,12 +230,12 @@ def test_nuisances_can_be_left_out():
 # === Shapes ===
 
 HARMONICS = np.array([0.3, 0.1, 0.1, 0.05, 0.1, 0.08, -0.05])
-#: Nuisance parameters of a view, and how many numbers each one has.
+#: Nuisance parameters of a view, and the number of values of each.
 VIEW = {"shift": 2, "angle": 0, "intensity": 0, "background": 0, "gradient": 2}
 
 
 def plain(size, **changes):
-    """A disc of intensity 1 in the middle of a dark frame, with changes."""
+    """Make a disc of intensity 1 in the middle of a dark frame, with changes."""
     values = {key: np.zeros((1, count) if count else 1) for key, count in VIEW.items()}
     values |= {"harmonics": np.zeros((1, 7)), "intensity": np.ones(1)}
     for key, value in changes.items():
@@ -284,7 +284,7 @@ def test_swapped_shapes_equal_rendering_by_hand():
     [(64, np.zeros(7)), (128, np.array([0.2, -0.1, 0.15, 0.05, 0.1, 0.08, -0.05]))],
 )
 def test_an_outline_has_its_area(size, h):
-    """Area of a star-convex outline: pi R^2 (1 + half the sum of squares)."""
+    """The area of a star-convex outline is pi R^2 (1 + half the sum of squares)."""
     area = np.pi * RADIUS**2 * (1 + 0.5 * (h**2).sum())
     found = plain(size, harmonics=h).sum() * (2 / size) ** 2
     assert found == pytest.approx(area, rel=2e-3)
@@ -315,7 +315,7 @@ def test_no_glyph_leaves_the_frame():
 
 
 def jacobian(groups, i, t):
-    """Derivative of a clean view by 7 state and 7 nuisance parameters."""
+    """Differentiate a noiseless view by 7 state and 7 nuisance parameters."""
     flat = [("harmonics", c) for c in range(7)]
     for name, count in VIEW.items():
         flat += [(name, c) for c in range(count)] or [(name, None)]
@@ -369,7 +369,7 @@ def test_every_class_is_there(size):
     assert 0.5 < shares[0] < 0.95
     assert shares[1:].min() > 0.01
     seen = np.mean([np.isin([BALL, SHELL, BAR], each).all() for each in labels])
-    assert seen > 0.9  # a shape may be covered by others
+    assert seen > 0.9  # other shapes can cover a shape
 
 
 def test_images_depend_on_seed_and_number_alone():
@@ -380,7 +380,7 @@ def test_images_depend_on_seed_and_number_alone():
 
 
 def test_depth_is_a_distance(rng):
-    """Deep by the half thickness in the middle, 0 on the surface."""
+    """The depth is half the thickness in the middle, and 0 on the surface."""
     along = np.linspace(0.0, 1.0, 1001)[:, None] * [1.0, 0.0]
     ball, shell, bar = (_depth(rng, kind, along) for kind in (BALL, SHELL, BAR))
     assert 0.12 < ball[0] < 0.18
@@ -393,7 +393,7 @@ def test_depth_is_a_distance(rng):
 
 
 def test_noise_is_white():
-    """Its neighbours differ by it alone, where light and labels are smooth."""
+    """Where light and labels are smooth, neighbours differ only by the noise."""
     x, labels = simulate_labelled_shapes(20, (64, 64), seed=0)
     x = x[..., 0].astype("float64")
     second = x[:, :, 2:] - 2.0 * x[:, :, 1:-1] + x[:, :, :-2]

@@ -36,82 +36,86 @@ _READERS: Final[dict[str, Reader]] = {
 
 
 def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | Shards:
-    r"""Read groups from a file or folder, whose suffix or content tells its format.
+    r"""Read groups from a file or folder; its suffix or content determines the format.
 
-    | what | content |
+    | file or folder | content |
     | --- | --- |
     | `.npz`, `.h5`, `.hdf5`, `.hdf` | arrays under the keys below |
-    | `.npy` | `x` alone, with its groups; stays on disk until it is used |
-    | `.csv`, `.tsv`, `.txt`, wide | a row an instance: `group`, one column a pixel |
-    | the same, long | a row a pixel: `group`, `instance`, `axis`, `value` |
+    | `.npy` | only `x`, already grouped; stays on disk until it is used |
+    | `.csv`, `.tsv`, `.txt`, wide | a row per instance: `group`, a column per pixel |
+    | the same, long | a row per pixel: `group`, `instance`, `axis`, `value` |
     | `.fits`, `.fit`, `.fits.gz`, `.fz` | a table of spectra, or an image of them |
-    | `.mseed`, `.miniseed`, `.segy`, `.sgy` | seismic traces, one instance each |
-    | folder of spectra | `.csv`, `.txt`, `.dat`, `.tsv`, `.npy` or FITS, one each |
-    | folder of folders | `.png`, `.jpg`, `.bmp` or `.tif` images, a folder a group |
+    | `.mseed`, `.miniseed`, `.segy`, `.sgy` | seismic traces, one per instance |
+    | folder of spectra | `.csv`, `.txt`, `.dat`, `.tsv`, `.npy` or FITS, one per file |
+    | folder of folders | `.png`, `.jpg`, `.bmp` or `.tif` images, a folder per group |
     | folder of idx files | the training images of MNIST, in bags of 20 of one label |
-    | folder of shards | what `symae data convert` wrote; stays on disk |
+    | folder of shards | the output of `symae data convert`; stays on disk |
 
-    Arrays are either grouped, `x (groups, instances, *instance_shape)` with, if
-    instances are missing, `mask (groups, instances)`, True = present, and `ids`, the
-    names of the groups; or flat rows, `x (rows, *instance_shape)` with `group (rows,)`,
-    the id of each row. Both may add `axis (pixels,)`, the physical value of each pixel,
-    `axis_label`, its name and unit, and of the shape of `x`, or one that broadcasts to
-    it, `pixel_mask`, True = good, and `weights`. Other arrays with one entry for each
-    group, instance or row become metadata.
+    Arrays are either grouped or flat rows. Grouped arrays are
+    `x (groups, instances, *instance_shape)`, `ids`, the names of the groups, and, if
+    instances are missing, `mask (groups, instances)`, True = present. Flat rows are
+    `x (rows, *instance_shape)` and `group (rows,)`, the id of each row. Both may have
+    `axis (pixels,)`, the physical value of each pixel; `axis_label`, its name and unit;
+    and `pixel_mask`, True = good, and `weights`, whose shapes are that of `x` or
+    broadcast to it. Other arrays with one entry per group, instance or row become
+    metadata.
 
-    A wide table has the axis values as headers; a column `instance` names the
-    instances, and all others are metadata: of groups, if all rows of each group have
-    the same value in the column, else of instances. A header that is nearly a number,
-    such as "500 nm", and a column of numbers between pixels whose header is not a
-    number, are refused. Numbers in text files have a decimal point, or all of them a
-    decimal comma; "1_5", "inf" and thousands separators are refused.
+    In a wide table, the headers of pixel columns are the axis values. A column
+    `instance` names the instances. All other columns are metadata: of groups, if all
+    rows of each group have the same value in the column, otherwise of instances. `load`
+    refuses a header that is nearly a number, such as "500 nm", and a numeric column
+    between pixels whose header is not a number. All numbers in a text file have either
+    a decimal point or a decimal comma; "1_5", "inf" and thousands separators are
+    refused.
 
-    An empty, null or NaN value of any format is a missing pixel: False in `pixel_mask`,
-    0 in `x` and `weights`. Only an `.npy` file keeps its NaN behind the mask, because
-    it stays on disk. A pixel whose mask or weight is null or NaN is masked, too. A null
-    group or axis value is an error; null metadata are NaN or an empty text.
+    In all formats, an empty, null or NaN value is a missing pixel: False in
+    `pixel_mask`, 0 in `x` and `weights`. Only an `.npy` file keeps its NaN in masked
+    pixels, because it stays on disk. A pixel is also masked if its mask or weight is
+    null or NaN. A null group or axis value is an error. Null metadata become NaN or an
+    empty text.
 
     A FITS table has one spectrum per row in a column `flux`, `x`, `spectrum` or
     `value`, and a column `group` or `object`; it may have `wavelength`, `lambda`,
     `axis` or `loglam`, equal in all rows, `ivar` or `weights`, and `pixel_mask`. An
     image has the axes (groups, instances, pixels), or (rows, pixels) and a table with a
-    column `group`; it may have the images `PIXEL_MASK` and `IVAR` or `WEIGHTS` beside
-    it. The axis of an image comes from its world coordinates, in the unit of the
+    column `group`; it may be accompanied by the images `PIXEL_MASK` and `IVAR` or
+    `WEIGHTS`. The axis of an image comes from its world coordinates, in the unit of the
     header. A wrong `CHECKSUM` or `DATASUM` is an error. FITS needs `astropy`.
 
-    Seismic traces need `obspy`, of the extra `signals`, one length and one rate. The
-    group of a miniSEED trace is its channel with station and network, or the code that
-    `group` names. The group of a SEG-Y trace is its field record, or another field of
-    the trace headers; coordinates of sources and receivers become metadata.
+    Seismic traces need `obspy`, from the extra `signals`. All traces must have the same
+    length and sampling rate. The group of a miniSEED trace is its channel with station
+    and network, or the code that `group` names. The group of a SEG-Y trace is its field
+    record, or the field of the trace headers that `group` names; coordinates of sources
+    and receivers become metadata.
 
-    `load` reads no other file, whatever links an HDF5 file contains, and refuses an
-    array that needs more than half of the available memory before it reads it.
+    `load` never follows links from an HDF5 file to other files. It refuses arrays that
+    need more than half of the available memory before it reads them.
 
-    A text file of one spectrum has a header whose names give the columns: an axis such
-    as "wavelength (nm)", values such as "flux", and possibly "uncertainty", which
-    becomes the inverse variance, "variance", "ivar" or "weights". Without a header its
-    columns are axis, value and, if there is a third, inverse variance. A spectrum may
-    also be a 1-D `.npy` array or FITS image.
+    The header of a text file with one spectrum names the columns: an axis such as
+    "wavelength (nm)", values such as "flux", and optionally "uncertainty", "variance",
+    "ivar" or "weights". Uncertainties and variances are converted to inverse variances.
+    Without a header, the columns are axis, value and optionally inverse variance. A
+    spectrum may also be a 1-D `.npy` array or FITS image.
 
-    Integers are converted to float32 without scaling, except for images of bytes, which
-    are scaled to [0, 1]. That, missing pixels, and what is not used of a file are
-    reported as warnings of the logger `"symae_keras"`.
+    Integers are converted to float32 without scaling, except for 8-bit images, which
+    are scaled to [0, 1]. The logger `"symae_keras"` reports this conversion, missing
+    pixels, and unused parts of a file as warnings.
 
     Args:
         path: The file or folder.
-        group: The key or column that holds the group ids, "group" by default. For a
-            folder of spectra, a regular expression with one capture group that finds
-            the group in a file's name without its suffix; by default all before the
-            last "_" or "-".
+        group: The key or column with the group ids, "group" by default. For a folder of
+            spectra, a regular expression with one capture group that matches the group
+            in a file name without its suffix; by default, the group is everything
+            before the last "_" or "-".
 
     Returns:
-        `GroupedData`, or `Shards` for a folder of these. Values are as they are in the
-        file; `check` looks at them.
+        `GroupedData`, or `Shards` for a folder of shards. Values are as stored in the
+        file; use `check` to validate them.
 
     Raises:
-        InputError: The file cannot be used; the sentence names it and says why.
-        UnevenGroups: Padding would take much more memory than the data; the error has
-            the groups without padding as its attribute `groups`.
+        InputError: The file cannot be used; the message names the file and the reason.
+        UnevenGroups: Padding would take much more memory than the data. The attribute
+            `groups` of the error holds the groups without padding.
 
     Example:
     >>> import pathlib, tempfile
@@ -124,7 +128,9 @@ def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | S
     """
     path = Path(path)
     if not os.path.exists(path):
-        raise InputError(f"{path} does not exist, or is in a folder closed to you.")
+        raise InputError(
+            f"{path} does not exist, or you have no permission to access it."
+        )
     try:
         read = _folder_reader(path) if path.is_dir() else _file_reader(path)
         return read(path, group)
@@ -134,7 +140,7 @@ def load(path: str | PathLike[str], group: str | None = None) -> GroupedData | S
         raise InputError(f"{path}: {error}") from None
     except MemoryError as error:
         raise InputError(f"{path}: {too_large(error)}") from None
-    # Damaged files raise whatever the parser trips over: at least a dozen classes.
+    # For damaged files, parsers raise errors of at least a dozen classes.
     except Exception as error:
         raise unreadable(path, error) from error
 
@@ -144,13 +150,13 @@ def _file_reader(path: Path) -> Reader:
         if path.name.lower().endswith(suffix):
             return read
     raise InputError(
-        f"the suffix {path.suffix or '(none)'} is not known; supported are "
+        f"the suffix {path.suffix or '(none)'} is not supported; supported are "
         f"{', '.join(_READERS)}, and folders of spectra, images or idx files."
     )
 
 
 def _folder_reader(path: Path) -> Reader:
-    """The reader for what is in a folder."""
+    """Return the reader for the content of a folder."""
     inside = sorted(f for f in path.iterdir() if not f.name.startswith("."))
     folders = [f.name for f in inside if f.is_dir()]
     files = [f.name for f in inside if not f.is_dir()]
@@ -160,14 +166,13 @@ def _folder_reader(path: Path) -> Reader:
         return read_idx
     if folders and files:
         raise InputError(
-            f"it is a folder of files, such as {files[0]}, and folders, such as "
-            f"{folders[0]}; expected spectra alone, or one folder of images a group."
+            f"the folder contains files, such as {files[0]}, and folders, such as "
+            f"{folders[0]}; expected only spectra, or one folder of images per group."
         )
     if folders:
         return read_images
     if files:
         return read_spectra
     raise InputError(
-        "it is a folder with nothing in it; expected spectra, folders of images, "
-        "or idx files."
+        "the folder is empty; expected spectra, folders of images, or idx files."
     )

@@ -1,4 +1,4 @@
-"""Groups assembled from what a file holds."""
+"""Assembly of groups from the content of a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from symae_keras.data.groups import Array, GroupedData, Parameters
 from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
-#: Values that are looked at together.
+#: Values that are checked at once.
 _PART: Final = 1 << 24
 
 
@@ -31,10 +31,10 @@ def from_rows(
     axis: Array | None = None,
     axis_label: str = GroupedData.axis_label,
 ) -> GroupedData:
-    """Gather rows `(rows, *instance_shape)`, and what belongs to them, in groups.
+    """Group rows `(rows, *instance_shape)` with their masks, weights and metadata.
 
     Masks and weights have the shape of `x`, or one that broadcasts to it; metadata have
-    one entry per row. The path is for notes in the log.
+    one entry per row. The path is used in log messages.
     """
     _refuse_empty(x)
 
@@ -67,7 +67,7 @@ def from_groups(
     axis: Array | None = None,
     axis_label: str = GroupedData.axis_label,
 ) -> GroupedData:
-    """Return `GroupedData`, with the checks and notes that only files need."""
+    """Return `GroupedData`, with the checks and log messages for files."""
     _refuse_empty(x)
     if x.dtype.kind != "f":
         require(4 * x.size, f"x, {x.dtype} to be converted to float32,")
@@ -87,7 +87,7 @@ def from_groups(
         first = f"group {empty[0]}" if ids is None else f"the group {ids[empty[0]]}"
         raise InputError(
             f"{len(empty)} of {len(groups)} groups have no present instance, the first "
-            f"is {first}; leave them out or correct the mask."
+            f"is {first}; remove them or correct the mask."
         )
     _note_integers(path, x)
     return groups
@@ -109,17 +109,17 @@ def checked_axis(
 
     Args:
         axis: Physical value of each pixel.
-        names: How the file writes the values.
-        remedy: What to do about an axis that is out of order.
+        names: The values as text, as in the file.
+        remedy: Advice for an axis that is not sorted.
     """
     axis = np.asarray(axis)
     if axis.dtype.kind not in "uif" or not np.isfinite(axis).all():
         raise InputError(
-            f"axis must hold finite real numbers; received dtype {axis.dtype}, "
+            f"axis must contain finite real numbers; received dtype {axis.dtype}, "
             f"shape {axis.shape}."
         )
     if axis.ndim == 1 and len(axis) > 1:
-        # Unsigned differences would wrap around.
+        # Differences of unsigned integers would overflow.
         steps = np.sign(np.diff(axis.astype("float64")))
         wrong = np.flatnonzero((steps != steps[0]) | (steps == 0))
         if len(wrong):
@@ -139,15 +139,15 @@ def mask_missing(
     weights: Array | None,
     mask: Array | None = None,
 ) -> tuple[Array, Array | None, Array | None]:
-    """Take NaN for a missing pixel: masked, with zeros in `x` and in the weights.
+    """Mask NaN as missing pixels, with zeros in `x` and in the weights.
 
     A pixel is missing where `x`, `pixel_mask` or `weights` are NaN, unless `mask` is 0
     for its instance. Masks and weights have the shape of `x`, or one that broadcasts to
-    it. A memory map keeps its NaN behind the mask, because zeros would take it into
-    memory.
+    it. A memory map keeps its NaN in masked pixels, because replacing them would load
+    it into memory.
 
     Returns:
-        `x`, `pixel_mask` and `weights`; the mask is `None` if there was none and no
+        `x`, `pixel_mask` and `weights`; the mask is `None` if there is no mask and no
         pixel is missing.
     """
     missing = np.zeros((1,) * x.ndim, bool)
@@ -161,12 +161,12 @@ def mask_missing(
         x = _zeroed(x)
     good = np.asarray(True) if pixel_mask is None else _zeroed(pixel_mask)
     good = _broadcast("pixel_mask", good, x.shape)
-    # NaN differs from 0: a mask that says nothing counts, too.
+    # NaN differs from 0, so NaN in the pixel mask is counted, too.
     counted = missing & (True if pixel_mask is None else pixel_mask != 0)
     if mask is not None and mask.shape == x.shape[:2]:
         counted &= (mask != 0).reshape(mask.shape + (1,) * (x.ndim - 2))
     if pixel_mask is not None or counted.any():
-        # Not `astype(bool)`: other values than 0 and 1 are still to be refused.
+        # Not `astype(bool)`: values other than 0 and 1 are refused later.
         pixel_mask = np.where(missing, good.dtype.type(0), good)
     if counted.any():
         _log.warning("%s: %d missing values are masked.", path, counted.sum())
@@ -177,7 +177,7 @@ def mask_missing(
 
 
 def _any_nan(values: Array) -> bool:
-    """Look for a NaN, part by part, so that a memory map stays on disk."""
+    """Search for NaN part by part, so that a memory map stays on disk."""
     if values.dtype.kind != "f":
         return False
     flat = values.ravel(order="K")
@@ -186,7 +186,7 @@ def _any_nan(values: Array) -> bool:
 
 
 def _zeroed(values: Array) -> Array:
-    """Return the values with zeros for NaN, or the array itself if it has none."""
+    """Replace NaN by zeros; return the array itself if it has no NaN."""
     if not _any_nan(values):
         return values
     return np.where(np.isnan(values), values.dtype.type(0), values)
@@ -199,7 +199,7 @@ def native(values: Array) -> Array:
 
 
 def note_unused(path: Path, kind: str, names: Sequence[str]) -> None:
-    """Log what of the file is not read."""
+    """Log the parts of the file that are not read."""
     if names:
         _log.warning("%s: %s that are not used: %s.", path, kind, listed(names))
 
@@ -223,14 +223,14 @@ _KEYS: Final = ("x", "mask", "ids", "pixel_mask", "weights", "axis", "axis_label
 
 
 class Stored(NamedTuple):
-    """An array of a file, which is read when it is needed.
+    """Array of a file that is read when it is needed.
 
     Attributes:
         shape: Its shape.
-        dtype: Its type; text of any length is `str`.
-        n_bytes: How much memory reading it takes.
-        read: Reads it.
-        n_stored: How many bytes of the file it is, if they are compressed.
+        dtype: Its dtype; text of any length is `str`.
+        n_bytes: Memory that reading takes.
+        read: Function that reads the array.
+        n_stored: Compressed size in the file, if it is compressed.
     """
 
     shape: tuple[int, ...]
@@ -243,10 +243,11 @@ class Stored(NamedTuple):
 def from_keys(
     path: Path, arrays: Mapping[str, Stored | str], group: str | None
 ) -> GroupedData:
-    """Read groups from named arrays; names that are not known become metadata.
+    """Read groups from named arrays; other names become metadata.
 
-    A text in place of an array says why it cannot be read. Without a `group`, the key
-    "group" holds the group of each row, and `x` is grouped if there is none.
+    A text in place of an array is the reason why it cannot be read. If `group` is
+    `None`, the key "group" holds the group of each row; without this key, `x` is
+    already grouped.
     """
     if "x" not in arrays:
         raise InputError(
@@ -322,7 +323,7 @@ def _fits(array: Stored, leading: tuple[int, ...]) -> bool:
 
 
 def _read(name: str, array: Stored) -> Array:
-    """Read an array, if it fits into memory."""
+    """Read an array if it fits into memory."""
     what = f"{name}, shape {array.shape} and dtype {array.dtype},"
     if array.n_stored is not None:
         what = f"{what[:-1]}, of which the file holds {size(array.n_stored)},"
@@ -331,10 +332,10 @@ def _read(name: str, array: Stored) -> Array:
         values = np.asanyarray(array.read())  # a memory map stays one
         if values.dtype.kind != "S":
             return values
-        require(4 * array.n_bytes, what)  # a letter takes four bytes
+        require(4 * array.n_bytes, what)  # a character takes four bytes
         return np.char.decode(values, "utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"{name} holds text that is not UTF-8.") from None
+        raise InputError(f"{name} contains text that is not UTF-8.") from None
 
 
 def _axis_label(arrays: Mapping[str, Array]) -> str:

@@ -1,4 +1,4 @@
-"""From the text of table cells to numbers and names, and back."""
+"""Conversion between the text of table cells and numbers or names."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from symae_keras.errors import InputError
 
 _Cell = TypeVar("_Cell")
 
-# The one definition of a number in headers and cells of all text files: ASCII digits
-# with a decimal point, or a decimal comma in a file that has these, and an exponent.
-# The minus may be U+2212. "1_5", "inf", "0x1F", "1,000.5" and "5d2" are not numbers,
+# Definition of numbers in headers and cells of all text files: ASCII digits with a
+# decimal point (or a decimal comma, if the whole file uses commas) and an exponent. The
+# minus sign may be U+2212. "1_5", "inf", "0x1F", "1,000.5" and "5d2" are not numbers,
 # although `float` or other programs accept them.
 _SIGN: Final = "[+\\-\N{MINUS SIGN}]?"
 _EXPONENT: Final = f"(?:[eE]{_SIGN}[0-9]+)?"
 _POINT: Final = re.compile(f"{_SIGN}(?:[0-9]+\\.?[0-9]*|\\.[0-9]+){_EXPONENT}")
 _COMMA: Final = re.compile(f"{_SIGN}[0-9]*,[0-9]+{_EXPONENT}")
-#: A comma that may stand between thousands as well.
+#: A comma that can also be a thousands separator.
 _DOUBTFUL: Final = re.compile(f"{_SIGN}[1-9][0-9]{{0,2}},[0-9]{{3}}")
-#: A number that is a name, such as "007".
+#: A number that is treated as a name, such as "007".
 _LEADING_ZERO: Final = re.compile("[+-]?0[0-9]")
 _MISSING: Final = re.compile("(?:[+-]?nan)?", re.IGNORECASE)
-#: Of text in these characters, `float` accepts only what the above does, and infinity.
+#: For text of these characters, `float` accepts the same numbers, and infinity.
 _PLAIN: Final = re.compile(r"(?:[0-9.,+\-eE \n]++|[nN][aA][nN])*+")
 _OPEN_COMMA: Final = re.compile(r",(?![0-9])")
 
-#: What programs write into a header cell in place of a number.
+#: Text that programs write into a header cell instead of a number.
 _LOST: Final = re.compile(
     r"[\W_]*|[+-]?(nan|NaN|NAN|NA|N/A|null|NULL|None|[iI]nf(inity)?|INF)|#[A-Z/0]+[!?]?"
 )
@@ -55,11 +55,11 @@ def is_missing(cell: str) -> bool:
 
 
 def is_nearly_number(header: str) -> bool:
-    """Return whether a header is not a number, but is probably meant as one.
+    """Return whether a header is not a number, but probably should be one.
 
     The first letter or digit of such a header is a digit ("5O1.0", "500 nm",
-    "1,000.5"), or it holds what programs write for a number that they lost ("NaN",
-    "#REF!"). "2nd run", "H2O" and "temp_1" are names.
+    "1,000.5"), or the header is what programs write for a lost number ("NaN", "#REF!").
+    "2nd run", "H2O" and "temp_1" are names.
     """
     text = unicodedata.normalize("NFKC", header).strip()
     if is_number(header) or _ORDINAL.match(text):
@@ -68,14 +68,14 @@ def is_nearly_number(header: str) -> bool:
 
 
 def _number(cell: str) -> float:
-    """Convert a cell: NaN if it is missing, infinity if it is any other text."""
+    """Convert a cell to a number: NaN if missing, infinity if it is other text."""
     cell = cell.strip()
     if _POINT.fullmatch(cell) or _COMMA.fullmatch(cell):
         return float(cell.replace("\N{MINUS SIGN}", "-").replace(",", "."))
     return math.nan if _MISSING.fullmatch(cell) else math.inf
 
 
-#: All that is missing, as pandas looks for it.
+#: Text of missing values, for pandas.
 _NAN: Final = [
     "",
     *map("".join, itertools.product(("", "+", "-"), "nN", "aA", "nN")),
@@ -90,12 +90,12 @@ _EXACT: Final[dict[str, Any]] = (
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a file, each of equally many cells, that pandas reads.
+    """Rows of a file with the same number of cells, for pandas.
 
     Attributes:
-        numbers: The numbers of their lines.
-        text: The rows.
-        mark: What stands between cells.
+        numbers: The line numbers of the rows.
+        text: The rows as text.
+        mark: Delimiter of the cells.
         width: The number of cells in each row.
     """
 
@@ -109,7 +109,7 @@ class Rows:
         return self._read(columns, dtype=object, na_filter=False)
 
     def floats(self, columns: Sequence[int]) -> Array | None:
-        """Return some columns as numbers; `None` if a cell is not a usual number."""
+        """Return some columns as numbers, or `None` if a cell is not a plain number."""
         try:
             values = self._read(
                 columns,
@@ -140,7 +140,7 @@ class Rows:
 
 
 class NumberReader:
-    """Reader of the numbers of one file, all with decimal points or all with commas.
+    """Reader of the numbers of a file, which all have decimal points or all commas.
 
     Example:
     >>> numbers = NumberReader()
@@ -152,21 +152,21 @@ class NumberReader:
     """
 
     def __init__(self) -> None:
-        """Start without a number."""
-        # The first of each kind, as a sentence says it.
+        """Initialise the reader."""
+        # The first number of each kind, described for error messages.
         self._seen: dict[Literal["point", "comma", "doubtful"], str] = {}
-        # Finds the first decimal point in rows that were read without their text.
+        # Function that finds the first decimal point in rows that were read as numbers.
         self._look: Callable[[], None] | None = None
 
     @property
     def decimal_comma(self) -> bool:
-        """Whether the numbers have decimal commas."""
+        """True if the numbers have decimal commas."""
         return "comma" in self._seen
 
     def read(self, cells: Sequence[str], place: Callable[[int], str]) -> Array:
-        """Return cells as float64, NaN where a cell is empty or NaN.
+        """Convert cells to float64; empty cells become NaN.
 
-        `place` returns where a cell is in the file, by its index, for errors.
+        `place` returns the location of a cell in the file, given its index, for errors.
         """
         text = "\n".join(cells).replace("\N{MINUS SIGN}", "-")
         values = _plain(text, len(cells))
@@ -176,7 +176,8 @@ class NumberReader:
         if len(wrong):
             raise InputError(
                 f"{place(int(wrong[0]))} holds {quoted(cells[wrong[0]])}; expected a "
-                "finite number such as 1234.5 or 1e-3, or nothing for a missing pixel."
+                "finite number such as 1234.5 or 1e-3, or an empty cell for a missing "
+                "pixel."
             )
         if "." in text:
             self._note("point", cells, place, _has_point)
@@ -188,7 +189,7 @@ class NumberReader:
     def read_rows(
         self, rows: Rows, columns: Sequence[int], names: Sequence[object]
     ) -> Array:
-        """Return columns, in the order of the file, as float64 `(rows, columns)`."""
+        """Return columns in file order as float64 `(rows, columns)`."""
 
         def text() -> list[str]:
             cells: list[str] = rows.cells(columns).ravel().tolist()
@@ -206,9 +207,9 @@ class NumberReader:
         return values
 
     def settle(self) -> None:
-        """Check, after the last number, that all are of one kind.
+        """Check, after the last number, that all numbers have the same decimal mark.
 
-        Points and commas may not be mixed, and not all commas may be ambiguous.
+        Points and commas must not be mixed, and at least one comma must be unambiguous.
         """
         if self._look is not None and {"comma", "doubtful"} & set(self._seen):
             self._look()
@@ -217,13 +218,14 @@ class NumberReader:
         if point and (comma or doubtful):
             raise InputError(
                 f"{comma or doubtful} with a comma, but {point} with a decimal point; "
-                "write all numbers with decimal points and nothing between thousands."
+                "write all numbers with decimal points and without thousands "
+                "separators."
             )
         if doubtful and not comma:
             raise InputError(
-                f"{doubtful}, whose comma may be a decimal comma or stand between "
-                "thousands; write all numbers with decimal points and nothing between "
-                "thousands."
+                f"{doubtful}, whose comma may be a decimal comma or a thousands "
+                "separator; write all numbers with decimal points and without "
+                "thousands separators."
             )
 
     def _note(
@@ -233,7 +235,7 @@ class NumberReader:
         place: Callable[[int], str],
         is_kind: Callable[[str], bool],
     ) -> None:
-        """Remember where the first number of a kind is."""
+        """Store the location of the first number of a kind."""
         if kind not in self._seen:
             k = next((k for k, cell in enumerate(cells) if is_kind(cell)), None)
             if k is not None:
@@ -245,16 +247,16 @@ def _has_point(cell: str) -> bool:
 
 
 def _has_decimal_comma(cell: str) -> bool:
-    """Return whether a number has a comma that cannot stand between thousands."""
+    """Return whether a number has a comma that is not a thousands separator."""
     return "," in cell and not _DOUBTFUL.fullmatch(cell.strip())
 
 
 def _plain(text: str, n_cells: int) -> Array | None:
-    """Convert cells, one a line, quickly if they hold only the usual characters."""
+    """Convert cells, one per line, quickly if they contain only usual characters."""
     if not _PLAIN.fullmatch(text):
         return None
     if "," in text:
-        # "5," and "1,000.5" are no numbers.
+        # "5," and "1,000.5" are not numbers.
         if "." in text or _OPEN_COMMA.search(text):
             return None
         text = text.replace(",", ".")
@@ -268,7 +270,7 @@ def _plain(text: str, n_cells: int) -> Array | None:
 
 
 def names(cells: Sequence[str]) -> Array:
-    """Return cells as int64 if that loses nothing, else as text; "007" is a text."""
+    """Convert cells to int64 if that is lossless, otherwise to text (such as "007")."""
     text = np.array(cells, dtype=str)
     try:
         whole = np.array(cells, dtype="int64")
@@ -278,9 +280,10 @@ def names(cells: Sequence[str]) -> Array:
 
 
 def column(cells: Sequence[str], decimal_comma: bool) -> Array:
-    """Return cells as numbers, NaN where empty, if that loses nothing, else as text.
+    """Convert cells to numbers if that is lossless, otherwise to text.
 
-    "1,5" is text unless numbers of the file have decimal commas; then "1.5" is.
+    Empty cells become NaN. "1,5" is text unless the numbers of the file have decimal
+    commas; in that case, "1.5" is text.
     """
     values = names(cells)
     if values.dtype.kind == "i" or not any(cells):
@@ -295,7 +298,7 @@ def column(cells: Sequence[str], decimal_comma: bool) -> Array:
 
 
 def filled(cells: Sequence[str], lines: Sequence[int], name: str) -> Sequence[str]:
-    """Return the cells of a column, none of which may be missing."""
+    """Return the cells of a column, and check that none is missing."""
     for line, cell in zip(lines, cells, strict=True):
         if is_missing(cell):
             what = f"holds {quoted(cell)}" if cell else "is empty"
@@ -303,17 +306,17 @@ def filled(cells: Sequence[str], lines: Sequence[int], name: str) -> Sequence[st
     return cells
 
 
-#: Spreadsheet programs take a cell that starts with one of these for a formula.
+#: Spreadsheet programs treat a cell that starts with one of these as a formula.
 _FORMULA = tuple("=+-@＝＋－＠")
 _ESCAPE = "'"
 
 
 def escaped(cell: _Cell) -> _Cell | str:
-    """Return what to write into a cell of a CSV file.
+    """Return the text to write into a cell of a CSV file.
 
-    Text that a spreadsheet program would run as a formula, or whose outer white space
-    would be lost, gets an apostrophe in front; `unescaped` removes it. Numbers, and
-    text that is a number, such as "-1.5", stay as they are.
+    Text gets a leading apostrophe if a spreadsheet program would run it as a formula,
+    or if its outer white space would be lost. `unescaped` removes the apostrophe.
+    Numbers, and text that is a number, such as "-1.5", do not change.
 
     Example:
     >>> [escaped(cell) for cell in ("=1+1", "-1.5", -1.5, "sun", "'tis", "'=")]
@@ -337,7 +340,7 @@ def unescaped(cell: str) -> str:
 def _needs_escape(text: str) -> bool:
     if text != text.strip():
         return True
-    # What looks escaped already is escaped once more, so that it comes back.
+    # Text that already looks escaped is escaped again, so that it is restored.
     bare = text.lstrip(_ESCAPE)
     if bare != text:
         return _needs_escape(bare)

@@ -1,4 +1,4 @@
-"""FITS files as units whose bytes are complete, checked, and read when needed."""
+"""FITS files as units that are checked for damage and read when needed."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
 
-#: A whole number of blocks.
+#: Bytes that are read at once, a multiple of the block size.
 _PIECE: Final = 2880 << 12
 _ALL_ONES: Final = 0xFFFFFFFF
-#: Kinds of extensions that are read.
+#: Types of extensions that are read.
 _EXTENSIONS: Final = ("IMAGE", "IUEIMAGE", "TABLE", "BINTABLE", "A3DTABLE")
 _BITS: Final = (8, 16, 32, 64, -32, -64)
-#: More axes than the standard allows would keep astropy busy for hours.
+#: Maximum number of axes in the standard. More axes would keep astropy busy for hours.
 _MAX_AXES: Final = 999
 _AXES: Final = re.compile(rb"NAXIS   = *(\d{4,})")
-#: What astropy warns of where a file is damaged beyond use, and where it may be.
+#: Warnings of astropy for files that cannot be used, and for files that may be damaged.
 _UNUSABLE: Final = re.compile("have been truncated|corrupted")
 _DOUBTFUL: Final = re.compile(
     "non-ASCII|null bytes|unrecognized non-standard convention|not FITS-compliant"
@@ -39,7 +39,7 @@ _DOUBTFUL: Final = re.compile(
 
 
 class Unit:
-    """A header and its data; the primary unit has the number 0."""
+    """Header and data of a FITS unit; the primary unit has the number 0."""
 
     def __init__(self, number: int, hdu: Any, stream: IO[bytes]) -> None:
         self.hdu = hdu
@@ -49,24 +49,24 @@ class Unit:
         self.is_ascii = self.header.get("XTENSION") == "TABLE"
         place = hdu.fileinfo()
         self._starts = int(place["hdrLoc"]), int(place["datLoc"])
-        #: Where it ends in the file.
+        #: End of the unit in the file, in bytes.
         self.end = self._starts[1] + int(place["datSpan"])
-        # astropy gives a blank kind as None.
+        # astropy returns None for a blank kind.
         kind = str(self.header.get("XTENSION", "IMAGE")).strip()
-        #: Whether it is the primary unit, or an extension of a kind of the standard.
+        #: Whether it is the primary unit or a standard extension.
         self.is_known = kind in _EXTENSIONS
         self._stream = stream
 
     @functools.cached_property
     def rows(self) -> Array:
-        """The rows of a table, as they are stored."""
+        """Return the rows of a table, as they are stored."""
         dtype = self.hdu.columns.dtype.newbyteorder(">")
         width, count = int(self.header["NAXIS1"]), int(self.header["NAXIS2"])
         if self.header.get("ZTABLE", False):
             raise InputError(
                 f"the table {self.label} is compressed; unpack it with funpack."
             )
-        if self.is_ascii:  # its columns may have gaps between them
+        if self.is_ascii:  # there may be gaps between columns
             fields = [dtype.fields[name] for name in dtype.names]
             formats, offsets = [f[0] for f in fields], [f[1] for f in fields]
             dtype = np.dtype(
@@ -86,14 +86,14 @@ class Unit:
 
     @functools.cached_property
     def heap(self) -> bytes:
-        """The data behind the rows of a table: values of columns of variable length."""
+        """Return the data after the rows of a table: columns of variable length."""
         rows = self.header["NAXIS1"] * self.header["NAXIS2"]
         start = self.header.get("THEAP", rows)
         return self.bytes(start, rows + self.header["PCOUNT"] - start)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of an image, in the order of NumPy."""
+        """Shape of an image, in NumPy order."""
         return tuple(int(n) for n in self.hdu.shape)
 
     def pixels(self) -> Array:
@@ -114,14 +114,14 @@ class Unit:
         start += self._starts[1]
         if count < 0 or not self._starts[1] <= start <= self.end - count:
             raise InputError(
-                f"the data of the unit {self.label} end before what its header "
-                "describes; the file is damaged."
+                f"the data of the unit {self.label} are shorter than its header says; "
+                "the file is damaged."
             )
         self._stream.seek(start)
         return self._stream.read(count)
 
     def verify(self, length: int) -> None:
-        """Verify that the file is long enough and that the checksums are right."""
+        """Check the length of the file and the checksums."""
         from astropy.io import fits
 
         bits = self.header.get("BITPIX")
@@ -137,7 +137,7 @@ class Unit:
             )
         start, data = self._starts
         self._stream.seek(start)
-        # astropy shows the header of what is compressed, not that of its container.
+        # astropy shows the header of the compressed content, not of its container.
         header = fits.Header.fromstring(self._stream.read(data - start))
         keys = ("DATASUM", "CHECKSUM")
         given = {key: str(header.get(key, "")).strip() for key in keys}
@@ -153,25 +153,25 @@ class Unit:
                 what = "its data" if key == "DATASUM" else "its header or data"
                 raise InputError(
                     f"the {key} of the unit {self.label} is wrong, so {what} have "
-                    "changed since it was written; get the file anew, or, if it was "
-                    "changed on purpose, write new sums with: fitscheck --write "
-                    "--force FILE."
+                    "changed since it was written; get a new copy of the file, or, if "
+                    "you changed it on purpose, write new checksums with: fitscheck "
+                    "--write --force FILE."
                 )
 
     def has_fill(self) -> bool:
-        """Return whether the rest of the last block of the data is empty.
+        """Return whether the rest of the last data block is empty.
 
-        If not, the header describes less data than there are.
+        If it is not empty, the file has more data than the header describes.
         """
         if hasattr(self.hdu, "compression_type"):
-            return True  # astropy gives the size of what is unpacked
+            return True  # astropy returns the uncompressed size
         size = self._starts[1] + int(self.hdu.size)
         self._stream.seek(size)
         fill = self._stream.read(max(self.end - size, 0))
         return not fill.strip(b" " if self.is_ascii else b"\0")
 
     def _sum(self, start: int, end: int) -> int:
-        """Compute the checksum of FITS, a sum of words in ones' complement."""
+        """Compute the FITS checksum, a sum of words in ones' complement."""
         self._stream.seek(start)
         total = 0
         while start < end:
@@ -189,9 +189,9 @@ def _folded(total: int) -> int:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
-    """Open a file, plain or packed with gzip, and give its tables and its images."""
+    """Open a file, plain or compressed with gzip, and yield its tables and images."""
     fits = import_optional("astropy.io.fits", "data", "reading FITS files")
-    # Files bend the standard in many harmless ways; only damage is not.
+    # Many files violate the standard in harmless ways; only damage is an error.
     with contextlib.ExitStack() as stack:
         told = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always")
@@ -200,8 +200,8 @@ def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
             stream = unzipped(path)
         stream.seek(0)
         if stream.read(6) != b"SIMPLE":
-            # astropy would unpack other archives, whatever their size.
-            raise OSError("it does not start like a FITS file, with SIMPLE")
+            # astropy would unpack other archives without a size limit.
+            raise OSError("it does not start like a FITS file, with the keyword SIMPLE")
         length = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         _refuse_many_axes(stream)
@@ -226,12 +226,14 @@ def opened(path: Path) -> Iterator[tuple[list[Unit], list[Unit]]]:
                 )
             if not unit.is_known:
                 doubts.append(
-                    f"the unit {unit.label} is of the unknown kind "
-                    f"{unit.header['XTENSION']!r} and not used"
+                    f"the unit {unit.label} has the unknown type "
+                    f"{unit.header['XTENSION']!r} and is not used"
                 )
         units = [unit for unit in units if unit.is_known]
         if length % 2880 or (units and units[-1].end < length):
-            doubts.append("its length is not that which its headers describe")
+            doubts.append(
+                "its length differs from the length that its headers describe"
+            )
         if doubts:
             found = "; ".join(dict.fromkeys(doubts))
             _log.warning("%s: the file may be damaged: %s.", path, found)

@@ -1,4 +1,4 @@
-"""Values and axes as FITS stores them."""
+"""Conversion of FITS values and axes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from symae_keras.data.io._fits_file import Unit
 from symae_keras.errors import InputError
 
 _NUMBERS: Final = ("CRVAL1", "CRPIX1", "CDELT1", "PC1_1", "CD1_1")
-#: What non-linear axes depend on, too.
+#: Other keywords that non-linear axes depend on.
 _BESIDE: Final = ("RESTFRQ", "RESTFREQ", "RESTWAV", "VELREF", "SPECSYS")
-#: The types of spectral axes, those of AIPS included.
+#: Types of spectral axes, including those of AIPS.
 _SPECTRAL: Final = (
     *("FREQ", "ENER", "WAVN", "VRAD", "WAVE", "VOPT", "ZOPT", "AWAV", "VELO", "BETA"),
     *("FELO", "LAMB"),
@@ -56,11 +56,11 @@ def image_axis(header: Any) -> tuple[Array | None, str]:
         given |= {k: v for k, v in header.items() if re.match(r"PV1_\d+$", k)}
         given |= {key: header[key] for key in _BESIDE if key in header}
         given["CTYPE1"] = kind
-        if not kind.endswith("-LOG"):  # which is the same in all units
+        if not kind.endswith("-LOG"):  # the same in all units
             given["CUNIT1"] = unit
     axis = _world(given, int(header["NAXIS1"]), f"CTYPE1 {kind or 'missing'}")
     if logarithmic:
-        with np.errstate(over="ignore"):  # infinity is refused with the axis
+        with np.errstate(over="ignore"):  # an axis with infinity is refused later
             axis = 10.0**axis
     name = kind if linear else kind[:4]
     return axis, with_unit(_NAMES.get(name, name.lower()), unit)
@@ -80,9 +80,9 @@ def _world(given: dict[str, Any], count: int, kind: str) -> Array:
     try:
         wcs = WCS(fits.Header(given), naxis=1)
         axis: Array = wcs.wcs_pix2world(np.arange(1, count + 1)[:, None], 1)[:, 0]
-        if given.get("CUNIT1"):  # astropy turns it into an SI unit
+        if given.get("CUNIT1"):  # astropy converts it to an SI unit
             axis = axis * wcs.wcs.cunit[0].to(units.Unit(given["CUNIT1"]))
-    except Exception as error:  # wcslib has a dozen classes
+    except Exception as error:  # wcslib raises a dozen classes
         lines = [line for line in str(error).splitlines() if "ERROR" not in line]
         reason = lines[0].rstrip(". ") if lines else type(error).__name__
         raise InputError(
@@ -100,13 +100,14 @@ def _number(header: Any, key: str) -> float:
 
 
 def _refuse_other_axes(header: Any, kind: str) -> None:
-    """Refuse an axis that differs between rows, or runs along them."""
+    """Refuse an axis that differs between rows, or is not axis 1."""
     for n in range(1, int(header["NAXIS"]) + 1):
         other = str(header.get(f"CTYPE{n}", "")).strip().upper()
         if other[:4] in _SPECTRAL and kind[:4] not in _SPECTRAL:
             raise InputError(
-                f"its axis {n} is the spectral one (CTYPE{n} {other}), but pixels run "
-                f"along axis 1 (CTYPE1 {kind or 'missing'}); transpose the image."
+                f"its axis {n} is the spectral axis (CTYPE{n} {other}), but pixels "
+                f"must be along axis 1 (CTYPE1 {kind or 'missing'}); transpose the "
+                "image."
             )
         mixed = [f"CROTA{n}"] if n == 1 or header[f"NAXIS{n}"] > 1 else []
         if n > 1 and header[f"NAXIS{n}"] > 1:
@@ -128,13 +129,13 @@ _BEYOND: Final = "beyond the end of its table; the file is damaged"
 
 
 def image(unit: Unit) -> Array:
-    """Return the pixels of an image, NaN where they are blank."""
+    """Return the pixels of an image; blank pixels are NaN."""
     keys = ("BSCALE", "BZERO", "BLANK")
     return _scaled(unit.pixels(), *(unit.header.get(key) for key in keys))
 
 
 def has_one_value(table: Unit, name: str) -> bool:
-    """Return whether each row of a column has one real number or text."""
+    """Return whether each row of a column has a single real number or text."""
     if table.is_ascii:
         return True
     repeat, kind, _ = _format(table, name)
@@ -143,7 +144,7 @@ def has_one_value(table: Unit, name: str) -> bool:
 
 
 def column(table: Unit, name: str) -> Array:
-    """Return a column as text, or as numbers, NaN where it has null."""
+    """Return a column as text or as numbers; null values are NaN."""
     number = table.hdu.columns.names.index(name) + 1
     keys = ("TSCAL", "TZERO", "TNULL")
     scale, zero, null = (table.header.get(f"{key}{number}") for key in keys)
@@ -173,19 +174,18 @@ def _format(table: Unit, name: str) -> tuple[int, str, str]:
 
 
 def _scaled(raw: Array, scale: Any, zero: Any, null: Any) -> Array:
-    """Compute physical values, NaN where an integer is null."""
+    """Compute physical values; null integers become NaN."""
     scale, zero = 1 if scale is None else scale, 0 if zero is None else zero
     for each in (scale, zero, null or 0):
         if not isinstance(each, (int, float)) or not math.isfinite(each):
             raise InputError(
-                f"a scale, an offset or a null of its values is {each!r}; expected a "
-                "number."
+                f"a scale, an offset or a null value is {each!r}; expected a number."
             )
     values, kind = native(raw), raw.dtype.kind
     half = 1 << (8 * raw.dtype.itemsize - 1)
     if (scale, zero) != (1, 0):
         if kind == "i" and (scale, zero) == (1, half):
-            # FITS has no other way to write unsigned integers.
+            # This is the only way to write unsigned integers in FITS.
             unsigned = values.view(f"u{raw.dtype.itemsize}")
             values = unsigned ^ unsigned.dtype.type(half)
         elif raw.dtype == np.uint8 and (scale, zero) == (1, -half):
@@ -199,12 +199,13 @@ def _scaled(raw: Array, scale: Any, zero: Any, null: Any) -> Array:
 
 
 def _logical(name: str, raw: Array) -> Array:
-    """Convert T and F to bools, or to numbers with NaN if there is a null."""
+    """Convert T and F to bools, or to numbers if there are nulls, which become NaN."""
     raw = raw.view("u1")
     wrong = raw[~np.isin(raw, (_TRUE, _FALSE, _NULL))]
     if wrong.size:
         raise InputError(
-            f"the column {name} of T and F has the byte {wrong[0]}; write it anew."
+            f"the logical column {name} (T or F) has the byte {wrong[0]}; write the "
+            "column again."
         )
     values: Array = raw == _TRUE
     missing = raw == _NULL
@@ -217,7 +218,7 @@ def _bits(raw: Array, count: int) -> Array:
 
 
 def _text(name: str, raw: Array) -> Array:
-    """Decode text up to the first zero byte, without the spaces around it."""
+    """Decode text up to the first zero byte, and strip outer spaces."""
     stored = np.array(raw, order="C")
     letters = stored.view("u1").reshape(*raw.shape, raw.itemsize)
     letters[np.logical_or.accumulate(letters == 0, axis=-1)] = 0
@@ -241,12 +242,15 @@ def _printed(table: Unit, name: str, null: Any) -> Array:
 
 
 def _of_heap(table: Unit, name: str, places: Array, item: str) -> Array:
-    """Read rows that are stored behind the table, if they have one length.
+    """Read rows that are stored after the table; all must have the same length.
 
-    `places` has the length and the place of each row, `item` is the type of its values.
+    `places` has the length and the position of each row; `item` is the type of its
+    values.
     """
     if item not in _TYPES:
-        raise InputError(f"the column {name} of rows of bits is not supported.")
+        raise InputError(
+            f"the column {name} has rows of bits, which are not supported."
+        )
     dtype, heap = np.dtype(_TYPES[item]), table.heap
     lengths, starts = places[:, 0].astype("int64"), places[:, 1].astype("int64")
     size = len(heap) // dtype.itemsize

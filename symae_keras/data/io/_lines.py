@@ -1,4 +1,4 @@
-"""Lines of text tables, which pandas reads, and their headers."""
+"""Lines and headers of text tables, which pandas reads."""
 
 from __future__ import annotations
 
@@ -14,42 +14,44 @@ from typing import Final, TextIO
 from symae_keras.data.io._cells import Rows, unescaped
 from symae_keras.errors import InputError
 
-#: What stands between cells, with its name; the first that fits is taken.
+#: Delimiters of cells with their names; the first one that fits is used.
 _MARKS: Final = {"\t": "tab", ";": "semicolon", " ": "space", ",": "comma"}
-#: The first line that Excel writes, or needs, where the mark is not that of its locale.
+#: First line that Excel uses if the delimiter is not that of its locale.
 _SEP: Final = re.compile(r'"?sep=(.)"?\1*', re.IGNORECASE)
 _COMMENT: Final = re.compile(r'\s*"?\s*#')
-#: A name with its unit in brackets, where spaces stand between cells.
+#: A name with its unit in brackets, if spaces delimit cells.
 _UNIT: Final = re.compile(r"([^\s\"]+\s+(?:\([^)]*\)|\[[^\]]*\]))")
-#: Cells that are held as text at the same time.
+#: Cells that are kept as text at once.
 _PART: Final = 1 << 22
 
 Numbered = tuple[int, str]
-#: Whether the cells of the first line, and of the second one, are those of a file.
+#: Test whether the cells of the first and second line are cut at the right delimiter.
 Fits = Callable[[list[str], list[str]], bool]
 
 
 class Lines:
-    """The lines of a text file, as cells.
+    """Lines of a text file, as cells.
 
-    pandas reads them, see `Rows`. It fills up lines with too few cells, accepts text
-    behind a closing quote, and does not count lines, so that is done here.
+    pandas reads the lines, see `Rows`. But pandas fills lines with too few cells,
+    accepts text after a closing quote, and does not count lines, so this class checks
+    the lines.
 
     Attributes:
-        first: The cells of the first line that is neither blank nor a "#" line.
-        number: The number of that line.
-        comments: Numbers and cells of the "#" lines above it, the last one first; if
-            numeric, cut in every way, as comments are often cut otherwise than rows.
+        first: Cells of the first line that is neither blank nor a comment ("#").
+        number: Number of that line.
+        comments: Numbers and cells of the comments above it, the last one first. If
+            `numeric`, they are cut at every delimiter, because comments and rows often
+            have different delimiters.
     """
 
     def __init__(self, file: TextIO, fits: Fits, *, numeric: bool) -> None:
-        """Find the first line, and what stands between cells.
+        """Find the first line and the delimiter.
 
         Args:
             file: The file, opened with `newline=""`.
-            fits: Whether cells are cut at the right mark.
-            numeric: Whether rows hold nothing but numbers, so that spaces may stand
-                between cells and "#" starts a comment in any line.
+            fits: Test whether cells are cut at the right delimiter.
+            numeric: Whether rows contain only numbers, so that spaces may delimit cells
+                and "#" starts a comment in any line.
         """
         lines = _numbered(file)
         mark = ""
@@ -79,18 +81,18 @@ class Lines:
         self.comments: list[tuple[int, list[str]]] = []
         cuts = [*"\t;, "] if numeric else [self._mark]
         for (number, text), mark in itertools.product(comments, cuts):
-            with contextlib.suppress(csv.Error):  # it may be any text
+            with contextlib.suppress(csv.Error):  # the line may be any text
                 self.comments.append((number, _cut([_spaced(text, mark)], mark)))
 
     def above(self, fits: Callable[[list[str]], bool]) -> tuple[int, list[str]] | None:
-        """Return the number and cells of a comment that is the header of the rows."""
+        """Return the number and cells of the comment that is the header, if any."""
         for number, cells in self.comments:
             if len(cells) == len(self.first) and fits(cells):
                 return number, cells
         return None
 
     def rows(self, *, with_first: bool, whole: bool = False) -> Iterator[Rows]:
-        """Yield some rows at a time, or all of them, with or without the first line."""
+        """Yield blocks of rows, or all rows, with or without the first line."""
         ahead = [(self.number, self._text)] if with_first else []
         records = itertools.chain(ahead, self._records)
         width = len(self.first)
@@ -104,7 +106,7 @@ class Lines:
             part = list(itertools.islice(records, n_rows))
 
     def _checked(self, lines: Iterator[Numbered]) -> Iterator[Numbered]:
-        """Yield rows as text, each with the number of the line that it starts in."""
+        """Yield rows as text, with the number of their first line."""
         for number, line in lines:
             text = _spaced(line, self._mark)
             if not (text.strip() or self._mark in text):
@@ -136,8 +138,8 @@ class Lines:
             return f"{came}; remove the {mark} at the end of line {number}."
         such = ", such as a number with a decimal comma" if self._mark == "," else ""
         return (
-            f"{came}; give each line a cell for each column, and quotes to a cell that "
-            f"holds a {mark}{such}."
+            f"{came}; give each line one cell per column, and put quotes around a cell "
+            f"that contains a {mark}{such}."
         )
 
 
@@ -149,36 +151,36 @@ def lines_of(path: Path, fits: Fits, *, numeric: bool = False) -> Iterator[Lines
 
 
 def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, from 1."""
+    """Yield lines with their numbers, from 1."""
     for number, line in enumerate(file, start=1):
         if "\0" in line:
             raise InputError(
-                f"line {number} holds NUL characters, as text in UTF-16 does; save the "
-                "file as UTF-8."
+                f"line {number} contains NUL characters, probably because the file is "
+                "UTF-16; save it as UTF-8."
             )
         yield number, line
 
 
 def _spaced(line: str, mark: str) -> str:
-    """Put one space between cells where spaces are the mark."""
+    """Put a single space between cells if spaces are the delimiter."""
     return line if mark != " " else " ".join(_UNIT.sub(r'"\1"', line).split()) + "\n"
 
 
 def _cut(lines: Iterable[str], mark: str) -> list[str]:
-    """Return the cells of one row, whose quotes must be right."""
+    """Return the cells of one row, and check its quotes."""
     return next(csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=True))
 
 
 def _kept(text: str, lines: Iterator[Numbered], taken: list[str]) -> Iterator[str]:
-    """Yield a line and those below it, and keep those that are asked for."""
+    """Yield a line and those below it, and store the lines that are consumed."""
     for line in itertools.chain([text], (line for _, line in lines)):
         taken.append(line)
         yield line
 
 
 def _find_mark(lines: list[str], marks: list[str], fits: Fits) -> str:
-    # The parser of the standard library takes no cell of more than 131072 characters,
-    # which a long line is if it is cut at the wrong mark.
+    # The csv module refuses cells of more than 131072 characters. Long lines exceed
+    # this limit if they are cut at the wrong delimiter.
     cut = {}
     for mark in marks:
         split = [line.split(None if mark == " " else mark) for line in lines]
@@ -191,7 +193,7 @@ def _find_mark(lines: list[str], marks: list[str], fits: Fits) -> str:
 
 @contextlib.contextmanager
 def in_header(line: int) -> Iterator[None]:
-    """Say of an error that it is in the line of headers."""
+    """Add the number of the header line to errors."""
     try:
         yield
     except InputError as error:
@@ -201,12 +203,15 @@ def in_header(line: int) -> Iterator[None]:
 def header_of(cells: Sequence[str]) -> list[str]:
     """Return the names in a line of headers; "" for a column without one."""
     names = [unescaped(cell) for cell in cells]
-    # So pandas calls a column that has no name.
+    # Names that pandas gives to columns without a name.
     return ["" if re.fullmatch(r"Unnamed: \d+", name) else name for name in names]
 
 
 def refuse_double(header: Sequence[str]) -> None:
-    """Refuse names that two columns have."""
+    """Refuse duplicate column names."""
     for name, count in Counter(header).items():
         if name and count > 1:
-            raise InputError(f"{count} columns are called {name}; give each its name.")
+            raise InputError(
+                f"{count} columns have the name {name}; give each column a different "
+                "name."
+            )

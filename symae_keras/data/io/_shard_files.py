@@ -1,4 +1,4 @@
-"""The files that `Shards` reads: their content, and how they are written."""
+"""Format and writer of the files that `Shards` reads."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ from symae_keras.errors import InputError
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "symae-shards"
 VERSION: Final = 2
-#: What there is for each pixel, in the order in which checksums take it.
+#: Fields with a value per pixel, in the order of checksums.
 FIELDS: Final = {
     "x": np.dtype("<f4"),
     "pixel_mask": np.dtype("?"),
     "weights": np.dtype("<f4"),
 }
-#: What names of ids and metadata begin with, in an index.
+#: Prefixes of the names of ids and metadata in an index.
 _KNOWN: Final = ("ids", "group/", "instance/")
 
 
 def name_of(number: int, what: str) -> str:
-    """Return the name of a file of a shard; no file names a path itself."""
+    """Return the name of a file of a shard; paths are never read from files."""
     return f"shard-{number:05d}.{what}"
 
 
 def checksum(fields: Iterable[Array]) -> int:
-    """Return the CRC-32 of the fields of a group, one behind the other."""
+    """Return the CRC-32 of the concatenated fields of a group."""
     return functools.reduce(lambda crc, values: zlib.crc32(values.data, crc), fields, 0)
 
 
 def damaged(path: Path, reason: object) -> InputError:
-    """Return the error for a file that is not what was written."""
+    """Return the error for a damaged file."""
     return InputError(f"{path} is damaged: {reason}; convert the data again.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Kind:
-    """Properties that all groups of a folder share."""
+    """Properties that all groups of a folder have in common."""
 
     instance_shape: tuple[int, ...]
-    #: Those of `FIELDS` that there are.
+    #: The fields of `FIELDS` that are present.
     fields: tuple[str, ...]
     #: Names of ids and metadata, with their shape for one group or instance.
     known: dict[str, tuple[int, ...]]
@@ -70,19 +70,20 @@ class Kind:
         return pixels * sum(FIELDS[each].itemsize for each in self.fields)
 
     def refuse_other(self, other: Kind, source: object) -> None:
-        """Raise `InputError` if groups of a source are of another kind."""
+        """Raise `InputError` if groups of a source have other properties."""
         for own, found in zip(self._texts(), other._texts(), strict=True):
             if own != found:
                 raise InputError(
-                    f"{source} has {found}, but the groups before have {own}; convert "
-                    "them to folders of their own."
+                    f"{source} has {found}, but the previous groups have {own}; "
+                    "convert them into separate folders."
                 )
         same = (self.axis is None) == (other.axis is None)
         if self.axis is not None and other.axis is not None:
             same = np.allclose(self.axis, other.axis, rtol=1e-6, atol=0)
         if not same:
             raise InputError(
-                f"{source} has another axis than the groups before; resample them."
+                f"{source} has a different axis from the previous groups; resample "
+                "them to one axis."
             )
 
     def _texts(self) -> tuple[str, str]:
@@ -106,7 +107,7 @@ def read_index(folder: Path, number: int) -> tuple[Kind, dict[str, Array], int]:
     try:
         arrays = read_archive(io.BytesIO(content))
         return _checked_kind(arrays), arrays, zlib.crc32(content)
-    except Exception as error:  # broken archives raise errors of many classes
+    except Exception as error:  # damaged archives raise errors of many classes
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise damaged(path, reason) from None
 
@@ -117,7 +118,7 @@ def _checked_kind(arrays: dict[str, Array]) -> Kind:
     fields = tuple(each for each in FIELDS if each in arrays["fields"])
     known = {key: v for key, v in arrays.items() if key.startswith(_KNOWN)}
     numbers = counts.ndim == 1 and counts.dtype.kind == "i" and len(counts) > 0
-    # Integers of Python, which do not overflow.
+    # Python integers do not overflow.
     instances = sum(counts.tolist()) if numbers else 0
     fit = {
         "counts": numbers and counts.min() > 0,
@@ -140,10 +141,10 @@ def _checked_kind(arrays: dict[str, Array]) -> Kind:
 def map_shard(
     folder: Path, kind: Kind, instances: list[int], version: int, number: int
 ) -> dict[str, Array]:
-    """Map the arrays of a shard, or refuse files that do not fit its index.
+    """Map the arrays of a shard, and refuse files that do not match its index.
 
-    `instances` counts those of each shard. Version 1 has all fields of a group in one
-    file.
+    `instances` is the number of instances per shard. In version 1, one file holds all
+    fields of a group.
     """
     if version == 1:
         size = instances[number] * kind.instance_bytes
@@ -162,7 +163,7 @@ def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
                 version = np.lib.format.read_magic(file)
                 found = version, *np.lib.format.read_array_header_1_0(file)
             except (ValueError, MemoryError, RecursionError):
-                # The error of NumPy quotes the bytes, whatever they are.
+                # NumPy's error message would quote arbitrary bytes.
                 raise damaged(path, "its header cannot be read") from None
             if found != ((1, 0), shape, False, dtype):
                 raise damaged(path, f"its header says {found}, not {shape}, {dtype}")
@@ -170,7 +171,7 @@ def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         expected = file.tell() + math.prod(shape) * dtype.itemsize
         if size != expected:
             raise damaged(path, f"it has {size} bytes where {expected} were written")
-        # As a plain array, whose slices take a tenth of the time.
+        # Slices of a plain array take a tenth of the time.
         return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape))
 
 
@@ -178,27 +179,28 @@ def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 class ShardWriter:
-    """Writes groups, a part at a time, into files that `Shards` reads.
+    """Writer of groups, part by part, into files that `Shards` reads.
 
-    A shard has about `shard_bytes`: `shard-00000.x.npy` holds the instances of its
-    groups, one behind the other, `shard-00000.pixel_mask.npy` and
-    `shard-00000.weights.npy` what belongs to their pixels, and the index
-    `shard-00000.npz` the number of instances and the CRC-32 of each group, ids and
-    metadata. A shard is complete once its index is there, so an interrupted job can be
-    resumed behind the last one: see `resume`. `manifest.json` comes last.
+    A shard has about `shard_bytes` bytes. `shard-00000.x.npy` contains the concatenated
+    instances of its groups, and `shard-00000.pixel_mask.npy` and
+    `shard-00000.weights.npy` contain their masks and weights. The index
+    `shard-00000.npz` contains the number of instances and the CRC-32 of each group, ids
+    and metadata. The index is written after the other files of a shard, so an
+    interrupted job can be resumed after the last complete shard: see `resume`.
+    `manifest.json` is written at the end.
 
-    Absent instances are left out. Use it as a context: leaving it writes the manifest,
-    unless an error is on its way.
+    Absent instances are not written. Use the writer as a context manager: it writes the
+    manifest on exit, unless an error occurred.
 
     Args:
-        folder: Where to write; made if it is missing.
-        shard_bytes: Size at which a shard is full. Defaults to 256 MiB.
+        folder: The output folder; it is created if necessary.
+        shard_bytes: Approximate size of a shard. Defaults to 256 MiB.
 
     Example:
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
     >>> with ShardWriter(folder) as writer:
-    ...     for _ in range(3):  # as many parts as there are, never all in memory
+    ...     for _ in range(3):  # parts need not fit into memory together
     ...         writer.add(GroupedData(np.ones((100, 4, 64))))
     >>> writer.n_groups
     300
@@ -215,19 +217,19 @@ class ShardWriter:
         self.n_groups = 0
         self._kind: Kind | None = None
         self._shards: list[dict[str, Any]] = []
-        #: Fields, ids and metadata of each group that is not written yet.
+        #: Fields, ids and metadata of each group that is not yet written.
         self._pending: list[dict[str, Array]] = []
         self._pending_instances = 0
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self) -> int:
-        """Take up the complete shards of an interrupted job.
+        """Resume an interrupted job after its complete shards.
 
         Returns:
-            The number of groups in them; add those that follow.
+            The number of groups in these shards; continue with the next group.
 
         Raises:
-            InputError: A shard is damaged, or of an earlier version.
+            InputError: A shard is damaged, or has an earlier format version.
         """
         while (self.folder / name_of(len(self._shards), "npz")).is_file():
             number = len(self._shards)
@@ -239,15 +241,15 @@ class ShardWriter:
         return self.n_groups
 
     def add(self, groups: GroupedData, source: str = "the data") -> None:
-        """Add groups; shards that they fill are written.
+        """Add groups, and write the shards that are full.
 
         Args:
-            groups: Groups of the shape, fields and axis of those before.
-            source: What to call them in an error.
+            groups: Groups with the same shape, fields and axis as previous groups.
+            source: Name of the groups in error messages.
 
         Raises:
-            InputError: They do not go with those before, a group has no instance, or
-                float32 would round off the differences between values.
+            InputError: The groups do not match the previous ones, a group has no
+                instance, or float32 would round off the differences between values.
         """
         arrays = _arrays_of(groups)
         kind = _kind_of(groups, arrays)
@@ -259,7 +261,7 @@ class ShardWriter:
             first = groups.called(int(empty[0]))
             raise InputError(
                 f"{source}: {len(empty)} of {len(groups)} groups have no present "
-                f"instance; the first is {first}; leave them out."
+                f"instance; the first is {first}; remove these groups."
             )
         refuse_rounding(groups, source)
         for n, there in enumerate(groups.present):
@@ -277,13 +279,13 @@ class ShardWriter:
 
     def _write_shard(self) -> None:
         number, kind = len(self._shards), self._kind
-        assert kind is not None  # something is pending
+        assert kind is not None  # there are pending groups
         path = self.folder / name_of(number, "npz")
         for there in (path, self.folder / MANIFEST):
             if os.path.lexists(there):
                 raise InputError(
-                    f"{there} is there already, and would be replaced; call resume() "
-                    "to add to an interrupted job, or name another folder."
+                    f"{there} already exists and would be overwritten; call resume() "
+                    "to resume an interrupted job, or choose another folder."
                 )
         records = self._pending
         for key in kind.fields:
@@ -311,7 +313,7 @@ class ShardWriter:
             index[key] = join([each[key] for each in records])
         if kind.axis is not None:
             index["axis"] = kind.axis
-        # The index comes last: it is what makes a shard complete.
+        # The index is written last: a shard with an index is complete.
         buffer = io.BytesIO()
         np.savez(buffer, **index)
         with written_aside(path) as aside:
@@ -332,7 +334,7 @@ class ShardWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Write what is left and the manifest."""
+        """Write the remaining groups and the manifest."""
         if error is not None:
             return
         if self._kind is None:
@@ -351,7 +353,7 @@ class ShardWriter:
 
 
 def _arrays_of(groups: GroupedData) -> dict[str, Array]:
-    """Return fields, ids, parameters and metadata by their names in files."""
+    """Return fields, ids, parameters and metadata, keyed by their names in files."""
     of_groups = {**groups.state, **groups.group_metadata}
     of_instances = {**groups.nuisance, **groups.instance_metadata}
     arrays = {
@@ -370,7 +372,7 @@ def _kind_of(groups: GroupedData, arrays: dict[str, Array]) -> Kind:
     for key, values in arrays.items():
         if values.dtype.hasobject:
             raise InputError(
-                f"{key} holds Python objects; shards hold numbers and text."
+                f"{key} contains Python objects; shards can only hold numbers and text."
             )
     fields = tuple(key for key in FIELDS if key in arrays)
     known = {

@@ -1,4 +1,4 @@
-"""NumPy's and HDF5's files."""
+"""Readers of NumPy and HDF5 files."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from symae_keras.data.io._assemble import Stored, from_keys, native
 from symae_keras.errors import InputError
 
 _OBJECTS = (
-    "holds pickled Python objects, which are refused because they can run code; save "
-    "numbers, and text as np.array(names, dtype=str)"
+    "contains pickled Python objects, which are refused because they can run code; "
+    "save numbers, and text as np.array(names, dtype=str)"
 )
 
-_RECORDS = "holds records with named fields; save each field under a key of its own"
+_RECORDS = "contains records with named fields; save each field under a separate key"
 
 
 def read_npz(path: Path, group: str | None) -> GroupedData:
@@ -35,11 +35,11 @@ def read_npz(path: Path, group: str | None) -> GroupedData:
             with zipfile.ZipFile(file) as archive:
                 return from_keys(path, dict(_members(archive)), group)
     if magic != b"\x93N":
-        raise ValueError("it does not start like a NumPy file")
+        raise ValueError("it does not start with the signature of a NumPy file")
     if group is not None:
         raise InputError(
-            f"an .npy file has no names, so none is {group}; save x and {group} in a "
-            ".npz file."
+            f"an .npy file has no names, so there is no {group}; save x and {group} in "
+            "a .npz file."
         )
     return from_keys(path, {"x": _mapped(path)}, None)
 
@@ -74,15 +74,15 @@ def read_archive(file: IO[bytes]) -> dict[str, Array]:
 
 
 def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Stored | str]]:
-    """List the arrays of an archive; a text says why one cannot be read."""
+    """List the arrays of an archive; a text is the reason why one cannot be read."""
     seen = set()
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         if name in seen:
-            raise InputError(f"it holds two arrays {name}; keep one.")
+            raise InputError(f"it contains two arrays {name}; keep one of them.")
         seen.add(name)
         if name == member.filename:
-            yield name, "is no .npy file in the archive"
+            yield name, "is not an .npy file in the archive"
             continue
         with archive.open(member) as stream:
             array = _stored_in_zip(stream, member.file_size)
@@ -93,16 +93,16 @@ def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Stored | str]]:
 
 
 def _stored_in_zip(stream: IO[bytes], n_bytes: int) -> Stored | str:
-    """Describe an array from its header, if the stream has the right length."""
+    """Describe an array from its header, and check the length of the stream."""
     version = np.lib.format.read_magic(stream)
-    if version > (2, 0):  # names of fields in letters that are not Latin
+    if version > (2, 0):  # field names with non-Latin letters
         return _RECORDS
     header = np.lib.format.read_array_header_1_0
     if version == (2, 0):
         header = np.lib.format.read_array_header_2_0
     try:
         shape, _, dtype = header(stream)
-    except (MemoryError, RecursionError):  # of the parser of Python
+    except (MemoryError, RecursionError):  # raised by the Python parser
         raise ValueError("the header of an array is nested too deeply") from None
     if dtype.hasobject:
         return _OBJECTS
@@ -121,7 +121,7 @@ def _stored_in_zip(stream: IO[bytes], n_bytes: int) -> Stored | str:
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     with archive.open(member) as stream:
         array: Array = np.lib.format.read_array(stream, allow_pickle=False)
-        stream.read(1)  # at the end, where the checksum of the member is compared
+        stream.read(1)  # at the end, zipfile compares the checksum
     return native(array)
 
 
@@ -129,21 +129,21 @@ _log = logging.getLogger("symae_keras")
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _COPY: Final = "; copy the values into a dataset of this file"
-#: Soft links that are followed behind each other.
+#: Maximum length of a chain of soft links.
 _LINKS: Final = 16
-#: Names in a group that are mentioned.
+#: Maximum number of names of a group in messages.
 _SHOWN: Final = 9
-#: Texts that are read together.
+#: Texts that are read at once.
 _ROWS: Final = 256
 
 
 def read_hdf5(path: Path, group: str | None) -> GroupedData:
-    """Groups from the datasets in the root of an HDF5 file, under the keys of `.npz`.
+    """Read groups from the datasets in the root of an HDF5 file, as in `.npz`.
 
     The label of the axis is the dataset or attribute `axis_label`, or comes from the
-    attribute `units` of the dataset `axis`. No other file is read, whatever this one
-    refers to: external links and storage and virtual datasets are refused where they
-    are needed, and reported where they are not.
+    attribute `units` of the dataset `axis`. References to other files are never
+    followed: external links, external storage and virtual datasets raise an error if
+    they are needed, and are logged otherwise.
     """
     import h5py
 
@@ -158,15 +158,14 @@ def read_hdf5(path: Path, group: str | None) -> GroupedData:
 
 
 def _note_other_size(path: Path) -> None:
-    """Warn where the file is longer than its superblock says.
+    """Log a warning if the file is longer than its superblock says.
 
-    A shorter one is refused by HDF5 itself. Bytes that were inserted or added move data
-    without any other trace.
+    HDF5 itself refuses shorter files. Inserted bytes move data without any other trace.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(96)
-        # A block of the user's own bytes may stand before: 512, 1024, ... of them.
+        # A user block of 512, 1024, ... bytes may come first.
         start = 512
         while head[:8] != _SIGNATURE and start < size:
             file.seek(start)
@@ -179,9 +178,9 @@ def _note_other_size(path: Path) -> None:
     if head[sizes] != 8 or version not in base:
         return  # HDF5 decides
     place = base[version]
-    # Base address, an address of something else, and the end, each of eight bytes.
+    # Base address, another address, and the end address, eight bytes each.
     first, _, end = struct.unpack_from("<3Q", head, place)
-    # Some writers count the block of the user in, others do not.
+    # Some writers include the user block in the count, others do not.
     if size not in (end, first + end):
         _log.warning(
             "%s: the file may be damaged: %d bytes, of which its header describes %d.",
@@ -192,7 +191,7 @@ def _note_other_size(path: Path) -> None:
 
 
 def _items(file: Any) -> Iterator[tuple[str, Stored | str]]:
-    """List the content of the root; a text says why an item cannot be read."""
+    """List the content of the root; a text is the reason why an item cannot be read."""
     import h5py
 
     for name in map(str, file):
@@ -204,25 +203,25 @@ def _items(file: Any) -> Iterator[tuple[str, Stored | str]]:
             for inside in _names(item):
                 yield f"{name}/{inside}", "is in a group; move it to the root"
         else:
-            yield name, item if isinstance(item, str) else "is no dataset"
+            yield name, item if isinstance(item, str) else "is not a dataset"
 
 
 def _names(group: Any) -> list[str]:
-    """List the first names in a group and in the groups below it."""
+    """List the first names in a group and its subgroups."""
     names: list[str] = []
 
     def note(name: str) -> bool | None:
         names.append(name)
-        return True if len(names) == _SHOWN else None  # anything but None stops
+        return True if len(names) == _SHOWN else None  # any value except None stops
 
-    group.visit(note)  # it follows no links
+    group.visit(note)  # it does not follow links
     return names
 
 
 def _resolved(place: Any, path: str, links: int = 0) -> Any:
-    """Find the object at a path, or say in a text why it cannot be read.
+    """Return the object at a path, or the reason why it cannot be read.
 
-    h5py itself would open other files on the way, even to describe a link.
+    h5py itself would open other files, even to describe a link.
     """
     import h5py
 
@@ -249,40 +248,40 @@ def _resolved(place: Any, path: str, links: int = 0) -> Any:
 
 
 def _stored(item: Any) -> Stored | str:
-    """Describe a dataset, or say in a text why it cannot be read."""
+    """Describe a dataset, or return the reason why it cannot be read."""
     import h5py
 
     plist = item.id.get_create_plist()
-    # Before anything is asked of the dataset: its shape alone can open other files.
+    # Check this first: even reading the shape of the dataset can open other files.
     if plist.get_layout() == h5py.h5d.VIRTUAL:
         return "is a virtual dataset, which may read other files" + _COPY
     if plist.get_external_count():
-        return "keeps its values in another file, which is not read" + _COPY
+        return "stores its values in another file, which is not read" + _COPY
     filters = [plist.get_filter(k) for k in range(plist.get_nfilters())]
     for code, *_, name in filters:
         if not h5py.h5z.filter_avail(code):
             called = name.decode("utf-8", "replace") or "(no name)"
             return (
-                f"is packed with the filter {called}, number {code}, which h5py does "
-                "not have here; pack it with gzip"
+                f"is compressed with the filter {called}, number {code}, which this "
+                "h5py does not support; compress it with gzip"
             )
     try:
         dtype = item.dtype
     except TypeError:
-        return "has a type that NumPy does not have"
+        return "has a type that NumPy does not support"
     text = h5py.check_string_dtype(dtype)
     is_text = text is not None and text.length is None
     if item.shape is None or (dtype.kind in "OV" and not is_text):
-        return "holds no array of numbers or text"
+        return "contains no array of numbers or text"
     if is_text:
         return Stored(item.shape, np.dtype(str), 8 * item.size, lambda: _texts(item))
     stored = item.id.get_storage_size()
     if item.chunks is None and stored < item.nbytes:
         return (
-            f"has the shape {item.shape}, {item.nbytes} bytes, of which the file holds "
-            f"{stored}; it is damaged or was never written in full"
+            f"has the shape {item.shape}, {item.nbytes} bytes, but the file contains "
+            f"{stored}; the dataset is damaged or was not written completely"
         )
-    # One chunk is unpacked beside the values, and can be larger than these.
+    # Reading also unpacks one chunk, which can be larger than the values.
     chunk = math.prod(item.chunks or (0,)) * dtype.itemsize
     return Stored(
         item.shape, dtype, item.nbytes + chunk, lambda: native(item[()]), stored
@@ -290,7 +289,7 @@ def _stored(item: Any) -> Stored | str:
 
 
 def _texts(item: Any) -> Array:
-    """Read texts of any length, part by part: a file can repeat one at no cost."""
+    """Read texts of any length in parts, because files can repeat them at no cost."""
     texts = item.asstr()
     if not item.shape:
         return np.asarray(texts[()], dtype=str)

@@ -1,4 +1,4 @@
-"""FITS files: groups in tables and images, and single spectra."""
+"""Readers of FITS files: groups in tables and images, and single spectra."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def read_rows(path: Path, table: Unit, spectrum: str, group: str | None) -> Grou
     x = column(table, spectrum)
     if x.ndim < 2 and x.size:
         raise InputError(
-            f"the column {spectrum} has one number a row; expected one spectrum a row."
+            f"the column {spectrum} has one number per row; expected one spectrum per "
+            "row."
         )
     x, good, weight = mask_missing(
         path,
@@ -69,20 +70,20 @@ def read_rows(path: Path, table: Unit, spectrum: str, group: str | None) -> Grou
 
 
 def group_ids(table: Unit, name: str) -> Array:
-    """Return the group of each row, of which none may be missing."""
+    """Return the group of each row, and check that none is missing."""
     ids = column(table, name)
-    # NaN is what differs from itself.
+    # Only NaN differs from itself.
     empty = ids == "" if ids.dtype.kind == "U" else ids != ids
     if ids.ndim == 1 and empty.any():
         raise InputError(
             f"row {empty.argmax() + 1} of the column {name} is empty (null), but every "
-            "row must belong to a group; fill it, or leave the row out."
+            "row must belong to a group; fill it, or delete the row."
         )
     return ids
 
 
 def scalars(path: Path, table: Unit, used: Sequence[str | None]) -> dict[str, Array]:
-    """Return the other columns, if they have one number or text per row."""
+    """Return the other columns that have one number or text per row."""
     names = [name for name in table.hdu.columns.names if name not in used]
     found = [name for name in names if has_one_value(table, name)]
     note_unused(path, "columns", [name for name in names if name not in found])
@@ -93,14 +94,14 @@ def _common(name: str, values: Array) -> Array:
     """Return the axis that all rows share."""
     if values.ndim != 2:
         raise InputError(
-            f"the column {name} must have one axis a row; received shape "
+            f"the column {name} must have one axis per row; received shape "
             f"{values.shape}."
         )
     empty = np.isnan(values).any(axis=1) if values.dtype.kind == "f" else np.zeros(1)
     if empty.any():
         raise InputError(
             f"row {empty.argmax() + 1} of the column {name} has NaN or null, but every "
-            "pixel must have a value on the axis."
+            "pixel must have an axis value."
         )
     other = np.flatnonzero((values != values[0]).any(axis=1))
     if len(other):
@@ -122,10 +123,10 @@ def _label(table: Unit, name: str) -> str:
 
 
 def ambiguous(name: str) -> InputError:
-    """Return the error for a mask that may mean good pixels, or bad ones."""
+    """Return the error for a mask that can mark either good or bad pixels."""
     return InputError(
-        f"the {name} means good pixels in some files and bad ones in others; rename it "
-        "to pixel_mask, with 1 = good."
+        f"the {name} is ambiguous, because it marks good pixels in some files and bad "
+        "pixels in others; rename it to pixel_mask, with 1 = good."
     )
 
 
@@ -146,7 +147,7 @@ def read_image(
     if len(image.shape) not in (2, 3):
         raise InputError(
             "the image must have the axes (groups, instances, pixels) or (rows, "
-            f"pixels) in the order of NumPy; received shape {image.shape}."
+            f"pixels) in NumPy order; received shape {image.shape}."
         )
     planes: dict[str, Unit] = {}
     for other in images:
@@ -175,8 +176,8 @@ def read_image(
     if x.ndim == 3:
         if group is not None:
             raise InputError(
-                f"an image (groups, instances, pixels) takes no column {group}; leave "
-                "group= out."
+                f"an image (groups, instances, pixels) must not have a column {group}; "
+                "leave group= out."
             )
         note_unused(path, "tables", [table.label for table in tables])
         return from_groups(path, x, axis_label=label, **beside)
@@ -190,7 +191,7 @@ def read_image(
 
 
 def first_image(images: Sequence[Unit]) -> Unit | None:
-    """Return the first image that is neither a mask nor weights."""
+    """Return the first image that is not a mask or weights."""
     return next((image for image in images if image.name not in _BESIDE_IMAGES), None)
 
 
@@ -198,7 +199,7 @@ _SPECTRUM: Final = ("flux", "x", "spectrum", "value")
 
 
 def read_fits(path: Path, group: str | None) -> GroupedData:
-    """Read groups from the first table of spectra, else from the first image."""
+    """Read groups from the first table of spectra, or otherwise the first image."""
     with opened(path) as (tables, images):
         for table in tables:
             spectrum = find_name(table.hdu.columns.names, *_SPECTRUM)
@@ -221,7 +222,9 @@ def read_spectrum(path: Path) -> tuple[Array, Array | None, str]:
     with opened(path) as (tables, images):
         image = first_image(images)
         if image is None:
-            raise InputError("it holds no image; expected a 1-D one, the spectrum.")
+            raise InputError(
+                "it contains no image; expected a 1-D image with the spectrum."
+            )
         others = [u.label for u in (*tables, *images) if u is not image]
         note_unused(path, "tables and images", others)
         return pixels(image), *image_axis(image.header)

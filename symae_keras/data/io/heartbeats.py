@@ -1,4 +1,4 @@
-"""Reader of heartbeats from WFDB records, as PhysioNet publishes them."""
+"""Reader of heartbeats from WFDB records, the format of PhysioNet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.io._assemble import from_rows, mask_missing
 from symae_keras.errors import InputError
 
-#: Codes of annotations that mark a beat, and those of beats that start in a ventricle.
+#: Annotation codes of beats, and of beats that start in a ventricle.
 BEATS: Final = tuple("NLRBAaJSVrFejnE/fQ?")
 ECTOPIC: Final = ("V", "E")
 
@@ -30,31 +30,33 @@ def read_beats(
 ) -> GroupedData:
     """Read single heartbeats from a folder of WFDB records with annotations.
 
-    A group is a record, that is, a header `NAME.hea` with the signals and the
-    annotations `NAME.atr` that belong to it; an instance is a beat, cut out around its
-    annotation. Beats that reach beyond the record are left out. Missing samples are
-    False in `pixel_mask`. The package wfdb, of the extra `signals`, reads the files.
+    A group is a record: a header `NAME.hea` with its signals and annotations
+    `NAME.atr`. An instance is one beat, cut out around its annotation. Beats that
+    extend beyond the record are left out. Missing samples are False in `pixel_mask`.
+    The files are read by the package wfdb, from the extra `signals`.
 
     Args:
-        folder: The folder of the records. The other files of a record must be in it,
-            too.
-        lead: The signal, by name, such as `"MLII"`, or by number. Defaults to 0, the
-            first one.
+        folder: The folder of the records. It must also contain the other files of each
+            record.
+        lead: Name or number of the signal, such as `"MLII"`. Defaults to 0, the first
+            signal.
         annotator: Suffix of the annotation files. Defaults to `"atr"`, the reference
             annotations.
-        n_samples: Samples of a beat. Defaults to 200.
-        before: Seconds from the first sample to the annotation. Defaults to 0.28.
+        n_samples: Samples per beat. Defaults to 200.
+        before: Time in seconds from the first sample to the annotation. Defaults to
+            0.28.
 
     Returns:
         `GroupedData` with `x (records, beats, n_samples)` float32 in the unit of the
-        records, mostly mV. `ids` are the names of the records, `axis` is the time in s
-        from the annotation, and `instance_metadata` has `symbol`, the code of the beat;
-        `ectopic`, True for the codes V and E; and `second`, the time in the record.
+        records, usually mV. `ids` are the names of the records, and `axis` is the time
+        in s relative to the annotation. `instance_metadata` has `symbol`, the code of
+        the beat; `ectopic`, True for the codes V and E; and `second`, the time in the
+        record.
 
     Raises:
         InputError: The folder has no record, wfdb is not installed, a file is missing
-            or damaged, a record has no such lead or no annotated beat, or the records
-            have several sampling rates.
+            or damaged, a record does not have the lead or has no annotated beat, or the
+            sampling rates of the records differ.
 
     Reference:
         - [WFDB file formats](https://physionet.org/physiotools/wag/)
@@ -74,7 +76,8 @@ def read_beats(
     names = sorted(path.stem for path in folder.glob("*.hea"))
     if not names:
         raise InputError(
-            f"{folder} has no WFDB record; expected a folder with headers, NAME.hea."
+            f"{folder} contains no WFDB record; expected a folder with header files "
+            "NAME.hea."
         )
     rows: list[Array] = []
     found: dict[str, list[Array]] = {"record": [], "symbol": [], "second": []}
@@ -87,14 +90,14 @@ def read_beats(
             )
         except InputError as error:
             raise InputError(f"{folder / name}: {error}") from None
-        # wfdb raises whatever it trips over in a damaged file.
+        # wfdb raises errors of many classes for damaged files.
         except Exception as error:
             raise unreadable(folder / name, error) from error
         first, rate = (first, rate) if first else (name, own_rate)
         if own_rate != rate:
             raise InputError(
                 f"{folder / name}: it has {own_rate:g} samples per second, but {first} "
-                f"has {rate:g}; resample all records to one rate."
+                f"has {rate:g}; resample all records to one sampling rate."
             )
         rows.append(x)
         found["record"].append(np.full(len(x), name))
@@ -124,18 +127,18 @@ def _record(
 ) -> tuple[float, Array, Array, Array]:
     """Return the sampling rate, the beats, their codes and their times in seconds."""
     header = wfdb.rdheader(str(path))
-    # A header may name any file of the machine.
+    # A header could name any file on this computer.
     for name in header.file_name or ():
         if Path(name).name != name or not (path.parent / name).is_file():
             raise InputError(
-                f"its header names the file {name}, which is not in the folder; a "
-                "record must be complete, and in one folder."
+                f"its header names the file {name}, which is not in the folder; all "
+                "files of a record must be in one folder."
             )
     number = _number(header.sig_name or [], lead)
     if not path.with_name(f"{path.name}.{annotator}").is_file():
         raise InputError(
-            f"it has no annotations {path.name}.{annotator}; give the suffix of the "
-            "annotation files as annotator."
+            f"it has no annotation file {path.name}.{annotator}; set annotator to the "
+            "suffix of the annotation files."
         )
     require(8 * int(header.sig_len or 0), "one signal")
     signal = wfdb.rdrecord(str(path), channels=[number]).p_signal[:, 0]
@@ -145,7 +148,8 @@ def _record(
     used = np.isin(symbols, BEATS) & (start >= 0) & (start + n_samples <= len(signal))
     if not used.any():
         raise InputError(
-            f"{annotator} marks no beat of {n_samples} samples within the record."
+            f"the annotation file {annotator} marks no beat whose {n_samples} samples "
+            "are within the record."
         )
     require(8 * n_samples * int(used.sum()), "the beats of one record")
     x = signal[start[used, None] + np.arange(n_samples)]

@@ -1,4 +1,4 @@
-"""Reader of the idx files in which MNIST and its relatives are published."""
+"""Reader of idx files, the format of MNIST and similar data sets."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
 
 _PREFIX: Final = {"train": "train", "test": "t10k"}
-#: Two zero bytes, the code of unsigned bytes, the number of axes.
+#: Two zero bytes, the code of unsigned bytes, and the number of axes.
 _MAGIC: Final = b"\x00\x00\x08"
 
 
 def load_idx(folder: str | PathLike[str], split: str = "train") -> tuple[Array, Array]:
-    """Read images and labels from a folder of MNIST-format idx files.
+    """Read images and labels from a folder of idx files in the MNIST format.
 
     The files are `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, or `t10k-...`
-    for the test split, plain or ending in `.gz`; `images.idx3` may stand for
-    `images-idx3`.
+    for the test split, uncompressed or ending in `.gz`. `images.idx3` is accepted
+    instead of `images-idx3`.
 
     Args:
-        folder: The folder that holds the files.
+        folder: The folder with the files.
         split: `"train"` or `"test"`.
 
     Returns:
         Images `(rows, height, width)` uint8 and labels `(rows,)` uint8.
 
     Raises:
-        InputError: A file is missing, damaged, not an idx file, or does not fit the
-            other; the sentence names the file.
+        InputError: A file is missing, damaged, not an idx file, or does not match the
+            other file; the message names the file.
 
     Example:
     >>> import pathlib, struct, tempfile
@@ -59,8 +59,8 @@ def load_idx(folder: str | PathLike[str], split: str = "train") -> tuple[Array, 
     images, labels = _read(image_path, 3), _read(label_path, 1)
     if len(images) != len(labels):
         raise InputError(
-            f"{label_path} holds {len(labels)} labels for the {len(images)} images in "
-            f"{image_path.name}; expected one each."
+            f"{label_path} contains {len(labels)} labels for the {len(images)} images "
+            f"in {image_path.name}; expected one label per image."
         )
     return images, labels
 
@@ -84,14 +84,14 @@ def _read(path: Path, axes: int) -> Array:
             shape = _shape(path, axes, header)
             expected = math.prod(shape)
             require(expected, f"{path}, of the shape {shape} by its header,")
-            # A byte more, to see whether there is one.
+            # Read one more byte to detect a file that is too long.
             content = bytearray(file.read(expected + 1))
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
     if len(content) != expected:
         found = len(content) if len(content) < expected else f"more than {expected}"
         raise InputError(
-            f"{path} holds {found} values, but its header gives the shape {shape}, "
+            f"{path} contains {found} values, but its header gives the shape {shape}, "
             f"{expected} values; the file is damaged."
         )
     return np.frombuffer(content, np.uint8).reshape(shape)

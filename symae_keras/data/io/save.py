@@ -21,29 +21,29 @@ from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
 
-#: What `save` writes.
+#: Suffixes that `save` supports.
 SUFFIXES: Final = (".npz", ".csv")
 _KEYS: Final = ("mask", "ids", "pixel_mask", "weights", "axis", "axis_label")
 
 
 def save(groups: GroupedData, path: str | PathLike[str]) -> None:
-    """Write groups into a file that `load` reads.
+    """Write groups into a file that `load` can read.
 
-    An `.npz` file holds everything but the truth of simulators. A `.csv` file is a wide
-    table of spectra: `group`, `instance`, metadata of groups and of instances, and a
-    column a pixel; bad pixels are empty cells. Text that a spreadsheet program would
-    run as a formula, such as "=1+1", gets an apostrophe in front, which `load` removes.
-    What a table has no place for, such as weights, is reported as a warning of the
-    logger `"symae_keras"`.
+    An `.npz` file contains everything except the ground truth of simulators. A `.csv`
+    file is a wide table of spectra: `group`, `instance`, metadata of groups and of
+    instances, and one column per pixel; bad pixels are empty cells. Text that a
+    spreadsheet program would run as a formula, such as "=1+1", gets a leading
+    apostrophe, which `load` removes. The logger `"symae_keras"` warns about data that a
+    table cannot hold, such as weights.
 
     Args:
-        groups: The groups. Absent instances are left out of a table.
-        path: The file to write; it is replaced in one step.
+        groups: The groups. Tables do not include absent instances.
+        path: The file to write. An existing file is replaced in one step.
 
     Raises:
-        InputError: The suffix is another, `.csv` is to hold other things than spectra
-            or two groups or instances of one name, metadata are called what a file
-            calls something else, or the file cannot be written.
+        InputError: The suffix is not supported, the groups for a `.csv` file are not
+            spectra or have duplicate names of groups or instances, metadata have a name
+            that is reserved in files, or the file cannot be written.
 
     Example:
     >>> import tempfile
@@ -62,8 +62,8 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
     table = path.suffix.lower() == ".csv"
     if table and len(groups.instance_shape) != 1:
         raise InputError(
-            f"A table holds spectra of the shape (pixels,); received instances of "
-            f"shape {groups.instance_shape}, so give an .npz file."
+            "A table can only hold spectra of shape (pixels,); received instances of "
+            f"shape {groups.instance_shape}; use the suffix .npz."
         )
     _refuse_names(unwritable(groups, table))
     if table:
@@ -81,13 +81,13 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
 def _refuse_names(taken: list[str]) -> None:
     if taken:
         raise InputError(
-            f"Metadata are called {taken[0]!r}, which stands for something else in a "
-            "file; give them another name."
+            f"Metadata have the name {taken[0]!r}, which is reserved in files; rename "
+            "them."
         )
 
 
 def unwritable(groups: GroupedData, table: bool) -> list[str]:
-    """Return the names of metadata that `load` would take for something else."""
+    """Return the names of metadata that `load` would interpret as something else."""
     twice = [key for key in groups.group_metadata if key in groups.instance_metadata]
     if not table:
         known = [*groups.group_metadata, *groups.instance_metadata]
@@ -110,7 +110,7 @@ def unwritable(groups: GroupedData, table: bool) -> list[str]:
 
 
 def _refuse_table(groups: GroupedData) -> None:
-    """Refuse what could be written into a table, but not be read again."""
+    """Refuse groups that could be written into a table, but not be read again."""
     if groups.axis is not None:
         checked_axis(groups.axis)
     ids = group_names(groups)
@@ -121,22 +121,22 @@ def _refuse_table(groups: GroupedData) -> None:
 
 
 def _refuse_double(what: str, given: Array) -> None:
-    """Refuse names that a table could not hold apart."""
+    """Refuse duplicate or missing names, which a table cannot represent."""
     names, counts = np.unique(given.astype(str), return_counts=True)
     if counts.max(initial=1) > 1:
         raise InputError(
-            f"{counts.max()} {what} are called {names[counts.argmax()]}; a table "
-            "tells them apart by their names, so give an .npz file."
+            f"{counts.max()} {what} have the name {names[counts.argmax()]}, but names "
+            "in a table must be unique; use the suffix .npz."
         )
     if any(map(is_missing, names.tolist())):
         raise InputError(
-            f"One of the {what} is called {str(min(names))!r}, which a table takes for "
-            "a missing name; give an .npz file."
+            f"One of the {what} has the name {str(min(names))!r}, which is read as a "
+            "missing name from a table; use the suffix .npz."
         )
 
 
 def _note_left_out(path: Path, groups: GroupedData) -> None:
-    """Say in the log what a table has no place for."""
+    """Log the data that a table cannot hold."""
     held = ("instance", *table_columns(groups))
     left = [f"group metadata {k}" for k in groups.group_metadata if k not in held]
     left += [
@@ -146,7 +146,7 @@ def _note_left_out(path: Path, groups: GroupedData) -> None:
         left.append("weights")
     if left:
         _log.warning(
-            "%s: a table has no place for %s; an .npz file has.", path, ", ".join(left)
+            "%s: a table cannot hold %s; an .npz file can.", path, ", ".join(left)
         )
 
 
@@ -167,15 +167,15 @@ def group_names(groups: GroupedData) -> Array:
 
 
 def instance_names(groups: GroupedData) -> Array:
-    """Return the name of each instance, from the key that `load` uses for it."""
+    """Return the name of each instance, from the key that `load` reads."""
     places = np.indices(groups.x.shape[:2])[1]
     return np.asarray(groups.instance_metadata.get("instance", places))
 
 
 def table_columns(groups: GroupedData) -> dict[str, Array]:
-    """Return the metadata that a table can hold, besides names of instances.
+    """Return the metadata that a table can hold, except names of instances.
 
-    Those of groups come first. All are arrays `(groups, instances)`.
+    Metadata of groups come first. All arrays have the shape `(groups, instances)`.
     """
     shape = groups.x.shape[:2]
     columns = {
@@ -191,7 +191,7 @@ def table_columns(groups: GroupedData) -> dict[str, Array]:
 
 
 def _rows(groups: GroupedData) -> Iterator[list[Any]]:
-    """Lines of a wide table."""
+    """Yield the lines of a wide table."""
     pixels = groups.instance_shape[0]
     axis: Array = np.arange(pixels) if groups.axis is None else np.asarray(groups.axis)
     known, ids = table_columns(groups), group_names(groups)

@@ -1,4 +1,4 @@
-"""Groups on disk that are read as they are needed."""
+"""Groups on disk that are read when they are needed."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ from symae_keras.data.split import group_name
 from symae_keras.errors import InputError
 
 _MANIFEST_BYTES: Final = 64 << 20
-#: Shards whose files are open at a time.
+#: Number of shards whose files are open at once.
 _OPEN: Final = 64
 
 
 class Shards(RaggedGroups):
-    """Groups in the files that `ShardWriter` or `symae data convert` wrote.
+    """Groups in files that `ShardWriter` or `symae data convert` wrote.
 
-    It stands where `GroupedData` does in `batches` and training, but the files are
-    memory-mapped, and only what a batch needs is read. The CRC-32 of each group is
-    compared when the group is first read. Selecting groups copies nothing. Do not
-    shorten files in use: the system ends a process that reads behind their end.
+    `Shards` replaces `GroupedData` in `batches` and training. The files are
+    memory-mapped, and only the data of a batch are read. The CRC-32 of each group is
+    checked when the group is first read. Selecting groups copies nothing. Do not
+    truncate files in use: the operating system kills a process that reads past their
+    end.
 
     Args:
-        folder: The folder, which holds `manifest.json`; version 0.1 may have written
-            it.
+        folder: The folder with `manifest.json`. Folders written by version 0.1 are
+            supported.
 
     Raises:
-        InputError: The folder holds no complete set of shards.
+        InputError: The folder does not contain a complete set of shards.
 
     Example:
     >>> import tempfile
@@ -66,7 +67,7 @@ class Shards(RaggedGroups):
             path = self.folder / name_of(number, "npz")
             kind, arrays, crc32 = read_index(self.folder, number)
             if entry != (len(arrays["counts"]), crc32):
-                raise damaged(path, "its checksum or its number of groups does not fit")
+                raise damaged(path, "its checksum or its number of groups is wrong")
             kinds.append(kind)
             parts.append(arrays)
             kinds[0].refuse_other(kind, path)
@@ -84,20 +85,20 @@ class Shards(RaggedGroups):
         self._checked = np.zeros(len(self._counts), bool)
         counts = [each["counts"] for each in parts]
         self._shard = np.repeat(np.arange(len(parts)), [len(each) for each in counts])
-        #: Where each group begins in its shard, and its metadata among those of all.
+        #: Start of each group in its shard, and of its metadata in those of all groups.
         self._start = np.concatenate([_starts(each) for each in counts])
         self._rows = _starts(self._counts)
         self._files = self.folder, kind, [int(each.sum()) for each in counts], version
         self.__setstate__({})
         for number in range(len(parts)):
-            self._arrays(number)  # raises where a file does not fit its index
+            self._arrays(number)  # raises an error if a file does not match its index
         self._choose(np.arange(len(self._counts)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: v for key, v in self.__dict__.items() if key != "_arrays"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Copies, such as those of other processes, map files of their own.
+        # Copies, such as those in other processes, map the files again.
         self.__dict__ |= state
         mapped = functools.partial(map_shard, *self._files)
         self._arrays = functools.lru_cache(_OPEN)(mapped)
@@ -113,14 +114,14 @@ class Shards(RaggedGroups):
 
     @property
     def group_metadata(self) -> Parameters:
-        """What is known about each group."""
+        """Metadata of each group."""
         return self._metadata("group/", self._chosen)
 
     def verify(self) -> None:
-        """Read everything once.
+        """Read all groups once and check them.
 
         Raises:
-            InputError: A group is damaged; the sentence names file and group.
+            InputError: A group is damaged; the message names the file and the group.
         """
         self._checked[self._chosen] = False
         for each in self._chosen:
@@ -155,7 +156,7 @@ class Shards(RaggedGroups):
                 name = self._known["ids"][group] if "ids" in self._known else None
                 path = self.folder / name_of(self._shard[group], "*")
                 where = group_name(group, name)
-                raise damaged(path, f"the checksum of {where} does not fit")
+                raise damaged(path, f"the checksum of {where} is wrong")
             self._checked[group] = True
         return record
 
@@ -164,7 +165,7 @@ class Shards(RaggedGroups):
         arrays = self._arrays(int(self._shard[group]))
         if "bin" not in arrays:
             return {key: each[first : first + count] for key, each in arrays.items()}
-        # Version 1: the fields of a group are one behind the other.
+        # Version 1: the fields of a group are concatenated.
         start, shape = first * self.instance_bytes, (count, *self.instance_shape)
         record = {}
         for key in self._kind.fields:
@@ -179,11 +180,11 @@ def _starts(counts: Array) -> Array:
 
 
 def _read_manifest(folder: Path) -> tuple[int, list[tuple[object, object]]]:
-    """Return the version of the format, and groups and CRC-32 of each index."""
+    """Return the format version, and the groups and the CRC-32 of each index."""
     path = folder / MANIFEST
     if not path.exists():
         raise InputError(
-            f"{folder} has no {MANIFEST}, so it is no complete set of shards; make "
+            f"{folder} has no {MANIFEST}, so it is not a complete set of shards; make "
             "one with symae data convert."
         )
     content = read_bounded(path, _MANIFEST_BYTES)
@@ -193,7 +194,7 @@ def _read_manifest(folder: Path) -> tuple[int, list[tuple[object, object]]]:
         entries = [(each["groups"], each["index_crc32"]) for each in manifest["shards"]]
         groups, listed = manifest["groups"], sum(each for each, _ in entries)
     except (ValueError, KeyError, TypeError) as error:
-        # An error of decoding quotes the whole file.
+        # A decoding error would quote the whole file.
         reason = f"{type(error).__name__}: {getattr(error, 'reason', error)}"
         raise damaged(path, reason) from None
     if found not in ((FORMAT, 1), (FORMAT, VERSION)):

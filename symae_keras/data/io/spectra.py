@@ -1,4 +1,4 @@
-"""Reader of a folder that holds one spectrum a file."""
+"""Reader of a folder with one spectrum per file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
 
-#: Everything before the last "_" or "-" of a file's name.
+#: Everything before the last "_" or "-" of a file name.
 _GROUP: Final = r"^(.+)[_-][^_-]*$"
 
 Role = Literal[
@@ -47,7 +47,7 @@ Role = Literal[
     "unknown",
 ]
 
-#: Words in the name of a column that give its role.
+#: Words in a column name that determine the role of the column.
 _WORDS: Final[dict[Role, str]] = {
     "inverse variance": "ivar invvar weight weights",
     "variance": "variance var",
@@ -63,9 +63,9 @@ _WORDS: Final[dict[Role, str]] = {
 _ROLES: Final = {word: role for role, text in _WORDS.items() for word in text.split()}
 _INDEX: Final = {"no", "nr", "index", "idx", "row", "rows", "id", "number", "num"}
 _PIXEL: Final = {"pixel", "pixels", "channel", "channels", "number", "num"}
-#: Words that mark an uncertainty in other units than those of the values.
+#: Words that mark an uncertainty in other units than the values.
 _SCALED: Final = ("rel", "perc", "pct", "frac", "squar", "log", "snr")
-#: How a power of the noise becomes an inverse variance.
+#: Exponents that convert the noise to an inverse variance.
 _POWERS: Final[dict[Role, float]] = {
     "inverse variance": 1.0,
     "variance": -1.0,
@@ -74,24 +74,24 @@ _POWERS: Final[dict[Role, float]] = {
 
 
 class Spectrum(NamedTuple):
-    """One spectrum, and what the log should say about its file."""
+    """One spectrum, and information about its file for the log."""
 
     values: Array
     axis: Array | None = None
     axis_label: str = GroupedData.axis_label
     weights: Array | None = None
-    #: What was taken for weights, if a user may not expect it.
+    #: Source of the weights, if the user may not expect it.
     weights_note: str = ""
-    #: Present pixels that have no weight.
+    #: Present pixels without a weight.
     n_unweighted: int = 0
     unused: tuple[str, ...] = ()
 
 
 def read_spectra(path: Path, group: str | None) -> GroupedData:
-    """Read groups from files of one kind, all on the same axis.
+    """Read groups from files of one type, all with the same axis.
 
-    The one capture group of the regular expression `group` finds the group of a
-    spectrum in the name of its file, without the suffix.
+    The capture group of the regular expression `group` matches the group of a spectrum
+    in its file name without the suffix.
     """
     pattern = _pattern(_GROUP if group is None else group)
     files = sorted(f for f in path.iterdir() if not f.name.startswith("."))
@@ -101,14 +101,15 @@ def read_spectra(path: Path, group: str | None) -> GroupedData:
     for file, (suffix, read) in zip(files, kinds, strict=True):
         if read is not kinds[0][1]:
             raise InputError(
-                f"{file.name} is of another kind than {files[0].name}; keep files of "
-                "one kind in the folder."
+                f"{file.name} has a different file type from {files[0].name}; keep "
+                "files of only one type in the folder."
             )
         match = pattern.search(file.name[: len(file.name) - len(suffix)])
         if match is None or not match[1]:
             raise InputError(
-                f"{file.name} does not match {pattern.pattern}, which finds the group "
-                "in a file's name; rename it or give another expression with group=."
+                f"{file.name} does not match {pattern.pattern}, which extracts the "
+                "group from a file name; rename the file or set group= to another "
+                "expression."
             )
         ids.append(match[1])
         spectra.append(_read(file, read))
@@ -134,7 +135,7 @@ def read_spectra(path: Path, group: str | None) -> GroupedData:
 
 
 def _note(path: Path, spectra: Sequence[Spectrum]) -> None:
-    """Say in the log what the files hold that is not read, or read with a choice."""
+    """Log unused data of the files, and assumptions about their columns."""
     unused = dict.fromkeys(name for spectrum in spectra for name in spectrum.unused)
     note_unused(path, "columns", list(unused))
     for note in dict.fromkeys(s.weights_note for s in spectra if s.weights_note):
@@ -153,7 +154,7 @@ def _pattern(expression: str) -> re.Pattern[str]:
         pattern = re.compile(expression)
     except re.error as error:
         raise InputError(
-            f"group={expression!r} is no regular expression: {error}."
+            f"group={expression!r} is not a regular expression: {error}."
         ) from None
     if pattern.groups != 1:
         raise InputError(
@@ -192,16 +193,17 @@ def _compare(first: str, one: Spectrum, second: str, other: Spectrum) -> None:
     if (one.weights is None) != (other.weights is None):
         raise InputError(
             f"only one of {first} and {second} has a third column, an uncertainty, or "
-            "weights; give it to all files or to none."
+            "weights; all files must have it, or none."
         )
     if one.axis_label.casefold() != other.axis_label.casefold():
         raise InputError(
-            f"the axis of {second} is called {other.axis_label}, but that of {first} "
-            f"is called {one.axis_label}; write the same name and unit into all files."
+            f"the axis of {second} has the name {other.axis_label}, but that of "
+            f"{first} has the name {one.axis_label}; write the same name and unit in "
+            "all files."
         )
     if not np.array_equal(_axis(one), _axis(other)):
         raise InputError(
-            f"{second} is on another axis than {first}; resample all spectra to one "
+            f"{second} has a different axis from {first}; resample all spectra to one "
             "axis."
         )
 
@@ -211,7 +213,7 @@ def _axis(spectrum: Spectrum) -> Array:
 
 
 def _read_text(file: Path) -> Spectrum:
-    """Read a spectrum from columns that have names, or a known order."""
+    """Read a spectrum from columns with names or in the default order."""
     with lines_of(file, _is_cut, numeric=True) as lines:
         line, names = lines.number, lines.first
         only_rows = is_number(names[0])
@@ -261,10 +263,10 @@ def _spectrum(
         return spectrum
     role, name, note = used.weights_role, name_of(used.weights), ""
     if not header:
-        note = "column 3 of files without a header is taken for the inverse variance"
+        note = "column 3 of files without a header is read as the inverse variance"
     elif role != "inverse variance":
-        note = f"column {name} is taken for the {role}; weights are inverse variances"
-    # Pixels that have a value, but no valid noise.
+        note = f"column {name} is read as the {role}; weights are inverse variances"
+    # Pixels with a value, but without valid noise.
     bad = np.isnan(noise) if role == "inverse variance" else ~(noise > 0)
     return spectrum._replace(
         weights=_inverse_variance(
@@ -276,17 +278,17 @@ def _spectrum(
 
 
 def _inverse_variance(noise: Array, role: Role, place: Callable[[int], str]) -> Array:
-    """Convert noise to inverse variances, 0 where it is unknown."""
-    good = noise > 0  # nor NaN
+    """Convert noise to inverse variances; unknown noise becomes 0."""
+    good = noise > 0  # False for NaN, too
     if role == "inverse variance" and (noise < 0).any():
         raise InputError(
-            f"{place(int((noise < 0).argmax()))} is negative; an inverse variance is "
-            "positive, or 0 for a bad pixel."
+            f"{place(int((noise < 0).argmax()))} is negative; an inverse variance must "
+            "be positive, or 0 for a bad pixel."
         )
     if role != "inverse variance" and not good.any():
         raise InputError(
-            f"{place(0)} and all below are not positive; give the uncertainties, or "
-            "delete the column."
+            f"{place(0)} and all values below are not positive; write positive "
+            "uncertainties, or delete the column."
         )
     with np.errstate(over="ignore"):
         weights = np.where(good, np.where(good, noise, 1.0) ** _POWERS[role], 0.0)
@@ -302,39 +304,39 @@ def _inverse_variance(noise: Array, role: Role, place: Callable[[int], str]) -> 
 def _refuse_row_numbers(
     header: Sequence[str], used: Columns, axis: Array, values: Array
 ) -> None:
-    """Refuse an axis that only counts the rows, or that starts with names."""
+    """Refuse an axis that only counts the rows, or that starts with column numbers."""
     counts = any(np.array_equal(axis, np.arange(len(axis)) + k) for k in (0, 1))
     steps = np.sign(np.diff(values))
-    # Without a header, numbers of rows are followed by the axis, then the values.
+    # Without a header, row numbers are followed by the axis and the values.
     shifted = not header and used.weights is not None and abs(steps.sum()) == len(steps)
     if not header and len(axis) > 2 and axis[0] == 0 and values[0] == 1:
         jump, step = np.abs(np.diff(axis[:3]))
         if jump > 10 * step:
             raise InputError(
-                "the first line, 0 and 1, may hold numbers of columns instead of a "
+                "the first line, 0 and 1, may contain column numbers instead of a "
                 "pixel; delete it, or write a header with names such as axis and value."
             )
     if len(axis) > 1 and counts and (used.guessed or shifted):
         name = header[used.axis] if header else "1"
         raise InputError(
-            f"column {name} counts the rows, so it may not be the axis; delete it, or "
-            "write a header with names such as axis, value and weights."
+            f"column {name} counts the rows, so it is probably not the axis; delete "
+            "it, or write a header with names such as axis, value and weights."
         )
 
 
 class Columns(NamedTuple):
-    """The columns of a file that are used."""
+    """Columns of a file that are used."""
 
     axis: int
     value: int
     weights: int | None
     weights_role: Role
-    #: Whether the axis was found only because no other column can be it.
+    #: Whether the axis was found only by elimination.
     guessed: bool
 
 
 def _columns_by_place(rows: Rows) -> tuple[Columns, list[int]]:
-    """Return the columns of a file without a header, and the empty ones."""
+    """Return the columns of a file without a header, and its empty columns."""
     width = rows.width
     empty = []
     if width > 2 and all(map(is_missing, rows.cells([width - 1])[:, 0])):
@@ -359,8 +361,8 @@ def _columns_by_name(header: Sequence[str]) -> Columns:
             exact = [k for k in found if roles[k][1]]
             if len(found) > 1 and len(exact) != 1:
                 raise InputError(
-                    f"{listed(header[k] for k in found)} may each be the {role}; keep "
-                    "one of these columns, or call the others something else."
+                    f"{listed(header[k] for k in found)} can each be the {role}; keep "
+                    "one of these columns, or rename the others."
                 )
             if found:
                 return (exact or found)[0]
@@ -368,7 +370,7 @@ def _columns_by_name(header: Sequence[str]) -> Columns:
 
     axis, value = pick("axis", "pixel"), pick("value")
     weights = pick("inverse variance", "variance", "standard deviation")
-    # In "wavelength, sample 7" or "2theta, intensity" there is only one choice.
+    # "wavelength, sample 7" and "2theta, intensity" are unambiguous.
     unknown = [k for k, (role, _) in enumerate(roles) if role == "unknown"]
     guessed = axis is None and value is not None and len(unknown) == 1
     if guessed:
@@ -392,7 +394,7 @@ def _role(name: str) -> tuple[Role, bool]:
     """Return the role of a column, and whether its name contains nothing else."""
     text = unicodedata.normalize("NFKC", name).casefold()
     bare = re.split(r"[(\[{/,]", text)[0]
-    # Some columns are called by their unit alone: "1/cm".
+    # Some column names are only a unit, such as "1/cm".
     words = re.findall(r"[^\W\d_]+", bare) or re.findall(r"[^\W\d_]+", text)
     if not text.strip(" .#") or (words and _INDEX.issuperset(words)):
         return "index", True
@@ -420,7 +422,7 @@ def _role(name: str) -> tuple[Role, bool]:
 
 
 def _names_columns(comment: Sequence[str]) -> bool:
-    """Return whether a comment holds names of columns, not just any text."""
+    """Return whether a comment contains column names, not other text."""
     roles = [role for role, exact in map(_role, comment) if exact]
     return "axis" in roles or any(role in _POWERS for role in roles)
 
@@ -436,10 +438,11 @@ _READERS: Final[dict[str, Callable[[Path], Spectrum]]] = {
 
 
 def _kind(file: Path) -> tuple[str, Callable[[Path], Spectrum]]:
-    """Return the suffix of a file and the function that reads it."""
+    """Return the suffix of a file and its reader."""
     for suffix, read in _READERS.items():
         if file.name.lower().endswith(suffix):
             return suffix, read
     raise InputError(
-        f"{file.name} is no spectrum; expected files that end in {', '.join(_READERS)}."
+        f"{file.name} is not a spectrum; expected files that end in "
+        f"{', '.join(_READERS)}."
     )

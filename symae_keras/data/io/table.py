@@ -1,4 +1,4 @@
-"""Tables of text."""
+"""Reader of text tables."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from symae_keras.data.io._lines import (
 from symae_keras.errors import InputError
 
 _ONE_LETTER: Final = re.compile(r"[^\W\d_]\d(\d+|\d*\.\d*)")
-#: Letters that are typed, or read from paper, for digits.
+#: Letters that people type, or scanners read, instead of digits.
 _LETTERS: Final = str.maketrans("OoIl|", "00111")
 _AXIS: Final = re.compile(r"axis(\s*\(.*\))?", re.IGNORECASE)
 
 
 def read_table(path: Path, group: str | None) -> GroupedData:
-    """Read groups from a table with the columns of the wide or of the long form."""
+    """Read groups from a wide or a long table."""
 
     def has_group(cells: list[str]) -> bool:
         return find_name(header_of(cells), group or "group") is not None
@@ -66,9 +66,9 @@ def read_table(path: Path, group: str | None) -> GroupedData:
         pixels = [each for each in rest if is_number(each)]
         if pixels:
             raise InputError(
-                f"line {line}, the header: {', '.join(long)} are the columns of a "
-                f"long table, and {listed(pixels)} the pixels of a wide one; keep one "
-                "form, or rename what is metadata."
+                f"line {line}, the header: {', '.join(long)} are the columns of a long "
+                f"table, and {listed(pixels)} the pixels of a wide one; keep one form, "
+                "or rename metadata columns."
             )
         (whole,) = lines.rows(with_first=with_first, whole=True)
         return _read_long(path, header, whole, (name, *long))
@@ -80,9 +80,9 @@ def _read_long(
     rows: Rows,
     used: tuple[str, str, str, str],
 ) -> GroupedData:
-    """Read groups from rows of group, instance, axis value and value, in any order.
+    """Read groups from rows of group, instance, axis and value, in any order.
 
-    Only the value may be empty: that is a missing pixel.
+    Only the value may be empty; an empty value is a missing pixel.
     """
     unused = [name or "(no name)" for name in header if name not in used]
     note_unused(path, "columns", unused)
@@ -103,8 +103,8 @@ def _read_long(
     if again.any():
         k = int(again.argmax())
         raise InputError(
-            f"line {rows.numbers[k]} gives {used[2]} {text[2][k]} of group "
-            f"{text[0][k]}, instance {text[1][k]} again; keep one row of them."
+            f"line {rows.numbers[k]} repeats {used[2]} {text[2][k]} of group "
+            f"{text[0][k]}, instance {text[1][k]}; keep only one of these rows."
         )
     counts = frame.groupby(["group", "instance"]).size()
     n_pixels = frame["axis"].nunique()
@@ -114,8 +114,8 @@ def _read_long(
         raise InputError(
             f"mixed lengths: group {name}, instance {instance} has {short.iloc[0]} "
             f"values, but there are {n_pixels} different values of {used[2]}; give "
-            "each instance a row for each of them, with an empty value where a pixel "
-            "is missing."
+            "each instance one row for each of these values, with an empty value where "
+            "a pixel is missing."
         )
     wide = frame.pivot(index=["group", "instance"], columns="axis", values="value")
     x, pixel_mask, _ = mask_missing(path, wide.to_numpy(), None, None)
@@ -139,15 +139,15 @@ def _read_wide(
     group: str,
     instance: str | None,
 ) -> GroupedData:
-    """Read groups from rows of pixels; `line` is that of the header."""
+    """Read groups from rows of pixels; `line` is the header line number."""
     pixels = [k for k, name in enumerate(header) if is_number(name) and name != group]
     others = sorted(set(range(len(header))) - set(pixels))
     heads = [header[k] for k in pixels]
     if not heads:
         raise InputError(
-            f"line {line}, the header: no column is a pixel; expected headers "
-            "that are numbers, the axis values, or the columns group, instance, axis "
-            f"and value; found {listed(header)}."
+            f"line {line}, the header: no column is a pixel; expected numbers (axis "
+            "values) as headers, or the columns group, instance, axis and value; found "
+            f"{listed(header)}."
         )
     numbers = NumberReader()
     axis = numbers.read(heads, lambda k: f"line {line}, column {pixels[k] + 1},")
@@ -192,19 +192,19 @@ def _read_wide(
 
 
 def _refuse_double_rows(lines: list[int], *names: Sequence[str]) -> None:
-    """Refuse two rows of the same group and instance."""
+    """Refuse duplicate rows of the same group and instance."""
     seen: dict[tuple[str, ...], int] = {}
     for line, pair in zip(lines, zip(*names, strict=True), strict=True):
         if pair in seen:
             raise InputError(
-                f"line {line} gives group {pair[0]}, instance {pair[1]} again, after "
-                f"line {seen[pair]}; keep one or rename one."
+                f"line {line} repeats group {pair[0]}, instance {pair[1]} of line "
+                f"{seen[pair]}; delete or rename one of them."
             )
         seen[pair] = line
 
 
 def long_columns(names: Sequence[str]) -> tuple[str, str, str] | None:
-    """Return the columns of instance, axis and value, which make a table a long one."""
+    """Return the columns of instance, axis and value of a long table."""
     instance, value = find_name(names, "instance"), find_name(names, "value")
     axis = next((name for name in names if _AXIS.fullmatch(name)), None)
     if instance is None or axis is None or value is None:
@@ -213,7 +213,7 @@ def long_columns(names: Sequence[str]) -> tuple[str, str, str] | None:
 
 
 def may_be_pixel(header: str, cells: Sequence[str]) -> bool:
-    """Return whether a header is nearly a number, and its column not one of text."""
+    """Return whether a header is nearly a number and its column is not text."""
     return is_nearly_number(header) and _may_be_values(cells)
 
 
@@ -225,10 +225,10 @@ def _refuse_lost_pixels(
     others: Mapping[int, Sequence[str]],
     lines: Sequence[int],
 ) -> None:
-    """Refuse columns that are not read as pixels, but may be meant as such.
+    """Refuse columns that are not read as pixels, but are probably pixels.
 
-    `line` is that of the header, `others` the cells of each column that is to be
-    metadata or has no name, and `lines` are the numbers of the rows.
+    `line` is the header line number. `others` are the cells of each column that is
+    metadata or has no name. `lines` are the line numbers of the rows.
     """
     for k, cells in others.items():
         name = header[k]
@@ -238,12 +238,13 @@ def _refuse_lost_pixels(
         if row is not None:
             what = f"line {lines[row]} holds {quoted(cells[row])} in it"
         if not name:
-            # An empty column without a name comes from a delimiter at the end of lines;
-            # a first column without a name is the index that pandas and R write.
+            # Delimiters at the ends of lines make an empty column without a name; a
+            # first column without a name is the index that pandas and R write.
             if row is not None and (k > 0 or k + 1 in pixels):
                 raise InputError(
-                    f"{place} has no name, but {what}; write its axis value if it is "
-                    "a pixel, else a name, or delete the column."
+                    f"{place} has no name, but {what}; if it is a pixel, write its "
+                    "axis value as the header; if not, write a name, or delete the "
+                    "column."
                 )
         elif may_be_pixel(name, cells):
             raise InputError(
@@ -257,8 +258,8 @@ def _refuse_lost_pixels(
         ):
             beside = header[max((p for p in pixels if p < k), default=pixels[0])]
             raise InputError(
-                f"{place} has the header {quoted(name)} beside the pixel {beside}, and "
-                f"{what}; if it is a pixel, write its axis value as the header; if "
+                f"{place} has the header {quoted(name)} next to the pixel {beside}, "
+                f"and {what}; if it is a pixel, write its axis value as the header; if "
                 "not, move it away from the pixels."
             )
 
@@ -266,10 +267,10 @@ def _refuse_lost_pixels(
 def _continues(
     header: Sequence[str], k: int, pixels: Sequence[int], axis: Array
 ) -> bool:
-    """Return whether a name next to the pixels may be the next axis value.
+    """Return whether a name next to the pixels is probably an axis value.
 
-    It contains that value ("nm501" after 499 and 500, "l00.5" before 101.0 and 101.5),
-    or is a number whose first digit is a letter ("n02.5"; "n02" beside 501).
+    The name contains that value ("nm501" after 499 and 500, "l00.5" before 101.0 and
+    101.5), or is a number whose first digit is a letter ("n02.5"; "n02" next to 501).
     """
     if k not in (pixels[0] - 1, pixels[-1] + 1):
         return False
@@ -285,10 +286,10 @@ def _continues(
 
 
 def _may_be_values(cells: Sequence[str]) -> bool:
-    """Return whether a column holds a number, or is empty.
+    """Return whether a column contains a number or is empty.
 
-    A number may have a delimiter of another kind behind it, as where all lines of a
-    table with semicolons end with a comma.
+    A different delimiter may follow a number, for example if all lines of a table with
+    semicolons end with a comma.
     """
     filled = [cell for cell in cells if not is_missing(cell)]
     return not filled or any(is_number(cell.rstrip(",;")) for cell in filled)

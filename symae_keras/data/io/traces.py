@@ -1,4 +1,4 @@
-"""Reader of seismic traces: miniSEED and SEG-Y files, by ObsPy."""
+"""Reader of seismic traces in miniSEED and SEG-Y files, with ObsPy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.io._assemble import from_rows, mask_missing
 from symae_keras.errors import InputError
 
-#: Suffixes, and the formats of ObsPy. The format is always given: ObsPy's own search
-#: for it would also unpickle a file.
+#: Suffixes and ObsPy's names of their formats. The format is always set, because
+#: ObsPy's automatic detection could unpickle a file.
 FORMATS: Final = {
     ".mseed": "MSEED",
     ".miniseed": "MSEED",
@@ -24,7 +24,7 @@ FORMATS: Final = {
 }
 _CODES: Final = ("network", "station", "location", "channel")
 _SHOT: Final = "original_field_record_number"
-#: Metadata of SEG-Y traces, and the header fields that they are made of.
+#: Metadata of SEG-Y traces, and the header fields from which they are computed.
 _COORDINATES: Final = {
     "source_x": "source_coordinate_x",
     "source_y": "source_coordinate_y",
@@ -34,11 +34,11 @@ _COORDINATES: Final = {
 
 
 def read_traces(path: Path, group: str | None) -> GroupedData:
-    """Read groups of traces, one instance per trace, on one axis in seconds.
+    """Read groups of traces, one instance per trace, on a time axis in seconds.
 
     For miniSEED, `group` is one of network, station, location and channel; by default,
-    all four codes together name the group. For SEG-Y it is a field of the trace
-    headers, by default the number of the field record, that is, of the shot.
+    all four codes together name the group. For SEG-Y, `group` is a field of the trace
+    headers; by default, it is the number of the field record, that is, of the shot.
     """
     obspy = import_optional("obspy", "signals", "A file of seismic traces")
     kind = FORMATS[path.suffix.lower()]
@@ -66,7 +66,7 @@ def read_traces(path: Path, group: str | None) -> GroupedData:
 
 
 def _common(unit: str, values: list[Any]) -> Any:
-    """Return the number that all traces share."""
+    """Return the number that all traces have in common."""
     found = sorted(set(values))
     if len(found) != 1:
         raise InputError(
@@ -81,7 +81,7 @@ def _of_mseed(traces: Any, group: str | None) -> tuple[Array, dict[str, Array]]:
     """Return groups and metadata of miniSEED traces."""
     if group is not None and group not in _CODES:
         raise InputError(
-            f"group={group!r} is no code of a trace; "
+            f"group={group!r} is not a code of a trace; "
             f"{did_you_mean(group, _CODES, f'the codes are {listed(_CODES)}')}."
         )
     codes = {name: np.array([trace.stats[name] for trace in traces]) for name in _CODES}
@@ -104,17 +104,17 @@ def _of_segy(traces: Any, group: str | None) -> tuple[Array, dict[str, Array]]:
 
 
 def _field(header: Any, name: str) -> int:
-    # ObsPy unpacks fields when they are asked for.
+    # ObsPy unpacks fields on access.
     try:
         return int(getattr(header, name))
     except AttributeError:
         raise InputError(
-            f"group={name!r} is no field of the trace headers; expected a name of "
-            f"ObsPy, such as {_SHOT} or ensemble_number."
+            f"group={name!r} is not a field of the trace headers; expected an ObsPy "
+            f"field name, such as {_SHOT} or ensemble_number."
         ) from None
 
 
 def _scale(header: Any) -> float:
-    """Return the factor of coordinates: a negative number in the header divides."""
+    """Return the coordinate scale; a negative number in the header is a divisor."""
     scalar = _field(header, "scalar_to_be_applied_to_all_coordinates")
     return 1.0 if scalar == 0 else float(scalar) if scalar > 0 else -1.0 / scalar

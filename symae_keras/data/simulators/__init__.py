@@ -1,1 +1,1 @@
-"""Simulated groups whose truth is known."""
+"""Simulated groups with known ground truth."""

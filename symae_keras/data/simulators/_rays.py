@@ -10,9 +10,10 @@ from symae_keras.data.groups import Array, Parameters
 
 
 def hankel(z: Array) -> Array:
-    """The Hankel function `H0^(2)` for `z` of about 1 and above.
+    """Compute the Hankel function `H0^(2)` for `z` of about 1 and above.
 
-    Three terms of its asymptotic series; the error at z = 2 is 0.5 %, at z = 6 0.01 %.
+    It uses three terms of the asymptotic series; the error is 0.5 % at z = 2 and 0.01 %
+    at z = 6.
     """
     series = 1.0 + 0.125j / z - 0.0703125 / z**2 - 0.0732421875j / z**3
     out: Array = np.sqrt(2.0 / (np.pi * z)) * np.exp(0.25j * np.pi - 1j * z) * series
@@ -22,17 +23,17 @@ def hankel(z: Array) -> Array:
 def green(
     frequency: Array, receivers: Array, state: Parameters, source: Array
 ) -> Array:
-    """Green's functions from sources to receivers in the Rytov approximation.
+    """Compute Green's functions from sources to receivers (Rytov approximation).
 
     The field is `G0 exp(psi)`, where `G0 psi` is the wave that the anomalies scatter
     once (Born). In the limit of short waves, the phase of `exp(psi)` is the travel time
-    along the straight ray; at finite frequencies it is averaged over the Fresnel zone.
-    The integral over a Gaussian anomaly has a closed form when distances are expanded
-    to second order around its centre, which is accurate where source and receiver are
-    at least two widths away.
+    along the straight ray. At finite frequencies, it is averaged over the Fresnel zone.
+    The integral over a Gaussian anomaly has a closed form if distances are expanded to
+    second order around its centre. This is accurate if source and receiver are at least
+    two widths away.
 
     Args:
-        frequency: Hz, positive, `(f,)`.
+        frequency: Frequencies in Hz, positive, `(f,)`.
         receivers: Positions in km, `(r, 2)`.
         state: See `simulate_gathers`; rows `(n, ...)`.
         source: Positions in km, `(n, 2)`.
@@ -56,7 +57,7 @@ def green(
         first = np.linalg.norm(from_source, axis=-1)[..., None]
         second = np.linalg.norm(from_receiver, axis=-1)[..., None]
         cosine = (from_source * from_receiver).sum(-1)[..., None] / (first * second)
-        # 0 where the anomaly lies on the straight ray.
+        # 0 if the anomaly is on the straight ray.
         bend = 1.0 + cosine
         curvature = 1.0 / first + 1.0 / second
         area = width**2

@@ -1,4 +1,4 @@
-"""Green's functions of a medium by acoustic finite differences, cached per medium."""
+"""Green's functions by acoustic finite differences, cached per medium."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ from symae_keras.data.groups import Array, Parameters
 
 #: Grid spacing in km: 13 points per wavelength at 12 Hz in 2 km/s, 5 at 30 Hz.
 SPACING: Final = 0.0125
-#: Longest time step in s; fast media need shorter ones.
+#: Longest time step in s; fast media need shorter time steps.
 TIME_STEP: Final = 0.0025
-#: The wave has left the circle after this time in s.
+#: Time in s after which the wave has left the circle.
 DURATION: Final = 1.0
-#: Radius in km of the circle on which waves are recorded; the medium is homogeneous
-#: outside, up to the tails of anomalies.
+#: Radius in km of the circle on which waves are recorded; outside, the medium is
+#: homogeneous except for the tails of anomalies.
 CIRCLE: Final = 0.7
 N_CIRCLE: Final = 192
-#: Angular orders that are kept, from -80 to 80. At 30 Hz, orders above 66 decay.
+#: Largest angular order; orders from -80 to 80 are kept. At 30 Hz, orders above 66
+#: decay.
 N_ORDERS: Final = 80
-#: Half the width of the grid in km, and the width of the absorbing layer within it.
+#: Half the width of the grid in km, and the width of its absorbing layer.
 HALF_WIDTH: Final = 1.4
 ABSORBING: Final = 0.65
-#: Largest damping in 1/s; it grows with the third power of the depth in the layer.
+#: Largest damping in 1/s; damping grows with the third power of the depth in the layer.
 DAMPING: Final = 45.0
-#: Peak frequency in Hz of the pulse that is propagated and then divided out.
+#: Peak frequency in Hz of the propagated pulse, which is later divided out.
 PULSE: Final = 14.0
-#: Points per axis of Lagrange's interpolation between the grid and a position.
+#: Points per axis of the Lagrange interpolation between the grid and a position.
 _POINTS: Final = 6
-#: Rows of the grid that are advanced at once, few enough for the cache of a processor.
+#: Rows of the grid that are advanced at once, so that they fit into the CPU cache.
 _ROWS: Final = 40
 
-#: State parameters of a medium, as `response` takes them.
+#: State parameters of a medium, in the order of the arguments of `response`.
 _PARAMETERS: Final = ("velocity", "position", "width", "strength")
 
 _log = logging.getLogger("symae_keras")
 
 
 def _between(position: Array) -> tuple[Array, Array]:
-    """Grid indices `(n, 36)` and weights with which to interpolate at positions."""
+    """Return grid indices `(n, 36)` and weights for interpolation at positions."""
     place = (position + HALF_WIDTH) / SPACING
     first = np.floor(place).astype(int) - _POINTS // 2 + 1
     offset = place - first
@@ -65,9 +66,10 @@ def _between(position: Array) -> tuple[Array, Array]:
 def _propagate(
     speed: Array, damping: Array, receiver: Array, pulse: Array, time_step: float
 ) -> Array:
-    """Pressure `(steps, circle)` of a pulse at a position.
+    """Simulate the pressure `(steps, circle)` of a pulse at a position.
 
-    Fourth order in space and second order in time, whose error `response` takes out.
+    The scheme is of fourth order in space and second order in time; `response` corrects
+    the error of the latter.
     """
     angle = 2.0 * np.pi * np.arange(N_CIRCLE) / N_CIRCLE
     circle = CIRCLE * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
@@ -122,12 +124,12 @@ def response(
     width: Array,
     strength: Array,
 ) -> Array:
-    """Angular orders of the waves from each receiver, on the circle.
+    """Compute the angular orders of the waves from each receiver on the circle.
 
     Args:
-        frequency: Hz, positive, `(f,)`.
+        frequency: Frequencies in Hz, positive, `(f,)`.
         receivers: Positions in km, `(r, 2)`.
-        velocity: Of the background, km/s.
+        velocity: Velocity of the background in km/s.
         position: Centres of anomalies in km, `(k, 2)`.
         width: Their standard deviations in km, `(k,)`.
         strength: Their relative slowness, `(k,)`.
@@ -151,8 +153,8 @@ def response(
     times = time_step * np.arange(round(DURATION / time_step))
     scaled = (np.pi * PULSE * (times - 1.2 / PULSE)) ** 2
     pulse = (1.0 - 2.0 * scaled) * np.exp(-scaled)
-    # A wave of this wavenumber has another frequency on the grid: lower by the error of
-    # the fourth-order stencil, averaged over directions, and higher by the leapfrog's.
+    # A wave of this wavenumber has a different frequency on the grid: the fourth-order
+    # stencil lowers it (averaged over directions), and the leapfrog scheme raises it.
     points = 2.0 * np.pi * frequency / velocity * SPACING
     discrete = frequency * np.sqrt(1.0 - points**4 / 144.0)
     discrete = np.arcsin(np.pi * discrete * time_step) / (np.pi * time_step)
@@ -168,9 +170,9 @@ def response(
 
 
 def outside(orders: Array, frequency: Array, velocity: float, source: Array) -> Array:
-    """Green's functions `(receivers, f)` of a source outside the circle.
+    """Compute Green's functions `(receivers, f)` of a source outside the circle.
 
-    Outside, waves are sums of outgoing cylindrical waves.
+    Outside the circle, waves are sums of outgoing cylindrical waves.
     """
     wave = 2.0 * np.pi * frequency / velocity
     order = np.arange(N_ORDERS + 1)[:, None]
@@ -188,9 +190,9 @@ class Waves:
     By reciprocity, one simulation per receiver serves all sources.
 
     Args:
-        frequency: Hz, positive, `(f,)`.
+        frequency: Frequencies in Hz, positive, `(f,)`.
         receivers: Positions in km, `(r, 2)`.
-        folder: Where responses of media are kept, or `None` for memory.
+        folder: Folder for the responses of media, or `None` to keep them in memory.
     """
 
     def __init__(self, frequency: Array, receivers: Array, folder: Path | None) -> None:
@@ -223,7 +225,7 @@ class Waves:
             )
 
     def _media(self, state: Parameters) -> tuple[list[list[Any]], Array]:
-        """The parameters of different media, and the number of that of each row."""
+        """Return the parameters of all media, and the medium number of each row."""
         columns = [
             state[name].reshape(len(state[name]), math.prod(state[name].shape[1:]))
             for name in _PARAMETERS

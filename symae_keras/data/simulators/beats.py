@@ -1,4 +1,4 @@
-"""Heartbeats of patients by a published dynamical model of the electrocardiogram."""
+"""Heartbeats of patients from a published dynamical model of electrocardiograms."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from symae_keras.data.groups import (
 )
 from symae_keras.errors import InputError
 
-#: Waves P, Q, R, S, T: sizes, widths (rad) and angles (rad) of the published model.
+#: Sizes, widths (rad) and angles (rad) of the waves P, Q, R, S, T (published model).
 SIZES: Final = np.array([1.2, -5.0, 30.0, -7.5, 0.75])
 WIDTHS: Final = np.array([0.25, 0.1, 0.1, 0.1, 0.4])
 ANGLES: Final = np.array([-1 / 3, -1 / 12, 0.0, 1 / 12, 1 / 2]) * np.pi
-#: Spread of patients: of logarithms of sizes and widths, and of angles in rad.
+#: Standard deviation over patients of log sizes, log widths, and angles in rad.
 SIZE_SPREAD: Final = 0.25
 WIDTH_SPREAD: Final = 0.12
 ANGLE_SPREAD: Final = np.array([0.1, 0.02, 0.0, 0.02, 0.12])
-#: mV per unit of the model: R waves of the published patient reach 1.2 mV at 60 bpm.
+#: mV per model unit: the R wave of the published patient reaches 1.2 mV at 60 bpm.
 MILLIVOLT: Final = 29.0
-#: What an ectopic beat, a premature ventricular contraction, multiplies.
+#: Factors for an ectopic beat (premature ventricular contraction).
 ECTOPIC_SIZES: Final = np.array([0.0, 0.0, 0.2, 1.0, -2.0])
 ECTOPIC_WIDTHS: Final = np.array([1.0, 1.0, 2.5, 2.0, 1.0])
 #: Samples per second.
 RATE: Final = 250.0
 #: Seconds from the first sample to the R wave.
 BEFORE: Final = 0.28
-#: Phases of a beat at which the model is driven, and harmonics that are kept.
+#: Phases per beat at which the driving term is sampled, and number of harmonics.
 _PHASES: Final = 512
 _HARMONICS: Final = 120
 _ROWS_AT_ONCE: Final = 512
@@ -43,8 +43,8 @@ def _render_rows(n_samples: int, state: Parameters, nuisance: Parameters) -> Arr
     row = {name: values[:, None] for name, values in nuisance.items()}
     ectopic = row["ectopic"] > 0.5
     size = state["size"] * np.where(ectopic, ECTOPIC_SIZES, 1.0)
-    # As in the authors' program: at a higher rate, waves fill more of the beat.
-    # Widths and the places of Q and S grow with the root of the rate, the places of P
+    # As in the authors' program, waves fill more of the beat at higher rates. Widths
+    # and the angles of Q and S grow with the square root of the rate, the angles of P
     # and T with its fourth root.
     stretch = np.sqrt(row["heart_rate"] / 60.0)
     width = state["width"] * stretch * np.where(ectopic, ECTOPIC_WIDTHS, 1.0)
@@ -71,7 +71,7 @@ def _render_rows(n_samples: int, state: Parameters, nuisance: Parameters) -> Arr
     for number in range(_HARMONICS):
         power = power * turn
         beat += 2.0 * (harmonics[:, number, None] * power).real
-    # The respiration moves z0; the equation answers as a filter of first order.
+    # Respiration moves z0; the equation responds as a first-order filter.
     breath = 2.0 * np.pi * row["respiration_rate"]
     moved = np.exp(1j * (breath * time + row["respiration_phase"])) / (1 + 1j * breath)
     baseline = row["offset"] + row["slope"] * time + row["respiration"] * moved.real
@@ -79,10 +79,10 @@ def _render_rows(n_samples: int, state: Parameters, nuisance: Parameters) -> Arr
 
 
 def render_beats(n_samples: int, state: Parameters, nuisance: Parameters) -> Array:
-    """Noiseless beats from parameters; rows are rendered in chunks to bound memory.
+    """Render noiseless beats from parameters, in chunks of rows to limit memory.
 
     Args:
-        n_samples: Samples of a beat.
+        n_samples: Samples per beat.
         state: `size`, `width`, `angle`, each `(n, 5)`.
         nuisance: See `simulate_beats`; rows `(n,)`.
 
@@ -101,14 +101,14 @@ def simulate_beats(
     ectopic: float = 0.0,
     noise: float = 0.02,
 ) -> GroupedData:
-    """Simulate heartbeats of patients as electrodes on the skin record them.
+    """Simulate electrocardiograms of single heartbeats of patients.
 
     An instance is one beat of `n_samples` samples at 250 Hz, in mV, with the R wave
     about 0.28 s after the first sample. The shape is that of ECGSYN (McSharry,
-    Clifford, Tarassenko and Smith 2003, doi 10.1109/TBME.2003.808805):
-    `dz/dt = -sum of size d exp(-d^2 / (2 width^2)) - (z - z0)`, where
-    `d = omega t - angle` is the distance in phase from each of the waves P, Q, R, S, T.
-    It is solved exactly, for a heart that beats on at the rate of the beat.
+    Clifford, Tarassenko and Smith 2003, doi 10.1109/TBME.2003.808805): `dz/dt = -sum of
+    size d exp(-d^2 / (2 width^2)) - (z - z0)`, where `d = omega t - angle` is the
+    distance in phase from each of the waves P, Q, R, S, T. The equation is solved
+    exactly for a heart with a constant rate.
 
     - State of a patient: `size`, `width` (rad) and `angle` (rad) of the five waves.
       Sizes and widths are those of the paper times `exp(N(0, 0.25))` and
@@ -116,28 +116,29 @@ def simulate_beats(
       `N(0, 0.12)` for T, `N(0, 0.02)` for Q and S, and 0 for R.
     - Nuisance of a beat: `heart_rate ~ U(55, 100)` per minute, which changes widths and
       angles as in the authors' program; `gain = exp(N(0, 0.15))` of the electrodes;
-      baseline `offset ~ N(0, 0.1)` mV and `slope ~ N(0, 0.1)` mV/s; `respiration
-      ~ U(0, 0.2)` mV of `respiration_rate ~ U(0.2, 0.33)` Hz and any
-      `respiration_phase`; `delay ~ U(-0.02, 0.02)` s of the R wave; and `ectopic`, 1
-      for a beat that starts in a ventricle: no P and Q, broad R and S, T inverted.
+      baseline `offset ~ N(0, 0.1)` mV and `slope ~ N(0, 0.1)` mV/s;
+      `respiration ~ U(0, 0.2)` mV with `respiration_rate ~ U(0.2, 0.33)` Hz and a
+      random `respiration_phase`; `delay ~ U(-0.02, 0.02)` s of the R wave; and
+      `ectopic`, which is 1 for a beat that starts in a ventricle: P and Q are missing,
+      R and S are broad, and T is inverted.
     - Noise: white Gaussian.
 
     Args:
         n_states: Number of patients, at least 1.
-        n_instances: Beats of each patient, at least 1.
+        n_instances: Beats per patient, at least 1.
         seed: Seed of states, nuisances and noise.
-        n_samples: Samples of a beat, at least 8. Defaults to 200, which is 0.8 s.
+        n_samples: Samples per beat, at least 8. Defaults to 200, which is 0.8 s.
         ectopic: Share of ectopic beats, from 0 (default) to 1.
         noise: Standard deviation of the noise in mV, not negative.
 
     Returns:
         `GroupedData` with `x (n_states, n_instances, n_samples)` float32 in mV, the
         true `state` and `nuisance` parameters, and exact `virtual` instances. `axis` is
-        the time in s, 0 where the R wave is without delay, and
+        the time in s, with 0 at the R wave without delay, and
         `instance_metadata["ectopic"]` is True for ectopic beats.
 
     Raises:
-        InputError: An argument is out of its range.
+        InputError: An argument is out of range.
 
     Example:
     >>> beats = simulate_beats(n_states=4, n_instances=3, seed=0)
@@ -150,7 +151,7 @@ def simulate_beats(
     if n_samples < 8:
         raise InputError(f"n_samples must be at least 8; received {n_samples}.")
     if not 0.0 <= ectopic <= 1.0:
-        raise InputError(f"ectopic must be a share from 0 to 1; received {ectopic}.")
+        raise InputError(f"ectopic must be a number from 0 to 1; received {ectopic}.")
     if not 0.0 <= noise < np.inf:
         raise InputError(f"noise must be finite and not negative; received {noise}.")
     rng = np.random.default_rng(seed)

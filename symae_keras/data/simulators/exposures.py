@@ -1,4 +1,4 @@
-"""The exposures benchmark: noisy stellar spectra through telluric bands and a blaze."""
+"""The exposures benchmark: noisy stellar spectra with telluric bands and a blaze."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from symae_keras.errors import InputError
 N_PIXELS: Final = 256
 AXIS: Final = np.linspace(-1.0, 1.0, N_PIXELS)
 SNR: Final = 100.0
-#: The star's own continuum slope per unit of temperature; 0 in the identifiable form.
+#: Continuum slope of a star per unit of temperature; 0 in the identifiable form.
 ENTANGLED_SLOPE: Final = 0.4
-#: Standard deviation of the blaze's slope, which mimics the star's.
+#: Standard deviation of the slope of the blaze, which resembles that of the star.
 BLAZE_SLOPE: Final = 0.15
 TELLURIC_WIDTH: Final = 0.006
 NUISANCES: Final = ("water", "oxygen", "slope", "curvature", "velocity")
-# Bounds the memory that rendering takes, whatever the number of pixels.
+# Limits the memory for rendering with any number of pixels.
 _PIXELS_AT_ONCE: Final = 2048 * N_PIXELS
 
-# The line lists are part of the benchmark, so their seed is not an argument.
+# The line lists are part of the benchmark, so their seed is fixed.
 _lines = np.random.default_rng(210802537)
 _STAR_CENTRE: Final = _lines.uniform(-0.95, 0.95, 30)
 _STAR_SPECIES: Final = _lines.integers(0, 4, 30)
@@ -77,14 +77,14 @@ def render_exposures(
     excitation: float = 0.0,
     n_pixels: int = N_PIXELS,
 ) -> Array:
-    """Noiseless spectra from parameters; rows are rendered in chunks to bound memory.
+    """Render noiseless spectra from parameters, in chunks of rows to limit memory.
 
     Args:
         slope: Continuum slope of a star per unit of temperature.
         state: `temperature (n,)`, `abundance (n, 4)`, `line_width (n,)`.
         nuisance: `water`, `oxygen`, `slope`, `curvature`, `velocity`, each `(n,)`.
         excitation: See `simulate_exposures`.
-        n_pixels: Pixels of a spectrum.
+        n_pixels: Pixels per spectrum.
 
     Returns:
         float32 array `(n, n_pixels)`.
@@ -104,7 +104,7 @@ def simulate_exposures(
     excitation: float = 0.0,
     nuisances: Sequence[str] = NUISANCES,
 ) -> GroupedData:
-    """Simulate repeated exposures of stars: the project's benchmark for spectra.
+    """Simulate repeated exposures of stars, the benchmark for spectra.
 
     An instance is `star * telluric * blaze + noise` on 256 pixels `x` in [-1, 1].
 
@@ -116,27 +116,28 @@ def simulate_exposures(
       and `k ~ N(0, 0.1)`; `v ~ U(-0.02, 0.02)`.
     - Noise: white Gaussian, standard deviation 0.01 (a signal-to-noise ratio of 100).
 
-    One exposure cannot tell the star's slope `0.4 T` from the blaze's slope `s`: the
-    benchmark is *entangled*. With `entangled=False` the factor 0.4 is 0 and every
-    exposure identifies its own nuisance.
+    A single exposure does not determine whether a slope comes from the star (`0.4 T`)
+    or from the blaze (`s`): the benchmark is *entangled*. With `entangled=False`, the
+    factor 0.4 is 0 and every exposure identifies its own nuisance.
 
-    The benchmark itself has 256 pixels and lines that do not know the temperature, the
-    defaults. As in real stars, some lines can grow with the temperature while others
-    fade: the depth of line `l` is multiplied by `exp(excitation * e_l * T)`, with
-    `e_l ~ U(-1, 1)`, always the same. Then one exposure tells the temperature.
+    With the default arguments, which define the benchmark, spectra have 256 pixels and
+    lines are independent of the temperature. With `excitation`, some lines grow with
+    the temperature and others become weaker, as in real stars: the depth of line `l` is
+    multiplied by `exp(excitation * e_l * T)`, with fixed values of `e_l ~ U(-1, 1)`.
+    Then a single exposure determines the temperature.
 
     Args:
         n_states: Number of stars (groups), at least 1.
-        n_instances: Exposures of each star, at least 1.
-        seed: Seed of states, nuisances and noise. The line lists are always the same.
-        entangled: Whether a star has a continuum slope of its own.
-        n_pixels: Pixels of a spectrum, at least 2; lines and noise of a pixel stay the
-            same.
-        excitation: How the temperature changes the depths of lines, see above.
-        nuisances: Which nuisances there are; all others are 0. Reduced spectra, from
-            which Earth's atmosphere and the blaze have been taken off, have a
-            `"velocity"`, and a `"slope"` where fluxes are not calibrated. Defaults to
-            all five.
+        n_instances: Exposures per star, at least 1.
+        seed: Seed of states, nuisances and noise. The line lists do not depend on it.
+        entangled: Whether stars have a continuum slope.
+        n_pixels: Pixels per spectrum, at least 2. It does not change the lines or the
+            noise of a pixel.
+        excitation: Strength of the dependence of line depths on temperature, see above.
+        nuisances: The nuisances to include; all others are 0. Reduced spectra, which
+            are corrected for Earth's atmosphere and the blaze, still have a
+            `"velocity"`, and a `"slope"` if fluxes are not calibrated. Defaults to all
+            five.
 
     Returns:
         `GroupedData` with `x (n_states, n_instances, n_pixels)` float32, the true

@@ -22,18 +22,18 @@ from symae_keras.data.simulators._waves import Waves
 from symae_keras.errors import InputError
 
 ENGINES: Final = ("rays", "waves")
-#: Seconds from sample to sample.
+#: Sampling interval in seconds.
 SAMPLING: Final = 0.01
-#: Hz; wavelets contain less than 1e-4 of their energy above.
+#: Largest frequency in Hz; less than 1e-4 of the energy of wavelets is above it.
 HIGHEST: Final = 30.0
-#: Radius in km of the ring of receivers, and of the disc of centres of anomalies.
+#: Radius in km of the ring of receivers, and of the disc with the anomaly centres.
 RING: Final = 0.6
 DISC: Final = 0.3
-#: km/s; wavelets are those at a distance of 1 km in this medium.
+#: Velocity in km/s of the medium in which wavelets are defined, at a distance of 1 km.
 REFERENCE: Final = 2.0
-#: Bandwidth of a wavelet: standard deviation over frequency.
+#: Bandwidth of a wavelet: standard deviation divided by frequency.
 BANDWIDTH: Final = 1.0 / 3.0
-#: Sum of relative slowness that overlapping anomalies may reach.
+#: Upper limit of the summed relative slowness of overlapping anomalies.
 MAX_SLOWNESS: Final = 0.8
 _ROWS_AT_ONCE: Final = 128
 
@@ -41,25 +41,25 @@ Green = Callable[[Parameters, Array], Array]
 
 
 def _period(n_samples: int) -> int:
-    """Samples after which traces repeat; late scattered waves have faded by then."""
+    """Return the period of traces in samples, in which scattered waves fade."""
     return max(128, -32 * (-(n_samples + 32) // 32))
 
 
 def _frequencies(n_samples: int) -> Array:
-    """Frequencies in Hz of a trace that wavelets contain, without 0."""
+    """Return the frequencies in Hz that wavelets contain, without 0."""
     every = np.fft.rfftfreq(_period(n_samples), SAMPLING)
     return every[(every > 0.0) & (every <= HIGHEST)]
 
 
 def _wavelets(frequency: Array, nuisance: Parameters) -> Array:
-    """Spectra `(n, f)` of sources, in the far field at 1 km."""
+    """Return the spectra `(n, f)` of sources, in the far field at 1 km."""
     rows = {name: values[:, None] for name, values in nuisance.items()}
     deviation = BANDWIDTH * rows["frequency"]
     bell = np.exp(-0.5 * ((frequency - rows["frequency"]) / deviation) ** 2)
     cycles = 2.0 * np.pi * frequency
     echo = rows["echo"] * np.exp(-1j * cycles * rows["echo_delay"])
     moment = np.exp(1j * (rows["phase"] - cycles * rows["origin_time"])) * (1.0 + echo)
-    # The inverse of the far field in a plane, where waves lose half a derivative.
+    # The inverse of the two-dimensional far field, which removes half a derivative.
     far = np.sqrt(8.0 * np.pi * cycles / REFERENCE) * np.exp(0.25j * np.pi)
     spectra: Array = (
         rows["gain"] * bell / (2.0 * np.sqrt(2.0 * np.pi) * deviation) * moment * far
@@ -86,12 +86,12 @@ def render_gathers(
     state: Parameters,
     nuisance: Parameters,
 ) -> Array:
-    """Noiseless gathers from parameters; rows are rendered in chunks to bound memory.
+    """Render noiseless gathers from parameters, in chunks of rows to limit memory.
 
     Args:
         green: Function of state `(n, ...)` and source positions `(n, 2)` in km that
             returns Green's functions `(n, receivers, frequencies)`.
-        shape: Receivers and samples.
+        shape: Numbers of receivers and samples.
         state: See `simulate_gathers`; rows `(n, ...)`.
         nuisance: See `simulate_gathers`; rows `(n,)`.
 
@@ -115,7 +115,7 @@ def _draw_media(
     contrast: float,
     change: float,
 ) -> dict[str, Array]:
-    """Media, and behind them the same media after the change, if there is one."""
+    """Draw media, followed by the same media after the change, if there is one."""
     shape = (n_states, n_anomalies)
     state = {
         "velocity": rng.uniform(1.98, 2.02, n_states),
@@ -174,11 +174,12 @@ def simulate_gathers(
     noise: float = 0.015,
     cache: str | PathLike[str] | None = None,
 ) -> GroupedData:
-    """Simulate shot gathers: waves from sources that nobody controls through a medium.
+    """Simulate shot gathers: waves from uncontrolled sources through a medium.
 
-    A gather has one trace per receiver. Receivers stand on a ring of radius 0.6 km
-    around the medium, sources outside, as in the time-lapse experiments of Bharadwaj,
-    Li and Demanet (arXiv 2108.02537). Waves are acoustic and two-dimensional.
+    A gather has one trace per receiver. Receivers are on a ring of radius 0.6 km around
+    the medium, and sources are outside the ring, as in the time-lapse experiments of
+    Bharadwaj, Li and Demanet (arXiv 2108.02537). Waves are acoustic and
+    two-dimensional.
 
     - State of a medium: background `velocity ~ U(1.98, 2.02)` km/s, and Gaussian
       anomalies with centres `position` in a disc of radius 0.3 km, standard deviations
@@ -186,47 +187,50 @@ def simulate_gathers(
       contrast)`: the velocity is `velocity / (1 + sum of strength * bell)`.
     - Nuisance of a shot: the position of the source, `angle` in radians and
       `radius ~ U(0.8, 1)` km; a wavelet of `frequency ~ U(8, 12)` Hz with a Gaussian
-      spectrum of standard deviation `frequency / 3` and any `phase`, followed by an
-      `echo ~ U(-0.6, 0.6)` after `echo_delay ~ U(0.05, 0.12)` s;
+      spectrum of standard deviation `frequency / 3` and a random `phase`, followed by
+      an `echo ~ U(-0.6, 0.6)` after `echo_delay ~ U(0.05, 0.12)` s;
       `origin_time ~ U(-0.02, 0.02)` s; and `gain = exp(N(0, 0.2))`.
     - Noise: white Gaussian.
 
     Sample `i` is the time `0.01 i` s after the nominal origin time. A wavelet of gain 1
     has the amplitude 1 at a distance of 1 km.
 
-    Two engines compute the waves. `"rays"` takes milliseconds per medium: travel times,
-    averaged over Fresnel zones, and waves that the anomalies scatter once (the Rytov
-    approximation). `"waves"` takes seconds per medium: finite differences of fourth
-    order on a grid of 12.5 m, with all scattering. The more the anomalies delay waves,
-    the more the engines differ; both are exact in `virtual`.
+    Two engines compute the waves. `"rays"` takes milliseconds per medium. It uses
+    travel times, averaged over Fresnel zones, and waves that the anomalies scatter once
+    (the Rytov approximation). `"waves"` takes seconds per medium. It uses finite
+    differences of fourth order on a grid of 12.5 m and includes all scattering. The
+    engines differ more if the anomalies delay waves more. For both engines, the
+    instances of `virtual` are exact.
 
-    With a `change`, each medium is surveyed twice: `groups[:n_states]` are baseline
-    surveys and `groups[n_states:]` monitor surveys of the same media in the same order,
-    with other sources. In between, one more anomaly of width 0.1 km and this relative
-    slowness appears. It is the last one of `position`, `width` and `strength`.
+    With a `change`, each medium is surveyed twice. `groups[:n_states]` are baseline
+    surveys, and `groups[n_states:]` are monitor surveys of the same media in the same
+    order with different sources. Between the surveys, one more anomaly appears, with a
+    width of 0.1 km and a relative slowness of `change`. It is the last entry of
+    `position`, `width` and `strength`.
 
     Args:
         n_states: Number of media, at least 1.
-        n_instances: Shots of each survey, at least 1.
+        n_instances: Shots per survey, at least 1.
         seed: Seed of states, nuisances and noise.
         engine: `"rays"` (default) or `"waves"`.
         n_receivers: Receivers on the ring, at least 1.
-        n_samples: Samples of a trace, at least 8.
-        n_anomalies: Anomalies of each medium, not negative.
+        n_samples: Samples per trace, at least 8.
+        n_anomalies: Anomalies per medium, not negative.
         contrast: Largest relative slowness of an anomaly, not negative.
         change: Relative slowness of the change: 0.05 slows waves down by 5 %. Defaults
-            to 0, a single survey of each medium.
+            to 0, which simulates a single survey of each medium.
         aperture: Range of source angles in degrees, above 0 and at most 360.
-        noise: Standard deviation of the noise; gathers have 0.27.
-        cache: Folder for the results of `"waves"`, one file of about 1 MB per medium;
-            an interrupted or repeated simulation uses them. Defaults to memory. The
-            progress is logged to the logger `symae_keras` at level INFO.
+        noise: Standard deviation of the noise; that of noiseless gathers is 0.27.
+        cache: Folder for the results of `"waves"`, one file of about 1 MB per medium.
+            An interrupted or repeated simulation reuses these files. By default, the
+            results are kept in memory. The logger `symae_keras` reports the progress at
+            level INFO.
 
     Returns:
         `GroupedData` with `x (groups, n_instances, n_receivers, n_samples)` float32,
         the true `state` and `nuisance` parameters, and exact `virtual` instances. There
-        are `n_states` groups, or twice as many with a `change`; `group_metadata` has
-        the number of the `medium`, and the `survey`, 0 or 1. `axis` is the angle of
+        are `n_states` groups, or twice as many with a `change`. `group_metadata` has
+        the number of the `medium`, and the `survey`, 0 or 1. `axis` is the angle of the
         receivers in degrees.
 
     Raises:
@@ -254,7 +258,7 @@ def simulate_gathers(
         raise InputError(f"noise must be finite and not negative; received {noise}.")
     if cache is not None and engine != "waves":
         raise InputError(
-            f"cache is for engine='waves'; received engine={engine!r}. Leave it out."
+            f"cache needs engine='waves'; received engine={engine!r}. Remove cache."
         )
     rng = np.random.default_rng(seed)
     state = _draw_media(rng, n_states, n_anomalies, contrast, change)

@@ -1,4 +1,4 @@
-"""The benchmark for segmentation: overlapping shapes in uneven light."""
+"""The segmentation benchmark: overlapping shapes in uneven light."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from symae_keras.errors import InputError
 #: Names of the labels, in their order.
 CLASSES: Final = ("background", "ball", "shell", "bar")
 BALL, SHELL, BAR = 1, 2, 3
-#: Least and largest contrast of a shape, and the deviation of the noise.
+#: Smallest and largest contrast of a shape, and the standard deviation of the noise.
 CONTRAST: Final = (0.4, 0.8)
 NOISE: Final = 0.05
 MIN_SIZE: Final = 16
@@ -22,7 +22,7 @@ EDGE: Final = 0.25
 
 
 class LabelledImages(NamedTuple):
-    """Images and the class of each of their pixels."""
+    """Images and the class of each pixel."""
 
     x: Array
     """`(n, *size, 1)`, float32."""
@@ -35,20 +35,23 @@ def simulate_labelled_shapes(
 ) -> LabelledImages:
     """Simulate images, or volumes, whose pixels belong to shapes of three classes.
 
-    An image is `light + contrast of the topmost shape + noise`. It shows a shape of
-    each class, and every other image one more. In units of the shortest side, shapes
-    are balls of a radius from 0.12 to 0.18; shells of a mean radius from 0.14 to 0.19
-    and 0.12 thick, hollow inside; and bars 0.12 to 0.15 thick and 0.4 to 0.56 long.
-    They stand and turn anyhow; later ones cover earlier ones, and the frame cuts them.
+    An image is `light + contrast of the topmost shape + noise`. It shows one shape of
+    each class, and every other image shows one more shape. Lengths are in units of the
+    shortest side. Balls have a radius from 0.12 to 0.18. Shells are hollow, with a mean
+    radius from 0.14 to 0.19 and a thickness of 0.12. Bars are 0.12 to 0.15 thick and
+    0.4 to 0.56 long. Positions and orientations are random; later shapes cover earlier
+    shapes, and the frame can cut shapes.
 
-    Balls and shells are brighter than what is behind them, by 0.4 to 0.8, and bars are
-    darker by as much. No threshold finds them, since `light` changes by more over the
-    image, a plane and a paraboloid whose slopes are normally distributed with a
-    standard deviation of 1. The noise is white, with a standard deviation of 0.05.
+    Balls and shells are brighter than the background by 0.4 to 0.8, and bars are darker
+    by the same amounts. A threshold cannot find them, because `light` varies by more
+    than that over the image. It is the sum of a plane and a paraboloid whose slopes are
+    normally distributed with a standard deviation of 1. The noise is white, with a
+    standard deviation of 0.05.
 
     Args:
         n_images: Number of images, at least 1.
-        size: Numbers of pixels, two for images, three for volumes; at least 16.
+        size: Numbers of pixels per axis, two for images or three for volumes; at least
+            16.
         seed: Seed of shapes, light and noise.
 
     Returns:
@@ -56,7 +59,7 @@ def simulate_labelled_shapes(
         3 for bars.
 
     Raises:
-        InputError: `n_images` is below 1, or `size` is not as above.
+        InputError: `n_images` is below 1, or `size` is invalid.
 
     Example:
     >>> x, labels = simulate_labelled_shapes(2, size=(32, 40), seed=0)
@@ -73,7 +76,7 @@ def simulate_labelled_shapes(
         )
     x = np.empty((n_images, *size, 1), "float32")
     labels = np.empty((n_images, *size), "int32")
-    # An image depends on the seed and its own number alone.
+    # An image depends only on the seed and its own number.
     for n, source in enumerate(np.random.SeedSequence(seed).spawn(n_images)):
         x[n, ..., 0], labels[n] = _image(np.random.default_rng(source), size)
     return LabelledImages(x, labels)
@@ -101,7 +104,7 @@ def _image(rng: np.random.Generator, size: tuple[int, ...]) -> tuple[Array, Arra
 
 
 def _depth(rng: np.random.Generator, kind: int, offset: Array) -> Array:
-    """How deep inside of a shape around 0 each place lies; negative outside."""
+    """Return the depth of each position inside a shape around 0; negative outside."""
     if kind == BAR:
         half = np.full(offset.shape[-1], rng.uniform(0.06, 0.075))
         half[0] = rng.uniform(0.2, 0.28)

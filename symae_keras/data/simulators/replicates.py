@@ -1,4 +1,4 @@
-"""Replicate spectra as laboratories measure them: few samples, few replicates."""
+"""Replicate spectra like those of laboratories: few samples, few replicates."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def simulate_replicates(
     seed: int = 0,
     constant_band: bool = False,
 ) -> GroupedData:
-    """Simulate replicates of the spectra of samples.
+    """Simulate replicate spectra of samples.
 
     An instance is `scatter * bands + baseline + noise` on 200 pixels `x` in [-1, 1].
 
     - State of a sample: the heights of three Gaussian bands, `U(0.2, 1)`.
     - Nuisance of a replicate: a shift `N(0, 0.01)` of all bands; multiplicative scatter
-      with the logarithm `N(0, 0.1)`; a quadratic baseline `b0 + b1 x + b2 x^2`, each
-      coefficient `N(0, 0.1)`.
+      whose logarithm is `N(0, 0.1)`; and a quadratic baseline `b0 + b1 x + b2 x^2` with
+      coefficients `N(0, 0.1)`.
     - Noise: white Gaussian, standard deviation 0.02.
 
     Args:
         n_states: Number of samples (groups), at least 1.
-        n_instances: Replicates of each sample, at least 1.
+        n_instances: Replicates per sample, at least 1.
         seed: Seed of states, nuisances and noise.
-        constant_band: Whether a fourth band, of height 1 in all samples, identifies the
-            scatter. Defaults to False.
+        constant_band: Whether to add a fourth band of height 1 in all samples, which
+            identifies the scatter. Defaults to False.
 
     Returns:
         `GroupedData` with `x (n_states, n_instances, 200)` float32, the true `state`

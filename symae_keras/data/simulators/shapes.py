@@ -18,8 +18,8 @@ from symae_keras.errors import InputError
 
 #: Mean radius of a glyph; the frame is [-1, 1] x [-1, 1].
 RADIUS: Final = 0.46
-#: Largest relative amplitude of the harmonics 2 to 5; their sum stays below 1, so that
-#: a radius is never negative and no glyph leaves the frame.
+#: Largest relative amplitudes of the harmonics 2 to 5; their sum is below 1, so that no
+#: radius is negative and no glyph leaves the frame.
 AMPLITUDES: Final = (0.3, 0.22, 0.16, 0.12)
 #: Smallest amplitude of harmonic 2, which gives every glyph a long axis.
 MIN_ELONGATION: Final = 0.12
@@ -36,7 +36,7 @@ def _render_rows(size: int, state: Parameters, nuisance: Parameters) -> Array:
     pixel = 2.0 / size
     axis = (np.arange(size) + 0.5) * pixel - 1.0
     shift, angle = nuisance["shift"], nuisance["angle"]
-    # A pixel as a complex number, seen from the glyph's centre in the glyph's frame.
+    # A pixel as a complex number, relative to the glyph's centre in the glyph's frame.
     offset = (axis - shift[:, :1])[:, None, :] + 1j * (axis - shift[:, 1:])[:, :, None]
     offset *= np.exp(-1j * angle)[:, None, None]
     distance = np.abs(offset)
@@ -54,8 +54,8 @@ def _render_rows(size: int, state: Parameters, nuisance: Parameters) -> Array:
         term = wave * power
         outline += term.real
         slope -= order * term.imag
-    # Radial distance to the outline, over the gradient's length: signed distance to
-    # first order, exact where the edge is.
+    # Radial distance to the outline, divided by the length of the gradient: the signed
+    # distance to first order, exact at the edge.
     inside = (RADIUS * outline - distance) / np.hypot(1.0, slope / outline)
     coverage = 0.5 + 0.5 * np.tanh(inside / (2.0 * EDGE * pixel))
 
@@ -70,7 +70,7 @@ def _render_rows(size: int, state: Parameters, nuisance: Parameters) -> Array:
 
 
 def render_shapes(size: int, state: Parameters, nuisance: Parameters) -> Array:
-    """Noiseless images from parameters; rows are rendered in chunks to bound memory.
+    """Render noiseless images from parameters, in chunks of rows to limit memory.
 
     Args:
         size: Height and width in pixels.
@@ -102,7 +102,7 @@ def simulate_shapes(
     seed: int = 0,
     size: int = 28,
 ) -> GroupedData:
-    """Simulate repeated views of filled glyphs: the project's benchmark for images.
+    """Simulate repeated views of filled glyphs, the benchmark for images.
 
     An instance is `light + intensity * glyph + noise` in the frame [-1, 1] x [-1, 1]
     (x to the right, y downwards). The glyph is 1 inside the outline
@@ -113,22 +113,21 @@ def simulate_shapes(
       `a2 = +-U(0.12, 0.3)`: glyphs are elongated along x or along y. Harmonics 3, 4
       and 5 have amplitudes `U(0, 0.22)`, `U(0, 0.16)`, `U(0, 0.12)` and free phases.
     - Nuisance of a view: `shift ~ U(-0.15, 0.15)` along x and y; rotation
-      `angle ~ U(-20, 20)` degrees, kept in radians, clockwise on the screen;
-      `intensity ~ U(0.3, 0.6)`;
-      `light = background + gradient . (x, y)` with `background ~ U(0.1, 0.3)` and both
-      components of `gradient ~ U(-0.05, 0.05)`.
+      `angle ~ U(-20, 20)` degrees, stored in radians, clockwise on the screen;
+      `intensity ~ U(0.3, 0.6)`; `light = background + gradient . (x, y)` with
+      `background ~ U(0.1, 0.3)` and both components of `gradient ~ U(-0.05, 0.05)`.
     - Noise: white Gaussian, standard deviation 0.02.
 
-    One view identifies state and nuisance up to pixel noise: the long axis, fixed by
-    `b2 = 0`, tells the rotation, which never reaches the 45 degrees that would confuse
-    the two elongations; the missing first harmonic fixes the centre, and the fixed mean
-    radius leaves no scale to mistake. The Cramer-Rao bound of one view at 28 pixels is
-    about 0.3 degrees in angle and 0.002 in a harmonic; it limits the redatuming error
-    (MSE over the variance of the images) to about 0.0004.
+    One view identifies state and nuisance up to pixel noise. The long axis, fixed by
+    `b2 = 0`, determines the rotation, which always stays below the 45 degrees at which
+    the two elongations become ambiguous. The missing first harmonic fixes the centre,
+    and the fixed mean radius fixes the scale. The Cramer-Rao bound of one view at 28
+    pixels is about 0.3 degrees in angle and 0.002 in a harmonic. It limits the
+    redatuming error (MSE divided by the variance of the images) to about 0.0004.
 
     Args:
         n_states: Number of glyphs (groups), at least 1.
-        n_instances: Views of each glyph, at least 1.
+        n_instances: Views per glyph, at least 1.
         seed: Seed of states, nuisances and noise.
         size: Height and width in pixels, at least 8.
 

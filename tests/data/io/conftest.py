@@ -1,4 +1,4 @@
-"""What the tests of all readers share."""
+"""Fixtures and helpers for the tests of all readers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from symae_keras.errors import InputError
 
 @pytest.fixture
 def refusal() -> Callable[..., str]:
-    """The one sentence with which `load` refuses a file or folder."""
+    """Return the error message of `load` for a file or folder."""
 
     def refuse(path: Path, group: str | None = None) -> str:
         with pytest.raises(InputError) as error:
@@ -28,7 +28,7 @@ def refusal() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def wide():
-    """A wide table as text: three measurements of two stars, two values missing."""
+    """A wide table: three measurements of two stars with two missing values."""
     return """\
 snr,group,400,instance,401.5,402,site
 10,sun,1,a,2,3,north

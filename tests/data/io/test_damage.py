@@ -1,4 +1,4 @@
-"""Damaged files of all formats; most were found by `benchmarks/fuzz.py`."""
+"""Damaged files of all formats; `benchmarks/fuzz.py` found most of them."""
 
 import h5py
 import numpy as np
@@ -21,7 +21,7 @@ a,,moon,400
 
 @pytest.fixture
 def write(wide):
-    """A function that writes a good file, of the format that its name gives."""
+    """Return a function that writes a valid file; its name gives the format."""
 
     def write(folder, name):
         path = folder / name

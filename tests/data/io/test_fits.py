@@ -1,4 +1,4 @@
-"""FITS tables and images, and the axis of images from their world coordinates."""
+"""FITS tables and images, and the axis of images from world coordinates."""
 
 import sys
 
@@ -181,13 +181,16 @@ GROUP, Y = column("group", [1, 1]), column("flux", FLUX[:2, :2])
         ([GROUP], "no table with a column flux, x, spectrum or value, and no image"),
         ([GROUP], "found the columns group."),
         ([Y, waves([1, 2], [1, 2])], "no column group or object; found flux, wave"),
-        ([GROUP, column("flux", [1.0, 2])], "one number a row; expected one spectrum"),
+        (
+            [GROUP, column("flux", [1.0, 2])],
+            "one number per row; expected one spectrum",
+        ),
         ([GROUP, Y, waves([1, 2], [1, 3])], "differs between row 1 and row 2; resamp"),
         ([GROUP, Y, waves([2, 2], [2, 2])], "2 is followed by 2"),
-        ([GROUP, Y, waves([1, np.inf], [1, np.inf])], "axis must hold finite real"),
+        ([GROUP, Y, waves([1, np.inf], [1, np.inf])], "axis must contain finite real"),
         ([GROUP, Y, waves([1, 2, 3], [1, 2, 3])], "here (2,); received (3,)"),
-        ([GROUP, Y, column("wavelength", [1.0, 2])], "must have one axis a row"),
-        ([GROUP, Y, column("Mask", FLUX[:2, :2] > 0)], "Mask means good pixels in"),
+        ([GROUP, Y, column("wavelength", [1.0, 2])], "must have one axis per row"),
+        ([GROUP, Y, column("Mask", FLUX[:2, :2] > 0)], "Mask is ambiguous, because"),
         ([GROUP, Y, column("ivar", FLUX[:2, :3])], "weights must have the shape of x"),
         ([GROUP, Y, column("pixel_mask", FLUX[:2, :2])], "must hold True (good)"),
         ([column("group", np.zeros(0, int)), column("flux", FLUX[:0])], "x is empty"),
@@ -212,7 +215,10 @@ def test_unusable_images(tmp_path, refusal, x, words):
 def test_ambiguous_mask_image(tmp_path, refusal):
     mask = fits.ImageHDU(np.zeros((1, 4, 5), "uint8"), name="MASK")
     sentence = refusal(image(tmp_path, FLUX[None], mask))
-    assert "image MASK means good pixels in some files" in sentence
+    assert (
+        "image MASK is ambiguous, because it marks good pixels in some files"
+        in sentence
+    )
     assert "rename it to pixel_mask, with 1 = good" in sentence
 
 
@@ -235,7 +241,7 @@ LINEAR = [500, 500.5, 501]
 
 
 def line(kind="", unit="", **more):
-    """The header of an axis; without further cards it is `LINEAR`."""
+    """Make the header of an axis; without further cards, it is `LINEAR`."""
     named = {"CTYPE1": kind, "CUNIT1": unit}
     given = {key: value for key, value in named.items() if value}
     return {"CRVAL1": 500.0, "CRPIX1": 1.0, "CDELT1": 0.5, **given, **more}
@@ -262,7 +268,7 @@ def line(kind="", unit="", **more):
             "wavelength (Angstroms)",
         ),
         (
-            # Equal steps of frequency, as an axis of wavelengths in nm.
+            # Equal steps of frequency, converted to wavelengths in nm.
             line("WAVE-F2W", "nm"),
             1e9 / (1e9 / 500 - np.arange(3) * 1e9 * 0.5 / 500**2),
             "wavelength (nm)",
@@ -292,7 +298,7 @@ def test_axis(tmp_path, header, axis, label):
         (line("WAVE-XYZ"), "(CTYPE1 WAVE-XYZ) cannot be computed: "),
         (line("WAVE-F2W", "furlong"), "cannot be computed: In CUNIT1"),
         (line(CDELT1=0.0), "cannot be computed: Linear transformation mat"),
-        ({"CRVAL1": 400.0, "DC_FLAG": 1}, "axis must hold finite real numbers"),
+        ({"CRVAL1": 400.0, "DC_FLAG": 1}, "axis must contain finite real numbers"),
         ({"CRVAL1": "a"}, "CRVAL1 must be a number; the header gives 'a'."),
         (line(PC1_1=1.0, CD1_1=1.0), "both PC1_1 and CD1_1; delete"),
         (line(PC1_2=0.1), "differs between rows, since PC1_2 is 0.1; resample"),
@@ -300,9 +306,9 @@ def test_axis(tmp_path, header, axis, label):
         (line(CROTA2=10.0), "differs between rows, since CROTA2 is 10.0"),
         (
             line(CTYPE2="WAVE"),
-            "its axis 2 is the spectral one (CTYPE2 WAVE), but pixels",
+            "its axis 2 is the spectral axis (CTYPE2 WAVE), but pixels",
         ),
-        ({"CTYPE3": "FREQ", "CTYPE1": "RA---TAN"}, "axis 3 is the spectral one"),
+        ({"CTYPE3": "FREQ", "CTYPE1": "RA---TAN"}, "axis 3 is the spectral axis"),
     ],
 )
 def test_unusable_axes(tmp_path, refusal, header, words):

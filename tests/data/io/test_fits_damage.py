@@ -1,4 +1,4 @@
-"""FITS files whose headers, checksums or sizes do not fit."""
+"""FITS files with wrong headers, checksums or sizes."""
 
 import gzip
 
@@ -13,7 +13,7 @@ X = np.random.default_rng(0).normal(size=(4, 3, 8)).astype("f4")
 
 
 def write(folder, kind="image", checksum=True):
-    """Write a file with one unit, and return it and where the data begin."""
+    """Write a file with one unit, and return it and the start of its data."""
     columns = [
         fits.Column("group", "J", array=np.array([1, 1, 2, 2])),
         fits.Column("flux", "8E", array=X[:, 0]),
@@ -75,7 +75,7 @@ def test_changed_data(tmp_path, refusal, kind, checksum, pack):
     flip_bit(path, data + 5)
     sentence = refusal(packed(path) if pack else path)
     assert "the DATASUM of the unit STAR is wrong, so its data have changed" in sentence
-    assert "write new sums with: fitscheck --write --force FILE." in sentence
+    assert "write new checksums with: fitscheck --write --force FILE." in sentence
 
 
 @pytest.mark.parametrize("kind", ["image", "table", "compressed"])
@@ -144,8 +144,13 @@ IMAGE = b"XTENSION= 'IMAGE   '"
     ("right", "wrong", "words", "groups"),
     [
         (card("NAXIS3", 4), card("NAXIS3", 1), "more data", 1),
-        (IMAGE, b"XTENSION= 'IMAGE  1'", "the unknown kind 'IMAGE  1' and not used", 4),
-        (IMAGE, b"XTENSION=".ljust(20), "the unknown kind None and not used", 4),
+        (
+            IMAGE,
+            b"XTENSION= 'IMAGE  1'",
+            "the unknown type 'IMAGE  1' and is not used",
+            4,
+        ),
+        (IMAGE, b"XTENSION=".ljust(20), "the unknown type None and is not used", 4),
     ],
 )
 def test_a_doubtful_file_is_a_warning(tmp_path, caplog, right, wrong, words, groups):
@@ -153,7 +158,7 @@ def test_a_doubtful_file_is_a_warning(tmp_path, caplog, right, wrong, words, gro
     replace(path, right, wrong)
     found = load(path)
     assert len(found) == groups and words in caplog.text
-    # An extension of no known kind gives no weights.
+    # An extension of unknown kind is not used as weights.
     assert (found.weights is None) == ("unknown" in words)
 
 

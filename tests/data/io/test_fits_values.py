@@ -1,4 +1,4 @@
-"""Values of FITS files: nulls in every role, scales, types, and rows of any length."""
+"""Values of FITS files: nulls, scales, types, and rows of variable length."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ STARS = np.array(["a", "a", "b", "b"])
 
 
 def write(folder, *columns, cards=(), group=STARS):
-    """A table with the cards put into its header behind astropy's back."""
+    """Make a table whose header gets cards that astropy does not see."""
     path = folder / "my.fits"
     if group is not None:
         form = "1J" if np.asarray(group).dtype.kind == "i" else "4A"
@@ -37,7 +37,7 @@ def column(name, form, values, **keywords):
 
 
 def of_any_length(rows):
-    """An object for each row, as columns of variable length need."""
+    """Make an object for each row, for columns of variable length."""
     objects = np.empty(len(rows), object)
     objects[:] = list(rows)
     return objects
@@ -87,7 +87,7 @@ def test_null_in_a_mask_of_bools(tmp_path, refusal):
     expected[0, 0, 0] = False
     np.testing.assert_array_equal(load(path).pixel_mask, expected)
     path.write_bytes(content.replace(b"TTF", b"\1\1F"))
-    assert "the column pixel_mask of T and F has the byte 1" in refusal(path)
+    assert "the logical column pixel_mask (T or F) has the byte 1" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_null_metadata(tmp_path):
     ("x", "blank"),
     [
         (np.arange(12, dtype="i2").reshape(2, 2, 3), 5),
-        # What is stored is 5 for 32773; astropy ignores BLANK here.
+        # The stored value is 5 for 32773; astropy ignores BLANK here.
         (np.array([[[1, 32773, 60000], [4, 5, 6]]], "u2"), 32773),
     ],
 )
@@ -187,7 +187,7 @@ def test_scales(tmp_path, form, stored, cards, expected, variable):
         form, rows = f"P{form[-1]}()", of_any_length(rows)
     cards = [(f"{key}2", value) for key, value in cards.items()]
     groups = load(write(tmp_path, fits.Column("flux", form, array=rows), cards=cards))
-    # Exact: integers that float32 would round are kept in float64.
+    # Exactly equal: integers that float32 would round become float64.
     np.testing.assert_array_equal(groups.x, np.broadcast_to(expected, (2, 2, 3)))
 
 
@@ -203,7 +203,7 @@ def test_variable_length_text_as_group(tmp_path):
 def test_variable_length_beyond_the_end(tmp_path, refusal, place):
     path = write(tmp_path, fits.Column("flux", "PJ()", array=of_any_length(FLUX)))
     content = bytearray(path.read_bytes())
-    at = 5760 + 4 + place[0]  # of the first row, behind its group
+    at = 5760 + 4 + place[0]  # the first row, after its group
     content[at : at + 4] = np.array(place[1], ">i4").tobytes()
     path.write_bytes(content)
     assert "the column flux refers to values beyond the end" in refusal(path)

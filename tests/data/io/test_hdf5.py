@@ -1,4 +1,4 @@
-"""HDF5 files."""
+"""The reader of HDF5 files."""
 
 import h5py
 import numpy as np
@@ -68,7 +68,7 @@ def test_axis_label_as_dataset(tmp_path):
     [
         ({}, "no key x, the instances; found no keys."),
         ({"x": X[0]}, "flat rows need the key group in a .npz or HDF5 file."),
-        ({"x": h5py.Empty("f")}, "the key x holds no array of numbers or text."),
+        ({"x": h5py.Empty("f")}, "the key x contains no array of numbers or text."),
         ({"x": np.full((2, 2, 2), b"a")}, "real numbers; received dtype"),
     ],
 )
@@ -80,8 +80,8 @@ def test_a_shape_without_data(tmp_path, refusal):
     path = tmp_path / "my.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("x", (10**6, 10**6, 10**3), "float32")
-    words = "x has the shape (1000000, 1000000, 1000), 4000000000000000 bytes, of which"
-    assert f"{words} the file holds 0" in refusal(path)
+    words = "x has the shape (1000000, 1000000, 1000), 4000000000000000 bytes, but"
+    assert f"{words} the file contains 0" in refusal(path)
 
 
 def test_keys_that_are_not_there(tmp_path, refusal):
@@ -98,7 +98,7 @@ def virtual(file, source, name="x"):
 
 
 def growing(file):
-    """A virtual dataset that opens its sources where only its shape is asked for."""
+    """A virtual dataset that opens its sources when its shape is read."""
     layout = h5py.VirtualLayout((3, 4), "f8", maxshape=(None, 4))
     source = h5py.VirtualSource("other.h5", "rows", (3, 4), maxshape=(None, 4))
     layout[0 : h5py.h5s.UNLIMITED] = source[0 : h5py.h5s.UNLIMITED]
@@ -131,14 +131,14 @@ def holding(item):
     return lambda file: file.__setitem__("x", item)
 
 
-NO_ARRAY = "holds no array of numbers or text"
+NO_ARRAY = "contains no array of numbers or text"
 ELSEWHERE = "which is not read; copy the values into a dataset of this file"
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (external, f"keeps its values in another file, {ELSEWHERE}"),
+        (external, f"stores its values in another file, {ELSEWHERE}"),
         (
             lambda f: virtual(f, "other.h5"),
             "is a virtual dataset, which may read other",
@@ -198,7 +198,7 @@ def test_a_filter_that_is_missing(tmp_path, refusal, monkeypatch):
         file.create_dataset("x", data=X, compression="lzf")
     np.testing.assert_array_equal(load(path).x, X)
     monkeypatch.setattr(h5py.h5z, "filter_avail", lambda _: False)
-    words = "the key x is packed with the filter lzf, number 32000, which h5py does not"
+    words = "the key x is compressed with the filter lzf, number 32000, which this h5py"
     assert words in refusal(path)
 
 
@@ -215,4 +215,4 @@ def test_ids_of_any_kind_of_text(tmp_path, length, encoding):
 @pytest.mark.parametrize("dtype", ["S1", h5py.string_dtype()])
 def test_text_that_is_not_utf8(tmp_path, refusal, dtype):
     path = save(tmp_path, x=X, ids=np.array([b"a", b"\xff", b"c"], dtype))
-    assert "ids holds text that is not UTF-8" in refusal(path)
+    assert "ids contains text that is not UTF-8" in refusal(path)

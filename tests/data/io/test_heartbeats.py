@@ -1,4 +1,4 @@
-"""Heartbeats from WFDB records that the package wfdb wrote."""
+"""Heartbeats from WFDB records, written by the package wfdb."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from symae_keras.errors import InputError
 
 wfdb = pytest.importorskip("wfdb", reason="the extra `signals` is not installed")
 
-#: wfdb 4.3 calls pandas in a form that pandas 3.1 deprecates.
+#: wfdb 4.3 uses a pandas function in a way that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 RATE = 250
 
@@ -30,7 +30,7 @@ def write(folder, name, marks, symbols, rate=RATE):
 
 @pytest.fixture
 def folder(tmp_path):
-    # "+" marks a change of rhythm; the first and the last beat are cut off.
+    # "+" marks a change of rhythm; the first and the last beat are incomplete.
     write(tmp_path, "b", [10, 500, 600, 1000, 1990], "N+NVN")
     write(tmp_path, "a", [300], "E")
     return tmp_path
@@ -53,7 +53,7 @@ def test_beats_are_cut_around_their_annotations(folder):
 def test_lead_length_and_start_can_be_chosen(folder):
     beats = read_beats(folder, lead=1, n_samples=50, before=0.04)
     np.testing.assert_allclose(beats.x[0, 0], np.arange(290, 340) / 1000, atol=1e-3)
-    assert beats.n_instances == 3  # the first beat fits, too
+    assert beats.n_instances == 3  # the first beat is complete, too
     assert not read_beats(folder).x.any()
 
 
@@ -62,8 +62,8 @@ def test_lead_length_and_start_can_be_chosen(folder):
     [
         ({"lead": "II"}, "it has no lead 'II'; its leads are V1, MLII"),
         ({"lead": 2}, "it has no lead 2"),
-        ({"annotator": "qrs"}, "no annotations a.qrs"),
-        ({"n_samples": 1999}, "no beat of 1999 samples"),
+        ({"annotator": "qrs"}, "no annotation file a.qrs"),
+        ({"n_samples": 1999}, "no beat whose 1999 samples"),
         ({"n_samples": 0}, "n_samples must be a positive integer; received 0"),
         ({"before": np.nan}, "before must be a number of seconds; received nan"),
     ],

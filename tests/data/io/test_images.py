@@ -1,4 +1,4 @@
-"""Folders of images, and of idx files."""
+"""Readers of folders of images and of idx files."""
 
 import struct
 
@@ -52,7 +52,7 @@ def test_deep_images_keep_their_values(tmp_path, caplog):
 
 
 def one(folder, image, name="a.png", **keywords):
-    """A folder with one group of one image."""
+    """Make a folder with one group of one image."""
     (folder / "sun").mkdir(exist_ok=True)
     for old in (folder / "sun").iterdir():
         old.unlink()
@@ -97,7 +97,7 @@ def test_alpha_is_a_channel(tmp_path, caplog):
 def test_images_are_turned_upright(tmp_path, name, keywords):
     flat = np.repeat(np.repeat(np.uint8([[0, 80, 160], [40, 120, 200]]), 8, 0), 8, 1)
     exif = Image.Exif()
-    exif[0x112] = 6  # the camera was turned
+    exif[0x112] = 6  # the camera was rotated
     groups = load(one(tmp_path, Image.fromarray(flat), name, exif=exif, **keywords))
     expected = np.rot90(flat, -1) / 255
     np.testing.assert_allclose(groups.x[0, 0, ..., 0], expected, atol=0.02)
@@ -138,15 +138,15 @@ def test_further_channels_are_mentioned(tmp_path, caplog, extra):
 
 def test_colours_that_would_lose_something(tmp_path, refusal):
     deep = np.full((4, 5, 3), 40000, "uint16")
-    words = "sun/a.tif has 16 bits per colour, of which Pillow reads 8; save it with 8"
+    words = "sun/a.tif has 16 bits per colour, but Pillow reads only 8; save it as"
     assert words in refusal(tiff(tmp_path, deep, photometric="rgb"))
     pixels = np.full((4, 5, 4), 9, "uint8")
     keywords = {"photometric": "rgb", "extrasamples": ["assocalpha"]}
-    words = "sun/a.tif has colours that are multiplied with their opacity"
+    words = "sun/a.tif has colours that are premultiplied with their opacity"
     assert words in refusal(tiff(tmp_path, pixels, **keywords))
     folder = one(tmp_path, COLOUR.convert("LAB"), "a.tif")
     assert "sun/a.tif has the colours LAB; save it" in refusal(folder)
-    words = "sun/a.tif cannot be read: it is no image that Pillow can read as PNG, JPEG"
+    words = "sun/a.tif cannot be read: Pillow cannot read it as PNG, JPEG"
     assert words in refusal(tiff(tmp_path, np.ones((4, 5))))
 
 
@@ -159,7 +159,7 @@ def test_four_inks_are_not_colour_and_opacity(tmp_path, refusal):
 
 def test_other_formats_under_the_name_of_an_image(tmp_path, refusal):
     GREY.save(one(tmp_path, GREY) / "sun" / "a.png", format="GIF")
-    assert "it is no image that Pillow can read as PNG, JPEG" in refusal(tmp_path)
+    assert "Pillow cannot read it as PNG, JPEG" in refusal(tmp_path)
 
 
 def test_unusable_images(tmp_path, refusal):
@@ -171,13 +171,13 @@ def test_unusable_images(tmp_path, refusal):
         assert "sun/b.png cannot be read: " in refusal(tmp_path)
     Image.fromarray(PIXELS[0].T).save(path)
     sentence = refusal(tmp_path)
-    words = "sun/b.png is an image of 4 x 5 pixels, 1 x uint8 (L), but moon/a.png one"
-    assert f"{words} of 5 x 4 pixels, 1 x uint8 (L); bring" in sentence
+    words = "sun/b.png is an image of 4 x 5 pixels, 1 x uint8 (L), but moon/a.png is"
+    assert f"{words} one of 5 x 4 pixels, 1 x uint8 (L); convert" in sentence
     Image.fromarray(np.stack([PIXELS[0]] * 3, -1)).save(path)
     words = "sun/b.png is an image of 5 x 4 pixels, 3 x uint8 (RGB), but moon/a.png"
     assert words in refusal(tmp_path)
     path.rename(path.with_name("notes.txt"))
-    assert "sun/notes.txt is no image; expected files that end" in refusal(tmp_path)
+    assert "sun/notes.txt is not an image; expected files that end" in refusal(tmp_path)
     path.with_name("notes.txt").unlink()
     (tmp_path / "void").mkdir()
     assert "the sub-folder void is empty; remove it" in refusal(tmp_path)
@@ -187,8 +187,8 @@ def test_unusable_images(tmp_path, refusal):
 @pytest.mark.parametrize(
     ("big", "tag", "value", "words"),
     [
-        (False, 273, 2, "20 bytes from byte 2 to 22"),  # over the header
-        (False, 273, 20, "20 bytes from byte 20 to 40"),  # over the directory
+        (False, 273, 2, "20 bytes from byte 2 to 22"),  # overlaps the header
+        (False, 273, 20, "20 bytes from byte 20 to 40"),  # overlaps the directory
         (True, 273, 20, "20 bytes from byte 20 to 40"),
         (False, 279, 2, "2 bytes from byte "),  # too short
     ],
@@ -198,7 +198,7 @@ def test_strips_of_a_tiff_outside_the_image(tmp_path, refusal, big, tag, value, 
     folder = one(tmp_path, image, "a.tif", big_tiff=big)
     assert load(folder).x.size == 20
     content = bytearray((folder / "sun" / "a.tif").read_bytes())
-    # The value of a tag stands behind its number, its type and its count.
+    # The value of a tag comes after its number, its type and its count.
     content[content.index(tag.to_bytes(2, "little")) + (12 if big else 8)] = value
     (folder / "sun" / "a.tif").write_bytes(content)
     assert f"sun/a.tif is damaged: its strips hold {words}" in refusal(folder)
@@ -228,11 +228,11 @@ def test_idx_files(tmp_path):
 
 def test_unusable_idx_files(tmp_path, refusal):
     idx(tmp_path, n_labels=39)
-    words = "train-labels-idx1-ubyte holds 39 labels for the 40 images"
+    words = "train-labels-idx1-ubyte contains 39 labels for the 40 images"
     assert refusal(tmp_path).startswith(words)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1\0\0\0\x28" + b"123")
-    words = "holds 3 values, but its header gives the shape (40,), 40 values"
+    words = "contains 3 values, but its header gives the shape (40,), 40 values"
     assert words in refusal(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte").unlink()
     assert refusal(tmp_path).startswith("has no file train-labels-idx1-ubyte")
-    assert "the labels are the groups; leave group= out" in refusal(tmp_path, "star")
+    assert "the labels are the groups; remove group=" in refusal(tmp_path, "star")

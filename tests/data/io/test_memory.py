@@ -1,4 +1,4 @@
-"""The limit on memory, in every reader, before anything is taken."""
+"""The memory limit of every reader, checked before memory is allocated."""
 
 import gzip
 import io
@@ -21,7 +21,7 @@ fits = pytest.importorskip("astropy.io.fits")
 
 @pytest.fixture
 def small(monkeypatch):
-    """A machine that lends 100,000 bytes to a file."""
+    """Set the memory limit to 100,000 bytes per file."""
     monkeypatch.setattr(memory, "_ALWAYS", 0)
     monkeypatch.setattr(memory, "_free_memory", lambda: 200_000)
 
@@ -155,7 +155,7 @@ def test_rows_of_variable_length_that_share_their_values(tmp_path, refusal, smal
     fits.BinTableHDU.from_columns([group, flux]).writeto(path)
     content = bytearray(path.read_bytes())
     for row in range(50):
-        at = 5760 + 12 * row + 4  # behind the group
+        at = 5760 + 12 * row + 4  # after the group
         content[at : at + 8] = np.array([1000, 0], ">i4").tobytes()
     path.write_bytes(content)
     assert "the column flux needs 400.0 kB of memory" in refusal(path)

@@ -1,4 +1,4 @@
-"""Folders of spectra."""
+"""The reader of folders of spectra."""
 
 import numpy as np
 import pytest
@@ -93,7 +93,7 @@ def test_group_by_another_expression(tmp_path, refusal):
     assert groups.mask.tolist() == [[True, True], [True, False]]
     assert "star-a_1.csv does not match _(0.), which" in refusal(tmp_path, "_(0.)")
     assert "with one capture group" in refusal(tmp_path, "_0.$")
-    assert "is no regular expression: missing )" in refusal(tmp_path, "(a")
+    assert "is not a regular expression: missing )" in refusal(tmp_path, "(a")
     (tmp_path / "sun.csv").write_text(lines(X[0]), encoding="utf-8")
     assert r"sun.csv does not match ^(.+)[_-][^_-]*$, which" in refusal(tmp_path)
 
@@ -107,22 +107,22 @@ GOOD = lines(X[0])
         ("", ": the file is empty; expected a header and rows."),
         ("# a\n", ": the file is empty"),
         ("a,b\n", ": the file has a header but no rows"),
-        (lines(X[0], AXIS + 1), " is on another axis than star-a_1.csv"),
+        (lines(X[0], AXIS + 1), " has a different axis from star-a_1.csv"),
         (lines(X[0, :3], AXIS[:3]), " has 3 pixels, but star-a_1.csv.*mixed lengths"),
-        (lines(X[0], AXIS[::-1]), " is on another axis"),
+        (lines(X[0], AXIS[::-1]), " has a different axis"),
         (lines(X[0], [1, 3, 2, 4]), ": axis must.*3 is followed by 2"),
         (lines(X[0], [1, 1, 2, 4]), ": axis must.*1 is followed by 1"),
-        (lines(X[0], [1, 2, np.nan, 4]), ": axis must hold finite real"),
+        (lines(X[0], [1, 2, np.nan, 4]), ": axis must contain finite real"),
         (GOOD + "500,a\n", ": line 5, column 2, holds 'a'; expected a finite"),
         ("400,inf\n", ": line 1, column 2, holds 'inf'"),
         (GOOD + "500\n", ": line 5 has 1 cells, but the first line, line 1, has 2;"),
         ("1,2,3,4\n", ": line 1 has 4 cells; expected 2"),
         (lines(X[0], weights=AXIS), " has a third column.*star-a_1.csv"),
-        ("0,1\n500,1\n501,2\n", ": .*0 and 1, may hold numbers of columns"),
+        ("0,1\n500,1\n501,2\n", ": .*0 and 1, may contain column numbers"),
         ("400;1,234\n401;2\n", ": line 1, column 2, holds '1,234', whose comma may"),
         ("400,1\n401,1,5\n", ": line 2 has 3 cells.*decimal comma"),
         ("x,y\n500,1,\n", ": line 2 has 3 .*remove the comma at the end of line 2."),
-        ("x,y,err\n1,1,0\n2,1,-1\n", ": line 2, column err, and all below are not po"),
+        ("x,y,err\n1,1,0\n2,1,-1\n", ": line 2, column err, and all values below are"),
         ("x,y,ivar\n1,1,0\n2,1,-1\n", ": line 3, column ivar, is negative; an inv"),
         ("x,y,err\n1,1,1\n2,1,1e-30\n", ": line 3, column err, is too small"),
     ],
@@ -133,7 +133,7 @@ def test_unusable_texts(tmp_path, refusal, text, words):
 
 
 def folder(path, text, other=None, suffix=".csv"):
-    """A folder of one group of two spectra."""
+    """Make a folder with one group of two spectra."""
     for name, content in (("a_1", text), ("a_2", other or text)):
         (path / f"{name}{suffix}").write_text(content, encoding="utf-8")
     return path
@@ -156,7 +156,7 @@ def notes(caplog):
 def test_row_numbers_are_not_used(tmp_path, caplog, index):
     rows = [[str(k), *pair] for k, pair in enumerate(PAIRS)]
     header = f"{index},Wavelength (nm),absorbance"
-    if index == "#":  # in front, it would make a comment
+    if index == "#":  # at the start of a line, it would make a comment
         header = f"Wavelength (nm),absorbance,{index}"
         rows = [[*row[1:], row[0]] for row in rows]
     groups = load(folder(tmp_path, columns(header, rows)))
@@ -171,16 +171,18 @@ def test_row_numbers_are_not_used(tmp_path, caplog, index):
 def test_row_numbers_without_a_name(tmp_path, refusal, start):
     rows = [[str(k + start), *pair] for k, pair in enumerate(PAIRS)]
     sentence = refusal(folder(tmp_path, columns("", rows)))
-    assert "a_1.csv: column 1 counts the rows, so it may not be the axis" in sentence
+    assert (
+        "a_1.csv: column 1 counts the rows, so it is probably not the axis" in sentence
+    )
     pairs = [row[:2] for row in rows]
     sentence = refusal(folder(tmp_path, columns("something,flux", pairs)))
     assert "a_1.csv: column something counts the rows" in sentence
-    # Numbers of pixels may be an axis.
+    # Pixel numbers can be an axis.
     groups = load(folder(tmp_path, columns("pixel,flux", pairs)))
     assert groups.axis.tolist() == [start, start + 1, start + 2]
 
 
-#: Names of a third column, by the weights that the column of `ROWS` becomes.
+#: Names of a third column, by the resulting weights of the column in `ROWS`.
 NAMES_OF_WEIGHTS = {
     "uncertainty, Flux_err, fluxerr, sigma, std dev, e_flux, ±, error of the flux": (
         [100, 4, 0.25]
@@ -206,7 +208,7 @@ def test_third_column_by_its_name(tmp_path, caplog, name, weights):
     np.testing.assert_allclose(groups.weights[0], [weights] * 2, rtol=1e-6)
     said = {100: ["standard deviation"], 10: ["variance"], 0.1: []}[weights[0]]
     assert notes(caplog) == [
-        f"column {name} is taken for the {what}; weights are inverse variances."
+        f"column {name} is read as the {what}; weights are inverse variances."
         for what in said
     ]
 
@@ -231,7 +233,7 @@ def test_third_column_without_a_name_is_said(tmp_path, caplog):
     groups = load(folder(tmp_path, columns("")))
     np.testing.assert_allclose(groups.weights[0, 0], [0.1, 0.5, 2], rtol=1e-6)
     assert notes(caplog) == [
-        "column 3 of files without a header is taken for the inverse variance."
+        "column 3 of files without a header is read as the inverse variance."
     ]
 
 
@@ -274,10 +276,10 @@ def test_columns_by_their_names(tmp_path, header, axis):
         ("wavelength,index,err", "no column has a name of values"),
         ("No,flux,err", "no column has a name of an axis"),
         ("flux,error,ivar", "no column has a name of an axis"),
-        ("wavelength,wavenumber,flux", "wavelength, wavenumber may each be the axis"),
-        ("wavelength,flux,absorbance", "flux, absorbance may each be the value"),
-        ("wave,err_low,err_high", "err_high may each be the standard deviation"),
-        ("flux,wave,flux", "2 columns are called flux"),
+        ("wavelength,wavenumber,flux", "wavelength, wavenumber can each be the axis"),
+        ("wavelength,flux,absorbance", "flux, absorbance can each be the value"),
+        ("wave,err_low,err_high", "err_high can each be the standard deviation"),
+        ("flux,wave,flux", "2 columns have the name flux"),
         ("5OO,1,0.1", "no column has a name of an axis.*found 5OO, 1, 0.1"),
         ("1_0,1,0.1", "found 1_0, 1, 0.1"),
         (",0,1", "found (no name), 0, 1"),
@@ -316,15 +318,17 @@ def test_marks_at_the_end_of_lines(tmp_path, caplog):
 def test_axes_of_other_units(tmp_path, refusal):
     text = columns("wavelength (nm),flux", PAIRS)
     sentence = refusal(folder(tmp_path, text, text.replace("nm", "um")))
-    assert "the axis of a_2.csv is called wavelength (um), but that of a" in sentence
+    assert "the axis of a_2.csv has the name wavelength (um), but" in sentence
 
 
 def test_other_files(tmp_path, refusal):
     save(tmp_path, map(lines, X))
     np.save(tmp_path / "sun_1.npy", X[0])
-    assert "sun_1.npy is of another kind than star-a_1.csv" in refusal(tmp_path)
+    assert "sun_1.npy has a different file type from star-a_1.csv" in refusal(tmp_path)
     (tmp_path / "sun_1.npy").rename(tmp_path / "sun_1.xls")
-    assert "sun_1.xls is no spectrum; expected files that end in" in refusal(tmp_path)
+    assert "sun_1.xls is not a spectrum; expected files that end in" in refusal(
+        tmp_path
+    )
     (tmp_path / "sun_1.xls").unlink()
     (tmp_path / "star-b_02.csv").write_bytes(b"\xff\xfe1,2")
     words = "star-b_02.csv cannot be read: byte 0 is no UTF-8 text"
@@ -336,7 +340,7 @@ def test_unusable_arrays(tmp_path, refusal):
     np.save(path, X)
     assert "a_1.npy: expected one spectrum, real numbers" in refusal(tmp_path)
     np.save(path, np.array([{}, {}]))
-    assert "a_1.npy: it holds pickled Python objects" in refusal(tmp_path)
+    assert "a_1.npy: it contains pickled Python objects" in refusal(tmp_path)
     np.save(path, X[0])
     content = path.read_bytes()
     for cut in (0, 5, len(content) - 3):
@@ -348,7 +352,7 @@ def test_unusable_fits(tmp_path, refusal):
     fits = pytest.importorskip("astropy.io.fits")
     path = tmp_path / "a_1.fits"
     fits.PrimaryHDU().writeto(path)
-    assert "a_1.fits: it holds no image; expected a 1-D one" in refusal(tmp_path)
+    assert "a_1.fits: it contains no image; expected a 1-D image" in refusal(tmp_path)
     fits.PrimaryHDU(X).writeto(path, overwrite=True)
     assert "a_1.fits: expected one spectrum" in refusal(tmp_path)
     fits.PrimaryHDU(X[0]).writeto(path, overwrite=True)

@@ -1,4 +1,4 @@
-"""Tables of text, wide and long."""
+"""The reader of wide and long text tables."""
 
 import csv
 import io
@@ -52,7 +52,7 @@ def test_wide(tmp_path, caplog, wide, name, delimiter):
     known = groups.instance_metadata
     np.testing.assert_array_equal(known["snr"], [[20, 0], [10, 30]])
     assert set(known) == {"snr", "instance"}
-    # The same in all rows of a group.
+    # Equal in all rows of each group.
     assert {k: v.tolist() for k, v in groups.group_metadata.items()} == {
         "site": ["south", "north"]
     }
@@ -80,7 +80,7 @@ def test_text_as_spreadsheets_write_it(tmp_path, caplog, wide):
 def test_no_missing_pixels_need_no_mask(tmp_path, caplog):
     groups = load(save(tmp_path, "group,3,2\n10,1e-17,2\n9,3,4\n"))
     assert groups.pixel_mask is None and groups.mask is None
-    # Numbers sort as numbers, and a falling axis is an axis.
+    # Numbers are sorted as numbers, and a decreasing axis is valid.
     assert groups.ids.tolist() == [9, 10] and groups.axis.tolist() == [3, 2]
     assert groups.x[1, 0, 0] == 1e-17 and caplog.records == []
 
@@ -93,7 +93,7 @@ def test_columns_become_numbers_where_all_cells_are(tmp_path, caplog):
     assert known["a"].dtype == np.int64 and known["b"].dtype == np.float64
     np.testing.assert_array_equal(known["b"], [2.5, np.nan])
     assert known["c"].tolist() == ["x", "3"] and known["d"].tolist() == ["", ""]
-    # Numbers that would change are names.
+    # Numbers that a conversion would change are names.
     assert known["zip"].tolist() == ["01", "20"]
     assert known["n"].tolist() == ["1_0", "2"]
     (record,) = caplog.records
@@ -122,7 +122,7 @@ LONG_HEAD = "group,instance,axis,value\n"
         (LONG_HEAD, "a header but no rows"),
         ("star,400\na,1\n", "no column group; found star, 400; name.*group="),
         ("group,a,b\nx,1,2\n", "no column is a pixel.*found group, a, b."),
-        ("group,400,401,400\n", "line 1, the header: 2 columns are called 400"),
+        ("group,400,401,400\n", "line 1, the header: 2 columns have the name 400"),
         (
             "group,400,401,400.0\na,1,2,3\n",
             "line 1, the header: axis.*401 is followed by 400.0; sort the columns",
@@ -147,14 +147,14 @@ LONG_HEAD = "group,instance,axis,value\n"
             "group;400;401;\na;1;2\n",
             "line 2 has 3 cells.*has 4; remove the semicolon at the end of line 1.",
         ),
-        (HEAD + "a\0,1,2\n", "line 2 holds NUL characters.*save the file as UTF-8"),
+        (HEAD + "a\0,1,2\n", "line 2 contains NUL characters.*save it as UTF-8"),
         (HEAD + "NaN,1,2\n", "line 2, column group, holds 'NaN'; fill it"),
         (HEAD + "a,1,2\n\nb,1,x1\n", "line 4, column 401, holds 'x1'; expected"),
         (HEAD + ",1,2\n", "line 2, column group, is empty"),
         (HEAD + 'a,1,"2\n', "line 2 cannot be read.*correct its quotes"),
         (
             "group,instance,1\na,1,0\nb,1,0\na,1,0\n",
-            "line 4 gives group a, instance 1 again, after line 2",
+            "line 4 repeats group a, instance 1 of line 2",
         ),
         ("group,instance,1\na,,0\n", "line 2, column instance, is empty"),
         (LONG_HEAD + "a,1,400,x\n", "line 2, column value, holds 'x'"),
@@ -164,7 +164,7 @@ LONG_HEAD = "group,instance,axis,value\n"
         (LONG_HEAD + "a,1,400,1\na,1\n", "line 3 has 2 cells"),
         (
             LONG_HEAD + "b,1,4,1\na,1,4,1\na,1,5,1\nb,1,4.0,1\n",
-            "line 5 gives axis 4.0 of group b, instance 1 again",
+            "line 5 repeats axis 4.0 of group b, instance 1",
         ),
         (
             LONG_HEAD + "b,1,4,1\na,1,4,\na,1,5,1\n",
@@ -199,7 +199,7 @@ def text_of(rows, delimiter=","):
 
 
 def table(*heads, cells=None, delimiter=","):
-    """A table of two groups with these headers and, in both rows, these cells."""
+    """Write a table of two groups with given headers and, in both rows, given cells."""
     cells = range(1, len(heads) + 1) if cells is None else cells
     return text_of([["group", *heads], ["a", *cells], ["b", *cells]], delimiter)
 
@@ -234,7 +234,7 @@ def test_minus_of_typesetters(tmp_path):
     ],
 )
 def test_headers_that_are_nearly_numbers(tmp_path, refusal, head):
-    # Nor is a pixel lost of which a cell is bad, or of which all are empty.
+    # Pixels with a bad cell, or with only empty cells, are not lost.
     for place, cells in enumerate((["7", "8"], ["x", "1"], ["", "nan"])):
         rows = [["group", "500.0", "500.5", "501.0"], ["a", 1, 2, 3], ["b", 1, 2, 3]]
         for row, cell in zip(rows, [head, *cells], strict=True):
@@ -248,9 +248,9 @@ def test_headers_that_are_nearly_numbers(tmp_path, refusal, head):
 @pytest.mark.parametrize("head", ["temp_1", "H2O", "site", "nm500.5", "X500.5"])
 def test_numbers_between_the_pixels(tmp_path, refusal, head):
     sentence = refusal(save(tmp_path, table("500", head, "501")))
-    assert f"column 3, has the header {head!r} beside the pixel 500, and" in sentence
+    assert f"column 3, has the header {head!r} next to the pixel 500, and" in sentence
     assert "if not, move it away from the pixels" in sentence
-    # Text is no pixel.
+    # A column of text is not a pixel.
     groups = load(save(tmp_path, table("500", head, "501", cells=[1, "x", 2])))
     assert groups.group_metadata[head].tolist() == ["x", "x"]
 
@@ -270,7 +270,7 @@ def test_numbers_between_the_pixels(tmp_path, refusal, head):
 )
 def test_headers_that_continue_the_axis(tmp_path, refusal, heads, lost):
     sentence = refusal(save(tmp_path, table(*heads.split())))
-    assert f"has the header '{lost}' beside the pixel" in sentence
+    assert f"has the header '{lost}' next to the pixel" in sentence
 
 
 def test_names_with_digits_are_metadata(tmp_path, caplog):
@@ -285,7 +285,7 @@ def test_names_with_digits_are_metadata(tmp_path, caplog):
 
 
 def test_columns_without_a_name(tmp_path, caplog, refusal):
-    # A mark at the end of all lines.
+    # A delimiter at the end of all lines.
     groups = load(save(tmp_path, "group,500,501,\na,1,2,\nb,3,4,\n"))
     assert groups.x[:, 0].tolist() == [[1, 2], [3, 4]]
     # The index of pandas, saved once or twice.
@@ -394,9 +394,9 @@ def test_lines_above_the_header(tmp_path, above, mark, refusal):
     text = f"{above}\ngroup,500,501,502\na,1,2,3\n#b,4,5,6\n".replace(",", mark)
     groups = load(save(tmp_path, text))
     assert groups.axis.tolist() == [500, 501, 502]
-    # Below the header, "#" may begin a name.
+    # Below the header, a name may start with "#".
     assert groups.ids.tolist() == ["#b", "a"] and groups.x[0, 0, 2] == 6
-    # Numbers of lines are those of the file.
+    # Line numbers refer to the file.
     line = text.splitlines().index(f"#b{mark}4{mark}5{mark}6") + 1
     sentence = refusal(save(tmp_path, text.replace("6", "x")))
     assert f"line {line}, column 502, holds 'x'" in sentence
@@ -429,7 +429,7 @@ def test_rows_of_any_length(tmp_path):
     ],
 )
 def test_quotes(tmp_path, refusal, rows, words):
-    """pandas alone would read all but the last two as numbers."""
+    """pandas itself would read all except the last two as numbers."""
     assert words in refusal(save(tmp_path, HEAD + rows))
     name = load(save(tmp_path, HEAD + '"a ""\n\nb""",1,"2"\n')).ids
     assert name.tolist() == ['a "\n\nb"']

@@ -1,4 +1,4 @@
-"""Seismic traces: files that ObsPy wrote, and what is refused."""
+"""Seismic traces: files written by ObsPy, and errors."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ obspy = pytest.importorskip("obspy", reason="the extra `signals` is not installe
 
 @pytest.fixture
 def stream():
-    """Three traces, two of one station."""
+    """Make three traces, two of them from one station."""
     rng = np.random.default_rng(0)
     traces = []
     for number, station in enumerate(("ABC", "ABC", "XYZ")):
@@ -66,7 +66,7 @@ def test_segy_has_a_group_per_shot(stream, tmp_path, scalar, factor):
 
 def test_what_is_refused(stream, tmp_path, refusal):
     path = shots(stream, tmp_path / "line.segy")
-    assert "'shot' is no field of the trace headers" in refusal(path, group="shot")
+    assert "'shot' is not a field of the trace headers" in refusal(path, group="shot")
     path = tmp_path / "day.miniseed"
     stream.write(str(path), format="MSEED")
     assert "did you mean station" in refusal(path, group="statin")
