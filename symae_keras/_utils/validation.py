@@ -112,7 +112,7 @@ def one_each(
     several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
     values = tuple(value) if several else (value,) * count
     if len(values) != count or not all(is_integer(n, least) for n in values):
-        expected = f"an integer >= {least}, or {count}, one {of}"
+        expected = f"an integer >= {least}, or a sequence of {count}, one {of}"
         raise invalid(name, expected, repr(value))
     return tuple(int(n) for n in values)
 

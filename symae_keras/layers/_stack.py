@@ -89,7 +89,7 @@ def halved(size: int, times: int) -> list[int]:
 #: One number for all convolutions, or one per convolution.
 PerConvolution = int | Sequence[int]
 
-_EACH = "a convolution"
+_EACH = "per convolution"
 _UPSAMPLINGS = ("transposed", "nearest", "bed_of_nails", "subpixel")
 
 

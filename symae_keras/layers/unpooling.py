@@ -29,9 +29,9 @@ class _Windows(keras.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.pool_size = one_each("pool_size", pool_size, self.rank, "an axis")
+        self.pool_size = one_each("pool_size", pool_size, self.rank, "per axis")
         strides = self.pool_size if strides is None else strides
-        self.strides = one_each("strides", strides, self.rank, "an axis")
+        self.strides = one_each("strides", strides, self.rank, "per axis")
         self.padding = choice("padding", padding, ("valid", "same"))
 
     def _checked(self, shape: Shape, name: str) -> tuple[int, ...]:
@@ -197,7 +197,7 @@ class MaxUnpooling(_Windows):
             if self.padding == "same":
                 return tuple(w * s for w, _, s in each)
             return tuple((w - 1) * s + k for w, k, s in each)
-        sizes = one_each("output_size", output_size, self.rank, "an axis")
+        sizes = one_each("output_size", output_size, self.rank, "per axis")
         if self._n_windows(sizes) != windows:
             raise ValueError(
                 "Invalid value received for argument `output_size`. Expected a size "

@@ -142,7 +142,7 @@ class Cropped(keras.Layer):
         **kwargs: Any,
     ) -> None:
         def one_an_axis(name: str, value: Any, least: int) -> tuple[int, ...]:
-            return one_each(name, value, self.rank, "an axis", least)
+            return one_each(name, value, self.rank, "per axis", least)
 
         cropping = None
         if isinstance(padding, str):

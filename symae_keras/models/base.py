@@ -45,8 +45,8 @@ class AutoencoderBase(keras.Model):
         instance_shape: Shape of one instance, channels last.
         encoder: `"dense"`, `"conv1d"`, `"conv2d"`, or a layer or model on instances.
         decoder: A layer from a code to one instance, or `None` to mirror the encoder.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance, or `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance, or `None`.
         seed: Integer seed of everything random in the model, or `None`.
     """
 

@@ -124,11 +124,11 @@ def test_values_out_of_range(name) -> None:
     [
         (
             lambda: layers.Conv1DEncoder(2, (3, 4), kernel_size=(3, 5, 7)),
-            r"`kernel_size`.*2, one a convolution.*kernel_size=\(3, 5, 7\)",
+            r"`kernel_size`.*2, one per convolution.*kernel_size=\(3, 5, 7\)",
         ),
         (
             lambda: layers.Conv2DEncoder(2, (3, 4), strides=(2, 0)),
-            r"`strides`.*2, one a convolution.*strides=\(2, 0\)",
+            r"`strides`.*2, one per convolution.*strides=\(2, 0\)",
         ),
         (lambda: layers.Conv2DDecoder((5,)), r"2 axes.*instance_shape=\(5,\)"),
         (lambda: layers.Conv1DDecoder((5, 2, 2)), r"1 axes.*\(5, 2, 2\)"),

@@ -174,7 +174,7 @@ def test_brightness_can_stay_in_the_code(spectra) -> None:
 
 
 def test_swaps_of_codes_would_lose_the_brightness() -> None:
-    with pytest.raises(ValueError, match="know no brightness"):
+    with pytest.raises(ValueError, match="do not encode brightness"):
         LatentMeanSwap(_tiny())
     LatentMeanSwap(_tiny(normalization=None))
 
