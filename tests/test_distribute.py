@@ -102,7 +102,7 @@ def test_multiworker_comes_first(tf, monkeypatch):
         (tf_config(kind="chief"), "no chief of index 0"),
         (tf_config(kind="ps", jobs={"ps": ["one:1"]}), "has the jobs ps"),
         *(
-            (tf_config(jobs={"worker": ["one:1", host]}), f"'{host}' is no host:port")
+            (tf_config(jobs={"worker": ["one:1", host]}), f"'{host}' is not host:port")
             for host in ("two", "two:", ":2222", "two:http", "two:70000", "two:0")
         ),
     ],

@@ -100,8 +100,8 @@ def test_a_poisoned_batch_stops_training_within_its_step(tmp_path) -> None:
     assert len(record.steps) == 4
     assert str(error) == (
         "coherent_kl_loss and nuisance_kl_loss became nan in epoch 2, step 2: "
-        "inputs[2, 1, 5] is nan, in group 2 of the batch, instance 1, pixel 5; mend or "
-        "mask the data; the model is again as it last was good."
+        "inputs[2, 1, 5] is nan, in group 2 of the batch, instance 1, pixel 5; correct "
+        "or mask the data; the last finite weights were restored."
     )
     assert isinstance(error, ArithmeticError) and isinstance(error, InputError)
     # As epoch 2 began, the optimiser included.
