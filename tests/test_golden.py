@@ -1,6 +1,6 @@
-"""Files that version 0.1 wrote are read, and give the numbers that it computed.
+"""Files of version 0.1 can be read, and give the numbers that this version computed.
 
-`tests/golden/make.py` says how they were made.
+`tests/golden/make.py` describes how they were made.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def test_run(golden, expected, tmp_path) -> None:
     model = load_run(golden / "run").model
     virtual = keras.ops.convert_to_numpy(model.redatum(x[:3], x[3:6]))
     np.testing.assert_allclose(virtual, expected["run/redatum"], rtol=1e-5, atol=1e-6)
-    # The command line reads it too; measured on all 20 groups, not on those held out.
+    # The command line reads it too; measured on all 20 groups, not the held-out ones.
     run = shutil.copytree(golden / "run", tmp_path / "run")
     command = ["evaluate", run, "--data", golden / "data.npz", "--no-leakage"]
     assert cli.main([str(each) for each in command]) == 0

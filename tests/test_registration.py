@@ -1,4 +1,4 @@
-"""Classes are registered with Keras, in whichever order modules are imported."""
+"""Classes are registered with Keras, for every order of imports."""
 
 from __future__ import annotations
 
