@@ -89,7 +89,7 @@ def split(dataset: Any, parts: int, first: int, count: int) -> Any:
     def parts_of(*arguments: Any) -> Any:
         batch = arguments[0] if one_argument else arguments
         rows = tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
-        message = f"A batch has fewer rows than the {parts} parts it is to be split in"
+        message = f"A batch has fewer rows than the {parts} parts it is split into"
         tf.debugging.assert_greater_equal(rows, tf.constant(parts, tf.int64), message)
 
         def part(number: Any) -> Any:

@@ -308,7 +308,7 @@ class ConvDecoder(_ConvStack):
         self.instance_shape = sizes("instance_shape", instance_shape, "(28, 28)")
         if len(self.instance_shape) not in (self.rank, self.rank + 1):
             raise ValueError(
-                f"`{type(self).__name__}` gives instances with {self.rank} axes, or "
+                f"`{type(self).__name__}` returns instances with {self.rank} axes, or "
                 f"{self.rank + 1} with channels last. "
                 f"Received: instance_shape={self.instance_shape}"
             )

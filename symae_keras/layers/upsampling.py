@@ -185,7 +185,7 @@ class Cropped(keras.Layer):
         return outputs[(slice(None), *kept)]
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(n - 1) * strides - 2 * padding + kernel_size + output_padding`."""
+        """Return the output shape; see the formula in `TransposedConv1D`."""
         batch, *sizes, channels = super().compute_output_shape(input_shape)
         if self.cropping is None:
             return (batch, *sizes, channels)

@@ -118,7 +118,7 @@ def _finite(structure: Any) -> bool:
 
 
 class NonFiniteGuard(keras.callbacks.Callback):
-    """Stop of training at NaN or infinity, with its cause and the last finite weights.
+    """Guard that stops training at NaN or infinity and restores the last finite state.
 
     After each training step, the guard checks the logged losses. From time to time it
     also checks the weights and the optimiser. If a value is not finite, it restores the
