@@ -194,7 +194,7 @@ done, rename = [], os.rename
 def counted(source, target):
     rename(source, target)
     done.append(source)
-    # The first one puts the draft aside, under its lock.
+    # The first rename publishes the draft, under its lock.
     if len(done) == 1 + {renames}:
         os.kill(os.getpid(), signal.SIGKILL)
 os.rename = counted

@@ -12,7 +12,7 @@ _ALONE = """
 import os
 import sys
 
-# What Keras imports, once for all children.
+# Imports of Keras, once for all children.
 import jax.experimental.sparse, matplotlib.axes, rich.console, sklearn.utils
 
 assert not {"keras", "symae_keras"} & set(sys.modules)

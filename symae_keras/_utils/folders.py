@@ -257,7 +257,7 @@ class Draft:
         return self._aside
 
     def _seen(self) -> tuple[bool, bool, int | None]:
-        """Return the observations at construction that callers rely on."""
+        """Return the state of the folder that callers have relied on."""
         there = self._aside.stat().st_ino if self.resumes else None
         return self.complete, self.resumes, there
 

@@ -94,7 +94,7 @@ def check_config(config: Any, remedy: str) -> None:
     """Raise if a config names anything but data, or sizes that no model has.
 
     Entries `compile_config` are removed, because a loaded model is not compiled.
-    `remedy` tells the user what to do about a class that is not registered.
+    `remedy` is advice to the user about a class that is not registered.
     """
     if not isinstance(config, dict) or "class_name" not in config:
         raise InputError("its config.json does not describe a model")

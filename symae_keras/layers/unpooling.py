@@ -53,7 +53,7 @@ class _Windows(keras.Layer):
         return tuple((n - k) // s + 1 for n, k, s in each)
 
     def _before(self, sizes: Sequence[int]) -> tuple[int, ...]:
-        """Return the padding before each axis; an odd one puts one more at the end."""
+        """Return the padding before each axis; if it is odd, the end has one more."""
         if self.padding == "valid":
             return (0,) * self.rank
         windows = self._n_windows(sizes)

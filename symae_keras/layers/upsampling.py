@@ -128,7 +128,7 @@ class BedOfNails(_Upsampling):
 
 
 class Cropped(keras.Layer):
-    """Mixin before a transposed convolution of Keras that crops its output."""
+    """Mixin that crops the output of a transposed convolution of Keras."""
 
     rank: int
 

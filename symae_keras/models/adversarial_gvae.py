@@ -198,7 +198,7 @@ class _GroupAdversary(LossTerm):
 
 
 def _mean_of_the_others(each: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return means over the other present instances of a group, and if they exist."""
+    """Return means over the other present instances of the group, and if they exist."""
     each = ops.cast(each, "float32")
     present = ops.ones_like(each[..., :1])
     if mask is not None:

@@ -52,7 +52,7 @@ def with_masks(groups: GroupedData, masks: int) -> GroupedData:
     return dataclasses.replace(groups, x=x, **dict.fromkeys(fields))
 
 
-# === Methods of their own ===
+# === Methods of this package ===
 
 
 @pytest.mark.jax
