@@ -46,7 +46,6 @@ class RedatumMonitor(keras.callbacks.Callback):
             scikit-learn and groups of known state. Defaults to False.
         figures: Folder for a redatuming figure per measurement, such as
             `epoch-0010.png` after ten epochs, or `None` (default).
-            `epoch-0010.png` after ten epochs, or `None` (default).
 
     Example:
     >>> from symae_keras.data import simulate_exposures

@@ -19,7 +19,6 @@ def copy_of(
     If the encoder has no weights yet, the copy gets its own weights. If such an encoder
     is frozen, its weights would stay random. In that case it is built first, on
     instances of the given shape.
-    instances of a given shape.
 
     Raises:
         ValueError: The copy is not the same network.

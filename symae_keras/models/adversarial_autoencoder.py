@@ -38,6 +38,7 @@ class AdversarialAutoencoder(GenerativeAutoencoder):
         decoder: A layer from a code to one instance. `None` (default) mirrors the
             encoder.
         adversary_weight: Weight of the adversary for the encoder, relative to a
+            reconstruction loss of weight 1. It does not change how the discriminator
             learns. Defaults to 0.01; chosen for losses that are a mean over pixels,
             such as `"mse"`, and data with a variance near 1.
         discriminator_units: Sizes of the hidden layers of the discriminator. Defaults

@@ -21,6 +21,7 @@ class ContractiveAutoencoder(InstanceAutoencoder):
 
         penalty_weight * mean |d code / d x|^2,
 
+    the squared Frobenius norm of the encoder's Jacobian at each (normalised) instance.
     It is estimated from differences of the code between points on either side of the
     instance, see `symae_keras.layers.JacobianPenalty`. Training therefore encodes
     `1 + 2 n_directions` times as many instances as the plain autoencoder. `evaluate`

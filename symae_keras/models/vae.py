@@ -113,8 +113,8 @@ class VAE(GenerativeAutoencoder):
             scale: Standard deviation of the noise in the data, for the Gaussian
                 likelihood. Defaults to 1.
 
+        Returns:
             A loss in nats for `compile`.
-            A loss for `compile`.
         """
         if self.likelihood == "bernoulli":
             return BernoulliNegativeLogLikelihood(self.instance_shape)
