@@ -99,7 +99,9 @@ def _copy_archive(path: Path, private: Path) -> bytes:
                 raise InputError("it contains a file twice")
             for name, member in members.items():
                 if name not in (CONFIG, METADATA, WEIGHTS, "assets/"):
-                    raise InputError(f"it contains {ascii(name)[:100]}, not expected")
+                    raise InputError(
+                        f"it contains {ascii(name)[:100]}, which is not a model file"
+                    )
                 limit = {CONFIG: MAX_CONFIG_BYTES, METADATA: _MAX_SMALL_BYTES}.get(name)
                 if limit is not None and member.file_size > limit:
                     raise InputError(f"its {name} is larger than {limit:,} bytes")
