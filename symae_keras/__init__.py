@@ -1,4 +1,4 @@
-"""Grouped autoencoders for repeated measurements spoiled by nuisances.
+"""Grouped autoencoders for repeated measurements affected by nuisances.
 
 Importing the package loads neither Keras nor a backend: the public modules are
 imported when they are first used.
@@ -68,12 +68,12 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-# `keras.saving.load_model` only knows classes whose decorators have run. Importing
+# `keras.saving.load_model` finds only classes whose decorators have run. Importing
 # Keras here would make `symae --help` slow, so registration waits for Keras. The losses
-# come first, and complete, because metrics and models import them.
+# are registered first and completely, because metrics and models import them.
 @wrapt.when_imported(f"{__name__}.losses")
 def _register(_: Any) -> None:
-    """Register our classes with Keras, whichever of the two is imported first."""
+    """Register the classes with Keras, in either import order of the two packages."""
     for name in ("layers", "metrics", "models"):
         importlib.import_module(f"{__name__}.{name}")
 

@@ -1,4 +1,4 @@
-"""The exceptions that mean: the input, not the program, is at fault."""
+"""Exceptions for errors in the input, not in the program."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ __all__ = ["InputError", "NonFiniteError"]
 
 
 class InputError(ValueError):
-    """Unusable input, told in one sentence: what came, what was expected, what to do.
+    """Error for unusable input, in one sentence: what came, what was expected, advice.
 
-    The command line prints the sentence and exits with code 2; in Python it is an
+    The command line prints the sentence and exits with code 2. In Python, it is an
     ordinary `ValueError`.
     """
 
 
 class NonFiniteError(InputError, ArithmeticError):
-    """Training came to NaN or infinity, told in one sentence: when, where, what to do.
+    """Error for NaN or infinity in training, in one sentence: when, where, advice.
 
-    It is an `InputError` too, since data or settings have to change.
+    It is also an `InputError`, because data or settings have to change.
     """
 
 

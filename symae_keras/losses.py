@@ -1,4 +1,4 @@
-"""Losses of reconstructions: relative to the data, or likelihoods in nats."""
+"""Reconstruction losses: relative to the data, or likelihoods in nats."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def __dir__() -> list[str]:
 
 
 class PixelwiseLoss(keras.losses.Loss):
-    """Base of the losses that are a mean over pixels, and also take weights of pixels.
+    """Base class of losses that are a mean over pixels and accept pixel weights.
 
     As in Keras's own losses, a sample is a row of the last axis, and its value is the
     mean over that axis:
@@ -52,7 +52,7 @@ class PixelwiseLoss(keras.losses.Loss):
     """
 
     def pixelwise(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Compute one value per pixel; for subclasses."""
+        """Compute one value per pixel; subclasses override this."""
         raise NotImplementedError
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class PixelwiseLoss(keras.losses.Loss):
 
 
 class _WithShares(keras.losses.Loss):
-    """A pixelwise loss in whose samples the pixels have shares of their own."""
+    """Pixelwise loss whose pixels have different weights within a sample."""
 
     def __init__(self, loss: PixelwiseLoss, shares: Tensor) -> None:
         super().__init__(loss.name, loss.reduction, loss.dtype)
@@ -92,7 +92,7 @@ class _WithShares(keras.losses.Loss):
 
 
 def leading_axes(sample_weight: Tensor, shape: Shape) -> Tensor:
-    """Return weights with axes of length 1 for the axes of the data that they lack."""
+    """Return weights with axes of length 1 for missing axes of the data."""
     weight = ops.convert_to_tensor(sample_weight)
     own = tuple(weight.shape)
     fits = len(own) <= len(shape) and all(
@@ -101,8 +101,8 @@ def leading_axes(sample_weight: Tensor, shape: Shape) -> Tensor:
     if not fits:
         raise ValueError(
             "`sample_weight` must have the first axes of the data, or all of them; "
-            f"data of shape {tuple(shape)} take weights {tuple(shape[:1])} to "
-            f"{tuple(shape)}. Received: weights of shape {own}"
+            f"data of shape {tuple(shape)} accept weights of shapes "
+            f"{tuple(shape[:1])} to {tuple(shape)}. Received: weights of shape {own}"
         )
     return ops.reshape(weight, (*ops.shape(weight), *(1,) * (len(shape) - len(own))))
 
@@ -115,16 +115,16 @@ def one_per_sample(weight: Tensor, y_pred: Tensor) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class RelativeMeanSquaredError(PixelwiseLoss):
-    """Mean squared error over the variance of the data, weighted pixel by pixel.
+    """Mean squared error divided by the variance of the data.
 
-    Small units would give gradients below the epsilon of an optimiser; dividing by the
-    variance makes the loss the same in all units: 1 for a model that always gives the
-    mean instance.
+    In small units, gradients would be smaller than the epsilon of an optimiser.
+    Division by the variance makes the loss independent of the units: it is 1 for a
+    model that always returns the mean instance. `sample_weight` accepts pixel weights.
 
     Args:
-        variance: Variance of the data, a positive number, such as
-            `symae_keras.training.data_variance` gives. Defaults to 1, the mean squared
-            error in data units.
+        variance: Variance of the data, a positive number, for example from
+            `symae_keras.training.data_variance`. Defaults to 1, the mean squared error
+            in data units.
         reduction: As in every `keras.losses.Loss`. Defaults to
             `"sum_over_batch_size"`.
 
@@ -153,21 +153,21 @@ class RelativeMeanSquaredError(PixelwiseLoss):
 
     def pixelwise(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Compute the squared difference of every pixel over the variance."""
-        # Divided before squaring, which could underflow in float32.
+        # Divide before squaring, because small squares could underflow in float32.
         difference = (y_pred - y_true) / self.variance**0.5
         return ops.square(difference)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the loss."""
+        """Return the arguments that rebuild the loss."""
         return {**super().get_config(), "variance": self.variance}
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class RelativeMeanAbsoluteError(PixelwiseLoss):
-    """Mean absolute error over the deviation of the data, weighted pixel by pixel.
+    """Mean absolute error divided by the standard deviation of the data.
 
-    A few pixels that are far off, such as cosmic rays, pull less than they do in the
-    squared error.
+    Outlier pixels, such as cosmic rays, have less influence than in the squared error.
+    `sample_weight` accepts pixel weights.
 
     Args:
         deviation: Standard deviation of the data, a positive number. Defaults to 1, the
@@ -197,15 +197,15 @@ class RelativeMeanAbsoluteError(PixelwiseLoss):
         return ops.abs((y_pred - y_true) / self.deviation)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the loss."""
+        """Return the arguments that rebuild the loss."""
         return {**super().get_config(), "deviation": self.deviation}
 
 
 class _NegativeLogLikelihood(PixelwiseLoss):
-    """Mean over instances of a sum over the numbers of each.
+    """Mean over instances of the sum over the values of each.
 
-    Keras takes the mean over all numbers; times the size of an instance, it is the mean
-    over instances of their sums.
+    Keras computes the mean over all values. Multiplied by the size of an instance, this
+    is the mean over instances of their sums.
     """
 
     def __init__(
@@ -222,19 +222,19 @@ class _NegativeLogLikelihood(PixelwiseLoss):
         return math.prod(self.instance_shape) * self._nats(y_true, y_pred)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the loss."""
+        """Return the arguments that rebuild the loss."""
         return {**super().get_config(), "instance_shape": self.instance_shape}
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class GaussianNegativeLogLikelihood(_NegativeLogLikelihood):
-    """`-log N(x; y_pred, scale^2)` of instances, in nats.
+    """Negative log likelihood `-log N(x; y_pred, scale^2)` of instances, in nats.
 
-    Together with a divergence of weight 1 it is the negative evidence lower bound.
+    Together with a divergence of weight 1, it is the negative evidence lower bound.
 
     Args:
         instance_shape: Shape of one instance.
-        scale: Standard deviation of the noise of every number, in data units. Defaults
+        scale: Standard deviation of the noise of every value, in data units. Defaults
             to 1.
         reduction: As in every `keras.losses.Loss`. Defaults to
             `"sum_over_batch_size"`, the mean over instances.
@@ -263,16 +263,16 @@ class GaussianNegativeLogLikelihood(_NegativeLogLikelihood):
         return 0.5 * (ops.square(difference) + constant)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the loss."""
+        """Return the arguments that rebuild the loss."""
         return {**super().get_config(), "scale": self.scale}
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class BernoulliNegativeLogLikelihood(_NegativeLogLikelihood):
-    """`-log Bernoulli(x; y_pred)` of instances in [0, 1], in nats.
+    """Negative log likelihood `-log Bernoulli(x; y_pred)` of instances in [0, 1].
 
-    For binary data it is a likelihood; for shades between, the usual stand-in of
-    variational autoencoders on images.
+    It is in nats. For binary data, it is a likelihood. For values in between, it is the
+    loss that variational autoencoders of images usually use instead.
 
     Args:
         instance_shape: Shape of one instance.

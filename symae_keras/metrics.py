@@ -1,4 +1,4 @@
-"""Metrics of reconstructions for `compile`, over all batches of an epoch."""
+"""Reconstruction metrics for `compile`, over all batches of an epoch."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ class _MeanOverPixels(keras.metrics.Metric):
         Args:
             y_true: Data of any shape, the pixels on the last axis.
             y_pred: Reconstructions of the same shape. Samples where its Keras mask is
-                False do not count.
-            sample_weight: Weights of the first axes of the data, or of the shape of
-                the data. Defaults to `None`, 1 for every pixel.
+                False are excluded.
+            sample_weight: Weights with the first axes of the data, or the shape of the
+                data. Defaults to `None`, 1 for every pixel.
         """
         self.total.assign_add(self._loss(y_true, y_pred, sample_weight))
         self.count.assign_add(self._ones(y_true, y_pred, sample_weight))
 
     def result(self) -> Tensor:
-        """Return the mean, 0 before the first batch."""
+        """Return the mean, or 0 before the first batch."""
         return ops.divide_no_nan(ops.cast(self.total, self.dtype), self.count)
 
 
 class _Ones(losses.PixelwiseLoss):
-    """A loss of 1 for every pixel, whose sum is that of the weights."""
+    """Loss of 1 for every pixel, so that its sum is the sum of the weights."""
 
     def pixelwise(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return ops.ones_like(y_pred)
@@ -66,23 +66,24 @@ class _Ones(losses.PixelwiseLoss):
     "symae_keras", "RelativeMeanSquaredErrorMetric"
 )
 class RelativeMeanSquaredError(_MeanOverPixels):
-    """Mean squared error over the variance of the data.
+    """Mean squared error divided by the variance of the data.
 
-    With errors `e = y_pred - y_true` of pixels of weights `w`, all batches together:
+    With errors `e = y_pred - y_true` and weights `w` of the pixels of all batches, it
+    is
 
-        sum(w * e**2) / (variance * sum(w))
+        sum(w * e**2) / (variance * sum(w)).
 
-    It is 0 for a perfect reconstruction and 1 for a model that always gives the mean
-    instance, whatever the units. Absent instances, where the output of the model is
-    masked, do not count. As in the losses, a bad pixel of a present instance (False in
-    the mask of pixels given to the model) counts as one without an error. Weights of 0
-    leave pixels out altogether. As always in Keras, `sample_weight` is used by the
-    metrics in `compile(weighted_metrics=...)`, not by those in `metrics`.
+    It is 0 for a perfect reconstruction and 1 for a model that always returns the mean
+    instance, in any units. Absent instances, for which the output of the model is
+    masked, are excluded. As in the losses, a bad pixel of a present instance (False in
+    the mask of pixels given to the model) counts as a pixel with zero error. Pixels
+    with weight 0 are excluded. As always in Keras, `sample_weight` is used by the
+    metrics in `compile(weighted_metrics=...)`, and not by those in `metrics`.
 
     Args:
-        variance: Variance of the data, a positive number, such as
-            `symae_keras.training.data_variance` gives. Defaults to 1, the mean squared
-            error in data units.
+        variance: Variance of the data, a positive number, for example from
+            `symae_keras.training.data_variance`. Defaults to 1, the mean squared error
+            in data units.
         name: Name in the history. Defaults to `"relative_mean_squared_error"`.
         dtype: Float dtype of the sums. Defaults to `None`, Keras's `floatx`.
 
@@ -93,7 +94,7 @@ class RelativeMeanSquaredError(_MeanOverPixels):
     >>> float(metric.result())
     0.25
 
-    In training, of single instances or of groups with masks:
+    During training, for single instances or for groups with masks:
 
     >>> from symae_keras.models import SymAE
     >>> model = SymAE((12,), coherent_dim=2, nuisance_dim=2)
@@ -111,7 +112,7 @@ class RelativeMeanSquaredError(_MeanOverPixels):
         self.variance = loss.variance
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the metric."""
+        """Return the arguments that rebuild the metric."""
         return {**super().get_config(), "variance": self.variance}
 
 
@@ -119,11 +120,12 @@ class RelativeMeanSquaredError(_MeanOverPixels):
     "symae_keras", "RelativeMeanAbsoluteErrorMetric"
 )
 class RelativeMeanAbsoluteError(_MeanOverPixels):
-    """Mean absolute error over the standard deviation of the data.
+    """Mean absolute error divided by the standard deviation of the data.
 
-    With errors `e = y_pred - y_true` of pixels of weights `w`, all batches together:
+    With errors `e = y_pred - y_true` and weights `w` of the pixels of all batches, it
+    is
 
-        sum(w * abs(e)) / (deviation * sum(w))
+        sum(w * abs(e)) / (deviation * sum(w)).
 
     Masks and weights have the same effect as in `RelativeMeanSquaredError`.
 
@@ -151,5 +153,5 @@ class RelativeMeanAbsoluteError(_MeanOverPixels):
         self.deviation = loss.deviation
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the metric."""
+        """Return the arguments that rebuild the metric."""
         return {**super().get_config(), "deviation": self.deviation}

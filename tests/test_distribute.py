@@ -1,4 +1,4 @@
-"""Strategies: in one process of several devices, and in two that are really there."""
+"""Strategies: with several devices in one process, and with two real processes."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_multiworker_comes_first(tf, monkeypatch):
         (tf_config(kind="chief"), "no chief of index 0"),
         (tf_config(kind="ps", jobs={"ps": ["one:1"]}), "has the jobs ps"),
         *(
-            (tf_config(jobs={"worker": ["one:1", host]}), f"'{host}' is no host:port")
+            (tf_config(jobs={"worker": ["one:1", host]}), f"'{host}' is not host:port")
             for host in ("two", "two:", ":2222", "two:http", "two:70000", "two:0")
         ),
     ],
@@ -152,7 +152,7 @@ def test_even_batch_size():
             distribute.even_batch_size(n_rows, wanted, three)
 
 
-# === Lost workers, as TensorFlow tells of them ===
+# === Lost workers, with errors as TensorFlow raises them ===
 
 _RING = (
     "Collective ops is aborted by: failed to connect to all addresses\nAdditional GRPC "
@@ -294,7 +294,7 @@ def three_devices(tf, run_python) -> dict[str, Any]:
 
 @pytest.mark.large
 def test_mirrored(three_devices):
-    assert three_devices["auto"]  # logical devices are made on purpose
+    assert three_devices["auto"]  # logical devices count as devices
     assert three_devices["replicas"] == 3
     assert three_devices["names"] == ["worker 0"]
 
@@ -310,7 +310,7 @@ def test_replicas_draw_noise_of_their_own(three_devices):
 @pytest.mark.large
 @pytest.mark.parametrize("how", ["fit", "per worker"])
 def test_replicas_share_every_batch(how, three_devices):
-    """The same batches as on one device, whatever the sizes; no part is empty."""
+    """Batches are the same as on one device, for all sizes; no part is empty."""
     expected = [sorted(step) for epoch in three_devices["steps"] for step in epoch]
     parts = three_devices[how]
     found = [sum(parts[i : i + 3], []) for i in range(0, len(parts), 3)]
@@ -328,14 +328,14 @@ def test_batch_of_fewer_rows_than_replicas(three_devices):
 @pytest.mark.large
 def test_stock_keras_still_fails_on_masks(three_devices):
     assert "stock" in three_devices, (
-        "Keras fits batches of bools under MirroredStrategy by itself now: look "
-        "whether symae_keras/distribute/_keras_patches.py can go"
+        "Keras fits batches of bools under MirroredStrategy without patches now: check "
+        "whether symae_keras/distribute/_keras_patches.py can be removed"
     )
 
 
 # === Two workers ===
 
-#: Groups are trained by a job of their own.
+#: Groups are trained by a separate job.
 TWO = [name for name in THREE if not CASES[name].grouped]
 
 
@@ -345,7 +345,7 @@ def read(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def pair(tf, tmp_path_factory, cluster) -> Iterator[Any]:
-    """What two workers found, and how one of them ended when the other was killed."""
+    """Return the results of two workers, and how one ended after the other's death."""
     folder = tmp_path_factory.mktemp("workers")
     said = [folder / f"{number}.txt" for number in range(2)]
     found = [folder / f"{number}.json" for number in range(2)]
@@ -402,7 +402,7 @@ def test_workers_know_each_other(pair):
 @pytest.mark.large
 @pytest.mark.parametrize("job", ["symae", "user", *(f"case {n}" for n in TWO)])
 def test_two_workers_train_as_one_process(job, pair):
-    """Ten steps of gradient descent, and evaluation, to the digit."""
+    """Ten steps of gradient descent, and evaluation, agree to the last digit."""
     first, second = (each[job] for each in pair.results)
     assert first["logs"] == second["logs"]
     assert first["weights"] == second["weights"]
@@ -427,8 +427,8 @@ def test_each_group_goes_to_one_worker(pair):
 def test_stock_keras_still_fails_on_workers(pair):
     for result in pair.results:
         assert result["stock"]["error"] is not None, (
-            "Keras fits under MultiWorkerMirroredStrategy by itself now (issue 20585): "
-            "look whether symae_keras/distribute/_keras_patches.py can go"
+            "Keras fits under MultiWorkerMirroredStrategy without patches now (issue "
+            "20585): check if symae_keras/distribute/_keras_patches.py can be removed"
         )
 
 
@@ -436,7 +436,7 @@ def test_stock_keras_still_fails_on_workers(pair):
 def test_a_killed_worker_ends_the_other(pair):
     assert pair.seconds < 60
     assert pair.code == 1
-    # A pool of threads may complain when the interpreter ends, which Python ignores
+    # A thread pool may print an error when the interpreter ends, which Python ignores
     # (tensorflow/tensorflow#50487).
     said = pair.said.partition("Exception ignored in")[0]
     sentence = said.splitlines()[-1]

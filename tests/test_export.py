@@ -1,4 +1,4 @@
-"""Exported files, each in the runtime of its format, beside Keras."""
+"""Exported files, run in the runtime of their format and compared with Keras."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def instances(rng, *shape: int) -> np.ndarray:
 
 
 def groups(rng, batch: int, n_instances: int) -> tuple[np.ndarray, np.ndarray]:
-    """Instances and their mask; where there are several, one is absent, and NaN."""
+    """Make instances and a mask; if there are several, one is absent, and NaN."""
     x = instances(rng, batch, n_instances, PIXELS)
     mask = np.ones((batch, n_instances), bool)
     if n_instances > 1:
@@ -44,7 +44,7 @@ def groups(rng, batch: int, n_instances: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def runner(path, format: str, endpoint: str):
-    """The file as a function of named arrays, as a server would call it."""
+    """Return the file as a function of named arrays, as a server would call it."""
     pytest.importorskip("tf2onnx")
     if format == "saved_model":
         import tensorflow as tf
@@ -78,7 +78,7 @@ def conditional() -> SymAE:
 
 @pytest.fixture(scope="module")
 def exported(conditional, tmp_path_factory) -> dict[str, Exported]:
-    """Its redatum endpoint in every format, as the command names them."""
+    """Export the redatum endpoint in every format, with the command's names."""
     pytest.importorskip("tf2onnx")
     folder = tmp_path_factory.mktemp("exported")
     done = {
@@ -105,12 +105,12 @@ def test_redatum(format, conditional, exported, rng) -> None:
         assert outputs["instances"].shape == (batch, n_instances + 1, PIXELS)
         assert outputs["instances"].dtype == np.float32
         np.testing.assert_allclose(outputs["instances"], expected, atol=1e-4)
-        # States and nuisances matter, or the comparison would say nothing.
+        # Both states and nuisances have an effect, otherwise nothing is compared.
         assert np.ptp(expected, axis=1).max() > 0.01
 
 
 def test_guide(exported, monkeypatch) -> None:
-    """The Python of the page runs as it stands, beside the files."""
+    """The Python code of the page runs unchanged in the folder of the files."""
     if not PAGE.exists():
         pytest.skip("docs are not in the sdist")
     monkeypatch.chdir(exported["onnx"].path.parent)
@@ -148,7 +148,7 @@ def test_encode(format, conditional, tmp_path, rng) -> None:
 @pytest.mark.large
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_bad_pixels_of_a_convolution(format, tmp_path, rng) -> None:
-    """NaN stands for a bad pixel, in groups of any size."""
+    """NaN marks a bad pixel, in groups of any size."""
     encoder = layers.Conv1DEncoder(8, filters=(4, 8))
     model = small_symae(encoder=encoder, pooling="max")
     path = tmp_path / f"model{FORMATS[format]}"
@@ -243,7 +243,7 @@ def test_a_missing_package_is_named(conditional, tmp_path, monkeypatch) -> None:
 
 @keras.saving.register_keras_serializable(package="test_export")
 class Blind(layers.DenseEncoder):
-    """An encoder that behaves differently when it is traced."""
+    """Encoder that behaves differently when it is traced."""
 
     def call(self, inputs):
         outputs = super().call(inputs)

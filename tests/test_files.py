@@ -1,4 +1,4 @@
-"""Files that are written aside, full disks, and outputs that are inputs."""
+"""Files that are replaced when complete, full disks, and outputs that are inputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from symae_keras.errors import InputError
     "error",
     [
         *(RuntimeError("no"), KeyError("not about the disk")),
-        # A full disk is one sentence.
+        # A full disk is reported in one sentence.
         *(
             OSError(n, os.strerror(n))
             for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -65,7 +65,7 @@ def test_names_that_users_have_are_left_alone(tmp_path):
     thesis.write_text("thesis", encoding="utf-8")
     (tmp_path / "a.txt.partial").symlink_to("thesis.txt")
     (tmp_path / "a.txt.tmp").write_text("mine", encoding="utf-8")
-    # What is written aside has a name that nobody can take before.
+    # The temporary file has a name that nobody can take before.
     with written_aside(tmp_path / "a.txt") as aside:
         assert stat.S_IMODE(aside.parent.stat().st_mode) == 0o700
         assert aside.name == "a.txt" and not os.path.lexists(aside)
@@ -137,7 +137,7 @@ def test_check_writable_makes_nothing(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="file is not a folder"):
         check_writable(tmp_path / "file" / "deep" / "run")
-    # The superuser may write everywhere, so the answer of the system is made up.
+    # The superuser may write everywhere, so the system's answer is simulated.
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
     with pytest.raises(InputError, match="is not writable"):
         check_writable(tmp_path / "run")
@@ -145,7 +145,7 @@ def test_check_writable_makes_nothing(tmp_path, monkeypatch):
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    """A file in a folder, with a hard and a soft link to it, and a link to the folder.
+    """Make a file in a folder, a hard and a soft link to it, and a link to the folder.
 
     The folder above is the current one.
     """

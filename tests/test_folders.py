@@ -1,4 +1,4 @@
-"""Folders that are written aside, their markers and their locks."""
+"""Folders that are renamed when complete, their markers and their locks."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def write(path, text="mine"):
 
 
 def make(out, text="1", **options):
-    """Make a folder with two files of one text."""
+    """Make a folder with two files of the same text."""
     with Draft(out, CONTENTS, **options) as folder:
         write(folder / "a.txt", text)
         write(folder / "inner" / "b.png", text)
 
 
 def begin(out, **options):
-    """Leave a run to resume."""
+    """Leave an interrupted run that can be resumed."""
     with pytest.raises(KeyboardInterrupt), Draft(out, CONTENTS, **options) as folder:
         write(folder / "a.txt", "half")
         write(folder / STATE, "1")
@@ -52,20 +52,20 @@ def begin(out, **options):
 
 
 def resume(out):
-    """Finish what was begun."""
+    """Finish an interrupted run."""
     with Draft(out, CONTENTS, resume=True):
         pass
 
 
 def refused(out, *arguments, **options):
-    """Return the sentence with which a draft is refused."""
+    """Return the message with which a draft is refused."""
     with pytest.raises(InputError) as caught:
         Draft(out, CONTENTS, *arguments, **options)
     return str(caught.value)
 
 
 def tree(folder):
-    """All files below a folder with their text."""
+    """Return all files below a folder with their text."""
     return {
         path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
         for path in sorted(folder.rglob("*"))
@@ -74,7 +74,7 @@ def tree(folder):
 
 
 def both(text):
-    """The files that `make` writes."""
+    """Return the files that `make` writes."""
     return {"a.txt": text, "inner/b.png": text}
 
 
@@ -85,14 +85,14 @@ def out(tmp_path):
 
 @pytest.fixture
 def old(out):
-    """A complete folder."""
+    """Make a complete folder."""
     make(out, "old")
     return out
 
 
 @pytest.fixture
 def aside(out):
-    """What an interrupted run has left."""
+    """Make the partial folder of an interrupted run."""
     begin(out)
     return out.with_name("out.partial")
 
@@ -151,7 +151,7 @@ def test_force_discards_a_state(out, aside):
 
 
 def test_what_cannot_be_resumed_is_begun_again(out):
-    """As after a kill before the first checkpoint: no flag is needed."""
+    """After a kill before the first checkpoint, no flag is needed."""
     killed = out.with_name("killed")
     with Draft(out, CONTENTS) as folder:
         write(folder / "a.txt", "half")
@@ -186,7 +186,7 @@ def test_a_failed_rename_brings_the_old_folder_back(old, monkeypatch):
 
 @pytest.mark.parametrize("renames", [1, 2])
 def test_a_kill_while_a_folder_is_put_in_place(old, renames, run_python):
-    """The old folder comes back, or goes where the new one is in place."""
+    """The old folder is restored, or removed if the new one is in place."""
     code = f"""
 import os, pathlib, signal, sys
 from symae_keras._utils.folders import Draft
@@ -194,7 +194,7 @@ done, rename = [], os.rename
 def counted(source, target):
     rename(source, target)
     done.append(source)
-    # The first one puts the draft aside, under its lock.
+    # The first rename publishes the draft, under its lock.
     if len(done) == 1 + {renames}:
         os.kill(os.getpid(), signal.SIGKILL)
 os.rename = counted
@@ -265,7 +265,7 @@ def test_force_refuses_links_in_a_folder(old, tmp_path):
     (old / "inner" / "c.png").symlink_to(tmp_path / "data")
     assert f"c.png, {NOT_OURS}" in refused(old, force=True)
     (old / "inner" / "c.png").unlink()
-    # The same bytes, but not the file.
+    # The same bytes, but another file.
     (old / "a.txt").rename(tmp_path / "a.txt")
     (old / "a.txt").symlink_to("../a.txt")
     assert f"a.txt, {CHANGED}" in refused(old, force=True)
@@ -273,7 +273,7 @@ def test_force_refuses_links_in_a_folder(old, tmp_path):
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"format": "symae-folder"}'])
 def test_force_refuses_a_folder_without_a_marker(old, text):
-    """Folders of version 0.1 have none, and stay readable."""
+    """Folders of version 0.1 have no marker, but stay readable."""
     (old / MARKER).unlink()
     if text is not None:
         write(old / MARKER, text)
@@ -295,7 +295,7 @@ def test_what_came_during_the_work_is_kept(old):
             write(old / "notes.txt")
     assert tree(old) == {**both("old"), "notes.txt": "mine"}
     assert os.listdir(old.parent) == ["out"]
-    # What can be resumed is not lost for that.
+    # The state to resume from is still there.
     (old / "notes.txt").unlink()
     with pytest.raises(InputError, match=r"notes\.txt.*; .*out\.partial is kept"):
         with Draft(old, CONTENTS, force=True) as folder:
@@ -422,7 +422,7 @@ except InputError as error:
 
 @pytest.fixture
 def start(out):
-    """Start a process that works in a folder, to be killed at the end."""
+    """Start a process that works in a folder, and kill it at the end."""
     root = str(Path(symae_keras.__file__).parents[1])
     processes = []
 
@@ -444,7 +444,7 @@ def start(out):
 
 @pytest.fixture
 def first(start):
-    """A process that is at work."""
+    """Start a process that holds the lock."""
     process = start()
     assert process.stdout.readline() == "working\n"
     return process
@@ -455,7 +455,7 @@ def test_a_second_process_is_refused_whatever_the_flag(out, first, flags):
     said = f"in use: process {first.pid} on {Holder.here().host} is running"
     assert said in refused(out, *flags)
     assert first.poll() is None
-    # Killed, it holds nothing any more.
+    # After a kill, it no longer holds the lock.
     first.kill()
     first.wait()
     assert LOCK in os.listdir(out.with_name("out.partial"))
@@ -467,7 +467,7 @@ def test_a_second_process_is_refused_whatever_the_flag(out, first, flags):
 @pytest.mark.parametrize("left_over", [False, True])
 def test_of_processes_that_start_at_once_one_wins(tmp_path, start, left_over):
     flags = (False, True)
-    if left_over:  # a killed run, which all take over
+    if left_over:  # of a killed run, which all processes try to take over
         killed = start()
         killed.stdout.readline()
         killed.kill()
@@ -481,7 +481,7 @@ def test_of_processes_that_start_at_once_one_wins(tmp_path, start, left_over):
     for line in said:
         assert line == "working\n" or "out is in use: " in line
     assert winner.poll() is None
-    # Nothing of those who lost is left.
+    # The losing processes leave nothing behind.
     assert os.listdir(tmp_path) == ["out.partial"]
 
 
@@ -495,7 +495,7 @@ def test_a_terminated_process_leaves_no_lock(tmp_path, first):
 
 
 def sign(aside, holder):
-    """Leave a lock of a process."""
+    """Leave the lock of a process."""
     write(aside / LOCK, json.dumps(holder._asdict()))
     return aside / LOCK
 
@@ -510,7 +510,7 @@ def test_a_lock_of_another_host_names_the_file(out, aside):
 
 
 def test_a_lock_without_flock_goes_by_process_and_start(out, aside, monkeypatch):
-    """As on file systems that have none."""
+    """Simulate a file system without flock."""
 
     def none(*_):
         raise OSError(95, "Operation not supported")
@@ -521,7 +521,7 @@ def test_a_lock_without_flock_goes_by_process_and_start(out, aside, monkeypatch)
     started = stat.rpartition(")")[2].split()[19]
     sign(aside, Holder(parent, Holder.here().host, started))
     assert f"in use: process {parent} on" in refused(out, resume=True)
-    # Another process of the same number.
+    # Another process with the same number.
     sign(aside, Holder(parent, Holder.here().host, "before"))
     resume(out)
 

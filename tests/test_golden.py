@@ -1,6 +1,6 @@
 """Files of version 0.1: they can be read, and give the same numbers.
 
-`tests/golden/make.py` says how they were made.
+`tests/golden/make.py` describes how they were made.
 """
 
 from __future__ import annotations

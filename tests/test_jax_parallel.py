@@ -1,4 +1,4 @@
-"""Data-parallel training on JAX, which Keras does by itself."""
+"""Data-parallel training on JAX, which Keras supports directly."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ print(json.dumps([alone, train()]))
 
 @pytest.mark.large
 def test_data_parallel_trains_as_one_device(run_python) -> None:
-    """Noise included: JAX draws it for the whole batch, wherever its rows are."""
+    """Results agree including the noise, which JAX draws for the whole batch."""
     if importlib.util.find_spec("jax") is None:
         pytest.skip("JAX is not installed")
     printed = run_python(_ON_TWO_DEVICES, backend="jax").splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Losses and metrics against Keras's own and NumPy: weights, masks, batches, files."""
+"""Losses and metrics against Keras and NumPy: weights, masks, batches, files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ERRORS = {
 
 
 def _weights(rng, axes: int) -> np.ndarray:
-    """Weights of the first axes of `(4, 4, 4)`, some of them 0."""
+    """Make weights for the first axes of `(4, 4, 4)`, some of them 0."""
     weights = rng.uniform(0.5, 2.0, (4,) * axes).astype("float32")
     weights[1] = 0.0
     return weights
@@ -44,18 +44,18 @@ _KERAS = {
     "reduction", ["sum_over_batch_size", "sum", "none", "mean_with_sample_weight"]
 )
 @pytest.mark.parametrize("ours", _KERAS)
-# As many pixels as groups would broadcast the wrong way without a word.
+# As many pixels as groups would broadcast along the wrong axis without an error.
 @pytest.mark.parametrize("shape", [(4, 6), (4, 4), (4, 3, 6), (4, 4, 4), (2, 3, 5, 4)])
 def test_weights_of_samples_are_those_of_keras(ours, shape, reduction, rng) -> None:
     y, z = rng.normal(size=(2, *shape)).astype("float32")
     loss, theirs = ours(reduction=reduction), _KERAS[ours](reduction=reduction)
     np.testing.assert_allclose(loss(y, z), theirs(y, z), rtol=1e-6)
-    # Keras itself takes one weight for each value of the last axis but one.
+    # Keras itself accepts one weight per value of the last axis but one.
     weights = rng.uniform(0.5, 2.0, shape[:-1]).astype("float32")
     expected = theirs(y, z, sample_weight=weights)
     np.testing.assert_allclose(loss(y, z, weights), expected, rtol=1e-6)
     np.testing.assert_allclose(loss(y, z, weights[..., None]), expected, rtol=1e-6)
-    # Fewer axes repeat, more are averaged.
+    # Missing axes are repeated, additional ones are averaged.
     rows = rng.uniform(0.5, 2.0, shape[0]).astype("float32")
     repeated = np.broadcast_to(rows.reshape(-1, *(1,) * (len(shape) - 2)), shape[:-1])
     expected = theirs(y, z, sample_weight=repeated)
@@ -69,7 +69,7 @@ def test_weights_of_pixels(ours, shape, rng) -> None:
     squared = ours is losses.RelativeMeanSquaredError
     errors = (y - z) ** 2 / 2.5 if squared else np.abs(y - z) / 2.5
     weights = rng.uniform(0.0, 2.0, shape).astype("float32")
-    weights[0] = 0.0  # nothing of it counts, and nothing becomes NaN
+    weights[0] = 0.0  # this group is excluded, and nothing becomes NaN
     pixels = weights * errors
     expected = {
         "sum_over_batch_size": pixels.mean(),
@@ -84,7 +84,7 @@ def test_weights_of_pixels(ours, shape, rng) -> None:
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_weights_and_masks(axes, rng) -> None:
-    """Absent instances count in no mean, whatever their weights are."""
+    """Absent instances are excluded from all means, with any weights."""
     y, z = rng.normal(size=(2, 4, 4, 4)).astype("float32")
     weights = rng.uniform(0.5, 2.0, (4,) * axes).astype("float32")
     expected = np.mean((_full(weights) * (y - z) ** 2)[_MASK])
@@ -104,7 +104,7 @@ def test_weights_that_do_not_fit(shape) -> None:
 
 
 def test_one_value_per_sample(rng) -> None:
-    """As Keras's own losses; a direct call checks the axes of the data."""
+    """Values per sample agree with Keras's, and calls check the axes of the data."""
     y, z = rng.normal(size=(2, 4, 3, 6)).astype("float32")
     squares = np.mean((y - z) ** 2, axis=-1)
     np.testing.assert_allclose(
@@ -128,7 +128,7 @@ def metric(request):
 @pytest.mark.parametrize("axes", [0, 1, 2, 3])
 @pytest.mark.parametrize("masked", [None, "instances", "spread"])
 def test_batches_of_unequal_sizes(metric, axes, masked, rng) -> None:
-    """As many groups as instances and pixels; batches of three and of one group."""
+    """There are as many groups as instances and pixels, in batches of 3 and 1."""
     y, z = rng.normal(size=(2, 4, 4, 4)).astype("float32")
     weights = _weights(rng, axes) if axes else None
     total = np.ones((4, 4, 4)) if weights is None else _full(weights)
@@ -158,7 +158,7 @@ def test_one_batch_is_the_loss(metric, rng) -> None:
 
 
 def test_tiny_units(metric) -> None:
-    """Squares of fluxes underflow in float32; relative errors do not."""
+    """Squares of fluxes underflow in float32, but relative errors do not."""
     small = type(metric)(1e-36)
     y = np.zeros((2, 3), "float32")
     small.update_state(y, y + np.float32(1e-18))
@@ -189,7 +189,7 @@ def test_batches_that_do_not_fit(metric) -> None:
 
 
 def test_groups_in_compile(metric, rng) -> None:
-    """Padding counts in no metric, weights in the weighted ones alone."""
+    """Padding is excluded from all metrics; weights affect only the weighted ones."""
     x = rng.normal(size=(4, 4, 4)).astype("float32")
     weights = _weights(rng, 1)
     model = SymAE((4,), 2, 2, encoder=keras.layers.Dense(3), seed=0)
@@ -205,14 +205,14 @@ def test_groups_in_compile(metric, rng) -> None:
     total = _full(weights) * _MASK[..., None]
     expected = np.sum(total * values) / np.sum(total)
     assert found["weighted"] == pytest.approx(expected, rel=1e-5)
-    # Keras's own get the same weights.
+    # Keras's own metrics get the same weights.
     squares = np.sum(total * errors**2) / np.sum(total)
     assert found["mse"] == pytest.approx(squares, rel=1e-5)
 
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_bad_pixels_in_compile(metric, grouped, rng) -> None:
-    """Bad pixels, NaN in the targets, count as pixels without an error."""
+    """Bad pixels, which are NaN in the targets, count as pixels with zero error."""
     x = rng.normal(size=(4, 4, 4) if grouped else (4, 4)).astype("float32")
     good = rng.random(x.shape) < 0.6
     good[..., 0] = True
@@ -232,10 +232,10 @@ def test_bad_pixels_in_compile(metric, grouped, rng) -> None:
     assert found["mse"] == pytest.approx(found["loss"], rel=1e-5)
 
 
-# Keras's confusion matrix asks JAX for int64.
+# Keras's confusion matrix requests int64 from JAX.
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64:UserWarning")
 def test_bad_pixels_of_a_segmentation(rng) -> None:
-    """Keras's own scores leave them out as weighted metrics."""
+    """Keras's own scores exclude them as weighted metrics."""
     x = rng.normal(size=(3, 6, 4, 1)).astype("float32")
     labels = rng.integers(0, 3, (3, 6, 4), "int32")
     good = rng.random(x.shape) < 0.7

@@ -1,4 +1,4 @@
-"""Classes are registered with Keras, in whichever order modules are imported."""
+"""Classes are registered with Keras, for every order of imports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ALONE = """
 import os
 import sys
 
-# What Keras imports, once for all children.
+# Imports of Keras, once for all children.
 import jax.experimental.sparse, matplotlib.axes, rich.console, sklearn.utils
 
 assert not {"keras", "symae_keras"} & set(sys.modules)

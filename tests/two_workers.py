@@ -1,7 +1,7 @@
-"""What two workers train at once; `test_distribute.py` starts them and looks at it.
+"""Training jobs of two workers; `test_distribute.py` starts them and checks results.
 
-Every number drawn in training is made the same for all rows, since rows stand on other
-replicas, or on none, in what the workers are compared with.
+All random numbers in training are made equal for all rows. In the runs that are
+compared, the rows are on other replicas, or there are no replicas.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def equal_noise() -> None:
 
 
 def groups() -> GroupedData:
-    """Groups that tell their numbers, of which one instance in four is missing."""
+    """Make groups whose values are their indices, with one instance in four missing."""
     x = np.random.default_rng(0).normal(size=(GROUPS, 4, 6))
     x[:, :, 0] = np.arange(GROUPS)[:, None]
     mask = np.ones((GROUPS, 4), bool)
@@ -56,7 +56,7 @@ def weights(model: keras.Model) -> list[Any]:
 
 
 def evaluated(model: keras.Model, history: Any, dataset: Any) -> Result:
-    """Logs of training, and those of an evaluation of the trained model."""
+    """Return logs of training, and those of an evaluation of the trained model."""
     logs = model.evaluate(dataset, verbose=0, return_dict=True)
     logs = {f"evaluated_{key}": value for key, value in logs.items()}
     return {"logs": {**history.history, **logs}, "weights": weights(model)}
@@ -84,7 +84,7 @@ def train_symae() -> Result:
 
 
 class Witness(keras.layers.Layer):
-    """Writes down which groups come by."""
+    """Callback that records which groups occur."""
 
     def __init__(self, note: Callable[[list[int]], None]) -> None:
         super().__init__()
@@ -117,9 +117,9 @@ def train_case(name: str) -> Result:
     case = CASES[name]
     keras.utils.set_random_seed(0)
     model, x = case.build(), np.concatenate([case.even_data()] * STEPS)
-    # Alone, steps one by one take less time than a graph of them.
+    # For a single process, eager steps take less time than a graph of them.
     case.compile(model, run_eagerly=not tf.distribute.has_strategy())
-    # At full rate what rounding does grows to 1e-5, as it also does on one device where
+    # At the full rate, rounding errors grow to 1e-5, as they also do on one device if
     # the rows come in another order.
     model.optimizer.learning_rate = 0.5 * case.learning_rate
     y = case.targets(x)
@@ -128,7 +128,7 @@ def train_case(name: str) -> Result:
 
 
 def stock_keras(strategy: tf.distribute.Strategy) -> Result:
-    """What `fit` does without help."""
+    """Record what `fit` does without `running`."""
     with strategy.scope():
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         model.compile("sgd", "mse")
@@ -166,7 +166,7 @@ def main(folder: Path, names: list[str]) -> None:
             results[job] = train()
     for job, train in list(jobs.items())[worker::2]:
         results[f"alone {job}"] = train()
-    # Under another name first: the test waits for the file.
+    # Rename at the end, because the test waits for the file.
     path = folder / f"{worker}.json"
     path.with_suffix(".part").write_text(json.dumps(results), encoding="utf-8")
     path.with_suffix(".part").rename(path)
@@ -174,7 +174,7 @@ def main(folder: Path, names: list[str]) -> None:
     with distribute.running(strategy):
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         model.compile("sgd", "mse")
-        while True:  # until the other one is gone
+        while True:  # until the other worker has stopped
             model.fit(np.ones((8, 3)), np.ones((8, 1)), batch_size=8, verbose=0)
             time.sleep(0.1)
 

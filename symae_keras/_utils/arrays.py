@@ -1,4 +1,4 @@
-"""Types of arrays and codes, and functions of arrays applied in batches."""
+"""Types of arrays and codes, and batched application of functions to arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 #: A tensor of the Keras backend in use, or anything that converts to one.
 Tensor: TypeAlias = Any
-#: A shape; `None` stands for an axis whose length is not known yet.
+#: A shape; `None` is an axis whose length is not known yet.
 Shape: TypeAlias = tuple[int | None, ...]
 
 _GROUPS_AT_ONCE = 64
@@ -18,9 +18,9 @@ class Codes(NamedTuple):
     """The two codes of a batch of groups."""
 
     coherent: Tensor
-    """`(batch, coherent_dim)`: what the instances of a group share."""
+    """`(batch, coherent_dim)`: the part that the instances of a group share."""
     nuisance: Tensor
-    """`(batch, instances, nuisance_dim)`: what is particular to each instance."""
+    """`(batch, instances, nuisance_dim)`: the part specific to each instance."""
 
 
 def swaps_codes(model: Any) -> bool:
@@ -29,7 +29,7 @@ def swaps_codes(model: Any) -> bool:
 
 
 def in_batches(function: Any, *arrays: Any, rows: int = _GROUPS_AT_ONCE) -> Any:
-    """Apply a function of whole arrays a few groups at a time, to bound memory.
+    """Apply a function to arrays a few groups at a time, to limit the memory.
 
     Args:
         function: Function of the arrays that returns a tensor, or a tuple of tensors as

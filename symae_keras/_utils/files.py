@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all, and their checksums."""
+"""Files that are written completely or not at all, and their checksums."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import Any, Final
 
 from symae_keras.errors import InputError
 
-#: Names of unfinished files and folders; the digits are drawn at random.
+#: Names of unfinished files and folders; the digits are random.
 _TEMPORARY: Final = re.compile(r"\.symae-[0-9a-f]{16}")
-#: Errors of a disk without space, by their numbers.
+#: Error numbers that mean a full disk.
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def temporary(folder: Path) -> Path:
-    """Return an unused name in a folder, which nobody can predict."""
+    """Return an unused and unpredictable name in a folder."""
     return folder / f".symae-{secrets.token_hex(8)}"
 
 
@@ -39,11 +39,11 @@ def is_temporary(name: str) -> bool:
 
 @contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of `path` if nothing fails.
+    """Yield a temporary path, and rename it to `path` if no error occurs.
 
-    The file is written in a new private folder beside `path`, so that no name is used
-    that somebody else may have, and no link is followed. It is on disk before it is
-    renamed. Missing parents of `path` are made.
+    The temporary file is in a new private folder in the same directory as `path`. No
+    existing name is used, and no link is followed. The file is flushed to disk before
+    it is renamed. Missing parents of `path` are made.
 
     Example:
     >>> import tempfile
@@ -63,7 +63,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         sync(path.parent)
     except InputError:
         raise
-    # Libraries report a full disk by exceptions of many classes.
+    # Libraries report a full disk with exceptions of many classes.
     except Exception as error:
         reason = disk_error(error)
         if reason is None and not isinstance(error, OSError):
@@ -78,7 +78,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on disk.
 
-    File systems that cannot do this are left alone; a full disk raises `OSError`.
+    File systems that do not support this are ignored; a full disk raises `OSError`.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -91,9 +91,9 @@ def sync(path: Path) -> None:
 
 
 def disk_error(error: BaseException | None) -> str | None:
-    """Return what the system says of a full disk, `None` for any other error.
+    """Return the system's message for a full disk, or `None` for any other error.
 
-    The error is an exception of any library, with its causes.
+    The error is an exception of any library; its causes are checked, too.
 
     Example:
     >>> disk_error(OSError(errno.ENOSPC, "No space left on device"))
@@ -124,7 +124,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, `None` if it cannot be read."""
+    """Return the content of a JSON file, or `None` if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -132,7 +132,7 @@ def read_json(path: Path) -> Any:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a path that cannot be made, without making anything."""
+    """Reject a path that cannot be made, without making anything."""
     parent = Path(os.path.realpath(path)).parent
     while not os.path.lexists(parent):
         parent = parent.parent
@@ -143,7 +143,7 @@ def check_writable(path: Path) -> None:
 
 
 def check_output(out: Path, force: bool, inputs: Iterable[Path]) -> None:
-    """Refuse a file to write that is there already, cannot be made, or is read."""
+    """Reject an output file that already exists, cannot be made, or is an input."""
     refuse_inputs(out, inputs)
     if os.path.lexists(out) and (out.is_dir() or not force):
         hint = "it is a folder" if out.is_dir() else "give --force to replace it"
@@ -152,10 +152,10 @@ def check_output(out: Path, force: bool, inputs: Iterable[Path]) -> None:
 
 
 def refuse_inputs(out: Path, inputs: Iterable[Path], place: Path | None = None) -> None:
-    """Refuse an output that is an input, holds one, or lies in one.
+    """Reject an output that is an input, contains one, or lies in one.
 
-    Paths are compared by the files that they lead to, however they are spelt. The
-    output is written at `place`, if not at `out`.
+    Paths are compared after links are resolved. The output is written at `place` if
+    that is given, otherwise at `out`.
     """
     place = place or out
     for each in inputs:
@@ -186,15 +186,15 @@ def _within(path: Path, folder: Path) -> bool:
     return False
 
 
-#: The file in a run folder or preset that holds the axis of the training data.
+#: The file in a run folder or preset that contains the axis of the training data.
 AXIS_FILE: Final = "axis.json"
-#: The file in a preset that holds the checksums of the others.
+#: The file in a preset that contains the checksums of the others.
 CHECKSUMS: Final = "SHA256SUMS"
 _LINE: Final = re.compile(r"([0-9a-f]{64})[ ][ *](.+)")
 
 
 def write_checksums(folder: Path, names: Iterable[str]) -> None:
-    """Write the SHA-256 of those files of a folder that are there into SHA256SUMS."""
+    """Write the SHA-256 of those named files that exist in a folder to SHA256SUMS."""
     lines = [
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
         for name in sorted(names)
@@ -204,7 +204,7 @@ def write_checksums(folder: Path, names: Iterable[str]) -> None:
 
 
 def parse_checksums(text: str) -> dict[str, str]:
-    """Return the SHA-256 of each file in SHA256SUMS by its name, or raise ValueError.
+    """Return the SHA-256 of each file in SHA256SUMS by name, or raise ValueError.
 
     Example:
     >>> parse_checksums(64 * "0" + "  config.json")["config.json"][:4]

@@ -1,4 +1,4 @@
-"""Folders that are written aside and put in place when complete."""
+"""Folders that are written under a temporary name and renamed when complete."""
 
 from __future__ import annotations
 
@@ -35,40 +35,41 @@ from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
 
-#: Where a folder keeps the state of training until it is complete.
+#: The folder for the training state, until the output folder is complete.
 CHECKPOINT: Final = "checkpoint"
 STATE: Final = f"{CHECKPOINT}/state.npz"
-#: What is there in a folder that is complete.
+#: Files in a complete folder.
 _LAST: Final = ("model.keras", "manifest.json")
 
 
 class Interrupted(Exception):
-    """The user stopped a run; the text says what is left and how to resume."""
+    """Raised if the user stops a run; the text says what is kept and how to resume."""
 
 
 class Draft:
-    """A folder written aside, in `<out>.partial`, and put in place when complete.
+    """Folder written as `<out>.partial` and renamed to `<out>` when complete.
 
-    Making one only looks. Entering it as a context makes the folder aside, or takes it
-    over, under a lock: one process at a time writes it. If the body fails, the folder
-    aside is kept where it holds a state to resume from, and removed otherwise.
+    The constructor only checks paths. Entering the object as a context makes the
+    partial folder, or takes over an existing one, under a lock, so that only one
+    process at a time writes to it. If the body fails, the partial folder is kept if it
+    contains a state to resume from, and removed otherwise.
 
-    A folder at `out` is replaced only if `force` is given and its marker lists all
-    files in it, see `_utils.markers`. It stays until the new one is complete, and
-    comes back if a process was killed while it put the new one in place.
+    A folder at `out` is replaced only if `force` is set and its marker lists all files
+    in it, see `_utils.markers`. It stays until the new folder is complete. If a process
+    was killed while replacing it, it is restored.
 
     Args:
         out: The folder to make.
-        contents: Patterns of what such a folder holds, see `markers.matches`.
-        resume: Resume from what is aside. `None` where that is impossible.
-        force: Replace what is at `out`, and discard what is aside.
-        inputs: Files and folders that are read, which `out` may not touch.
-        made_from: Inputs and settings by name, short, that must be the same to resume,
-            and for a complete folder to be taken as done.
+        contents: Patterns of the files of such a folder, see `markers.matches`.
+        resume: Resume from the partial folder. `None` if that is impossible.
+        force: Replace the folder at `out`, and discard the partial folder.
+        inputs: Files and folders that are read, which `out` must not touch.
+        made_from: Short inputs and settings by name. They must be the same to resume,
+            and for a complete folder to count as done.
         state: Patterns of the files to resume from.
 
     Raises:
-        InputError: `out` cannot be made, is in use, or may not be replaced.
+        InputError: `out` cannot be made, is in use, or must not be replaced.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Draft:
         state: tuple[str, ...] = (STATE,),
     ) -> None:
         self.out = Path(out)
-        # Renaming a link would replace the link, not the folder it stands for.
+        # Renaming a link would replace the link and not its target folder.
         self._place = Path(os.path.realpath(self.out))
         self._contents = (*contents, *state)
         self._state = state
@@ -92,25 +93,25 @@ class Draft:
         self._made_from = made_from
         if Path.cwd().is_relative_to(self._place):
             raise InputError(
-                f"The output folder {out} is the current folder or holds it; name a "
-                "new folder in it."
+                f"The output folder {out} is the current folder or contains it; choose "
+                "a new folder inside it."
             )
         self._aside = self._place.with_name(self._place.name + ".partial")
-        #: The folder aside, spelt as the user would.
+        #: The partial folder, in the spelling of the user.
         self.aside = self._aside
         if not self.out.is_symlink():
             self.aside = self.out.with_name(self._aside.name)
         self._lock = FolderLock(self._aside, self.out)
-        #: Whether there is a run aside to resume.
+        #: Whether there is a partial run to resume.
         self.resumes = False
-        #: Whether `out` is complete and to be left as it is.
+        #: Whether `out` is complete and must not be changed.
         self.complete = False
         self._look()
 
-    # === Looking ===
+    # === Checks ===
 
     def _look(self) -> None:
-        """Look at what is there, and refuse what stands in the way."""
+        """Check the existing folders, and raise if one of them prevents the run."""
         check_writable(self._place)
         for place in (self._place, self._aside):
             refuse_inputs(self.out, self._inputs, place)
@@ -126,8 +127,8 @@ class Draft:
         if self.complete and left_over:
             raise InputError(
                 f"{self.out} is complete, and {self.aside} is left over from a later "
-                "run; give --resume and --force to finish that and replace this, or "
-                "remove one of them."
+                "run; give --resume and --force to finish that run and replace this "
+                "folder, or remove one of them."
             )
         if self.complete:
             self._refuse_other(self._place)
@@ -145,8 +146,8 @@ class Draft:
             )
         if not ours and _is_there(self._aside):
             raise InputError(
-                f"{self.aside} is there, but symae did not make it, and needs that "
-                "name for unfinished work; move it away or choose another --out."
+                f"{self.aside} is there, but symae did not make it; symae needs this "
+                "name for unfinished work, so move it away or choose another --out."
             )
         if in_use:
             self._refuse_foreign(self._place)
@@ -156,7 +157,7 @@ class Draft:
             self._refuse_foreign(self._aside)
 
     def _bring_back(self) -> None:
-        """Finish or undo a replacement in the midst of which a process was killed."""
+        """Finish or undo a replacement during which a process was killed."""
         for folder in (self._aside, self._place):
             name = (read_marker(folder) or {}).get("replaces")
             if not isinstance(name, str) or not is_temporary(name):
@@ -175,9 +176,9 @@ class Draft:
 
     @property
     def resumable(self) -> bool:
-        """Whether the folder aside holds a state to resume from.
+        """True if the partial folder contains a state to resume from.
 
-        One without a marker, as version 0.1 left them, holds nothing else either.
+        A partial folder without a marker, from version 0.1, contains nothing else.
         """
         if self._aside.is_symlink() or not self._aside.is_dir():
             return False
@@ -188,15 +189,15 @@ class Draft:
         return known and any(matches(each, self._state) for each in names)
 
     def _refuse_foreign(self, folder: Path) -> None:
-        """Refuse to replace a folder that holds what symae did not write."""
+        """Refuse to replace a folder with files that symae did not write."""
         complete = folder == self._place
         name = folder if complete else self.aside
         if read_marker(folder) is None:
             held = next(files_in(folder), "folders only")
             raise InputError(
-                f"{name} holds {held}, and no {MARKER} shows that symae wrote it (no "
-                "folder of version 0.1 has one), so --force will not replace it; move "
-                "it away, remove it yourself or choose another --out."
+                f"{name} holds {held}, and no {MARKER} shows that symae wrote it "
+                "(folders of version 0.1 have none), so --force does not replace it; "
+                "move it away, remove it yourself or choose another --out."
             )
         found = foreign_file(folder, self._contents, complete)
         if found is not None:
@@ -206,7 +207,7 @@ class Draft:
             )
 
     def _refuse_other(self, folder: Path) -> None:
-        """Refuse a folder that was made from other inputs or settings."""
+        """Reject a folder that was made from other inputs or settings."""
         if self._made_from is None:
             return
         there = (read_marker(folder) or {}).get("made_from")
@@ -225,7 +226,7 @@ class Draft:
     # === Writing ===
 
     def __enter__(self) -> Path:
-        """Make the folder aside, or take over the one that is there."""
+        """Make the partial folder, or take over the existing one."""
         looked_at = self._seen()
         try:
             self._place.parent.mkdir(parents=True, exist_ok=True)
@@ -233,11 +234,11 @@ class Draft:
                 self._lock.acquire()
             else:
                 self._publish()
-            # Another process may have been here since.
+            # Another process may have changed the folder since the check.
             self._look()
             if self._seen() != looked_at:
                 raise InputError(
-                    f"{self.out} has changed since the command began; give it again."
+                    f"{self.out} has changed since the command began; run it again."
                 )
             if self.resumes:
                 self._clear_temporary()
@@ -256,19 +257,19 @@ class Draft:
         return self._aside
 
     def _seen(self) -> tuple[bool, bool, int | None]:
-        """Return what a caller has acted upon since this was made."""
+        """Return the state of the folder that callers have relied on."""
         there = self._aside.stat().st_ino if self.resumes else None
         return self.complete, self.resumes, there
 
     def _publish(self) -> None:
-        """Make the folder aside, locked and marked from its first moment on."""
+        """Make the partial folder, locked and marked from the first moment."""
         folder = temporary(self._place.parent)
         folder.mkdir()
         lock = FolderLock(folder, self.out)
         try:
             lock.acquire()
             write_marker(folder, self._made_from)
-            # Fails unless nothing, or an empty folder, is there: one process wins.
+            # Fails if there is anything but an empty folder: one process wins.
             os.rename(folder, self._aside)
         except BaseException as error:
             lock.release()
@@ -280,14 +281,14 @@ class Draft:
         self._lock = lock
 
     def _clear_temporary(self) -> None:
-        """Remove what was being written when a process was killed."""
+        """Remove unfinished files of a process that was killed."""
         for here, folders, _ in os.walk(self._aside):
             for name in filter(is_temporary, list(folders)):
                 shutil.rmtree(Path(here, name), ignore_errors=True)
                 folders.remove(name)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Put the folder in place, or clear what is of no use."""
+        """Rename the complete folder to `out`, or remove useless files."""
         problem, reason = None, disk_error(error)
         try:
             if error is None:
@@ -306,7 +307,7 @@ class Draft:
             raise InputError(f"{problem}.") from error
 
     def _leave(self) -> bool:
-        """Give up the lock and the folder aside, and return whether that is kept."""
+        """Release the lock and leave the folder; return whether the folder is kept."""
         kept = self.resumable
         if self._lock.held and not kept:
             with contextlib.suppress(OSError):
@@ -324,7 +325,7 @@ class Draft:
         name = None if replaces is None else replaces.name
         write_marker(self._aside, self._made_from, self._contents, name)
         if replaces is not None:
-            # Looked at again: it has been there for as long as the work took.
+            # Checked again, because the run may have taken a long time.
             self._refuse_foreign(self._place)
             os.rename(self._place, replaces)
         try:
@@ -335,7 +336,7 @@ class Draft:
             raise
         self._lock.folder = self._place
         sync(self._place.parent)
-        # Kept until now, so that whatever happened could be resumed.
+        # Kept until now, so that the run could be resumed after any error.
         with contextlib.suppress(OSError):
             os.unlink(self._place / STATE)
             os.rmdir(self._place / CHECKPOINT)
@@ -343,23 +344,23 @@ class Draft:
             self._remove(replaces)
 
     def _remove(self, folder: Path) -> None:
-        """Remove a folder that has been replaced, but for what others put into it."""
+        """Remove a folder that has been replaced, except for files of others."""
         with contextlib.suppress(OSError):
             remove_own(folder)
             if remove_folder(folder):
                 return
-        _log.warning("%s is kept, for symae did not write all of it", folder)
+        _log.warning("%s is kept, because symae did not write all of it", folder)
 
 
 def _is_there(path: Path) -> bool:
-    """Return whether something is at a path that renaming would not replace."""
+    """Return whether a path has content that renaming would not replace."""
     if path.is_dir() and not path.is_symlink():
         return any(path.iterdir())
     return os.path.lexists(path)
 
 
 def _in_use(folder: Path) -> bool:
-    """Return whether a folder is there with something in it."""
+    """Return whether a folder exists and is not empty."""
     if not os.path.lexists(folder):
         return False
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""A lock on a folder, which keeps two processes from writing into it at once."""
+"""Lock on a folder, which prevents two processes from writing to it at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from symae_keras.errors import InputError
 
 #: The file of the lock, in the folder; it is removed when the work is done.
 LOCK: Final = ".symae.lock"
-#: What systems answer where a file system has no flock.
+#: Error numbers of file systems without flock.
 _NO_FLOCK: Final = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
@@ -25,7 +25,7 @@ class Holder(NamedTuple):
     pid: int
     host: str
     started: str
-    """When it started; another process of the same number started at another time."""
+    """Start time; another process with the same number has another start time."""
 
     @classmethod
     def here(cls) -> Self:
@@ -33,29 +33,29 @@ class Holder(NamedTuple):
         return cls(os.getpid(), socket.gethostname(), _started(os.getpid()))
 
     def runs(self) -> bool:
-        """Return whether this process of this host still runs."""
+        """Return whether this process still runs on this host."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
         except OSError:
-            pass  # it runs, and belongs to another user
+            pass  # it runs as another user
         return _started(self.pid) == self.started
 
 
 class FolderLock:
-    """Exclusive use of a folder, for as long as this process runs.
+    """Exclusive use of a folder, as long as this process runs.
 
-    The lock is an `flock` on a file in the folder. The system gives it up when the
-    process ends, however it ends, so that a kill leaves nothing locked and exactly one
-    of several processes takes over. The text in the file names the holder: process,
-    host and start. It serves the sentence for the second process, and it decides where
-    `flock` does not: on file systems without it, and for other hosts, since a network
-    file system may keep the locks of each host to itself.
+    The lock is an `flock` on a file in the folder. The system releases it when the
+    process ends for any reason. After a kill, nothing stays locked, and exactly one of
+    several waiting processes takes over. The text in the file names the holder:
+    process, host and start. It appears in the error message for a second process. It
+    also decides if `flock` does not: on file systems without it, and for other hosts,
+    because a network file system may keep the locks of each host separate.
 
     Args:
-        folder: The folder, which exists when the lock is taken.
-        name: What to call it in an error.
+        folder: The folder, which must exist when the lock is taken.
+        name: Name of the folder in an error message.
     """
 
     def __init__(self, folder: Path, name: Path) -> None:
@@ -65,7 +65,7 @@ class FolderLock:
 
     @property
     def held(self) -> bool:
-        """Whether this object holds the lock of the folder that is there now."""
+        """True if this object holds the lock of the folder that exists now."""
         if self._descriptor is None:
             return False
         return _is_at(self._descriptor, self.folder / LOCK)
@@ -78,7 +78,7 @@ class FolderLock:
             descriptor = os.open(path, flags, 0o666)
             try:
                 _refuse(descriptor, path, self.name, fcntl.LOCK_EX)
-                # The one before may have removed the file since it was opened.
+                # The previous holder may have removed the file since it was opened.
                 if _is_at(descriptor, path):
                     self._descriptor = descriptor
                     self._sign(descriptor)
@@ -91,26 +91,26 @@ class FolderLock:
             os.close(descriptor)
 
     def _sign(self, descriptor: int) -> None:
-        """Write who holds the lock into its file."""
+        """Write the holder of the lock into its file."""
         text = json.dumps(Holder.here()._asdict()) + "\n"
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)
 
     def check_free(self) -> None:
-        """Refuse a folder that another process is at work in."""
+        """Reject a folder in which another process is working."""
         path = self.folder / LOCK
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             return
         try:
-            # Shared, so that two processes that only look are not in each other's way.
+            # A shared lock, so that two processes that only check do not conflict.
             _refuse(descriptor, path, self.name, fcntl.LOCK_SH)
         finally:
             os.close(descriptor)
 
     def release(self) -> None:
-        """Remove the file and give up the lock."""
+        """Remove the file and release the lock."""
         if self.held:
             with contextlib.suppress(OSError):
                 os.unlink(self.folder / LOCK)
@@ -120,7 +120,7 @@ class FolderLock:
 
 
 def _refuse(descriptor: int, path: Path, name: Path, kind: int) -> None:
-    """Take an open lock file, or say which process holds it."""
+    """Lock an open lock file, or raise with the name of the holding process."""
     taken, known = True, True
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -136,7 +136,7 @@ def _refuse(descriptor: int, path: Path, name: Path, kind: int) -> None:
         if holder is not None:
             who = f"process {holder.pid} on {holder.host}"
         raise InputError(
-            f"{name} is in use: {who} is running in it; wait until that ends, or "
+            f"{name} is in use: {who} is running in it; wait until it ends, or "
             "choose another --out."
         )
     if holder is None or holder == Holder.here():
@@ -150,7 +150,7 @@ def _refuse(descriptor: int, path: Path, name: Path, kind: int) -> None:
 
 
 def _read(descriptor: int) -> Holder | None:
-    """Return the holder that is named in a lock file."""
+    """Return the holder named in a lock file."""
     try:
         content = json.loads(os.pread(descriptor, 4096, 0))
         pid, host, started = (content[name] for name in Holder._fields)
@@ -168,10 +168,10 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _started(pid: int) -> str:
-    """Return when a process started, in the units of the system; empty if unknown."""
+    """Return the start time of a process in system units; empty if unknown."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        # The name of the program, in brackets, may hold spaces.
+        # The program name, in brackets, may contain spaces.
         return text.rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""

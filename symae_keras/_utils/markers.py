@@ -1,8 +1,8 @@
-"""The marker of a folder: which files in it symae wrote.
+"""Marker of a folder, which lists the files that symae wrote.
 
-`.symae.json` lists the files of a complete folder by their paths in it, each with its
-size and the SHA-256 of its first 64 KiB, and what the folder was made from. Only what
-it lists, and what has not changed since, is ever replaced by `--force`.
+`.symae.json` lists the files of a complete folder by their relative paths, each with
+its size and the SHA-256 of its first 64 KiB, and the inputs of the folder. `--force`
+replaces only files that are listed and have not changed since.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HEAD: Final = 64 << 10
 
 
 def read_marker(folder: Path) -> dict[str, Any] | None:
-    """Return the marker of a folder, `None` if it has none that can be used."""
+    """Return the marker of a folder, or `None` if it has no usable marker."""
     marker = read_json(folder / MARKER)
     if not isinstance(marker, dict) or marker.get("format") != _FORMAT:
         return None
@@ -45,10 +45,10 @@ def write_marker(
     contents: tuple[str, ...] = (),
     replaces: str | None = None,
 ) -> None:
-    """Mark a folder as one that symae wrote, with the files that match `contents`.
+    """Mark a folder as written by symae, with the files that match `contents`.
 
-    `made_from` is `None` where that is not recorded; `replaces` names the folder beside
-    it whose place it takes.
+    `made_from` is `None` if it is not recorded. `replaces` is the name of the folder in
+    the same directory that this folder will replace.
     """
     files = {
         name: _fingerprint(folder / name)
@@ -60,7 +60,7 @@ def write_marker(
 
 
 def files_in(folder: Path) -> Iterator[str]:
-    """Yield the paths of all files in a folder, at any depth; links are files too."""
+    """Yield the paths of all files in a folder, at any depth, including links."""
     for here, folders, files in os.walk(folder):
         links = [each for each in folders if os.path.islink(os.path.join(here, each))]
         for name in sorted(files + links):
@@ -68,7 +68,7 @@ def files_in(folder: Path) -> Iterator[str]:
 
 
 def matches(name: str, contents: tuple[str, ...]) -> bool:
-    """Return whether a path in a folder matches patterns of files, or of folders.
+    """Return whether a relative path matches patterns of files or of folders.
 
     Example:
     >>> matches("variables/index", ("saved_model.pb", "variables"))
@@ -93,8 +93,8 @@ def foreign_file(
 ) -> str | None:
     """Return a clause about the first file that symae did not write, if there is one.
 
-    Such a file matches no pattern of what a command writes. In a complete folder, it
-    may also be missing from the marker, or have changed since it was listed there.
+    Such a file matches no pattern of the files that a command writes. In a complete
+    folder, it may also be missing from the marker or have changed since it was listed.
     """
     listed = _listed_files(folder)
     for name in files_in(folder):
@@ -110,9 +110,10 @@ def foreign_file(
 
 
 def remove_own(folder: Path, contents: tuple[str, ...] | None = None) -> None:
-    """Remove what symae wrote from a folder, but for its marker and its lock.
+    """Remove the files that symae wrote from a folder, except its marker and lock.
 
-    That is what matches the patterns, or, without any, what the marker lists.
+    These are the files that match the patterns, or, without patterns, the files that
+    the marker lists.
     """
     listed = _listed_files(folder)
     for name in list(files_in(folder)):
@@ -129,7 +130,7 @@ def remove_own(folder: Path, contents: tuple[str, ...] | None = None) -> None:
 
 
 def remove_folder(folder: Path) -> bool:
-    """Remove marker and lock of a folder and the folder, if nothing else is in it."""
+    """Remove the marker, the lock and the folder, if it contains nothing else."""
     if any(name not in (MARKER, LOCK) for name in os.listdir(folder)):
         return False
     for name in (LOCK, MARKER):
@@ -158,7 +159,7 @@ def check_replaceable(path: Path) -> None:
 def write_listed(path: Path, content: Any) -> None:
     """Write a file into a folder and list it in the marker, if there is one.
 
-    Text is written as it is, anything else as JSON.
+    Text is written unchanged, other content as JSON.
     """
     check_replaceable(path)
     path = path.absolute()
@@ -167,7 +168,7 @@ def write_listed(path: Path, content: Any) -> None:
     if home is None:
         write(path, content)
         return
-    # Listed by its name first: a kill between the two leaves a file that is listed.
+    # Listed by name first, so that the file is listed even after a kill in between.
     _list(home, path, None)
     write(path, content)
     _list(home, path, _fingerprint(path))
@@ -187,7 +188,7 @@ def _list(home: Path, path: Path, fingerprint: list[Any] | None) -> None:
 
 
 def _home(path: Path) -> Path | None:
-    """Return the nearest marked folder that lists files beside a path."""
+    """Return the nearest marked folder that lists files in the directory of a path."""
     for folder in path.parents:
         marker = read_marker(folder)
         if marker is not None:
@@ -198,7 +199,7 @@ def _home(path: Path) -> Path | None:
 
 
 def _fingerprint(path: Path) -> list[Any] | None:
-    """Return size and checksum of the beginning of a file, `None` for a link."""
+    """Return the size and the checksum of a file's beginning, or `None` for a link."""
     found = os.lstat(path)
     if not stat.S_ISREG(found.st_mode):
         return None
@@ -207,7 +208,7 @@ def _fingerprint(path: Path) -> list[Any] | None:
 
 
 def _unchanged(path: Path, listed: Any) -> bool:
-    """Return whether a file is as it was listed, by its name alone if so."""
+    """Return whether a file is as listed; compare only the name if nothing else is."""
     if listed is None:
         return stat.S_ISREG(os.lstat(path).st_mode)
     return bool(_fingerprint(path) == listed)

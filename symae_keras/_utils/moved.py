@@ -1,4 +1,4 @@
-"""Old names of modules and of arguments, which programs and files may still use."""
+"""Old names of modules and arguments, which programs and files may still use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
-#: Modules that presets or docs of version 0.1 named, and where their content is now.
+#: Modules that presets or docs of version 0.1 named, and their new locations.
 MOVED: Final = {
     f"symae_keras.{old}": f"symae_keras.{new}"
     for old, new in {
@@ -32,7 +32,7 @@ MOVED: Final = {
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Makes a module with an old name of the content of the new one."""
+    """Importer that fills a module of an old name with the content of the new one."""
 
     def find_spec(
         self,
@@ -40,17 +40,17 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return a spec for the old name of a module, else `None`."""
+        """Return a spec for the old name of a module, otherwise `None`."""
         if fullname not in MOVED:
             return None
         return importlib.util.spec_from_loader(fullname, self)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Fill a module with the content of the one that replaced it."""
+        """Fill a module with the content of its replacement."""
         new = MOVED[module.__name__]
         warnings.warn(
-            f"{module.__name__} is deprecated and goes in the next version; import "
-            f"from {new}",
+            f"{module.__name__} is deprecated and will be removed in the next version; "
+            f"import from {new}",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -61,7 +61,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install() -> None:
-    """Let Python find the modules of `MOVED`."""
+    """Make the modules of `MOVED` importable."""
     if not any(isinstance(each, _Finder) for each in sys.meta_path):
         sys.meta_path.append(_Finder())
 
@@ -70,16 +70,16 @@ _Class = TypeVar("_Class", bound=type)
 
 
 def renamed(method: str, **names: str) -> Callable[[_Class], _Class]:
-    """Decorate a class whose `method` takes keyword arguments under old names too.
+    """Decorate a class whose `method` also accepts keyword arguments by old names.
 
-    Each use of an old name gives a DeprecationWarning. Arguments of the constructor are
-    also read under their old names as attributes, and, without a warning, from configs
-    that an older version saved. `names` gives the new name for each old one.
+    Each use of an old name causes a DeprecationWarning. Constructor arguments can also
+    be read as attributes by their old names, and, without a warning, from configs that
+    an older version saved. `names` maps each old name to the new one.
     """
 
     def warn(cls: type, old: str) -> None:
         warnings.warn(
-            f"`{old}` of {cls.__name__} is deprecated and goes in the next version; "
+            f"`{old}` of {cls.__name__} is deprecated and will be removed; "
             f"use `{names[old]}`",
             DeprecationWarning,
             stacklevel=3,
@@ -100,7 +100,7 @@ def renamed(method: str, **names: str) -> Callable[[_Class], _Class]:
                 warn(cls, old)
             return current(self, *args, **translated(kwargs))
 
-        # Keras reads the arguments of constructors past `functools.wraps`.
+        # Keras does not read the constructor's arguments through `functools.wraps`.
         vars(wrapper)["__signature__"] = inspect.signature(current)
         setattr(cls, method, wrapper)
         if method == "__init__":
@@ -116,11 +116,11 @@ def _read_old_names(
     translated: Callable[[dict[str, Any]], dict[str, Any]],
     warn: Callable[[type, str], None],
 ) -> None:
-    """Let configs and attributes of a class have old names."""
+    """Let configs and attributes of a class use old names."""
     from_config = cls.from_config.__func__
     inherited = getattr(cls, "__getattr__", None)  # PyTorch's modules have one
 
-    # Not a property: Keras reads all that `dir` lists when it saves a layer.
+    # Not a property: Keras reads everything in `dir` when it saves a layer.
     def __getattr__(self: Any, name: str) -> Any:
         if name in names:
             warn(cls, name)

@@ -1,4 +1,4 @@
-"""Packages that an extra of this package installs."""
+"""Import of packages that an extra of this package installs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from symae_keras.errors import InputError
 
 
 def import_optional(module: str, extra: str, purpose: str) -> Any:
-    """Import a module of an optional package, or say which extra installs it.
+    """Import a module of an optional package, or raise and name the extra to install.
 
-    `purpose` is the subject of the error: what needs the package.
+    `purpose` is the subject of the error message: the feature that needs the package.
 
     Example:
     >>> import_optional("math", "data", "Arithmetic").sqrt(4.0)

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from symae_keras.data.axis import HasAxis
 
 HUB: Final = "hf://"
-#: A repository of the Hugging Face Hub, and a branch, tag or commit of it.
+#: A repository of the Hugging Face Hub, with an optional branch, tag or commit.
 HANDLE: Final = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-#: The files that every preset consists of.
+#: Files of every preset.
 SAVED: Final = ("config.json", "metadata.json", "model.weights.h5")
-#: What `push` uploads, where it is there.
+#: Files that `push` uploads if they exist.
 PUSHED: Final = (*SAVED, AXIS_FILE, CHECKSUMS, "README.md", "metrics.json")
 
 
@@ -68,7 +68,7 @@ def trained_presets() -> list[str]:
 
 
 def unknown_preset(name: str, names: Sequence[str], what: str = "preset") -> InputError:
-    """Return the error for an unknown name of a preset, or of what `what` says."""
+    """Return the error for an unknown preset; `what` is the kind of the name."""
     known = f"the presets are {', '.join(names)}"
     return InputError(f"There is no {what} {name}; {did_you_mean(name, names, known)}.")
 
@@ -78,7 +78,7 @@ def unknown_preset(name: str, names: Sequence[str], what: str = "preset") -> Inp
 
 def load_preset(preset: str | PathLike[str]) -> keras.Model:
     """Load a preset; see `symae_keras.zoo.load`."""
-    # The names of presets are part of `symae --help`, which must not import Keras.
+    # `symae --help` needs the names of presets, but must not import Keras.
     from symae_keras._utils.untrusted_models import load_model
 
     what = f"The preset {preset}"
@@ -123,8 +123,8 @@ def find_preset(preset: str | PathLike[str]) -> Path:
     missing = [each for each in SAVED if not (Path(preset) / each).exists()]
     if missing:
         raise InputError(
-            f"{preset} is not a preset: no {' and no '.join(missing)} in it. "
-            "`save_to_preset` of a model makes one."
+            f"{preset} is not a preset: it contains no {' and no '.join(missing)}. "
+            "`model.save_to_preset` makes a preset."
         )
     return Path(preset)
 
@@ -154,7 +154,7 @@ def _download(handle: str, folder: Path) -> None:
             allow_patterns=[*names],
             library_name="symae_keras",
         )
-    # The errors of huggingface_hub and of what it is made of.
+    # huggingface_hub and its dependencies raise errors of many classes.
     except Exception as error:
         raise InputError(
             f"The preset {handle} cannot be downloaded: {one_line(error)}."
@@ -168,27 +168,28 @@ def _download(handle: str, folder: Path) -> None:
 
 
 def import_hub() -> Any:
-    """Return the package huggingface_hub, or raise."""
+    """Return the package huggingface_hub, or raise an error."""
     return import_optional("huggingface_hub", "hub", "The Hugging Face Hub")
 
 
 # === Weights in few bits ===
 
-#: How many of the ten mantissa bits of float16 are zeroed, so that gzip removes them.
+#: Number of float16 mantissa bits (of ten) that are zeroed for better compression.
 _CLEARED = 3
-#: What rounding may change, relative to the largest number of an array.
+#: Largest change by rounding, relative to the largest number of an array.
 _TOLERANCE = 2.0 ** (_CLEARED - 11)
 
 
 def compact_weights(path: Path) -> None:
-    """Store the matrices and kernels of a Keras weights file in few bits, packed.
+    """Store the matrices and kernels of a Keras weights file in few bits, compressed.
 
-    They become float16 whose last three bits are 0: numbers to 0.4 %, or better. Keras
-    casts what it reads to the dtype of each variable, so that the file is loaded like
-    any other. Vectors (biases, scales, means) and what float16 cannot hold stay as they
-    are. The file is replaced as a whole. Measure a network again afterwards.
+    They become float16 numbers whose last three bits are 0. The relative error is at
+    most 0.4 %. Keras casts the values to the dtype of each variable, so the file loads
+    like any other. Vectors (biases, scales, means) and values outside the float16 range
+    are not changed. The file is replaced in one step. Evaluate the model again
+    afterwards.
     """
-    # Here, so that `symae --help` does not load it.
+    # Imported here, so that `symae --help` does not load it.
     import h5py
 
     with (
@@ -214,7 +215,7 @@ def _copy(source: h5py.Group, target: h5py.Group) -> None:
             continue
         if values.dtype == np.float32:
             values = _rounded(values)
-        # Bytes of equal meaning side by side are packed better.
+        # Bytes of equal significance side by side compress better.
         packed = target.create_dataset(
             name, data=values, compression="gzip", compression_opts=9, shuffle=True
         )
@@ -222,13 +223,13 @@ def _copy(source: h5py.Group, target: h5py.Group) -> None:
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
-    """Return float16 without its last bits, or the values if that is too coarse."""
+    """Return float16 without the last bits, or the values if that is too coarse."""
     import numpy as np
 
     with np.errstate(over="ignore"):
         bits = values.astype("float16").view("uint16")
     half, last = 1 << (_CLEARED - 1), (1 << _CLEARED) - 1
-    # A carry goes into the exponent, as it should.
+    # A carry goes into the exponent, which is correct.
     rounded = ((bits + half) & ~np.uint16(last)).view("float16")
     largest = float(np.max(np.abs(values), initial=0.0))
     error = float(np.max(np.abs(rounded.astype("float32") - values), initial=0.0))

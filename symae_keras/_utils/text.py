@@ -1,4 +1,4 @@
-"""Pieces of sentences about files, and the search for a name in them."""
+"""Parts of messages about files, and search for names in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHOWN = 8
 
 
 def unreadable(name: object, error: Exception) -> InputError:
-    """Return the error for an exception of a parser, as one sentence."""
+    """Return the error for a parser's exception, as one sentence."""
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnicodeDecodeError):
         looks = ""
@@ -23,7 +23,7 @@ def unreadable(name: object, error: Exception) -> InputError:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names behind each other; a spectrum can have thousands of columns."""
+    """Return a list of names as text, shortened if there are thousands."""
     names = [" ".join(name.split()) for name in names]
     more = len(names) - _SHOWN
     shown = ", ".join(names[:_SHOWN])
@@ -31,12 +31,12 @@ def listed(names: Iterable[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a cell's text in quotes, on one line and short."""
+    """Return the text of a cell in quotes, shortened to one line."""
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 def find_name(names: Sequence[str], *wanted: str) -> str | None:
-    """Return the first wanted name that is there, in any case if not as written."""
+    """Return the first wanted name that exists, with exact case or with any case."""
     for name in wanted:
         if name in names:
             return name
@@ -50,10 +50,10 @@ def find_name(names: Sequence[str], *wanted: str) -> str | None:
 def find_group(
     names: Sequence[str], group: str | None, kind: str, *defaults: str
 ) -> str:
-    """Return the name under which the group ids are kept, or raise.
+    """Return the name of the column or key that contains the group ids, or raise.
 
-    `kind` is what the names are: "column", "key". The defaults are looked for where the
-    user asked for no group.
+    `kind` is the kind of the names: "column" or "key". If the user gave no name, the
+    default names are searched.
     """
     wanted = defaults if group is None else (group,)
     found = find_name(names, *wanted)
@@ -68,7 +68,7 @@ def find_group(
 
 
 def did_you_mean(name: str, names: Iterable[str], known: str) -> str:
-    """Return the clause behind an unknown name; `known` is one that lists `names`.
+    """Return the hint after an unknown name; the clause `known` lists `names`.
 
     Example:
     >>> did_you_mean("mesn", ["max", "mean"], "the poolings are max, mean")
@@ -83,13 +83,13 @@ def did_you_mean(name: str, names: Iterable[str], known: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as a clause: its class, unless it speaks for itself, and its text.
+    """Return an exception as a clause: its class, unless obvious, and its text.
 
     Example:
     >>> one_line(OSError("the disk is full."))
     'OSError: the disk is full'
     """
-    # Keras appends pages of context to its messages, after the first paragraph.
+    # Keras appends pages of context after the first paragraph of its messages.
     first = str(error).strip().split("\n\n")[0]
     text = " ".join(first.split()).rstrip(".")
     if isinstance(error, InputError):
@@ -98,7 +98,7 @@ def one_line(error: BaseException) -> str:
 
 
 def check_names(kind: str, names: Sequence[str], known: Iterable[str]) -> None:
-    """Refuse names that are unknown or given twice; `kind` is what they name.
+    """Raise if names are unknown or repeated; `kind` is what they name.
 
     Example:
     >>> check_names("model", ["vae", "pca"], ["pca", "vae", "symae"])

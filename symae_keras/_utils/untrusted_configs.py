@@ -1,9 +1,10 @@
-"""A check of the configs of saved models: they name only classes that are data.
+"""Check that the config of a saved model names only classes that are safe data.
 
-Keras builds whatever a config names. Its `safe_mode` refuses lambdas only, and was
-bypassed several times (CVE-2025-1550, CVE-2025-8747, CVE-2025-9906, CVE-2025-12058,
-CVE-2025-49655), each time through a class or function that nobody had thought of. So
-here is a list of what may be named: anything else is refused before Keras looks at it.
+Keras builds everything that a config names. Its `safe_mode` rejects only lambdas, and
+was bypassed several times (CVE-2025-1550, CVE-2025-8747, CVE-2025-9906, CVE-2025-12058,
+CVE-2025-49655), each time with a class or function that nobody had considered. This
+module therefore lists the allowed names. All others are rejected before Keras reads the
+config.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import keras
 
 from symae_keras.errors import InputError
 
-#: Layers that compute numbers from their arguments. Left out are those that hold code
-#: (Lambda, JaxLayer, FlaxLayer, TorchModuleWrapper), those that read files (TFSMLayer,
-#: StringLookup, IntegerLookup, TextVectorization) and those that allocate by arguments
-#: (MelSpectrogram, STFTSpectrogram).
+#: Layers that compute numbers from their arguments. Not included are layers that
+#: contain code (Lambda, JaxLayer, FlaxLayer, TorchModuleWrapper), layers that read
+#: files (TFSMLayer, StringLookup, IntegerLookup, TextVectorization) and layers that
+#: allocate memory according to arguments (MelSpectrogram, STFTSpectrogram).
 LAYERS: Final = frozenset(
     """
     Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D
@@ -48,7 +49,7 @@ LAYERS: Final = frozenset(
     ZeroPadding1D ZeroPadding2D ZeroPadding3D
     """.split()
 )
-#: Classes by the module that configs name them in.
+#: Classes by the module in which configs name them.
 _CLASSES: Final = {
     "keras": {"DTypePolicy", "Model", "Sequential"},
     "keras.models": {"Model", "Sequential"},
@@ -65,7 +66,7 @@ _CLASSES: Final = {
         *("RandomUniform", "TruncatedNormal", "VarianceScaling"),
     },
 }
-#: Modules of operations, which models made of `keras.ops` name.
+#: Modules of operations, which configs of models made of `keras.ops` name.
 _OPERATIONS: Final = {f"keras.src.ops.{name}" for name in ("math", "nn", "numpy")}
 _ACTIVATIONS: Final = frozenset(
     """
@@ -75,7 +76,7 @@ _ACTIVATIONS: Final = frozenset(
     squareplus swish tanh tanh_shrink threshold
     """.split()
 )
-#: How configs write tensors that are computed, and constants.
+#: Names in configs for computed tensors and constants.
 _SYMBOL: Final = "__keras_tensor__"
 _ARRAYS: Final = {"__numpy__", "__tensor__"}
 _PLAIN: Final = {_SYMBOL, *_ARRAYS, "__bytes__", "__ellipsis__", "__slice__"}
@@ -83,17 +84,17 @@ _DTYPES: Final = {
     *("bool", "bfloat16", "float16", "float32", "float64"),
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 }
-#: The largest integer, but for those under these keys, and pixels of an instance.
+#: The largest integer, except under these keys and for pixels of an instance.
 _MAX_INTEGER: Final = 2**31
 _IDENTIFIERS: Final = {"seed", "shared_object_id"}
 _MAX_PIXELS: Final = 2**28
 
 
 def check_config(config: Any, remedy: str) -> None:
-    """Refuse a config that names anything but data, or sizes that no model has.
+    """Raise if a config names anything but data, or sizes that no model has.
 
-    Entries `compile_config` are removed from it: a loaded model is not compiled.
-    `remedy` is what the user can do about a class that is not registered.
+    Entries `compile_config` are removed, because a loaded model is not compiled.
+    `remedy` is advice to the user about a class that is not registered.
     """
     if not isinstance(config, dict) or "class_name" not in config:
         raise InputError("its config.json does not describe a model")
@@ -116,7 +117,7 @@ def check_config(config: Any, remedy: str) -> None:
 
 
 def _check_object(value: dict[str, Any], remedy: str) -> None:
-    """Check one object: what it names, and its place in a graph."""
+    """Check one object: the class that it names, and its place in a graph."""
     name, inner = value["class_name"], value.get("config")
     if name == "__lambda__":
         raise InputError("it contains the code of a Python lambda, which is not run")
@@ -126,7 +127,7 @@ def _check_object(value: dict[str, Any], remedy: str) -> None:
         ):
             raise InputError("its config contains an array that is not of numbers")
         return
-    # Without a module or a config it would be read as in Keras 2, by other rules.
+    # Keras reads an entry without a module or a config by the rules of Keras 2.
     if not isinstance(name, str) or not {"module", "config"} <= set(value):
         raise InputError(f"its config has an incomplete entry, {_shown(name)}")
     module = value["module"]
@@ -155,7 +156,7 @@ def _is_known(module: Any, name: Any, registered: Any, function: bool) -> bool:
     if not isinstance(name, str) or not isinstance(module, str | None):
         return False
     if isinstance(registered, str):
-        # A class of this package, or one that the user's own code registered.
+        # A class of this package, or one registered by the user's code.
         if keras.saving.get_registered_object(registered) is not None:
             return True
     if function:
@@ -171,7 +172,7 @@ def _is_known(module: Any, name: Any, registered: Any, function: bool) -> bool:
 
 
 def _is_symbolic(node: Any) -> bool:
-    """Return whether a call in a graph is of computed tensors, so that none is made."""
+    """Return whether a call in a graph uses only computed tensors and makes none."""
     if not isinstance(node, dict):
         return False
     found, stack = set(), [node]
@@ -186,13 +187,13 @@ def _is_symbolic(node: Any) -> bool:
 
 
 def _check_shape(name: str, shape: Any) -> None:
-    """Refuse what is no shape, and shapes that no instance has."""
+    """Raise for invalid shapes, and for shapes that no instance has."""
     if isinstance(shape, list) and any(isinstance(n, list) for n in shape):
         for each in shape:
             _check_shape(name, each)
         return
     if shape is None or isinstance(shape, dict):
-        return  # entries of dicts are checked by themselves
+        return  # entries of dicts are checked separately
     sizes = shape if isinstance(shape, list) else [shape]
     for n in sizes:
         if n is not None and (type(n) is not int or n < -1):
@@ -202,6 +203,6 @@ def _check_shape(name: str, shape: Any) -> None:
 
 
 def _shown(value: Any) -> str:
-    """Return a value of a stranger in a form that is safe to print."""
+    """Return an untrusted value in a form that is safe to print."""
     text = value if isinstance(value, str) and value.isprintable() else ascii(value)
     return text if len(text) <= 100 else text[:99] + "…"

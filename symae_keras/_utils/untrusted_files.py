@@ -1,4 +1,4 @@
-"""Files that a stranger may have made: what is opened, and how much memory they get."""
+"""Safe reading of untrusted files, with limits for memory."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from typing import IO, Any, BinaryIO, Final
 
 from symae_keras.errors import InputError
 
-#: Nested lists and objects in JSON; Keras walks through them recursively.
+#: Maximum nesting of lists and objects in JSON, which Keras processes recursively.
 MAX_DEPTH: Final = 200
-# Possessive, so that neither time nor memory grows faster than the text.
+# Possessive quantifiers, so that time and memory grow linearly with the text.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; never wait for a pipe or follow a link.
+    """Open a regular file for reading, without waiting for a pipe or following a link.
 
-    Only its folders may be links. Pipes, devices and folders raise `InputError`.
+    Only its parent folders may be links. Pipes, devices and folders raise `InputError`.
     """
     flags = os.O_RDONLY
     for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"):  # not on every system
@@ -56,13 +56,13 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
 
 
 def write_stream(source: IO[bytes], target: Path) -> None:
-    """Copy what is left of an open file into a new one."""
+    """Copy the rest of an open file to a new file."""
     with target.open("wb") as file:
         shutil.copyfileobj(source, file)
 
 
 def parse_json(text: bytes) -> Any:
-    """Parse JSON in UTF-8 of bounded depth, in which no key appears twice.
+    """Parse UTF-8 JSON with limited depth and without duplicate keys.
 
     Example:
     >>> parse_json(b'{"a": [1, 2]}')
@@ -82,9 +82,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-#: Groups are made of what a file holds, and a model has to fit, too.
+#: Groups are made from the content of a file, and a model needs memory, too.
 _SHARE: Final = 0.5
-#: What is always tried, even where the limits of a process look exhausted.
+#: Always allowed, even if the limits of a process appear to be exhausted.
 _ALWAYS: Final = 64 << 20
 _PIECE: Final = 16 << 20
 _REMEDY: Final = (
@@ -94,21 +94,21 @@ _REMEDY: Final = (
 
 
 def require(n_bytes: int, what: str) -> None:
-    """Refuse what needs more than half of the memory, before any of it is taken."""
+    """Raise if an operation needs more than half of the memory, before it starts."""
     limit = _limit()
     if n_bytes > limit:
         raise _too_much(f"{what} needs {size(n_bytes)} of memory", limit)
 
 
 def too_large(error: MemoryError) -> InputError:
-    """Return the sentence for a file during whose reading the memory ran out."""
+    """Return the error for a file that did not fit into memory."""
     reason = " ".join(str(error).split()).rstrip(".")
     more = f" ({reason})" if reason else ""
     return InputError(f"it does not fit into memory{more}; {_REMEDY}.")
 
 
 def unzipped(path: Path) -> io.BytesIO:
-    """Return what a gzip file unpacks to, read piece by piece, if it fits."""
+    """Unpack a gzip file piece by piece, or raise if it does not fit."""
     limit = _limit()
     content = io.BytesIO()
     with gzip.open(path) as stream:
@@ -121,7 +121,7 @@ def unzipped(path: Path) -> io.BytesIO:
 
 
 def size(n_bytes: int) -> str:
-    """Return a number of bytes in the unit that people use.
+    """Return a number of bytes in a readable unit.
 
     Example:
     >>> size(19_200_000_000), size(1400), size(7)
@@ -145,7 +145,7 @@ def _limit() -> int:
 
 
 def _free_memory() -> int:
-    """Return the available physical memory; the whole memory where it is unknown."""
+    """Return the available physical memory, or the whole memory if that is unknown."""
     try:
         for line in Path("/proc/meminfo").read_text("ascii").splitlines():
             if line.startswith("MemAvailable:"):
@@ -159,7 +159,7 @@ def _free_memory() -> int:
 
 
 def _free_addresses() -> int:
-    """Return how much memory `ulimit -v` leaves to this process."""
+    """Return the memory that `ulimit -v` leaves to this process."""
     try:
         import resource
 

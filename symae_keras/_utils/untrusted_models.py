@@ -1,4 +1,4 @@
-"""The one place where saved models are given to Keras."""
+"""Loading of untrusted saved models; the only place that passes them to Keras."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from symae_keras.errors import InputError
 CONFIG: Final = "config.json"
 METADATA: Final = "metadata.json"
 WEIGHTS: Final = "model.weights.h5"
-#: Mean instances of 327,680 pixels are 7 MB of text.
+#: Mean instances of 327,680 pixels take 7 MB of text.
 MAX_CONFIG_BYTES: Final = 64 << 20
 _MAX_SMALL_BYTES: Final = 1 << 20
-#: How much of what Keras says about a config is passed on.
+#: Maximum length of Keras's message about a config that is passed on.
 _MAX_TEXT: Final = 300
 _REMEDY: Final = (
     "import the code that registers it before you load the model, if you trust it"
@@ -43,25 +43,25 @@ _REMEDY: Final = (
 def load_model(
     path: Path, what: str | None = None, remedy: str = _REMEDY
 ) -> keras.Model:
-    """Load a saved model that a stranger may have made, as data.
+    """Load an untrusted saved model, as data.
 
-    No code of the model runs, and no file but those of the model is read. What is
-    checked is a private copy, so that it cannot change between the check and its use:
-    which files there are, their sizes, the classes that the config names, and that the
-    weights are arrays of numbers in the file itself. While the model is built, its
-    weights are bounded by what the file holds.
+    No code of the model runs, and no other file is read. The checks use a private copy,
+    so that it cannot change between check and use. They cover the names and sizes of
+    the files and the classes that the config names, and they require that the weights
+    are arrays of numbers in the file itself. While the model is built, its weights are
+    limited by the size of the file.
 
     Args:
-        path: A `.keras` file, or a folder with config.json and model.weights.h5. Where
-            a folder has SHA256SUMS, its files are compared with it.
-        what: What to call the model in messages. Defaults to the path.
-        remedy: What the user can do about a class that is not registered.
+        path: A `.keras` file, or a folder with config.json and model.weights.h5. If a
+            folder has SHA256SUMS, its files are compared with it.
+        what: Name of the model in messages. Defaults to the path.
+        remedy: Advice to the user about a class that is not registered.
 
     Returns:
         The model, not compiled.
 
     Raises:
-        InputError: It cannot be loaded, or not without trusting it.
+        InputError: The model cannot be loaded, or not without trusting it.
     """
     what = what or str(path)
     try:
@@ -99,7 +99,9 @@ def _copy_archive(path: Path, private: Path) -> bytes:
                 raise InputError("it contains a file twice")
             for name, member in members.items():
                 if name not in (CONFIG, METADATA, WEIGHTS, "assets/"):
-                    raise InputError(f"it contains {ascii(name)[:100]}, not a model's")
+                    raise InputError(
+                        f"it contains {ascii(name)[:100]}, which is not a model file"
+                    )
                 limit = {CONFIG: MAX_CONFIG_BYTES, METADATA: _MAX_SMALL_BYTES}.get(name)
                 if limit is not None and member.file_size > limit:
                     raise InputError(f"its {name} is larger than {limit:,} bytes")
@@ -121,7 +123,7 @@ def _copy_folder(path: Path, private: Path) -> bytes:
     """Copy the weights of a folder and return its config.json."""
     assets = path / "assets"
     if assets.is_symlink() or (assets.is_dir() and any(assets.iterdir())):
-        raise InputError("it contains the folder assets, which models here do not use")
+        raise InputError("it contains the folder assets, which is not supported")
     config = read_bounded(path / CONFIG, MAX_CONFIG_BYTES)
     with open_regular(path / WEIGHTS) as source:
         write_stream(source, private / WEIGHTS)
@@ -145,8 +147,8 @@ def _copy_folder(path: Path, private: Path) -> bytes:
 
 
 def _clause(error: Exception) -> str:
-    """Return an error as a clause of bounded length."""
-    # Keras quotes whole configs before it says what was wrong with them.
+    """Return an error as a clause of limited length."""
+    # Keras quotes whole configs before it names the problem.
     text = one_line(error)
     _, found, cause = str(error).rpartition("Exception encountered: ")
     if found:

@@ -1,7 +1,7 @@
-"""Checks of arguments that accept any object; errors name the argument and its value.
+"""Checks of arguments; error messages name the argument and its value.
 
-No check compares before it knows the type, so that `None`, `True`, `2.5`, `"3"` and NaN
-all give the same sentence.
+Each check tests the type before it compares, so that `None`, `True`, `2.5`, `"3"` and
+NaN cause the same message.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ def is_number(value: Any) -> bool:
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer that no float can hold
+    except OverflowError:  # an integer that is too large for a float
         return False
 
 
 def boolean(name: str, value: Any) -> bool:
-    """Return a switch, or raise."""
+    """Return a boolean, or raise."""
     if not isinstance(value, bool):
         raise invalid(name, "True or False", repr(value))
     return value
 
 
 def integer(name: str, value: Any, least: int | None = None) -> int:
-    """Return an integer of any sign, or of `least` and more, or raise."""
+    """Return an integer, which must be at least `least` if that is given, or raise."""
     if not is_integer(value, -(2**63) if least is None else least):
         suffix = "" if least is None else f" >= {least}"
         raise invalid(name, f"an integer{suffix}", repr(value))
@@ -60,15 +60,15 @@ def positive(name: str, value: Any, expected: str = "a positive integer") -> int
 
 
 def positive_or_none(name: str, value: Any) -> int | None:
-    """Return a size as an integer, or `None` as it is, or raise."""
+    """Return a size as an integer, or `None`, or raise."""
     if value is None:
         return None
     return positive(name, value, "a positive integer or None")
 
 
 def _items(value: Any) -> tuple[Any, ...]:
-    """Return what an ordered collection contains, and nothing for other objects."""
-    # Text and dicts can be iterated over, too, and the order of a set is arbitrary.
+    """Return the items of an ordered collection, and nothing for other objects."""
+    # Text and dicts are iterable, too, and the order of a set is arbitrary.
     if isinstance(value, (str, bytes, dict, set, frozenset)):
         return ()
     try:
@@ -80,7 +80,7 @@ def _items(value: Any) -> tuple[Any, ...]:
 def sizes(
     name: str, value: Any, example: str, or_empty: bool = False
 ) -> tuple[int, ...]:
-    """Return sizes as integers, or raise; `example` is a valid value, for the error."""
+    """Return sizes as integers, or raise; the message shows the valid `example`."""
     if or_empty and isinstance(value, (list, tuple)) and not value:
         return ()
     values = _items(value)
@@ -108,11 +108,11 @@ def interval(name: str, value: Any) -> tuple[float, float]:
 def one_each(
     name: str, value: Any, count: int, of: str, least: int = 1
 ) -> tuple[int, ...]:
-    """Return one size for each, given as one for all or as one for each, or raise."""
+    """Return `count` integers, given as one for all or as a sequence, or raise."""
     several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
     values = tuple(value) if several else (value,) * count
     if len(values) != count or not all(is_integer(n, least) for n in values):
-        expected = f"an integer >= {least}, or {count}, one {of}"
+        expected = f"an integer >= {least}, or a sequence of {count}, one {of}"
         raise invalid(name, expected, repr(value))
     return tuple(int(n) for n in values)
 
@@ -130,17 +130,17 @@ def number(
 
 
 def positive_finite(name: str, value: Any) -> float:
-    """Return a scale, or raise."""
+    """Return a positive finite number, or raise."""
     return number(name, value, "a positive finite number", lambda x: x > 0.0)
 
 
 def not_negative(name: str, value: Any) -> float:
-    """Return a weight or a strength, or raise."""
+    """Return a finite number >= 0, or raise."""
     return number(name, value, "a finite number >= 0", lambda x: x >= 0.0)
 
 
 def share(name: str, value: Any) -> float:
-    """Return a part of the whole, or raise."""
+    """Return a fraction from 0 to 1, or raise."""
     return number(name, value, f"0 <= {name} <= 1", lambda x: 0.0 <= x <= 1.0)
 
 

@@ -1,12 +1,12 @@
-"""Callbacks for `fit`: schedules, a guard against NaN, logs, errors on the way.
+"""Callbacks for `fit`: schedules, a guard against NaN, logs, errors during training.
 
-They go together with those of Keras. For TensorBoard, with all loss terms as scalars
-(`pip install "symae_keras[tensorboard]"`):
+They can be combined with Keras callbacks. For TensorBoard, with all loss terms as
+scalars (`pip install "symae_keras[tensorboard]"`):
 
     tensorboard = keras.callbacks.TensorBoard("logs")
     model.fit(dataset, epochs=32, callbacks=[monitor, tensorboard])
 
-A `RedatumMonitor` comes first in the list, so that the others see what it adds.
+Put a `RedatumMonitor` first in the list, so that the others receive its values.
 """
 
 from symae_keras.callbacks.json_lines import JSONLines

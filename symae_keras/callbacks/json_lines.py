@@ -1,4 +1,4 @@
-"""Logs as a file with one JSON object a line."""
+"""Training logs as a file with one JSON object per line."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from symae_keras.training.checkpoint import sync_state
 
 
 class JSONLines(keras.callbacks.Callback):
-    """Appends a line with a JSON object to a file after each epoch.
+    """Log file with one JSON object per epoch and line.
 
-    An object has the number `epoch`, from 0 as in Keras's `CSVLogger`, the `step` of
-    the optimiser, the `time` in seconds since 1970, and all logs; `null` stands for
-    what is not finite. Each line is on disk before the next epoch begins, to be
-    followed with `tail -f` or read with `pandas.read_json(path, lines=True)`.
+    An object contains the number `epoch`, from 0 as in Keras's `CSVLogger`, the `step`
+    of the optimiser, the `time` in seconds since 1970, and all logs. Non-finite values
+    are written as `null`. Each line is on disk before the next epoch begins, so the
+    file can be followed with `tail -f` or read with
+    `pandas.read_json(path, lines=True)`.
 
-    Where the file is there already, it is gone on with: lines of epochs that are done
-    again, and a line that was cut off, are dropped.
+    If the file exists, new lines are appended. Lines of epochs that are repeated and
+    incomplete lines are removed.
 
     Args:
-        path: The file; its folder is made if missing.
+        path: The file; a missing folder is made.
 
     Example:
     >>> import tempfile
@@ -47,7 +48,7 @@ class JSONLines(keras.callbacks.Callback):
         self._begun = False
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Look at what is there once the first epoch has been done."""
+        """Prepare to check an existing file after the first epoch."""
         self._begun = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -82,7 +83,7 @@ class JSONLines(keras.callbacks.Callback):
                     if json.loads(line)["epoch"] < epoch:
                         kept.append(line + "\n")
                 except (ValueError, KeyError, TypeError):
-                    continue  # cut off
+                    continue  # incomplete
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(self.path) as aside:
             aside.write_text("".join(kept), encoding="utf-8")

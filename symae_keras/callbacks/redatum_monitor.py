@@ -1,4 +1,4 @@
-"""Errors of virtual instances among the logs of an epoch."""
+"""Errors of virtual instances in the logs of an epoch."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ from symae_keras.evaluation.redatuming import reconstruction_error, redatuming_e
 from symae_keras.plotting.redatuming import plot_model_redatuming
 from symae_keras.training.checkpoint import sync_state
 
-#: Fewer than by default, to be fast in every epoch; the seed chooses the same ones.
+#: Fewer than by default, to be fast in every epoch; the seed selects the same ones.
 _DONORS: Final = 2
 
 
 class RedatumMonitor(keras.callbacks.Callback):
-    """Adds what matters to the logs: the redatuming error, and leakage if asked.
+    """Logging of the redatuming error, and optionally of leakage, during training.
 
-    A low reconstruction loss says nothing about whether the codes are disentangled. In
-    simulated groups, which know the truth, this measures `val_redatuming_error`, and
-    with `leakage` the means over all parameters of `val_leakage_state` (of the state
-    from a nuisance code) and `val_leakage_nuisance` (of the nuisance from the coherent
-    code), none below 0. In measured groups, it logs `val_reconstruction_error` and,
-    where two or more groups have several instances, the estimate of the redatuming
-    error that needs no ground truth, `val_estimated_redatuming_error`.
+    A low reconstruction loss does not show whether the codes are disentangled. For
+    simulated groups, whose ground truth is known, this callback measures
+    `val_redatuming_error`. With `leakage`, it also measures the means over all
+    parameters of `val_leakage_state` (the state predicted from a nuisance code) and
+    `val_leakage_nuisance` (the nuisance predicted from the coherent code), both at
+    least 0. For measured groups, it logs `val_reconstruction_error`. If two or more
+    groups have several instances, it also logs `val_estimated_redatuming_error`, an
+    estimate of the redatuming error that needs no ground truth.
 
-    It comes first in the list of callbacks, so that `EarlyStopping`, `ModelCheckpoint`
-    and files of logs see what it adds; the former two have to be told `mode="min"`.
-    Between two measurements the last values are repeated; the first and the last epoch
-    are measured too.
+    Put it first in the list of callbacks, so that `EarlyStopping`, `ModelCheckpoint`
+    and log files receive its values. `EarlyStopping` and `ModelCheckpoint` need
+    `mode="min"`. Between two measurements, the last values are repeated. The first and
+    the last epoch are always measured.
 
     Args:
-        groups: Groups to judge by, `GroupedData` that the model is not trained on.
+        groups: Evaluation groups, `GroupedData` that are not used for training.
         every: Epochs between two measurements. Defaults to 1.
-        leakage: Whether to probe the codes, which takes some seconds and needs
+        leakage: Whether to probe the codes. This takes some seconds and requires
             scikit-learn and groups of known state. Defaults to False.
-        figures: Folder for a redatuming figure at each measurement, such as
+        figures: Folder for a redatuming figure per measurement, such as
             `epoch-0010.png` after ten epochs, or `None` (default).
 
     Example:
@@ -77,8 +78,8 @@ class RedatumMonitor(keras.callbacks.Callback):
             )
         if leakage and not groups.state:
             raise InputError(
-                "Leakage is measured against true parameters of the state, and these "
-                "groups carry none: give them a state or leave out leakage."
+                "Leakage is measured with true parameters of the state, but these "
+                "groups have none: give them a state or leave out leakage."
             )
         if leakage:
             check_enough_groups(groups)
@@ -89,7 +90,7 @@ class RedatumMonitor(keras.callbacks.Callback):
         self._values: dict[str, float] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Forget what another training came to."""
+        """Reset the results of an earlier training run."""
         self._values = {}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -6,8 +6,8 @@
         model.compile(...)
         model.fit(batches(...))
 
-The same lines train on one device, on all GPUs of a machine, and on several machines,
-each of which runs them; see docs/scaling.md. Works for every Keras model.
+The same lines train on one device, on all GPUs of a machine, and on several machines
+that all run them; see docs/scaling.md. They work for every Keras model.
 """
 
 from symae_keras.distribute.cluster import (

@@ -1,4 +1,4 @@
-"""What Keras 3 needs to fit models under `tf.distribute`."""
+"""Patches for Keras 3, so that it fits models under `tf.distribute`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 def mended_keras() -> Iterator[None]:
     """Replace two functions of Keras's TensorFlow trainer while models are fitted.
 
-    Before the first step Keras 3 reduces one batch over all replicas, only to learn
-    its shapes. That fails under MultiWorkerMirroredStrategy, where it also reduces
+    Before the first step, Keras 3 reduces one batch over all replicas, only to find its
+    shapes. This fails under MultiWorkerMirroredStrategy, where Keras also reduces
     scalar logs along an axis that they do not have
-    (https://github.com/keras-team/keras/issues/20585), and it fails under any strategy
-    where a batch holds bools, such as masks. It also takes a batch out of the first
-    epoch, so that data which know their epoch start at the second.
+    (https://github.com/keras-team/keras/issues/20585). It also fails under any strategy
+    if a batch contains bools, such as masks. In addition, it takes a batch out of the
+    first epoch, so that data that depend on the epoch start at the second one.
 
-    Here shapes come from the specification of the dataset, and the log of a step is
-    that of this worker's replicas, as it is of one machine's under MirroredStrategy.
-    Logs of epochs come from metrics, which are summed over all workers as ever.
+    Here, shapes come from the specification of the dataset. The log of a step is that
+    of this worker's replicas, as it is that of one machine's under MirroredStrategy.
+    Logs of epochs come from metrics, which are still summed over all workers.
 
-    `tests/test_distribute.py` fails once Keras works without this.
+    `tests/test_distribute.py` fails when Keras works without these patches.
     """
     import tensorflow as tf
     from keras.src.backend.tensorflow import trainer
@@ -69,18 +69,18 @@ def mended_keras() -> Iterator[None]:
 
 
 def _of_a_replica(spec: Any) -> Any:
-    """The specification of what one replica gets of a distributed value."""
+    """Return the specification of one replica's part of a distributed value."""
     import tensorflow as tf
 
     return tf.nest.flatten(spec, expand_composites=True)[0]
 
 
 def split(dataset: Any, parts: int, first: int, count: int) -> Any:
-    """Some of the parts of every batch, each a batch of the result.
+    """Split every batch into parts and return some of them, each as a batch.
 
-    `tf.distribute` itself rounds the rows of a part up, which leaves the last replicas
-    without any: 13 rows on 8 replicas are six times 2, 1, and 0. The mean of no rows is
-    no number, and training would end in NaN.
+    `tf.distribute` itself rounds the number of rows per part up, so that the last
+    replicas may get no rows: 13 rows on 8 replicas are six times 2, 1, and 0. The mean
+    of an empty batch is NaN, and so is everything after it.
     """
     import tensorflow as tf
 
@@ -89,7 +89,7 @@ def split(dataset: Any, parts: int, first: int, count: int) -> Any:
     def parts_of(*arguments: Any) -> Any:
         batch = arguments[0] if one_argument else arguments
         rows = tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
-        message = f"A batch has fewer rows than the {parts} parts it is to be split in"
+        message = f"A batch has fewer rows than the {parts} parts it is split into"
         tf.debugging.assert_greater_equal(rows, tf.constant(parts, tf.int64), message)
 
         def part(number: Any) -> Any:
@@ -102,7 +102,7 @@ def split(dataset: Any, parts: int, first: int, count: int) -> Any:
 
 
 def _spread(dataset: Any, strategy: tf.distribute.Strategy) -> Any:
-    """Batches of a plain dataset, split over all replicas of all workers."""
+    """Return the batches of a plain dataset, split over all replicas of all workers."""
     replicas = strategy.num_replicas_in_sync
 
     def local_parts(context: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Which machines train together: what TF_CONFIG or Slurm says."""
+"""Detection of the machines that train together, from TF_CONFIG or Slurm."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _JOBS = ("chief", "worker")
 
 
 class Cluster(NamedTuple):
-    """The workers, and which of them this process is."""
+    """All workers, and the place of this process among them."""
 
     jobs: dict[str, list[str]]
     """Addresses of the workers of each kind."""
     task_type: str
-    """This worker's kind."""
+    """Kind of this worker."""
     task_id: int
-    """Its number among those of its kind."""
+    """Index of this worker among those of its kind."""
 
     @property
     def addresses(self) -> list[str]:
-        """Those of all workers, the chief's first."""
+        """Addresses of all workers, with the chief first."""
         return [address for job in _JOBS for address in self.jobs.get(job, ())]
 
 
 def find_cluster() -> Cluster | None:
-    """What the environment says, `None` where it says nothing.
+    """Return the cluster from the environment, or `None` if it defines none.
 
     Raises:
         InputError: TF_CONFIG or Slurm's variables cannot be used.
@@ -41,7 +41,7 @@ def find_cluster() -> Cluster | None:
     text = os.environ.get("TF_CONFIG", "")
     if text.strip():
         return _cluster_of(text)
-    # srun sets it for each step; SLURM_NTASKS is there outside of steps, too, where no
+    # srun sets it for each step. SLURM_NTASKS also exists outside of steps, where no
     # other task runs.
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "")
     return _slurm_cluster(tasks) if tasks not in ("", "1") else None
@@ -64,7 +64,7 @@ def _cluster_of(text: str) -> Cluster | None:
         if set(jobs) - set(_JOBS):
             problem = f"it has the jobs {', '.join(jobs)}"
         elif wrong := [a for each in jobs.values() for a in each if not _is_address(a)]:
-            problem = f"{wrong[0]!r} is no host:port"
+            problem = f"{wrong[0]!r} is not host:port"
         elif not 0 <= task[1] < len(jobs.get(task[0], ())):
             problem = f"its cluster has no {task[0]} of index {task[1]}"
     if problem:
@@ -86,8 +86,8 @@ def _slurm_cluster(tasks: str) -> Cluster:
 
     job = os.environ.get("SLURM_JOB_ID", "0")
     try:
-        # It is asked for hosts and ranks alone: how it counts GPUs fails where there
-        # are none and where Slurm has given each task its own.
+        # The resolver is used only for hosts and ranks. Its count of GPUs fails if none
+        # exist, or if Slurm has assigned separate GPUs to each task.
         resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
             # Other jobs may run on the same machines.
             port_base=10_000 + int(job) % 20_000,
@@ -98,17 +98,17 @@ def _slurm_cluster(tasks: str) -> Cluster:
         jobs = resolver.cluster_spec().as_dict()
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            "Slurm's variables SLURM_STEP_* and SLURM_PROCID do not tell the workers "
-            f"({error}); start the command with srun, or set TF_CONFIG."
+            "The workers cannot be determined from Slurm's variables SLURM_STEP_* and "
+            f"SLURM_PROCID ({error}); start the command with srun, or set TF_CONFIG."
         ) from error
     return Cluster(jobs, resolver.task_type, resolver.task_id)
 
 
-# === Of a strategy ===
+# === Queries of a strategy ===
 
 
 def worker_names(strategy: tf.distribute.Strategy | None) -> list[str]:
-    """Job, number and address of each worker, the chief first.
+    """Return job, index and address of each worker, with the chief first.
 
     Args:
         strategy: From `make_strategy`.
@@ -128,7 +128,7 @@ def worker_names(strategy: tf.distribute.Strategy | None) -> list[str]:
 
 
 def worker_number(strategy: tf.distribute.Strategy | None) -> int:
-    """Place of this process in `worker_names`; the chief's is 0.
+    """Return the index of this process in `worker_names`; that of the chief is 0.
 
     Args:
         strategy: From `make_strategy`.
@@ -141,7 +141,7 @@ def worker_number(strategy: tf.distribute.Strategy | None) -> int:
 
 
 def n_workers(strategy: tf.distribute.Strategy | None) -> int:
-    """How many processes train together.
+    """Return the number of processes that train together.
 
     Args:
         strategy: From `make_strategy`.
@@ -150,7 +150,7 @@ def n_workers(strategy: tf.distribute.Strategy | None) -> int:
 
 
 def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
-    """Whether this process is the one that writes results.
+    """Return whether this process writes the results.
 
     Args:
         strategy: From `make_strategy`.

@@ -1,4 +1,4 @@
-"""Strategies of `tf.distribute`: made, entered, and left by all workers together."""
+"""Strategies of `tf.distribute`, and the synchronisation of all workers."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ STRATEGIES = ("auto", "none", "mirrored", "multiworker")
 
 
 class WorkerLost(RuntimeError):
-    """Another worker stopped, so that training cannot go on; told in one sentence."""
+    """Raised if another worker stopped, so that training cannot continue."""
 
 
 # === Strategies ===
 
 
 def make_strategy(name: str = "auto") -> tf.distribute.Strategy | None:
-    """The strategy to train with.
+    """Return the strategy to train with.
 
-    Call it before anything else uses TensorFlow. Under `"multiworker"` it waits until
+    Call it before anything else uses TensorFlow. With `"multiworker"`, it waits until
     all workers have called it.
 
     Args:
-        name: `"none"`; `"mirrored"`: all GPUs of this machine, or its logical CPUs
-            where there is no GPU; `"multiworker"`: the machines that TF_CONFIG or
-            Slurm's `srun` name, with all GPUs of each; `"auto"` (default): multiworker
-            where there are several workers, mirrored where there are several GPUs,
-            else none.
+        name: `"none"`: a single device. `"mirrored"`: all GPUs of this machine, or its
+            logical CPUs if there is no GPU. `"multiworker"`: the machines named by
+            TF_CONFIG or Slurm's `srun`, with all GPUs of each. `"auto"` (default):
+            multiworker if there are several workers, mirrored if there are several
+            GPUs, otherwise none.
 
     Returns:
-        The strategy, or `None` where one device trains alone.
+        The strategy, or `None` for training on a single device.
 
     Raises:
-        InputError: There is no such strategy here, or TF_CONFIG cannot be used.
+        InputError: The strategy is unknown or unavailable, or TF_CONFIG is invalid.
 
     Example:
     >>> make_strategy("none") is None
@@ -87,8 +87,8 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy | None:
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     if cluster is None:
         raise InputError(
-            "The strategy multiworker needs the environment variable TF_CONFIG, or a "
-            "start by Slurm's srun, to know the workers; there is neither."
+            "The strategy multiworker needs a list of workers: set the environment "
+            "variable TF_CONFIG, or start with Slurm's srun; neither was found."
         )
     return _multiworker(cluster)
 
@@ -120,19 +120,19 @@ def _multiworker(cluster: Cluster) -> tf.distribute.MultiWorkerMirroredStrategy:
 
 @contextlib.contextmanager
 def running(strategy: tf.distribute.Strategy | None) -> Iterator[None]:
-    """A scope to build, compile, fit and evaluate Keras models in.
+    """Open a scope in which to build, compile, fit and evaluate Keras models.
 
-    Beyond `strategy.scope()`:
+    Compared with `strategy.scope()`:
 
     - Keras's `fit` and `evaluate` work on several workers and with masks, see
       `mended_keras`.
-    - Every batch is split over all replicas, into parts that differ by one row at most;
-      the numbers of rows in a batch and of replicas need not divide. Each worker draws
-      whole batches and keeps its part, unless they come from `per_worker`.
-    - A worker that stops ends training on all others by one clear error.
+    - Every batch is split over all replicas, into parts that differ by at most one row;
+      the number of rows does not have to be a multiple of the number of replicas. Each
+      worker draws whole batches and keeps its part, unless they come from `per_worker`.
+    - If a worker stops, training ends on all others with a clear error.
 
-    Leave it to save: inside, metrics are summed over all workers whenever they are
-    read, so that a chief that saves alone waits for the others.
+    Save models outside of the scope. Inside, metrics are summed over all workers
+    whenever they are read, so a chief that saves alone would wait for the others.
 
     Args:
         strategy: From `make_strategy`; with `None` nothing is done.
@@ -157,9 +157,9 @@ def running(strategy: tf.distribute.Strategy | None) -> Iterator[None]:
 
 
 def meet(strategy: tf.distribute.Strategy | None) -> None:
-    """Wait until all workers have come here, inside of `running`.
+    """Wait until all workers have reached this call, inside of `running`.
 
-    A worker that leaves while others compute is taken for lost.
+    A worker that exits early counts as failed.
 
     Args:
         strategy: From `make_strategy`.
@@ -177,18 +177,18 @@ def meet(strategy: tf.distribute.Strategy | None) -> None:
 
 
 def per_worker(make: Callable[[tuple[int, int]], Any]) -> tuple[Any, int]:
-    """Batches of which each worker draws its part alone, and their number in an epoch.
+    """Make a dataset that draws only this worker's part, and count its steps per epoch.
 
-    To be called, and fitted to, inside of `running`. With many workers it spares each
-    of them from drawing what is meant for others.
+    Call it, and fit the dataset, inside of `running`. With many workers, it saves each
+    worker from drawing the parts of the others.
 
     Args:
-        make: Function of this worker's number and how many there are that returns a
+        make: Function of this worker's index and the number of workers that returns a
             dataset, such as
             `lambda shard: batches(groups, batch_size=16, shard=shard)`.
 
     Returns:
-        A dataset without end, and steps in an epoch, for
+        An infinite dataset and the number of steps per epoch, for
         `model.fit(dataset, steps_per_epoch=steps)`.
     """
     if keras.backend.backend() != "tensorflow":
@@ -202,7 +202,7 @@ def per_worker(make: Callable[[tuple[int, int]], Any]) -> tuple[Any, int]:
     if strategy is None:
         return dataset, steps
     replicas = strategy.num_replicas_in_sync // n_workers(strategy)
-    # Without end: Keras would take the number of parts for that of steps.
+    # Infinite: Keras would use the number of parts as the number of steps.
     parts = split(dataset.repeat(), replicas, 0, replicas)
     return strategy.distribute_datasets_from_function(lambda _: parts), steps
 
@@ -210,15 +210,15 @@ def per_worker(make: Callable[[tuple[int, int]], Any]) -> tuple[Any, int]:
 def even_batch_size(
     n_rows: int, batch_size: int, strategy: tf.distribute.Strategy | None
 ) -> int:
-    """The largest batch size that leaves no replica without rows in the last batch.
+    """Return the largest batch size with rows for every replica in the last batch.
 
     Args:
-        n_rows: Rows, or groups, in an epoch.
-        batch_size: The largest size wanted.
+        n_rows: Rows, or groups, per epoch.
+        batch_size: Maximum batch size.
         strategy: From `make_strategy`.
 
     Raises:
-        InputError: There are too few rows, or too few in a batch.
+        InputError: There are too few rows in total, or per batch.
 
     Example:
     >>> even_batch_size(801, 16, None)
@@ -230,20 +230,20 @@ def even_batch_size(
             return size
     raise InputError(
         f"{n_rows} rows in batches of {batch_size} cannot be split over {replicas} "
-        "replicas; give more of them or use fewer replicas."
+        "replicas; use more rows, larger batches or fewer replicas."
     )
 
 
 def check_same(value: str, what: str, strategy: tf.distribute.Strategy | None) -> None:
-    """Stop all workers unless they were started alike; called by all at once.
+    """Stop all workers unless they have the same value; all must call it together.
 
     Args:
-        value: What has to be the same, such as the text of a config.
-        what: What it is called.
+        value: Value that must be the same, such as the text of a config.
+        what: Name of the value in the error message.
         strategy: From `make_strategy`.
 
     Raises:
-        InputError: Some workers have another value.
+        InputError: Some workers have a different value.
     """
     if n_workers(strategy) == 1:
         return
@@ -258,12 +258,12 @@ def check_same(value: str, what: str, strategy: tf.distribute.Strategy | None) -
     if len(set(numbers.tolist())) > 1:
         raise InputError(
             f"The workers do not have the same {what}; start all of them with the same "
-            "command on the same files, in folders that all of them see."
+            "command on the same files, in folders that all of them can access."
         )
 
 
 def _told(error: tf.errors.OpError, strategy: tf.distribute.Strategy) -> Any:
-    """The clear error behind one of TensorFlow's, `None` where that is clear itself."""
+    """Return the clear error behind one of TensorFlow's, or `None` if that is clear."""
     import tensorflow as tf
 
     text = str(error)
@@ -284,13 +284,13 @@ def _told(error: tf.errors.OpError, strategy: tf.distribute.Strategy) -> Any:
     if len(names) == 1 or not isinstance(error, kinds) or not of_workers:
         return None
     found = re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", text)
-    if "CoordinationService/Heartbeat" in text:  # which the chief answers
+    if "CoordinationService/Heartbeat" in text:  # the chief answers these
         found.append(tuple(names[0].split()[:2]))
     others = [n for i, n in enumerate(names) if i != worker_number(strategy)]
     dead = [name for name in others if tuple(name.split()[:2]) in found]
     who = dead[0].capitalize() if dead else f"Another worker ({', '.join(others)})"
     return WorkerLost(
         f"{who} stopped or cannot be reached, which ended the training of all "
-        f"{len(names)} workers; start all of them again, with --resume to go on from "
-        "the last checkpoint."
+        f"{len(names)} workers; start all of them again, with --resume to continue "
+        "from the last checkpoint."
     )

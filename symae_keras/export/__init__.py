@@ -1,9 +1,9 @@
-"""Models as files that are served without this package, and without Keras.
+"""Export of models to files that can be served without this package and without Keras.
 
     export_model(model, "redatum.onnx", format="onnx", endpoint="redatum")
 
-writes one method of a model, noise off, in float32, for any number of groups and of
-instances. See docs/serving.md.
+writes one method of a model, without training noise, in float32, for any number of
+groups and of instances. See docs/serving.md.
 """
 
 from symae_keras.export.model import (

@@ -1,4 +1,4 @@
-"""How models are written in each format, and how its runtime runs them."""
+"""Writers of each export format, and functions that run the written files."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from symae_keras.errors import InputError
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-#: The newest that tf2onnx 1.17 writes.
+#: The newest version that tf2onnx 1.17 writes.
 _OPSET: Final = 18
 
 
-# === Written ===
+# === Writers ===
 
 
 def _write_saved_model(function: Any, model: Any, path: Path) -> None:
@@ -45,7 +45,7 @@ def _write_tflite(function: Any, model: Any, path: Path) -> None:
         try:
             path.write_bytes(converter.convert())
         except Exception as error:
-            # The reason is in the midst of pages.
+            # The reason is in the middle of a very long message.
             missing = re.search(r"(?:TF Select|Custom) ops: (.+)", str(error))
             if missing is None:
                 raise
@@ -71,11 +71,11 @@ def _write_onnx(function: Any, model: Any, path: Path) -> None:
 
 @contextlib.contextmanager
 def _mended_tf2onnx() -> Iterator[None]:
-    """Take out an optimisation of tf2onnx 1.17 that gives wrong shapes.
+    """Disable an optimisation of tf2onnx 1.17 that computes wrong shapes.
 
-    It makes one of two reshapes in a row, where the 0 in the shape of the second, "as
-    many as the input has", stands for an axis of the first. Runtimes do the same, and
-    right.
+    It merges two consecutive reshapes. A 0 in the shape of the second one means "as
+    many as the input has", but then refers to an axis of the first one. Runtimes do the
+    same optimisation correctly.
     """
     from tf2onnx import optimizer
 
@@ -85,7 +85,7 @@ def _mended_tf2onnx() -> Iterator[None]:
 
 
 def _erfc(graph: Any, node: Any, name: str, _: Any) -> None:
-    """`1 - erf(x)` for the Erfc in GELU, which tf2onnx does not know."""
+    """Write `1 - erf(x)` for the Erfc in GELU, which tf2onnx does not support."""
     shapes, dtypes = node.output_shapes, node.output_dtypes
     graph.remove_node(name)
     one = graph.make_const(f"{name}/one", np.ones((), np.float32))
@@ -101,7 +101,7 @@ def _erfc(graph: Any, node: Any, name: str, _: Any) -> None:
 
 
 def _where(graph: Any, node: Any, name: str, _: Any) -> None:
-    """Where, for which tf2onnx multiplies by 0 and 1: NaN times 0 is NaN."""
+    """Write Where; tf2onnx would multiply by 0 and 1, and NaN times 0 is NaN."""
     shapes, dtypes = node.output_shapes, node.output_dtypes
     graph.remove_node(name)
     graph.make_node(
@@ -115,10 +115,10 @@ def _where(graph: Any, node: Any, name: str, _: Any) -> None:
 
 
 def _name_axes(graph: Any, groups: bool) -> None:
-    """Give axes of any length names that tell what they count."""
+    """Name axes of any length by their meaning."""
     for each in (*graph.input, *graph.output):
         prefix, _, rest = each.name.rpartition("_")
-        # The two kinds of groups of `redatum` may have different numbers of instances.
+        # The two arguments of `redatum` may have different numbers of instances.
         own = f"{prefix}_instances" if rest in ("from", "mask") else "instances"
         names = ("batch", own) if groups else ("batch",)
         axes = each.type.tensor_type.shape.dim
@@ -129,7 +129,7 @@ def _name_axes(graph: Any, groups: bool) -> None:
 
 @contextlib.contextmanager
 def _silent(name: str) -> Iterator[None]:
-    """Keep a logger quiet: what matters is told by the check that follows."""
+    """Silence a logger; the check after it reports errors."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -139,7 +139,7 @@ def _silent(name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-#: Functions of the endpoint, the model and the place to write to.
+#: Functions of the endpoint, the model and the output path.
 WRITERS: Final = {
     "saved_model": _write_saved_model,
     "onnx": _write_onnx,
@@ -147,7 +147,7 @@ WRITERS: Final = {
 }
 
 
-# === Run ===
+# === Runtimes ===
 
 
 def _run_saved_model(path: Path, endpoint: str) -> Callable[[Arrays], Arrays]:
@@ -157,7 +157,7 @@ def _run_saved_model(path: Path, endpoint: str) -> Callable[[Arrays], Arrays]:
     signature = loaded.signatures[endpoint]
 
     def run(arrays: Arrays) -> Arrays:
-        # `loaded` has to live as long as its variables are used.
+        # `loaded` must exist as long as its variables are used.
         assert loaded is not None
         outputs = signature(**{k: tf.constant(v) for k, v in arrays.items()})
         return {name: each.numpy() for name, each in outputs.items()}
@@ -183,7 +183,7 @@ def _run_tflite(path: Path, endpoint: str) -> Callable[[Arrays], Arrays]:
     return lambda arrays: dict(runner(**arrays))
 
 
-#: Functions of what was written and its endpoint, which return what runs it.
+#: Functions of a written file and its endpoint that return a function to run it.
 RUNNERS: Final = {
     "saved_model": _run_saved_model,
     "onnx": _run_onnx,

@@ -1,4 +1,4 @@
-"""One method of a model, written into a file and compared with Keras."""
+"""Export of one method of a model to a file, compared with Keras."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from symae_keras.export.formats import RUNNERS, WRITERS
 from symae_keras.layers.normalization import MedianNormalization
 from symae_keras.models.base import AutoencoderBase
 
-#: The formats, and how the names of their files end; a SavedModel is a folder.
+#: The formats and the suffixes of their files; a SavedModel is a folder.
 FORMATS: Final = {"saved_model": "", "onnx": ".onnx", "tflite": ".tflite"}
 #: The methods that can be exported.
 ENDPOINTS: Final = ("encode", "decode", "reconstruct", "redatum")
-#: How far what was exported may be from Keras, over the largest output.
+#: Largest allowed difference from Keras, relative to the largest output.
 TOLERANCE: Final = 1e-4
 
-#: What a SavedModel is made of, TensorFlow's unfinished files with it.
+#: Files of a SavedModel, including TensorFlow's unfinished files.
 _SAVED_MODEL: Final = (
     "saved_model.pb*",
     "fingerprint.pb*",
     "variables",
     "assets",
 )
-#: What each format needs beyond the package's own dependencies.
+#: Packages that each format needs in addition to the package's own dependencies.
 _NEEDS: Final = {"onnx": ("tf2onnx", "onnxruntime"), "tflite": ("ai_edge_litert",)}
 _FLOAT32: Final = "float32"
 _OTHER_FLOATS: Final = (
@@ -48,23 +48,23 @@ _OTHER_FLOATS: Final = (
     "mixed_bfloat16",
 )
 
-#: Shape and dtype of tensors by name; `None` stands for any length.
+#: Shape and dtype of tensors by name; `None` means any length.
 Specs = dict[str, tuple[Shape, str]]
 
 
 class Exported(NamedTuple):
-    """What `export_model` wrote."""
+    """Description of an exported model."""
 
     path: Path
     """The file, or the folder of a SavedModel."""
     endpoint: str
-    """The method."""
+    """The exported method."""
     inputs: Specs
-    """Shape and dtype of every input by its name; `None` stands for any length."""
+    """Shape and dtype of every input by its name; `None` means any length."""
     outputs: Specs
-    """The same of the outputs."""
+    """Shape and dtype of every output by its name."""
     difference: float
-    """Largest difference from Keras that was found, over the largest output."""
+    """Largest difference from Keras that was found, relative to the largest output."""
 
 
 def export_model(
@@ -76,42 +76,44 @@ def export_model(
 ) -> Exported:
     """Write a method of a model as a SavedModel, or as an ONNX or LiteRT file.
 
-    The file is the model in use: noise off, in float32 whatever the precision of the
-    training, for any number of groups and any number of instances in each. It is run
-    in the runtime of its format and compared with Keras before it is put in place.
+    The exported model has no training noise and computes in float32, even if the
+    training used another precision. It accepts any number of groups and of instances
+    per group. Before it replaces `path`, it runs in the runtime of its format and is
+    compared with Keras.
 
-    Its inputs are named as in Python, and all of them are needed. A model of groups
-    takes `x`, float32 `(batch, instances, *instance_shape)`, and `mask`, bool
+    The inputs have the same names as in Python, and all of them are required. A model
+    of groups takes `x`, float32 `(batch, instances, *instance_shape)`, and `mask`, bool
     `(batch, instances)`, True = present; `redatum` takes `coherent_from`,
     `nuisance_from`, `coherent_mask` and `nuisance_mask`. A model of single instances
-    takes `x` `(batch, *instance_shape)` alone. A pixel that is NaN or infinite counts
-    as bad, as if a mask of pixels said so. `decode` takes `coherent`, float32
+    takes only `x` `(batch, *instance_shape)`. A NaN or infinite pixel counts as bad,
+    as if it were masked by a mask of pixels. `decode` takes `coherent`, float32
     `(batch, coherent_dim)`, and `nuisance`, float32 `(batch, instances, nuisance_dim)`.
 
-    The outputs of `encode` are `coherent` and `nuisance`; of a model of single
-    instances `code`, or `code_0`, `code_1`, ... where its code is several maps. Other
-    endpoints have `instances`, or `probabilities` where the model knows classes.
+    The outputs of `encode` are `coherent` and `nuisance`. For a model of single
+    instances, the output is `code`, or `code_0`, `code_1`, ... if its code consists of
+    several maps. Other endpoints return `instances`, or `probabilities` for models that
+    classify.
 
     Args:
         model: A model of this package.
-        path: What to make: a folder for `"saved_model"`, else a file whose name ends in
-            `.onnx` or `.tflite`.
+        path: The output: a folder for `"saved_model"`, otherwise a file whose name ends
+            in `.onnx` or `.tflite`.
         format: `"saved_model"`, `"onnx"` or `"tflite"` (LiteRT). The last two need
             `pip install "symae_keras[export]"`.
         endpoint: `"encode"`, `"reconstruct"` or, for a model of groups, `"decode"` or
-            `"redatum"`. Defaults to `None`: `"redatum"` for a model of groups, else
-            `"reconstruct"`.
-        force: Replace what is at `path`: a file, or a folder that an export wrote and
-            that holds nothing else.
+            `"redatum"`. `None` (default) means `"redatum"` for a model of groups,
+            otherwise `"reconstruct"`.
+        force: Replace an existing file at `path`, or a folder that an export wrote and
+            that contains nothing else.
 
     Returns:
         The path, inputs and outputs with shapes and dtypes, and the difference from
-        Keras that was found.
+        Keras.
 
     Raises:
-        InputError: An argument or the backend cannot be used, a package is missing, or
-            the format does not express the model to within 1e-4 of its largest output;
-            nothing has been written.
+        InputError: An argument or the backend is not supported, a package is missing,
+            or the exported model differs from Keras by more than 1e-4 of its largest
+            output. In these cases, nothing is written.
 
     Example:
     >>> import tempfile
@@ -132,7 +134,7 @@ def export_model(
         try:
             WRITERS[format](function, model, aside)
             difference = _difference(model, endpoint, inputs, aside, format)
-        # Converters and runtimes raise whatever they trip over.
+        # Converters and runtimes raise errors of many classes.
         except Exception as error:
             if isinstance(error, OSError) or disk_error(error) is not None:
                 raise  # `_aside` reports a full disk
@@ -154,11 +156,11 @@ def export_model(
 
 
 def check_endpoint(model: Any, endpoint: str | None) -> str:
-    """Return the endpoint to export, or refuse it; see `export_model`."""
+    """Return the endpoint to export, or raise; see `export_model`."""
     if not isinstance(model, AutoencoderBase):
         raise InputError(
             f"A model of symae_keras is needed; received a {type(model).__name__}, "
-            "which Keras itself exports: model.export(path)."
+            "which Keras itself can export with model.export(path)."
         )
     if endpoint is None:
         return "redatum" if swaps_codes(model) else "reconstruct"
@@ -173,8 +175,8 @@ def check_endpoint(model: Any, endpoint: str | None) -> str:
         )
     if endpoint == "decode" and not hasattr(model, "coherent_dim"):
         raise InputError(
-            f"The codes of a {type(model).__name__} have no fixed sizes to decode; "
-            "export redatum."
+            f"The codes of a {type(model).__name__} have no fixed sizes, so decode "
+            "cannot be exported; export redatum."
         )
     return endpoint
 
@@ -182,9 +184,9 @@ def check_endpoint(model: Any, endpoint: str | None) -> str:
 def check_target(
     path: Path, format: str, force: bool = False, inputs: Iterable[Path] = ()
 ) -> None:
-    """Refuse a format or a path of `export_model`, before any model is read.
+    """Reject an invalid format or path of `export_model` before any model is read.
 
-    The inputs are files that the model comes from, which are never replaced.
+    The inputs are the files of the model; they are never replaced.
     """
     if format not in FORMATS:
         raise InputError(
@@ -195,16 +197,16 @@ def check_target(
         raise InputError(f"A file of the format {format} ends in {suffix}: {path}.")
     if not suffix and path.suffix.lower() in FORMATS.values() and path.suffix:
         raise InputError(
-            f"The format saved_model makes a folder, but {path} is named as a file; "
-            "give another format, or another name."
+            f"The format saved_model makes a folder, but {path} has the suffix of a "
+            "file; choose another format or another name."
         )
     for each in _NEEDS.get(format, ()):
         import_optional(each, "export", f"The format {format}")
     if keras.backend.backend() != "tensorflow":
         raise InputError(
             "Models are exported with the TensorFlow backend of Keras, but this is "
-            f"{keras.backend.backend()}: set KERAS_BACKEND=tensorflow; a model that "
-            "was saved under any backend loads there."
+            f"{keras.backend.backend()}: set KERAS_BACKEND=tensorflow; a model saved "
+            "with any backend can be loaded there."
         )
     if suffix:
         check_output(path, force, inputs)
@@ -214,7 +216,7 @@ def check_target(
 
 @contextlib.contextmanager
 def _aside(path: Path, format: str, force: bool) -> Iterator[Path]:
-    """Give a place to write to, which becomes `path` if nothing fails."""
+    """Yield a temporary path that is renamed to `path` if no error occurs."""
     if not FORMATS[format]:
         with Draft(path, _SAVED_MODEL, resume=None, force=force) as folder:
             yield folder
@@ -223,7 +225,7 @@ def _aside(path: Path, format: str, force: bool) -> Iterator[Path]:
         yield aside
 
 
-# === The function ===
+# === Endpoint function ===
 
 
 def _inputs(model: Any, endpoint: str) -> Specs:
@@ -247,7 +249,7 @@ def _inputs(model: Any, endpoint: str) -> Specs:
 
 
 def _call(model: Any, endpoint: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Named outputs of the endpoint, in float32."""
+    """Call the endpoint and return named outputs in float32."""
     if endpoint == "decode":
         decoded = model.decode(inputs["coherent"], inputs["nuisance"])
         return {"instances": ops.cast(decoded, _FLOAT32)}
@@ -276,15 +278,15 @@ def _call(model: Any, endpoint: str, inputs: Mapping[str, Tensor]) -> dict[str, 
 
 
 def _finite(x: Tensor) -> Tensor:
-    """Where numbers are neither NaN nor infinite.
+    """Return where numbers are neither NaN nor infinite.
 
-    A comparison, because LiteRT has no operation for it.
+    It compares numbers, because LiteRT has no such operation.
     """
     return ops.abs(x) <= float(np.finfo(np.float32).max)
 
 
 def _in_float32(model: Any) -> Any:
-    """The model itself, or a copy that computes in float32."""
+    """Return the model itself, or a copy that computes in float32."""
     layers = model._flatten_layers()
     if all(each.compute_dtype == each.variable_dtype == _FLOAT32 for each in layers):
         return model
@@ -296,7 +298,7 @@ def _in_float32(model: Any) -> Any:
 
 
 def _float32_config(config: Any) -> Any:
-    """A config with every policy of another precision replaced."""
+    """Return a config in which every policy of another precision is replaced."""
     if isinstance(config, (list, tuple)):
         return type(config)(_float32_config(each) for each in config)
     if not isinstance(config, dict):
@@ -312,7 +314,7 @@ def _float32_config(config: Any) -> Any:
 
 
 def _traced(model: Any, endpoint: str, inputs: Specs) -> Any:
-    """Return the endpoint as a function of TensorFlow, of inputs in this order."""
+    """Return the endpoint as a TensorFlow function of the inputs, in their order."""
     import tensorflow as tf
 
     signature = [
@@ -332,7 +334,7 @@ def _traced(model: Any, endpoint: str, inputs: Specs) -> Any:
 def _difference(
     model: Any, endpoint: str, inputs: Specs, path: Path, format: str
 ) -> float:
-    """Largest difference from Keras over the largest output, on made-up data."""
+    """Return the largest difference from Keras over the largest output, on samples."""
     run = RUNNERS[format](path, endpoint)
     worst = 0.0
     for sizes in ((1, 1), (2, 3), (3, 7)):
@@ -350,7 +352,7 @@ def _difference(
 def _sample(
     model: Any, inputs: Specs, sizes: tuple[int, int]
 ) -> dict[str, npt.NDArray[Any]]:
-    """Instances in data units, as far as the model tells them, some of them absent."""
+    """Draw instances in (estimated) data units, some of them absent."""
     rng = np.random.default_rng(0)
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, (shape, dtype) in inputs.items():
@@ -369,7 +371,7 @@ def _sample(
 
 
 def _data_units(model: Any, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    # A mean swap leaves the scaling to the autoencoder inside of it.
+    # A mean swap leaves the scaling to its inner autoencoder.
     scaled = getattr(model, "autoencoder", model)
     if isinstance(scaled.normalization, MedianNormalization):
         return 1.0 + 0.1 * x  # of any brightness

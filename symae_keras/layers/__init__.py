@@ -1,18 +1,19 @@
 """Keras layers for groups of instances; backend-agnostic (`keras.ops` only).
 
-Masks of calls are boolean tensors, True = present or good, of two kinds:
+Calls take two kinds of boolean mask tensors; True means present or good:
 
-- `mask` tells which instances are present: `(batch, instances)` for layers that pool
-  groups, and the leading axes of the input for those that add a loss. As usual in
-  Keras, the mask that the input carries is taken where none is given.
-- `pixel_mask` tells which numbers of an instance are good, in the shape of the input or
+- `mask` marks the instances that are present. It has shape `(batch, instances)` for
+  layers that pool groups, and the leading axes of the input for layers that add a
+  loss. As usual in Keras, a layer uses the mask that the input carries if the call
+  gets none.
+- `pixel_mask` marks the good values of an instance. It has the shape of the input or
   one that broadcasts to it.
 
 Arguments that count things are called `num_...`, as in Keras.
 """
 
-# Keras first: its import runs the registration hook of the package, which imports the
-# modules below by their full names while this one is still empty.
+# Keras first: its import runs the registration hook of the package. The hook imports
+# the modules below by their full names while this module is still empty.
 import keras  # noqa: F401  isort: skip
 
 from symae_keras.layers.augmentation import RandomScale, RandomShift

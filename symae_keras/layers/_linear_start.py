@@ -1,4 +1,4 @@
-"""The weights that a linear backbone starts from, in closed form."""
+"""Closed-form initial weights of a linear backbone."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from symae_keras.errors import InputError
 
 _Array = npt.NDArray[Any]
 
-#: Added to standard deviations, as a part of the largest one: components of pure noise
-#: are not blown up.
+#: Added to standard deviations, as a fraction of the largest one, so that components
+#: of pure noise are not amplified.
 _FLOOR: Final = 0.05
 #: Added to the normal equations of the decoder.
 _RIDGE: Final = 1e-4
-#: More rows than this, of more pixels than this, are thinned out.
+#: With more rows and more pixels than this, only a subset of the rows is used.
 _MOST_ROWS: Final = 4096
 
 
@@ -28,24 +28,24 @@ class Coordinates(NamedTuple):
     directions: _Array
     """Principal axes, `(pixels, k)`."""
     stretch: _Array
-    """Factors along them, relative to the factor of all others, `(k,)`."""
+    """Factors along them, relative to the common factor of all other axes, `(k,)`."""
     scale: float
 
     def __call__(self, x: _Array, good: _Array) -> _Array:
-        """Coordinates of `(..., pixels)`; bad pixels are taken for the mean."""
+        """Return the coordinates of `(..., pixels)`; bad pixels count as the mean."""
         x = np.where(good, x - self.mean, 0.0)
         along = (x @ self.directions) * (self.stretch - 1.0)
         return np.asarray(self.scale * (x + along @ self.directions.T))
 
 
 def coordinates(x: _Array, good: _Array, size: int, whitening: float) -> Coordinates:
-    """Find the coordinates from groups.
+    """Compute soft-whitened coordinates from groups.
 
     Args:
         x: `(groups, instances, pixels)`.
         good: Boolean, of the same shape.
-        size: Axes to return; where there are fewer, the rest are 0.
-        whitening: Power of the standard deviations that components are divided by.
+        size: Number of axes to return. If there are fewer, the rest are 0.
+        whitening: Components are divided by their standard deviation to this power.
     """
     x = np.where(good, x, 0.0).astype("float64")
     mean = x.sum(axis=(0, 1)) / np.maximum(good.sum(axis=(0, 1)), 1)
@@ -76,16 +76,16 @@ class LinearAnswer(NamedTuple):
 def linear_answer(
     z: _Array, present: _Array, state_kernel: _Array, nuisance_kernel: _Array
 ) -> LinearAnswer:
-    """Find the linear encoders and the linear decoder of groups.
+    """Compute the linear encoders and the linear decoder of groups.
 
     Args:
         z: `(groups, instances, pixels)`.
         present: Boolean `(groups, instances)`.
-        state_kernel: `(pixels, coherent_dim)`, kept where there are fewer axes.
+        state_kernel: `(pixels, coherent_dim)`. Columns without an axis keep its values.
         nuisance_kernel: `(pixels, nuisance_dim)`, likewise.
 
     Raises:
-        InputError: No group has two instances that differ.
+        InputError: No group has two different instances.
     """
     there = present[..., None]
     count = np.maximum(present.sum(axis=1), 1)[:, None]
@@ -93,8 +93,8 @@ def linear_answer(
     deviations = np.where(there, z - means[:, None], 0.0)[present]
     if not np.any(np.abs(deviations) > 1e-6 * np.abs(z).max(initial=0.0)):
         raise InputError(
-            "A linear backbone estimates nuisances from the differences within groups; "
-            "received no group with two instances that differ. Is the grouping right?"
+            "A linear backbone estimates nuisances from the differences within groups, "
+            "but received no group with two instances that differ. Check the grouping."
         )
     nuisance = nuisance_kernel.astype("float64")
     axes, _ = principal_axes(deviations, nuisance.shape[1])
@@ -117,7 +117,8 @@ def linear_answer(
 def principal_axes(rows: _Array, size: int) -> tuple[_Array, _Array]:
     """Return the first principal axes of rows around 0, and standard deviations.
 
-    Arrays `(pixels, k)` and `(k,)`; `k` is `size`, or the rank where that is less.
+    The arrays have shapes `(pixels, k)` and `(k,)`. `k` is the smaller of `size` and
+    the rank.
     """
     count, pixels = rows.shape
     if min(count, pixels) > _MOST_ROWS:

@@ -1,4 +1,4 @@
-"""Seeds that differ between replicas, and bases of layers that keep the shape."""
+"""Seeds that differ between replicas; base classes of layers that keep the shape."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from keras import ops
 from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import invalid, is_integer
 
-#: Between the seeds of two replicas; large, since layers of one model have seeds
-#: that differ by little.
+#: Distance between the seeds of two replicas. It is large because the seeds of layers
+#: in one model are close to each other.
 _STRIDE = 1_000_000_007
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class SeedGenerator(keras.random.SeedGenerator):
-    """A `keras.random.SeedGenerator` whose numbers differ from replica to replica.
+    """A `keras.random.SeedGenerator` whose random numbers differ between replicas.
 
-    Under `tf.distribute` every replica holds the same state, so that with Keras's own
-    generator all of them draw the same noise for rows that are not the same. Here the
-    number of the replica, times a large one, is added to the seed. On one device, on
-    the first replica, and on other backends the numbers are those of Keras; state and
-    saved files are, too.
+    Under `tf.distribute`, every replica holds the same state. With Keras's own
+    generator, all replicas would draw the same noise for different rows. This class
+    adds the index of the replica, times a large number, to the seed. On one device, on
+    the first replica and on other backends, the random numbers, the state and the saved
+    files are those of Keras.
 
     Example:
     >>> ours, theirs = SeedGenerator(3), keras.random.SeedGenerator(3)
@@ -40,11 +40,11 @@ class SeedGenerator(keras.random.SeedGenerator):
         super().__init__(None if seed is None else int(seed), name, **kwargs)
 
     def next(self, ordered: bool = True) -> Any:
-        """The next seed, of this replica."""
+        """Return the next seed of this replica."""
         seed = super().next(ordered)
         if keras.backend.backend() != "tensorflow":
             return seed
-        # Not at the top: layers run on every backend.
+        # Imported here because layers run on every backend.
         import tensorflow as tf
 
         context = tf.distribute.get_replica_context()
@@ -56,14 +56,14 @@ class SeedGenerator(keras.random.SeedGenerator):
 
 
 class KeepsShape(keras.Layer):
-    """Base of the layers whose output has the shape and the mask of the input."""
+    """Base class of layers whose output has the shape and the mask of the input."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True
 
     def _leading(self, inputs: Tensor, n_axes: int) -> int:
-        """Number of axes before those of an instance, of which there must be enough."""
+        """Return the number of axes before those of an instance, or raise."""
         if len(inputs.shape) < n_axes:
             raise ValueError(
                 f"`{type(self).__name__}` expects inputs of rank {n_axes} or more. "
@@ -76,9 +76,9 @@ class KeepsShape(keras.Layer):
 
 
 class TrainingNoise(KeepsShape):
-    """Base of the layers that draw random numbers in training and else do nothing.
+    """Base class of layers that draw random numbers and are active only in training.
 
-    A subclass says in `_alter` what becomes of the input in training; it draws from
+    A subclass implements `_alter`, which returns the changed input and draws from
     `seed_generator`.
     """
 
@@ -92,7 +92,7 @@ class TrainingNoise(KeepsShape):
         raise NotImplementedError
 
     def _uniform(self, inputs: Tensor) -> Tensor:
-        """Numbers from 0 to 1 in float32: a coarse draw would miss small rates."""
+        """Draw from [0, 1) in float32, because coarse draws would miss small rates."""
         shape = ops.shape(inputs)
         return keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
 

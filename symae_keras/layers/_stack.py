@@ -1,4 +1,4 @@
-"""Chains of layers, and the stacks of convolutions that encoders and decoders are."""
+"""Chains of layers, and the convolution stacks of encoders and decoders."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from symae_keras.layers.upsampling import BedOfNails, SubPixel
 def keras_layer(
     name: str, /, *arguments: Any, rank: int = 1, dtype: Any = None, **options: Any
 ) -> keras.Layer:
-    """Make a layer of Keras that takes channels last, whatever the global setting is.
+    """Make a Keras layer with channels last, even if the global setting is different.
 
-    The name has braces for the rank, the number of axes of pixels: `"Conv{}D"`.
+    The name has braces for the rank, which is the number of pixel axes: `"Conv{}D"`.
     """
     cls = getattr(keras.layers, name.format(rank))
     if "data_format" in inspect.signature(cls).parameters:
@@ -30,7 +30,7 @@ def keras_layer(
 
 
 def build_chain(chain: Sequence[keras.Layer], shape: Shape) -> Shape:
-    """Build layers one on the output of the other and return the last shape."""
+    """Build each layer on the output of the previous one; return the last shape."""
     for layer in chain:
         if not layer.built:
             layer.build(shape)
@@ -39,14 +39,14 @@ def build_chain(chain: Sequence[keras.Layer], shape: Shape) -> Shape:
 
 
 def call_chain(chain: Sequence[keras.Layer], inputs: Tensor) -> Tensor:
-    """Call layers one on the output of the other."""
+    """Call each layer on the output of the previous one."""
     for layer in chain:
         inputs = layer(inputs)
     return inputs
 
 
 def activation_layer(activation: Any, dtype: Any) -> keras.Layer:
-    """Make a layer of an activation; one that is a layer, with weights, is copied."""
+    """Make an activation layer, or copy it if it is a layer, which may have weights."""
     if not isinstance(activation, keras.Layer):
         return keras.layers.Activation(activation, dtype=dtype)
     config = activation.get_config()
@@ -55,10 +55,10 @@ def activation_layer(activation: Any, dtype: Any) -> keras.Layer:
 
 
 def normalization_layer(kind: str | None, filters: int, dtype: Any) -> keras.Layer:
-    """Normalisation after a convolution; per instance, never over the batch.
+    """Make the normalisation after a convolution; never over the batch.
 
-    `"layer"` is over the channels of each pixel, `"group"` over all pixels, with eight
-    channels per group.
+    `"layer"` normalises over the channels of each pixel. `"group"` normalises over all
+    pixels of each instance, with eight channels per group.
     """
     kind = choice("normalization", kind, ("layer", "group", None))
     if kind is None:
@@ -70,7 +70,7 @@ def normalization_layer(kind: str | None, filters: int, dtype: Any) -> keras.Lay
 
 
 def strided(size: int, strides: Sequence[int]) -> list[int]:
-    """Lengths of an axis before and after each convolution, all "same" padded.
+    """Return the lengths of an axis before and after each "same" padded convolution.
 
     >>> strided(13, (2, 1, 3))
     [13, 7, 7, 3]
@@ -82,26 +82,26 @@ def strided(size: int, strides: Sequence[int]) -> list[int]:
 
 
 def halved(size: int, times: int) -> list[int]:
-    """Lengths of an axis before and after convolutions of stride 2, "same" padded."""
+    """Return the lengths of an axis before and after each stride-2 convolution."""
     return strided(size, (2,) * times)
 
 
-#: One number for all convolutions, or one for each.
+#: One number for all convolutions, or one per convolution.
 PerConvolution = int | Sequence[int]
 
-_EACH = "a convolution"
+_EACH = "per convolution"
 _UPSAMPLINGS = ("transposed", "nearest", "bed_of_nails", "subpixel")
 
 
 def copied(initializer: Any) -> Any:
-    """Return an equal initializer, so that two weights do not start from one draw."""
+    """Return an equal initializer, so that two weights do not get the same draw."""
     if isinstance(initializer, keras.initializers.Initializer):
         return initializer.clone()
     return initializer
 
 
 class WithKernels(keras.Layer):
-    """Base of layers that are made of dense layers and convolutions."""
+    """Base class of layers that are made of dense layers and convolutions."""
 
     def __init__(
         self,
@@ -115,8 +115,8 @@ class WithKernels(keras.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.use_bias = bool(use_bias)
-        # Each initializer draws its seed from Python's generator. These only serve as
-        # patterns, and must not change the seeds of the others.
+        # Each initializer draws its seed from Python's generator. These layers serve
+        # only as patterns and must not change the seeds of the others.
         state = random.getstate()
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
@@ -127,14 +127,14 @@ class WithKernels(keras.Layer):
     def _kernel_layer(
         self, name: str, /, *arguments: Any, **options: Any
     ) -> keras.Layer:
-        """A layer of Keras with a kernel, made by `keras_layer`."""
+        """Make a Keras layer that has a kernel; see `keras_layer`."""
         options |= self._kernel_options()
         for each in ("kernel_initializer", "bias_initializer"):
             options[each] = copied(options[each])
         return keras_layer(name, *arguments, dtype=self.dtype_policy, **options)
 
     def _kernel_options(self) -> dict[str, Any]:
-        """Return the arguments of this class, as a mirror takes them."""
+        """Return the arguments of this class, in the form that a mirror accepts."""
         return {
             "use_bias": self.use_bias,
             "kernel_initializer": self.kernel_initializer,
@@ -157,7 +157,7 @@ class WithKernels(keras.Layer):
 
 
 class _ConvStack(WithKernels):
-    """What encoders and decoders have in common: arguments, and their convolutions."""
+    """Base class of encoders and decoders: their arguments and convolutions."""
 
     rank: ClassVar[int]
 
@@ -181,16 +181,16 @@ class _ConvStack(WithKernels):
         self.activation = keras.activations.get(activation)
 
     def _layer(self, name: str, *arguments: Any) -> keras.Layer:
-        """A layer of Keras without a kernel."""
+        """Make a Keras layer without a kernel."""
         return keras_layer(name, *arguments, rank=self.rank, dtype=self.dtype_policy)
 
     def _convolution(self, name: str, *arguments: Any, **options: Any) -> keras.Layer:
-        """A convolution of Keras, whose name has braces for the rank."""
+        """Make a Keras convolution; its name has braces for the rank."""
         options = {"padding": "same", "rank": self.rank, **options}
         return self._kernel_layer(name, *arguments, **options)
 
     def _after(self, filters: int) -> list[keras.Layer]:
-        """What follows a convolution that is not the last."""
+        """Return the layers after a convolution that is not the last one."""
         return [
             normalization_layer(self.normalization, filters, self.dtype_policy),
             activation_layer(self.activation, self.dtype_policy),
@@ -208,7 +208,7 @@ class _ConvStack(WithKernels):
 
 
 class ConvEncoder(_ConvStack):
-    """Encoder of any rank: strided convolutions, then one linear dense layer."""
+    """Encoder of any rank: strided convolutions, then a linear dense layer."""
 
     decoder: ClassVar[type[ConvDecoder]]
 
@@ -220,7 +220,7 @@ class ConvEncoder(_ConvStack):
             chain.append(self._convolution("Conv{}D", *arguments))
             chain += self._after(arguments[0])
         if output_dim is None:
-            # The last convolution gives the code, which is as linear as a dense one.
+            # The output of the last convolution is the code, so it is linear.
             del chain[-2:]
         self.chain = chain
         self.flatten = self._layer("Flatten")
@@ -260,11 +260,11 @@ class ConvEncoder(_ConvStack):
     def mirror(
         self, instance_shape: Sequence[int], upsampling: str = "transposed"
     ) -> ConvDecoder:
-        """The decoder with the same convolutions in reverse order.
+        """Return the decoder with the same convolutions in reverse order.
 
         Args:
             instance_shape: Shape of one instance.
-            upsampling: How the decoder makes maps larger, see there. Defaults to
+            upsampling: Upsampling method of the decoder; see its class. Defaults to
                 `"transposed"`.
 
         Returns:
@@ -288,10 +288,10 @@ class ConvEncoder(_ConvStack):
 
 
 class ConvDecoder(_ConvStack):
-    """Decoder of any rank: a dense layer, then convolutions that make maps larger.
+    """Decoder of any rank: a dense layer, then convolutions that enlarge the maps.
 
-    Each multiplies a length by its stride; the result is cropped to the length that the
-    mirrored encoder had there, so that every length comes out exact.
+    Each convolution multiplies the length by its stride. The result is cropped to the
+    length that the mirrored encoder had there, so that every length is exact.
     """
 
     def __init__(
@@ -308,14 +308,14 @@ class ConvDecoder(_ConvStack):
         self.instance_shape = sizes("instance_shape", instance_shape, "(28, 28)")
         if len(self.instance_shape) not in (self.rank, self.rank + 1):
             raise ValueError(
-                f"`{type(self).__name__}` gives instances with {self.rank} axes, or "
+                f"`{type(self).__name__}` returns instances with {self.rank} axes, or "
                 f"{self.rank + 1} with channels last. "
                 f"Received: instance_shape={self.instance_shape}"
             )
         lengths = [
             strided(n, self._strides[::-1]) for n in self.instance_shape[: self.rank]
         ]
-        # From the smallest map to the instance: sizes[0] is what the dense layer gives.
+        # From the smallest map to the instance; sizes[0] is the dense layer's output.
         self._sizes = list(zip(*lengths, strict=True))[::-1]
         smallest = (*self._sizes[0], self.filters[0])
         stem = [self._layer("Reshape", smallest)]
@@ -331,7 +331,7 @@ class ConvDecoder(_ConvStack):
         self.stem, self.steps = stem, steps
 
     def _larger(self, filters: int, kernel: int, stride: int) -> list[keras.Layer]:
-        """A convolution that multiplies every axis of pixels by a stride."""
+        """Make layers that multiply every pixel axis by the stride."""
         if self.upsampling == "transposed":
             return [self._convolution("Conv{}DTranspose", filters, kernel, stride)]
         if self.upsampling == "subpixel":
@@ -372,7 +372,7 @@ class ConvDecoder(_ConvStack):
 
 
 def _as_given(value: PerConvolution) -> int | tuple[int, ...]:
-    """As an attribute: a tuple, unless it is one number for all."""
+    """Return the value as an attribute: a tuple, or one number for all."""
     return tuple(value) if isinstance(value, Sequence) else value
 
 

@@ -1,4 +1,4 @@
-"""Random changes of instances in training."""
+"""Random changes of instances during training."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from symae_keras.layers._random import TrainingNoise
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class RandomScale(TrainingNoise):
-    """Multiplies each instance by a random number during training.
+    """Random scaling of instances during training.
 
-    The number is `exp(strength * e)` with `e` from a standard normal distribution, one
-    for each instance: never negative, and as often `2` as `1/2`.
+    Each instance is multiplied by its own factor `exp(strength * e)`, where `e` is
+    drawn from a standard normal distribution. The factor is always positive, and `2` is
+    as likely as `1/2`.
 
     Args:
-        strength: Standard deviation of the logarithm of the number; not negative.
+        strength: Standard deviation of the logarithm of the factor; not negative.
         seed: Integer seed of the draws, or `None` (default).
-        pixel_axes: How many trailing axes an instance has: 1 for `(pixels,)`, 2 for
+        pixel_axes: Number of trailing axes of an instance: 1 for `(pixels,)`, 2 for
             `(pixels, channels)`. Defaults to 1.
 
     Call arguments:
-        inputs: Tensor `(..., *instance_shape)` of any rank from `pixel_axes` on.
+        inputs: Tensor `(..., *instance_shape)` with at least `pixel_axes` axes.
         training: Whether to scale.
 
     Output shape:
@@ -67,11 +68,11 @@ class RandomScale(TrainingNoise):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class RandomShift(TrainingNoise):
-    """Shifts each spectrum by a random fraction of pixels during training.
+    """Random shift of spectra by a fraction of pixels during training.
 
-    Pixel `i` becomes `x(i - s)` with one shift `s` for each instance, uniform from
-    `-max_shift` to `max_shift`. Between pixels `x` is interpolated linearly, and
-    outside it repeats its first and last value.
+    Pixel `i` becomes `x(i - s)`. Each instance has its own shift `s`, drawn uniformly
+    from `-max_shift` to `max_shift`. `x` is interpolated linearly between pixels.
+    Outside its range, `x` repeats the first or the last value.
 
     Args:
         max_shift: Largest shift in pixels, not negative; need not be an integer.
@@ -110,7 +111,7 @@ class RandomShift(TrainingNoise):
         n_leading = self._leading(inputs, -self.pixel_axis)
         shape = tuple(ops.shape(inputs))
         ones = (1,) * (-self.pixel_axis - 1)
-        # Places in float32: half precision does not count to 4096.
+        # Positions are float32: half precision cannot count to 4096.
         shift = keras.random.uniform(
             (*shape[:n_leading], 1, *ones),
             -self.max_shift,

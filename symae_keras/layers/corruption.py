@@ -1,4 +1,4 @@
-"""Corruptions of the input, for denoising autoencoders."""
+"""Input corruptions for denoising autoencoders."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ from symae_keras.layers._random import TrainingNoise
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class BlockCorruption(TrainingNoise):
-    """Blanks one block of each instance during training, so that a model inpaints it.
+    """Blanking of one block per instance during training, for inpainting models.
 
     The block is an interval of a spectrum or a rectangle of an image. Its side along
-    an axis of `n` pixels is `fraction * n`, rounded up, and all of its places inside of
-    the instance are equally likely. All channels are blanked together.
+    an axis of `n` pixels is `fraction * n`, rounded up. All positions inside the
+    instance are equally likely. All channels are blanked together.
 
     Args:
         fraction: Side of the block over the length of the axis; above 0, at most 1.
             Defaults to 0.25.
-        value: What blanked numbers become, in data units. Defaults to 0.
-        spatial_axes: How many axes after the batch axis are axes of pixels, 1 or 2.
-            `None` (default) takes tensors as `(batch, pixels)`,
-            `(batch, pixels, channels)` and `(batch, height, width, channels)`; images
-            without a channel axis need a 2.
-        seed: Integer seed of the places, or `None`.
+        value: Value of blanked pixels, in data units. Defaults to 0.
+        spatial_axes: Number of pixel axes after the batch axis, 1 or 2. `None`
+            (default) expects tensors `(batch, pixels)`, `(batch, pixels, channels)` or
+            `(batch, height, width, channels)`. Images without a channel axis need 2.
+        seed: Integer seed of the positions, or `None`.
 
     Call arguments:
-        inputs: Tensor of the shapes above; the numbers of pixels must be known.
+        inputs: Tensor of the shapes above, with known numbers of pixels.
         training: Whether to corrupt.
 
     Output shape:
@@ -67,20 +66,20 @@ class BlockCorruption(TrainingNoise):
         self.spatial_axes = choice("spatial_axes", spatial_axes, (None, 1, 2))
 
     def _lengths(self, shape: Shape) -> list[int]:
-        """Numbers of pixels along each spatial axis."""
+        """Return the number of pixels along each spatial axis."""
         n_axes = self.spatial_axes
         if n_axes is None and 2 <= len(shape) <= 4:
             n_axes = max(len(shape) - 2, 1)
         if n_axes is None or len(shape) < n_axes + 1:
             raise ValueError(
                 "`BlockCorruption` expects (batch, pixels[, channels]) or (batch, "
-                "height, width, channels), or an argument `spatial_axes` that fits. "
+                "height, width, channels), or a matching argument `spatial_axes`. "
                 f"Received: shape {tuple(shape)}, spatial_axes={self.spatial_axes}"
             )
         lengths = [n for n in shape[1 : n_axes + 1] if n is not None]
         if len(lengths) < n_axes:
             raise ValueError(
-                "`BlockCorruption` needs to know the numbers of pixels. "
+                "`BlockCorruption` expects inputs with known numbers of pixels. "
                 f"Received: shape {tuple(shape)}"
             )
         return lengths
@@ -89,7 +88,7 @@ class BlockCorruption(TrainingNoise):
         shape = tuple(inputs.shape)
         inside = None
         for axis, n in enumerate(self._lengths(shape), start=1):
-            # 0.07 * 100 is a little above 7, and is not to become 8.
+            # 0.07 * 100 is slightly above 7, but must not become 8.
             side = max(1, math.ceil(self.fraction * n - 1e-9))
             start = keras.random.randint(
                 (ops.shape(inputs)[0], 1), 0, n - side + 1, seed=self.seed_generator
@@ -112,14 +111,14 @@ class BlockCorruption(TrainingNoise):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class GaussianCorruption(TrainingNoise):
-    """Adds white Gaussian noise during training, for denoising autoencoders.
+    """White Gaussian noise during training, for denoising autoencoders.
 
-    Keras's `GaussianNoise` refuses standard deviations above 1 and does not clip.
+    Keras's `GaussianNoise` rejects standard deviations above 1 and does not clip.
 
     Args:
         stddev: Standard deviation of the noise, in data units; not negative. Defaults
             to 0.1.
-        clip: Pair `(lowest, highest)` that the result is clipped to, such as `(0, 1)`
+        clip: Pair `(lowest, highest)` to which the result is clipped, such as `(0, 1)`
             for images, or `None` (default).
         seed: Integer seed of the noise, or `None`.
 
@@ -166,15 +165,15 @@ class GaussianCorruption(TrainingNoise):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class MaskingCorruption(TrainingNoise):
-    """Blanks numbers at random during training, for denoising autoencoders.
+    """Random blanking of single values during training, for denoising autoencoders.
 
-    Each number is replaced by `value` with probability `rate`, independently of all
-    others. Unlike `keras.layers.Dropout` it leaves the rest as it is: dropout scales it
-    by `1 / (1 - rate)`, which would change the data.
+    Each value is replaced by `value` with probability `rate`, independently of all
+    others. Unlike `keras.layers.Dropout`, this layer leaves the other values unchanged.
+    Dropout scales them by `1 / (1 - rate)`, which would change the data.
 
     Args:
         rate: Probability, from 0 to 1. Defaults to 0.25.
-        value: What a blanked number becomes, in data units. Defaults to 0.
+        value: Value of blanked pixels, in data units. Defaults to 0.
         seed: Integer seed of the draws, or `None`.
 
     Call arguments:
@@ -217,10 +216,10 @@ class MaskingCorruption(TrainingNoise):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class SaltAndPepper(TrainingNoise):
-    """Sets numbers to one end of their range during training, as dead pixels are.
+    """Salt-and-pepper noise during training, similar to dead pixels.
 
-    Each number is replaced with probability `rate`, independently of all others: by
-    `low` or by `high`, which are equally likely.
+    Each value is replaced with probability `rate`, independently of all others. The
+    new value is `low` or `high` with equal probability.
 
     Args:
         rate: Probability, from 0 to 1. Defaults to 0.25.

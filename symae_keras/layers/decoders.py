@@ -22,16 +22,16 @@ from symae_keras.layers._stack import (
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class DenseDecoder(WithKernels):
-    """Decodes a code to an instance of any shape with a stack of dense layers.
+    """Decoder of instances of any shape: a stack of dense layers.
 
-    The hidden layers are activated; the output is linear, in data units.
+    The hidden layers have an activation. The output layer is linear, in data units.
 
     Args:
         instance_shape: Shape of one instance.
         units: Sizes of the hidden layers. Defaults to `(256, 512)`.
         activation: Activation of the hidden layers. Defaults to `"gelu"`.
         **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
-            `kernel_regularizer` and `bias_regularizer` of all layers inside, with the
+            `kernel_regularizer` and `bias_regularizer` of all inner layers, with the
             defaults of `keras.layers.Dense`; other arguments of `keras.Layer`.
 
     Call arguments:
@@ -86,34 +86,33 @@ class DenseDecoder(WithKernels):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class Conv1DDecoder(ConvDecoder):
-    """Decodes a code to a spectrum or signal with convolutions that make maps larger.
+    """Decoder of spectra or signals: a dense layer, then upsampling convolutions.
 
-    A dense layer makes the smallest map. Each step multiplies its length by a stride
-    and crops it to the length that the mirrored encoder had there, so that any length
-    comes out exactly. The last step is linear, in data units.
+    The dense layer makes the smallest map. Each step multiplies the length of the map
+    by a stride and crops it to the length that the mirrored encoder had there, so that
+    any length is exact. The last step is linear, in data units.
 
     Args:
         instance_shape: `(pixels,)` or `(pixels, channels)`.
-        filters: Channels of the dense map and of each step but the last, which gives
-            the channels of the instance. Defaults to `(128, 64, 32)`.
-        kernel_size: Size of the kernels, an integer or one a convolution. Defaults to
-            5.
+        filters: Channels of the dense map and of each step except the last. The last
+            step outputs the channels of the instance. Defaults to `(128, 64, 32)`.
+        kernel_size: Kernel size, an integer or one per convolution. Defaults to 5.
         normalization: `"layer"` (default), `"group"` or `None`.
-        activation: Activation after each normalisation, by name, or a layer such as
-            `keras.layers.LeakyReLU(0.1)`, of which each place has a copy. Defaults to
-            `"gelu"`.
-        strides: Factor by which each convolution makes its map larger, an integer or
-            one for each. Defaults to 2.
-        upsampling: How maps are made larger. `"transposed"` (default): a transposed
-            convolution. `"nearest"`: repeated pixels, then a convolution.
-            `"bed_of_nails"`: zeros between the pixels, then a convolution.
-            `"subpixel"`: a convolution to `stride` times the channels, which are
-            then moved to pixels.
-        dense: Whether there is a dense layer. Without it the code itself is the
-            smallest map, as an encoder with `output_dim=None` gives it. Defaults to
+        activation: Activation after each normalisation: a name, or a layer such as
+            `keras.layers.LeakyReLU(0.1)`, which is copied for each position. Defaults
+            to `"gelu"`.
+        strides: Upsampling factor of each convolution, an integer or one per
+            convolution. Defaults to 2.
+        upsampling: Upsampling method. `"transposed"` (default) is a transposed
+            convolution. `"nearest"` repeats pixels, then convolves.
+            `"bed_of_nails"` inserts zeros between the pixels, then convolves.
+            `"subpixel"` convolves to `stride` times the channels, then moves these
+            channels to pixels.
+        dense: Whether there is a dense layer. Without it, the code itself is the
+            smallest map, as an encoder with `output_dim=None` returns it. Defaults to
             True.
         **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
-            `kernel_regularizer` and `bias_regularizer` of all layers inside, with the
+            `kernel_regularizer` and `bias_regularizer` of all inner layers, with the
             defaults of `keras.layers.Dense`; other arguments of `keras.Layer`.
 
     Call arguments:
@@ -148,34 +147,33 @@ class Conv1DDecoder(ConvDecoder):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class Conv2DDecoder(ConvDecoder):
-    """Decodes a code to an image with convolutions that make maps larger.
+    """Decoder of images: a dense layer, then upsampling convolutions.
 
-    A dense layer makes the smallest map. Each step multiplies its size by a stride and
-    crops it to the size that the mirrored encoder had there, so that any height and
-    width comes out exactly. The last step is linear, in data units.
+    The dense layer makes the smallest map. Each step multiplies the size of the map by
+    a stride and crops it to the size that the mirrored encoder had there, so that any
+    height and width is exact. The last step is linear, in data units.
 
     Args:
         instance_shape: `(height, width)` or `(height, width, channels)`.
-        filters: Channels of the dense map and of each step but the last, which gives
-            the channels of the instance. Defaults to `(64, 32)`.
-        kernel_size: Size of the kernels, an integer or one a convolution. Defaults to
-            3.
+        filters: Channels of the dense map and of each step except the last. The last
+            step outputs the channels of the instance. Defaults to `(64, 32)`.
+        kernel_size: Kernel size, an integer or one per convolution. Defaults to 3.
         normalization: `"layer"` (default), `"group"` or `None`.
-        activation: Activation after each normalisation, by name, or a layer such as
-            `keras.layers.LeakyReLU(0.1)`, of which each place has a copy. Defaults to
-            `"gelu"`.
-        strides: Factor by which each convolution makes its map larger, an integer or
-            one for each. Defaults to 2.
-        upsampling: How maps are made larger. `"transposed"` (default): a transposed
-            convolution. `"nearest"`: repeated pixels, then a convolution.
-            `"bed_of_nails"`: zeros between the pixels, then a convolution.
-            `"subpixel"`: a convolution to `stride**2` times the channels, which are
-            then moved to pixels.
-        dense: Whether there is a dense layer. Without it the code itself is the
-            smallest map, as an encoder with `output_dim=None` gives it. Defaults to
+        activation: Activation after each normalisation: a name, or a layer such as
+            `keras.layers.LeakyReLU(0.1)`, which is copied for each position. Defaults
+            to `"gelu"`.
+        strides: Upsampling factor of each convolution, an integer or one per
+            convolution. Defaults to 2.
+        upsampling: Upsampling method. `"transposed"` (default) is a transposed
+            convolution. `"nearest"` repeats pixels, then convolves.
+            `"bed_of_nails"` inserts zeros between the pixels, then convolves.
+            `"subpixel"` convolves to `stride**2` times the channels, then moves these
+            channels to pixels.
+        dense: Whether there is a dense layer. Without it, the code itself is the
+            smallest map, as an encoder with `output_dim=None` returns it. Defaults to
             True.
         **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
-            `kernel_regularizer` and `bias_regularizer` of all layers inside, with the
+            `kernel_regularizer` and `bias_regularizer` of all inner layers, with the
             defaults of `keras.layers.Dense`; other arguments of `keras.Layer`.
 
     Call arguments:
@@ -210,14 +208,14 @@ class Conv2DDecoder(ConvDecoder):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class TiedDense(keras.Layer):
-    """Decodes a code with the transposed kernel of the dense layer that made it.
+    """Decoder with the transposed kernel of the dense layer that encodes.
 
-    The output is `inputs @ transpose(dense.kernel) + bias`, with a bias of its own, in
-    the shape of an instance. Models saved to `.keras` keep the sharing; a layer made by
-    `from_config` has a dense layer of its own.
+    The output is `inputs @ transpose(dense.kernel) + bias` in the shape of an instance.
+    The bias is a separate weight. Models saved to `.keras` keep the shared kernel; a
+    layer made by `from_config` has a separate dense layer.
 
     Args:
-        dense: The `keras.layers.Dense` on flattened instances whose kernel is shared.
+        dense: `keras.layers.Dense` on flattened instances; its kernel is shared.
         instance_shape: Shape of one instance.
         use_bias: Whether the layer has a bias. Defaults to True.
         bias_initializer: Initializer of the bias. Defaults to `"zeros"`.

@@ -22,16 +22,17 @@ from symae_keras.layers.decoders import Conv1DDecoder, Conv2DDecoder, DenseDecod
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class DenseEncoder(WithKernels):
-    """Encodes an instance of any shape with a stack of dense layers.
+    """Encoder of instances of any shape: a stack of dense layers.
 
-    The instance is flattened; the hidden layers are activated, the last one is linear.
+    The instance is flattened. The hidden layers have an activation; the last layer is
+    linear.
 
     Args:
         output_dim: Size of the code.
         units: Sizes of the hidden layers. Defaults to `(512, 256)`.
         activation: Activation of the hidden layers. Defaults to `"gelu"`.
         **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
-            `kernel_regularizer` and `bias_regularizer` of all layers inside, with the
+            `kernel_regularizer` and `bias_regularizer` of all inner layers, with the
             defaults of `keras.layers.Dense`; other arguments of `keras.Layer`.
 
     Call arguments:
@@ -76,7 +77,7 @@ class DenseEncoder(WithKernels):
         return (input_shape[0], self.output_dim)
 
     def mirror(self, instance_shape: Sequence[int]) -> DenseDecoder:
-        """The decoder with the same hidden layers in reverse order.
+        """Return the decoder with the same hidden layers in reverse order.
 
         Args:
             instance_shape: Shape of one instance.
@@ -103,25 +104,24 @@ class DenseEncoder(WithKernels):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class Conv1DEncoder(ConvEncoder):
-    """Encodes a spectrum or signal with strided convolutions and one dense layer.
+    """Encoder of spectra or signals: strided convolutions and one dense layer.
 
-    Each convolution has "same" padding, then normalisation and activation; the maps are
-    flattened and projected linearly to the code. Any length will do.
+    Each convolution has "same" padding and is followed by normalisation and activation.
+    The maps are flattened and projected linearly to the code. Any length is accepted.
 
     Args:
-        output_dim: Size of the code. With `None` there is no dense layer: the maps of
-            the last convolution, neither normalised nor activated, are flattened to be
-            the code.
+        output_dim: Size of the code. With `None` there is no dense layer: the flattened
+            maps of the last convolution, without normalisation or activation, are the
+            code.
         filters: Channels of each convolution. Defaults to `(32, 64, 128)`.
-        kernel_size: Size of the kernels, an integer or one a convolution. Defaults to
-            5.
+        kernel_size: Kernel size, an integer or one per convolution. Defaults to 5.
         normalization: `"layer"` (default), `"group"` or `None`.
-        activation: Activation after each normalisation, by name, or a layer such as
-            `keras.layers.LeakyReLU(0.1)`, of which each place has a copy. Defaults to
-            `"gelu"`.
-        strides: Strides of the convolutions, an integer or one for each. Defaults to 2.
+        activation: Activation after each normalisation: a name, or a layer such as
+            `keras.layers.LeakyReLU(0.1)`, which is copied for each position. Defaults
+            to `"gelu"`.
+        strides: Strides, an integer or one per convolution. Defaults to 2.
         **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
-            `kernel_regularizer` and `bias_regularizer` of all layers inside, with the
+            `kernel_regularizer` and `bias_regularizer` of all inner layers, with the
             defaults of `keras.layers.Dense`; other arguments of `keras.Layer`.
 
     Call arguments:
@@ -156,25 +156,24 @@ class Conv1DEncoder(ConvEncoder):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class Conv2DEncoder(ConvEncoder):
-    """Encodes an image with strided convolutions and one dense layer.
+    """Encoder of images: strided convolutions and one dense layer.
 
-    Each convolution has "same" padding, then normalisation and activation; the maps are
-    flattened and projected linearly to the code. Any size will do.
+    Each convolution has "same" padding and is followed by normalisation and activation.
+    The maps are flattened and projected linearly to the code. Any size is accepted.
 
     Args:
-        output_dim: Size of the code. With `None` there is no dense layer: the maps of
-            the last convolution, neither normalised nor activated, are flattened to be
-            the code.
+        output_dim: Size of the code. With `None` there is no dense layer: the flattened
+            maps of the last convolution, without normalisation or activation, are the
+            code.
         filters: Channels of each convolution. Defaults to `(32, 64)`.
-        kernel_size: Size of the kernels, an integer or one a convolution. Defaults to
-            3.
+        kernel_size: Kernel size, an integer or one per convolution. Defaults to 3.
         normalization: `"layer"` (default), `"group"` or `None`.
-        activation: Activation after each normalisation, by name, or a layer such as
-            `keras.layers.LeakyReLU(0.1)`, of which each place has a copy. Defaults to
-            `"gelu"`.
-        strides: Strides of the convolutions, an integer or one for each. Defaults to 2.
+        activation: Activation after each normalisation: a name, or a layer such as
+            `keras.layers.LeakyReLU(0.1)`, which is copied for each position. Defaults
+            to `"gelu"`.
+        strides: Strides, an integer or one per convolution. Defaults to 2.
         **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
-            `kernel_regularizer` and `bias_regularizer` of all layers inside, with the
+            `kernel_regularizer` and `bias_regularizer` of all inner layers, with the
             defaults of `keras.layers.Dense`; other arguments of `keras.Layer`.
 
     Call arguments:

@@ -1,4 +1,4 @@
-"""Shifts in time by any number of samples, differentiable in the shift."""
+"""Time shifts by any number of samples, differentiable in the shift."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from symae_keras._utils.validation import choice, integer
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class FourierShift(keras.layers.Layer):
-    """Shifts signals by any number of samples through the Fourier transform.
+    """Shift of signals by any number of samples, with the Fourier transform.
 
     Sample `i` becomes `x(i - s)`: a positive shift `s` delays. Integer shifts are
-    exact. Between samples, `x` is the band-limited signal through them. The layer has
-    no weights, and gradients reach signals and shifts. A shift by `-s` undoes a shift
-    by `s`, up to what has left the window.
+    exact. Between samples, `x` is the band-limited interpolation of the signal. The
+    layer has no weights; both the signals and the shifts receive gradients. A shift by
+    `-s` undoes a shift by `s`, except for samples that left the window.
 
-    Zeros are appended before the transform, so that what leaves at one end does not
-    come back at the other. Fractional shifts of a signal that does not fade towards the
-    ends ring there.
+    The layer appends zeros before the transform, so that samples that leave at one end
+    do not reappear at the other end. A fractional shift of a signal that does not fade
+    towards its ends causes ringing there.
 
     Args:
         axis: Axis of the samples: -1 for `(..., samples)`, or -2 for
             `(..., samples, channels)`. Defaults to -1.
-        padding: Number of zeros to append, not negative. Shifts beyond it wrap around.
-            Defaults to `None`, as many as there are samples.
+        padding: Number of zeros to append, not negative. Larger shifts wrap around.
+            `None` (default) appends as many zeros as there are samples.
 
     Call arguments:
         inputs: Tensor `(..., samples)` or, with `axis=-2`, `(..., samples, channels)`.
-        shift: Shifts in samples; its axes are the first ones of `inputs`, in front of
-            the samples: `(batch,)` for one shift per sample of the batch,
+        shift: Shifts in samples. Its axes are the first axes of `inputs`, before the
+            samples: `(batch,)` for one shift per batch element,
             `(batch, instances)` for one per instance, `(batch, instances, receivers)`
             for one per trace. Axes of length 1 broadcast.
 
@@ -43,7 +43,7 @@ class FourierShift(keras.layers.Layer):
 
     Raises:
         ValueError: `axis` or `padding` is invalid, or `shift` has more axes than
-            `inputs` has in front of the samples.
+            `inputs` has before the samples.
 
     Source: the shift theorem, R. N. Bracewell, The Fourier Transform and Its
     Applications, chapter 6.
@@ -64,7 +64,7 @@ class FourierShift(keras.layers.Layer):
         self.axis = choice("axis", axis, (-1, -2))
         self.padding = None if padding is None else integer("padding", padding, least=0)
         self.supports_masking = True
-        self.autocast = False  # half precision holds no shift of 1000.3 samples
+        self.autocast = False  # half precision cannot store a shift of 1000.3 samples
 
     def call(self, inputs: Tensor, shift: Tensor) -> Tensor:
         inputs, shift = ops.convert_to_tensor(inputs), ops.convert_to_tensor(shift)
@@ -75,14 +75,14 @@ class FourierShift(keras.layers.Layer):
             signal = ops.swapaxes(signal, -1, -2)
         samples = signal.shape[-1]
         padding = samples if self.padding is None else self.padding
-        # Transforms of even lengths only are inverted by `irfft` as it is called here.
+        # This call of `irfft` inverts only transforms of even lengths.
         length = 2 * math.ceil((samples + padding) / 2)
         real, imaginary = ops.rfft(signal, fft_length=length)
         leading = len(shift.shape)
         for _ in range(len(signal.shape) - leading):
             shift = ops.expand_dims(shift, -1)
         cycles = ops.arange(length // 2 + 1, dtype="float32") / length
-        # Whole cycles are taken off, since sines of large numbers lose digits.
+        # Whole cycles are subtracted, because sines of large numbers lose precision.
         turns = shift * cycles
         angle = (turns - ops.stop_gradient(ops.round(turns))) * (2.0 * math.pi)
         cosine, sine = ops.cos(angle), ops.sin(angle)
@@ -106,7 +106,7 @@ class FourierShift(keras.layers.Layer):
         if not 1 <= len(shift_shape) <= leading:
             raise ValueError(
                 f"`FourierShift(axis={self.axis})` expects a shift with 1 to {leading} "
-                f"axes, the first ones of inputs of shape {tuple(inputs_shape)}. "
+                f"axes, the first axes of inputs of shape {tuple(inputs_shape)}. "
                 f"Received: shift.shape={tuple(shift_shape)}"
             )
 

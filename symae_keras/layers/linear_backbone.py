@@ -19,36 +19,36 @@ from symae_keras.layers.pooling import DeepSetsPooling
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class LinearBackbone(keras.Layer):
-    """Linear encoders and a linear decoder of groups, coupled bilinearly.
+    """Linear encoders and a linear decoder of groups with a bilinear coupling.
 
-    With `z[t]` an instance in soft-whitened coordinates, see below:
+    `z[t]` is an instance in soft-whitened coordinates (see below):
 
         nuisance guess    n[t] = z[t] R
         coherent code     C    = mean_t ((z[t] S) * (1 + gate(n[t])) + shift(n[t]))
         nuisance code     N[t] = n[t] + C F
         reconstruction    (C * (1 + N[t] G)) A + N[t] B + b
 
-    `gate` and `shift` are affine. They, `F` and `G` start at zero, so that the layer
-    is linear at first. `adapt` sets the other weights in closed form from groups, in
-    the manner of `keras.layers.Normalization.adapt`:
+    `gate` and `shift` are affine. `gate`, `shift`, `F` and `G` start at zero, so the
+    layer is linear at first. `adapt` computes the other weights from groups in closed
+    form, similar to `keras.layers.Normalization.adapt`:
 
     - The coordinates are `z = scale * (x - mean) W`. `W` divides each principal
-      component of the instances by `(s + 0.05 s_1)^w`, with `s` its standard deviation
-      and `s_1` the largest one; `w = 0.5` is half-way to whitening. A loss on `z` gives
-      small features of the instances more weight. `W` is symmetric, so that
-      neighbouring pixels stay neighbours, and `scale` keeps the variance.
-    - `R` has the principal axes of the deviations from the means of the groups.
-    - `S` has the principal axes of the means of the groups, once those of `R` are
+      component of the instances by `(s + 0.05 s_1)^w`, where `s` is its standard
+      deviation and `s_1` is the largest one. `w = 0.5` is half-way to whitening. A loss
+      on `z` gives more weight to small features of the instances. `W` is symmetric, so
+      neighbouring pixels stay neighbours. `scale` keeps the variance.
+    - `R` contains the principal axes of the deviations from the group means.
+    - `S` contains the principal axes of the group means after those of `R` are
       projected out.
     - `A`, `B` and `b` are the least-squares decoder of these codes.
 
-    Before `adapt`, `z` is the instance itself, and the kernels are random.
+    Before `adapt`, `z` is the instance itself and the kernels are random.
 
     Args:
         instance_shape: Shape of one instance.
         coherent_dim: Size of the coherent code.
         nuisance_dim: Size of the nuisance code.
-        conditional_nuisance: Whether there is `F`. Defaults to True.
+        conditional_nuisance: Whether the layer has `F`. Defaults to True.
 
     Call arguments:
         inputs: Normalised instances `(batch, instances, *instance_shape)`.
@@ -150,7 +150,7 @@ class LinearBackbone(keras.Layer):
 
     @property
     def is_adapted(self) -> bool:
-        """Whether `adapt` set these weights, or those that were loaded."""
+        """True if `adapt` computed these weights or the weights that were loaded."""
         return self.built and bool(ops.convert_to_numpy(self.adapted))
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -172,12 +172,12 @@ class LinearBackbone(keras.Layer):
         dtype = self._float_dtype
         x = self._flat(ops.cast(x, dtype)) - self.mean
         along = ops.matmul(x, self.directions) * (self.stretch - 1.0)
-        # The tensor comes first: JAX cannot multiply a variable by a symbolic one.
+        # The tensor is on the left: JAX cannot multiply a variable by a symbolic one.
         z = (x + ops.matmul(along, ops.transpose(self.directions))) * self.scale
         return self._shaped(ops.cast(z, self.compute_dtype))
 
     def instances(self, z: Tensor) -> Tensor:
-        """Return normalised instances, the inverse of `coordinates`.
+        """Return normalised instances; this is the inverse of `coordinates`.
 
         Args:
             z: Tensor `(batch, instances, *instance_shape)`.
@@ -218,7 +218,7 @@ class LinearBackbone(keras.Layer):
         return guess + self.nuisance_of_state(coherent)[:, None]
 
     def decode(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
-        """Return coordinates `(batch, instances, *instance_shape)`.
+        """Return decoded coordinates `(batch, instances, *instance_shape)`.
 
         Args:
             coherent: Coherent codes `(batch, coherent_dim)`.
@@ -246,14 +246,14 @@ class LinearBackbone(keras.Layer):
 
         Args:
             x: Normalised instances `(groups, instances, *instance_shape)`.
-            good: Boolean array that broadcasts to `x`, True = a good pixel of a present
-                instance. `None` (default) means all.
-            whitening: Power `w` of the coordinates, from 0, no whitening, to 1.
+            good: Boolean array that broadcasts to `x`; True marks a good pixel of a
+                present instance. `None` (default) means all.
+            whitening: Power `w` of the coordinates, from 0 (no whitening) to 1.
                 Defaults to 0.5.
 
         Raises:
             ValueError: `whitening` is not from 0 to 1.
-            InputError: No group has two instances that differ.
+            InputError: No group has two different instances.
         """
         whitening = share("whitening", whitening)
         if not self.built:
@@ -281,7 +281,7 @@ class LinearBackbone(keras.Layer):
         self.state_decoder.kernel.assign(start.state_decoder)
         self.nuisance_decoder.kernel.assign(start.nuisance_decoder)
         self.nuisance_decoder.bias.assign(start.bias)
-        # An earlier training may have moved them.
+        # A previous training run may have changed them.
         for layer in (self.gate, self.shift, self.nuisance_of_state, self.gain):
             for weight in [] if layer is None else layer.trainable_weights:
                 weight.assign(np.zeros(weight.shape))
@@ -305,5 +305,5 @@ class LinearBackbone(keras.Layer):
         }
 
 
-#: Principal components with a factor each; the others, of less variance, share one.
+#: Components with their own factor; all others, of lower variance, share one factor.
 _STRETCHED = 64

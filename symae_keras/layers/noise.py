@@ -17,20 +17,20 @@ from symae_keras.layers.penalties import LossTerm, first
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class NuisanceDropout(TrainingNoise):
-    """Makes a code an expensive channel by adding noise to it during training.
+    """Noise on a code during training, which makes the code an expensive channel.
 
-    With `s` the strength and `e ~ N(0, 1)` drawn afresh for every element:
+    `s` is the strength, and `e ~ N(0, 1)` is drawn anew for every element:
 
     - `"gaussian"`: `x * (1 + s e)`; any `s >= 0`. Keras's `GaussianDropout` calls
       `s = 0.5` a rate of 0.2, since `s^2 = rate / (1 - rate)`.
     - `"bernoulli"`: inverted dropout, `x / (1 - s)` with probability `1 - s`, else 0;
       `0 <= s < 1`.
-    - `"additive"`: `x + s e`; any `s >= 0`. Only meaningful on a bounded code: an
-      unbounded one outgrows the noise.
+    - `"additive"`: `x + s e`; any `s >= 0`. It is only useful on a bounded code,
+      because an unbounded code can outgrow the noise.
 
-    The strength is a non-trainable variable, so that `symae_keras.callbacks
-    .NoiseSchedule` can anneal it during `fit` without retracing, and so that it is
-    saved with the model. Outside of training the layer is the identity.
+    The strength is a non-trainable variable. It is saved with the model, and
+    `symae_keras.callbacks.NoiseSchedule` can anneal it during `fit` without retracing.
+    Outside of training, the layer is the identity.
 
     Args:
         kind: `"gaussian"` (default), `"bernoulli"` or `"additive"`.
@@ -83,10 +83,10 @@ class NuisanceDropout(TrainingNoise):
         return number("strength", strength, expected, lambda x: 0.0 <= x < limit)
 
     def set_strength(self, strength: float) -> None:
-        """Set the strength of the noise from now on.
+        """Set the strength of the noise.
 
         Args:
-            strength: New strength; the limits of the constructor hold.
+            strength: New strength, within the same limits as in the constructor.
         """
         self.strength.assign(self._checked(strength))
 
@@ -94,7 +94,7 @@ class NuisanceDropout(TrainingNoise):
         shape, dtype = ops.shape(inputs), self.compute_dtype
         if self.kind == "bernoulli":
             keep = ops.cast(self._uniform(inputs) >= self.strength, "float32")
-            # 1 - s would round to 0 in a coarser dtype.
+            # 1 - s would round to 0 in a lower precision.
             return inputs * ops.cast(keep / (1.0 - self.strength), dtype)
         strength = ops.cast(self.strength, dtype)
         noise = keras.random.normal(shape, dtype=dtype, seed=self.seed_generator)
@@ -110,48 +110,48 @@ class NuisanceDropout(TrainingNoise):
         }
 
 
-# exp(20) and exp(-20) are far from any useful variance and far from overflow.
+# exp(20) and exp(-20) are outside the useful range of variances, but do not overflow.
 _LOG_VARIANCE_LIMIT = 20.0
-# The largest number in half precision, which a sample of such a variance may exceed.
+# The largest number in half precision; a sample of such a variance may exceed it.
 _LARGEST_HALF = 65504.0
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__call__", instance_mask="mask")
 class GaussianSampling(LossTerm):
-    """Samples `mean + exp(log_variance / 2) * e` and adds the KL divergence as a loss.
+    """Sampling `mean + exp(log_variance / 2) * e`, with the KL divergence as a loss.
 
-    The divergence of the code from its prior, for each number of the code
+    For each element of the code, the divergence of the code from its prior is
 
         KL = (variance / prior_variance + (mean - prior_mean)^2 / prior_variance
-              - 1 - log_variance + prior_log_variance) / 2,
+              - 1 - log_variance + prior_log_variance) / 2.
 
-    with a standard normal prior unless another is given, is averaged over everything
-    but the code axis (masked instances left out), raised to at least `free_bits`,
-    summed over the code, multiplied by the variable `kl_weight`, and given to
-    `add_loss`. It is computed in float32, and log variances are clipped to [-20, 20].
-    Outside of training the mean is returned. Samples that float16 cannot hold are
-    clipped to its largest number.
+    The default prior is a standard normal distribution. The divergence is averaged over
+    all axes except the code axis (without masked instances), raised to at least
+    `free_bits`, summed over the code, multiplied by the variable `kl_weight`, and
+    passed to `add_loss`. It is computed in float32, and log variances are clipped to
+    [-20, 20]. Outside of training, the layer returns the mean. Samples that exceed the
+    largest float16 number are clipped to it.
 
     Args:
         kl_weight: Initial weight of the divergence (the beta of a beta-VAE), a
             non-trainable variable that `symae_keras.callbacks.KLSchedule` can anneal.
             Defaults to 1.
         seed: Integer seed of the noise, or `None`.
-        free_bits: What each number of the code may tell at no cost, in nats: its mean
-            divergence counts as this much where it is smaller, so that it has no
-            gradient there. Defaults to 0.
+        free_bits: Free information per element of the code, in nats. A smaller mean
+            divergence of an element counts as `free_bits`, so that it has no gradient.
+            Defaults to 0.
         term_name: Name of the loss in the history. Defaults to `"kl_loss"`.
 
     Call arguments:
-        inputs: Pair `(mean, log_variance)` of tensors of one shape `(..., code)`.
+        inputs: Pair `(mean, log_variance)` of tensors of the same shape `(..., code)`.
         mask: Boolean tensor of that shape without the code axis, True = present, or
             `None`.
         prior: Pair `(mean, log_variance)` that broadcasts to that shape, or `None` for
             the standard normal distribution.
-        per: Number, or scalar tensor, that the sum of the divergences is divided by
-            instead of their own number. A group has one code but many instances: to
-            count its divergence once in a mean over instances, give their number.
+        per: Number, or scalar tensor, by which the sum of the divergences is divided
+            instead of their count. A group has one code but many instances. To count
+            its divergence once in a mean over instances, pass the number of instances.
         training: Whether to sample.
 
     Output shape:
@@ -161,7 +161,7 @@ class GaussianSampling(LossTerm):
         - [Kingma & Welling, 2013](https://arxiv.org/abs/1312.6114), appendix B
         - [Higgins et al., beta-VAE, 2017](https://openreview.net/forum?id=Sy2fzU9gl)
         - [Kingma et al., 2016](https://arxiv.org/abs/1606.04934), appendix C.8: free
-          bits, here for each number of the code
+          bits, here for each element of the code
 
     Example:
     >>> from keras import ops
@@ -183,7 +183,7 @@ class GaussianSampling(LossTerm):
         self.initial_kl_weight = not_negative("kl_weight", kl_weight)
         self.free_bits = not_negative("free_bits", free_bits)
         self.seed = seed
-        self.autocast = False  # all is computed in float32
+        self.autocast = False  # everything is computed in float32
         self.seed_generator = SeedGenerator(seed)
         self.kl_weight = self.add_weight(
             name="kl_weight",
@@ -196,7 +196,7 @@ class GaussianSampling(LossTerm):
         self.built = True
 
     def set_kl_weight(self, kl_weight: float) -> None:
-        """Set the weight of the divergence from now on.
+        """Set the weight of the divergence.
 
         Args:
             kl_weight: New weight, finite and not negative.
@@ -263,7 +263,7 @@ def _in_float32(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 def gaussian_divergence(
     mean: Tensor, log_variance: Tensor, prior: tuple[Tensor, Tensor] | None
 ) -> Tensor:
-    """Divergence of each number of the code from its prior, in nats."""
+    """Return the divergence of each code element from its prior, in nats."""
     if prior is None:
         variance = ops.exp(log_variance)
         return 0.5 * (ops.square(mean) + variance - 1.0 - log_variance)

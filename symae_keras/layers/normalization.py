@@ -1,4 +1,4 @@
-"""Normalization of instances."""
+"""Normalisation of instances."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from symae_keras._utils.arrays import Tensor
 from symae_keras._utils.validation import invalid, is_integer, positive
 from symae_keras.layers._random import KeepsShape
 
-# Between them a quotient neither overflows nor underflows in float32.
+# With scales in this range, no quotient overflows or underflows in float32.
 _SMALLEST, _LARGEST = 1e-30, 1e30
 _ROWS_AT_ONCE = 2048
 
@@ -23,27 +23,27 @@ _Array = npt.NDArray[Any]
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class Standardization(KeepsShape):
-    """Takes off a mean and divides by a scale: `(x - mean) / scale`.
+    """Subtraction of a mean and division by a scale: `(x - mean) / scale`.
 
-    `Standardization.of` finds both from data, and `inverse` leads back to the units of
-    the data. They are non-trainable weights, saved with the weights of a model, and the
-    config contains only their shapes. A layer that `from_config` or
-    `keras.models.clone_model` made thus has no constants until weights are loaded or
-    set: its outputs are NaN, and `mean` and `scale` raise an error. Configs of version
-    0.1, which contain the values, need no weights.
+    `Standardization.of` computes both from data, and `inverse` converts back to the
+    units of the data. Mean and scale are non-trainable weights and are saved with the
+    weights of a model. The config contains only their shapes. A layer made by
+    `from_config` or `keras.models.clone_model` therefore has no constants until weights
+    are loaded or set: its outputs are NaN, and `mean` and `scale` raise an error.
+    Configs of version 0.1 contain the values and need no weights.
 
-    Everything is computed in float32 at least, from inputs that are not cast to half
-    precision before, so that fluxes of 1e-17 need no other unit.
+    Everything is computed in float32 or higher. Inputs are not cast to half precision
+    first, so fluxes of 1e-17 need no other unit.
 
     Args:
-        mean: Number, or array that broadcasts to an instance, or `None` (default)
-            for 0.
-        scale: The same with numbers from 1e-30 to 1e30, or `None` (default) for 1.
+        mean: Number, or array that broadcasts to an instance; `None` (default) means 0.
+        scale: Number from 1e-30 to 1e30, or array of such numbers that broadcasts to an
+            instance; `None` (default) means 1.
 
     Call arguments:
         inputs: Tensor `(..., *instance_shape)`.
         pixel_mask: Boolean tensor that broadcasts to that shape, True = good, or `None`
-            if all pixels are good. Bad pixels come out as 0, as if they had shown the
+            if all pixels are good. Bad pixels become 0, as if their value were the
             mean.
 
     Output shape:
@@ -69,31 +69,31 @@ class Standardization(KeepsShape):
         self._given_scale = _constant(
             "scale", 1.0 if scale is None else scale, _SMALLEST
         )
-        # Fluxes of 1e-17 would be zeros in half precision.
+        # Fluxes of 1e-17 would become zeros in half precision.
         self.autocast = False
 
     @property
     def mean(self) -> _Array:
-        """What is taken off, in float64, or an error if it is not known yet."""
+        """Mean that is subtracted, in float64; raises if no value has been set."""
         return self._exact("mean")
 
     @property
     def scale(self) -> _Array:
-        """What is divided by, in float64, or an error if it is not known yet."""
+        """Scale that divides, in float64; raises if no value has been set."""
         return self._exact("scale")
 
     def _exact(self, name: str) -> _Array:
         value = self._value(name)
         if np.isnan(value).any():
             raise ValueError(
-                f"The {name} of the layer `{self.name}` is not known, since it was "
-                "made from a config. Load the weights that belong to it, or make the "
-                "layer with `Standardization.of(x)`."
+                f"The {name} of the layer `{self.name}` is not known, because it was "
+                "made from a config. Load the weights of the layer, or make it with "
+                "`Standardization.of(x)`."
             )
         return value
 
     def _value(self, name: str) -> _Array:
-        """Return what was given in float64, unless other weights were loaded since."""
+        """Return the given values in float64, or weights that were loaded later."""
         given = np.asarray(getattr(self, f"_given_{name}"))
         if not self.built:
             return given
@@ -116,7 +116,7 @@ class Standardization(KeepsShape):
         )
 
     def load_own_variables(self, store: Any) -> None:
-        """Load the weights; files of version 0.1 hold them in the config alone."""
+        """Load the weights; files of version 0.1 store them only in the config."""
         if store.keys() or np.isnan(self._given_mean).any():
             super().load_own_variables(store)
 
@@ -130,32 +130,33 @@ class Standardization(KeepsShape):
         per_pixel: bool = False,
         **kwargs: Any,
     ) -> Self:
-        """The standardisation of data, whose good entries come out with unit scale.
+        """Compute the standardisation that gives good data entries unit scale.
 
-        The mean is taken pixel by pixel for spectra `(pixels,)`, and over all pixels of
-        each channel for instances with more axes, whose last one holds the channels.
-        The scale is one common number, the root of the variance of each pixel averaged
-        over pixels: dividing each pixel by its own would blow up pixels that hold
-        nothing but noise. Pixels that are never good get the average mean of the
-        others, and pixels that never vary by more than rounding, a scale of 1.
+        For spectra `(pixels,)`, the mean is computed per pixel. For instances with more
+        axes, the last axis is the channels, and the mean is computed per channel over
+        all pixels. The scale is one common number: the square root of the variance of
+        each pixel, averaged over pixels. Dividing each pixel by its own scale would
+        amplify pixels that contain only noise. Pixels that are never good get the
+        average mean of the others. If no pixel varies by more than rounding errors, the
+        scale is 1.
 
-        Sums are in float64 and over a part of the data at a time, so that memory-mapped
-        arrays stay on disk.
+        Sums are in float64 and over one part of the data at a time, so that
+        memory-mapped arrays stay on disk.
 
         Args:
-            x: Instances `(groups, instances, *instance_shape)`; any number of axes
-                before the instance will do.
-            mask: Which instances are present, shape `(groups, instances)`, or `None`.
-            pixel_mask: Which pixels are good; broadcasts to `x`. `None` means all.
-            instance_axes: How many trailing axes an instance has.
-            per_pixel: Whether each pixel gets a scale of its own.
+            x: Instances `(groups, instances, *instance_shape)`, with any number of axes
+                before the instance.
+            mask: Mask of present instances, shape `(groups, instances)`, or `None`.
+            pixel_mask: Mask of good pixels; broadcasts to `x`. `None` means all.
+            instance_axes: Number of trailing axes of an instance.
+            per_pixel: Whether each pixel gets a separate scale.
             **kwargs: Arguments of the layer, such as `name` and `dtype`.
 
         Returns:
             A layer.
 
         Raises:
-            ValueError: The masks do not fit `x`, or no entry is good, or a good one is
+            ValueError: The masks do not fit `x`, no entry is good, or a good entry is
                 not finite.
         """
         count, own_mean, variances = pixel_moments(x, mask, pixel_mask, instance_axes)
@@ -165,7 +166,7 @@ class Standardization(KeepsShape):
             variances = variances[seen].mean()
             own_size = own_size[seen].max()
         scale = np.sqrt(variances)
-        # A spread below float32's rounding is none.
+        # A spread below the rounding error of float32 counts as zero.
         constant = scale <= np.finfo("float32").eps * own_size
         if instance_axes == 1:
             mean = np.where(seen, own_mean, own_mean[seen].mean())
@@ -184,10 +185,10 @@ class Standardization(KeepsShape):
         return ops.cast(x, self.compute_dtype)
 
     def inverse(self, inputs: Tensor) -> Tensor:
-        """Back to the units of the data: `x * scale + mean`.
+        """Convert back to the units of the data: `x * scale + mean`.
 
         Args:
-            inputs: Tensor as the layer returns it.
+            inputs: Tensor, as the layer returns it.
 
         Returns:
             Tensor of the same shape, in float32 at least.
@@ -196,7 +197,7 @@ class Standardization(KeepsShape):
         return ops.cast(inputs, self._float_dtype) * scale + mean
 
     def mean_and_scale(self, dtype: str | None = None) -> tuple[Tensor, Tensor]:
-        """Return what is taken off and divided by; by default in the weights' dtype."""
+        """Return mean and scale, by default in the dtype of the weights."""
         if not self.built:
             self.build()
         dtype = dtype or self._float_dtype
@@ -215,7 +216,7 @@ class Standardization(KeepsShape):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Rebuild the layer without its constants, unless the config contains them."""
+        """Rebuild the layer; it has constants only if the config contains them."""
         config = dict(config)
         shapes = {name: config.pop(f"{name}_shape", None) for name in ("mean", "scale")}
         layer: Self = super().from_config(config)
@@ -225,18 +226,18 @@ class Standardization(KeepsShape):
         return layer
 
     def take_constants(self, other: Standardization) -> None:
-        """Take mean and scale of another layer, before this one is built."""
+        """Copy the mean and scale of another layer before this one is built."""
         self._given_mean, self._given_scale = map(other._value, ("mean", "scale"))
 
 
 def _constant(name: str, value: npt.ArrayLike, least: float) -> _Array:
-    """Return numbers that are safe to subtract or divide by, or raise."""
+    """Return numbers that are safe to subtract or divide by, or raise an error."""
     expected = f"finite numbers from {least} to {_LARGEST}"
     try:
         array = np.asarray(value)
     except ValueError:  # rows of unequal lengths
         raise invalid(name, expected, repr(value)) from None
-    # A NaN fails every comparison.
+    # NaN fails every comparison.
     if array.dtype.kind not in "iuf" or not np.all(
         (array >= least) & (array <= _LARGEST)
     ):
@@ -245,18 +246,18 @@ def _constant(name: str, value: npt.ArrayLike, least: float) -> _Array:
 
 
 class Moments(NamedTuple):
-    """What is known about each pixel; arrays of the shape of an instance."""
+    """Moments of each pixel; arrays of the shape of an instance."""
 
     n_good: _Array
-    """How many good entries there are."""
+    """Number of good entries."""
     mean: _Array
-    """Their mean, 0 where there are none."""
+    """Mean of the good entries, or 0 if there are none."""
     variances: _Array
-    """Their variance around it."""
+    """Variance of the good entries around the mean."""
 
     @property
     def variance(self) -> float:
-        """Variance of the pixels, averaged over those that are ever good."""
+        """Return the variance, averaged over pixels that have good entries."""
         return float(self.variances[self.n_good > 0].mean())
 
 
@@ -266,7 +267,7 @@ def pixel_moments(
     pixel_mask: npt.ArrayLike | None = None,
     instance_axes: int = 1,
 ) -> Moments:
-    """Mean and variance of good entries, pixel by pixel; see `Standardization.of`."""
+    """Compute mean and variance of good entries per pixel; see `Standardization.of`."""
     x = np.asanyarray(x)
     if not is_integer(instance_axes, 1) or instance_axes >= x.ndim:
         expected = f"1 or more, and fewer than the {x.ndim} axes of x"
@@ -279,7 +280,7 @@ def pixel_moments(
         count += kept.sum(axis=0)
         total += np.where(kept, values, 0.0).sum(axis=0)
     if not count.any():
-        found = f"an array of shape {x.shape}, all of it empty or masked"
+        found = f"an array of shape {x.shape} that is empty or masked completely"
         raise invalid("x", "at least one good entry", found)
     if not np.isfinite(total).all():
         expected = "finite numbers wherever the masks say present and good"
@@ -297,7 +298,7 @@ def _joint_mask(
     mask: npt.ArrayLike | None,
     pixel_mask: npt.ArrayLike | None,
 ) -> tuple[_Array, _Array]:
-    """Both masks as views of the shape of the data, which take no memory."""
+    """Return both masks as views of the shape of the data; this takes no memory."""
     leading = shape[:-instance_axes]
     present = np.asarray(True if mask is None else mask, bool)
     if mask is not None and present.shape != leading:
@@ -318,7 +319,7 @@ def _joint_mask(
 def _parts(
     x: _Array, masks: tuple[_Array, _Array], instance_axes: int
 ) -> Iterator[tuple[_Array, _Array]]:
-    """Rows of instances in float64 and which of their entries count, part by part."""
+    """Yield parts of the instances as float64 rows, with masks of counted entries."""
     instance_shape = x.shape[-instance_axes:]
     rows_each = int(np.prod(x.shape[1:-instance_axes]))
     step = max(1, _ROWS_AT_ONCE // max(rows_each, 1))
@@ -330,28 +331,28 @@ def _parts(
         yield values.reshape(rows), kept.reshape(rows)
 
 
-# What bad pixels are lifted to, so that sorting puts them last.
+# Bad pixels are set to this value, so that sorting puts them last.
 _LAST = 1e38
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class MedianNormalization(KeepsShape):
-    """Divides every instance by the median of its pixels.
+    """Division of each instance by the median of its pixels.
 
-    The median takes off the brightness of a spectrum and is not moved by a few deep
-    lines or cosmic rays. It is taken over good pixels; for an even number of them it is
-    the mean of the two in the middle, as in NumPy. An instance without good pixels, or
-    with a median of zero (below 1e-30), is not divided. All of it is computed in
-    float32 at least, from inputs that are not cast to half precision before.
+    The division removes the brightness of a spectrum, and a few deep lines or cosmic
+    rays do not change the median. The median is computed over good pixels. For an even
+    number of them it is the mean of the two middle values, as in NumPy. An instance is
+    not divided if it has no good pixels or a zero median (below 1e-30). Everything is
+    computed in float32 or higher; inputs are not cast to half precision first.
 
     Args:
-        pixel_axes: How many trailing axes are pixels: 1 for `(pixels,)`, 2 for
+        pixel_axes: Number of trailing pixel axes: 1 for `(pixels,)`, 2 for
             `(pixels, channels)` or grey images. Defaults to 1.
 
     Call arguments:
-        inputs: Tensor `(..., *instance_shape)` of any rank from `pixel_axes` on.
+        inputs: Tensor `(..., *instance_shape)` with at least `pixel_axes` axes.
         pixel_mask: Boolean tensor that broadcasts to that shape, True = good, or `None`
-            if all pixels are good. Bad pixels come out as 0, whatever they held.
+            if all pixels are good. Bad pixels become 0.
 
     Output shape:
         Same as the input.
@@ -370,7 +371,7 @@ class MedianNormalization(KeepsShape):
     def __init__(self, pixel_axes: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pixel_axes = positive("pixel_axes", pixel_axes)
-        # Fluxes of 1e-17 would be zeros in half precision.
+        # Fluxes of 1e-17 would become zeros in half precision.
         self.autocast = False
         self.built = True
 
@@ -379,14 +380,14 @@ class MedianNormalization(KeepsShape):
         return ops.cast(x / self._median(x, good), self.compute_dtype)
 
     def scale(self, inputs: Tensor, pixel_mask: Tensor | None = None) -> Tensor:
-        """What `call` divides by.
+        """Return the divisors that `call` uses.
 
         Args:
             inputs: As in a call.
             pixel_mask: As in a call.
 
         Returns:
-            Medians, with pixel axes of length 1; 1 where an instance is not divided.
+            Medians, with pixel axes of length 1; 1 if an instance is not divided.
         """
         if isinstance(inputs, keras.KerasTensor):
             leading = tuple(inputs.shape)[: len(inputs.shape) - self.pixel_axes]
@@ -400,7 +401,7 @@ class MedianNormalization(KeepsShape):
     def _prepare(
         self, inputs: Tensor, pixel_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Inputs in float32 at least with zeros for bad pixels, and the full mask."""
+        """Return inputs in float32 or higher with bad pixels 0, and the full mask."""
         x = ops.cast(ops.convert_to_tensor(inputs), self._dtype)
         good = ops.ones_like(x, dtype="bool")
         if pixel_mask is None:
@@ -414,14 +415,14 @@ class MedianNormalization(KeepsShape):
         lifted = ops.sort(ops.reshape(lifted, (*leading, -1)), axis=-1)
         n_good = ops.reshape(ops.cast(good, "int32"), (*leading, -1))
         n_good = ops.sum(n_good, axis=-1, keepdims=True)
-        # The two in the middle: the same place twice for an odd number.
+        # The two middle positions; for an odd number, both are the same.
         place = ops.arange(ops.shape(lifted)[-1], dtype="int32")
         zeros = ops.zeros_like(lifted)
         lower = ops.where(place == (n_good - 1) // 2, lifted, zeros)
         upper = ops.where(place == n_good // 2, lifted, zeros)
         median = 0.5 * ops.sum(lower + upper, axis=-1, keepdims=True)
         usable = ops.logical_and(n_good > 0, ops.abs(median) >= _SMALLEST)
-        # Chosen before anything is divided, so that no gradient is infinite.
+        # Choose before dividing, so that no gradient is infinite.
         median = ops.where(usable, median, ops.ones_like(median))
         return ops.reshape(median, (*leading, *(1,) * self.pixel_axes))
 

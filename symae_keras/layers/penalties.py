@@ -1,4 +1,4 @@
-"""Terms of the loss that layers add."""
+"""Loss terms that layers add."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from symae_keras.layers._random import KeepsShape, SeedGenerator
 
 
 class LossTerm(keras.Layer):
-    """Base of the layers that add a loss: divergences, penalties, adversaries.
+    """Base class of layers that add a loss: divergences, penalties, adversaries.
 
-    `add_loss` alone gives a loss without a name. A subclass calls `add_term` in its
-    `call`; models of this package log the value under `term_name`, beside the
+    `add_loss` alone adds a loss without a name. A subclass calls `add_term` in its
+    `call`. Models of this package log the value under `term_name`, in addition to the
     reconstruction loss, so that the terms in the history add up to the loss.
 
-    What a layer measures on the way, and what is no part of the loss, is logged too.
-    The layer only hands the values over, and the model averages them in its
-    `compute_loss`: on JAX a metric cannot be updated in `call`.
+    Layers can also log measured values that are not part of the loss. The layer only
+    passes the values on, and the model averages them in its `compute_loss`, because on
+    JAX a metric cannot be updated in `call`.
 
     Args:
-        term_name: Name in the history, which ends in `_loss`.
-        measured: Names in the history of the values that are only measured.
-            Defaults to `()`.
+        term_name: Name in the history; it ends in `_loss`.
+        measured: Names in the history of values that are only measured. Defaults to
+            `()`.
     """
 
     def __init__(
@@ -38,40 +38,40 @@ class LossTerm(keras.Layer):
         super().__init__(**kwargs)
         self.term_name = term_name
         self.logged_names = (term_name, *measured)
-        # A tuple: Keras wraps dictionaries, and keeps track of each one that it wraps.
+        # A tuple, because Keras wraps dictionaries and tracks each one that it wraps.
         self._logged: tuple[Tensor, ...] = ()
 
     def add_term(self, value: Tensor, *measured: Tensor) -> None:
-        """Add a scalar, weighted as it is to count, to the loss of the model.
+        """Add a scalar, already weighted, to the loss of the model.
 
         Args:
             value: The loss.
             measured: Scalars, in the order of their names.
         """
-        # Keras adds up losses in this dtype, that of its own losses.
+        # Keras sums all losses in this dtype, which its losses also have.
         self.add_loss(ops.cast(value, keras.config.floatx()))
         self._logged = (value, *measured)
 
     def take_logged(self) -> dict[str, Tensor]:
-        """The values of the last call by name, once; empty without a call since.
+        """Return the values of the last call by name, once; empty without a new call.
 
-        They are handed over once because they may be tracers, which must not outlive
-        the training step that they belong to.
+        The values are returned only once because they may be tracers, which must not
+        outlive their training step.
         """
         values, self._logged = self._logged, ()
         return dict(zip(self.logged_names, values, strict=True)) if values else {}
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Tensor | None:
-        """The mask that the (first) input carries.
+        """Return the mask that the (first) input carries.
 
-        One that only the call is given ends here, since it tells which instances count
-        in the loss.
+        A mask that was passed only to the call is not propagated, since it only marks
+        the instances that count in the loss.
         """
         return getattr(keras.tree.flatten(inputs)[0], "_keras_mask", None)
 
 
 class Penalty(LossTerm, KeepsShape):
-    """Base of the weighted losses of what is handed on as it is."""
+    """Base class of weighted losses of inputs that are returned unchanged."""
 
     def __init__(self, term_name: str, weight: float, **kwargs: Any) -> None:
         super().__init__(term_name, **kwargs)
@@ -83,39 +83,39 @@ class Penalty(LossTerm, KeepsShape):
 
 
 def first(masks: Any) -> Tensor | None:
-    """Return the mask of the first input, where Keras gives a list of masks."""
+    """Return the mask of the first input, if Keras passes a list of masks."""
     return masks[0] if isinstance(masks, (list, tuple)) else masks
 
 
 def over_axes(mask: Tensor, values: Tensor) -> Tensor:
-    """The mask with axes of length 1 for those of the values that it does not have."""
+    """Return the mask with axes of length 1 for the axes of the values it lacks."""
     mask = ops.cast(mask, "bool")
     rest = (1,) * (len(values.shape) - len(mask.shape))
     return ops.reshape(mask, (*ops.shape(mask), *rest))
 
 
 def blank_absent(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Put 0 where an instance is absent, even for NaN, which no weight of 0 stops."""
+    """Set absent instances to 0; a weight of 0 would not remove NaN."""
     if mask is None:
         return values
     return ops.where(over_axes(mask, values), values, 0.0)
 
 
 def mean_of_present(values: Tensor, mask: Tensor | None, axis: Any = None) -> Tensor:
-    """Mean over present instances, 0 where there are none.
+    """Compute the mean over present instances, or 0 if there are none.
 
     Values must be finite, in float32; `axis` must include all axes of the mask.
     """
     if mask is None:
         return ops.mean(values, axis=axis)
     weights = ops.cast(over_axes(mask, values), "float32")
-    # The share of those present, which is exactly 1 where all are, is no less than one
-    # over their number.
+    # The share of present instances is exactly 1 if all are present, and it is at least
+    # one divided by their number.
     share = ops.maximum(ops.mean(weights), 1e-12)
     return ops.mean(values * weights, axis=axis) / share
 
 
-# The numbers just above 1 are 2^-n apart.
+# The distance between 1 and the next larger number is 2^-n.
 _PRECISION_BITS = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}
 
 
@@ -123,36 +123,36 @@ _PRECISION_BITS = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}
 @renamed("__init__", n_directions="num_directions")
 @renamed("__call__", instance_mask="mask")
 class JacobianPenalty(Penalty):
-    """Adds the squared Frobenius norm of a function's Jacobian to the loss.
+    """Squared Frobenius norm of a function's Jacobian, added to the loss.
 
     For a function `f`, usually an encoder, the loss is `weight` times the mean over the
-    batch of `|df/dx|^2`, the sum of squares of all entries of the Jacobian. Directions
-    `v` with random signs have `E[v v^T] = 1`, so that
+    batch of `|df/dx|^2`, the sum of the squares of all entries of the Jacobian.
+    Directions `v` with random signs have `E[v v^T] = 1`, so that
 
-        E |(f(x + h v) - f(x - h v)) / (2 h)|^2  =  |df/dx|^2 + O(h^2),
+        E |(f(x + h v) - f(x - h v)) / (2 h)|^2  =  |df/dx|^2 + O(h^2).
 
-    which takes two more calls of `f` for each direction. The step `h` is the cube root
-    of the precision that the layer computes in, which balances the error `O(h^2)` with
-    rounding for inputs of about unit scale; other inputs are to be scaled before.
+    Each direction takes two more calls of `f`. The step `h` is the cube root of the
+    precision of the compute dtype. For inputs of about unit scale, this balances the
+    error `O(h^2)` with rounding errors. Scale other inputs first.
 
     Args:
         weight: Weight of the loss, not negative. Defaults to 1e-3.
-        num_directions: How many random directions are drawn for each instance, or
-            `None` for all unit vectors, which leaves no randomness but takes memory
-            for two copies of an instance for each of its numbers. Defaults to 1.
+        num_directions: Number of random directions per instance. `None` uses all unit
+            vectors: the result is not random, but takes the memory of two copies of an
+            instance for each of its elements. Defaults to 1.
         seed: Integer seed of the directions, or `None`.
 
     Call arguments:
         inputs: Tensor `(batch, ...)`.
         function: Callable from a tensor like the inputs, with a batch of any length, to
-            a tensor `(batch, ...)`; its value for an instance must be the same in
-            every call. Call the layer with `training=False`, and after all others,
-            where it holds layers such as dropout.
+            a tensor `(batch, ...)`. It must return the same value for an instance in
+            every call. If it contains layers such as dropout, call them with
+            `training=False`, and after all other calls.
         mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
-            instances count in no loss.
+            instances are excluded from the loss.
 
     Output shape:
-        Same as the input, which is handed on.
+        Same as the input, which is returned unchanged.
 
     Reference:
         - [Rifai et al., Contractive auto-encoders,
@@ -191,7 +191,7 @@ class JacobianPenalty(Penalty):
         middle = blank_absent(inputs, mask)
         points = ops.concatenate([middle + shift, middle - shift])
         values = function(ops.reshape(points, (-1, *inputs.shape[1:])))
-        # (either side, direction, instance, number)
+        # (side, direction, instance, element)
         split = (2, shift.shape[0], -1, math.prod(values.shape[1:]))
         values = ops.reshape(ops.cast(values, "float32"), split)
         slopes = (values[0] - values[1]) / (2.0 * step)
@@ -203,7 +203,7 @@ class JacobianPenalty(Penalty):
         return inputs
 
     def _directions(self, inputs: Tensor) -> Tensor:
-        """Directions `(n, batch or 1, ...)`."""
+        """Return directions `(n, batch or 1, ...)`."""
         shape = tuple(inputs.shape[1:])
         if self.num_directions is None:
             size = math.prod(shape)
@@ -224,21 +224,21 @@ class JacobianPenalty(Penalty):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class ReconstructionPenalty(Penalty):
-    """Adds the mean squared error of a reconstruction to the loss.
+    """Mean squared error of a reconstruction, added to the loss.
 
-    It is for models whose output is something else, such as a segmentation, and that
-    have to reconstruct their input on the side. The mean is over all numbers and is
-    computed in float32; masked ones count as reconstructed.
+    It is for models whose output is something else, such as a segmentation, and which
+    also reconstruct their input. The mean is over all values and is computed in
+    float32. The error of masked values counts as zero.
 
     Args:
         weight: Weight of the loss, not negative. Defaults to 0.1.
 
     Call arguments:
-        inputs: Pair of the truth and its reconstruction, tensors of one shape.
+        inputs: Pair of the ground truth and its reconstruction, of the same shape.
         pixel_mask: Boolean tensor of that shape, True = good, or `None`.
 
     Output shape:
-        Same as the reconstruction, which is handed on.
+        Same as the reconstruction, which is returned unchanged.
 
     Example:
     >>> from keras import ops
@@ -268,10 +268,10 @@ class ReconstructionPenalty(Penalty):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class WeightPenalty(LossTerm, KeepsShape):
-    """Adds a regulariser of some weights to the loss.
+    """Regulariser of some weights, added to the loss.
 
-    Unlike the argument `kernel_regularizer` of Keras's layers, it reaches networks that
-    were made without it, and the model logs it as `weight_decay_loss`.
+    Unlike the argument `kernel_regularizer` of Keras's layers, it also works for
+    networks that were built without one. The model logs it as `weight_decay_loss`.
 
     Args:
         regularizer: A `keras.regularizers.Regularizer`, such as
@@ -281,7 +281,7 @@ class WeightPenalty(LossTerm, KeepsShape):
         inputs: List of weights, tensors of any shape.
 
     Output shape:
-        That of the weights, which are handed on.
+        That of the weights, which are returned unchanged.
 
     Example:
     >>> import keras

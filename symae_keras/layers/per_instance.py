@@ -1,4 +1,4 @@
-"""Apply a layer to every instance of every group in a single call."""
+"""Wrapper that applies a layer to every instance of every group in a single call."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from symae_keras._utils.arrays import Shape, Tensor
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class PerInstance(keras.layers.Wrapper):
-    """Applies a layer to each instance by folding the group axis into the batch.
+    """Wrapper that applies a layer to each instance, with groups folded into the batch.
 
     `(B, T, ...)` becomes `(B*T, ...)`, the layer is called once, and its output is
     unfolded to `(B, T, ...)`. The result equals `keras.layers.TimeDistributed`, which
-    calls the layer once an instance; folding is faster (`benchmarks/step_time.py`) and
-    takes any number of instances, known or not when the graph is built.
+    calls the layer once per instance. Folding is faster (`benchmarks/step_time.py`) and
+    accepts any number of instances, known or unknown when the graph is built.
 
     Batch statistics are over all instances of all groups. Padded instances are
-    computed like the others: mask them where groups are pooled.
+    computed like the others: mask them when groups are pooled.
 
     Args:
         layer: A `keras.Layer` or `keras.Model` that takes one instance.
@@ -40,7 +40,7 @@ class PerInstance(keras.layers.Wrapper):
 
     def __init__(self, layer: keras.Layer, **kwargs: Any) -> None:
         super().__init__(layer, **kwargs)
-        self.autocast = False  # the layer casts for itself
+        self.autocast = False  # the inner layer casts its inputs
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
@@ -51,7 +51,7 @@ class PerInstance(keras.layers.Wrapper):
                 f"Received: input_shape={tuple(input_shape)}"
             )
         if not self.layer.built:
-            # A symbolic call also builds layers that have no `build` of their own.
+            # A symbolic call also builds layers without a `build` method.
             self.layer(self._instance(input_shape))
         super().build(input_shape)
 

@@ -1,4 +1,4 @@
-"""Pooling over the instances of a group."""
+"""Pooling over the instances of groups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOWEST = -1e30
 
 
 class _Pooling(keras.Layer):
-    """Base of the layers after which the instance axis and its mask are gone."""
+    """Base class of layers that remove the instance axis and its mask."""
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         return None
@@ -25,13 +25,14 @@ class _Pooling(keras.Layer):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class AttentionPooling(WithKernels, _Pooling):
-    """Pools a group with multi-head attention whose queries are learned seeds.
+    """Multi-head attention pooling of groups, with learned seeds as queries.
 
     Each of `num_seeds` learned queries attends over the instances with `num_heads`
     heads: `softmax_t(seed . key_t / sqrt(d)) value_t`. The heads of all seeds are
     joined and projected to `output_dim`. The result does not depend on the order of
-    the instances, and masked instances get no weight. A group whose instances are all
-    masked gives the bias of the projection. The softmax is taken in float32.
+    the instances, and masked instances get zero weight. For a group whose instances are
+    all masked, the output is the bias of the projection. The softmax is computed in
+    float32.
 
     Args:
         num_heads: Number of heads. Defaults to 4.
@@ -41,7 +42,7 @@ class AttentionPooling(WithKernels, _Pooling):
         **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`,
             `kernel_regularizer` and `bias_regularizer` of the three projections, with
             the defaults of `keras.layers.Dense`; other arguments of `keras.Layer`. The
-            options of kernels hold for the seeds too.
+            same options apply to the seeds.
 
     Call arguments:
         inputs: Tensor `(batch, instances, features)`.
@@ -77,7 +78,7 @@ class AttentionPooling(WithKernels, _Pooling):
     def build(self, input_shape: Shape) -> None:
         features = input_shape[-1]
         joined = self.num_heads * self.key_dim
-        # `output_dim` keeps what the user asked for: the config must not change.
+        # `output_dim` stays as the user set it, because the config must not change.
         units = self.output_dim or features
         self.seeds = self.add_weight(
             name="seeds",
@@ -96,7 +97,7 @@ class AttentionPooling(WithKernels, _Pooling):
         batch, instances = ops.shape(inputs)[:2]
         heads = (batch, instances, self.num_heads, self.key_dim)
         if mask is not None:
-            # Padding may hold NaN, which no weight of 0 would stop.
+            # Padding may contain NaN, which a weight of 0 does not remove.
             mask = ops.cast(mask, "bool")
             inputs = ops.where(ops.expand_dims(mask, -1), inputs, 0.0)
         keys = ops.reshape(self.key_projection(inputs), heads)
@@ -106,11 +107,11 @@ class AttentionPooling(WithKernels, _Pooling):
         if mask is not None:
             present = ops.expand_dims(mask, (1, 2))
             scores = ops.where(present, scores, _LOWEST)
-        # By hand: `ops.softmax` warns where a group has one instance.
+        # Written out, because `ops.softmax` warns if a group has one instance.
         weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))
         weights = weights / ops.sum(weights, axis=-1, keepdims=True)
         if mask is not None:
-            # Nothing present: the softmax above is uniform over padding.
+            # No instance is present: the softmax above is uniform over padding.
             weights = ops.where(present, weights, 0.0)
         weights = ops.cast(weights, self.compute_dtype)
         pooled = ops.einsum("bsht,bthd->bshd", weights, values)
@@ -132,10 +133,10 @@ class AttentionPooling(WithKernels, _Pooling):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class DeepSetsPooling(_Pooling):
-    """Pools features over the instances of a group, leaving out masked ones.
+    """Pooling of features over the instances of groups, without masked instances.
 
     The result does not depend on the order of the instances. A group whose instances
-    are all masked gives zeros. Sums are taken in float32 whatever the dtype policy.
+    are all masked gives zeros. Sums are computed in float32 for every dtype policy.
 
     Args:
         mode: `"mean"` (default), `"sum"` or `"max"`.
@@ -190,17 +191,18 @@ class DeepSetsPooling(_Pooling):
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__call__", instance_mask="mask")
 class GaussianPooling(_Pooling):
-    """Pools diagonal Gaussians over the instances of a group, leaving out masked ones.
+    """Pooling of diagonal Gaussians over the instances of groups, without masked ones.
 
-    With the instances' means `m[t]` and variances `v[t]`, number by number of the code:
+    `m[t]` and `v[t]` are the means and variances of the instances. For each element of
+    the code:
 
     - `"product"`, as in the multi-level VAE: the normalised product of the densities,
-      with variance `1 / sum_t 1 / v[t]` and mean `variance * sum_t m[t] / v[t]`. The
-      more instances, the surer the group.
+      with variance `1 / sum_t 1 / v[t]` and mean `variance * sum_t m[t] / v[t]`. More
+      instances give a smaller variance.
     - `"average"`, as in the group-based VAE: the averages of `m[t]` and of `v[t]`.
 
     A group whose instances are all masked gives the standard normal distribution.
-    Computed in float32; log variances are clipped to [-20, 20] first.
+    Everything is computed in float32; log variances are clipped to [-20, 20] first.
 
     Args:
         mode: `"product"` (default) or `"average"`.
@@ -228,7 +230,7 @@ class GaussianPooling(_Pooling):
     def __init__(self, mode: str = "product", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mode = choice("mode", mode, ("product", "average"))
-        self.autocast = False  # all is computed in float32
+        self.autocast = False  # everything is computed in float32
         self.built = True
 
     def call(

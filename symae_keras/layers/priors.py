@@ -1,4 +1,4 @@
-"""Codes that are drawn towards a prior."""
+"""Layers that pull codes towards a prior distribution."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from symae_keras.layers.penalties import (
 class GradientReversal(KeepsShape):
     """Identity whose gradient is multiplied by `-strength`.
 
-    What comes after the layer is trained to make the loss small, what comes before it
-    to make the same loss large: a minimax game in one backward pass, with any
-    optimizer and with `fit` as it is.
+    Layers after this one are trained to decrease the loss, and layers before it to
+    increase the same loss. This is a minimax game in one backward pass; it works with
+    any optimizer and with the usual `fit`.
 
     Args:
-        strength: Factor of the reversed gradient, finite and not negative; 0 stops the
+        strength: Factor of the reversed gradient, finite and not negative. 0 stops the
             gradient. Defaults to 1.
 
     Call arguments:
@@ -57,8 +57,8 @@ class GradientReversal(KeepsShape):
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        # The difference is exactly 0, so nothing is rounded, and its gradient is 1.
-        # The shorter (1 + s) * sg[x] - s * x would lose digits in half precision.
+        # The difference is exactly 0, so nothing is rounded, and its gradient is 1. The
+        # shorter (1 + s) * sg[x] - s * x would lose precision in float16.
         value = ops.stop_gradient(inputs)
         return value - self.strength * (inputs - value)
 
@@ -69,25 +69,26 @@ class GradientReversal(KeepsShape):
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__call__", instance_mask="mask")
 class MMDPenalty(Penalty):
-    """Adds the maximum mean discrepancy between codes and draws from N(0, 1) as a loss.
+    """Maximum mean discrepancy between codes and N(0, 1), added to the loss.
 
-    With as many draws `p` as codes `z`, all in one batch,
+    As many samples `p` are drawn as there are codes `z` in the batch. The loss is
 
-        MMD = mean k(z_i, z_j) + mean k(p_i, p_j) - 2 mean k(z_i, p_j),
+        MMD = mean k(z_i, z_j) + mean k(p_i, p_j) - 2 mean k(z_i, p_j)
 
-    with the inverse multiquadratic kernel, summed over some scales,
+    with the inverse multiquadratic kernel, summed over some scales:
 
         k(a, b) = sum_s C_s / (C_s + ||a - b||^2),   C_s = 2 * dim * s.
 
-    The means are over all pairs of a batch of `n`. The estimate of the paper leaves
-    out `i = j` in the first two and so differs from this one by the constant
-    `k(a, a) = len(scales)` on that diagonal, which adds `2 * len(scales) / n`, and by a
-    factor `(n - 1) / n` on the rest of the two. Without bias, it is negative half of
-    the time where codes are normal. This one is a squared distance between the two
-    samples: never negative (but for rounding), 0 where they coincide, unchanged where
-    each occurs twice, and defined for a single code.
+    The means are over all pairs of a batch of `n`. The estimate of the paper omits
+    `i = j` in the first two means. It differs from this one in two ways: by the
+    constant `k(a, a) = len(scales)` on the diagonal, which adds `2 * len(scales) / n`,
+    and by a factor `(n - 1) / n` on the rest of the two means. That estimate is
+    unbiased, and negative half of the time when the codes are normal. The estimate
+    here is a squared distance between the two samples. It is never negative (except
+    for rounding errors), it is 0 if the samples coincide, it does not change if each
+    value occurs twice, and it is defined for a single code.
 
-    The codes are handed on as they are. The draws are made outside of training too.
+    The layer returns the codes unchanged. It also draws samples outside of training.
     Each replica compares its own part of the batch. Everything is computed in float32.
 
     Args:
@@ -99,8 +100,8 @@ class MMDPenalty(Penalty):
 
     Call arguments:
         inputs: Tensor `(batch, ..., code)`.
-        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
-            instances do not count, nor do as many draws.
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent instances
+            and the same number of samples are excluded.
 
     Output shape:
         Same as the input.
@@ -154,10 +155,10 @@ class MMDPenalty(Penalty):
         return inputs
 
     def _mean_kernel(self, a: Tensor, b: Tensor, pairs: Tensor | None) -> Tensor:
-        """Mean of the kernel over pairs of rows of two matrices, all unless masked."""
+        """Compute the mean kernel over the (unmasked) pairs of rows of two matrices."""
         squares = ops.sum(ops.square(a), axis=-1)[:, None]
         squares = squares + ops.sum(ops.square(b), axis=-1)
-        # Rounding makes some of them negative.
+        # Rounding makes some of them slightly negative.
         squares = ops.maximum(squares - 2.0 * ops.matmul(a, ops.transpose(b)), 0.0)
         constants = (2.0 * a.shape[-1] * s for s in self.scales)
         return mean_of_present(sum(c / (c + squares) for c in constants), pairs)
@@ -174,38 +175,38 @@ class MMDPenalty(Penalty):
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__call__", instance_mask="mask")
 class PriorAdversary(LossTerm, KeepsShape):
-    """Trains a discriminator of codes and draws from N(0, 1), and the codes against it.
+    """Discriminator between codes and N(0, 1), and adversarial training of the codes.
 
-    With as many draws `p` as codes `z`, and the discriminator's logit `d`, the loss is
-    the binary cross-entropy
+    As many samples `p` are drawn as there are codes `z`. With the discriminator's
+    logit `d`, the loss is the binary cross-entropy
 
         (mean softplus(-d(p)) + mean softplus(d(z))) / 2.
 
-    The discriminator minimises it, and what made the codes maximises it: they reach the
-    discriminator through a `GradientReversal`. The one value that is logged is thus
-    `log 2 = 0.693` when the discriminator cannot tell the two apart, and falls to 0 as
-    it can.
+    The discriminator minimises this loss. The encoder maximises it, because codes reach
+    the discriminator through a `GradientReversal`. One value is logged: it is
+    `log 2 = 0.693` if the discriminator cannot distinguish codes from samples, and
+    falls to 0 as the discriminator improves.
 
-    The gradient of `softplus(d(z))` fades where the discriminator is sure, and codes
-    that it has found out would never come back. So, as is usual for adversaries, the
-    codes get the gradient of `-softplus(-d(z))` in its place, which has the same
-    direction for each code and is the larger the surer the discriminator is. What they
-    minimise is `strength * mean softplus(-d(z))`.
+    The gradient of `softplus(d(z))` vanishes where the discriminator is certain, so
+    codes that it detects would never recover. As is usual for adversaries, the codes
+    therefore get the gradient of `-softplus(-d(z))` instead. It has the same direction
+    for each code, and it is larger if the discriminator is more certain. The encoder
+    thus minimises `strength * mean softplus(-d(z))`.
 
-    The codes are handed on as they are. The draws are made outside of training too, and
-    the logits become losses in float32.
+    The layer returns the codes unchanged. It also draws samples outside of training.
+    The losses are computed from the logits in float32.
 
     Args:
         units: Sizes of the hidden layers of the discriminator. Defaults to `(64, 64)`.
-        strength: Factor of the gradient for the codes; the discriminator learns at its
-            own pace whatever it is. Defaults to 1.
+        strength: Factor of the gradient for the codes. It does not change how fast the
+            discriminator learns. Defaults to 1.
         seed: Integer seed of the draws, or `None`.
         term_name: Name of the loss in the history. Defaults to `"adversary_loss"`.
 
     Call arguments:
         inputs: Tensor `(batch, ..., code)`.
-        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
-            instances do not count, nor do as many draws.
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent instances
+            and the same number of samples are excluded.
 
     Output shape:
         Same as the input.
@@ -217,7 +218,7 @@ class PriorAdversary(LossTerm, KeepsShape):
           2015](https://arxiv.org/abs/1409.7495): the reversed gradient
         - [Goodfellow et al., Generative adversarial networks,
           2014](https://arxiv.org/abs/1406.2661), section 3: the gradient that does not
-          fade
+          vanish
 
     Example:
     >>> from keras import ops
@@ -259,10 +260,10 @@ class PriorAdversary(LossTerm, KeepsShape):
         of_draws = self._logits(ops.cast(draws, self.compute_dtype))
         of_codes = self._logits(ops.stop_gradient(codes))
         again = self._logits(self.reversal(codes))
-        # Softplus, since the logarithm of a sigmoid that rounds to 0 is infinite.
+        # Softplus, because the logarithm of a sigmoid that rounds to 0 is infinite.
         cross_entropy = ops.softplus(-of_draws) + ops.softplus(of_codes)
-        # 0 in value, and in its gradient for the discriminator: only that for the codes
-        # is left.
+        # This term is 0, and so is its gradient for the discriminator. Only its
+        # gradient for the codes remains.
         misled = ops.softplus(-of_codes) - ops.softplus(-again)
         self.add_term(mean_of_present(0.5 * cross_entropy + misled, mask))
         return inputs

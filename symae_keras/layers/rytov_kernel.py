@@ -1,4 +1,4 @@
-"""Delays and gains of waves by small anomalies of a medium."""
+"""Delays and gains of waves caused by small anomalies of a medium."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from keras import ops
 from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras._utils.validation import invalid, is_number, positive_finite
 
-#: Frequencies of the average over the band, relative to its centre, and their weights.
+#: Frequencies for the band average, relative to the centre of the band, and weights.
 _BAND: Final = (0.6, 0.8, 1.0, 1.2, 1.4)
 _DEVIATION: Final = 0.3
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class RytovKernel(keras.layers.Layer):
-    """How much an anomaly delays and amplifies the wave from a source to a receiver.
+    """Delay and gain kernel of anomalies for waves from a source to a receiver.
 
-    Anomalies are Gaussian bells of slowness around fixed places in a plane. In the
-    Rytov approximation, the logarithm of the spectrum of a trace is linear in their
-    strengths, so that delays and logarithms of gains are sums of this kernel times
-    strengths. The kernel is wide: waves of finite frequency also feel what lies beside
-    the straight ray, in the Fresnel zone. It is averaged over a band of frequencies,
-    0.6 to 1.4 times the centre. The layer has no weights, and gradients reach sources
-    and velocity.
+    Anomalies are Gaussian bells of slowness around fixed positions in a plane. In the
+    Rytov approximation, the logarithm of the spectrum of a trace is linear in the
+    strengths of the anomalies. Delays and logarithms of gains are therefore sums of
+    this kernel times strengths. The kernel is wide: waves of finite frequency are also
+    sensitive to the Fresnel zone around the straight ray. The kernel is averaged over
+    a band of frequencies, 0.6 to 1.4 times the centre. The layer has no weights, and
+    sources and velocity receive gradients.
 
     Args:
         receivers: Positions of receivers in km, `(receivers, 2)`.
-        places: Centres of anomalies in km, `(anomalies, 2)`. The closed form holds if
-            sources and receivers are at least two widths away.
+        places: Centres of the anomalies in km, `(anomalies, 2)`. The closed form is
+            valid if sources and receivers are at least two widths away.
         width: Standard deviation of the bells in km.
         frequency: Centre of the band in Hz.
 
@@ -41,16 +41,16 @@ class RytovKernel(keras.layers.Layer):
         velocity: Velocity of the background in km/s, a scalar.
 
     Output shape:
-        Two tensors `(..., anomalies, receivers)`, for a relative slowness of 1: delays
-        in seconds, later is positive, and logarithms of gains. Always float32.
+        Two tensors `(..., anomalies, receivers)` for a relative slowness of 1: delays
+        in seconds (positive means later) and logarithms of gains. Always float32.
 
     Source: M. J. Woodward, Wave-equation tomography, Geophysics 57 (1992), 15-26;
     F. A. Dahlen, S.-H. Hung & G. Nolet, Geophysical Journal International 141 (2000),
-    157-174. The integral over a bell has a closed form if distances are expanded to
-    second order around its centre.
+    157-174. The integral over a bell has a closed form after distances are expanded to
+    second order around the centre of the bell.
 
-    Example: an anomaly on the way delays by the integral of slowness along the ray,
-    `0.1 * sqrt(2 pi) * 0.1 km / (2 km/s)`, if frequencies are high
+    Example: at high frequencies, an anomaly on the ray delays the wave by the integral
+    of slowness along the ray, `0.1 * sqrt(2 pi) * 0.1 km / (2 km/s)`
     >>> from keras import ops
     >>> kernel = RytovKernel([[1.0, 0.0]], [[0.0, 0.0]], width=0.1, frequency=400.0)
     >>> delay, gain = kernel(ops.convert_to_tensor([[-1.0, 0.0]]), velocity=2.0)
@@ -83,7 +83,7 @@ class RytovKernel(keras.layers.Layer):
         from_source = places - sources[..., None, :]
         first = length(from_source)[..., None]
         direct = length(receivers - sources[..., None, :])[..., None, :]
-        # -1 where the anomaly lies on the straight ray.
+        # -1 if the anomaly lies on the straight ray.
         cosine = -ops.einsum("...ad,ard->...ar", from_source, to_receiver)
         cosine = cosine / (first * second)
         geometry = first, second, direct, cosine
@@ -92,7 +92,7 @@ class RytovKernel(keras.layers.Layer):
             angular = 2.0 * math.pi * part * self.frequency
             weight = math.exp(-0.5 * ((part - 1.0) / _DEVIATION) ** 2)
             size, angle = self._scattered(angular / velocity, *geometry)
-            # The line through the origin that fits the phases of the band best.
+            # The best-fitting line through the origin and the phases of the band.
             delay = delay - weight * angular * size * ops.sin(angle)
             gain = gain + weight * size * ops.cos(angle)
             phases += weight * angular**2
@@ -102,7 +102,7 @@ class RytovKernel(keras.layers.Layer):
     def _scattered(
         self, wave: Tensor, first: Tensor, second: Tensor, direct: Tensor, cosine: Any
     ) -> tuple[Tensor, Tensor]:
-        """Modulus and argument of the scattered over the direct wave."""
+        """Return modulus and argument of the scattered wave over the direct wave."""
         area = self.width**2
         bend = 1.0 + cosine
         curvature = 1.0 / first + 1.0 / second
@@ -140,8 +140,8 @@ class RytovKernel(keras.layers.Layer):
 
 
 def length(vector: Tensor) -> Tensor:
-    """Return lengths of vectors along the last axis."""
-    # The root of 0 has no gradient.
+    """Return the lengths of vectors along the last axis."""
+    # The square root has no gradient at 0.
     return ops.sqrt(ops.maximum(ops.sum(ops.square(vector), axis=-1), 1e-12))
 
 
@@ -152,5 +152,5 @@ def positions(name: str, value: Any) -> tuple[tuple[float, float], ...]:
     except TypeError:
         rows = []
     if not rows or not all(len(row) == 2 and all(map(is_number, row)) for row in rows):
-        raise invalid(name, "pairs of numbers, one for each position", repr(value))
+        raise invalid(name, "pairs of numbers, one per position", repr(value))
     return tuple((float(x), float(y)) for x, y in rows)

@@ -1,4 +1,4 @@
-"""Finds by how many samples each trace is delayed."""
+"""Estimation of the delay of each trace, in samples."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from keras import ops
 from symae_keras._utils.arrays import Shape, Tensor
 from symae_keras.layers.fourier_shift import FourierShift
 
-#: Parts of the window that correlations are searched within, one a round: the first
-#: corrects centroids by more than a period, the others settle between samples.
+#: Search range of each round, as a fraction of the window. The first round corrects
+#: centroids by more than a period; the others refine the delay between samples.
 _SEARCHED: Final = (8, 16, 16, 16)
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class ShiftEstimator(keras.layers.Layer):
-    """Finds the delay of each trace of a gather, to a fraction of a sample.
+    """Estimation of the delay of each trace of a gather, to a fraction of a sample.
 
-    It starts from the time at which the fourth power of a trace is centred. In four
-    rounds, traces are then shifted back, and correlated with their mean, whose waveform
-    need not be known; a parabola through the largest correlation and its neighbours
-    gives the correction. The delays of a gather keep the mean of the centroids. The
-    layer has no weights. `FourierShift` with the negative delays aligns the traces, and
-    with the delays puts them back.
+    The initial delay is the centroid of the fourth power of the trace. Four rounds
+    follow. Each round shifts the traces back and correlates them with their mean,
+    whose waveform does not need to be known. A parabola through the largest correlation
+    and its neighbours gives the correction. The mean delay of a gather stays the mean
+    of the centroids. The layer has no weights. `FourierShift` aligns the traces with
+    the negative delays, and restores them with the positive delays.
 
-    Delays of one gather can be compared with each other. Between gathers of different
-    waveforms, they differ by a number that all traces share. Traces whose waveforms
-    differ much, by overlapping arrivals for instance, may be a period off. A trace of
-    zeros has about the mean delay of its gather. Gradients reach the inputs through
-    centroids and parabolas, not through the choice of the largest correlation.
+    Delays within one gather can be compared with each other. Between gathers with
+    different waveforms, delays differ by an offset that all traces share. Traces with
+    very different waveforms, for example because of overlapping arrivals, may be off by
+    one period. A trace of zeros gets about the mean delay of its gather. The inputs
+    receive gradients through centroids and parabolas, but not through the choice of
+    the largest correlation.
 
     Call arguments:
         inputs: Tensor `(..., traces, samples)`, at least 16 samples.
 
     Output shape:
-        `(..., traces)`: delays in samples, from the middle of the window, later is
-        positive. Always float32, since half precision has no digits for
-        fractions.
+        `(..., traces)`: delays in samples from the middle of the window; positive means
+        later. Always float32, because half precision is too coarse for fractions of a
+        sample.
 
     Raises:
         ValueError: Inputs have fewer than 2 axes, or fewer than 16 samples.
@@ -59,11 +60,11 @@ class ShiftEstimator(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.autocast = False
-        # The phases of shifts need all digits, in half precision as well.
+        # The phases of shifts need full precision, in half precision as well.
         self.shift = FourierShift(dtype="float32")
 
     def build(self, input_shape: Shape) -> None:
-        """Nothing to build: neither this layer nor the one inside has weights."""
+        """Build nothing: neither this layer nor the one inside it has weights."""
 
     def call(self, inputs: Tensor) -> Tensor:
         self._check(inputs.shape)
@@ -73,7 +74,7 @@ class ShiftEstimator(keras.layers.Layer):
         x = x / ops.where(largest > 0.0, largest, 1.0)
         samples = x.shape[-1]
         time = ops.arange(samples, dtype="float32") - 0.5 * (samples - 1)
-        # Second powers would draw weak traces to the middle, by their noise.
+        # With second powers, noise would pull weak traces to the middle.
         weight = ops.square(ops.square(x / (self._norm(x) + tiny)))
         delay = ops.sum(weight * time, axis=-1) / (ops.sum(weight, axis=-1) + tiny)
         mean = ops.mean(delay, axis=-1, keepdims=True)
@@ -85,7 +86,7 @@ class ShiftEstimator(keras.layers.Layer):
     def _correction(
         self, x: Tensor, delay: Tensor, searched: int, tiny: float
     ) -> Tensor:
-        """Lags of the largest correlation of each trace with the stack."""
+        """Return the lag of each trace's largest correlation with the stack."""
         aligned = self.shift(x, -delay)
         aligned = aligned / (self._norm(aligned) + tiny)
         stack = ops.mean(aligned, axis=-2, keepdims=True)
@@ -102,7 +103,7 @@ class ShiftEstimator(keras.layers.Layer):
         near = ops.concatenate(
             [lags[..., length - searched :], lags[..., : searched + 1]], axis=-1
         )
-        # The ends have one neighbour only.
+        # The end points have only one neighbour.
         inner = ops.cast(ops.argmax(near[..., 1:-1], axis=-1), "int32") + 1
         before, top, after = (
             ops.take_along_axis(near, (inner + step)[..., None], axis=-1)[..., 0]
@@ -114,7 +115,7 @@ class ShiftEstimator(keras.layers.Layer):
         return ops.cast(inner - searched, "float32") + between
 
     def _norm(self, x: Tensor) -> Tensor:
-        # The root of 0 has no gradient.
+        # The square root has no gradient at 0.
         square = ops.sum(ops.square(x), axis=-1, keepdims=True)
         return ops.sqrt(ops.maximum(square, 1e-12))
 

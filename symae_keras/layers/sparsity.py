@@ -1,4 +1,4 @@
-"""Sparse codes."""
+"""Layers for sparse codes."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from symae_keras._utils.validation import number, positive
 from symae_keras.layers._random import KeepsShape
 from symae_keras.layers.penalties import Penalty, blank_absent, mean_of_present
 
-# Far below any useful rate, and its logarithm is still a plain number.
+# Far below any useful rate, but its logarithm is still finite.
 _TINY = 1e-12
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__call__", instance_mask="mask")
 class KLSparsity(Penalty):
-    """Hands a code in [0, 1] on and adds a divergence that holds its mean rate low.
+    """KL divergence that keeps the mean activation rate of a code in [0, 1] low.
 
-    With `rate_j` the mean of `code_j` over the batch, and over any other axes before
-    the last one, and `target` the rate wished for, the loss is
+    `rate_j` is the mean of `code_j` over the batch and over any other axes before the
+    last one. `target` is the target rate. The loss is
 
         weight * sum_j  target log(target / rate_j)
                         + (1 - target) log((1 - target) / (1 - rate_j)),
 
-    in float32. Rates are those of a batch, so that batches should hold many instances:
-    some multiples of `1 / target`.
+    in float32. The layer returns the code unchanged. Rates are computed per batch, so
+    a batch should contain many instances: several times `1 / target`.
 
     Args:
         weight: Weight of the loss, not negative. Defaults to 1e-3.
-        target_rate: Rate wished for, between 0 and 1. Defaults to 0.05.
+        target_rate: Target rate, between 0 and 1. Defaults to 0.05.
 
     Call arguments:
         inputs: Tensor `(batch, ..., code)` of numbers in [0, 1], such as the output of
             a sigmoid.
-        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
-            instances count in no rate.
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent instances
+            are excluded from the rates.
 
     Output shape:
         Same as the input.
@@ -77,7 +77,7 @@ class KLSparsity(Penalty):
         divergence = target * on + (1.0 - target) * off
         total = ops.sum(divergence)
         if mask is not None:
-            # The mean of no instance is 0, which is no rate to be far from the target.
+            # Without instances, the mean is 0; this rate must not be penalised.
             total = ops.where(ops.any(mask), total, 0.0)
         self.add_term(self.weight * total)
         return inputs
@@ -89,18 +89,18 @@ class KLSparsity(Penalty):
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__call__", instance_mask="mask")
 class L1Sparsity(Penalty):
-    """Hands a code on and adds its absolute values to the loss.
+    """L1 penalty that adds the absolute values of a code to the loss.
 
     The loss is `weight * sum_j |code_j|`, averaged over the batch and over any other
-    axes before the last one, in float32.
+    axes before the last one, in float32. The layer returns the code unchanged.
 
     Args:
         weight: Weight of the loss, not negative. Defaults to 1e-3.
 
     Call arguments:
         inputs: Tensor `(batch, ..., code)`.
-        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
-            instances count in no loss.
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent instances
+            are excluded from the loss.
 
     Output shape:
         Same as the input.
@@ -131,16 +131,16 @@ class L1Sparsity(Penalty):
 @keras.saving.register_keras_serializable(package="symae_keras")
 @renamed("__init__", n_active="num_active")
 class TopK(KeepsShape):
-    """Keeps the `num_active` largest numbers of each code and sets the others to 0.
+    """Selection of the `num_active` largest values of each code; the others become 0.
 
-    Exactly `num_active` are kept where numbers are equal, too. Gradients reach those
-    kept only.
+    Exactly `num_active` values are kept, even if some values are equal. Only the kept
+    values receive gradients.
 
     Args:
-        num_active: How many numbers are kept, at least 1.
+        num_active: Number of values to keep, at least 1.
 
     Call arguments:
-        inputs: Tensor `(batch, ..., code)` with a code of `num_active` numbers or more.
+        inputs: Tensor `(batch, ..., code)` with a code of at least `num_active` values.
 
     Output shape:
         Same as the input.
@@ -169,7 +169,7 @@ class TopK(KeepsShape):
             )
 
     def call(self, inputs: Tensor) -> Tensor:
-        # Ranks, not a threshold: in bfloat16 many numbers are equal.
+        # Use ranks and not a threshold: in bfloat16, many values are equal.
         rank = ops.argsort(ops.argsort(-inputs, axis=-1), axis=-1)
         return ops.where(rank < self.num_active, inputs, ops.zeros_like(inputs))
 

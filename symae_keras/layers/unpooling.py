@@ -1,4 +1,4 @@
-"""Max pooling that keeps where the largest values were, and its inverse."""
+"""Max pooling that also returns the positions of the maxima, and its inverse."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Sizes = int | Sequence[int]
 
 
 class _Windows(keras.Layer):
-    """Where the windows of a pooling lie."""
+    """Base class of layers with pooling windows."""
 
     rank: ClassVar[int]
 
@@ -29,13 +29,13 @@ class _Windows(keras.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.pool_size = one_each("pool_size", pool_size, self.rank, "an axis")
+        self.pool_size = one_each("pool_size", pool_size, self.rank, "per axis")
         strides = self.pool_size if strides is None else strides
-        self.strides = one_each("strides", strides, self.rank, "an axis")
+        self.strides = one_each("strides", strides, self.rank, "per axis")
         self.padding = choice("padding", padding, ("valid", "same"))
 
     def _checked(self, shape: Shape, name: str) -> tuple[int, ...]:
-        """The sizes of the spatial axes, which must be known."""
+        """Return the sizes of the spatial axes, which must be known."""
         sizes = tuple(shape[1:-1])
         if len(sizes) != self.rank or None in sizes:
             raise ValueError(
@@ -46,14 +46,14 @@ class _Windows(keras.Layer):
         return tuple(int(n) for n in sizes if n is not None)
 
     def _n_windows(self, sizes: Sequence[int]) -> tuple[int, ...]:
-        """How many windows there are along each axis; below 1 where none fits."""
+        """Return the number of windows per axis; below 1 if none fits."""
         if self.padding == "same":
             return tuple(-(-n // s) for n, s in zip(sizes, self.strides, strict=True))
         each = zip(sizes, self.pool_size, self.strides, strict=True)
         return tuple((n - k) // s + 1 for n, k, s in each)
 
     def _before(self, sizes: Sequence[int]) -> tuple[int, ...]:
-        """Padding before each axis; where it is odd, there is one more behind."""
+        """Return the padding before each axis; if it is odd, the end has one more."""
         if self.padding == "valid":
             return (0,) * self.rank
         windows = self._n_windows(sizes)
@@ -70,13 +70,13 @@ class _Windows(keras.Layer):
 
 
 class MaxPoolingWithIndices(_Windows):
-    """Max pooling of any rank that also gives the position of each maximum."""
+    """Max pooling of any rank that also returns the position of each maximum."""
 
     def build(self, input_shape: Shape) -> None:
         sizes = self._checked(tuple(input_shape), "inputs")
         if min(self._n_windows(sizes)) < 1:
             raise ValueError(
-                f"`{type(self).__name__}` expects inputs with room for one window of "
+                f"`{type(self).__name__}` expects inputs of at least one window of "
                 f"pool_size={self.pool_size}. Received: shape {tuple(input_shape)}"
             )
 
@@ -89,7 +89,7 @@ class MaxPoolingWithIndices(_Windows):
             behind = spanned - sizes[axis] - before[axis]
             padded = _repeat_edges(padded, axis + 1, before[axis], max(behind, 0))
         best = positions = None
-        # One element of every window at a time, all windows at once.
+        # One element per window at a time, for all windows at once.
         for offset in product(*map(range, self.pool_size)):
             each = zip(offset, windows, self.strides, strict=True)
             slices = [slice(o, o + (w - 1) * s + 1, s) for o, w, s in each]
@@ -99,15 +99,15 @@ class MaxPoolingWithIndices(_Windows):
                 best = values
                 positions = ops.zeros_like(values, dtype="int32") + here
                 continue
-            # Only what is larger replaces, so that of equal numbers the first stays;
-            # it alone has the gradient, which `ops.max` shares out on TensorFlow.
+            # Only larger values replace, so the first of equal values stays. It alone
+            # receives the gradient, which `ops.max` would divide on TensorFlow.
             larger = ops.logical_or(values > best, ops.isnan(values))
             best = ops.where(larger, values, best)
             positions = ops.where(larger, here, positions)
         return best, positions
 
     def _positions(self, offset: Sequence[int], sizes: Sequence[int]) -> Tensor:
-        """Flat position in the input of the element `offset` of every window."""
+        """Return the flat input position of the element `offset` of every window."""
         axes = []
         each = zip(
             offset,
@@ -118,7 +118,7 @@ class MaxPoolingWithIndices(_Windows):
             strict=True,
         )
         for o, n, w, s, before in each:
-            # The padding repeats the edge, and has the position of the edge.
+            # The padding repeats the edge and has the position of the edge.
             axes.append(np.clip(np.arange(w) * s + o - before, 0, n - 1))
         flat = np.ravel_multi_index(np.ix_(*axes), tuple(sizes))
         return ops.convert_to_tensor(flat[None, ..., None], dtype="int32")
@@ -154,7 +154,7 @@ class MaxUnpooling(_Windows):
         values, indices = inputs
         sizes = self._output_sizes(tuple(values.shape), output_size)
         own = np.arange(np.prod(sizes), dtype="int32").reshape((1, *sizes, 1))
-        # Without a scatter: every position looks at the windows that it lies in.
+        # Without a scatter: every position reads the windows that it lies in.
         values = self._at_positions(values, sizes, 0)
         indices = self._at_positions(indices, sizes, -1)
         overlaps = [
@@ -168,9 +168,9 @@ class MaxUnpooling(_Windows):
         return outputs
 
     def _at_positions(self, x: Tensor, sizes: Sequence[int], fill: int) -> Tensor:
-        """Each window's value repeated over its stride, with room for what overlaps.
+        """Repeat each window's value over its stride; windows that overlap have room.
 
-        After that, the windows that a position lies in are a stride apart.
+        Afterwards, the windows that a position lies in are one stride apart.
         """
         padding = [(0, 0)]
         each = zip(
@@ -185,7 +185,7 @@ class MaxUnpooling(_Windows):
     def _looking(
         self, window: Sequence[int], sizes: Sequence[int]
     ) -> tuple[slice, ...]:
-        """Slices that show every position one of its windows, 0 being the first."""
+        """Return slices that map every position to one of its windows, first = 0."""
         each = zip(window, self.strides, self._before(sizes), sizes, strict=True)
         starts = [(before + w * s, n) for w, s, before, n in each]
         return (slice(None), *(slice(start, start + n) for start, n in starts))
@@ -197,7 +197,7 @@ class MaxUnpooling(_Windows):
             if self.padding == "same":
                 return tuple(w * s for w, _, s in each)
             return tuple((w - 1) * s + k for w, k, s in each)
-        sizes = one_each("output_size", output_size, self.rank, "an axis")
+        sizes = one_each("output_size", output_size, self.rank, "per axis")
         if self._n_windows(sizes) != windows:
             raise ValueError(
                 "Invalid value received for argument `output_size`. Expected a size "
@@ -215,7 +215,7 @@ class MaxUnpooling(_Windows):
     def compute_output_spec(
         self, inputs: tuple[Any, Any], output_size: Sizes | None = None
     ) -> Any:
-        """As `compute_output_shape`, which Keras does not tell the output size."""
+        """Return the output spec; Keras does not pass `output_size` to the shape."""
         shapes = (inputs[0].shape, inputs[1].shape)
         shape = self.compute_output_shape(shapes, output_size)
         return keras.KerasTensor(shape, dtype=self.compute_dtype)
@@ -224,8 +224,8 @@ class MaxUnpooling(_Windows):
 def _repeat_edges(x: Tensor, axis: int, before: int, behind: int) -> Tensor:
     """Pad one axis with its first and its last element.
 
-    A window never lies in the padding alone, so that an edge that is repeated neither
-    changes its maximum nor comes before what is first in it.
+    A window never lies in the padding alone. A repeated edge therefore neither changes
+    the maximum of a window nor becomes its first maximum.
     """
     if not before and not behind:
         return x
@@ -236,24 +236,23 @@ def _repeat_edges(x: Tensor, axis: int, before: int, behind: int) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class MaxPoolingWithIndices1D(MaxPoolingWithIndices):
-    """Max pooling of one axis that gives maxima and where they were.
+    """Max pooling of one axis that returns the maxima and their positions.
 
-    `MaxUnpooling1D` takes both. Of equal numbers the first is the maximum, and it alone
-    has the gradient.
+    Both are inputs of `MaxUnpooling1D`. Of equal values, the first is the maximum, and
+    it alone receives the gradient.
 
     Args:
         pool_size: Length of the windows. Defaults to 2.
         strides: Step from one window to the next. Defaults to `pool_size`.
-        padding: `"valid"` (default), where pixels that fill no window are dropped, or
-            `"same"`, where windows reach over the ends; the padding is never the
-            maximum.
+        padding: `"valid"` (default) drops pixels that fill no window. `"same"` lets
+            windows extend beyond the ends; the padding is never the maximum.
 
     Call arguments:
         inputs: Tensor `(batch, pixels, channels)`.
 
     Output shape:
         A pair of maxima and indices, both `(batch, windows, channels)`. Indices are
-        int32 positions on the axis that was pooled.
+        int32 positions on the pooled axis.
 
     Example:
     >>> from keras import ops
@@ -270,26 +269,25 @@ class MaxPoolingWithIndices1D(MaxPoolingWithIndices):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class MaxPoolingWithIndices2D(MaxPoolingWithIndices):
-    """Max pooling of images that gives maxima and where they were.
+    """Max pooling of images that returns the maxima and their positions.
 
-    `MaxUnpooling2D` takes both. Of equal numbers the first in row-major order is the
-    maximum, and it alone has the gradient.
+    Both are inputs of `MaxUnpooling2D`. Of equal values, the first in row-major order
+    is the maximum, and it alone receives the gradient.
 
     Args:
         pool_size: Size of the windows, an integer or `(height, width)`. Defaults to 2.
         strides: Step from one window to the next, an integer or `(rows, columns)`.
             Defaults to `pool_size`.
-        padding: `"valid"` (default), where pixels that fill no window are dropped, or
-            `"same"`, where windows reach over the borders; the padding is never the
-            maximum.
+        padding: `"valid"` (default) drops pixels that fill no window. `"same"` lets
+            windows extend beyond the borders; the padding is never the maximum.
 
     Call arguments:
         inputs: Tensor `(batch, height, width, channels)`.
 
     Output shape:
         A pair of maxima and indices, both `(batch, rows, columns, channels)`. Indices
-        are int32 positions in the flattened `height * width` pixels of the image that
-        was pooled, for each instance and channel by itself.
+        are int32 positions in the flattened `height * width` pixels of the pooled
+        image, separately for each instance and channel.
 
     Reference:
         - [Zeiler & Fergus, Visualizing and understanding convolutional networks,
@@ -310,10 +308,10 @@ class MaxPoolingWithIndices2D(MaxPoolingWithIndices):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class MaxUnpooling1D(MaxUnpooling):
-    """Puts each value where `MaxPoolingWithIndices1D` found its maximum.
+    """Max unpooling that puts each value where `MaxPoolingWithIndices1D` found it.
 
-    Everything else is 0. Where windows overlap and share a maximum, the value of the
-    last of them is taken, as NumPy's assignment does.
+    All other positions are 0. If windows overlap and share a maximum, the value of the
+    last of them is used, as in NumPy assignment.
 
     Args:
         pool_size: As in the pooling. Defaults to 2.
@@ -321,12 +319,12 @@ class MaxUnpooling1D(MaxUnpooling):
         padding: As in the pooling. Defaults to `"valid"`.
 
     Call arguments:
-        inputs: Pair of values and indices, both `(batch, windows, channels)`. Values
-            may be others than the maxima, such as those that a decoder made.
-        output_size: Length of what was pooled. `None` (default) is
+        inputs: Pair of values and indices, both `(batch, windows, channels)`. The
+            values can differ from the maxima, for example if a decoder made them.
+        output_size: Length before pooling. `None` (default) means
             `(windows - 1) * strides + pool_size` with "valid" padding and
-            `windows * strides` with "same"; give it wherever the length was another,
-            since the indices cannot tell.
+            `windows * strides` with "same". Set it if the length was different, since
+            the indices do not contain it.
 
     Output shape:
         `(batch, output_size, channels)`.
@@ -345,10 +343,10 @@ class MaxUnpooling1D(MaxUnpooling):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class MaxUnpooling2D(MaxUnpooling):
-    """Puts each value where `MaxPoolingWithIndices2D` found its maximum.
+    """Max unpooling that puts each value where `MaxPoolingWithIndices2D` found it.
 
-    Everything else is 0. Where windows overlap and share a maximum, the value of the
-    last of them in row-major order is taken, as NumPy's assignment does.
+    All other positions are 0. If windows overlap and share a maximum, the value of the
+    last of them in row-major order is used, as in NumPy assignment.
 
     Args:
         pool_size: As in the pooling. Defaults to 2.
@@ -357,11 +355,11 @@ class MaxUnpooling2D(MaxUnpooling):
 
     Call arguments:
         inputs: Pair of values and indices, both `(batch, rows, columns, channels)`.
-            Values may be others than the maxima, such as those that a decoder made.
-        output_size: `(height, width)` of what was pooled, or an integer for both.
-            `None` (default) is `(rows - 1) * strides + pool_size` with "valid" padding
-            and `rows * strides` with "same"; give it wherever the size was another,
-            since the indices cannot tell.
+            The values can differ from the maxima, for example if a decoder made them.
+        output_size: `(height, width)` before pooling, or an integer for both. `None`
+            (default) means `(rows - 1) * strides + pool_size` with "valid" padding
+            and `rows * strides` with "same". Set it if the size was different, since
+            the indices do not contain it.
 
     Output shape:
         `(batch, *output_size, channels)`.

@@ -13,7 +13,7 @@ from symae_keras._utils.validation import choice, invalid, one_each, positive
 
 
 class _Upsampling(keras.Layer):
-    """Base of the layers that make a cell of pixels of each one."""
+    """Base class of layers that turn each pixel into a cell of pixels."""
 
     def __init__(self, size: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -30,23 +30,24 @@ class _Upsampling(keras.Layer):
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class SubPixel(_Upsampling):
-    """Upsamples by moving channels to pixels, also known as pixel shuffle.
+    """Upsampling that moves channels to pixels, also known as pixel shuffle.
 
-    With `r` axes of pixels, `channels * size**r` numbers of a pixel become a cell of
-    `size**r` pixels with `channels` each: in row-major order, first over the pixels of
-    the cell, then over the channels. For images this is `keras.ops.depth_to_space`. A
-    convolution that gives so many channels comes before it.
+    With `r` pixel axes, the `channels * size**r` values of a pixel become a cell of
+    `size**r` pixels with `channels` channels each. The values fill the cell in
+    row-major order, first over its pixels, then over the channels. For images this is
+    `keras.ops.depth_to_space`. Use it after a convolution that outputs that many
+    channels.
 
     Args:
-        size: Factor of every axis of pixels. Defaults to 2.
+        size: Factor of every pixel axis. Defaults to 2.
 
     Call arguments:
         inputs: Tensor `(batch, pixels, channels)`, `(batch, height, width, channels)`,
-            or with more axes of pixels.
+            or with more pixel axes.
 
     Output shape:
-        That of the input, with every axis of pixels `size` times as long, and with
-        `size**r` times fewer channels.
+        That of the input, with every pixel axis `size` times as long and `size**r`
+        times fewer channels.
 
     Reference:
         - [Shi et al., Real-time single image and video super-resolution using an
@@ -79,12 +80,12 @@ class SubPixel(_Upsampling):
 
 
 def shuffled(x: Tensor, size: int) -> Tensor:
-    """Move channels to pixels, `size` along every axis of pixels."""
+    """Move channels to pixels, `size` along every pixel axis."""
     batch, *sizes, _ = ops.shape(x)
     rank = len(sizes)
     channels = x.shape[-1] // size**rank
     cells = ops.reshape(x, (batch, *sizes, *[size] * rank, channels))
-    # From (batch, *sizes, *cell, channels) to axes of which each is beside its own.
+    # Put each cell axis of (batch, *sizes, *cell, channels) next to its pixel axis.
     beside = [axis for n in range(1, rank + 1) for axis in (n, n + rank)]
     cells = ops.transpose(cells, (0, *beside, 2 * rank + 1))
     return ops.reshape(cells, (batch, *(n * size for n in sizes), channels))
@@ -92,20 +93,20 @@ def shuffled(x: Tensor, size: int) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class BedOfNails(_Upsampling):
-    """Upsamples with zeros: each value becomes the first one of a cell of zeros.
+    """Upsampling with zeros: each value becomes the first one of a cell of zeros.
 
-    A convolution that follows has a kernel of its own for each place in a cell, as a
-    transposed convolution has.
+    A convolution after this layer has separate weights for each position in a cell,
+    like a transposed convolution.
 
     Args:
-        size: Factor of every axis of pixels. Defaults to 2.
+        size: Factor of every pixel axis. Defaults to 2.
 
     Call arguments:
         inputs: Tensor `(batch, pixels, channels)`, `(batch, height, width, channels)`,
-            or with more axes of pixels.
+            or with more pixel axes.
 
     Output shape:
-        That of the input, with every axis of pixels `size` times as long.
+        That of the input, with every pixel axis `size` times as long.
 
     Example:
     >>> from keras import ops
@@ -127,7 +128,7 @@ class BedOfNails(_Upsampling):
 
 
 class Cropped(keras.Layer):
-    """Base that goes before a transposed convolution of Keras and crops its output."""
+    """Mixin that crops the output of a transposed convolution of Keras."""
 
     rank: int
 
@@ -141,15 +142,15 @@ class Cropped(keras.Layer):
         **kwargs: Any,
     ) -> None:
         def one_an_axis(name: str, value: Any, least: int) -> tuple[int, ...]:
-            return one_each(name, value, self.rank, "an axis", least)
+            return one_each(name, value, self.rank, "per axis", least)
 
         cropping = None
         if isinstance(padding, str):
             padding = choice("padding", padding, ("valid", "same"))
         else:
             cropping = one_an_axis("padding", padding, 0)
-            # Without padding, and with an output padding, Keras gives all pixels that
-            # a kernel reaches, those of the output padding too.
+            # Without padding and with an output padding, Keras returns all pixels that
+            # a kernel reaches, including those of the output padding.
             padding = "valid"
             output_padding = 0 if output_padding is None else output_padding
         if output_padding is not None:
@@ -164,7 +165,7 @@ class Cropped(keras.Layer):
         )
         if self.data_format != "channels_last":
             raise invalid("data_format", "'channels_last'", repr(self.data_format))
-        #: Pixels cut off either end of each axis, `None` where Keras crops.
+        #: Pixels to crop at either end of each axis; `None` if Keras crops.
         self.cropping = cropping
 
     def build(self, input_shape: Shape) -> None:
@@ -172,7 +173,7 @@ class Cropped(keras.Layer):
         if any(n is not None and n < 1 for n in sizes):
             raise ValueError(
                 f"`{type(self).__name__}` with padding={self._given()} leaves nothing "
-                f"of an input of shape {tuple(input_shape)}."
+                f"of an input of shape {tuple(input_shape)}. Use less padding."
             )
         super().build(input_shape)
 
@@ -184,7 +185,7 @@ class Cropped(keras.Layer):
         return outputs[(slice(None), *kept)]
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(n - 1) * strides - 2 * padding + kernel_size + output_padding`."""
+        """Return the output shape; see the formula in `TransposedConv1D`."""
         batch, *sizes, channels = super().compute_output_shape(input_shape)
         if self.cropping is None:
             return (batch, *sizes, channels)
@@ -196,7 +197,7 @@ class Cropped(keras.Layer):
         return {**super().get_config(), "padding": self._given()}
 
     def _given(self) -> tuple[int, ...] | str:
-        """The argument `padding`; the attribute is Keras's own."""
+        """Return the argument `padding`; the attribute belongs to Keras."""
         return str(self.padding) if self.cropping is None else self.cropping
 
 
@@ -204,19 +205,20 @@ class Cropped(keras.Layer):
 class TransposedConv1D(Cropped, keras.layers.Conv1DTranspose):
     """Transposed convolution of one axis, cropped by a number of pixels.
 
-    Each pixel adds the kernel, times its value, to the output; kernels start `strides`
-    apart. Then `padding` pixels are cut off both ends, as textbooks and PyTorch
-    count it. Keras's `padding="same"`, which this layer takes too, cuts off what makes
-    the output `strides` times as large.
+    Each pixel adds the kernel, times its value, to the output. The distance between
+    kernels is `strides`. Then `padding` pixels are cropped at both ends, as in
+    textbooks and PyTorch. The layer also accepts Keras's `padding="same"`, which crops
+    the output to `strides` times the input length.
 
     Args:
         filters: Channels of the output.
         kernel_size: Length of the kernel.
-        strides: Distance of the kernels. Defaults to 1.
-        padding: Pixels cut off both ends, or `"valid"` or `"same"` as in
+        strides: Distance between kernels. Defaults to 1.
+        padding: Pixels to crop at both ends, or `"valid"` or `"same"` as in
             `keras.layers.Conv1DTranspose`. Defaults to 0.
-        output_padding: Pixels more at the end, fewer than `strides`. `None` (default)
-            means 0 after a number of pixels, and Keras's choice after a name.
+        output_padding: Additional pixels at the end, fewer than `strides`. `None`
+            (default) means 0 if `padding` is a number, and Keras's choice if it is a
+            name.
         **kwargs: Other arguments of `keras.layers.Conv1DTranspose`, such as
             `activation` and `use_bias`.
 
@@ -224,9 +226,9 @@ class TransposedConv1D(Cropped, keras.layers.Conv1DTranspose):
         inputs: Tensor `(batch, pixels, channels)`.
 
     Output shape:
-        `(batch, longer, filters)`, `n` pixels becoming
-        `(n - 1) * strides - 2 * padding + kernel_size + output_padding`; after a name,
-        as in Keras.
+        `(batch, longer, filters)`. `n` pixels become
+        `(n - 1) * strides - 2 * padding + kernel_size + output_padding`, or as in Keras
+        if `padding` is a name.
 
     Reference:
         - [Dumoulin & Visin, A guide to convolution arithmetic for deep learning,
@@ -246,21 +248,21 @@ class TransposedConv1D(Cropped, keras.layers.Conv1DTranspose):
 class TransposedConv2D(Cropped, keras.layers.Conv2DTranspose):
     """Transposed convolution of images, cropped by a number of pixels.
 
-    Each pixel adds the kernel, times its value, to the output; kernels start `strides`
-    apart. Then `padding` pixels are cut off every side, as textbooks and PyTorch
-    count it. Keras's `padding="same"`, which this layer takes too, cuts off what makes
-    the output `strides` times as large.
+    Each pixel adds the kernel, times its value, to the output. The distance between
+    kernels is `strides`. Then `padding` pixels are cropped at every side, as in
+    textbooks and PyTorch. The layer also accepts Keras's `padding="same"`, which crops
+    the output to `strides` times the input size.
 
     Args:
         filters: Channels of the output.
         kernel_size: Size of the kernel, an integer or `(height, width)`.
-        strides: Distance of the kernels, an integer or `(rows, columns)`. Defaults
+        strides: Distance between kernels, an integer or `(rows, columns)`. Defaults
             to 1.
-        padding: Pixels cut off every side, an integer or `(rows, columns)`; or
+        padding: Pixels to crop at every side, an integer or `(rows, columns)`; or
             `"valid"` or `"same"` as in `keras.layers.Conv2DTranspose`. Defaults to 0.
-        output_padding: Pixels more at the end of both axes, fewer than `strides`, an
-            integer or `(rows, columns)`. `None` (default) means 0 after a number of
-            pixels, and Keras's choice after a name.
+        output_padding: Additional pixels at the end of both axes, fewer than
+            `strides`, an integer or `(rows, columns)`. `None` (default) means 0 if
+            `padding` is a number, and Keras's choice if it is a name.
         **kwargs: Other arguments of `keras.layers.Conv2DTranspose`, such as
             `activation` and `use_bias`.
 
@@ -268,9 +270,9 @@ class TransposedConv2D(Cropped, keras.layers.Conv2DTranspose):
         inputs: Tensor `(batch, height, width, channels)`.
 
     Output shape:
-        `(batch, higher, wider, filters)`, `n` pixels becoming
-        `(n - 1) * strides - 2 * padding + kernel_size + output_padding`; after a name,
-        as in Keras.
+        `(batch, higher, wider, filters)`. `n` pixels become
+        `(n - 1) * strides - 2 * padding + kernel_size + output_padding`, or as in Keras
+        if `padding` is a name.
 
     Reference:
         - [Dumoulin & Visin, A guide to convolution arithmetic for deep learning,

@@ -1,4 +1,4 @@
-"""Quantisation of vectors by a learned codebook."""
+"""Vector quantisation with a learned codebook."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from symae_keras.layers.penalties import LossTerm, blank_absent, mean_of_present
 @renamed("__init__", n_embeddings="num_embeddings")
 @renamed("__call__", instance_mask="mask")
 class VectorQuantizer(LossTerm, KeepsShape):
-    """Replaces each vector by the nearest one of a codebook, and trains the codebook.
+    """Replacement of each vector by the nearest one of a learned codebook.
 
-    The vector `z` of the last axis becomes `e`, the vector of the codebook with the
+    A vector `z` along the last axis becomes `e`, the vector of the codebook with the
     smallest `||z - e||`. The gradient passes straight through, as if `e` were `z`.
-    With `sg` for a value that has no gradient, the loss
+    `sg` denotes a stopped gradient. The loss
 
         ||sg[z] - e||^2 + commitment_weight * ||z - sg[e]||^2
 
-    draws the codebook to the vectors and holds the vectors at the codebook. As in the
-    paper the squared norm is a sum over the components of a vector, and the loss is the
-    mean over all vectors. (Other implementations take the mean over components too,
-    which amounts to a weight of `1 / embedding_dim` for the whole loss.)
+    pulls the codebook towards the vectors and keeps the vectors close to the codebook.
+    As in the paper, the squared norm is a sum over the components of a vector, and the
+    loss is the mean over all vectors. (Other implementations also take the mean over
+    components, which multiplies the whole loss by `1 / embedding_dim`.)
 
     `"perplexity"` in the history is `exp(-sum_k p_k log p_k)`, where `p_k` is the share
-    of the vectors of a batch that became vector `k`: how many vectors of the codebook
-    are in use, between 1 and `num_embeddings`. Each replica counts its own part of the
-    batch. Distances, loss and perplexity are computed in float32.
+    of vectors in a batch that became vector `k`. It measures how many vectors of the
+    codebook are in use, between 1 and `num_embeddings`. Each replica counts its own
+    part of the batch. Distances, loss and perplexity are computed in float32.
 
     Args:
         num_embeddings: Number of vectors in the codebook. Defaults to 128.
@@ -45,8 +45,8 @@ class VectorQuantizer(LossTerm, KeepsShape):
 
     Call arguments:
         inputs: Tensor `(batch, ..., embedding_dim)`.
-        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent
-            instances count in neither loss nor perplexity.
+        mask: Boolean tensor `(batch,)`, True = present, or `None`. Absent instances
+            are excluded from the loss and the perplexity.
 
     Output shape:
         Same as the input.
@@ -80,8 +80,8 @@ class VectorQuantizer(LossTerm, KeepsShape):
         self.num_embeddings = positive("num_embeddings", num_embeddings)
         self.embedding_dim = positive("embedding_dim", embedding_dim)
         self.commitment_weight = not_negative("commitment_weight", commitment_weight)
-        # Close together at first, so that it is the direction of a vector that chooses,
-        # and none of the codebook is far from all vectors.
+        # Start close together, so that the direction of a vector decides, and no
+        # codebook vector is far from all inputs.
         limit = 1.0 / self.num_embeddings
         self.codebook = self.add_weight(
             name="codebook",
@@ -92,7 +92,7 @@ class VectorQuantizer(LossTerm, KeepsShape):
         self.built = True
 
     def indices(self, inputs: Tensor) -> Tensor:
-        """Which vector of the codebook is nearest; adds no loss.
+        """Return the index of the nearest codebook vector; adds no loss.
 
         Args:
             inputs: Tensor `(..., embedding_dim)`.
@@ -113,7 +113,7 @@ class VectorQuantizer(LossTerm, KeepsShape):
         return ops.argmax(nearness, axis=-1)
 
     def vectors(self, indices: Tensor) -> Tensor:
-        """Vectors of the codebook.
+        """Look up vectors of the codebook.
 
         Args:
             indices: Integer tensor `(...)`.
@@ -134,7 +134,7 @@ class VectorQuantizer(LossTerm, KeepsShape):
             to_codebook + self.commitment_weight * to_vectors,
             _perplexity(indices, self.num_embeddings, mask),
         )
-        # z - sg[z] is exactly 0, so that the result is exactly e in any precision.
+        # z - sg[z] is exactly 0, so the result is exactly e in any precision.
         straight_through = ops.stop_gradient(e) + (z - ops.stop_gradient(z))
         return ops.cast(straight_through, self.compute_dtype)
 
@@ -149,13 +149,13 @@ class VectorQuantizer(LossTerm, KeepsShape):
 
 
 def _mean_square(difference: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over vectors of their squared norms."""
+    """Compute the mean over vectors of their squared norms."""
     difference = blank_absent(difference, mask)
     return mean_of_present(ops.sum(ops.square(difference), axis=-1), mask)
 
 
 def _perplexity(indices: Tensor, num_embeddings: int, mask: Tensor | None) -> Tensor:
-    """Exponential of the entropy of the indices."""
+    """Compute the exponential of the entropy of the indices."""
     chosen = ops.one_hot(indices, num_embeddings, dtype="float32")
     axes = tuple(range(len(chosen.shape) - 1))
     share = mean_of_present(chosen, mask, axis=axes)

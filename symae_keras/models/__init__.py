@@ -59,8 +59,8 @@ __all__ = [
     "WassersteinAutoencoder",
 ]
 
-#: All models by short name: those of single instances, then those of groups. A new
-#: model adds one line here.
+#: All models by short name: first those of single instances, then those of groups. A
+#: new model needs one line here.
 MODELS: Final[dict[str, type[AutoencoderBase]]] = {
     "linear": LinearAutoencoder,
     "autoencoder": Autoencoder,

@@ -1,4 +1,4 @@
-"""Copies of networks that a user gives, and the arguments of a constructor."""
+"""Copies of user-defined networks, and the arguments of constructors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from symae_keras.layers.normalization import Standardization
 def copy_of(
     encoder: keras.Layer, instance_shape: Sequence[int] | None = None
 ) -> keras.Layer:
-    """Copy an encoder with its architecture, weights, and what is frozen of them.
+    """Copy an encoder with its architecture, its weights and its frozen state.
 
-    An encoder without weights yet has none to copy, and its copy gets weights of its
-    own. Only if it is frozen, which would keep them random, it is built first, on
-    instances of a given shape.
+    If the encoder has no weights yet, the copy gets its own weights. If such an encoder
+    is frozen, its weights would stay random. In that case it is built first, on
+    instances of the given shape.
 
     Raises:
         ValueError: The copy is not the same network.
@@ -34,22 +34,22 @@ def copy_of(
             zip(encoder._flatten_layers(), copy._flatten_layers(), strict=True)
         )
         variables = zip(encoder.variables, copy.variables, strict=True)
-        # Parents come first: what they set for their children is set again.
+        # Parents come first: values that they set on their children are set again.
         for original, copied in (*layers, *variables):
             if copied.trainable != original.trainable:
                 copied.trainable = original.trainable
         for original, copied in layers:
-            # Its constants are weights, which are made when it is built.
+            # The constants are weights, which exist only after the layer is built.
             if isinstance(original, Standardization) and not copied.built:
                 copied.take_constants(original)
-    # What a class of the user raises may be anything.
+    # A class of the user may raise any exception.
     except Exception as error:
         reason = " ".join(str(error).split("\n\n")[0].split())
         raise ValueError(
-            f"`encoder` is used more than once, and {encoder!r} cannot be copied: "
+            f"`encoder` is used more than once, but {encoder!r} cannot be copied. "
             "`get_config` and `from_config` of its class must rebuild the same network "
-            "(a keras.Sequential or functional model of layers without lambdas has "
-            f"both). {type(error).__name__}: {reason}"
+            "(a keras.Sequential or functional model without lambda layers does this). "
+            f"{type(error).__name__}: {reason}"
         ) from error
     return copy
 
@@ -75,13 +75,13 @@ _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 def named_arguments(
     cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments of a constructor by name, its own defaults included.
+    """Return the arguments of a constructor by name, including its defaults.
 
-    Positional arguments beyond those that the constructor names, its `*args`, have the
-    names that the constructor of the next parent class gives them.
+    Positional arguments beyond those that the constructor names (its `*args`) get the
+    names of the parameters in the constructor of the next parent class.
 
     Raises:
-        ValueError: An argument has no name by which it could be given again.
+        ValueError: An argument has no name, so it cannot be passed again by name.
     """
     classes = [each for each in cls.__mro__[:-1] if "__init__" in vars(each)]
     own, *inherited = ([*_parameters(vars(each)["__init__"])] for each in classes)
@@ -97,14 +97,14 @@ def named_arguments(
     if left or only:
         raise ValueError(
             f"The config of {cls.__name__} cannot hold positional arguments without a "
-            f"name ({only or left}). Give them names that can be used as keywords, or "
-            "override `get_config` and `from_config`."
+            f"name ({only or left}). Give these parameters names that are valid "
+            "keywords, or override `get_config` and `from_config`."
         )
     return {**named, **kwargs}
 
 
 def _parameters(constructor: Callable[..., None]) -> Iterator[inspect.Parameter]:
-    """Yield the parameters that a constructor names, without `self`."""
+    """Yield the named parameters of a constructor, without `self`."""
     for parameter in list(inspect.signature(constructor).parameters.values())[1:]:
         if parameter.kind not in _REST:
             yield parameter

@@ -1,9 +1,9 @@
-"""Detail of states that no code contains, in the residuals of groups.
+"""Detail of states that the codes do not contain, estimated from residuals of groups.
 
-The residual of an instance, `r[s] = x[s] - D(C, N[s])`, is modelled as the sum of a
-detail `d` of the state, equal in all instances of the group, and a part that belongs to
-this instance, with variance `v`. The best linear estimate of `d` from the mean of `T`
-residuals is `g mean_s r[s]` with the gain
+The residual of an instance, `r[s] = x[s] - D(C, N[s])`, is modelled as the sum of two
+parts: a detail `d` of the state, which is equal in all instances of the group, and a
+part that is specific to the instance and has variance `v`. The best linear estimate of
+`d` from the mean of `T` residuals is `g mean_s r[s]` with the gain
 
     g = var(d) / (var(d) + v / T) = T q / (1 + (T - 1) q),   q = var(d) / (var(d) + v).
 
@@ -22,14 +22,14 @@ from symae_keras._utils.arrays import Tensor, in_batches, to_numpy
 
 _Array = npt.NDArray[Any]
 
-#: Fewer groups cannot show that the detail helps.
+#: With fewer groups, an improvement cannot be shown.
 _MIN_GROUPS: Final = 5
-#: The mean benefit must be at least this many standard errors. A gain by chance is
-#: small and costs little, so a strict test would lose more than it saves.
+#: The mean benefit must be at least this many standard errors. A gain that arises by
+#: chance is small and does little harm, so a strict test would lose more than it saves.
 _MIN_ERRORS: Final = 1.0
 #: Pixels with less variance, relative to the largest, contain rounding errors only.
 _ROUNDING: Final = 1e-10
-#: Numbers of residuals that are kept.
+#: Maximum number of residuals that are kept.
 _MOST_NUMBERS: Final = 1 << 25
 
 
@@ -37,11 +37,11 @@ class Residuals(NamedTuple):
     """Residuals of groups over their good instances; arrays `(groups, pixels)`."""
 
     counts: _Array
-    """Numbers of good instances."""
+    """Number of good instances."""
     means: _Array
     """Mean residuals, 0 where `counts` is 0."""
     squares: _Array
-    """Sums of squared deviations from the means."""
+    """Sum of squared deviations from the means."""
 
 
 def gain(reliability: Tensor, count: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def residuals(model: Any, x: _Array, mask: _Array | None) -> Residuals:
 
 
 def some_groups(x: _Array, mask: _Array | None) -> tuple[_Array, _Array | None]:
-    """Return at most as many groups as fit into memory, evenly spaced."""
+    """Return evenly spaced groups, at most as many as fit into memory."""
     few = max(_MIN_GROUPS, _MOST_NUMBERS // max(1, x[:1, 0].size))
     if len(x) <= few:
         return x, mask
@@ -86,10 +86,11 @@ def fit_reliability(found: Residuals) -> _Array | None:
     """Return the reliability of each pixel, or `None` if the detail does not help.
 
     The reliabilities are estimated with an empirical Bayes method, see `_reliability`.
-    Leave-one-out cross-validation over groups measures how much gains that were
-    estimated from the other groups reduce the squared error, see `terms_of_change`. All
-    gains are multiplied by the factor of at most 1 that is best by this measure. The
-    detail helps if the mean reduction is at least one standard error.
+    Leave-one-out cross-validation over groups measures how much the gains reduce the
+    squared error of a group if they are estimated from the other groups, see
+    `terms_of_change`. All gains are multiplied by the best factor of at most 1
+    according to this measure. The detail helps if the mean reduction is at least one
+    standard error.
     """
     n_groups = len(found.counts)
     if n_groups < _MIN_GROUPS:
@@ -108,7 +109,7 @@ def fit_reliability(found: Residuals) -> _Array | None:
         rest = _Sums(*(whole - values[group] for whole, values in pairs))
         terms = terms_of_change(own, _reliability(rest))
         linear[group], quadratic[group] = np.concatenate(terms)
-    if not quadratic.sum() > 0.0:  # NaN included
+    if not quadratic.sum() > 0.0:  # also true for NaN
         return None
     factor = float(np.clip(linear.sum() / quadratic.sum(), 0.0, 1.0))
     benefit = 2.0 * factor * linear - factor**2 * quadratic
@@ -117,18 +118,18 @@ def fit_reliability(found: Residuals) -> _Array | None:
         return None
     size = np.maximum(total.instances / np.maximum(total.groups, 1.0), 1.0)
     smaller = factor * gain(_reliability(total), size)
-    # The inverse of `gain`.
+    # The inverse function of `gain`.
     return np.asarray(smaller / (size - (size - 1.0) * smaller), "float32")
 
 
 def terms_of_change(found: Residuals, reliability: _Array) -> tuple[_Array, _Array]:
     """Return `a` and `b` in the change of a squared error, `b - 2 a`, per group.
 
-    If `g r` is added to virtual instances, with the gain `g` and the mean residual `r`,
-    their squared error `d ** 2` becomes `(d - g r) ** 2`. The change is
-    `g ** 2 r ** 2 - 2 g d r`, and `r ** 2 - s ** 2 / T`, with the variance `s ** 2`
-    within the group, is an unbiased estimate of `d r`. Both terms are summed over good
-    pixels of instances.
+    If `g r` is added to virtual instances, where `g` is the gain and `r` the mean
+    residual, their squared error `d ** 2` becomes `(d - g r) ** 2`. The change is
+    `g ** 2 r ** 2 - 2 g d r`. An unbiased estimate of `d r` is `r ** 2 - s ** 2 / T`,
+    where `s ** 2` is the variance within the group. Both terms are summed over the good
+    pixels of the instances.
     """
     count, mean, squares = (np.asarray(each, "float64") for each in found)
     pooled = squares.sum(axis=0) / np.maximum((count - 1.0).clip(0.0).sum(axis=0), 1.0)
@@ -145,19 +146,19 @@ class _Sums(NamedTuple):
     groups: _Array
     instances: _Array
     between: _Array
-    """Of `T r ** 2`, with the mean residual `r`."""
+    """Sum of `T r ** 2`, where `r` is the mean residual."""
     within: _Array
-    """Of squared deviations from the mean residuals."""
+    """Sum of squared deviations from the mean residuals."""
 
 
 def _reliability(sums: _Sums) -> _Array:
     """Return empirical Bayes estimates of the reliability of each pixel.
 
-    With mean squares between and within groups, `MSB / MSW` has about the expectation
-    `1 + T var(d) / v`. Its logarithm has a sampling variance that is known from the
-    degrees of freedom. Estimates of all pixels are moved to their mean by the share of
-    this variance in their variance over pixels, as in moderated statistics of few
-    samples (Smyth, 2004).
+    The ratio of the mean squares between and within groups, `MSB / MSW`, has about the
+    expectation `1 + T var(d) / v`. The degrees of freedom give the sampling variance of
+    its logarithm. The estimates of all pixels are shrunk towards their mean. The weight
+    of the mean is the sampling variance divided by the variance over pixels, as in
+    moderated statistics of few samples (Smyth, 2004).
     """
     reliability = np.zeros(sums.groups.shape)
     free = sums.instances - sums.groups

@@ -20,7 +20,7 @@ from symae_keras.layers.pooling import GaussianPooling
 from symae_keras.models.groups import GroupedAutoencoder, flat
 
 _LOG_VARIANCE_LIMIT = 20.0
-#: Share of the old value that a moving average keeps in one training step.
+#: Weight of the old value in a moving average, per training step.
 _MOMENTUM = 0.99
 
 
@@ -28,33 +28,33 @@ _MOMENTUM = 0.99
 class AdaGVAE(GroupedAutoencoder):
     """Adaptive group-based variational autoencoder (Ada-GVAE).
 
-    One encoder gives every instance a Gaussian `N(m[t], v[t])` over one code. The model
-    chooses the numbers of the code that the instances of a group share. For each number
-    `k`, with `KL` between the Gaussians of two instances,
+    One encoder maps every instance to a Gaussian `N(m[t], v[t])` over one code. The
+    model chooses the elements of the code that the instances of a group share. For each
+    element `k`, with `KL` between the Gaussians of two instances:
 
         d[k]   = mean over pairs s != t of KL(N(m[s], v[s])[k] || N(m[t], v[t])[k]),
         shared = d < (max_k d + min_k d) / 2.
 
-    The Gaussians of shared numbers are replaced by their average over the group: the
-    mean of `m[t]`, and the mean of the variances `v[t]`, not of the log variances or of
-    the standard deviations. The loss, for a group of `T` instances,
+    The Gaussians of shared elements are replaced by their average over the group: the
+    mean of `m[t]`, and the mean of the variances `v[t]` (not of the log variances or
+    the standard deviations). For a group of `T` instances, the loss
 
-        1/T sum_t [ -log p(x[t] | z[t]) + kl_weight * KL(q(z[t]) || N(0, 1)) ],
+        1/T sum_t [ -log p(x[t] | z[t]) + kl_weight * KL(q(z[t]) || N(0, 1)) ]
 
-    counts the divergence of a shared number for every instance, as in the paper. The
-    paper has pairs and one order of each; the mean over all ordered pairs extends it to
+    counts the divergence of a shared element for every instance, as in the paper. The
+    paper uses pairs, each in one order. The mean over all ordered pairs extends this to
     groups of any size and does not depend on the order of the instances.
 
-    In training, every group has its own choice of shared numbers. To encode groups of
-    one instance, and to swap codes between groups, there has to be one choice for all.
-    It is made from a moving average of `d` over the training steps, see `shared`, and
-    used outside of training. The coherent code is the average of the shared numbers,
-    the nuisance code has the other numbers of each instance. Both have `code_dim`
-    numbers, with 0 in the places that belong to the other.
+    During training, the shared elements are chosen separately for each group. Encoding
+    groups of one instance and swapping codes between groups require one choice for all
+    groups. It is computed from a moving average of `d` over the training steps (see
+    `shared`) and used outside of training. The coherent code is the average of the
+    shared elements. The nuisance code contains the other elements of each instance.
+    Both codes have `code_dim` elements, with 0 at the elements of the other code.
 
     Args:
         instance_shape: Shape of one instance, channels last.
-        code_dim: Size of the code, shared and other numbers together, at least 2.
+        code_dim: Size of the code, shared and other elements together, at least 2.
             Defaults to 16.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features of any shape.
@@ -63,15 +63,15 @@ class AdaGVAE(GroupedAutoencoder):
         kl_weight: Weight of the divergence; `symae_keras.callbacks.KLSchedule` can
             anneal it. Defaults to 0.001; chosen for losses that are relative to the
             variance of the data and averaged over pixels.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
         seed: Integer seed of the sampled codes, or `None`.
 
     Call arguments:
         inputs: Tensor `(batch, instances, *instance_shape)`, or a dict with
             `"instances"` and `"mask"` (boolean `(batch, instances)`, True = present).
-        training: Whether to sample the code and to choose the shared numbers group by
-            group; else the means are decoded, with one choice for all groups.
+        training: Whether to sample the code and to choose the shared elements per
+            group. Otherwise, the means are decoded, with one choice for all groups.
 
     Output shape:
         `(batch, instances, *instance_shape)`.
@@ -81,7 +81,7 @@ class AdaGVAE(GroupedAutoencoder):
           2020](https://arxiv.org/abs/2002.02886)
         - [Hosoya, Group-based learning of disentangled representations with
           generalizability for novel contents, 2019](https://arxiv.org/abs/1809.02383):
-          the average
+          the average of Gaussians
 
     Example:
     >>> import numpy as np
@@ -130,9 +130,9 @@ class AdaGVAE(GroupedAutoencoder):
 
     @property
     def shared(self) -> npt.NDArray[np.bool_]:
-        """The numbers of the code that are shared, a boolean array `(code_dim,)`.
+        """Shared elements of the code, a boolean array `(code_dim,)`.
 
-        Before the first training step, none of them is shared.
+        Before the first training step, no element is shared.
         """
         found = ops.convert_to_numpy(self.sharing.of_all_groups())
         return np.asarray(found, bool)
@@ -140,7 +140,7 @@ class AdaGVAE(GroupedAutoencoder):
     # === Codes ===
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the code of each instance."""
+        """Return mean and log variance of the code of each instance."""
         features = flat(self.instance_encoder(x))
         mean, log_variance = ops.split(call_chain(self.head, features), 2, axis=-1)
         return ops.cast(mean, "float32"), ops.cast(log_variance, "float32")
@@ -157,7 +157,7 @@ class AdaGVAE(GroupedAutoencoder):
     def _training_code(
         self, x: Tensor, mask: Tensor | None, training: bool | None
     ) -> Tensor:
-        """Draw the code of each instance, shared numbers from averaged Gaussians."""
+        """Draw each instance's code, with shared elements from averaged Gaussians."""
         posterior = self._posterior(x)
         shared = self.sharing(posterior, mask=mask, training=training)[:, None, :]
         pooled = self.pool(posterior, mask=mask)
@@ -179,11 +179,11 @@ class AdaGVAE(GroupedAutoencoder):
     # === Use ===
 
     def decode(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
-        """Decode the shared numbers of one code with the other numbers of the other.
+        """Decode shared elements of one code together with other elements of another.
 
         Args:
-            coherent: `(batch, code_dim)`; numbers that are not shared do not count.
-            nuisance: `(batch, instances, code_dim)`; shared numbers do not count.
+            coherent: `(batch, code_dim)`; elements that are not shared are ignored.
+            nuisance: `(batch, instances, code_dim)`; shared elements are ignored.
 
         Returns:
             Instances in data units, `(batch, instances, *instance_shape)`.
@@ -200,15 +200,15 @@ class AdaGVAE(GroupedAutoencoder):
     def group_posterior(
         self, x: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the coherent code given the group.
+        """Return mean and log variance of the coherent code given the group.
 
         Args:
             x: See `encode`.
             mask: See `encode`.
 
         Returns:
-            Two float32 tensors `(batch, code_dim)`, 0 in numbers that are not shared:
-            these have the posterior N(0, 1), as their prior, and are not decoded.
+            Two float32 tensors `(batch, code_dim)`, 0 at elements that are not shared.
+            Their posterior equals their prior N(0, 1), and they are not decoded.
         """
         x, mask = self._clean(x, mask)
         shared = self.sharing.of_all_groups()
@@ -218,7 +218,7 @@ class AdaGVAE(GroupedAutoencoder):
     def instance_posterior(
         self, x: Tensor, coherent: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the nuisance codes; see `MLVAE`.
+        """Return mean and log variance of the nuisance codes; see `MLVAE`.
 
         Args:
             x: See `encode`.
@@ -226,7 +226,7 @@ class AdaGVAE(GroupedAutoencoder):
             mask: See `encode`.
 
         Returns:
-            Two float32 tensors `(batch, instances, code_dim)`, 0 in shared numbers.
+            Two float32 tensors `(batch, instances, code_dim)`, 0 at shared elements.
         """
         x, mask = self._clean(x, mask)
         shared = self.sharing.of_all_groups()
@@ -234,17 +234,17 @@ class AdaGVAE(GroupedAutoencoder):
         return ops.where(shared, 0.0, mean), ops.where(shared, 0.0, log_variance)
 
     def instance_prior(self, coherent: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Prior of the nuisance codes: `None` for the standard normal distribution."""
+        """Return `None`: the prior of the nuisance codes is a standard normal."""
         return None
 
 
 class _Sharing(keras.Layer):
-    """Chooses the numbers of a code whose Gaussians differ least within groups.
+    """Choice of the code elements whose Gaussians differ least within groups.
 
     Call arguments:
         inputs: Means and log variances, float32 tensors `(batch, instances, code)`.
         mask: Boolean `(batch, instances)`, True = present, or `None`.
-        training: Whether to choose group by group, and to update the moving average.
+        training: Whether to choose per group, and to update the moving average.
 
     Output shape:
         `(batch, code)` in training, else `(1, code)`, boolean.
@@ -252,9 +252,9 @@ class _Sharing(keras.Layer):
 
     def __init__(self, code_dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.autocast = False  # all is computed in float32
-        # Averaged over replicas where it is read: an update of all of them in the
-        # middle of a forward pass would mix up the losses that Keras logs.
+        self.autocast = False  # everything is computed in float32
+        # Averaged over replicas when it is read. Synchronising replicas in the middle
+        # of a forward pass would mix up the losses that Keras logs.
         self.divergence = keras.Variable(
             "zeros",
             shape=(code_dim,),
@@ -282,8 +282,8 @@ class _Sharing(keras.Layer):
         average = ops.sum(divergence * groups, axis=0) / ops.maximum(count, 1.0)
         before = ops.convert_to_tensor(self.divergence)
         moved = _MOMENTUM * before + (1.0 - _MOMENTUM) * average
-        # No pair in the batch, nothing to learn. The average starts at 0, which makes
-        # it too small for some time, but all its numbers alike.
+        # Without a pair in the batch, nothing changes. The average starts at 0, so it
+        # is too small at first, but by the same factor for all elements.
         self.divergence.assign(ops.where(count > 0.0, moved, before))
         return _below_the_middle(divergence)
 
@@ -296,7 +296,7 @@ class _Sharing(keras.Layer):
 
 
 def _below_the_middle(divergence: Tensor) -> Tensor:
-    """Compare numbers with the middle between the smallest and the largest."""
+    """Compare elements with the middle between the smallest and the largest."""
     least = ops.min(divergence, axis=-1, keepdims=True)
     most = ops.max(divergence, axis=-1, keepdims=True)
     return divergence < 0.5 * (least + most)
@@ -305,10 +305,11 @@ def _below_the_middle(divergence: Tensor) -> Tensor:
 def _between_pairs(
     mean: Tensor, log_variance: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Mean divergence over ordered pairs `(batch, code)`, and pairs `(batch, 1)`.
+    """Return mean divergences over ordered pairs `(batch, code)`, and pair counts.
 
-    With `a = sum v`, `b = sum 1 / v` and `r` the deviations from the mean of the group,
-    logarithms cancel and the sum over all pairs needs no pairs:
+    The counts have the shape `(batch, 1)`. With `a = sum v`, `b = sum 1 / v` and the
+    deviations `r` from the group mean, logarithms cancel and the sum over all pairs can
+    be computed without forming pairs:
 
         sum_st KL = (a b + b sum r^2 + n sum (r^2 / v) - n^2) / 2.
     """
@@ -325,6 +326,6 @@ def _between_pairs(
     total = variances * precisions + precisions * ops.sum(squares, axis=1)
     total = total + count * ops.sum(precision * squares, axis=1) - ops.square(count)
     pairs = count * (count - 1.0)
-    # Rounding makes the divergence of equal Gaussians negative.
+    # Rounding can make the divergence of equal Gaussians negative.
     total = ops.maximum(total, 0.0)
     return 0.5 * total / ops.maximum(pairs, 1.0), pairs

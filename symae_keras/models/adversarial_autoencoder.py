@@ -14,18 +14,20 @@ from symae_keras.models.instances import GenerativeAutoencoder
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class AdversarialAutoencoder(GenerativeAutoencoder):
-    """Adversarial autoencoder: a discriminator drives the codes to a normal prior.
+    """Adversarial autoencoder: a discriminator matches the codes to a normal prior.
 
-    A dense discriminator learns to tell codes from draws from N(0, 1), and the encoder
-    learns to mislead it, besides to reconstruct. Both happen in one backward pass, in
-    which the gradient from the discriminator to the encoder is reversed, instead of in
-    alternate steps as in the paper. See `symae_keras.layers.PriorAdversary`.
+    A dense discriminator learns to distinguish codes from samples of N(0, 1). The
+    encoder learns to mislead it while also reconstructing the input. Both happen in one
+    backward pass, in which the gradient from the discriminator to the encoder is
+    reversed. (The paper alternates training steps instead.) See
+    `symae_keras.layers.PriorAdversary`.
 
     The history therefore has one `adversary_loss`, which the discriminator minimises
     and the encoder maximises: the cross-entropy of the discriminator, averaged over
-    codes and draws. It is `log 2 = 0.693` when the two cannot be told apart, and small
-    when the codes are far from the prior. So a falling `loss` need not be a better
-    model: watch `reconstruction_loss`, and that `adversary_loss` stays near `log 2`.
+    codes and samples. It is `log 2 = 0.693` if the two cannot be distinguished, and
+    small if the codes are far from the prior. A falling `loss` therefore does not
+    always mean a better model: check that `reconstruction_loss` falls and
+    `adversary_loss` stays near `log 2`.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -35,14 +37,14 @@ class AdversarialAutoencoder(GenerativeAutoencoder):
             layer to the code.
         decoder: A layer from a code to one instance. `None` (default) mirrors the
             encoder.
-        adversary_weight: Weight of the adversary for the encoder, beside a
-            reconstruction loss of weight 1; the discriminator learns alike whatever it
-            is. Defaults to 0.01; chosen for losses that are a mean over pixels, such
-            as `"mse"`, and data with a variance near 1.
+        adversary_weight: Weight of the adversary for the encoder, relative to a
+            reconstruction loss of weight 1. It does not change how the discriminator
+            learns. Defaults to 0.01; chosen for losses that are a mean over pixels,
+            such as `"mse"`, and data with a variance near 1.
         discriminator_units: Sizes of the hidden layers of the discriminator. Defaults
             to `(64, 64)`.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
         seed: Integer seed of the draws from the prior, or `None`.
 
     Call arguments:

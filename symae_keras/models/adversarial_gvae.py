@@ -1,4 +1,4 @@
-"""The group-based variational autoencoder with an adversary of the nuisance codes."""
+"""Group-based variational autoencoder with an adversary of the nuisance codes."""
 
 from __future__ import annotations
 
@@ -18,36 +18,37 @@ from symae_keras.models.gvae import GVAE
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class AdversarialGVAE(GVAE):
-    """Group-based variational autoencoder whose nuisance codes an adversary cleans.
+    """Group-based variational autoencoder with adversarially purified nuisance codes.
 
-    Grouped autoencoders may encode the state in the nuisance codes as well, since
-    nothing in their bound forbids it. Here the mutual information of the nuisance code
-    of an instance and of the other instances of its group is minimised as well: what
-    they have in common is the state. A discriminator `d` learns to distinguish
-    pairs of one group from pairs of two groups,
+    Grouped autoencoders may also encode the state in the nuisance codes, because their
+    objective does not prevent it. This model also minimises the mutual information
+    between the nuisance code of an instance and the other instances of its group, which
+    have the state in common. A discriminator `d` learns to distinguish pairs from one
+    group and pairs from two groups,
 
         (c[i, t], N[i, t])   against   (c[j, t], N[i, t]),   j != i,
 
-    where `c[i, t]` is the mean that the other instances of group `i` give for the group
-    code. With its logit, the loss
+    where `c[i, t]` is the mean of the group code according to the other instances of
+    group `i`. `d` is the logit of the discriminator. The loss
 
         (mean softplus(-d(c[i, t], N[i, t])) + mean softplus(d(c[j, t], N[i, t]))) / 2
 
     is added to that of `GVAE`. The discriminator minimises it. The nuisance codes reach
     it through a `symae_keras.layers.GradientReversal`, and group codes get no gradient
     from it. As in `symae_keras.layers.PriorAdversary`, the nuisance encoder minimises
-    `adversary_weight` times the same loss with the two kinds of pairs exchanged, whose
-    gradient does not fade where the discriminator is sure. The value in the history is
-    `log 2 = 0.693` when the nuisance codes are independent of the state, and smaller
-    the more they encode of it. So a falling `loss` need not be a better model.
+    `adversary_weight` times the same loss with the two kinds of pairs exchanged. Its
+    gradient does not vanish where the discriminator is certain. The value in the
+    history is `log 2 = 0.693` if the nuisance codes are independent of the state, and
+    it is smaller the more of the state they encode. A falling `loss` therefore does not
+    always mean a better model.
 
-    The aim is that of the paper: an adversary that minimises the mutual information of
-    nuisance codes and content. The networks of the paper, and training in turns, are
-    not reproduced.
+    The aim is the same as in the paper: an adversary that minimises the mutual
+    information of nuisance codes and content. This model does not reproduce the
+    networks of the paper or its alternating training steps.
 
-    The partner `j` of a group is the group before it in the batch. Groups with fewer
-    than two instances do not count, and a batch of one group, where `j` is `i`, teaches
-    nothing. Each replica pairs the groups of its part of the batch.
+    The partner `j` of a group is the previous group in the batch. Groups with fewer
+    than two instances are excluded. In a batch of one group, `j` equals `i`, so nothing
+    is learned. Each replica pairs the groups of its part of the batch.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -55,22 +56,22 @@ class AdversarialGVAE(GVAE):
         nuisance_dim: Size of the instance code. Defaults to 8.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features of any shape. The group branch
-            uses it as it is; the instance branch uses a copy of it, see `SymAE`.
+            uses it directly; the instance branch uses a copy of it, see `SymAE`.
         decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
             instance. `None` (default) mirrors the encoder.
         kl_weight: Weight of both divergences, see `MLVAE`. Defaults to 0.001.
-        adversary_weight: Weight of the adversary for the nuisance encoder; the
-            discriminator learns alike whatever it is. Defaults to 1.
+        adversary_weight: Weight of the adversary for the nuisance encoder. It does not
+            change how the discriminator learns. Defaults to 1.
         discriminator_units: Sizes of the hidden layers of the discriminator. Defaults
             to `(64, 64)`.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
         seed: Integer seed of the sampled codes, or `None`.
 
     Call arguments:
         inputs: Tensor `(batch, instances, *instance_shape)`, or a dict with
             `"instances"` and `"mask"` (boolean `(batch, instances)`, True = present).
-        training: Whether to sample the codes; else their means are decoded.
+        training: Whether to sample the codes. Otherwise, their means are decoded.
 
     Output shape:
         `(batch, instances, *instance_shape)`.
@@ -149,12 +150,12 @@ class _GroupAdversary(LossTerm):
     """Discriminator of pairs of a group code and a nuisance code.
 
     Call arguments:
-        inputs: The mean that each instance gives for the group code, and the nuisance
-            codes, tensors `(batch, instances, numbers)`.
+        inputs: The group-code mean of each instance, and the nuisance codes, tensors
+            `(batch, instances, elements)`.
         mask: Boolean `(batch, instances)`, True = present, or `None`.
 
     Output shape:
-        That of the nuisance codes, which are handed on.
+        That of the nuisance codes, which are returned unchanged.
     """
 
     def __init__(self, units: Sequence[int], strength: float, **kwargs: Any) -> None:
@@ -181,8 +182,8 @@ class _GroupAdversary(LossTerm):
             self._logits(elsewhere, n) for n in (fixed, reversed_codes)
         )
         cross_entropy = ops.softplus(-same) + ops.softplus(other)
-        # 0 in value, and in its gradient for the discriminator: only that for the codes
-        # is left, which does not fade where the discriminator is sure.
+        # This term is 0, and so is its gradient for the discriminator. Its gradient for
+        # the codes remains and does not vanish where the discriminator is certain.
         misled = ops.softplus(same) - ops.softplus(same_again)
         misled = misled + ops.softplus(-other) - ops.softplus(-other_again)
         self.add_term(mean_of_present(0.5 * (cross_entropy + misled), present))
@@ -197,7 +198,7 @@ class _GroupAdversary(LossTerm):
 
 
 def _mean_of_the_others(each: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean over the other present instances of a group, and where it exists."""
+    """Return means over the other present instances of the group, and if they exist."""
     each = ops.cast(each, "float32")
     present = ops.ones_like(each[..., :1])
     if mask is not None:

@@ -15,30 +15,31 @@ from symae_keras.models.instances import InstanceAutoencoder
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class Autoencoder(InstanceAutoencoder):
-    """Autoencoder: a code from which an instance can be told again.
+    """Plain autoencoder, which compresses an instance to a code and reconstructs it.
 
     With an encoder `f` and a decoder `D`, `code = f(x)` and the reconstruction is
-    `D(code)`. Its depth is that of the encoder: `DenseEncoder(code_dim, units=())` is
-    a shallow one. A code smaller than the instance makes it undercomplete; an
-    overcomplete one needs weight decay or one of the other models of this package.
+    `D(code)`. The encoder sets the depth: `DenseEncoder(code_dim, units=())` makes a
+    shallow autoencoder. If the code is smaller than the instance, the autoencoder is
+    undercomplete. An overcomplete one needs weight decay or another model of this
+    package.
 
     Args:
         instance_shape: Shape of one instance, channels last: `(pixels,)`,
             `(pixels, channels)`, `(height, width, channels)`.
-        code_dim: Size of the code. Defaults to 8. `None` takes the output of an
-            `encoder` of your own as the code, whatever its shape.
+        code_dim: Size of the code. Defaults to 8. `None` uses the output of a custom
+            `encoder` as the code, with any shape.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features, which are followed by a linear
             layer to the code unless `code_dim` is `None`.
         decoder: A layer from a code to one instance. `None` (default) mirrors the
-            encoder, and stands for a `DenseDecoder` where it has no `mirror` method.
+            encoder, or uses a `DenseDecoder` if the encoder has no `mirror` method.
         weight_decay: A `keras.regularizers.Regularizer` such as
             `keras.regularizers.L1L2(l1=1e-6, l2=1e-5)`, applied to every kernel of
-            encoder and decoder; biases are left free. Defaults to `None`.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. It is applied to the input and undone after the
+            encoder and decoder, but not to biases. Defaults to `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. It is applied to the input and undone after the
             decoder, so that outputs are in data units. Defaults to `None`.
-        seed: Integer or `None`, as all models take it; nothing here is random.
+        seed: Integer or `None`. Not used: nothing in this model is random.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`.

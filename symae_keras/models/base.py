@@ -1,4 +1,4 @@
-"""Root class of all models: networks by name, scaling, groups, presets, configs."""
+"""Base class of all models: networks, scaling, groups, presets, configs."""
 
 from __future__ import annotations
 
@@ -29,38 +29,38 @@ from symae_keras.models._copies import named_arguments
 if TYPE_CHECKING:
     from symae_keras.data.axis import HasAxis
 
-#: Where the weights of a model say what its normalisation is.
+#: Key of the description of the normalisation in the weights of a model.
 _NORMALIZATION = "normalization"
-#: Where the config of a model says which parts are quantized.
+#: Key of the quantized parts in the config of a model.
 _QUANTIZED = "quantized"
 _ENCODERS = {"dense": DenseEncoder, "conv1d": Conv1DEncoder, "conv2d": Conv2DEncoder}
 
 
 class AutoencoderBase(keras.Model):
-    """Base of every model; see `InstanceAutoencoder` and `GroupedAutoencoder`.
+    """Base class of all models; see `InstanceAutoencoder` and `GroupedAutoencoder`.
 
-    `get_config` returns the arguments that the constructor was called with, by name,
-    those that a subclass hands on in `*args` and `**kwargs` included.
+    `get_config` returns the arguments that the constructor was called with, by name. It
+    includes those that a subclass passes on in `*args` and `**kwargs`.
 
     Args:
         instance_shape: Shape of one instance, channels last.
         encoder: `"dense"`, `"conv1d"`, `"conv2d"`, or a layer or model on instances.
         decoder: A layer from a code to one instance, or `None` to mirror the encoder.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance, or `None`.
-        seed: Integer seed of everything random in the model, or `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance, or `None`.
+        seed: Integer seed of all random numbers in the model, or `None`.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         model: Self = super().__new__(cls, *args, **kwargs)
-        # Past Keras, which would take the layers in it for layers of the model, and in
-        # a function, since it saves layers in containers.
+        # Hidden from Keras, which would treat layers in it as layers of the model. It
+        # is in a function, because Keras saves layers in containers.
         given = functools.partial(named_arguments, cls, args, kwargs)
         object.__setattr__(model, "_given", given)
         object.__setattr__(model, "_compiled_methods", {})
         return model
 
-    #: Name in the history of the loss given to `compile`, beside the terms of layers.
+    #: Name of the loss given to `compile` in the history; layers add other terms.
     compiled_loss_name = "reconstruction_loss"
 
     def __init__(
@@ -79,8 +79,8 @@ class AutoencoderBase(keras.Model):
         if not (seed is None or is_integer(seed, 0)):
             raise invalid("seed", "an integer >= 0 or None", repr(seed))
         super().__init__(**kwargs)
-        # Half precision may not hold the units of the data, so that inputs are only
-        # cast to it once they are normalised.
+        # Half precision may not hold the units of the data, so inputs are cast to it
+        # only after they are normalised.
         self.autocast = False
         self.instance_shape = instance_shape
         self.encoder = one_of("encoder", encoder, tuple(_ENCODERS))
@@ -92,7 +92,7 @@ class AutoencoderBase(keras.Model):
     # === Networks ===
 
     def _make_encoder(self, output_dim: int) -> keras.Layer:
-        """The encoder; `output_dim` holds for those given by name."""
+        """Make the encoder; `output_dim` is used for encoders given by name."""
         if isinstance(self.encoder, str):
             return _ENCODERS[self.encoder](output_dim, dtype=self.dtype_policy)
         return self.encoder
@@ -143,7 +143,7 @@ class AutoencoderBase(keras.Model):
         return x, mask
 
     def _checked(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Instances of the right shape, with bad pixels filled."""
+        """Return instances of the right shape, with bad pixels filled."""
         x, mask = self._accepted(x, mask)
         return x if mask is None else self._fill(x, mask)
 
@@ -156,25 +156,25 @@ class AutoencoderBase(keras.Model):
         if not hasattr(x, "model_mask"):
             raise ValueError(
                 f"This method takes groups in memory. Received: a {type(x).__name__}; "
-                "load it, or a part of it: `groups[:100].load()`, or give "
+                "load all or some groups with `groups[:100].load()`, or pass "
                 "`symae_keras.data.batches(groups, ...)` to `predict`."
             )
         if mask is not None:
             raise ValueError(
-                f"A {type(x).__name__} has masks of its own. Received: another `mask`; "
-                "give it `groups.x` with that mask."
+                f"A {type(x).__name__} already has masks. Received: also `mask`; pass "
+                "the array `groups.x` with that mask instead."
             )
         x, mask = self._of_groups(x)
         return self._tensor(x), mask
 
     def _of_groups(self, groups: Any) -> tuple[Any, Any]:
-        """Return the arrays that this model takes out of groups, and their mask."""
+        """Return the arrays of groups that this model uses, and their mask."""
         raise NotImplementedError
 
     def _tensor(self, x: Any) -> Tensor:
-        """Convert an array of data, or raise for what is no array."""
+        """Convert an array of data, or raise for other objects."""
         if not hasattr(x, "shape"):
-            # Keras converts any sequence, and some of them for ever.
+            # Keras converts any sequence, and never finishes for some of them.
             if not isinstance(x, (list, tuple)):
                 raise ValueError(
                     "This model takes arrays or tensors. "
@@ -184,7 +184,7 @@ class AutoencoderBase(keras.Model):
         return ops.convert_to_tensor(x, dtype=self._data_dtype)
 
     def _fill(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Put the mean instance, or 0, where the mask is False.
+        """Replace masked values by the mean instance, or by 0 without one.
 
         Masked values may be NaN, which a weight of 0 would not remove.
         """
@@ -205,12 +205,12 @@ class AutoencoderBase(keras.Model):
 
     @property
     def input_dtype(self) -> str:
-        """Float dtype that an exported model takes its inputs in."""
+        """Float dtype of the inputs of an exported model."""
         return self._data_dtype
 
     @property
     def _data_dtype(self) -> str:
-        """Float dtype of what is in data units, never half precision."""
+        """Float dtype of values in data units, never half precision."""
         return str(keras.backend.result_type(self.compute_dtype, "float32"))
 
     def _build_normalization(self, shape: Shape) -> None:
@@ -218,17 +218,17 @@ class AutoencoderBase(keras.Model):
             self.normalization.build(shape)
 
     def _normalize(self, x: Tensor) -> Tensor:
-        """Data in the units of the networks, and in their dtype."""
+        """Convert data to the units of the networks and to their dtype."""
         if isinstance(self.normalization, Standardization):
             x = self.normalization(x)
         elif self.normalization is not None:
-            # By hand: in half precision, Keras's layer casts before it divides.
+            # Written out: in half precision, Keras's layer casts before it divides.
             mean, scale = self._mean_and_scale()
             x = (ops.cast(x, self._data_dtype) - mean) / scale
         return ops.cast(x, self.compute_dtype)
 
     def _denormalize(self, x: Tensor) -> Tensor:
-        """Back to data units; in half precision only without a normalisation."""
+        """Convert back to data units; half precision only without a normalisation."""
         if self.normalization is None:
             return x
         if isinstance(self.normalization, Standardization):
@@ -243,8 +243,8 @@ class AutoencoderBase(keras.Model):
             return layer.mean_and_scale(self._data_dtype)
         moments = layer.mean, layer.variance
         if hasattr(layer, "adapt_mean"):
-            # The weights themselves: what Keras computes of them is a constant to
-            # functions that were compiled before other weights were loaded.
+            # Use the weights directly: Keras computes other values from them, which are
+            # constants in functions that were compiled before weights were loaded.
             weights = layer.adapt_mean, layer.adapt_variance
             pairs = zip(weights, moments, strict=True)
             moments = tuple(ops.reshape(w, each.shape) for w, each in pairs)
@@ -259,12 +259,11 @@ class AutoencoderBase(keras.Model):
         """Train the model; see `keras.Model.fit`.
 
         Args:
-            x: Arrays or a dataset, as `keras.Model` takes them; or groups
-                (`GroupedData`, `Shards`, `RaggedRows`), which are their own targets.
-                Models of groups train on all instances of each group, models of single
-                instances on every present one; masks and weights of pixels are used.
-                `symae_keras.data.batches` draws some of the instances anew in every
-                epoch.
+            x: Arrays or a dataset, as for `keras.Model`; or groups (`GroupedData`,
+                `Shards`, `RaggedRows`), which are their own targets. Models of groups
+                train on all instances of each group, and models of single instances on
+                all present instances. Masks and pixel weights are used.
+                `symae_keras.data.batches` draws different instances in every epoch.
             y: Targets of arrays.
             batch_size: Groups or instances per batch. Defaults to 32.
             **kwargs: Further arguments of `keras.Model.fit`. `validation_data` may be
@@ -279,7 +278,7 @@ class AutoencoderBase(keras.Model):
             shuffle = kwargs.pop("shuffle", True)
             first = kwargs.get("initial_epoch", 0)
             x = self._batches("fit", x, batch_size, shuffle, first)
-            # The order is drawn already.
+            # The order is already random.
             batch_size, kwargs["shuffle"] = None, False
         return super().fit(x, y, batch_size, **kwargs)
 
@@ -334,7 +333,7 @@ class AutoencoderBase(keras.Model):
     # === Loss terms ===
 
     def _track_terms(self) -> None:
-        """Make one metric for each logged value; the last thing that `build` does."""
+        """Make one metric for each logged value; `build` calls this last."""
         terms = [each for each in self._flatten_layers() if isinstance(each, LossTerm)]
         names = [
             self.compiled_loss_name,
@@ -351,17 +350,17 @@ class AutoencoderBase(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """The loss of Keras over good pixels; its parts are logged on the side.
+        """Compute the loss of Keras over good pixels, and log its parts.
 
-        Nothing is added here: what an overridden `compute_loss` adds would not be
-        scaled by the number of replicas.
+        This method adds nothing to the loss: terms that an overridden `compute_loss`
+        adds would not be scaled by the number of replicas.
         """
         sample_weight = self._checked_weights(y_pred, sample_weight)
         y, y_pred = self._blank_bad_pixels(x, y, y_pred)
         compared = self._compared(x, y, y_pred, sample_weight)
         loss = super().compute_loss(x, *compared, training)
         if self._trackers:
-            # Each replica's share of the loss, undone as Keras does in its own log.
+            # Undo the scaling by the number of replicas, as Keras does for its own log.
             share = self._aggregate_additional_loss(ops.ones((), "float32"))
             added = sum(ops.cast(each, "float32") for each in self.losses)
             compiled = ops.cast(loss, "float32") / share - added
@@ -377,13 +376,13 @@ class AutoencoderBase(keras.Model):
     def _compared(
         self, inputs: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Targets, outputs and weights as the loss takes them; in data units."""
+        """Return targets, outputs and weights for the loss, in data units."""
         return y, y_pred, sample_weight
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """The metrics of Keras over good pixels, with the weights of the loss."""
+        """Compute the metrics of Keras over good pixels, with the loss weights."""
         sample_weight = self._checked_weights(y_pred, sample_weight)
         arrays = self._good_arrays(x, y, y_pred, sample_weight)
         return dict(super().compute_metrics(x, *arrays))
@@ -391,15 +390,15 @@ class AutoencoderBase(keras.Model):
     def _good_arrays(
         self, x: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Targets, outputs and weights for metrics, masks taken into account."""
+        """Return targets, outputs and weights for metrics, with masks applied."""
         return *self._blank_bad_pixels(x, y, y_pred), sample_weight
 
     def _blank_bad_pixels(
         self, inputs: Any, y: Tensor, y_pred: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Make target and output agree where a mask of pixels is False.
+        """Make target and output equal where a mask of pixels is False.
 
-        This leaves masked pixels out of every loss, whichever axes it reduces first.
+        This removes masked pixels from every loss, for any order of reduced axes.
         """
         mask = self._unpack(inputs)[1]
         if mask is None or len(mask.shape) != len(y_pred.shape):
@@ -410,7 +409,7 @@ class AutoencoderBase(keras.Model):
     def _checked_weights(
         self, y_pred: Tensor, sample_weight: Tensor | None
     ) -> Tensor | None:
-        """Weights of groups, instances or pixels, as the loss takes them."""
+        """Return weights of groups, instances or pixels in the form for the loss."""
         if sample_weight is None:
             return None
         weight = leading_axes(sample_weight, y_pred.shape)
@@ -418,9 +417,9 @@ class AutoencoderBase(keras.Model):
             return one_per_sample(weight, y_pred)
         if not isinstance(self.loss, PixelwiseLoss):
             raise ValueError(
-                "Weights of pixels need a loss that keeps pixels apart, one of "
+                "Weights of pixels need a loss with one value per pixel, one of "
                 "symae_keras.losses such as RelativeMeanSquaredError; Keras's own "
-                f"average over the last axis first. Received: loss={self.loss!r}"
+                f"losses average over the last axis first. Received: loss={self.loss!r}"
             )
         return weight
 
@@ -428,8 +427,8 @@ class AutoencoderBase(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """Metrics of this model.
 
-        Those of a model inside of it, such as an encoder that was trained before, have
-        the same names and would hide them in the history.
+        Metrics of an inner model, such as a pretrained encoder, are not included. They
+        have the same names and would hide those of this model in the history.
         """
         inside = {
             id(metric)
@@ -446,7 +445,7 @@ class AutoencoderBase(keras.Model):
         """Load a trained model of this class, as `symae_keras.zoo.load` does.
 
         Args:
-            preset: A name out of `symae_keras.zoo.list()`, a folder, or
+            preset: A name from `symae_keras.zoo.list()`, a folder, or
                 `"hf://user/name"`; see `symae_keras.zoo.load`.
 
         Returns:
@@ -454,7 +453,7 @@ class AutoencoderBase(keras.Model):
 
         Raises:
             InputError: There is no such preset, it cannot be loaded without running
-                code, or it holds a model of another class.
+                code, or it contains a model of another class.
         """
         model = load_preset(preset)
         if not isinstance(model, cls):
@@ -473,10 +472,10 @@ class AutoencoderBase(keras.Model):
         """Save the model as a preset; see `symae_keras.zoo.save_preset`.
 
         Args:
-            folder: The folder to make; a folder that is there is not overwritten.
+            folder: The folder to make; an existing folder is not overwritten.
             half: Whether to store matrices and kernels in float16. Defaults to False.
-            data: The groups that the model was trained on, whose axis is saved with
-                it. Defaults to `None`, no axis.
+            data: The training groups, whose axis is saved with the model. Defaults to
+                `None`, no axis.
 
         Returns:
             The folder, which `from_preset` and Keras itself can load.
@@ -492,7 +491,7 @@ class AutoencoderBase(keras.Model):
         serialize = keras.saving.serialize_keras_object
         config = {k: serialize(v) for k, v in self._given().items()}
         config |= super().get_config()
-        # The constructor does not quantize layers, but files have their weights.
+        # The constructor does not quantize layers, but files contain their weights.
         modes = {
             str(place): part.quantization_mode
             for place, part in enumerate(self._flatten_layers())
@@ -501,7 +500,7 @@ class AutoencoderBase(keras.Model):
         return {**config, _QUANTIZED: modes} if modes else config
 
     def save_own_variables(self, store: Any) -> None:
-        """Save the weights of the model itself, and what its normalisation is."""
+        """Save the weights of the model itself, and describe its normalisation."""
         super().save_own_variables(store)
         text = self._kind_of_normalization()
         store[_NORMALIZATION] = np.frombuffer(text.encode("utf-8"), "uint8")
@@ -510,12 +509,12 @@ class AutoencoderBase(keras.Model):
         """Load the weights of the model itself.
 
         Raises:
-            ValueError: They are weights of a model with another normalisation, one
-                that the weights do not carry.
+            ValueError: The weights belong to a model with another normalisation, which
+                they do not contain.
         """
         own = {key: store[key] for key in store.keys()}
         saved, here = own.pop(_NORMALIZATION, None), self._kind_of_normalization()
-        # Files of version 0.1 do not say.
+        # Files of version 0.1 have no description.
         if saved is not None:
             text = np.asarray(saved, "uint8").tobytes().decode("utf-8")
             if text != here:
@@ -527,7 +526,7 @@ class AutoencoderBase(keras.Model):
         super().load_own_variables(own)
 
     def _kind_of_normalization(self) -> str:
-        """Describe the normalisation without its weights, which files must agree on."""
+        """Describe the normalisation without its weights, to compare model and file."""
         layer = self.normalization
         if layer is None:
             return "None"
@@ -548,7 +547,7 @@ class AutoencoderBase(keras.Model):
         config = dict(config)
         modes = config.pop(_QUANTIZED, {})
         arguments = {k: read(v, custom_objects) for k, v in config.items()}
-        if "dtype" in config:  # Keras takes a serialised policy as it is
+        if "dtype" in config:  # Keras accepts a serialised policy directly
             arguments["dtype"] = config["dtype"]
         model = cls(**arguments)
         parts = list(model._flatten_layers())
@@ -561,16 +560,16 @@ class AutoencoderBase(keras.Model):
 def one_of(
     name: str, value: str | keras.Layer, names: tuple[str, ...]
 ) -> str | keras.Layer:
-    """A name out of some, or a layer, or an error."""
+    """Return a name if it is allowed, or a layer, or raise an error."""
     if value in names if isinstance(value, str) else isinstance(value, keras.Layer):
         return value
     raise invalid(name, f"one of {names} or a keras.Layer", repr(value))
 
 
 def _without_mask(x: Any, mask: Any) -> tuple[Any, Any]:
-    """Return a masked array as a plain one, and True = good pixel where there is one.
+    """Return a masked array as a plain array and its mask, True = good pixel.
 
-    Keras would take what is behind the mask for data.
+    Keras would use the values under the mask as data.
     """
     good = ~np.ma.getmaskarray(x)
     x = x.filled(0)
@@ -584,20 +583,20 @@ def _without_mask(x: Any, mask: Any) -> tuple[Any, Any]:
 
 def is_groups(x: Any) -> bool:
     """Return whether data are groups of this package, in memory or on disk."""
-    # By their attributes: models do not import what reads files.
+    # By their attributes, because models do not import the readers of files.
     return hasattr(x, "instance_shape") and hasattr(x, "present")
 
 
 def _refuse_beside(groups: Any, y: Any, others: Mapping[str, Any]) -> None:
     if y is not None or others.get("sample_weight") is not None:
         raise ValueError(
-            f"A {type(groups).__name__} has targets and weights of its own. Received: "
-            "`y` or `sample_weight` beside it; give the arrays `groups.x` with them."
+            f"A {type(groups).__name__} already has targets and weights. Received: "
+            "also `y` or `sample_weight`; pass the arrays `groups.x` with them instead."
         )
 
 
 def may_equal(one: Shape, other: Shape) -> bool:
-    """Return whether two shapes are equal as far as they are known."""
+    """Return whether two shapes are equal in all known axes."""
     return len(one) == len(other) and all(
         a == b for a, b in zip(one, other, strict=True) if None not in (a, b)
     )

@@ -15,42 +15,42 @@ from symae_keras.models.instances import InstanceAutoencoder
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class ContractiveAutoencoder(InstanceAutoencoder):
-    """Contractive autoencoder: a code that changes little where its instance does.
+    """Contractive autoencoder, whose code changes little if the instance changes.
 
-    The loss is that of the plain autoencoder and
+    The loss is that of the plain autoencoder plus
 
         penalty_weight * mean |d code / d x|^2,
 
     the squared Frobenius norm of the encoder's Jacobian at each (normalised) instance.
-    It is taken from differences of the code between points on either side of the
-    instance, see `symae_keras.layers.JacobianPenalty`: training encodes `1 + 2
-    n_directions` times as many instances as the plain autoencoder. It counts in
-    `evaluate`, too, so that validation losses compare.
+    It is estimated from differences of the code between points on either side of the
+    instance, see `symae_keras.layers.JacobianPenalty`. Training therefore encodes
+    `1 + 2 n_directions` times as many instances as the plain autoencoder. `evaluate`
+    includes the penalty, so validation losses are comparable.
 
-    A smaller code with a larger decoder has a smaller penalty and tells the same. The
-    original work prevents that by sharing the kernel of one dense layer:
+    A smaller code with a larger decoder has a smaller penalty and contains the same
+    information. The paper prevents this by sharing the kernel of one dense layer:
 
         dense = keras.layers.Dense(n_hidden, activation="sigmoid")
         ContractiveAutoencoder((n_pixels,), code_dim=None, encoder=dense,
                                decoder=TiedDense(dense, (n_pixels,)))
 
-    With deeper networks, decay the weights: `optimizer=keras.optimizers.AdamW()`.
+    With deeper networks, use weight decay: `optimizer=keras.optimizers.AdamW()`.
 
     Args:
         instance_shape: Shape of one instance, channels last.
-        code_dim: Size of the code, or `None` for the output of an encoder of your own.
+        code_dim: Size of the code, or `None` for the output of a custom encoder.
             Defaults to 8.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
-            `keras.Model` from one instance to features. The penalty takes it as it is
-            outside of training, without dropout.
+            `keras.Model` from one instance to features. The penalty uses it in
+            inference mode, without dropout.
         decoder: A layer from a code to one instance. `None` (default) mirrors the
             encoder.
         penalty_weight: Weight of the penalty. Defaults to 1e-3.
-        n_directions: How many random directions estimate the norm for each instance.
-            `None` takes all unit vectors, for instances of a few dozen numbers.
-            Defaults to 1.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance; needed where data are far from unit scale.
+        n_directions: Number of random directions that estimate the norm, per instance.
+            `None` uses all unit vectors, for instances of a few dozen values. Defaults
+            to 1.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance; needed if the data are far from unit scale.
             Defaults to `None`.
         seed: Integer seed of the directions, or `None`.
 
@@ -97,7 +97,7 @@ class ContractiveAutoencoder(InstanceAutoencoder):
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         outputs = super().call(inputs, training)
-        # Last, because Keras hands `training=False` on to the layers called after.
+        # Last, because Keras passes `training=False` on to layers called later.
         x, mask = self._unpack(inputs)
         self.jacobian_penalty(
             self._normalize(self._checked(x, mask)),

@@ -1,4 +1,4 @@
-"""A contrastive encoder of groups, with a decoder behind it."""
+"""Contrastive encoder of groups, with a decoder."""
 
 from __future__ import annotations
 
@@ -20,52 +20,52 @@ _SMALLEST_NORM = 1e-6
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class ContrastiveEncoder(SymAE):
-    """Contrastive encoder of groups (SimCLR) with a decoder trained behind it.
+    """Contrastive encoder of groups (SimCLR) with a decoder.
 
-    Every instance gives a unit vector, and the coherent code of some instances is the
-    unit vector along their sum. The coherent encoder learns from InfoNCE alone. The two
-    halves of a group, the instances at odd and at even places, are two views `c[i, 1]`
-    and `c[i, 2]` of its state, which attract each other; views of the other groups of
-    the batch repel. For the view `a`, with `p(a)` the other view of the group and
-    `A(a)` all other views,
+    The encoder maps every instance to a unit vector. The coherent code of several
+    instances is the unit vector along their sum. The coherent encoder learns only from
+    InfoNCE. The two halves of a group, the instances at odd and at even positions, are
+    two views `c[i, 1]` and `c[i, 2]` of its state. They attract each other; views of
+    the other groups of the batch repel. For a view `a`, let `p(a)` be the other view of
+    the group and `A(a)` all other views:
 
         contrastive_loss = mean_a [ log sum_{b in A(a)} exp(c[a].c[b] / temperature)
                                     - c[a].c[p(a)] / temperature ].
 
-    For groups of two, it is the loss of SimCLR. In larger groups, halves are better
-    views than single instances where one instance alone does not identify its state.
+    For groups of two, this is the loss of SimCLR. In larger groups, halves are better
+    views than single instances if a single instance does not identify its state.
 
-    If the two halves of a group have nothing but the state in common and identify it,
-    the encoder that minimises the loss in the limit of large batches identifies the
-    state up to an invertible function, and nothing else (von Kuegelgen et al.). Small
-    batches need less: detail that does not help to distinguish their groups need not be
-    encoded.
+    Suppose that the two halves of a group have only the state in common and identify
+    it. Then the encoder that minimises the loss in the limit of large batches
+    identifies exactly the state, up to an invertible function (von Kuegelgen et al.).
+    Small batches require less: detail that does not help to distinguish their groups
+    does not have to be encoded.
 
-    To redatum, a decoder is trained behind the encoder. The coherent code, the unit
-    vector along the sum over all instances, reaches decoder and nuisance encoder with
-    stopped gradient, so that the reconstruction loss does not change it. The nuisance
-    code has Gaussian noise in training, as in `SymAE`, and its encoder sees the
-    coherent code.
+    For redatuming, a decoder is trained together with the encoder. The coherent code,
+    the unit vector along the sum over all instances, reaches the decoder and the
+    nuisance encoder with a stopped gradient, so the reconstruction loss does not change
+    it. The nuisance code has Gaussian noise during training, as in `SymAE`, and its
+    encoder gets the coherent code as an input.
 
-    Groups with fewer than two instances do not count in the contrastive loss. Each
+    Groups with fewer than two instances are excluded from the contrastive loss. Each
     replica contrasts the groups of its part of the batch.
 
     Args:
         instance_shape: Shape of one instance, channels last.
-        coherent_dim: Size of the coherent code, a unit vector: one more than the
-            dimension of the state, at least. Defaults to 8.
+        coherent_dim: Size of the coherent code, a unit vector. It must be larger than
+            the dimension of the state. Defaults to 8.
         nuisance_dim: Size of the nuisance code. Defaults to 8.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features of any shape. The coherent
-            branch uses it as it is; the nuisance branch uses a copy of it, see `SymAE`.
+            branch uses it directly; the nuisance branch uses a copy of it, see `SymAE`.
         decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
             instance. `None` (default) mirrors the encoder.
-        temperature: Scale of the similarities; the smaller, the more the nearest
-            instances of other groups count. Defaults to 0.1.
+        temperature: Scale of the similarities. A smaller value gives more weight to the
+            nearest instances of other groups. Defaults to 0.1.
         noise_strength: Strength of the Gaussian noise on the nuisance code, see
             `NuisanceDropout`. Defaults to 1.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
         seed: Integer seed of the noise, or `None`.
 
     Call arguments:
@@ -129,12 +129,12 @@ class ContrastiveEncoder(SymAE):
         )
 
     def _directions(self, x: Tensor) -> Tensor:
-        """Unit vector of each instance, float32 `(batch, instances, coherent_dim)`."""
+        """Return unit vectors per instance, float32 `(batch, instances, dim)`."""
         code = call_chain(self.coherent_head, self._coherent_features(x))
         return _unit(ops.cast(code, "float32"))
 
     def _mean_direction(self, directions: Tensor, mask: Tensor | None) -> Tensor:
-        """Unit vector along the sum over present instances, float32."""
+        """Return the unit vector along the sum over present instances, in float32."""
         return _unit(ops.cast(self.pool(directions, mask=mask), "float32"))
 
     def _coherent(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -156,19 +156,19 @@ class ContrastiveEncoder(SymAE):
 
 
 class _InfoNCE(LossTerm):
-    """Adds the contrastive loss of two views of each group.
+    """Contrastive loss of two views per group.
 
     Call arguments:
         inputs: Unit vectors `(groups, 2, code)`, float32.
         mask: Boolean `(groups, 2)`, False for views without any instance.
 
     Output shape:
-        Same as the input, which is handed on.
+        Same as the input, which is returned unchanged.
     """
 
     def __init__(self, temperature: float, **kwargs: Any) -> None:
         super().__init__("contrastive_loss", **kwargs)
-        self.autocast = False  # all is computed in float32
+        self.autocast = False  # everything is computed in float32
         self.temperature = temperature
         self.built = True
 
@@ -178,7 +178,7 @@ class _InfoNCE(LossTerm):
         views = ops.concatenate([first, second])
         partners = ops.concatenate([second, first])
         present = ops.concatenate([mask[:, 0], mask[:, 1]])
-        # By counting, since the batch may have no known size.
+        # Computed by counting, because the batch size may be unknown.
         number = ops.cumsum(ops.ones_like(views[:, 0]))
         others = ops.logical_and(present, number[:, None] != number)
         similarity = ops.matmul(views, ops.transpose(views)) / self.temperature
@@ -190,7 +190,7 @@ class _InfoNCE(LossTerm):
 
 
 def _halves(directions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Masks of the present instances at odd and at even places of their group."""
+    """Return masks of the present instances at odd and at even group positions."""
     present = ops.ones_like(directions[..., 0], dtype="int32")
     if mask is not None:
         present = ops.cast(mask, "int32")
@@ -199,6 +199,6 @@ def _halves(directions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    """Vectors of length 1, but for those that are almost 0."""
+    """Scale vectors to length 1, except those that are almost 0."""
     squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
     return vectors / ops.sqrt(ops.maximum(squares, _SMALLEST_NORM**2))

@@ -28,29 +28,29 @@ CORRUPTIONS: Final = {
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class DenoisingAutoencoder(InstanceAutoencoder):
-    """Denoising autoencoder: tells the clean instance from a corrupted one.
+    """Denoising autoencoder, which reconstructs clean instances from corrupted ones.
 
-    The input is corrupted in training only, `code = f(corrupt(x))`, and the loss
-    compares `D(code)` with the clean `x`. Corruption makes even an overcomplete code
-    learn what instances have in common. Outside of training nothing is corrupted: give
-    `evaluate(noisy, clean)` noise of your own.
+    The input is corrupted only during training: `code = f(corrupt(x))`, and the loss
+    compares `D(code)` with the clean `x`. Because of the corruption, even an
+    overcomplete code learns what instances have in common. Outside of training, nothing
+    is corrupted. To evaluate with noise, pass noisy inputs: `evaluate(noisy, clean)`.
 
     Args:
         instance_shape: Shape of one instance, channels last.
-        code_dim: Size of the code, or `None` for the output of an encoder of your own.
+        code_dim: Size of the code, or `None` for the output of a custom encoder.
             Defaults to 8.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features.
         decoder: A layer from a code to one instance. `None` (default) mirrors the
             encoder.
-        corruption: `"gaussian"` (default), `"masking"`, `"salt_and_pepper"`, `"block"`
-            (inpainting), each with its default strength, or a layer called as
+        corruption: `"gaussian"` (default), `"masking"`, `"salt_and_pepper"` or
+            `"block"` (inpainting), each with its default strength; or a layer called as
             `corruption(x, training=training)`, such as
-            `symae_keras.layers.GaussianCorruption(stddev=0.4)`. It acts on data units,
-            before any normalisation.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
-        seed: Integer seed of a corruption given by name, or `None`.
+            `symae_keras.layers.GaussianCorruption(stddev=0.4)`. It is applied in data
+            units, before any normalisation.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
+        seed: Integer seed of a corruption that is set by name, or `None`.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`.
@@ -88,7 +88,7 @@ class DenoisingAutoencoder(InstanceAutoencoder):
             instance_shape, code_dim, encoder, decoder, normalization, seed, **kwargs
         )
         self.corruption = one_of("corruption", corruption, tuple(CORRUPTIONS))
-        # Images may have no channel axis; the encoder tells.
+        # Images may have no channel axis; the encoder determines it.
         images = self.encoder == "conv2d" or isinstance(self.encoder, Conv2DEncoder)
         self.corrupt = make_corruption(
             self.corruption, 2 if images else None, seed, self.dtype_policy
@@ -102,12 +102,12 @@ class DenoisingAutoencoder(InstanceAutoencoder):
 def make_corruption(
     corruption: str | keras.Layer, axes: int | None, seed: int | None, dtype: Any
 ) -> keras.Layer:
-    """Return a corruption of data units by its name, or a layer as it is."""
+    """Return a corruption of data units by name; a layer is returned unchanged."""
     if not isinstance(corruption, str):
         return corruption
     options: dict[str, Any] = {"seed": seed, "dtype": dtype}
     if corruption == "block":
         options["spatial_axes"] = axes
     layer = CORRUPTIONS[corruption](**options)
-    layer.autocast = False  # half precision may not hold data units
+    layer.autocast = False  # data units may exceed half precision
     return layer

@@ -1,4 +1,4 @@
-"""What the autoencoders of groups share: codes, masks, redatuming."""
+"""Base class of grouped autoencoders: codes, masks and redatuming."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from symae_keras.models import _detail
 from symae_keras.models._copies import copy_of
 from symae_keras.models.base import AutoencoderBase, may_equal
 
-# Size of the features that the named encoders hand to pooling and heads, and of the
-# hidden layer of a head.
+# Number of features that the named encoders pass to pooling and heads; also the size
+# of the hidden layer of a head.
 _FEATURES = 128
 #: Name of `GroupedAutoencoder.detail` in a file of weights.
 _DETAIL = "detail"
 
 
 class GroupedAutoencoder(AutoencoderBase):
-    """Base of the autoencoders of groups.
+    """Base class of autoencoders of groups.
 
-    A subclass makes its networks and heads, builds, and gives two functions of
-    normalised instances and their mask: `_codes`, without noise, for use; and
-    `_training_codes`, which `call` decodes and where losses are added.
+    A subclass makes its networks and heads, builds them, and implements two functions
+    of normalised instances and their mask: `_codes` computes codes without noise, for
+    use after training. `_training_codes` computes the codes that `call` decodes, and
+    adds losses.
 
     Args:
         coherent_dim: Size of the coherent code.
         nuisance_dim: Size of the nuisance code.
 
     The other arguments are those of `AutoencoderBase`. The coherent branch uses
-    `encoder` as it is, the nuisance branch a copy of it, see `SymAE`; the decoder takes
-    both codes, joined.
+    `encoder` itself, and the nuisance branch uses a copy of it, see `SymAE`. The
+    decoder takes both codes, concatenated.
     """
 
     _batching = "batches"
@@ -85,9 +86,9 @@ class GroupedAutoencoder(AutoencoderBase):
         activation: str | None = None,
         kernel_initializer: str = "glorot_uniform",
     ) -> list[keras.Layer]:
-        """Layers from features to numbers of a code; called with `call_chain`.
+        """Make the layers from features to code elements; call with `call_chain`.
 
-        The initializer is that of the last layer.
+        The initializer is used for the last layer.
         """
         dtype = self.dtype_policy
         return [
@@ -104,7 +105,7 @@ class GroupedAutoencoder(AutoencoderBase):
         ]
 
     def build(self, input_shape: Any = None) -> None:
-        # Symbolic calls build whatever encoder the user brought as Keras would.
+        # Symbolic calls build a custom encoder in the same way as Keras would.
         instances = keras.KerasTensor(
             (None, None, *self.instance_shape), dtype=self.compute_dtype
         )
@@ -117,13 +118,13 @@ class GroupedAutoencoder(AutoencoderBase):
     # === Forward pass ===
 
     def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:
-        """Codes of normalised instances, without noise."""
+        """Return the codes of normalised instances, without noise."""
         raise NotImplementedError
 
     def _training_codes(
         self, x: Tensor, mask: Tensor | None, training: bool | None
     ) -> Codes:
-        """Codes of normalised instances as `call` decodes them."""
+        """Return the codes of normalised instances that `call` decodes."""
         raise NotImplementedError
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
@@ -154,7 +155,7 @@ class GroupedAutoencoder(AutoencoderBase):
         return x, mask
 
     def _clean(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Check shapes, blank what is masked, normalise; the mask of instances."""
+        """Check shapes, blank masked pixels, normalise; also return the mask."""
         x, mask = self._accepted(x, mask)
         if mask is None:
             return self._normalize(x), None
@@ -168,7 +169,7 @@ class GroupedAutoencoder(AutoencoderBase):
 
     @staticmethod
     def _present(mask: Tensor) -> Tensor:
-        """Mask of instances; one without a good pixel is absent."""
+        """Return the mask of instances; one without a good pixel is absent."""
         if len(mask.shape) == 2:
             return mask
         return ops.any(mask, axis=tuple(range(2, len(mask.shape))))
@@ -187,8 +188,8 @@ class GroupedAutoencoder(AutoencoderBase):
         return flat(self.nuisance_encoder(x))
 
     def _sampling(self, code: str, weight: float) -> GaussianSampling:
-        """Return the layer that draws the `"coherent"` or the `"nuisance"` codes."""
-        # Of one seed, both codes would be drawn from the same numbers.
+        """Return the sampling layer of the `"coherent"` or the `"nuisance"` codes."""
+        # With the same seed, both codes would be drawn from the same random numbers.
         seed = None if self.seed is None else self.seed + (code == "nuisance")
         return GaussianSampling(
             weight, seed, term_name=f"{code}_kl_loss", dtype=self.dtype_policy
@@ -201,10 +202,10 @@ class GroupedAutoencoder(AutoencoderBase):
         mask: Tensor | None,
         training: bool | None,
     ) -> Tensor:
-        """Draw one code per group, whose divergence is counted once per group."""
+        """Draw one code per group; its divergence is counted once per group."""
         return self.coherent_sampling(
             posterior,
-            # A group without any instance is padding of the batch and costs nothing.
+            # A group without any instance is batch padding and adds no loss.
             mask=None if mask is None else ops.any(mask, axis=1),
             per=n_present(x, mask),
             training=training,
@@ -216,11 +217,11 @@ class GroupedAutoencoder(AutoencoderBase):
         """Encode groups, without noise.
 
         Args:
-            x: `(batch, instances, *instance_shape)`; any number of instances. Or a
+            x: `(batch, instances, *instance_shape)` with any number of instances, or a
                 `symae_keras.data.GroupedData`, whose masks are used.
             mask: Boolean `(batch, instances)`, True = present, or of the shape of `x`,
-                True = good pixel. Bad pixels are given the value of the mean instance
-                of `normalization`, or 0. Defaults to `None`.
+                True = good pixel. Bad pixels get the value of the mean instance of
+                `normalization`, or 0. Defaults to `None`.
 
         Returns:
             `Codes(coherent, nuisance)`, tensors `(batch, coherent_dim)` and
@@ -240,7 +241,7 @@ class GroupedAutoencoder(AutoencoderBase):
         return self._encoded(x, mask).nuisance
 
     def decode(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
-        """Decode one coherent code a group with the nuisance code of each instance.
+        """Decode one coherent code per group with the nuisance code of each instance.
 
         Args:
             coherent: `(batch, coherent_dim)`.
@@ -260,11 +261,11 @@ class GroupedAutoencoder(AutoencoderBase):
         return self._denormalize(self._decode_normalized(coherent, latent))
 
     def _decode_normalized(self, coherent: Tensor, latent: Tensor) -> Tensor:
-        """Decode numbers in the dtype of the networks, to their units."""
+        """Decode code elements in the dtype and the units of the networks."""
         return self.instance_decoder(join(coherent, latent))
 
     def _latent_of(self, nuisance: Tensor, coherent: Tensor) -> Tensor:
-        """Return the numbers that are decoded in place of the nuisance codes."""
+        """Return the latent values that are decoded instead of the nuisance codes."""
         return nuisance
 
     def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -290,27 +291,27 @@ class GroupedAutoencoder(AutoencoderBase):
         nuisance_mask: Tensor | None = None,
         detail: bool | None = None,
     ) -> Tensor:
-        """Make virtual instances: the states of some groups under others' nuisances.
+        """Make virtual instances: states of some groups under nuisances of others.
 
-        A code of few numbers loses detail of the state, which the reconstructions of
-        all instances of a group miss alike. After `fit_detail`, virtual instances
-        contain it:
+        A code with few elements loses detail of the state. This detail is missing in
+        the same way in the reconstructions of all instances of a group. After
+        `fit_detail`, virtual instances contain it:
 
             D(C_i, N_j[t]) + g * mean_s(x_i[s] - D(C_i, N_i[s]))
 
-        with a gain `g` per pixel, which grows with the number of instances of group
-        `i`; see `detail`.
+        The gain `g` per pixel grows with the number of instances of group `i`; see
+        `detail`.
 
         Args:
-            coherent_from: `(batch, instances_a, *instance_shape)`, the states to show;
-                or `GroupedData`, as `nuisance_from` may be.
-            nuisance_from: `(batch, instances_b, *instance_shape)`, the nuisances to
-                show them under, group by group. A single group in either argument is
-                used for all groups of the other.
+            coherent_from: `(batch, instances_a, *instance_shape)`, the states; or
+                `GroupedData`, which `nuisance_from` may be, too.
+            nuisance_from: `(batch, instances_b, *instance_shape)`, the nuisances under
+                which the states are shown, group by group. A single group in either
+                argument is used for all groups of the other.
             coherent_mask: Mask of `coherent_from`, see `encode`.
             nuisance_mask: Mask of `nuisance_from`.
-            detail: Whether to add the mean residual of the group. Defaults to `None`:
-                if `fit_detail` found that it helps.
+            detail: Whether to add the mean residual of the group. `None` (default) adds
+                it if `fit_detail` found that it helps.
 
         Returns:
             Tensor `(batch, instances_b, *instance_shape)`.
@@ -323,8 +324,8 @@ class GroupedAutoencoder(AutoencoderBase):
             detail = self._detail is not None
         if boolean("detail", detail) and self._detail is None:
             raise ValueError(
-                "`detail=True` needs a gain for each pixel, which this model does not "
-                "have. Call `model.fit_detail(held_out_groups)` first."
+                "`detail=True` needs a gain for each pixel, but this model has none. "
+                "Call `model.fit_detail(held_out_groups)` first."
             )
         coherent_from, coherent_mask = self._accepted(coherent_from, coherent_mask)
         nuisance_from, nuisance_mask = self._accepted(nuisance_from, nuisance_mask)
@@ -374,11 +375,11 @@ class GroupedAutoencoder(AutoencoderBase):
     def detail(self) -> npt.NDArray[Any] | None:
         """Reliability of the residual of one instance, for each pixel, or `None`.
 
-        A float32 array of `instance_shape` with values `q` from 0 to 1: the share of
-        the variance of residuals that all instances of a group have in common. The
-        mean residual of `T` instances is multiplied by the gain
-        `T q / (1 + (T - 1) q)` in `redatum`. `fit_detail` estimates it, and `None` (the
-        default) switches it off. Files of models and of weights contain it,
+        A float32 array of shape `instance_shape` with values `q` from 0 to 1: the share
+        of the residual variance that all instances of a group have in common.
+        `redatum` multiplies the mean residual of `T` instances by the gain
+        `T q / (1 + (T - 1) q)`. `fit_detail` estimates the array, and `None` (the
+        default) switches it off. Files of models and of weights contain it, but
         `get_weights` does not.
         """
         return self._detail
@@ -387,7 +388,7 @@ class GroupedAutoencoder(AutoencoderBase):
     def detail(self, value: npt.ArrayLike | None) -> None:
         if value is not None:
             array = np.asarray(value, "float32")
-            # A NaN fails every comparison.
+            # NaN fails every comparison.
             inside = np.all((array >= 0.0) & (array <= 1.0))
             if array.shape != self.instance_shape or not inside:
                 expected = f"None or numbers from 0 to 1 of shape {self.instance_shape}"
@@ -399,31 +400,31 @@ class GroupedAutoencoder(AutoencoderBase):
         self._detail = value
 
     def fit_detail(self, groups: Any, mask: npt.ArrayLike | None = None) -> bool:
-        """Learn how much of the mean residual of a group is detail of its state.
+        """Estimate how much of the mean residual of a group is detail of its state.
 
-        Residuals of one group have in common what no code contains of its state; the
-        rest is noise and detail of nuisances, whose mean falls with the number of
-        instances. An analysis of variance separates the two, pixel by pixel. The gain
-        in `redatum` is the best linear one, shrunk towards a common value if there are
-        few groups, and multiplied by a factor of at most 1 that leave-one-out
-        cross-validation over groups finds. If this does not show a smaller error, by
-        one standard error or more, the gain is 0. See "Detail of the state" in the
-        documentation.
+        Residuals of one group have in common the part of its state that the codes do
+        not contain. The rest is noise and detail of nuisances; its mean decreases with
+        the number of instances. An analysis of variance separates the two for each
+        pixel. The gain in `redatum` is the best linear gain. It is shrunk towards a
+        common value if there are few groups, and multiplied by a factor of at most 1,
+        which leave-one-out cross-validation over groups determines. The gain is 0 if
+        the error does not decrease by at least one standard error. See "Detail of the
+        state" in the documentation.
 
-        Call it after training, with groups that the model was not trained on:
-        residuals of training groups are smaller. `symae_keras.training.train` does so
-        with its `validation` groups. It assumes that nuisances are independent of
-        groups, as all of redatuming does.
+        Call it after training, with groups that were not used for training, because
+        residuals of training groups are smaller. `symae_keras.training.train` calls it
+        with its `validation` groups. Like all redatuming, it assumes that nuisances are
+        independent of groups.
 
         Args:
             groups: `symae_keras.data.GroupedData` with its masks, or an array
-                `(groups, instances, *instance_shape)`. Fewer than five groups never
-                show that the detail helps.
+                `(groups, instances, *instance_shape)`. With fewer than five groups, the
+                result is always False.
             mask: Mask of an array, see `encode`. Defaults to `None`.
 
         Returns:
-            Whether the detail helps, so that `redatum` gives it back from now on; it is
-            then in `detail`, which is `None` otherwise.
+            Whether the detail helps. If True, `detail` is set and `redatum` uses it
+            from now on. Otherwise, `detail` is `None`.
 
         Raises:
             InputError: Residuals are NaN or infinite.
@@ -446,8 +447,8 @@ class GroupedAutoencoder(AutoencoderBase):
         found = _detail.residuals(self, *some)
         if not np.isfinite(found.squares).all():
             raise InputError(
-                "fit_detail needs residuals that are finite numbers; these groups have "
-                "NaN or infinity in pixels that no mask covers."
+                "fit_detail expects finite residuals, but these groups have residuals "
+                "that are NaN or infinite in unmasked pixels. Mask these pixels."
             )
         fitted = _detail.fit_reliability(found)
         self.detail = None if fitted is None else fitted.reshape(self.instance_shape)
@@ -478,9 +479,9 @@ class GroupedAutoencoder(AutoencoderBase):
             store[_DETAIL] = self._detail
 
     def load_own_variables(self, store: Any) -> None:
-        """Load the weights of the model itself, and the `detail` that belongs to them.
+        """Load the weights of the model itself, and their `detail`.
 
-        Files of older versions have none.
+        Files of older versions have no `detail`.
         """
         own = {key: store[key] for key in store.keys()}
         detail = own.pop(_DETAIL, None)
@@ -488,9 +489,9 @@ class GroupedAutoencoder(AutoencoderBase):
         self.detail = None if detail is None else np.asarray(detail)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Tensor | None:
-        """Mask of the reconstruction, by which losses leave out absent instances.
+        """Return the mask of the reconstruction, so that losses skip absent instances.
 
-        Its axes of length 1 go with the axes of pixels; Keras takes off the last one,
+        Its axes of length 1 correspond to the pixel axes. Keras removes the last one,
         which losses reduce.
         """
         mask = self._unpack(inputs)[1]
@@ -506,15 +507,15 @@ class GroupedAutoencoder(AutoencoderBase):
 
 
 class _CarryMask(keras.Layer):
-    """Attaches a mask to a tensor, as Keras attaches the masks of a layer's output.
+    """Layer that attaches a mask to a tensor, as Keras does for the output of a layer.
 
-    On JAX, `fit` calls `call` of the outermost model alone, so that its `compute_mask`
-    is never asked, and losses would count padding.
+    On JAX, `fit` only calls `call` of the outermost model and never its
+    `compute_mask`. Without this layer, losses would include padding.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.autocast = False  # a tensor keeps its dtype
+        self.autocast = False  # tensors keep their dtype
         self.supports_masking = True
         self.built = True
 
@@ -523,7 +524,7 @@ class _CarryMask(keras.Layer):
 
 
 def join(coherent: Tensor, per_instance: Tensor) -> Tensor:
-    """One vector an instance: the group's numbers, then the instance's own."""
+    """Join the group code and the code of each instance to one vector per instance."""
     batch, instances = ops.shape(per_instance)[:2]
     coherent = coherent[:, None, :]
     repeated = ops.broadcast_to(coherent, (batch, instances, coherent.shape[-1]))
@@ -531,7 +532,7 @@ def join(coherent: Tensor, per_instance: Tensor) -> Tensor:
 
 
 def n_present(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Number of present instances in a batch, at least 1, in float32."""
+    """Return the number of present instances in a batch, at least 1, in float32."""
     if mask is None:
         return ops.cast(ops.prod(ops.shape(x)[:2]), "float32")
     return ops.maximum(ops.sum(ops.cast(mask, "float32")), 1.0)
@@ -542,6 +543,6 @@ def _over_pixels(mask: Tensor, axes: int) -> Tensor:
 
 
 def flat(features: Tensor) -> Tensor:
-    """Features of any shape as one vector an instance."""
+    """Reshape features of any shape to one vector per instance."""
     size = math.prod(features.shape[2:])
     return ops.reshape(features, (*ops.shape(features)[:2], size))

@@ -13,10 +13,10 @@ from symae_keras.models.mlvae import MLVAE
 class GVAE(MLVAE):
     """Group-based variational autoencoder (GVAE).
 
-    As `MLVAE`, whose arguments, losses and methods it has, but for the posterior of the
-    group code: its mean is the average of the means that the instances give, its
-    variance the average of their variances, so that it does not become surer with more
-    instances.
+    It has the arguments, losses and methods of `MLVAE`. Only the posterior of the group
+    code differs: its mean is the average of the means of the instances, and its
+    variance is the average of their variances. The variance therefore does not decrease
+    with more instances.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -27,8 +27,8 @@ class GVAE(MLVAE):
         decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
             instance. `None` (default) mirrors the encoder.
         kl_weight: Weight of both divergences. Defaults to 0.001.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
         seed: Integer seed of the sampled codes, or `None`.
 
     Reference:

@@ -1,4 +1,4 @@
-"""Base classes of the models of single instances."""
+"""Base classes of models of single instances."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from symae_keras.models.base import AutoencoderBase, may_equal
 
 
 class InstanceAutoencoder(AutoencoderBase):
-    """Base of the autoencoders of single instances.
+    """Base class of autoencoders of single instances.
 
-    A subclass overrides `_numbers_each` (how many numbers the encoder gives for each of
-    the code), `_code` (the code without noise) and `_training_code` (the code that is
-    decoded in `call`, where losses are added), as far as it differs from the plain
-    autoencoder, which is what this class does.
+    This class implements the plain autoencoder. Subclasses override the parts that
+    differ: `_numbers_each` (the number of encoder outputs per code element), `_code`
+    (the code without noise) and `_training_code` (the code that `call` decodes, where
+    losses are added).
 
     Args:
-        code_dim: Size of the code; `None` takes the output of an encoder of one's own
-            as the code, whatever its shape; else a linear layer to it follows.
+        code_dim: Size of the code, to which a linear layer projects the output of the
+            encoder. `None` uses the output of a custom encoder as the code, with any
+            shape.
 
     The other arguments are those of `AutoencoderBase`.
     """
 
-    #: Numbers that the encoder gives for each number of the code.
+    #: Number of encoder outputs per code element.
     _numbers_each = 1
-    #: Whether the output of the user's own encoder may be the code, with
-    #: `code_dim=None`.
+    #: Whether the output of a custom encoder may be the code, with `code_dim=None`.
     _any_code = True
 
     def __init__(
@@ -62,10 +62,10 @@ class InstanceAutoencoder(AutoencoderBase):
         self.code_dim: int | None = size
 
     def _assemble(self) -> None:
-        """Make the networks and build; the last thing that constructors do."""
+        """Make the networks and build them; constructors call this last."""
         dim = self.code_dim
         if dim is None and isinstance(self.encoder, str):
-            expected = "a positive integer, or None with an `encoder` of your own"
+            expected = "a positive integer, or None with a custom `encoder`"
             raise invalid("code_dim", expected, None)
         size = None if dim is None else dim * self._numbers_each
         self.instance_encoder = self._make_encoder(size or 1)
@@ -80,8 +80,8 @@ class InstanceAutoencoder(AutoencoderBase):
         self.build((None, *self.instance_shape))
 
     def build(self, input_shape: Any = None) -> None:
-        # By symbolic calls; layers that only `_training_code` calls are to be built
-        # where they are made.
+        # Symbolic calls build the layers. Layers that only `_training_code` calls must
+        # be built where they are made.
         x = keras.KerasTensor((None, *self.instance_shape), dtype=self.compute_dtype)
         self._build_normalization(x.shape)
         code = self._code(x)
@@ -107,37 +107,37 @@ class InstanceAutoencoder(AutoencoderBase):
     def _inputs(
         self, x: Tensor, mask: Tensor | None = None, training: bool | None = False
     ) -> Tensor:
-        """Normalised instances as the encoder takes them, bad pixels filled."""
+        """Return normalised instances for the encoder, with bad pixels filled."""
         return self._normalize(self._corrupt(self._checked(x, mask), training))
 
     @staticmethod
     def _present(mask: Tensor | None) -> Tensor | None:
-        """Mask of instances; one without a good pixel is absent."""
+        """Return the mask of instances; one without a good pixel is absent."""
         if mask is None:
             return None
         return ops.any(ops.cast(mask, "bool"), axis=tuple(range(1, len(mask.shape))))
 
     def _corrupt(self, x: Tensor, training: bool | None) -> Tensor:
-        """What a denoising autoencoder does to its input, in data units."""
+        """Corrupt the input in data units, as a denoising autoencoder does."""
         return x
 
     def _features(self, x: Tensor) -> Tensor:
-        """Output of the encoder, `code_dim * _numbers_each` numbers."""
+        """Return the output of the encoder, `code_dim * _numbers_each` values."""
         x = self.instance_encoder(x)
         for layer in self.code_head:
             x = layer(x)
         return x
 
     def _code(self, x: Tensor) -> Tensor:
-        """Code of normalised instances, without noise."""
+        """Return the code of normalised instances, without noise."""
         return self._features(x)
 
     def _training_code(
         self, x: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Code of normalised instances as `call` decodes it; losses are added here.
+        """Return the code of normalised instances that `call` decodes; add losses.
 
-        Those where `mask`, boolean `(batch,)`, is False count in no loss.
+        Instances where `mask`, boolean `(batch,)`, is False are excluded from losses.
         """
         return self._code(x)
 
@@ -150,13 +150,13 @@ class InstanceAutoencoder(AutoencoderBase):
             x: `(batch, *instance_shape)`; or a `symae_keras.data.GroupedData`, whose
                 present instances and masks are used, in the order of
                 `groups.x[groups.present]`.
-            mask: Boolean, of the shape of `x`, True = good pixel. Bad pixels are given
-                the value of the mean instance of `normalization`, or 0. Defaults to
+            mask: Boolean, of the shape of `x`, True = good pixel. Bad pixels get the
+                value of the mean instance of `normalization`, or 0. Defaults to
                 `None`.
 
         Returns:
-            Tensor `(batch, code_dim)`, or `(batch, *code_shape)` where the encoder
-            gives the code its shape; what `decode` takes.
+            Tensor `(batch, code_dim)`, or `(batch, *code_shape)` if the encoder
+            determines the shape of the code. `decode` accepts this tensor.
         """
         return self._compiled("_encoded", (1, 1), *self._accepted(x, mask))
 
@@ -167,7 +167,7 @@ class InstanceAutoencoder(AutoencoderBase):
         """Decode codes.
 
         Args:
-            code: What `encode` returns, or made up.
+            code: Codes from `encode`, or other codes of the same shape.
 
         Returns:
             Instances in data units, `(batch, *instance_shape)`.
@@ -191,8 +191,8 @@ class InstanceAutoencoder(AutoencoderBase):
             mask: See `encode`. Bad pixels are reconstructed from the good ones.
 
         Returns:
-            Tensor `(batch, *instance_shape)`; class probabilities of a network that
-            segments.
+            Tensor `(batch, *instance_shape)`. For segmentation networks, class
+            probabilities.
         """
         return self._compiled("_reconstructed", (1, 1), *self._accepted(x, mask))
 
@@ -208,16 +208,16 @@ class InstanceAutoencoder(AutoencoderBase):
 
 
 class GenerativeAutoencoder(InstanceAutoencoder):
-    """Base of the autoencoders of single instances whose codes have the prior N(0, 1).
+    """Base class of autoencoders of single instances with codes of prior N(0, 1).
 
-    A subclass draws codes in `_training_code`, or makes `matching`, a layer that
-    returns the codes of a batch and adds a loss of their distance from draws from
-    N(0, 1); its `mask` leaves out absent instances. Arguments are those of
+    A subclass draws codes in `_training_code`, or makes the layer `matching`. This
+    layer returns the codes of a batch and adds a loss for their distance from samples
+    of N(0, 1); its `mask` excludes absent instances. The arguments are those of
     `InstanceAutoencoder`, but `code_dim` is always an integer.
     """
 
     _any_code = False
-    # No default: on PyTorch, which keeps layers apart, it would hide the layer.
+    # No default: on PyTorch, which stores layers separately, it would hide the layer.
     matching: LossTerm
 
     def _assemble(self) -> None:
@@ -235,7 +235,7 @@ class GenerativeAutoencoder(InstanceAutoencoder):
         return self.matching(code, mask=mask)
 
     def sample(self, n_samples: int) -> Tensor:
-        """Decode codes that are drawn from the prior.
+        """Draw codes from the prior and decode them.
 
         Args:
             n_samples: Number of instances.
@@ -250,27 +250,27 @@ class GenerativeAutoencoder(InstanceAutoencoder):
 
 
 class PixelwiseModel(InstanceAutoencoder):
-    """Base of the networks from instances to maps of the same size.
+    """Base class of networks that map instances to maps of the same size.
 
-    Their code is not small: it is all maps that the decoder is given, a tuple of
-    tensors, so that `decode(encode(x))` is the output. With `n_classes` the output are
-    probabilities `(batch, *sizes, n_classes)`, else instances.
+    The code of these networks is not small: it is a tuple of all maps that the decoder
+    receives, so that `decode(encode(x))` is the output. With `n_classes`, the outputs
+    are probabilities `(batch, *sizes, n_classes)`, otherwise instances.
 
-    A subclass makes its layers and calls `_assemble`. It overrides `_code`, the code of
-    an input with a channel axis, and `_outputs`, the maps made of a code, which have
-    `output_channels` channels.
+    A subclass makes its layers and calls `_assemble`. It overrides `_code`, which
+    computes the code of an input with a channel axis, and `_outputs`, which computes
+    maps with `output_channels` channels from a code.
 
     Args:
-        instance_shape: See `AutoencoderBase`, as `normalization` and `seed`.
-        n_classes: Number of classes, at least 2, or `None` for a network that gives
+        instance_shape: See `AutoencoderBase`, also for `normalization` and `seed`.
+        n_classes: Number of classes, at least 2, or `None` for a network that outputs
             instances.
-        filters: Channels at each depth; all depths but the first halve the maps.
-        spatial_axes: How many axes of an instance are axes of pixels. `None` takes
-            instances as `(pixels,)`, `(pixels, channels)`, `(height, width, channels)`
-            and `(depth, height, width, channels)`.
+        filters: Channels at each depth; all depths except the first halve the maps.
+        spatial_axes: Number of pixel axes of an instance. `None` expects instances
+            `(pixels,)`, `(pixels, channels)`, `(height, width, channels)` or
+            `(depth, height, width, channels)`.
     """
 
-    #: Numbers of spatial axes that the layers of the network exist for.
+    #: Numbers of spatial axes that the layers of the network support.
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
     def __init__(
@@ -304,7 +304,7 @@ class PixelwiseModel(InstanceAutoencoder):
         lengths = [
             halved(n, len(self.filters) - 1) for n in self.instance_shape[: self.rank]
         ]
-        #: Sizes of the maps at each depth, that of the instance first.
+        #: Sizes of the maps at each depth; the first is that of the instance.
         self.sizes = tuple(zip(*lengths, strict=True))
         self.channels = (*self.instance_shape, 1)[self.rank]
         self.output_channels = self.n_classes or self.channels
@@ -312,7 +312,7 @@ class PixelwiseModel(InstanceAutoencoder):
     # === Layers ===
 
     def _layer(self, name: str, *arguments: Any, **options: Any) -> keras.Layer:
-        """A layer of Keras, whose name has braces for the rank."""
+        """Make a Keras layer; its name has braces for the rank."""
         return keras_layer(
             name, *arguments, rank=self.rank, dtype=self.dtype_policy, **options
         )
@@ -320,7 +320,7 @@ class PixelwiseModel(InstanceAutoencoder):
     def _step(
         self, filters: int, kernel_size: int, normalization: str | None
     ) -> list[keras.Layer]:
-        """A convolution, normalised per instance and activated."""
+        """Make a convolution with normalisation per instance and activation."""
         convolution = self._layer("Conv{}D", filters, kernel_size, padding="same")
         return [convolution, *self._activated(filters, normalization)]
 
@@ -333,14 +333,14 @@ class PixelwiseModel(InstanceAutoencoder):
         ]
 
     def _crop(self, x: Tensor, depth: int) -> Tensor:
-        """What an upsampling made too large, cut to the size at that depth."""
+        """Crop an upsampled map that is too large to the size at that depth."""
         sizes = self.sizes[depth]
         if tuple(x.shape[1:-1]) == sizes:
             return x
         return x[(slice(None), *(slice(0, n) for n in sizes))]
 
     def _assemble(self) -> None:
-        """Build; the last thing that constructors do."""
+        """Build the model; constructors call this last."""
         self.build((None, *self.instance_shape))
 
     def build(self, input_shape: Any = None) -> None:
@@ -375,8 +375,8 @@ class PixelwiseModel(InstanceAutoencoder):
         """Decode maps.
 
         Args:
-            code: What `encode` returns, a tuple of tensors `(batch, *code_shape)`, one
-                for each of `code_shapes`.
+            code: Output of `encode`, a tuple of tensors `(batch, *code_shape)`, one per
+                entry of `code_shapes`.
 
         Returns:
             Instances in data units, `(batch, *instance_shape)`, or probabilities
@@ -403,7 +403,7 @@ class PixelwiseModel(InstanceAutoencoder):
         return self._as_instances(x)
 
     def _as_instances(self, x: Tensor) -> Tensor:
-        """Normalised maps in data units, in the shape of instances."""
+        """Return normalised maps in data units, in the shape of instances."""
         if len(self.instance_shape) == self.rank:
             x = ops.squeeze(x, -1)
         return self._denormalize(x)
@@ -430,8 +430,8 @@ class PixelwiseModel(InstanceAutoencoder):
     def _batches(self, method: str, groups: Any, *args: Any, **kwargs: Any) -> Any:
         if method != "predict" and self.n_classes is not None:
             raise ValueError(
-                f"`{method}` of a model with `n_classes` needs labels, which a "
-                f"{type(groups).__name__} does not hold. Give it arrays of instances "
+                f"`{method}` of a model with `n_classes` needs labels, which "
+                f"{type(groups).__name__} does not contain. Pass arrays of instances "
                 "and labels."
             )
         return super()._batches(method, groups, *args, **kwargs)
@@ -448,8 +448,8 @@ class PixelwiseModel(InstanceAutoencoder):
             y = ops.where(ops.reshape(good, ops.shape(y)), y, ops.zeros_like(y))
             y_pred = ops.where(ops.expand_dims(good, -1), y_pred, certain)
         if self.rank == 2 and keras.backend.backend() == "torch":
-            # Keras moves the classes to axis 1, and PyTorch computes no gradient of its
-            # loss for images that are then not contiguous
+            # Keras moves the classes to axis 1. PyTorch then computes no gradient of
+            # its loss, because the images are not contiguous
             # (https://github.com/pytorch/pytorch/issues/175084).
             moved = ops.moveaxis(y_pred, -1, 1)
             contiguous = ops.reshape(ops.reshape(moved, (-1,)), ops.shape(moved))
@@ -459,7 +459,7 @@ class PixelwiseModel(InstanceAutoencoder):
     def _good_arrays(
         self, x: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Give bad pixels the weight 0; blank, they would be right in every score."""
+        """Give bad pixels the weight 0; blanked, they would improve all metrics."""
         if self.n_classes is None:
             return super()._good_arrays(x, y, y_pred, sample_weight)
         good = self._good(x)
@@ -471,7 +471,7 @@ class PixelwiseModel(InstanceAutoencoder):
         return y, y_pred, weight
 
     def _good(self, inputs: Any) -> Tensor | None:
-        """Mask `(batch, *sizes)` of the pixels with a good channel, if one is given."""
+        """Return the mask `(batch, *sizes)` of pixels with a good channel, if given."""
         mask = self._unpack(inputs)[1]
         if mask is None:
             return None

@@ -1,4 +1,4 @@
-"""Any autoencoder of single instances as an autoencoder of groups."""
+"""Wrapper that uses an autoencoder of single instances for groups."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from symae_keras.models.instances import InstanceAutoencoder, PixelwiseModel
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class LatentMeanSwap(GroupedAutoencoder):
-    """Redatuming with an autoencoder that knows nothing of groups.
+    """Redatuming with an autoencoder of single instances.
 
-    The autoencoder is trained on all instances alike. The coherent code of a group is
-    then the mean of its instances' codes, `C = mean_t z[t]`, the nuisance code what is
-    left, `N[t] = z[t] - C`, and `D(C + N[t])` the reconstruction: the linear mean swap,
-    done in the space of codes. Both codes have the size of the autoencoder's.
+    The autoencoder is trained on all instances, without their groups. The coherent code
+    of a group is then the mean of its instances' codes, `C = mean_t z[t]`. The nuisance
+    code is the remainder, `N[t] = z[t] - C`, and `D(C + N[t])` is the reconstruction.
+    This is the linear mean swap in code space. Both codes have the size of the
+    autoencoder's code.
 
-    It stands for the autoencoders of single instances in comparisons of grouped models.
+    This model represents the autoencoders of single instances in comparisons with
+    grouped models.
 
     Args:
         autoencoder: An autoencoder of single instances, such as
@@ -35,7 +37,7 @@ class LatentMeanSwap(GroupedAutoencoder):
     Call arguments:
         inputs: Tensor `(batch, instances, *instance_shape)`, or a dict with
             `"instances"` and `"mask"` (boolean `(batch, instances)`, True = present).
-        training: Handed to the autoencoder.
+        training: Passed on to the autoencoder.
 
     Output shape:
         `(batch, instances, *instance_shape)`.
@@ -62,9 +64,9 @@ class LatentMeanSwap(GroupedAutoencoder):
             )
         if isinstance(autoencoder.normalization, MedianNormalization):
             raise ValueError(
-                "The codes of this autoencoder know no brightness, which swapped codes "
-                "would lose. Divide the groups by their medians before, and give it "
-                "`normalization=None`."
+                "The codes of this autoencoder do not encode brightness, so swapping "
+                "codes would lose it. Divide the groups by their medians first, and "
+                "use an autoencoder with `normalization=None`."
             )
         size = math.prod(autoencoder.code_shape)
         super().__init__(autoencoder.instance_shape, size, size, **kwargs)
@@ -78,7 +80,7 @@ class LatentMeanSwap(GroupedAutoencoder):
         x, present = self._clean(x, mask)
         if present is None:
             return self.each(x, training=training)
-        # Folded here: the autoencoder leaves out of its losses what has no good pixel.
+        # Pass the mask on: the autoencoder excludes bad instances from its losses.
         good = ops.broadcast_to(over_axes(mask, x), ops.shape(x))
         rows = (-1, *self.instance_shape)
         flat = {"instances": ops.reshape(x, rows), "mask": ops.reshape(good, rows)}
@@ -87,7 +89,7 @@ class LatentMeanSwap(GroupedAutoencoder):
         return self.carry_mask(decoded, mask=self.compute_mask(inputs, None))
 
     def _fill(self, x: Tensor, mask: Tensor) -> Tensor:
-        """The autoencoder scales its own inputs, so that its mean is the one."""
+        """Fill bad pixels with the mean of the autoencoder, which scales its inputs."""
         return self.autoencoder._fill(x, mask)
 
     def _normalize(self, x: Tensor) -> Tensor:

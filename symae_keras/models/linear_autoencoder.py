@@ -20,14 +20,15 @@ from symae_keras.models.instances import InstanceAutoencoder
 class LinearAutoencoder(InstanceAutoencoder):
     """Linear autoencoder: principal component analysis by gradient descent.
 
-    With `code = W x + c` and the reconstruction `D code + b` of a flattened instance,
-    a mean squared error has no local minima: at its minimum `D` spans the first
-    `code_dim` principal components, and the biases hold the mean. The numbers of the
-    code are any linear mixture of the principal components, not these themselves.
+    With `code = W x + c` and the reconstruction `D code + b` of a flattened instance, a
+    mean squared error has no local minima. At its minimum, `D` spans the first
+    `code_dim` principal components, and the biases contain the mean. The elements of
+    the code are linear mixtures of the principal components, not the components
+    themselves.
 
-    Data far from zero train slowly, since the biases have to find the mean first. Give
-    such data a normalisation, with one variance for all pixels, which leaves principal
-    components as they are; for spectra,
+    Data far from zero train slowly, because the biases have to reach the mean first.
+    Use a normalisation for such data, with one variance for all pixels, which does not
+    change principal components. For spectra:
 
         keras.layers.Normalization(
             mean=x.mean(axis=0), variance=np.full(x.shape[1], x.var()))
@@ -36,11 +37,11 @@ class LinearAutoencoder(InstanceAutoencoder):
         instance_shape: Shape of one instance, channels last.
         code_dim: Size of the code. Defaults to 8.
         tied: Whether `D` is the transpose of `W`. Defaults to `True`.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. With `tied`, variances that differ between pixels
-            give the components neither of the data nor of the normalised data.
-            Defaults to `None`.
-        seed: Integer or `None`, as all models take it; nothing here is random.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. With `tied`, if variances differ between pixels,
+            the result is neither the components of the data nor those of the normalised
+            data. Defaults to `None`.
+        seed: Integer or `None`. Not used: nothing in this model is random.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`.
@@ -89,12 +90,12 @@ class LinearAutoencoder(InstanceAutoencoder):
         return DenseDecoder(shape, units=(), dtype=dtype)
 
     def components(self) -> np.ndarray[Any, Any]:
-        """Orthonormal basis of what the decoder can add to the mean, in data units.
+        """Return an orthonormal basis of the decoder's range, in data units.
 
         Returns:
-            Array `(code_dim, *instance_shape)`. Its order means nothing without data:
-            for principal components in their order, apply a principal component
-            analysis to `reconstruct(x)`.
+            Array `(code_dim, *instance_shape)`. The order of its rows has no meaning.
+            For ordered principal components, apply a principal component analysis to
+            `reconstruct(x)`.
         """
         if self.tied:
             matrix = ops.transpose(self.instance_encoder.chain[-1].kernel.value)

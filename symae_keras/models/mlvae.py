@@ -19,21 +19,20 @@ from symae_keras.models.groups import GroupedAutoencoder
 class MLVAE(GroupedAutoencoder):
     """Multi-level variational autoencoder (ML-VAE).
 
-    Every instance gives a Gaussian over the code of its group, `N(m[t], v[t])`, and one
-    over its own code. The posterior of the group code is the product of the instances'
-    Gaussians, precision weighted, and one code is drawn from it for the whole group.
-    The loss, for a group of `T` instances,
+    The encoder maps every instance to a Gaussian over the code of its group,
+    `N(m[t], v[t])`, and to one over its own code. The posterior of the group code is
+    the product of the instances' Gaussians, weighted by precision. One code is drawn
+    from it for the whole group. For a group of `T` instances, the loss
 
-        1/T [ sum_t -log p(x[t] | C, N[t]) + kl_weight * ( KL(C) + sum_t KL(N[t]) ) ],
+        1/T [ sum_t -log p(x[t] | C, N[t]) + kl_weight * ( KL(C) + sum_t KL(N[t]) ) ]
 
-    counts the divergence of the group code once. With `kl_weight` 1 and a negative log
-    likelihood in nats as the loss given to `compile`
-    (`symae_keras.losses.GaussianNegativeLogLikelihood`), it is the negative evidence
-    lower bound per instance; with a loss that is a mean over pixels the weight that a
-    bound would have is small.
+    counts the divergence of the group code once. It is the negative evidence lower
+    bound per instance if `kl_weight` is 1 and the loss given to `compile` is a negative
+    log likelihood in nats (`symae_keras.losses.GaussianNegativeLogLikelihood`). If the
+    loss is a mean over pixels, the weight that corresponds to a bound is small.
 
-    The nuisance encoder sees the instance alone, so that where one instance does not
-    tell its nuisance from its state the model fails like the original SymAE.
+    The nuisance encoder uses only the instance. If a single instance does not
+    distinguish its nuisance from its state, the model fails like the original SymAE.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -41,20 +40,20 @@ class MLVAE(GroupedAutoencoder):
         nuisance_dim: Size of the instance code. Defaults to 8.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features of any shape. The group branch
-            uses it as it is; the instance branch uses a copy of it, see `SymAE`.
+            uses it directly; the instance branch uses a copy of it, see `SymAE`.
         decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
             instance. `None` (default) mirrors the encoder.
         kl_weight: Weight of both divergences; `symae_keras.callbacks.KLSchedule` can
             anneal it. Defaults to 0.001; chosen for losses that are relative to the
             variance of the data and averaged over pixels.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
         seed: Integer seed of the sampled codes, or `None`.
 
     Call arguments:
         inputs: Tensor `(batch, instances, *instance_shape)`, or a dict with
             `"instances"` and `"mask"` (boolean `(batch, instances)`, True = present).
-        training: Whether to sample the codes; else their means are decoded.
+        training: Whether to sample the codes. Otherwise, their means are decoded.
 
     Output shape:
         `(batch, instances, *instance_shape)`.
@@ -102,7 +101,7 @@ class MLVAE(GroupedAutoencoder):
     def _gaussians(
         self, x: Tensor
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Mean and log variance that each instance gives for both codes."""
+        """Return mean and log variance of each instance for both codes."""
         group = call_chain(self.coherent_head, self._coherent_features(x))
         own = call_chain(self.nuisance_head, self._nuisance_features(x))
         return tuple(ops.split(group, 2, axis=-1)), tuple(ops.split(own, 2, axis=-1))
@@ -110,14 +109,14 @@ class MLVAE(GroupedAutoencoder):
     def _posteriors(
         self, x: Tensor, mask: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Mean and log variance of the group code and of the instance codes."""
+        """Return mean and log variance of the group code and of the instance codes."""
         group, own = self._gaussians(x)
         return self.pool(group, mask=mask), own
 
     def group_posterior(
         self, x: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the group code given the group.
+        """Return mean and log variance of the group code given the group.
 
         Args:
             x: See `encode`.
@@ -131,12 +130,12 @@ class MLVAE(GroupedAutoencoder):
     def instance_posterior(
         self, x: Tensor, coherent: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the nuisance codes given the instances.
+        """Return mean and log variance of the nuisance codes given the instances.
 
         Args:
             x: See `encode`.
-            coherent: Group codes `(batch, coherent_dim)`, which these posteriors do not
-                depend on; those of `SymAE` do.
+            coherent: Group codes `(batch, coherent_dim)`. These posteriors do not
+                depend on them; those of `SymAE` do.
             mask: See `encode`.
 
         Returns:
@@ -145,7 +144,7 @@ class MLVAE(GroupedAutoencoder):
         return self._posteriors(*self._clean(x, mask))[1]
 
     def instance_prior(self, coherent: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Prior of the nuisance codes: `None` for the standard normal distribution."""
+        """Return `None`: the prior of the nuisance codes is a standard normal."""
         return None
 
     def _codes(self, x: Tensor, mask: Tensor | None) -> Codes:

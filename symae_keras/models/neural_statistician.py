@@ -17,21 +17,21 @@ from symae_keras.models.symae import SymAE
 class NeuralStatistician(SymAE):
     """Neural statistician: a latent context for each data set, here for each group.
 
-    A statistic network pools the instances to `q(C | X)`, one context for the group;
-    `q(z[t] | x[t], C)` gives each instance a latent variable whose prior `p(z | C)` is
-    learned. The loss, for a group of `T` instances,
+    A statistic network pools the instances to `q(C | X)`, one context per group.
+    `q(z[t] | x[t], C)` gives each instance a latent variable with a learned prior
+    `p(z | C)`. For a group of `T` instances, the loss
 
         1/T [ sum_t -log p(x[t] | C, z[t])
               + kl_weight * ( KL(q(C | X) || N(0, 1))
-                              + sum_t KL(q(z[t] | x[t], C) || p(z | C)) ) ],
+                              + sum_t KL(q(z[t] | x[t], C) || p(z | C)) ) ]
 
     counts the divergence of the context once.
 
-    The nuisance code is the latent variable `z[t]` itself. What its learned prior tells
-    of the state stays behind when groups swap it, so that the model redatums badly
-    where states move the prior; `SymAE` with variational noise, which is trained alike,
-    measures `z[t]` by the prior first. One layer of latent variables, as for data
-    without a hierarchy.
+    The nuisance code is the latent variable `z[t]` itself. The learned prior depends on
+    the state, and this information is not exchanged when groups swap codes. The model
+    therefore redatums badly if states change the prior. `SymAE` with variational noise
+    is trained in the same way, but first standardises `z[t]` with the prior. The model
+    has one layer of latent variables, as for data without a hierarchy.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -39,21 +39,21 @@ class NeuralStatistician(SymAE):
         nuisance_dim: Size of the instance's latent variable. Defaults to 8.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features of any shape. The statistic
-            network uses it as it is; the instance branch uses a copy of it, see
+            network uses it directly; the instance branch uses a copy of it, see
             `SymAE`.
         decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
             instance. `None` (default) mirrors the encoder.
         kl_weight: Weight of both divergences; `symae_keras.callbacks.KLSchedule` can
             anneal it. Defaults to 0.001; chosen for losses that are relative to the
             variance of the data and averaged over pixels.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
         seed: Integer seed of the sampled codes, or `None`.
 
     Call arguments:
         inputs: Tensor `(batch, instances, *instance_shape)`, or a dict with
             `"instances"` and `"mask"` (boolean `(batch, instances)`, True = present).
-        training: Whether to sample the codes; else their means are decoded.
+        training: Whether to sample the codes. Otherwise, their means are decoded.
 
     Output shape:
         `(batch, instances, *instance_shape)`.
@@ -100,7 +100,7 @@ class NeuralStatistician(SymAE):
     def instance_posterior(
         self, x: Tensor, coherent: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the latent variables, given the context.
+        """Return mean and log variance of the latent variables, given the context.
 
         Args:
             x: See `encode`.
@@ -116,7 +116,7 @@ class NeuralStatistician(SymAE):
         return mean, log_variance
 
     def instance_prior(self, coherent: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Mean and log variance of the learned prior `p(z | C)`.
+        """Return mean and log variance of the learned prior `p(z | C)`.
 
         Args:
             coherent: Contexts `(batch, coherent_dim)`.

@@ -16,13 +16,14 @@ from symae_keras.models.instances import PixelwiseModel
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class SegNet(PixelwiseModel):
-    """SegNet: a decoder that is told by the encoder where its maxima were.
+    """SegNet, whose decoder uses the positions of the encoder's maxima.
 
-    At each depth two convolutions with group normalisation, per instance. On the way
-    down, max pooling halves the maps and remembers the position of each maximum; on the
-    way up, max unpooling puts values back to these positions, and convolutions fill in
-    what is between. Positions are all that the decoder is given beside the smallest
-    maps: it needs less memory than a `UNet`, which hands on the maps. Any size will do.
+    At each depth there are two convolutions with group normalisation, per instance. On
+    the way down, max pooling halves the maps and stores the position of each maximum.
+    On the way up, max unpooling puts values back at these positions, and convolutions
+    fill the gaps. The decoder receives only these positions and the smallest maps. The
+    network therefore needs less memory than a `UNet`, which passes on the maps. Any
+    size is accepted.
 
     Fit it to integer labels `(batch, *sizes)` with the loss
     `"sparse_categorical_crossentropy"`.
@@ -32,17 +33,18 @@ class SegNet(PixelwiseModel):
         n_classes: Number of classes, at least 2.
         filters: Channels at each depth. Defaults to `(16, 32, 64)`.
         kernel_size: Size of the kernels. Defaults to 3.
-        spatial_axes: How many axes of an instance are axes of pixels, 1 or 2. `None`
-            (default) takes instances as `(pixels,)`, `(pixels, channels)` and
-            `(height, width, channels)`; images without a channel axis need a 2.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
-        seed: Integer seed; nothing in this model is random. Defaults to `None`.
+        spatial_axes: Number of pixel axes of an instance, 1 or 2. `None` (default)
+            expects instances `(pixels,)`, `(pixels, channels)` or
+            `(height, width, channels)`; images without a channel axis need 2.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
+        seed: Integer seed. Not used: nothing in this model is random. Defaults to
+            `None`.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`, or a dict with `"instances"` and
-            `"mask"`, boolean of the same shape, True = good pixel. A pixel without a
-            good channel counts in no loss.
+            `"mask"`, boolean of the same shape, True = good pixel. Pixels without a
+            good channel are excluded from the loss.
 
     Output shape:
         `(batch, *sizes, n_classes)`, probabilities.
@@ -85,8 +87,8 @@ class SegNet(PixelwiseModel):
         self.pool = [pooling(**options) for _ in self.filters[1:]]
         self.unpool = [unpooling(**options) for _ in self.filters[1:]]
         self.down = [self._block(n, n) for n in self.filters]
-        # The second convolution of a depth gives the channels of the next one, where
-        # the positions are.
+        # The second convolution of a depth outputs the channels of the next depth,
+        # which is where the positions are.
         deeper = zip(self.filters[1:], self.filters, strict=False)
         self.up = [self._block(n, above) for n, above in deeper]
         self.top = self._block(self.filters[0], self.filters[0])
@@ -98,7 +100,7 @@ class SegNet(PixelwiseModel):
         return [layer for step in steps for layer in step]
 
     def _code(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The smallest maps, then the positions, those of the largest maps last."""
+        """Return the smallest maps, then the positions, largest maps last."""
         positions: list[Tensor] = []
         for pool, block in zip(self.pool, self.down, strict=False):
             x, where = pool(call_chain(block, x))

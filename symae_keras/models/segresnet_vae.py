@@ -1,4 +1,4 @@
-"""A residual segmentation network that a variational autoencoder regularises."""
+"""Residual segmentation network, regularised by a variational autoencoder."""
 
 from __future__ import annotations
 
@@ -21,44 +21,45 @@ from symae_keras.models.instances import PixelwiseModel
 class SegResNetVAE(PixelwiseModel):
     """Segmentation network whose encoder also feeds a variational autoencoder.
 
-    An encoder of residual blocks, halved by strided convolutions, has two decoders. One
-    gives the classes; its maps are added to those of the encoder. The other one, the
-    branch, reconstructs the input from a sampled code of the smallest maps alone, so
-    that few labelled images already give the encoder much to learn. The loss is
+    The encoder consists of residual blocks and strided convolutions that halve the
+    maps. It has two decoders. The first decoder outputs the classes; the maps of the
+    encoder are added to its maps. The second decoder, the branch, reconstructs the
+    input from a sampled code of the smallest maps alone. The encoder can therefore
+    learn a lot even if few images are labelled. The loss is
 
         segmentation + reconstruction_weight * squared error
-                     + kl_weight * KL(q(z | x) || N(0, 1)) / numbers of an instance,
+                     + kl_weight * KL(q(z | x) || N(0, 1)) / values of an instance,
 
     where the squared error is the mean over the normalised instance. All three parts
-    are logged. Nothing of the branch is needed to segment.
+    are logged. Segmentation does not use the branch.
 
-    Fit it to integer labels `(batch, *sizes)` with the loss
+    Fit the model to integer labels `(batch, *sizes)` with the loss
     `"sparse_categorical_crossentropy"`. Blocks are normalised in groups of channels,
-    per instance. Any size will do.
+    per instance. Any size is accepted.
 
     Args:
         instance_shape: Shape of one instance, channels last.
         n_classes: Number of classes, at least 2.
         filters: Channels at each depth. Defaults to `(16, 32, 64)`.
-        vae_branch: Whether there is a branch; the rest is the same network without it.
-            Defaults to `True`.
+        vae_branch: Whether there is a branch; the rest of the network is the same
+            without it. Defaults to `True`.
         code_dim: Size of the code of the branch. Defaults to 128.
         reconstruction_weight: Weight of the squared error. Defaults to 0.1.
         kl_weight: Weight of the divergence in nats, twice that of the paper, whose
             divergence lacks the factor 1/2. Defaults to 0.2.
-        spatial_axes: How many axes of an instance are axes of pixels. `None` (default)
-            takes instances as `(pixels,)`, `(pixels, channels)`,
-            `(height, width, channels)` and `(depth, height, width, channels)`; images
-            and volumes without a channel axis need a 2 or a 3.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
+        spatial_axes: Number of pixel axes of an instance. `None` (default) expects
+            instances `(pixels,)`, `(pixels, channels)`, `(height, width, channels)` or
+            `(depth, height, width, channels)`; images and volumes without a channel
+            axis need 2 or 3.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
         seed: Integer seed of the noise of the branch, or `None`.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`, or a dict with `"instances"` and
-            `"mask"`, boolean of the same shape, True = good pixel. A pixel without a
-            good channel counts in no loss.
-        training: Whether the code of the branch is sampled; else it is its mean.
+            `"mask"`, boolean of the same shape, True = good pixel. Pixels without a
+            good channel are excluded from the loss.
+        training: Whether the code of the branch is sampled. Otherwise, it is the mean.
 
     Output shape:
         `(batch, *sizes, n_classes)`, probabilities.
@@ -106,7 +107,7 @@ class SegResNetVAE(PixelwiseModel):
         self.kl_weight = not_negative("kl_weight", kl_weight)
         self.first = self._conv(self.filters[0])
         self.halvings = [self._conv(n, strides=2) for n in self.filters[1:]]
-        # As in the paper, the largest maps have one block only.
+        # As in the paper, the largest maps have only one block.
         counts = [1, *[2] * len(self.halvings)]
         self.down = [
             [self._block(n) for _ in range(count)]
@@ -124,12 +125,12 @@ class SegResNetVAE(PixelwiseModel):
         return self._layer("Conv{}D", filters, size, strides=strides, padding="same")
 
     def _block(self, filters: int) -> list[keras.Layer]:
-        """What a residual block adds to its input."""
+        """Make the residual branch of a block, which is added to its input."""
         step = [*self._activated(filters), self._conv(filters)]
         return [*step, *self._activated(filters), self._conv(filters)]
 
     def _decoder(self) -> list[tuple[list[keras.Layer], list[keras.Layer]]]:
-        """From the second to last depth upwards: an upsampling and a block."""
+        """Make an upsampling and a block for each depth, from the second to last up."""
         return [
             ([self._conv(n, 1), self._layer("UpSampling{}D", 2)], self._block(n))
             for n in self.filters[-2::-1]
@@ -185,7 +186,7 @@ class SegResNetVAE(PixelwiseModel):
         return self._decoded(code)
 
     def _code(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The maps of every depth."""
+        """Return the maps of every depth."""
         code: list[Tensor] = []
         for halve, blocks in zip([self.first, *self.halvings], self.down, strict=True):
             x = halve(x)
@@ -199,7 +200,7 @@ class SegResNetVAE(PixelwiseModel):
         return call_chain(self.last, self._enlarged(self.up, x, skips))
 
     def _enlarged(self, decoder: Any, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
-        """Up to the first depth, adding the maps of the encoder where given."""
+        """Enlarge maps to the first depth and add the maps of the encoder, if given."""
         depths = reversed(range(len(decoder)))
         for depth, (up, block) in zip(depths, decoder, strict=True):
             x = self._crop(call_chain(up, x), depth)
@@ -209,18 +210,18 @@ class SegResNetVAE(PixelwiseModel):
         return x
 
     def _posterior(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the code of the branch."""
+        """Return mean and log variance of the code of the branch."""
         return tuple(ops.split(call_chain(self.to_code, maps), 2, axis=-1))
 
     def _regenerated(self, code: Tensor) -> Tensor:
-        """What the branch makes of its code, normalised and with a channel axis."""
+        """Decode the code of the branch to normalised instances with a channel axis."""
         x = self._crop(call_chain(self.from_code, code), len(self.filters) - 1)
         return call_chain(self.branch_last, self._enlarged(self.branch, x, ()))
 
     # === Use ===
 
     def reconstruct_instances(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The instances as the branch reconstructs them, without noise.
+        """Reconstruct instances with the branch, without noise.
 
         Args:
             x: `(batch, *instance_shape)`.
@@ -231,8 +232,8 @@ class SegResNetVAE(PixelwiseModel):
         """
         if not self.vae_branch:
             raise ValueError(
-                "This model has no branch that reconstructs instances: "
-                "make it with `vae_branch=True`."
+                "This model has no branch that reconstructs instances. Make it with "
+                "`vae_branch=True`."
             )
         mean, _ = self._posterior(self.encode(x, mask)[-1])
         return self._as_instances(self._regenerated(mean))

@@ -18,20 +18,21 @@ _SPARSITIES = ("l1", "kl", "top_k")
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class SparseAutoencoder(InstanceAutoencoder):
-    """Sparse autoencoder: a large code, few numbers of which are active at a time.
+    """Sparse autoencoder with a large code, of which few elements are active at a time.
 
-    The features that the encoder gives become a sparse code in one of three ways:
+    The features from the encoder become a sparse code in one of three ways:
 
-    - `"l1"`: `relu(features)`, and the sum of the code counts as a loss.
-    - `"kl"`: `sigmoid(features)`, and a divergence holds the mean of each number of
-      the code over the batch near `target_rate`.
+    - `"l1"`: `relu(features)`; the sum of the code is added to the loss.
+    - `"kl"`: `sigmoid(features)`; a divergence keeps the mean of each code element over
+      the batch near `target_rate`.
     - `"top_k"`: the `n_active` largest features are kept and the others set to 0.
 
     With a linear decoder, `decoder=DenseDecoder(instance_shape, units=())`, an instance
-    is a sum of few atoms of a learned dictionary; `atoms` returns them. A smaller code
-    with larger atoms has a smaller L1 loss and tells the same: with spectra, a decoder
-    `keras.layers.Dense(n_pixels, kernel_constraint=keras.constraints.UnitNorm(1))`
-    holds the length of the atoms at 1.
+    is a sum of a few atoms of a learned dictionary; `atoms` returns them. A smaller
+    code with larger atoms has a smaller L1 loss but contains the same information. To
+    prevent this for spectra, use the decoder
+    `keras.layers.Dense(n_pixels, kernel_constraint=keras.constraints.UnitNorm(1))`,
+    which keeps the length of the atoms at 1.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -43,13 +44,13 @@ class SparseAutoencoder(InstanceAutoencoder):
         decoder: A layer from a code to one instance. `None` (default) mirrors the
             encoder.
         sparsity: `"l1"` (default), `"kl"` or `"top_k"`.
-        sparsity_weight: Weight of the loss of `"l1"` and `"kl"`; it weighs against a
+        sparsity_weight: Weight of the loss of `"l1"` and `"kl"`, relative to a
             reconstruction loss that is usually a mean over pixels. Defaults to 1e-3.
-        target_rate: Mean of a number of the code under `"kl"`. Defaults to 0.05.
-        n_active: How many numbers of the code `"top_k"` keeps. Defaults to 8.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
-        seed: Integer or `None`, as all models take it; nothing here is random.
+        target_rate: Target mean of a code element with `"kl"`. Defaults to 0.05.
+        n_active: Number of code elements that `"top_k"` keeps. Defaults to 8.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
+        seed: Integer or `None`. Not used: nothing in this model is random.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`.
@@ -130,9 +131,9 @@ class SparseAutoencoder(InstanceAutoencoder):
         return self.sparsity_penalty(code, mask=mask)
 
     def atoms(self) -> Tensor:
-        """What each number of the code adds to an instance, in data units.
+        """Return the contribution of each code element to an instance, in data units.
 
-        Exact where the decoder is linear; the change from a code of zeros otherwise.
+        It is exact for a linear decoder; otherwise, it is the change from a zero code.
 
         Returns:
             Tensor `(code_dim, *instance_shape)`.

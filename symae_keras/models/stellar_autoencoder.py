@@ -1,4 +1,4 @@
-"""The deep autoencoder of stellar spectra."""
+"""Deep autoencoder of stellar spectra."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from symae_keras.layers.noise import GaussianSampling
 from symae_keras.layers.normalization import MedianNormalization
 from symae_keras.models.instances import InstanceAutoencoder
 
-#: The convolutions for 327,680 pixels; the kernels after the third have the size 3.
+#: The convolutions for 327,680 pixels; all kernels after the third have size 3.
 _CHANNELS = (16, 16, 16, 32, 32, 32, 64, 64, 64, 128, 128, 128, 256, 512, 512)
 _KERNELS = (7, 5, 5)
-#: Pixels of the last map, as near as halving comes.
+#: Target number of pixels of the last map.
 _LAST = 20
 
 
@@ -29,49 +29,50 @@ _LAST = 20
 class StellarAutoencoder(InstanceAutoencoder):
     """Deep convolutional autoencoder of stellar spectra, deterministic or variational.
 
-    The network of Sedaghat et al.: for 327,680 pixels, 15 convolutions with kernels of
-    7, 5, 5, then 3 pixels and 16, 16, 16, 32, 32, 32, 64, 64, 64, 128, 128, 128, 256,
-    512 and 512 channels, each followed by a leaky ReLU of slope 0.1. All but the last
-    have stride 2, so that a map of 20 pixels and 512 channels is left, of which a dense
-    layer makes the code. The decoder is its mirror image.
+    The network is that of Sedaghat et al. For 327,680 pixels, it has 15 convolutions
+    with kernels of 7, 5, 5, then 3 pixels and 16, 16, 16, 32, 32, 32, 64, 64, 64, 128,
+    128, 128, 256, 512 and 512 channels, each followed by a leaky ReLU of slope 0.1. All
+    but the last have stride 2. The last map has 20 pixels and 512 channels, and a dense
+    layer computes the code from it. The decoder is the mirror image of the encoder.
 
-    Depth follows the length. A spectrum is halved as often as leaves about 20 pixels,
-    and the channels are drawn evenly from the list above, first and last included:
+    The depth depends on the length. The spectrum is halved until about 20 pixels are
+    left, and the channels are chosen evenly from the list above, including the first
+    and the last:
 
     - 4,096 pixels get 9 convolutions with 16, 16, 32, 32, 64, 128, 128, 256 and 512
       channels, and a last map of 16 pixels;
     - 2,048 pixels get 8 with 16, 16, 32, 64, 64, 128, 256 and 512, and 16 pixels.
 
-    Two forms:
+    The model has two forms:
 
-    - *deterministic*, with `kl_weight=None`: a code of the size that one asks for;
-    - *disentangled*, with a weight: each number of the code has a mean and a variance,
-      and the divergence from N(0, 1) switches off those that do not pay for themselves;
-      see `symae_keras.evaluation.uncertainty`. Begin with a small weight and
-      let it grow, by `symae_keras.callbacks.KLSchedule`; too large a one at the start
-      switches all of them off.
+    - *deterministic*, with `kl_weight=None`: a code of the given size;
+    - *disentangled*, with a weight: each code element has a mean and a variance, and
+      the divergence from N(0, 1) switches off elements whose benefit is too small; see
+      `symae_keras.evaluation.uncertainty`. Start with a small weight and increase it
+      with `symae_keras.callbacks.KLSchedule`. A large initial weight switches off all
+      elements.
 
-    Every spectrum is divided by the median of its good pixels on the way in, and
-    multiplied by it on the way out: `call` and `reconstruct` give data units. The code
-    knows nothing of brightness, so that `decode` gives spectra of median 1. The loss is
-    taken of spectra over their medians too, in which bright stars count no more than
-    faint ones. It may be any, such as `"mae"` or `"mse"`; bad pixels do not count.
+    Every spectrum is divided by the median of its good pixels before encoding and
+    multiplied by it after decoding: `call` and `reconstruct` return data units. The
+    code does not encode brightness, so `decode` returns spectra of median 1. The loss
+    also compares spectra divided by their medians, so bright and faint stars have equal
+    weight. Any loss can be used, such as `"mae"` or `"mse"`; bad pixels are excluded.
 
     Args:
         instance_shape: Shape of one spectrum, `(pixels,)` or `(pixels, channels)`.
         code_dim: Size of the code. Defaults to 128.
-        kl_weight: Weight of the divergence beside a loss that is a mean over pixels.
-            `None` (default) is the deterministic form.
-        normalization: `"median"` (default), or a `MedianNormalization`; or a
-            `Standardization`, or a `keras.layers.Normalization` that knows its mean and
-            variance, where brightness is to be in the code; or `None`.
+        kl_weight: Weight of the divergence, relative to a loss that is a mean over
+            pixels. `None` (default) selects the deterministic form.
+        normalization: `"median"` (default) or a `MedianNormalization`. If the code
+            should contain the brightness, a `Standardization`, a
+            `keras.layers.Normalization` with a known mean and variance, or `None`.
         seed: Integer seed of the noise, or `None`.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`, or a dict with `"instances"` and
             `"mask"` (boolean, of the same shape, True = good pixel).
-        training: Whether to sample the code of the disentangled form; else its mean is
-            decoded.
+        training: Whether to sample the code of the disentangled form. Otherwise, its
+            mean is decoded.
 
     Output shape:
         `(batch, *instance_shape)`.
@@ -145,13 +146,13 @@ class StellarAutoencoder(InstanceAutoencoder):
     # === Scaling ===
 
     def _brightness(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        """Median of each spectrum, or `None` where brightness is left in."""
+        """Return the median of each spectrum, or `None` if the code has brightness."""
         if not isinstance(self.normalization, MedianNormalization):
             return None
         return self.normalization.scale(x, mask)
 
     def _fill(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Put the median of the good pixels, which stays the median of all."""
+        """Fill bad pixels with the median of the good ones, which stays the same."""
         brightness = self._brightness(x, mask)
         if brightness is None:
             return super()._fill(x, mask)
@@ -161,7 +162,7 @@ class StellarAutoencoder(InstanceAutoencoder):
         brightness = self._brightness(x)
         if brightness is None:
             return super()._normalize(x)
-        # Around 0, where the network starts.
+        # Centre around 0, where the network starts.
         return ops.cast(x / brightness - 1.0, self.compute_dtype)
 
     def _denormalize(self, x: Tensor) -> Tensor:
@@ -170,7 +171,7 @@ class StellarAutoencoder(InstanceAutoencoder):
         return ops.cast(x, self._data_dtype) + 1.0
 
     def _in_data_units(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """Decoded spectra as bright as those that they were encoded from."""
+        """Give decoded spectra the brightness of the encoded ones."""
         brightness = self._brightness(x)
         return decoded if brightness is None else decoded * brightness
 
@@ -187,7 +188,7 @@ class StellarAutoencoder(InstanceAutoencoder):
         return self._mean_and_log_variance(x)[0]
 
     def _mean_and_log_variance(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The posterior, or the code alone in the deterministic form."""
+        """Return the posterior, or only the code in the deterministic form."""
         return tuple(ops.split(self._features(x), self._numbers_each, axis=-1))
 
     def _training_code(
@@ -206,7 +207,7 @@ class StellarAutoencoder(InstanceAutoencoder):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """The loss of spectra over their medians; see `AutoencoderBase`."""
+        """Compute the loss of spectra over their medians; see `AutoencoderBase`."""
         brightness = self._brightness(self._checked(*self._unpack(x)))
         if brightness is not None:
             y, y_pred = ops.divide(y, brightness), ops.divide(y_pred, brightness)
@@ -215,14 +216,14 @@ class StellarAutoencoder(InstanceAutoencoder):
     # === Use ===
 
     def posterior(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the code, in the disentangled form.
+        """Return mean and log variance of the code, in the disentangled form.
 
         Args:
             x: `(batch, *instance_shape)`.
             mask: See `encode`.
 
         Returns:
-            Two tensors `(batch, code_dim)`; the mean is what `encode` gives.
+            Two tensors `(batch, code_dim)`; `encode` returns the mean.
         """
         if self.sampling is None:
             raise ValueError(
@@ -249,7 +250,7 @@ class StellarAutoencoder(InstanceAutoencoder):
 
 
 def _convolutions(n_pixels: int) -> dict[str, tuple[int, ...]]:
-    """The stack for a length: so many of stride 2, and one of stride 1."""
+    """Choose the convolutions for a length: some of stride 2, and one of stride 1."""
     halvings = max(1, round(math.log2(n_pixels / _LAST)))
     count = halvings + 1
     drawn = np.linspace(0, len(_CHANNELS) - 1, count).round().astype(int)

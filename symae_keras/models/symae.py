@@ -22,13 +22,13 @@ from symae_keras.models.groups import GroupedAutoencoder, join
 
 _POOLINGS = ("mean", "sum", "max", "attention")
 _NOISES = ("gaussian", "bernoulli", "additive", "variational")
-#: Kinds of noise that set the scale of the codes, which a linear answer has already.
+#: Kinds of noise that set the scale of the codes, which the linear backbone also sets.
 _SCALING_NOISES = ("additive", "variational")
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class SymAE(GroupedAutoencoder):
-    """Symmetric autoencoder: one coherent code a group, one nuisance code an instance.
+    """Symmetric autoencoder: one coherent code per group, a nuisance code per instance.
 
     For a group of instances `x[t]` that share a hidden state, with encoders `f`, `h`,
     heads `g`, `k` and a decoder `D`:
@@ -38,31 +38,32 @@ class SymAE(GroupedAutoencoder):
                           N[t] = k(h(x[t]))           original
         reconstruction    D(C, noise(N[t]))           noise in training only
 
-    Pooling makes `C` independent of the order and number of instances, so that nothing
-    particular to one instance can enter it. The noise makes `N` an expensive channel,
-    so that what the instances share is cheaper to send through `C`. Swapping codes
-    between groups gives virtual instances: see `redatum`.
+    Pooling makes `C` independent of the order and the number of instances, so `C`
+    cannot contain anything specific to one instance. The noise makes `N` an expensive
+    channel, so it is cheaper to send shared information through `C`. Swapping codes
+    between groups makes virtual instances: see `redatum`.
 
-    The conditional nuisance encoder matters when one instance alone does not tell its
-    nuisance from its state (a star's own continuum slope from the instrument's): the
-    original then fails whatever the noise (`benchmarks/exposures.py`).
+    The conditional nuisance encoder is important if a single instance does not
+    distinguish its nuisance from its state (for example, a star's continuum slope and
+    the slope of the instrument). In this case, the original form fails with every kind
+    of noise (`benchmarks/exposures.py`).
 
-    The reconstruction loss is the one given to `compile`; masked instances do not
-    count in it.
+    The reconstruction loss is the one given to `compile`; it excludes masked instances.
 
-    Noise of kind `"variational"` makes both codes random, with divergences as loss
-    terms: `C ~ q(C | X)` against N(0, 1), once for each group, and a latent variable
-    `z[t] ~ q(z | x[t], C)` against a prior `p(z | C)` that is learned (fixed to N(0, 1)
-    in the original form). The nuisance code is then `z` measured by its prior,
-    `N[t] = (z[t] - mean(C)) / stddev(C)`: what the prior tells of `z` belongs to the
-    state. In this form it has the least redatuming error of all models of this package
-    (docs/comparison.md).
+    Noise of kind `"variational"` makes both codes random and adds divergences to the
+    loss: one of `C ~ q(C | X)` from N(0, 1), once per group, and one of a latent
+    variable `z[t] ~ q(z | x[t], C)` from a learned prior `p(z | C)` (fixed to N(0, 1)
+    in the original form). The nuisance code is then `z` standardised with its prior,
+    `N[t] = (z[t] - mean(C)) / stddev(C)`, because the part of `z` that the prior
+    predicts belongs to the state. This form has the smallest redatuming error of all
+    models of this package (docs/comparison.md).
 
     For few groups, `backbone="linear"` adds linear encoders and a linear decoder to the
-    networks; see `LinearBackbone`. `adapt_backbone` sets them in closed form. The last
-    layers of the networks start at zero, so that training starts at the linear answer.
-    The networks, and the loss given to `compile`, then see instances in the
-    soft-whitened coordinates of the backbone, in which small features count more.
+    networks; see `LinearBackbone`. `adapt_backbone` computes their weights in closed
+    form. The last layers of the networks start at zero, so training starts at the
+    linear solution. The networks and the loss given to `compile` then use instances in
+    the soft-whitened coordinates of the backbone, in which small features have more
+    weight.
 
     Args:
         instance_shape: Shape of one instance, channels last: `(pixels,)`,
@@ -71,34 +72,34 @@ class SymAE(GroupedAutoencoder):
         nuisance_dim: Size of the nuisance code. Defaults to 8.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features of any shape. The coherent
-            branch uses it as it is; the nuisance branch uses a copy of it. The copy of
-            an encoder that has weights already, such as a pretrained one, starts with
-            the same weights, and is frozen where the encoder is; any other copy has
-            weights of its own from the start.
+            branch uses it directly; the nuisance branch uses a copy of it. If the
+            encoder already has weights, for example pretrained ones, the copy starts
+            with the same weights, and layers that are frozen in the encoder are frozen
+            in the copy. Otherwise, the copy has its own initial weights.
         decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
-            instance. `None` (default) mirrors the encoder, and stands for a
-            `DenseDecoder` where the encoder has no `mirror` method.
+            instance. `None` (default) mirrors the encoder, or uses a `DenseDecoder` if
+            the encoder has no `mirror` method.
         pooling: `"mean"` (default), `"sum"`, `"max"`, `"attention"`, or a layer called
             as `pooling(features, mask=mask)`.
         nuisance_noise: `"gaussian"` (default), `"bernoulli"`, `"additive"` (the code is
             then bounded by tanh), `"variational"`, or a layer called as
             `noise(code, training=training)`.
         noise_strength: Strength of the noise, see `NuisanceDropout`; for variational
-            noise the weight of the divergences. `None` (default) stands for 0.5, and
-            0.001 for variational noise, for losses relative to the variance of the data
-            and averaged over pixels.
-        conditional_nuisance: Whether the nuisance encoder sees the coherent code.
-            Defaults to True; False is the original architecture.
+            noise, the weight of the divergences. `None` (default) means 0.5, or 0.001
+            for variational noise, which suits losses relative to the variance of the
+            data and averaged over pixels.
+        conditional_nuisance: Whether the coherent code is an input of the nuisance
+            encoder. Defaults to True; False is the original architecture.
         instance_dropout: Probability that an instance is hidden from the pooling of its
-            group in a training step; one always stays. It teaches the model to read
-            the state from few instances, down to one. Defaults to 0.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. It is applied to the input and undone after the
+            group in a training step; at least one stays. It trains the model to infer
+            the state from few instances, even from one. Defaults to 0.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. It is applied to the input and undone after the
             decoder, so that outputs are in data units. Defaults to `None`.
         seed: Integer seed of noise and instance dropout, or `None`.
-        backbone: `"linear"` for few groups, or `None` (default). It takes Gaussian or
-            Bernoulli noise, or a layer. A `decoder` that has weights already keeps
-            them, and does not start at zero.
+        backbone: `"linear"` for few groups, or `None` (default). It requires Gaussian
+            or Bernoulli noise, or a noise layer. A `decoder` that already has weights
+            keeps them and does not start at zero.
 
     Call arguments:
         inputs: Tensor `(batch, instances, *instance_shape)`, or a dict with
@@ -203,8 +204,8 @@ class SymAE(GroupedAutoencoder):
             raise invalid("backbone", "'linear' or None", repr(self.backbone))
         if self.nuisance_noise in _SCALING_NOISES:
             raise ValueError(
-                "Noise of this kind sets the scale of the codes, and training cannot "
-                "start at those of `backbone='linear'`. Received: "
+                "This noise sets the scale of the codes, so training cannot start at "
+                "the codes of `backbone='linear'`. Received: "
                 f"nuisance_noise={self.nuisance_noise!r}. "
                 "Expected nuisance_noise='gaussian' or 'bernoulli', or a layer."
             )
@@ -216,7 +217,7 @@ class SymAE(GroupedAutoencoder):
             dtype=self.dtype_policy,
             name="linear",
         )
-        layer.build()  # what is not called as a whole is not built by a call
+        layer.build()  # a call does not build it, because it is not called as a whole
         return layer
 
     def _start_decoder_at_zero(self) -> None:
@@ -225,7 +226,7 @@ class SymAE(GroupedAutoencoder):
         if not with_kernel:
             raise invalid(
                 "decoder",
-                "a layer whose last part has a kernel, which starts at zero with "
+                "a layer whose last part has a kernel, because it starts at zero with "
                 "backbone='linear'",
                 repr(self.decoder),
             )
@@ -242,7 +243,7 @@ class SymAE(GroupedAutoencoder):
 
     def build(self, input_shape: Any = None) -> None:
         if self.prior_head is not None:
-            # By itself, since not every way to measure a code asks for it.
+            # Built explicitly, because some methods for the codes do not call it.
             self._prior(
                 keras.KerasTensor((None, self.coherent_dim), dtype=self.compute_dtype)
             )
@@ -256,11 +257,11 @@ class SymAE(GroupedAutoencoder):
         mask: npt.ArrayLike | None = None,
         whitening: float = 0.5,
     ) -> None:
-        """Set the linear backbone in closed form, in the manner of Keras's `adapt`.
+        """Compute the linear backbone in closed form, similar to Keras's `adapt`.
 
-        Call it before training; `symae_keras.training.train` does so if it was not
-        called before. It does not change the networks: of a new model, the
-        reconstruction is the linear answer afterwards.
+        Call it before training; `symae_keras.training.train` calls it unless it was
+        called before. It does not change the networks. The reconstruction of a new
+        model is the linear solution afterwards.
 
         Args:
             groups: Training groups: `symae_keras.data.GroupedData` with its masks, or
@@ -316,10 +317,11 @@ class SymAE(GroupedAutoencoder):
     def _compared(
         self, inputs: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Targets and outputs in the coordinates of the backbone, in data units.
+        """Return targets and outputs in backbone coordinates, in data units.
 
-        There, one pixel is a mixture of all: weights of pixels scale the differences
-        before, by their roots, as squared errors take them.
+        In these coordinates, each pixel is a mixture of all pixels. Pixel weights are
+        therefore applied before: differences are multiplied by the square roots of the
+        weights, as in squared errors.
         """
         if self.linear is None:
             return y, y_pred, sample_weight
@@ -345,14 +347,14 @@ class SymAE(GroupedAutoencoder):
     def group_posterior(
         self, x: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the coherent code, in the variational form.
+        """Return mean and log variance of the coherent code, in the variational form.
 
         Args:
             x: See `encode`.
             mask: See `encode`.
 
         Returns:
-            Two tensors `(batch, coherent_dim)`; the mean is what `encode` gives.
+            Two tensors `(batch, coherent_dim)`; `encode` returns the mean.
 
         Raises:
             ValueError: The noise of the model is not `"variational"`.
@@ -366,11 +368,11 @@ class SymAE(GroupedAutoencoder):
     def instance_posterior(
         self, x: Tensor, coherent: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the nuisance codes, given the coherent code.
+        """Return mean and log variance of the nuisance codes, given the coherent code.
 
         Args:
             x: See `encode`.
-            coherent: `(batch, coherent_dim)`, such as draws from `group_posterior`.
+            coherent: `(batch, coherent_dim)`, such as samples from `group_posterior`.
             mask: See `encode`.
 
         Returns:
@@ -390,9 +392,9 @@ class SymAE(GroupedAutoencoder):
         return self._code_of(mean, coherent), log_variance
 
     def instance_prior(self, coherent: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Prior of the nuisance codes: `None` for the standard normal distribution.
+        """Return `None`: the prior of the nuisance codes is a standard normal.
 
-        Nuisance codes are measured by the prior of the latent variable, see `SymAE`.
+        Nuisance codes are standardised with the prior of the latent variable.
         """
         return None
 
@@ -451,20 +453,20 @@ class SymAE(GroupedAutoencoder):
         return nuisance + self.linear.nuisance(x, coherent)
 
     def _prior(self, coherent: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Mean and log variance of `p(z | C)`, with an axis for the instances."""
+        """Return mean and log variance of `p(z | C)`, with an instance axis."""
         if self.prior_head is None:
             return None
         parameters = call_chain(self.prior_head, coherent)[:, None, :]
-        # What is divided by exp(-10) may be more than half precision can hold.
+        # Values divided by exp(-10) may exceed the range of half precision.
         parameters = ops.cast(parameters, self._data_dtype)
         mean, log_variance = ops.split(parameters, 2, axis=-1)
         return mean, ops.clip(log_variance, -20.0, 20.0)
 
     def _code_of(self, latent: Tensor, coherent: Tensor) -> Tensor:
-        """The nuisance code: the latent variable, measured by its prior if it has one.
+        """Return the nuisance code: the latent variable, standardised with its prior.
 
-        What the prior tells of the latent variable belongs to the state, and has to
-        move with it when groups swap codes.
+        The part of the latent variable that the prior predicts belongs to the state, so
+        it must stay with the state when groups swap codes.
         """
         prior = self._prior(coherent)
         if prior is None:
@@ -473,14 +475,14 @@ class SymAE(GroupedAutoencoder):
         return distance * ops.exp(-0.5 * prior[1])
 
     def _latent_of(self, nuisance: Tensor, coherent: Tensor) -> Tensor:
-        """The inverse of `_code_of`."""
+        """Compute the inverse of `_code_of`."""
         prior = self._prior(coherent)
         if prior is None:
             return nuisance
         return prior[0] + ops.exp(0.5 * prior[1]) * nuisance
 
     def _hide_instances(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Hide each instance with the given probability, but never all of a group."""
+        """Hide each instance with the given probability, but never a whole group."""
         draw = keras.random.uniform(
             ops.shape(x)[:2], dtype="float32", seed=self.dropout_generator
         )

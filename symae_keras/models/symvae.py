@@ -1,4 +1,4 @@
-"""The variational symmetric autoencoder that accumulates coherent information."""
+"""Variational symmetric autoencoder that accumulates coherent information."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from symae_keras.models.mlvae import MLVAE
 class SymVAE(MLVAE):
     """Variational symmetric autoencoder (SymVAE) with a search for the best nuisance.
 
-    The variational follow-up of SymAE by its first author. Instances are independent
-    given the coherent code, so information about it accumulates: the posterior
-    `q(C | X)` is the product of the Gaussians of the instances, in which informative
-    instances, those of high precision, have large weights. Networks, arguments and
+    This is the variational extension of SymAE by its first author. Instances are
+    independent given the coherent code, so information about it accumulates. The
+    posterior `q(C | X)` is the product of the Gaussians of the instances. Informative
+    instances have a high precision and thus a large weight. Networks, arguments and
     losses are those of `MLVAE`. Two methods use the trained model:
 
-    - `instance_divergence` computes `KL(q(C | X) || q(C | x[t]))`, the distance of the
-      posterior of one instance from that of the group. Instances with a small
-      divergence contain most of the coherent information.
-    - `optimize_nuisance` searches nuisance codes under which virtual instances show the
-      coherent code best, by gradient descent.
+    - `instance_divergence` computes `KL(q(C | X) || q(C | x[t]))`, the divergence
+      between the posterior of the group and that of one instance. Instances with a
+      small divergence contain most of the coherent information.
+    - `optimize_nuisance` searches, with gradient descent, for nuisance codes under
+      which virtual instances show the coherent code best.
 
     The formulas follow the abstract of the paper and the code that its author
     published. That code can also divide the coherent code into classes and shift
@@ -41,8 +41,8 @@ class SymVAE(MLVAE):
         decoder: A layer from a vector of size `coherent_dim + nuisance_dim` to one
             instance. `None` (default) mirrors the encoder.
         kl_weight: Weight of both divergences. Defaults to 0.001.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
         seed: Integer seed of the sampled codes, or `None`.
 
     Reference:
@@ -62,15 +62,15 @@ class SymVAE(MLVAE):
     """
 
     def instance_divergence(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Compute how far the posterior of each instance is from that of its group.
+        """Compute the divergence between the posteriors of a group and its instances.
 
         Args:
             x: `(batch, instances, *instance_shape)`, or `GroupedData`, see `encode`.
-            mask: See `encode`. Absent instances get values of no meaning.
+            mask: See `encode`. Values of absent instances have no meaning.
 
         Returns:
             `KL(q(C | X) || q(C | x[t]))` in nats, a float32 tensor
-            `(batch, instances)`, 0 for a group of one instance.
+            `(batch, instances)`. It is 0 for a group of one instance.
         """
         x, mask = self._clean(*self._arrays(x, mask))
         each, _ = self._gaussians(x)
@@ -89,18 +89,18 @@ class SymVAE(MLVAE):
     ) -> Tensor:
         """Find nuisance codes under which virtual instances show the state best.
 
-        From the nuisance codes of `nuisance_from` on, Adam minimises over `N`
+        Starting at the nuisance codes of `nuisance_from`, Adam minimises over `N`
 
-            sum KL(q(C | X) || q(C | D(C, N))) / its value at the start
-            + sparsity * (mean |v|) / its value at the start,
+            sum KL(q(C | X) || q(C | D(C, N))) / its initial value
+            + sparsity * (mean |v|) / its initial value,
 
-        where `D(C, N)` is the virtual instance and `v` the same with mean 0 and
-        variance 1 over its numbers. The weights of the model do not change.
+        where `D(C, N)` is the virtual instance and `v` is the virtual instance,
+        standardised to mean 0 and variance 1. The weights of the model do not change.
 
         Args:
             coherent_from: `(batch, instances_a, *instance_shape)`, the states.
-            nuisance_from: `(batch, instances_b, *instance_shape)`, nuisances to start
-                from; instances with a small `instance_divergence` are good ones.
+            nuisance_from: `(batch, instances_b, *instance_shape)`, the initial
+                nuisances. Instances with a small `instance_divergence` are good ones.
             coherent_mask: Mask of `coherent_from`, see `encode`.
             nuisance_mask: Mask of `nuisance_from`.
             steps: Steps of the optimiser. Defaults to 100.
@@ -109,8 +109,8 @@ class SymVAE(MLVAE):
                 as seismograms are. Defaults to 0.
 
         Returns:
-            Nuisance codes, a tensor `(batch, instances_b, nuisance_dim)`, to be given
-            to `decode` with the coherent codes of `coherent_from`.
+            Nuisance codes, a tensor `(batch, instances_b, nuisance_dim)`, for `decode`
+            together with the coherent codes of `coherent_from`.
 
         Raises:
             ValueError: An argument is invalid, or the numbers of groups differ.
@@ -132,7 +132,7 @@ class SymVAE(MLVAE):
 
 
 class _Search(keras.Model):
-    """A model whose only weights are nuisance codes, so that `fit` improves them."""
+    """Model whose only weights are nuisance codes, so that `fit` optimises them."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class _Search(keras.Model):
         sparsity: float,
     ) -> None:
         super().__init__(name="search", dtype="float32")
-        # Past Keras, which would train the weights of the model, too.
+        # Hidden from Keras, which would also train the weights of the model.
         known = (model, tuple(map(ops.stop_gradient, posterior)), sparsity)
         object.__setattr__(self, "_known", lambda: known)
         self.nuisance = self.add_weight(
@@ -154,11 +154,11 @@ class _Search(keras.Model):
         )
         self.built = True
         first = [float(ops.convert_to_numpy(each)) for each in self.terms()]
-        #: Scales of the terms; one that is 0 already cannot get smaller.
+        #: Scales of the terms; a term that starts at 0 cannot decrease.
         self.scales = tuple(value if value > 0.0 else 1.0 for value in first)
 
     def terms(self) -> tuple[Tensor, Tensor]:
-        """Divergence and mean absolute value of the virtual instances, as they are."""
+        """Return divergence and mean absolute value of virtual instances, unscaled."""
         model, posterior, _ = self._known()
         nuisance = ops.cast(ops.convert_to_tensor(self.nuisance), model.compute_dtype)
         virtual = model.decode(posterior[0], nuisance)
@@ -180,6 +180,6 @@ class _Search(keras.Model):
 def _divergence_of_codes(
     group: tuple[Tensor, Tensor], each: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Divergence of the posterior of a group from those of instances, in nats."""
+    """Return the divergence of a group's posterior from those of instances, in nats."""
     mean, log_variance = (value[:, None, :] for value in group)
     return ops.sum(gaussian_divergence(mean, log_variance, each), axis=-1)

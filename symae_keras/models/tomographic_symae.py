@@ -1,4 +1,4 @@
-"""Autoencoder of shot gathers whose coherent code is a picture of the medium."""
+"""Autoencoder of shot gathers whose coherent code is an image of the medium."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from symae_keras.layers.rytov_kernel import RytovKernel, length, positions
 from symae_keras.layers.shift_estimator import ShiftEstimator
 from symae_keras.models.groups import GroupedAutoencoder
 
-#: Numbers of a nuisance code in front of the wavelet: two coordinates, origin time.
+#: Elements of a nuisance code before the wavelet: two coordinates, origin time.
 _PLACE: Final = 3
-#: Steps to the source through a homogeneous medium, then rounds with the medium.
+#: Steps that locate sources in a homogeneous medium, then rounds with the medium.
 _STEPS: Final = 12
 _ROUNDS: Final = 2
-#: Residuals in samples from which on a delay counts less, as it may be a period off.
+#: Residuals above this number of samples get less weight: they may be a period off.
 _OUTLIER: Final = 1.5
-#: Over the radius of the ring: first distance of sources, how far they may be from
-#: where a round starts, and the largest step.
+#: Relative to the radius of the ring: initial distance of sources, their maximum
+#: distance from the start of a round, and the largest step.
 _DISTANCE: Final = 1.5
 _TRUST: Final = 0.25
 _LARGEST_STEP: Final = 0.2
-#: First values of what is trained: standard deviations of the relative slowness of a
-#: bell, of delays in samples, of logarithms of gains.
+#: Initial values of the trained weights: standard deviations of the relative slowness
+#: of a bell, of delays in samples, of logarithms of gains.
 _FIRST: Final = {"slowness": 0.05, "delay_error": 0.12, "gain_error": 0.08}
 #: Standard deviation of the relative slowness of the background.
 _BACKGROUND: Final = 0.01
 
 
 class _Seen(NamedTuple):
-    """What gathers say about each trace, `(batch, instances, traces)`."""
+    """Observations of each trace, `(batch, instances, traces)`."""
 
     delay: Tensor
-    """Arrival in samples from the first one."""
+    """Arrival in samples after the first sample."""
     gain: Tensor
     """Logarithm of the root mean square."""
     good: Tensor
@@ -54,57 +54,58 @@ class _Seen(NamedTuple):
 
 
 class _Equations(NamedTuple):
-    """Normal equations of the medium, one set for each instance, and their parts."""
+    """Normal equations of the medium, one set per instance, and their parts."""
 
     matrix: Tensor
     """`(batch, instances, bells + 1, bells + 1)`"""
     vector: Tensor
     """`(batch, instances, bells + 1)`"""
     delays: Tensor
-    """Delays in samples by a relative slowness of 1, `(..., bells + 1, traces)`."""
+    """Delays in samples per relative slowness of 1, `(..., bells + 1, traces)`."""
     moved: Tensor
-    """Delays by steps of the source and of time, `(..., traces, 3)`."""
+    """Delays per step of the source and of time, `(..., traces, 3)`."""
     rest: Tensor
     """Delays that no homogeneous medium explains, `(..., traces)`."""
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class TomographicSymAE(GroupedAutoencoder):
-    """SymAE for shot gathers: its decoder moves wavelets along rays through a medium.
+    """SymAE for shot gathers, whose decoder delays wavelets by travel times of rays.
 
-    Networks that mix samples cannot delay traces, which is what a medium does to the
-    waves of a source. This autoencoder has the form of `SymAE`, with another decoder.
+    A medium delays the waves of a source. Networks that mix samples cannot delay
+    traces. This autoencoder has the form of `SymAE`, but another encoder and decoder.
 
-    - Coherent code of a group of gathers through one medium: the relative slowness in
-      Gaussian bells on a hexagonal grid, then that of the background. `slowness` draws
-      it.
-    - Nuisance code of a gather: the position of its source in km, its origin time in
-      samples, and its wavelet.
-    - Decoder: each trace is the wavelet, delayed by the travel time through the medium
-      and multiplied by a gain. Both are linear in the slowness, see
-      `symae_keras.layers.RytovKernel`.
-    - Encoder: `ShiftEstimator` finds delays. The coherent code is the most probable
-      medium given the delays and gains of all instances, whose sources and origin times
-      are unknown and found at the same time. Sums over instances make it invariant to
-      their order. The wavelet is the mean of the traces once delays and gains are
-      undone.
+    - The coherent code of a group of gathers through one medium contains the relative
+      slowness in Gaussian bells on a hexagonal grid, then that of the background.
+      `slowness` draws it.
+    - The nuisance code of a gather contains the position of its source in km, its
+      origin time in samples, and its wavelet.
+    - The decoder computes each trace as the wavelet, delayed by the travel time through
+      the medium and multiplied by a gain. Delays and logarithms of gains are linear in
+      the slowness, see `symae_keras.layers.RytovKernel`.
+    - The encoder finds delays with `ShiftEstimator`. The coherent code is the most
+      probable medium given the delays and gains of all instances. Sources and origin
+      times are unknown and are estimated at the same time. Sums over instances make it
+      invariant to their order. The wavelet is the mean of the traces after delays and
+      gains are removed.
 
     Only four numbers are trained: the velocity of the background, and the standard
-    deviations of the slowness and of the errors of delays and gains. In training, each
-    instance is decoded with the coherent code of the *other* instances of its group, so
-    that a medium that fits the noise of some gathers costs error in the others.
+    deviations of the slowness and of the errors of delays and gains. During training,
+    each instance is decoded with the coherent code of the *other* instances of its
+    group. A medium that fits the noise of some gathers therefore increases the error of
+    the others.
 
-    Sources must lie outside of the receivers. Positions of receivers must be known,
-    those of sources not. Traces without any good sample are left out.
+    Sources must lie outside of the receiver array. The positions of receivers must be
+    known, but not those of sources. Traces without any good sample are ignored.
 
     Args:
         instance_shape: `(traces, samples)`.
-        receivers: Positions of the receivers in km, one for each trace; at least 4.
-        velocity: First value of the velocity of the background in km/s. Defaults to 2.
-        sampling: Seconds from sample to sample. Defaults to 0.01.
-        frequency: Centre of the band of the wavelets in Hz. Defaults to 10.
-        wavelet_size: Samples of a wavelet, at most as many as a trace has; the arrival
-            is in its middle. Defaults to 64.
+        receivers: Positions of the receivers in km, one per trace; at least 4.
+        velocity: Initial value of the background velocity in km/s. Defaults to 2.
+        sampling: Sampling interval in seconds. Defaults to 0.01.
+        frequency: Centre of the frequency band of the wavelets in Hz. Defaults to 10.
+        wavelet_size: Number of samples of a wavelet, at most that of a trace; the
+            arrival is in its middle. Defaults to 64.
         spacing: Distance in km between the bells, at most about half a wavelength.
             Their standard deviation is 0.8 of it. Defaults to 0.09.
         radius: Bells fill a disc of this radius in km around the middle of the
@@ -160,8 +161,8 @@ class TomographicSymAE(GroupedAutoencoder):
         where = positions("receivers", receivers)
         if len(shape) != 2 or shape[0] != len(where) or shape[0] < 4:
             raise ValueError(
-                "`instance_shape` must be (traces, samples), with at least 4 traces "
-                "and a position in `receivers` for each. Received: "
+                "`instance_shape` must be (traces, samples) with at least 4 traces, "
+                "and `receivers` must have a position per trace. Received: "
                 f"instance_shape={shape} and {len(where)} receivers"
             )
         size = positive("wavelet_size", wavelet_size)
@@ -191,14 +192,14 @@ class TomographicSymAE(GroupedAutoencoder):
     # === Networks ===
 
     def _make_networks(self) -> None:
-        """Nothing: the decoder is a formula, the encoder solves equations."""
+        """Make no networks: the decoder is a formula, the encoder solves equations."""
 
     def build(self, input_shape: Any = None) -> None:
         def scale(name: str) -> Any:
             return self.add_weight(shape=(), initializer="zeros", name=name)
 
-        # In percent of the first value: a velocity off by 1 % moves arrivals by about
-        # a sample.
+        # In percent of the initial value: if the velocity is wrong by 1 %, arrivals
+        # move by about a sample.
         self.velocity_change = scale("velocity_change")
         self.log_scales = {name: scale(f"log_{name}") for name in _FIRST}
         self._track_terms()
@@ -241,13 +242,13 @@ class TomographicSymAE(GroupedAutoencoder):
         good = ops.cast(energy > 0.0, "float32")
         if mask is not None:
             good = good * ops.cast(mask, "float32")[..., None]
-        # Choices of the largest correlation have no gradient, and no weight needs one.
+        # The choice of the largest correlation has no gradient, and none is needed.
         delay = ops.stop_gradient(self.delays(x)) + 0.5 * (x.shape[-1] - 1)
         gain = 0.5 * ops.log(ops.maximum(energy, 1e-30))
         return _Seen(delay, gain, good)
 
     def _located(self, seen: _Seen) -> tuple[_Equations, Tensor]:
-        """Equations of the medium around the sources, which they help to find."""
+        """Locate the sources and return the equations of the medium around them."""
         source = self._first_sources(seen)
         for _ in range(_ROUNDS - 1):
             equations = self._equations(seen, source)
@@ -256,13 +257,13 @@ class TomographicSymAE(GroupedAutoencoder):
         return self._equations(seen, source), source
 
     def _first_sources(self, seen: _Seen) -> Tensor:
-        """Sources in a homogeneous medium, by iterated and weighted least squares."""
+        """Locate sources in a homogeneous medium by reweighted least squares."""
         late = seen.good * (seen.delay - _mean(seen.delay, seen.good))
         away = -ops.einsum("...r,rd->...d", late, self._receivers - self._middle)
         away = away / (length(away)[..., None] + keras.config.epsilon())
         source = _DISTANCE * self._reach * away + ops.convert_to_tensor(self._middle)
-        # Far sources differ in the direction of waves alone, so that some resistance
-        # keeps steps finite.
+        # For far sources, only the direction of the waves differs. Some damping keeps
+        # the steps finite.
         ridge = self._ridge(1e-3)
         for _ in range(_STEPS):
             arrival, moved = self._homogeneous(source)
@@ -273,7 +274,7 @@ class TomographicSymAE(GroupedAutoencoder):
         return source
 
     def _homogeneous(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Travel times in samples, and their changes by steps of source and time."""
+        """Return travel times in samples and their derivatives by source and time."""
         way = source[..., None, :] - ops.convert_to_tensor(self._receivers)
         distance = length(way)[..., None]
         per_km = 1.0 / (self._speed() * self.sampling)
@@ -283,12 +284,12 @@ class TomographicSymAE(GroupedAutoencoder):
         return per_km * distance[..., 0], moved
 
     def _equations(self, seen: _Seen, source: Tensor) -> _Equations:
-        """What each instance says about the medium, whatever its source and gain."""
+        """Return each instance's equations for the medium, without source and gain."""
         arrival, moved = self._homogeneous(source)
         rest = seen.delay - arrival
         delays, gains = self._fields(source, arrival)
         good = seen.good[..., None, :]
-        # Delays that a step of the source or of time explains say nothing.
+        # Delays that a step of the source or of time explains carry no information.
         clear = self._cleared(delays, moved, seen.good)
         matrix = _product(delays, clear) / self._variance("delay_error")
         vector = ops.einsum("...ar,...r->...a", clear, rest)
@@ -302,7 +303,7 @@ class TomographicSymAE(GroupedAutoencoder):
         return _Equations(matrix, vector, delays, moved, rest)
 
     def _fields(self, source: Tensor, arrival: Tensor) -> tuple[Tensor, Tensor]:
-        """Delays in samples and logarithms of gains by a relative slowness of 1."""
+        """Return delays in samples and log gains per relative slowness of 1."""
         seconds, gains = self.kernel(source, self._speed())
         delays = seconds / self.sampling
         background = arrival[..., None, :]
@@ -312,7 +313,7 @@ class TomographicSymAE(GroupedAutoencoder):
         )
 
     def _cleared(self, delays: Tensor, moved: Tensor, good: Tensor) -> Tensor:
-        """Weighted delays less their best fit by steps of the source and of time."""
+        """Subtract from delays their weighted best fit by steps of source and time."""
         weighted = delays * good[..., None, :]
         normal = _normal(moved, good) + self._ridge(self._variance("delay_error"))
         across = ops.einsum("...ar,...rp->...pa", weighted, moved)
@@ -320,13 +321,13 @@ class TomographicSymAE(GroupedAutoencoder):
         return weighted - fit * good[..., None, :]
 
     def _common_medium(self, equations: _Equations) -> Tensor:
-        """Most probable slowness given all instances of a group."""
+        """Return the most probable slowness given all instances of a group."""
         return self._medium(
             ops.sum(equations.matrix, axis=1), ops.sum(equations.vector, axis=1)
         )
 
     def _medium(self, matrix: Tensor, vector: Tensor) -> Tensor:
-        """Most probable slowness."""
+        """Return the most probable slowness given normal equations."""
         bells = self.coherent_dim - 1
         prior = ops.concatenate(
             [
@@ -338,7 +339,7 @@ class TomographicSymAE(GroupedAutoencoder):
         return _solved(matrix, vector[..., None])[..., 0]
 
     def _step(self, seen: _Seen, equations: _Equations, medium: Tensor) -> Tensor:
-        """Step of the sources given the medium."""
+        """Return the step of the sources given the medium."""
         by_medium = ops.einsum("...ar,...a->...r", equations.delays, medium)
         rest = equations.rest - by_medium
         ridge = self._ridge(self._variance("delay_error"))
@@ -347,7 +348,7 @@ class TomographicSymAE(GroupedAutoencoder):
     def _fitted_step(
         self, moved: Tensor, good: Tensor, rest: Tensor, ridge: Tensor
     ) -> Tensor:
-        """Bounded step of the sources that explains delays best, whatever the time."""
+        """Return the bounded source step that explains delays best, at any time."""
         right = ops.einsum("...rp,...r,...r->...p", moved, good, rest)
         normal = _normal(moved, good) + ridge
         step = _solved(normal, right[..., None])[..., :2, 0]
@@ -355,7 +356,7 @@ class TomographicSymAE(GroupedAutoencoder):
         return step * largest / ops.maximum(length(step)[..., None], largest)
 
     def _ridge(self, variance: Any) -> Tensor:
-        """Resistance to steps of the source; that to times only avoids zeros."""
+        """Return the damping of source steps; for time, it only avoids zeros."""
         trust = (_TRUST * self._reach) ** 2
         resistance = np.diag([1.0 / trust, 1.0 / trust, 1e-4]).astype("float32")
         return variance * ops.convert_to_tensor(resistance)
@@ -375,7 +376,7 @@ class TomographicSymAE(GroupedAutoencoder):
         return ops.concatenate([source, time, wavelet], axis=-1)
 
     def _arrivals(self, source: Tensor, medium: Tensor) -> tuple[Tensor, Tensor]:
-        """Travel times in samples and logarithms of gains through the medium."""
+        """Return travel times in samples and log gains through the medium."""
         arrival, _ = self._homogeneous(source)
         delays, gains = self._fields(source, arrival)
         late = ops.einsum("...ar,...a->...r", delays, medium)
@@ -385,12 +386,12 @@ class TomographicSymAE(GroupedAutoencoder):
     def _wavelet(
         self, x: Tensor, arrival: Tensor, gain: Tensor, good: Tensor
     ) -> Tensor:
-        """Wavelet that explains the traces best, `(..., wavelet_size)`."""
+        """Return the wavelet that explains the traces best, `(..., wavelet_size)`."""
         samples, size = x.shape[-1], self.wavelet_size
         gain = good * ops.exp(gain)
         begin = arrival - 0.5 * size
         aligned = self.shift(ops.cast(x, "float32"), -begin)[..., :size]
-        # Samples that the window of a trace does not contain.
+        # Samples that lie outside the window of a trace.
         index = begin[..., None] + ops.arange(size, dtype="float32")
         inside = ops.logical_and(index >= 0.0, index <= samples - 1.0)
         weight = gain[..., None] * ops.cast(inside, "float32")
@@ -401,7 +402,7 @@ class TomographicSymAE(GroupedAutoencoder):
     # === Decoder ===
 
     def _decode_normalized(self, coherent: Tensor, latent: Tensor) -> Tensor:
-        """Decode one coherent code a group, or one an instance."""
+        """Decode one coherent code per group, or one per instance."""
         if len(coherent.shape) == 2:
             coherent = coherent[:, None]
         coherent, latent = ops.cast(coherent, "float32"), ops.cast(latent, "float32")
@@ -415,15 +416,15 @@ class TomographicSymAE(GroupedAutoencoder):
         return ops.cast(self.shift(wavelet, begin), self.compute_dtype)
 
     def slowness(self, coherent: Tensor, points: npt.ArrayLike) -> Tensor:
-        """Draw media: the relative slowness at some points.
+        """Compute images of media: the relative slowness at some points.
 
         Args:
-            coherent: Coherent codes `(batch, coherent_dim)`, or differences of them,
-                which show what has changed.
+            coherent: Coherent codes `(batch, coherent_dim)`, or differences of codes,
+                which show changes.
             points: Positions in km, `(..., 2)`.
 
         Returns:
-            Tensor `(batch, ...)`; 0.05 where waves are slower by 5 % than at
+            Tensor `(batch, ...)`. The value is 0.05 where waves are 5 % slower than
             `velocity`.
         """
         places = np.asarray(self.kernel.places, "float32")
@@ -436,7 +437,7 @@ class TomographicSymAE(GroupedAutoencoder):
 
 
 def _hexagonal(spacing: float, radius: float) -> npt.NDArray[Any]:
-    """Points of a hexagonal grid in a disc around the origin."""
+    """Return the points of a hexagonal grid in a disc around the origin."""
     reach = math.ceil(1.2 * radius / spacing)
     column, row = np.meshgrid(*[np.arange(-2 * reach, 2 * reach + 1)] * 2)
     x = spacing * (column + 0.5 * row)
@@ -447,13 +448,13 @@ def _hexagonal(spacing: float, radius: float) -> npt.NDArray[Any]:
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean over traces, which keeps its axis."""
+    """Compute the weighted mean over traces and keep its axis."""
     total = ops.maximum(ops.sum(weight, axis=-1, keepdims=True), 1e-6)
     return ops.sum(values * weight, axis=-1, keepdims=True) / total
 
 
 def _normal(moved: Tensor, good: Tensor) -> Tensor:
-    """Normal matrix of steps of sources and of time."""
+    """Return the normal matrix of steps of sources and of time."""
     return ops.einsum("...rp,...r,...rq->...pq", moved, good, moved)
 
 

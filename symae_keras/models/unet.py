@@ -15,7 +15,7 @@ from symae_keras.models.base import one_of
 from symae_keras.models.denoising_autoencoder import CORRUPTIONS, make_corruption
 from symae_keras.models.instances import PixelwiseModel
 
-#: What each head is trained on unless the user says otherwise, and what it may be.
+#: Allowed corruptions per head; the first one is the default.
 _CORRUPTIONS: dict[str, tuple[str, ...]] = {
     "denoising": ("gaussian", *sorted(set(CORRUPTIONS) - {"gaussian"})),
     "inpainting": ("block", "masking"),
@@ -28,51 +28,52 @@ _UPSAMPLINGS = ("transposed", "nearest")
 class UNet(PixelwiseModel):
     """U-Net: an encoder and a decoder whose maps of the same size are joined.
 
-    At each depth two convolutions; between depths, max pooling halves the maps on the
+    Each depth has two convolutions. Between depths, max pooling halves the maps on the
     way down, and an upsampling doubles them on the way up, where they are joined with
-    those of the way down. Any size will do: maps are halved upwards, and cropped where
-    doubling overshoots. What the network gives is for one of three tasks, its head:
+    the maps from the way down. Any size is accepted: halved sizes are rounded up, and
+    doubled maps that are too large are cropped. The head selects one of three tasks:
 
-    - `"denoising"`: instances are corrupted in training only, and the loss compares
+    - `"denoising"`: instances are corrupted during training only, and the loss compares
       the output with the clean ones: `fit(x, x)`.
-    - `"inpainting"`: in training, `corruption` tells which pixels are blanked, and
-      the loss compares the output with what was there: `fit(x, x)`. In use, the pixels
-      to fill are those where the user's `mask` is False. The network is shown which
-      pixels are given by one more channel for each channel.
-    - `"segmentation"`: probabilities of classes for every pixel. Fit it to integer
-      labels `(batch, *sizes)` with the loss `"sparse_categorical_crossentropy"`.
+    - `"inpainting"`: during training, `corruption` selects the pixels to blank, and the
+      loss compares the output with the original pixels: `fit(x, x)`. After training,
+      the network fills the pixels where `mask` is False. One additional channel per
+      channel marks the given pixels for the network.
+    - `"segmentation"`: the outputs are class probabilities per pixel. Fit the model to
+      integer labels `(batch, *sizes)` with the loss
+      `"sparse_categorical_crossentropy"`.
 
-    The first two see their own input again before the last convolution, so that what is
-    right already need not pass through the network. They have no normalisation inside
-    of it, which would take the scale off each instance; segmentation networks have
-    group normalisation, per instance.
+    For the first two heads, the input is joined again before the last convolution, so
+    that correct values do not have to pass through the network. Their networks have no
+    normalisation, because it would remove the scale of each instance. Segmentation
+    networks have group normalisation, per instance.
 
     Args:
         instance_shape: Shape of one instance, channels last.
         head: `"denoising"` (default), `"inpainting"` or `"segmentation"`.
-        n_classes: Number of classes, for the head `"segmentation"` alone. Defaults to
+        n_classes: Number of classes, only for the head `"segmentation"`. Defaults to
             `None`.
         filters: Channels at each depth. Defaults to `(16, 32, 64)`.
         kernel_size: Size of the kernels. Defaults to 3.
-        upsampling: `"transposed"` (default), a transposed convolution, or `"nearest"`,
-            repeated pixels and a convolution, which leaves no checkerboard.
+        upsampling: `"transposed"` (default), a transposed convolution; or `"nearest"`,
+            repeated pixels and a convolution, which avoids checkerboard artefacts.
         corruption: For the head `"denoising"`: `"gaussian"`, `"masking"`,
-            `"salt_and_pepper"`, `"block"`, each with its default strength, or a layer
-            called as `corruption(x, training=training)`, on data units. For the head
+            `"salt_and_pepper"` or `"block"`, each with its default strength, or a layer
+            called as `corruption(x, training=training)` in data units. For the head
             `"inpainting"`: `"block"`, `"masking"`, or a layer, which is called on ones;
-            what it changes is blanked. `None` (default) stands for the first of these.
-        spatial_axes: How many axes of an instance are axes of pixels. `None` (default)
-            takes instances as `(pixels,)`, `(pixels, channels)`,
-            `(height, width, channels)` and `(depth, height, width, channels)`; images
-            without a channel axis need a 2.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
-        seed: Integer seed of a corruption given by name, or `None`.
+            the values that it changes are blanked. `None` (default) means the first
+            of these.
+        spatial_axes: Number of pixel axes of an instance. `None` (default) expects
+            instances `(pixels,)`, `(pixels, channels)`, `(height, width, channels)` or
+            `(depth, height, width, channels)`; images without a channel axis need 2.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
+        seed: Integer seed of a corruption that is set by name, or `None`.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`, or a dict with `"instances"` and
-            `"mask"`, boolean of the same shape, True = good pixel. A pixel without a
-            good channel counts in no loss.
+            `"mask"`, boolean of the same shape, True = good pixel. Pixels without a
+            good channel are excluded from the loss.
         training: Whether to corrupt the input.
 
     Output shape:
@@ -172,7 +173,7 @@ class UNet(PixelwiseModel):
         return ops.concatenate([self._with_channels(each) for each in maps], axis=-1)
 
     def _code(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The input, where it is seen again, and the maps of every depth."""
+        """Return the input, if it is joined again, and the maps of every depth."""
         code = [] if self.head == "segmentation" else [x]
         for depth, block in enumerate(self.down):
             x = call_chain(block, self.pool(x) if depth else x)

@@ -27,12 +27,12 @@ class VAE(GenerativeAutoencoder):
     With a posterior `q(z | x) = N(mean(x), variance(x))`, a prior `p(z) = N(0, 1)` and
     a decoder `p(x | z)`, the loss for one instance is
 
-        - E_q log p(x | z)  +  kl_weight * KL(q(z | x) || p(z)),
+        - E_q log p(x | z)  +  kl_weight * KL(q(z | x) || p(z)).
 
-    the negative evidence lower bound where `kl_weight` is 1 and the loss given to
-    `compile` is `model.likelihood_loss()`. With a loss that is a mean over pixels, such
-    as `"mse"`, the weight that a bound would have is small: the noise variance times 2,
-    over the number of pixels.
+    It is the negative evidence lower bound if `kl_weight` is 1 and the loss given to
+    `compile` is `model.likelihood_loss()`. If the loss is a mean over pixels, such as
+    `"mse"`, the weight that corresponds to a bound is small: 2 times the noise variance
+    divided by the number of pixels.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -40,22 +40,21 @@ class VAE(GenerativeAutoencoder):
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features, which are followed by a linear
             layer to mean and log variance.
-        decoder: A layer from a code to one instance; logits where the likelihood is
-            Bernoulli. `None` (default) mirrors the encoder.
-        likelihood: `"gaussian"` (default), or `"bernoulli"` for data in [0, 1], where
-            the decoder is followed by a sigmoid.
+        decoder: A layer from a code to one instance; it returns logits if the
+            likelihood is Bernoulli. `None` (default) mirrors the encoder.
+        likelihood: `"gaussian"` (default), or `"bernoulli"` for data in [0, 1], with a
+            sigmoid after the decoder.
         kl_weight: Weight of the divergence, beta; `symae_keras.callbacks.KLSchedule`
             can anneal it. Defaults to 1.
-        free_bits: What each number of the code may tell at no cost, in nats. Defaults
-            to 0.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance; not with the Bernoulli likelihood.
+        free_bits: Free information per code element, in nats. Defaults to 0.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance; not with the Bernoulli likelihood.
             Defaults to `None`.
         seed: Integer seed of the noise, or `None`.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`.
-        training: Whether to sample the code; else its mean is decoded.
+        training: Whether to sample the code. Otherwise, its mean is decoded.
 
     Output shape:
         `(batch, *instance_shape)`, the mean of `p(x | z)`.
@@ -97,8 +96,8 @@ class VAE(GenerativeAutoencoder):
         self.likelihood = choice("likelihood", likelihood, _LIKELIHOODS)
         if likelihood == "bernoulli" and normalization is not None:
             raise ValueError(
-                "A Bernoulli likelihood needs data in [0, 1], so it takes no "
-                "`normalization`."
+                "A Bernoulli likelihood requires data in [0, 1], so `normalization` "
+                "must be None."
             )
         self.kl_weight = not_negative("kl_weight", kl_weight)
         self.free_bits = not_negative("free_bits", free_bits)
@@ -108,28 +107,28 @@ class VAE(GenerativeAutoencoder):
         self._assemble()
 
     def likelihood_loss(self, scale: float = 1.0) -> keras.losses.Loss:
-        """The loss that makes the total the negative evidence lower bound, in nats.
+        """Return the loss that makes the total the negative evidence lower bound.
 
         Args:
             scale: Standard deviation of the noise in the data, for the Gaussian
                 likelihood. Defaults to 1.
 
         Returns:
-            A loss for `compile`.
+            A loss in nats for `compile`.
         """
         if self.likelihood == "bernoulli":
             return BernoulliNegativeLogLikelihood(self.instance_shape)
         return GaussianNegativeLogLikelihood(self.instance_shape, scale)
 
     def posterior(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the code.
+        """Return mean and log variance of the code.
 
         Args:
             x: `(batch, *instance_shape)`, see `encode`.
             mask: See `encode`.
 
         Returns:
-            Two tensors `(batch, code_dim)`; the mean is what `encode` gives.
+            Two tensors `(batch, code_dim)`; `encode` returns the mean.
         """
         features = self._features(self._inputs(x, mask))
         mean, log_variance = ops.split(features, 2, axis=-1)

@@ -17,36 +17,37 @@ from symae_keras.models.instances import InstanceAutoencoder
 
 @keras.saving.register_keras_serializable(package="symae_keras")
 class VQVAE(InstanceAutoencoder):
-    """Vector-quantised autoencoder: a code of discrete symbols (VQ-VAE).
+    """Vector-quantised autoencoder with a code of discrete symbols (VQ-VAE).
 
-    The encoder gives `n_latents` vectors of size `embedding_dim`, each of which is
-    replaced by the nearest of the `n_embeddings` vectors of a learned codebook; the
-    decoder sees only these. An instance is thus `n_latents * log2(n_embeddings)` bits.
+    The encoder outputs `n_latents` vectors of size `embedding_dim`. Each vector is
+    replaced by the nearest of the `n_embeddings` vectors of a learned codebook, and
+    only the replaced vectors reach the decoder. The code of an instance thus contains
+    `n_latents * log2(n_embeddings)` bits.
 
-    The history has a `quantization_loss`, and the `perplexity`, which says how many
-    vectors of the codebook a batch makes use of. Where it stays near 1 the codebook has
-    collapsed: scale the data to a variance near 1, or train more slowly. The norms of
-    the quantisation loss are sums over a vector, as beside the log likelihood of the
-    paper; see `symae_keras.layers.VectorQuantizer`.
+    The history contains a `quantization_loss` and the `perplexity`, which measures how
+    many vectors of the codebook a batch uses. If it stays near 1, the codebook has
+    collapsed: scale the data to a variance near 1, or reduce the learning rate. The
+    norms of the quantisation loss are sums over a vector, as in the paper, where this
+    loss is added to a log likelihood; see `symae_keras.layers.VectorQuantizer`.
 
     Args:
         instance_shape: Shape of one instance, channels last.
-        n_latents: Vectors in the code of an instance. Defaults to 8. `None` takes the
-            output `(..., embedding_dim)` of an `encoder` of your own as they are, such
-            as a map of vectors for an image, for a `decoder` of your own.
+        n_latents: Number of vectors in the code of an instance. Defaults to 8. `None`
+            uses the output `(..., embedding_dim)` of a custom `encoder` unchanged, such
+            as a map of vectors for an image, and requires a custom `decoder`.
         embedding_dim: Size of a vector. Defaults to 8.
         n_embeddings: Number of vectors in the codebook. Defaults to 128.
-        commitment_weight: Weight of the part of the loss that holds the encoder at the
-            codebook. Defaults to 0.25.
+        commitment_weight: Weight of the part of the loss that keeps the outputs of the
+            encoder near the codebook. Defaults to 0.25.
         encoder: `"dense"` (default), `"conv1d"`, `"conv2d"`, or a `keras.Layer` or
             `keras.Model` from one instance to features, which are followed by a linear
             layer to the vectors unless `n_latents` is `None`.
-        decoder: A layer to one instance from the vectors of its code, one after the
-            other in one axis, or as they are where `n_latents` is `None`. `None`
-            (default) mirrors the encoder.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
-        seed: Integer or `None`, as all models take it; nothing here is random.
+        decoder: A layer from the vectors of a code to one instance. Its input is one
+            axis with all vectors, or the unchanged vectors if `n_latents` is `None`.
+            `None` (default) mirrors the encoder.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
+        seed: Integer or `None`. Not used: nothing in this model is random.
 
     Call arguments:
         inputs: Tensor `(batch, *instance_shape)`.
@@ -83,7 +84,7 @@ class VQVAE(InstanceAutoencoder):
         **kwargs: Any,
     ) -> None:
         if n_latents is None and isinstance(encoder, str):
-            expected = "a positive integer, or None with an `encoder` of your own"
+            expected = "a positive integer, or None with a custom `encoder`"
             raise invalid("n_latents", expected, None)
         size = (
             None
@@ -107,12 +108,12 @@ class VQVAE(InstanceAutoencoder):
         decoder = super()._make_decoder(encoder)
         if self.n_latents is None:
             return decoder
-        # Decoders take one axis of numbers.
+        # Decoders take a single axis of values.
         dtype = self.dtype_policy
         return keras.Sequential([keras_layer("Flatten", dtype=dtype), decoder])
 
     def _vectors(self, x: Tensor) -> Tensor:
-        """Vectors of normalised instances, not quantised yet."""
+        """Return vectors of normalised instances before quantisation."""
         x = self._features(x)
         if self.n_latents is None:
             return x
@@ -134,8 +135,8 @@ class VQVAE(InstanceAutoencoder):
             mask: See `encode`.
 
         Returns:
-            Integer tensor `(batch, n_latents)`: the places in the codebook of the
-            vectors that `encode` returns. `model.quantizer.vectors(indices)` are codes
-            to decode.
+            Integer tensor `(batch, n_latents)`: the codebook indices of the vectors
+            that `encode` returns. `model.quantizer.vectors(indices)` converts them to
+            codes for `decode`.
         """
         return self.quantizer.indices(self._vectors(self._inputs(x, mask)))

@@ -16,13 +16,14 @@ from symae_keras.models.instances import GenerativeAutoencoder
 class WassersteinAutoencoder(GenerativeAutoencoder):
     """Wasserstein autoencoder whose penalty is a maximum mean discrepancy (WAE-MMD).
 
-    With a deterministic encoder `f` and a decoder `D`, the loss
+    With a deterministic encoder `f` and a decoder `D`, the loss is
 
-        reconstruction(x, D(f(x))) + mmd_weight * MMD(f(x), draws from N(0, 1))
+        reconstruction(x, D(f(x))) + mmd_weight * MMD(f(x), samples of N(0, 1)).
 
-    makes all codes together follow the prior, where a `VAE` draws the posterior of each
-    instance to it. The discrepancy is that of a batch, so batches should be larger than
-    the code: hundreds rather than tens. See `symae_keras.layers.MMDPenalty`.
+    It makes the distribution of all codes follow the prior. (A `VAE` instead pulls the
+    posterior of each instance towards the prior.) The discrepancy is computed per
+    batch, so the batch size should be larger than the code: hundreds rather than tens.
+    See `symae_keras.layers.MMDPenalty`.
 
     Args:
         instance_shape: Shape of one instance, channels last.
@@ -34,8 +35,8 @@ class WassersteinAutoencoder(GenerativeAutoencoder):
             encoder.
         mmd_weight: Weight of the discrepancy. Defaults to 0.1; chosen for losses that
             are a mean over pixels, such as `"mse"`, and data with a variance near 1.
-        normalization: A `Standardization`, or a `keras.layers.Normalization` that knows
-            its mean and variance. Defaults to `None`.
+        normalization: A `Standardization`, or a `keras.layers.Normalization` with a
+            known mean and variance. Defaults to `None`.
         seed: Integer seed of the draws from the prior, or `None`.
 
     Call arguments:

@@ -1,4 +1,4 @@
-"""One way of training, for the command line, the demo and the benchmarks."""
+"""Training for the command line, the demo and the benchmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weights of the best epoch."""
+"""Restoration of the weights of the best epoch."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _WEIGHT: Final = "best_weight_"
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Gives the model the weights of the epoch with the least validation loss.
+    """Restoration of the weights of the epoch with the lowest validation loss.
 
-    Small data are overfitted at the end of a training. Unlike
-    `keras.callbacks.EarlyStopping`, it does not stop: the learning rate has to fall to
-    its end. A `Checkpoint` saves its state.
+    Small data sets are overfitted at the end of training. Unlike
+    `keras.callbacks.EarlyStopping`, this callback does not stop training, because the
+    learning rate has to reach its final value. A `Checkpoint` saves its state.
 
     Args:
-        after: Training steps after which it begins to compare epochs. Before, losses
-            that are annealed mean something else.
+        after: Number of training steps before epochs are compared. Losses of annealed
+            weights before that are not comparable.
 
     Attributes:
-        epoch: The best epoch, counted from 0; `None` before there is one.
+        epoch: The best epoch, counted from 0, or `None` before the first comparison.
     """
 
     def __init__(self, after: int = 0) -> None:
@@ -39,7 +39,7 @@ class BestWeights(keras.callbacks.Callback):
         self._weights: list[Any] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Copy the weights if the validation loss is the least so far."""
+        """Copy the weights if the validation loss is the lowest so far."""
         loss = (logs or {}).get("val_loss", math.inf)
         if not loss < self._loss:
             return
@@ -48,13 +48,13 @@ class BestWeights(keras.callbacks.Callback):
             self._weights = self.model.get_weights()
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Put the best weights back."""
+        """Restore the best weights."""
         if self._weights:
             sync_state(self.model)
             self.model.set_weights(self._weights)
 
     def state(self) -> dict[str, Any]:
-        """Return arrays to save, by name; none before the first epoch to compare."""
+        """Return arrays to save, by name; none before the first compared epoch."""
         if self.epoch is None:
             return {}
         weights = {f"{_WEIGHT}{n:06d}": w for n, w in enumerate(self._weights)}
@@ -62,11 +62,11 @@ class BestWeights(keras.callbacks.Callback):
         return {**numbers, **weights}
 
     def restore(self, state: dict[str, Any], model: Any) -> None:
-        """Take over arrays from `state`.
+        """Restore arrays that `state` returned.
 
         Raises:
             KeyError: An array is missing.
-            ValueError: A weight has another shape than that of the model.
+            ValueError: A weight has a different shape than in the model.
         """
         weights = [state[f"{_WEIGHT}{n:06d}"] for n in range(len(model.weights))]
         for weight, own in zip(weights, model.weights, strict=True):

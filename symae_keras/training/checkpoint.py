@@ -1,4 +1,4 @@
-"""What a training run keeps: copies of its state, a file to go on from, its history."""
+"""Saved training state: copies in memory, a checkpoint to resume from, the history."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _EPOCHS = "epochs_done"
 
 
 def sync_state(model: Any) -> None:
-    """Make the variables of a model those of the last training step.
+    """Set the variables of a model to those of the last training step.
 
-    On JAX, `fit` holds the variables itself; syncing hands them to us and makes it read
-    them again before the next step.
+    On JAX, `fit` keeps the variables itself. Syncing copies them into the model and
+    makes `fit` read them again before the next step.
     """
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
 
 
 class Snapshot:
-    """Copies, in memory, of the variables of a model and of its optimiser.
+    """Copies in memory of the variables of a model and of its optimiser.
 
     Attributes:
-        finite: Whether all of what is trained, and the optimiser, is finite.
+        finite: Whether all trained variables and those of the optimiser are finite.
     """
 
     def __init__(self, model: Any) -> None:
@@ -49,32 +49,32 @@ class Snapshot:
         )
 
     def restore(self, model: Any) -> None:
-        """Put the copies back."""
+        """Restore the copies."""
         sync_state(model)
         for variable, copy in self._copies:
             variable.assign(copy)
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Writes the state of training into a file at the end of every epoch.
+    """Checkpoint file of the training state, written at the end of every epoch.
 
-    The state is everything that the next step depends on: weights, states of random
-    generators, and the optimiser's moments and step, from which learning rate and noise
-    schedules follow. Draws of data depend on seed, epoch and step alone, see
-    `symae_keras.data.batches`. The file is replaced in one step, so that it is whole
-    whenever the process dies.
+    The state contains everything that the next step depends on: weights, states of
+    random generators, and the optimiser's moments and step, which determine learning
+    rate and noise schedules. Draws of data depend only on seed, epoch and step, see
+    `symae_keras.data.batches`. The file is replaced in one step, so it is complete even
+    if the process is killed.
 
-    Keras's `BackupAndRestore` leaves out the states of random generators, so that a
-    run that goes on draws the noise of its first epochs again.
+    Keras's `BackupAndRestore` does not save the states of random generators, so a
+    resumed run would repeat the noise of its first epochs.
 
     Args:
         path: The file, `.npz`.
-        writes: Whether to write it. Of several workers, which all go on from it, one
-            does.
+        writes: Whether to write the file. If several workers resume from the same file,
+            only one of them writes it.
 
     Attributes:
-        companion: A callback whose `state()`, arrays by names that start with `best_`,
-            is saved too, and given to its `restore(state, model)`; or `None`.
+        companion: A callback, or `None`. Its `state()`, arrays by names that start with
+            `best_`, is also saved and passed to its `restore(state, model)`.
     """
 
     def __init__(self, path: str | PathLike[str], writes: bool = True) -> None:
@@ -84,16 +84,16 @@ class Checkpoint(keras.callbacks.Callback):
         self.companion: Any = None
 
     def restore(self, model: keras.Model) -> int:
-        """Give a compiled model the state of the file.
+        """Restore the state of a compiled model from the file.
 
         Args:
             model: The model, compiled and built.
 
         Returns:
-            How many epochs are done, 0 where there is no file.
+            Number of completed epochs, 0 if there is no file.
 
         Raises:
-            InputError: The file is damaged or of another model.
+            InputError: The file is damaged or belongs to another model.
         """
         if not self.path.exists():
             return 0
@@ -105,7 +105,7 @@ class Checkpoint(keras.callbacks.Callback):
                 arrays = dict(file)
             epochs = int(arrays.pop(_EPOCHS))
             best = {k: arrays.pop(k) for k in [*arrays] if k.startswith("best_")}
-        # Damaged files raise whatever the parser trips over.
+        # Parsers raise errors of many classes for damaged files.
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(
@@ -124,8 +124,8 @@ class Checkpoint(keras.callbacks.Callback):
                 self.companion.restore(best, model)
             except (KeyError, ValueError):
                 raise InputError(
-                    f"The checkpoint {self.path} is damaged (it lacks weights of the "
-                    f"best epoch); {again}."
+                    f"The checkpoint {self.path} is damaged (weights of the best epoch "
+                    f"are missing); {again}."
                 ) from None
         for variable, key in zip(variables, sorted(arrays), strict=True):
             variable.assign(arrays[key])
@@ -148,7 +148,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    """What training changes, in an order that the architecture gives."""
+    """Return the variables that training changes, in the order of the architecture."""
     metrics = {id(each) for each in model.metrics_variables}
     own = [each for each in model.variables if id(each) not in metrics]
     return [*own, *model.optimizer.variables]
@@ -160,14 +160,14 @@ def _sizes(shapes: list[tuple[int, ...]]) -> str:
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """CSV file of the logs of all epochs, in the form of Keras's `CSVLogger`.
+    """CSV file of the logs of all epochs, in the format of Keras's `CSVLogger`.
 
-    The file is replaced as a whole after each epoch. `CSVLogger(append=True)` would
-    leave an epoch twice, or half of one, where a run is killed between writing a row
+    The file is replaced in one step after each epoch. With `CSVLogger(append=True)`, an
+    epoch could appear twice or incompletely if a run is killed between writing a row
     and saving the state.
 
     Args:
-        path: The file; the epochs in it are kept.
+        path: The file; existing epochs are kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -176,11 +176,11 @@ class HistoryFile(keras.callbacks.Callback):
         self._rows = read_history(path)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Add the row of an epoch, and drop the rows of it and of later epochs."""
+        """Add the row of an epoch, after removing rows of it and of later epochs."""
         row = {"epoch": epoch, **{k: float(v) for k, v in (logs or {}).items()}}
         self._rows = [each for each in self._rows if int(each["epoch"]) < epoch]
         self._rows.append({name: str(value) for name, value in row.items()})
-        # Not every epoch need be validated.
+        # Not every epoch has to be validated.
         names = dict.fromkeys(name for each in self._rows for name in each)
         with (
             written_aside(self.path) as aside,
@@ -192,7 +192,7 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 def read_history(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a history file, none if the file does not exist."""
+    """Return the rows of a history file, or none if the file does not exist."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""One way of training for the command line, the demo and the benchmarks."""
+"""Training for the command line, the demo and the benchmarks."""
 
 from __future__ import annotations
 
@@ -28,39 +28,40 @@ from symae_keras.training.schedules import KLAnnealing, KLSchedule
 
 _log = logging.getLogger("symae_keras")
 
-#: Passes over the groups that a training has, if nothing else is said.
+#: Default number of passes over the groups.
 EPOCHS: Final = 32
-#: Updates of the weights that small data get, if nothing else is said.
+#: Default number of weight updates for small data.
 MIN_UPDATES: Final = 2000
-#: Epochs of a training on small data, which may pass over them 2000 times. Each epoch
-#: ends with a validation and a checkpoint, which take longer than a few updates.
+#: Epochs of training on small data, which may have 2000 passes. Each epoch ends with a
+#: validation and a checkpoint, which take longer than a few updates.
 _LONG_EPOCHS: Final = 40
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a model is trained.
+    """Training settings.
 
     Args:
-        epochs: Passes over the groups. `None` (default) stands for 32, or for as many
-            as give 2000 updates of the weights where the data are small: 24 groups in
-            batches of 16 make 2 updates per pass, and 32 of them train next to nothing.
-            With that many passes, each epoch of the history has several.
-        batch_size: Groups in a batch; instances, for a model of single instances.
-        instances: Instances drawn from each group in an epoch, at most as many as there
-            are; `None` takes all.
-        learning_rate: Of Adam, at first; it falls to 1 % along a cosine.
-        clip_norm: Largest norm of the gradient of all weights together; a longer one is
-            scaled down to it. `None` leaves gradients as they are.
-        min_updates: Least number of updates, for which small data get more passes.
-            `None` (default) stands for 2000 where `epochs` is `None`, and for 0 where
-            it is a number.
-        kl_annealing: Share of the updates during which the weight of the divergence of
-            nuisance codes falls from 0.1 to that of the model, in variational models of
-            groups. Without it, some seeds end in a bad minimum. Defaults to 0.25; 0
+        epochs: Passes over the groups. `None` (default) means 32, or more for small
+            data, so that there are at least 2000 updates of the weights. For example,
+            24 groups in batches of 16 make 2 updates per pass, and 32 passes would
+            hardly train the model. With so many passes, each epoch of the history
+            consists of several passes.
+        batch_size: Groups per batch; instances per batch for a model of single
+            instances.
+        instances: Instances drawn per group and epoch, at most as many as exist; `None`
+            takes all.
+        learning_rate: Initial learning rate of Adam; it falls to 1 % along a cosine.
+        clip_norm: Largest norm of the gradient of all weights together; a larger
+            gradient is scaled down to it. `None` leaves gradients unchanged.
+        min_updates: Minimum number of updates; small data get more passes to reach it.
+            `None` (default) means 2000 if `epochs` is `None`, and 0 if it is a number.
+        kl_annealing: Fraction of the updates during which the weight of the divergence
+            of nuisance codes falls from 0.1 to that of the model, in variational models
+            of groups. Without it, some seeds end in a bad minimum. Defaults to 0.25; 0
             turns it off.
         weight_decay: Decoupled decay of all weights (AdamW): each update subtracts
-            `learning_rate * weight_decay` times a weight from it. Defaults to 0, Adam.
+            `learning_rate * weight_decay` times each weight. Defaults to 0, plain Adam.
     """
 
     epochs: int | None = None
@@ -73,7 +74,7 @@ class Training:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the numbers that `train` itself acts on."""
+        """Check the values that `train` itself uses."""
         if self.min_updates is not None:
             not_negative("min_updates", self.min_updates)
         share("kl_annealing", self.kl_annealing)
@@ -82,7 +83,7 @@ class Training:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe(Training):
-    """Everything that makes a trained model but the seed.
+    """Everything that determines a trained model, except the seed.
 
     A recipe file is a Python file with a docstring (command, cost, expected score) and
     a `RECIPE` of this class; see the folder zoo/.
@@ -91,12 +92,13 @@ class Recipe(Training):
         model: Function of the training data and a seed that returns an uncompiled
             model, of groups or of single instances; the instance shape comes from the
             data.
-        data: Function of a seed that returns the groups to train on when the user
-            brings none; `None` where the recipe only works on the user's data.
-        score: Function of the trained model, the groups that it was trained on and
-            those held out, that returns further metrics by name: names that end in
-            `_error` are relative errors, those in `_db` gains in decibels, all others
-            scores of 1 at most. `None` (default) for the errors that every run tells.
+        data: Function of a seed that returns the default training groups. `None` if the
+            recipe works only with the user's data.
+        score: Function of the trained model, the training groups and the held-out
+            groups that returns additional metrics by name. Names that end in `_error`
+            are relative errors, names in `_db` are gains in decibels, and all others
+            are scores of at most 1. `None` (default) for only the errors that every run
+            reports.
         epochs: As in `Training`, like the arguments below.
         batch_size: See `epochs`.
         instances: See `epochs`.
@@ -116,22 +118,22 @@ Groups = GroupedData | RaggedGroups
 
 
 def data_variance(groups: Groups) -> float:
-    """Variance of good pixels, each around its mean, averaged over pixels.
+    """Return the variance of good pixels, averaged over pixels.
 
-    That of shards is that of a sample.
+    The variance of each pixel is around its mean. For shards, a sample is used.
     """
     return pixel_moments(*_arrays(groups)).variance
 
 
 def normalization(groups: Groups) -> Standardization:
-    """A layer that takes off the mean instance and divides by one common scale.
+    """Make a layer that subtracts the mean instance and divides by one common scale.
 
-    One scale for all pixels keeps their relative weight: dividing each by its own
-    would blow up pixels that hold nothing but noise. For channels-last images the mean
-    is over the pixels too, one value a channel.
+    One scale for all pixels keeps their relative weight. Dividing each pixel by its own
+    scale would amplify pixels that contain only noise. For channels-last images, the
+    mean is also over the pixels, with one value per channel.
 
     Args:
-        groups: Training data; of shards a sample is looked at.
+        groups: Training data. For shards, a sample is used.
 
     Returns:
         A `Standardization`, for `SymAE(normalization=...)`.
@@ -158,40 +160,40 @@ def train(
 ) -> keras.callbacks.History:
     """Compile a model and fit it to groups, or to the instances of groups.
 
-    The loss is the mean squared error over the variance of the training data, so that
-    it reads as a relative error. A `NonFiniteGuard` watches over it.
+    The loss is the mean squared error over the variance of the training data, so it is
+    a relative error. A `NonFiniteGuard` checks it.
 
-    A linear backbone that was not adapted yet is adapted to the training data.
+    A linear backbone that is not adapted yet is adapted to the training data.
 
     In variational models of groups, the weight of the divergence of nuisance codes is
-    annealed, see `Training`. A `KLSchedule` among the callbacks replaces this. At the
-    end, the weight is the one that the model was made with.
+    annealed, see `Training`. A `KLSchedule` among the callbacks replaces this. The
+    final weight is that of the model.
 
-    Small data, which train for `min_updates`, are overfitted at the end. With
-    validation groups, the model gets the weights of the epoch with the least validation
-    loss. These trainings have about 40 epochs of several passes over the groups.
+    Small data, which are trained for `min_updates`, are overfitted at the end. With
+    validation groups, the model gets the weights of the epoch with the lowest
+    validation loss. Such a training run has about 40 epochs of several passes each.
 
     Args:
-        model: An uncompiled model, such as `recipe.model(groups, seed)`. One without a
-            method `redatum` is a model of single instances.
+        model: An uncompiled model, such as `recipe.model(groups, seed)`. A model
+            without a method `redatum` counts as a model of single instances.
         groups: Training data.
         training: Epochs, batch size, instances, learning rate and clipping; a `Recipe`
             is one.
         seed: Seed of the sampler.
-        validation: Groups for the validation loss, all instances of them. After
-            training, a model of groups learns from them how much detail of the state
-            `redatum` gives back, see `fit_detail` of the models.
-        callbacks: More Keras callbacks. Where a `Checkpoint` among them has a state,
-            training goes on from there, as if it had not been interrupted.
-        strategy: From `symae_keras.distribute.make_strategy`, to be called inside of
+        validation: Groups for the validation loss, with all their instances. After
+            training, `fit_detail` of a model of groups uses them to estimate how much
+            detail of the state `redatum` restores.
+        callbacks: Additional Keras callbacks. If one of them is a `Checkpoint` with a
+            saved state, training resumes from it as if it had not been interrupted.
+        strategy: From `symae_keras.distribute.make_strategy`. Call `train` inside of
             `running(strategy)`, where the model was made.
 
     Returns:
         The Keras history.
 
     Raises:
-        NonFiniteError: A loss became NaN or infinite; the model is again as it last was
-            good.
+        NonFiniteError: A loss became NaN or infinite; the last finite weights were
+            restored.
     """
     epoch = _EpochNumber()
     budget = Budget.of(groups, training, strategy, single=not swaps_codes(model))
@@ -241,37 +243,37 @@ def train(
             initial_epoch=done,
             epochs=budget.epochs,
             validation_data=held_out,
-            # First, so that none of the others keeps what is no longer good.
+            # First in the list, so that no other callback saves non-finite weights.
             callbacks=[
                 NonFiniteGuard(batch_at=dataset.batch_at),
                 epoch,
                 *own,
                 *callbacks,
             ],
-            shuffle=False,  # the data set shuffles itself
+            shuffle=False,  # the dataset shuffles
             verbose=0,
         )
     finally:
         if annealing is not None:
-            with contextlib.suppress(Exception):  # not to hide why training failed
+            with contextlib.suppress(Exception):  # do not hide the original error
                 annealing.finish()
     if of_groups and validation is not None:
         try:
             model.fit_detail(validation)
         except InputError as error:
-            # A trained model is not lost for it.
+            # The trained model is still valid.
             _log.warning("no detail of the state: %s", error)
     return history
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """The length of a training.
+    """Length of a training run.
 
     Attributes:
         groups: Training groups.
         epochs: Epochs.
-        passes: Passes over the groups in each epoch: several for small data.
+        passes: Passes over the groups per epoch: several for small data.
         steps: Updates of the weights per epoch.
         batch_size: Groups per update, or instances for a model of single instances.
         instances: Instances per group; `None` for a model of single instances.
@@ -304,13 +306,13 @@ class Budget:
         strategy: Any = None,
         single: bool = False,
     ) -> Self:
-        """Return the length that `train` gives a training.
+        """Return the length of the training run that `train` would start.
 
         Args:
             groups: Training data.
             training: As for `train`.
             strategy: As for `train`.
-            single: Whether the model is one of single instances.
+            single: Whether the model is a model of single instances.
         """
         rows, instances, size = _sampling(single, groups, training, strategy)
         steps = math.ceil(rows / size)
@@ -329,7 +331,7 @@ class Budget:
 
     @property
     def updates(self) -> int:
-        """Updates of the weights in all epochs."""
+        """Number of weight updates in all epochs."""
         return self.epochs * self.steps
 
     def __str__(self) -> str:
@@ -347,7 +349,7 @@ def _batches(
     strategy: Any,
     **options: Any,
 ) -> Any:
-    """Return batches of groups, or of instances for a model of these."""
+    """Return batches of groups, or of instances for a model of single instances."""
     single = not swaps_codes(model)
     _, instances, size = _sampling(single, groups, training, strategy)
     make = instance_batches if single else batches
@@ -357,7 +359,7 @@ def _batches(
 def _sampling(
     single: bool, groups: Groups, training: Training, strategy: Any
 ) -> tuple[int, int | None, int]:
-    """Return the rows of an epoch, the instances of each group, and the batch size."""
+    """Return the rows per epoch, the instances per group, and the batch size."""
     instances = training.instances
     if not single:
         rows = len(groups)
@@ -373,9 +375,9 @@ def _sampling(
 
 
 class _EpochNumber(keras.callbacks.Callback):
-    """The number of the epoch that `fit` is in, for the draws of a dataset.
+    """Number of the current epoch in `fit`, for the draws of a dataset.
 
-    Counting iterations would not do: Keras also looks at a dataset when it builds.
+    Counting iterations would be wrong: Keras also reads the dataset when it builds.
     """
 
     def __init__(self) -> None:
@@ -383,7 +385,7 @@ class _EpochNumber(keras.callbacks.Callback):
         self.number = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Take note of it."""
+        """Store the number."""
         self.number = epoch
 
     def __iter__(self) -> Iterator[int]:

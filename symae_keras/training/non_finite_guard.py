@@ -1,4 +1,4 @@
-"""A guard against NaN and infinity in training."""
+"""Guard against NaN and infinity during training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from symae_keras.training.checkpoint import Snapshot
 
 
 def bad_data(model: Any, batch: tuple[Any, ...]) -> str | None:
-    """Describe the first value of a batch that is not finite and not masked, if any."""
+    """Describe the first unmasked non-finite value of a batch, if any."""
     inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(batch)
     mask = None
     if isinstance(inputs, Mapping) and "instances" in inputs:
@@ -42,7 +42,7 @@ def bad_data(model: Any, batch: tuple[Any, ...]) -> str | None:
 
 
 def _in_words(model: Any, index: tuple[int, ...]) -> str:
-    """What an index of a batch stands for."""
+    """Describe an index of a batch in words."""
     axes = ["row"]
     if isinstance(model, GroupedAutoencoder):
         axes = ["group", "instance"]
@@ -59,7 +59,7 @@ def _in_words(model: Any, index: tuple[int, ...]) -> str:
 def bad_layer(model: Any, batch: tuple[Any, ...]) -> str | None:
     """Describe the first layer, in the order of calls, whose output is not finite.
 
-    The model is applied to the batch as in training, which may change state in it such
+    The model is applied to the batch in training mode, which may change its state, such
     as moving averages.
     """
     tensors = keras.tree.map_structure(ops.convert_to_tensor, tuple(batch))
@@ -80,10 +80,10 @@ def bad_layer(model: Any, batch: tuple[Any, ...]) -> str | None:
 def _watched(
     layers: list[keras.Layer], report: Callable[[str], None]
 ) -> Iterator[None]:
-    """Report each call of a layer that gives what is not finite, inner ones first."""
+    """Report each call of a layer with a non-finite output, inner layers first."""
 
     def watch(layer: keras.Layer) -> Callable[..., Any]:
-        # Layers that need no building have no path.
+        # Layers that do not need to be built have no path.
         name = f"the {type(layer).__name__} {layer.path or layer.name!r}"
         call = layer.call
 
@@ -97,7 +97,7 @@ def _watched(
 
         return watched
 
-    # Past Keras's own `__setattr__`, which looks for state to track.
+    # Bypasses Keras's `__setattr__`, which would track the state.
     for layer in layers:
         object.__setattr__(layer, "call", watch(layer))
     try:
@@ -118,26 +118,27 @@ def _finite(structure: Any) -> bool:
 
 
 class NonFiniteGuard(keras.callbacks.Callback):
-    """Stops training at NaN or infinity, tells why, and leaves the last good model.
+    """Guard that stops training at NaN or infinity and restores the last finite state.
 
-    After each training step it looks at the logged losses, and now and then at the
-    weights and the optimiser. Where one is not finite, it puts back the last good state
-    of both, which it keeps in memory, and raises a `NonFiniteError` that names the loss
-    term and, as far as `batch_at` lets it find out, the first thing that went wrong:
-    the place in the data, or the first layer whose output is not finite when the last
-    good model is applied to the batch, or neither, so that the gradients did.
+    After each training step, the guard checks the logged losses. From time to time it
+    also checks the weights and the optimiser. If a value is not finite, it restores the
+    last good state of both, which it keeps in memory, and raises a `NonFiniteError`.
+    The error names the loss term. If `batch_at` is given, it also names the first
+    cause: the position of a bad value in the data, or the first layer with a non-finite
+    output when the last good model is applied to the batch. If there is neither, the
+    gradients were not finite.
 
-    `symae_keras.training.train` always uses one. It comes first in the list, before
-    callbacks that save the model.
+    `symae_keras.training.train` always uses this guard. Put it first in the list,
+    before callbacks that save the model.
 
     Args:
-        backup_every: Training steps between two good states; each epoch begins with one
-            too. Defaults to 50.
-        batch_at: Function of the numbers of an epoch and of a step in it, both from 0,
-            that returns the batch that `fit` trained on, `(inputs, targets)` or
-            `(inputs, targets, weights)`; it is only asked for the epoch in progress.
-            Data sets made by `symae_keras.data.batches` have it as
-            `dataset.batch_at(step)`. Defaults to `None`, which finds out less.
+        backup_every: Training steps between two good states. A good state is also kept
+            at the start of each epoch. Defaults to 50.
+        batch_at: Function of the index of an epoch and of a step in it, both from 0,
+            that returns the training batch, `(inputs, targets)` or
+            `(inputs, targets, weights)`. It is called only for the current epoch.
+            Datasets made by `symae_keras.data.batches` provide it as
+            `dataset.batch_at(step)`. With `None` (default), the cause is unknown.
 
     Example:
     >>> import keras
@@ -169,7 +170,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
         self._epoch = self._first = self._last = self._since = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Make the variables of the optimiser, so that they can be put back."""
+        """Make the variables of the optimiser, so that they can be restored."""
         self._good = None
         optimizer, variables = self.model.optimizer, self.model.trainable_variables
         if not optimizer.built and variables:
@@ -178,23 +179,23 @@ class NonFiniteGuard(keras.callbacks.Callback):
                 optimizer.build(variables)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Keep the state that the first epoch begins with, restored ones included."""
+        """Keep the initial state of the first epoch, including restored states."""
         self._epoch, self._last = epoch, -1
         if self._good is None:
             self._keep()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Note where a step begins, or several that are executed at once."""
+        """Store the index of the first of the steps that are executed together."""
         self._first = batch
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Look at the losses; now and then keep the state."""
+        """Check the losses, and keep the state from time to time."""
         self._last = batch
         losses = {k: v for k, v in (logs or {}).items() if k.endswith("loss")}
         bad = {name: v for name, v in losses.items() if not math.isfinite(v)}
         if bad:
             terms = [name for name in bad if name != "loss"] or ["loss"]
-            # What the other terms leave of the loss, hence bad where they are.
+            # The rest of the loss; it is bad if any of the other terms is bad.
             rest = getattr(self.model, "compiled_loss_name", None)
             if len(terms) > 1 and rest in terms:
                 terms.remove(rest)
@@ -204,12 +205,12 @@ class NonFiniteGuard(keras.callbacks.Callback):
             self._keep()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Keep the state that the next epoch begins with."""
+        """Keep the initial state of the next epoch."""
         self._keep()
 
     def _keep(self) -> None:
         snapshot = Snapshot(self.model)
-        # A loss tells of the weights that a step began with, not of those it left.
+        # A loss depends on the weights before a step, not on those after it.
         if not snapshot.finite:
             self._stop("the weights or the optimiser became nan or inf")
         self._good, self._since = snapshot, 0
@@ -220,7 +221,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
         self.model.stop_training = True
         if self._good is not None:
             self._good.restore(self.model)
-            advice += "; the model is again as it last was good"
+            advice += "; the last finite weights were restored"
         if self._last < 0:
             place = f"before epoch {self._epoch + 1}"
         elif len(steps) == 1:
@@ -231,20 +232,20 @@ class NonFiniteGuard(keras.callbacks.Callback):
         raise NonFiniteError(f"{what} {place}: {cause}; {advice}.")
 
     def _cause(self, steps: range) -> tuple[str, str]:
-        """What went wrong first, and what to do about it."""
+        """Return the first cause and advice."""
         milder = "lower the learning rate or clip gradients with clip_norm"
         if self.batch_at is None or self._good is None or self._last < 0:
             return (
                 "the cause is unknown without the batch",
                 f"look for such values in the data, {milder}",
             )
-        # Whatever fails in here must not hide that training has failed.
+        # An error here must not hide the failure of training.
         with contextlib.suppress(Exception):
             batches = [self.batch_at(self._epoch, step) for step in steps]
             for batch in batches:
                 found = bad_data(self.model, batch)
                 if found:
-                    return found, "mend or mask the data"
+                    return found, "correct or mask the data"
             for batch in batches:
                 self._good.restore(self.model)
                 found = bad_layer(self.model, batch)

@@ -1,4 +1,4 @@
-"""Schedules of strengths."""
+"""Schedules of noise strengths and divergence weights."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import keras
 from symae_keras.layers.noise import GaussianSampling, NuisanceDropout
 from symae_keras.training.checkpoint import sync_state
 
-#: Weight at the start of `KLAnnealing`. The losses of `train` are relative to the
-#: variance of the data: with this weight, a number of a nuisance code pays for itself
-#: if it explains more than about 5 % of the variance.
+#: Initial weight of `KLAnnealing`. The losses of `train` are relative to the variance
+#: of the data. With this weight, an element of a nuisance code reduces the loss only if
+#: it explains more than about 5 % of the variance.
 _FIRST_KL_WEIGHT: Final = 0.1
 
 
 def steps_taken(model: Any) -> int:
-    """Return the training steps of a model so far, in `fit` on any backend.
+    """Return the number of training steps of a model so far, in `fit` on any backend.
 
-    The optimizer's counter is saved with the model, so a resumed run goes on in step.
+    The optimizer's counter is saved with the model, so a resumed run continues it.
     """
     sync_state(model)
     return int(keras.ops.convert_to_numpy(model.optimizer.iterations))
 
 
 class Schedule(keras.callbacks.Callback):
-    """Sets one variable of every layer of one kind before each training step."""
+    """Schedule of one variable of every layer of one kind, per training step."""
 
     layer_class: type[keras.Layer]
     setter: str
@@ -37,7 +37,7 @@ class Schedule(keras.callbacks.Callback):
         self._layers: list[keras.Layer] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Find the layers to steer."""
+        """Find the layers whose variable is scheduled."""
         layers = self.model._flatten_layers()
         self._layers = [each for each in layers if isinstance(each, self.layer_class)]
         if not self._layers:
@@ -47,18 +47,18 @@ class Schedule(keras.callbacks.Callback):
             )
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Set the value for the step about to be taken."""
+        """Set the value for the next step."""
         value = float(self.schedule(steps_taken(self.model)))
         for layer in self._layers:
             getattr(layer, self.setter)(value)
 
 
 class KLSchedule(Schedule):
-    """Anneals the weight of the divergence of every `GaussianSampling` of a model.
+    """Schedule for the divergence weight of every `GaussianSampling` of a model.
 
     Args:
-        schedule: Function from the number of training steps taken to the weight. Any
-            `keras.optimizers.schedules.LearningRateSchedule` is one.
+        schedule: Function of the number of completed training steps that returns the
+            weight, for example a `keras.optimizers.schedules.LearningRateSchedule`.
 
     Example:
     >>> callback = KLSchedule(lambda step: 1e-3 * min(1.0, step / 1000))
@@ -69,11 +69,11 @@ class KLSchedule(Schedule):
 
 
 class NoiseSchedule(Schedule):
-    """Anneals the strength of every `NuisanceDropout` of a model.
+    """Schedule for the strength of every `NuisanceDropout` of a model.
 
     Args:
-        schedule: Function from the number of training steps taken to the strength. Any
-            `keras.optimizers.schedules.LearningRateSchedule` is one.
+        schedule: Function of the number of completed training steps that returns the
+            strength, for example a `keras.optimizers.schedules.LearningRateSchedule`.
 
     Example:
     >>> import keras
@@ -86,24 +86,24 @@ class NoiseSchedule(Schedule):
 
 
 class KLAnnealing(keras.callbacks.Callback):
-    """Lowers the weight of the divergence of nuisance codes from 0.1 to the model's.
+    """Annealing of the nuisance codes' divergence weight from 0.1 to the model's.
 
     Nuisance codes are expensive at first, so the state is encoded in the group code,
     whose divergence has its final weight from the start. Without annealing, some seeds
-    end in a minimum in which the nuisance codes contain the state; the reconstruction
-    error does not show it (benchmarks/seeds.py). If the weights of both divergences
-    fall together, this still happens.
+    end in a minimum in which the nuisance codes contain the state. The reconstruction
+    error does not show this (benchmarks/seeds.py). It also happens if the weights of
+    both divergences fall together.
 
-    The logarithm of the weight falls linearly. A weight of 0, or of at least 0.1, stays
-    as it is.
+    The logarithm of the weight falls linearly. A weight of 0, or of at least 0.1, does
+    not change.
 
     Args:
         model: A model with a group code that is drawn by its `coherent_sampling`. Its
-            weights are the final ones.
+            current weights are the final ones.
         steps: Training steps until the weights are final.
 
     Attributes:
-        steps: The same, 0 where there is nothing to anneal.
+        steps: The same, or 0 if no weight is annealed.
     """
 
     def __init__(self, model: Any, steps: int) -> None:
@@ -135,7 +135,7 @@ class KLAnnealing(keras.callbacks.Callback):
             layer.set_kl_weight(weight * (_FIRST_KL_WEIGHT / weight) ** left)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Set the final weights, also where training was stopped early."""
+        """Set the final weights, also if training was stopped early."""
         self.finish()
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""Training that comes to NaN: the stop, what it says, and the model that is left."""
+"""Training that reaches NaN: the stop, its message, and the restored model."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 
 
 def _message(model, x, y, **options) -> str:
-    """What the guard says when it stops a training on one batch."""
+    """Return the message of the guard after training on one batch."""
     guard = NonFiniteGuard(**{"batch_at": lambda epoch, step: (x, y), **options})
     with pytest.raises(NonFiniteError) as caught:
         model.fit(x, y, callbacks=[guard], **PLAIN)
@@ -72,7 +72,7 @@ def _message(model, x, y, **options) -> str:
 
 
 def _fit_poisoned(model, **options) -> tuple[NonFiniteError, _Record]:
-    """Twelve groups in three steps, the second of which is poisoned in epoch 2."""
+    """Make twelve groups in three steps; the second step is poisoned in epoch 2."""
     clean, bad = _groups().x, _groups().x.copy()
     bad[6, 1, 5] = np.nan
     record, seen = _Record(), [clean, bad]
@@ -100,11 +100,11 @@ def test_a_poisoned_batch_stops_training_within_its_step(tmp_path) -> None:
     assert len(record.steps) == 4
     assert str(error) == (
         "coherent_kl_loss and nuisance_kl_loss became nan in epoch 2, step 2: "
-        "inputs[2, 1, 5] is nan, in group 2 of the batch, instance 1, pixel 5; mend or "
-        "mask the data; the model is again as it last was good."
+        "inputs[2, 1, 5] is nan, in group 2 of the batch, instance 1, pixel 5; correct "
+        "or mask the data; the last finite weights were restored."
     )
     assert isinstance(error, ArithmeticError) and isinstance(error, InputError)
-    # As epoch 2 began, the optimiser included.
+    # The same as at the start of epoch 2, including the optimiser.
     assert _same(_everything(model), record.steps[2])
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
@@ -112,7 +112,7 @@ def test_a_poisoned_batch_stops_training_within_its_step(tmp_path) -> None:
     output = np.asarray(again.reconstruct(x))
     assert np.isfinite(output).all()
     np.testing.assert_allclose(output, np.asarray(model.reconstruct(x)), atol=1e-6)
-    # And it can be trained on from there.
+    # And training can be resumed from there.
     assert np.isfinite(again.fit(x, x, **PLAIN).history["loss"]).all()
 
 
@@ -125,7 +125,7 @@ def test_a_backup_after_every_step() -> None:
 
 
 def test_the_first_step_of_all_leaves_the_initial_model() -> None:
-    """Moments of the optimiser that the step itself would have made included."""
+    """Moments of the optimiser are restored even if the first step makes them."""
     x = _groups().x.copy()
     x[0, 0, 0] = np.inf
     model = _model("gaussian")
@@ -159,7 +159,7 @@ def test_steps_that_are_executed_at_once() -> None:
 
 @keras.saving.register_keras_serializable(package="tests")
 class _Root(keras.layers.Layer):
-    """NaN for what is negative."""
+    """Return NaN for negative values."""
 
     def call(self, inputs):
         return keras.ops.log(keras.ops.maximum(inputs, -1e-3))
@@ -176,7 +176,7 @@ def test_the_first_layer_whose_output_is_not_finite_is_named() -> None:
         "whose output is not finite; normalise the data, lower the learning rate",
         _message(model, x, x[:, :1]),
     )
-    # Nothing is left of the watch.
+    # All patches of the check are removed.
     assert "call" not in vars(model.layers[0])
 
 
@@ -191,7 +191,7 @@ def test_an_infinite_loss_term_is_named() -> None:
 
 
 def test_terms_beside_the_loss_of_a_segmentation() -> None:
-    """What is left of the loss, which has another name there, is not blamed."""
+    """The remaining loss, which has another name in this model, is not blamed."""
     model = SegResNetVAE((8, 8, 1), 2, filters=(2, 4), code_dim=2, seed=0)
     x = np.zeros((2, 8, 8, 1), "float32")
     x[1, 3, 3] = np.nan
@@ -210,7 +210,7 @@ def test_targets_that_no_loss_can_square() -> None:
 
 @pytest.mark.jax
 def test_gradients_that_overflow_while_the_loss_is_finite() -> None:
-    """No loss tells of the last step, so that the weights are looked at too."""
+    """The guard also checks the weights, since no loss shows the last step's effect."""
     x = np.full((4, 3), 1e10, "float32")
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(1e30), "mae")
@@ -253,7 +253,7 @@ def test_any_batch_of_a_dataset_by_itself() -> None:
 
 @pytest.mark.jax
 def test_train_names_the_place_in_the_draw(monkeypatch) -> None:
-    # Of shards, only a sample is looked at before training.
+    # For shards, only a sample is checked before training.
     monkeypatch.setattr("symae_keras.training.fit.data_variance", lambda groups: 1.0)
     groups, model = _groups(masked=True), _model("gaussian")
     groups.x[7, 1, 4] = np.nan
@@ -262,7 +262,7 @@ def test_train_names_the_place_in_the_draw(monkeypatch) -> None:
     place = r"epoch (\d), step (\d): inputs\[(\d), (\d), 4\] is nan"
     found = re.match(f"loss became nan in {place}", str(caught.value))
     assert found, caught.value
-    # The very draw that training saw.
+    # The same draw as in training.
     epoch, step, row, column = map(int, found.groups())
     draw = Sampler(groups.present, 4, 3, seed=3).draw(epoch - 1, step - 1)
     assert (draw.group[row], draw.place[row, column]) == (7, 1)

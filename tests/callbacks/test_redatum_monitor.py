@@ -1,4 +1,4 @@
-"""Redatuming errors among the logs, and callbacks that act on them."""
+"""Redatuming errors in the logs, and callbacks that use them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_stopping_early_and_keeping_the_best(groups, tmp_path) -> None:
     judged_by = {"monitor": "val_redatuming_error", "mode": "min"}
     stop = keras.callbacks.EarlyStopping(**judged_by, patience=2)
     keep = keras.callbacks.ModelCheckpoint(best, **judged_by, save_best_only=True)
-    # So fast that it soon gets worse.
+    # The learning rate is so high that the error soon increases.
     model, monitor = _model(groups, rate=0.3), RedatumMonitor(groups)
     history = _fit(model, groups, monitor, stop, keep, epochs=20).history
     errors = history["val_redatuming_error"]

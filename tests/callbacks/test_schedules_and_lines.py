@@ -64,12 +64,12 @@ def test_noise_follows_the_schedule_step_by_step(schedule, expected) -> None:
     history = _fit(model, NoiseSchedule(schedule), watch)
     np.testing.assert_allclose(watch.seen, [*map(expected, range(6))], rtol=1e-5)
     assert np.isfinite(history.history["loss"]).all()
-    # It stays as the last step left it, also through saving.
+    # It keeps the value of the last step, also after saving.
     assert float(model.noise.strength.value) == pytest.approx(expected(5))
 
 
 def test_noise_acts_on_the_compiled_step(tmp_path) -> None:
-    """Not only the variable changes: the training loss grows with the noise."""
+    """The noise itself changes, not only the variable: the training loss increases."""
     losses = {}
     for strength in (0.0, 50.0):
         keras.utils.set_random_seed(0)
@@ -86,12 +86,12 @@ def test_divergence_follows_the_schedule() -> None:
     stranger = GaussianSampling(0.7)
     _fit(model, KLSchedule(lambda step: 1e-3 * step), watch)
     np.testing.assert_allclose(watch.seen, 1e-3 * np.arange(6), rtol=1e-5)
-    # A layer outside of the model is left alone.
+    # A layer outside of the model does not change.
     assert float(stranger.kl_weight.value) == pytest.approx(0.7)
 
 
 def test_a_resumed_run_goes_on_in_step(tmp_path) -> None:
-    """The steps counted are those of the optimiser, which is saved with the model."""
+    """The schedule uses the optimiser's step count, which is saved with the model."""
     schedule = NoiseSchedule(lambda step: 0.01 * step)
     model = _model()
     _fit(model, schedule, epochs=1)
@@ -104,7 +104,7 @@ def test_a_resumed_run_goes_on_in_step(tmp_path) -> None:
 
 
 def test_steers_every_layer_of_its_kind() -> None:
-    """In any model, nested layers included."""
+    """The callback finds layers in any model, including nested ones."""
     nested, outer = NuisanceDropout("additive"), NuisanceDropout("gaussian")
     inner = keras.Sequential([keras.layers.Dense(3), nested])
     model = keras.Sequential([keras.Input((3,)), inner, outer])
@@ -165,7 +165,7 @@ def test_an_object_per_epoch(tmp_path) -> None:
 
 
 def test_a_resumed_run_continues_the_file(tmp_path) -> None:
-    """Epochs that are done again are there once, and half a line is gone."""
+    """Repeated epochs appear once, and an incomplete line is removed."""
     path, model = tmp_path / "history.jsonl", _line()
     _fit_line(model, path, epochs=3)
     first = _lines(path)

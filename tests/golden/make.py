@@ -1,10 +1,11 @@
-"""Writes the files beside this script, which later versions must read.
+"""Write the files in this folder, which later versions must read.
 
     python tests/golden/make.py 0.1
 
-was run by version 0.1.0, before any release changed what files hold. 0.1.zip has a
-`.keras` file and a preset of each model, a run folder and a folder of shards, and in
-`expected.npz` what that version computed from them. `tests/test_golden.py` reads them.
+was run with version 0.1.0, before any release changed the contents of files. 0.1.zip
+contains a `.keras` file and a preset of each model, a run folder and a folder of
+shards, and in `expected.npz` the results that this version computed from them.
+`tests/test_golden.py` reads them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
 
 from conformance import CASES, standard
 
-#: One case of each model, and those whose normalisation is one of ours.
+#: One case of each model, and those with a normalisation layer of this package.
 NAMES = (
     *("linear", "autoencoder", "autoencoder-decay", "sparse-top_k"),
     *("denoising", "contractive", "vae", "vqvae", "adversarial", "wasserstein"),
@@ -56,7 +57,7 @@ RECIPE = Recipe(model=model, epochs=3, batch_size=8, instances=3)
 
 
 def main(folder: str) -> None:
-    """Write everything into a folder that does not exist yet, and zip it here."""
+    """Write everything into a new folder, and zip it into this folder."""
     out = Path(folder)
     out.mkdir(parents=True)
     expected: dict[str, np.ndarray] = {}
@@ -88,7 +89,7 @@ def main(folder: str) -> None:
     (out / "small.py").write_text(RECIPE, encoding="utf-8")
     train = ("train", out / "small.py", "--data", out / "data.npz", "--out")
     assert cli.main([str(each) for each in (*train, out / "run")]) == 0
-    shutil.rmtree(out / "run" / "figures")  # large, and read by nobody
+    shutil.rmtree(out / "run" / "figures")  # large, and not read by any test
     for path in (out / "run").glob("*.json"):
         text = path.read_text(encoding="utf-8").replace(f"{out.resolve()}/", "")
         path.write_text(text, encoding="utf-8")

@@ -10,12 +10,12 @@ from keras import ops
 
 @pytest.fixture
 def gradients(tf):
-    """A function that returns the gradients of a function, by TensorFlow's tape.
+    """Return a function that computes gradients of a function with TensorFlow.
 
     Args of the function:
-        function: What is differentiated; if it is no scalar, the sum of it.
+        function: The function to differentiate; if it is no scalar, its sum is used.
         *arguments: Its arguments, arrays.
-        variables: What else gradients are taken for.
+        variables: Variables for additional gradients.
     """
 
     def run(function, *arguments, variables=()) -> list[np.ndarray | None]:
@@ -31,13 +31,14 @@ def gradients(tf):
 
 @pytest.fixture
 def loss_gradients(gradients):
-    """A function that returns the gradients of the loss that a layer adds.
+    """Return a function that computes gradients of the loss that a layer adds.
 
     Args of the function:
         layer: The layer.
-        inputs: Its inputs, an array or a tuple of arrays; gradients are taken for each.
-        variables: What else gradients are taken for.
-        **keywords: What else the layer is called with.
+        inputs: Its inputs, an array or a tuple of arrays, for which gradients are
+            computed.
+        variables: Variables for additional gradients.
+        **keywords: Other arguments of the layer's call.
     """
 
     def run(layer, inputs, *, variables=(), **keywords) -> list[np.ndarray | None]:
@@ -54,18 +55,18 @@ def loss_gradients(gradients):
 
 @pytest.fixture
 def present():
-    """Which of seven instances there are."""
+    """Return a mask of seven instances."""
     return np.array([1, 0, 1, 1, 0, 0, 1], bool)
 
 
 @pytest.fixture
 def check_absent(present, request):
-    """A function that checks that absent instances count in no loss of a layer.
+    """Return a function that checks that a layer's loss excludes absent instances.
 
     Args of the function:
-        layer: A layer that adds a loss and takes a `mask`.
-        inputs: Array `(7, ...)`; what the absent of these hold is replaced by NaN.
-        **keywords: What else the layer is called with.
+        layer: A layer that adds a loss and accepts a `mask`.
+        inputs: Array `(7, ...)`; values of absent instances are replaced by NaN.
+        **keywords: Other arguments of the layer's call.
     """
 
     def run(layer, inputs, **keywords) -> None:

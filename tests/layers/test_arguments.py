@@ -45,7 +45,7 @@ NUMERIC = re.compile(r"\b(int|float|PerConvolution|Sizes)\b")
 
 
 def _numeric_arguments(cls) -> dict[str, str]:
-    """Annotations of the arguments that are numbers or contain numbers."""
+    """Return the annotations of arguments that are or contain numbers."""
     parameters = inspect.signature(cls).parameters.values()
     annotations = {each.name: str(each.annotation) for each in parameters}
     return {name: each for name, each in annotations.items() if NUMERIC.search(each)}
@@ -124,11 +124,11 @@ def test_values_out_of_range(name) -> None:
     [
         (
             lambda: layers.Conv1DEncoder(2, (3, 4), kernel_size=(3, 5, 7)),
-            r"`kernel_size`.*2, one a convolution.*kernel_size=\(3, 5, 7\)",
+            r"`kernel_size`.*2, one per convolution.*kernel_size=\(3, 5, 7\)",
         ),
         (
             lambda: layers.Conv2DEncoder(2, (3, 4), strides=(2, 0)),
-            r"`strides`.*2, one a convolution.*strides=\(2, 0\)",
+            r"`strides`.*2, one per convolution.*strides=\(2, 0\)",
         ),
         (lambda: layers.Conv2DDecoder((5,)), r"2 axes.*instance_shape=\(5,\)"),
         (lambda: layers.Conv1DDecoder((5, 2, 2)), r"1 axes.*\(5, 2, 2\)"),
@@ -234,7 +234,7 @@ def test_masks_that_keras_carries_count_and_are_handed_on(cls, rng) -> None:
     x = ops.convert_to_tensor(x)
     output = layer((x, x), mask=present) if pair else layer(x, mask=present)
     assert float(layer.losses[0]) == pytest.approx(loss)
-    # A mask that only the call is given tells which instances count, and no more.
+    # A mask that is passed only to the call just selects the instances that count.
     assert getattr(output, "_keras_mask", None) is None
 
 
@@ -312,7 +312,7 @@ _KINDS = ("initializer", "regularizer")
 
 @pytest.mark.jax
 def test_options_leave_the_draws_of_seeded_programs() -> None:
-    """Keras draws a seed for each initializer that is made."""
+    """Keras draws a seed for each new initializer."""
     encoder = _built("DenseEncoder")
     decoder = encoder.mirror((4,))
     decoder.build((None, 3))

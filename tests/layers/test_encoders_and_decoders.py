@@ -16,8 +16,8 @@ UPSAMPLINGS = ["transposed", "nearest", "bed_of_nails", "subpixel"]
 
 
 def _check_mirror(encoder, instance_shape, **told):
-    """Trace encoder and mirrored decoder, and compare with what they promise."""
-    # The base class asks `call`; the layers would ask `compute_output_shape`.
+    """Trace encoder and mirrored decoder, and compare shapes with the promised ones."""
+    # The base class traces `call`; the layers would use `compute_output_shape`.
     trace = keras.Operation.compute_output_spec
     instances = keras.KerasTensor((2, *instance_shape))
     code = encoder(instances)
@@ -88,12 +88,12 @@ def test_dense_takes_any_shape(shape) -> None:
 @pytest.mark.parametrize("normalization", ["layer", "group", None])
 @pytest.mark.parametrize("filters", [(12,), (16, 5)])
 def test_normalization(name, normalization, filters, rng) -> None:
-    """The group norm also takes channels that are no multiple of eight."""
+    """The group norm also accepts numbers of channels that are no multiple of eight."""
     encoder = getattr(layers, name)(3, filters=filters, normalization=normalization)
     x = rng.normal(size=(2, 9) if encoder.rank == 1 else (2, 9, 7)).astype("float32")
     code = np.asarray(encoder(x))
     assert np.isfinite(code).all()
-    # Per instance: what else is in the batch changes nothing.
+    # Per instance: other rows of the batch have no effect.
     np.testing.assert_allclose(encoder(x[:1]), code[:1], atol=1e-5)
     decoder = encoder.mirror(x.shape[1:])
     assert decoder.filters == filters[::-1]
@@ -124,7 +124,7 @@ def test_the_mirror_inherits_the_arguments(name) -> None:
 
 @pytest.mark.jax
 def test_the_mirror_of_many_convolutions() -> None:
-    """Fourteen convolutions of stride 2 and one of stride 1, as for long spectra."""
+    """Fourteen convolutions of stride 2 and one of stride 1 fit long spectra."""
     kernels, strides = (7, 5, 5, *(3,) * 12), (*(2,) * 14, 1)
     encoder = layers.Conv1DEncoder(
         None, (1, 2) * 7 + (3,), kernel_size=kernels, strides=strides
@@ -149,9 +149,9 @@ def test_without_dense_layers_the_last_convolution_gives_the_code(rank, rng) -> 
     encoder = getattr(layers, name)(None, (4, 3), activation="relu")
     code = np.asarray(encoder(x))
     assert code.shape == (2, 3 * 2**rank)
-    assert code.min() < 0.0  # neither activated
+    assert code.min() < 0.0  # not activated
     pixels = code.reshape(2, 2**rank, 3)
-    assert np.abs(pixels.mean(axis=-1)).max() > 1e-3  # nor normalised
+    assert np.abs(pixels.mean(axis=-1)).max() > 1e-3  # not normalised
     assert not any(isinstance(each, keras.layers.Dense) for each in encoder._layers)
     decoder = encoder.mirror(x.shape[1:])
     assert not decoder.dense
@@ -167,7 +167,7 @@ def test_without_dense_layers_the_last_convolution_gives_the_code(rank, rng) -> 
 @pytest.mark.parametrize("rank", [1, 2])
 @pytest.mark.parametrize("upsampling", UPSAMPLINGS)
 def test_upsampling_by_a_kernel_of_one_pixel(upsampling, rank, rng) -> None:
-    """One step of a linear decoder, which does nothing but upsample."""
+    """Make one step of a linear decoder, which only upsamples."""
     size = (5, 3)[:rank]
     options = {"kernel_size": 1, "normalization": None, "dense": False}
     cls = getattr(layers, f"Conv{rank}DDecoder")
@@ -179,7 +179,7 @@ def test_upsampling_by_a_kernel_of_one_pixel(upsampling, rank, rng) -> None:
     weights = rng.normal(size=kernel.shape).astype("float32")
     kernel.assign(weights)
     bias.assign(np.full(bias.shape, 7.0))
-    cell = np.zeros((2,) * rank, "float32")  # what becomes of one pixel
+    cell = np.zeros((2,) * rank, "float32")  # the cell that a pixel becomes
     if upsampling == "subpixel":
         cell[:] = weights.reshape(cell.shape)
     elif upsampling == "nearest":
@@ -197,7 +197,7 @@ def test_upsampling_by_a_kernel_of_one_pixel(upsampling, rank, rng) -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("upsampling", UPSAMPLINGS)
 def test_upsampling_learns(upsampling, tmp_path, rng) -> None:
-    """Through every step comes a gradient; saved models give the same."""
+    """A gradient reaches every step, and saved models return the same values."""
     encoder = layers.Conv2DEncoder(4, filters=(3, 5))
     decoder = encoder.mirror((7, 6), upsampling=upsampling)
     model = keras.Sequential([keras.Input((7, 6)), encoder, decoder])
@@ -258,7 +258,7 @@ def test_each_place_has_its_own_learned_slopes(tmp_path, rng) -> None:
 
 @pytest.mark.parametrize("name", ["Conv1DEncoder", "Conv2DDecoder"])
 def test_configs_of_older_files(name) -> None:
-    """Those of version 0.1 have neither strides nor a kind of upsampling."""
+    """Configs of version 0.1 have neither strides nor an upsampling method."""
     cls = getattr(layers, name)
     config = cls(4 if name == "Conv1DEncoder" else (7, 6)).get_config()
     newer = {"strides", "upsampling", "dense"} & set(config)
@@ -270,7 +270,7 @@ def test_configs_of_older_files(name) -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("name", ["DenseDecoder", "Conv1DDecoder", "Conv2DDecoder"])
 def test_the_output_is_linear(name) -> None:
-    """With a zero kernel the output is the bias, whatever its sign and size."""
+    """With a zero kernel, the output is the bias of any sign and size."""
     shape = (6,) if name == "Conv1DDecoder" else (6, 5)
     decoder = getattr(layers, name)(shape)
     decoder.build((None, 3))

@@ -1,4 +1,4 @@
-"""What holds for every layer: config, shapes, weights, precision, saving."""
+"""Properties of every layer: config, shapes, weights, precision, saving."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from symae_keras import layers
 
 # === Cases ===
 
-#: What is expected of layers that keep the shape and hand masks on. A batch has 3
+#: Expected results for layers that keep the shape and propagate masks. A batch has 3
 #: groups of 5 instances.
 KEEPS = {
     "input_shape": (3, 5, 6),
@@ -25,8 +25,8 @@ KEEPS = {
 DRAWS = KEEPS | {"seed_generators": 1}
 PAIR = KEEPS | {"input_shape": ((3, 5, 6), (3, 5, 6)), "losses": 1}
 
-#: Arguments, and what is expected; or a function from a dtype policy to arguments, for
-#: layers whose config does not contain them.
+#: Arguments and expected results; or a function of a dtype policy that returns the
+#: arguments, for layers whose config does not contain them.
 CASES = {
     "DeepSetsPooling": ({"mode": "max"}, KEEPS | {"output_shape": (3, 6)}),
     "AttentionPooling": (
@@ -134,7 +134,7 @@ CASES = {
 _WINDOWS_1D = {"pool_size": (3,), "strides": (2,), "padding": "same"}
 _WINDOWS_2D = {"pool_size": (3, 2), "strides": (2, 1), "padding": "same"}
 
-#: They take more than tensors, and have tests of their own; here are arguments.
+#: These layers have separate tests, because they take more than tensors.
 ELSEWHERE = {
     "FourierShift": {"axis": -2, "padding": 3},
     "GaussianPooling": {"mode": "average"},
@@ -155,7 +155,7 @@ ELSEWHERE = {
 
 
 def test_no_layer_is_left_out() -> None:
-    # `LossTerm` is the base of others.
+    # `LossTerm` is the base class of others.
     assert {*CASES, *ELSEWHERE, "LossTerm"} == set(layers.__all__)
     assert not set(CASES) & set(ELSEWHERE)
 
@@ -164,7 +164,7 @@ def test_no_layer_is_left_out() -> None:
 
 
 def _each(function, shape):
-    """Apply to a shape, or to both shapes of a pair."""
+    """Apply a function to a shape, or to both shapes of a pair."""
     return tuple(map(function, shape)) if _is_pair(shape) else function(shape)
 
 
@@ -183,13 +183,13 @@ def _made(name, init, dtype=None):
 
 
 def _call(layer, inputs, training):
-    # `training` reaches layers that do not ask for it through Keras's call context.
+    # Layers without the argument get `training` from Keras's call context.
     wants = layer._call_has_training_arg
     return layer(inputs, training=training) if wants else layer(inputs)
 
 
 def _check_shapes(layer, input_shape, output_shape, unknown_axes):
-    """`compute_output_shape` and symbolic calls, with and without known axes."""
+    """`compute_output_shape` agrees with symbolic calls with and without known axes."""
     assert tuple(layer.compute_output_shape(input_shape)) == output_shape
 
     def forget(shape):
@@ -205,7 +205,7 @@ def _check_shapes(layer, input_shape, output_shape, unknown_axes):
 
 
 def _check_fit_and_file(layer, input_shape, output_shape, unknown_axes, folder):
-    """One step of `fit` through a functional model, then `.keras` and back."""
+    """A functional model fits one step and is saved to `.keras` and loaded."""
 
     def free(shape):
         return (*(None,) * (unknown_axes - 1), *shape[unknown_axes:])
@@ -238,7 +238,7 @@ def test_config(name) -> None:
     config = layer.get_config()
     if not callable(init):
         assert {argument: config.get(argument) for argument in init} == init
-    # Keras's wrappers empty the config that they are given.
+    # Keras's wrappers empty the config that is passed to them.
     assert layer.from_config(copy.deepcopy(config)).get_config() == config
     text = json.dumps(keras.saving.serialize_keras_object(layer))
     again = keras.saving.deserialize_keras_object(json.loads(text))

@@ -1,4 +1,4 @@
-"""Shifts by whole samples and fractions, their gradients, and what is refused."""
+"""Shifts by whole samples and fractions, their gradients, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from symae_keras.layers import FourierShift
 
 
 def smooth(*leading, samples=96, seed=0):
-    """Band-limited signals that have faded at both ends."""
+    """Make band-limited signals that fade at both ends."""
     rng = np.random.default_rng(seed)
     time = np.arange(samples) - samples / 2
     pulse = np.exp(-0.5 * (time / (samples / 16)) ** 2)
@@ -25,7 +25,7 @@ def shifted(x, shift, **arguments):
 
 
 def pushed(x, shift):
-    """A shift by whole samples that fills up with zeros."""
+    """Shift by whole samples and fill with zeros."""
     out = np.zeros_like(x)
     if shift >= 0:
         out[..., shift:] = x[..., : x.shape[-1] - shift]
@@ -37,7 +37,7 @@ def pushed(x, shift):
 @pytest.mark.jax
 @pytest.mark.parametrize("samples", [16, 17])
 def test_whole_samples(rng, samples) -> None:
-    """Any signal, without wrap-around; beyond the padding it wraps around."""
+    """Any signal is shifted without wrap-around, except beyond the padding."""
     x = rng.normal(size=(3, samples)).astype("float32")
     moved = shifted(x, np.array([0, 5, -samples + 1], "float32"))
     for row, shift in enumerate((0, 5, 1 - samples)):
@@ -53,7 +53,7 @@ def test_fractions_and_back(rng) -> None:
     there = shifted(x, shift)
     assert np.abs(there - x).max() > 0.5
     np.testing.assert_allclose(shifted(there, -shift), x, atol=1e-5)
-    # The signals are known between samples, too.
+    # The signals are also known between samples.
     time = np.arange(96) - 48 - 2.3
     exact = np.exp(-0.5 * (time / 6) ** 2) * np.cos(0.5 * time)
     zero = np.exp(-0.5 * ((time + 2.3) / 6) ** 2) * np.cos(0.5 * (time + 2.3))
@@ -74,7 +74,7 @@ def test_one_shift_per_group_instance_or_trace(rng) -> None:
     groups = shifted(x, every[:, 0, 0])
     repeated = np.broadcast_to(every[:, :1, :1], every.shape)
     np.testing.assert_allclose(groups, shifted(x, repeated), atol=1e-6)
-    # The same shift of all instances at once, by an axis of length 1.
+    # An axis of length 1 shifts all instances by the same value.
     np.testing.assert_allclose(
         shifted(x, every[:, :1, 0]), shifted(x, every[:, 0, 0]), atol=1e-6
     )
@@ -92,7 +92,7 @@ def test_channels_move_together(rng) -> None:
 
 @pytest.mark.jax
 def test_far_shifts_keep_their_digits() -> None:
-    """8,000 samples, of which nothing is wrapped around."""
+    """Signals of 8,000 samples are shifted without wrap-around."""
     x = np.zeros((1, 8192), "float32")
     x[0, 20:116] = smooth(1)[0]
     moved = shifted(x, np.full(1, 8000.0, "float32"))
@@ -100,7 +100,7 @@ def test_far_shifts_keep_their_digits() -> None:
 
 
 def test_gradients(gradients) -> None:
-    """With respect to the shift and to the signal, against finite differences."""
+    """Gradients by shift and signal agree with finite differences."""
     x, target = smooth(3), smooth(3, seed=1)
     layer = FourierShift()
 

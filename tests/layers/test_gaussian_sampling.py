@@ -1,4 +1,4 @@
-"""Divergence and sample against their closed forms."""
+"""Divergence and sample compared with their closed forms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from symae_keras.layers import GaussianSampling
 
 
 def _kl(mean, log_variance):
-    """Divergence of each diagonal Gaussian from the standard normal."""
+    """Compute the divergence of each diagonal Gaussian from the standard normal."""
     mean, log_variance = np.float64(mean), np.float64(log_variance)
     return 0.5 * (mean**2 + np.exp(log_variance) - 1.0 - log_variance).sum(axis=-1)
 
@@ -45,7 +45,7 @@ def test_divergence_equals_closed_form(shape, weight, training, seed) -> None:
 
 @pytest.mark.jax
 def test_divergence_equals_monte_carlo(rng) -> None:
-    """E[log q - log p] under q, without the formula."""
+    """The divergence is E[log q - log p] under q, estimated without the formula."""
     mean, log_variance = np.float32([[0.7, -1.2]]), np.float32([[-0.8, 0.6]])
     z = mean + np.exp(0.5 * log_variance) * rng.normal(size=(400_000, 2))
     log_q = -0.5 * ((z - mean) ** 2 / np.exp(log_variance) + log_variance)
@@ -90,7 +90,7 @@ POLICIES = ["float32", "mixed_bfloat16", "mixed_float16"]
 @pytest.mark.parametrize("log_variance", [-1e4, 1e4])
 def test_extreme_outputs_of_an_encoder_are_harmless(policy, mean, log_variance) -> None:
     layer = GaussianSampling(seed=0, dtype=policy)
-    # Many enough that noise times exp(10) leaves float16.
+    # Enough values for noise times exp(10) to exceed float16.
     ones = ops.ones((400, 3), layer.compute_dtype)
     for training in (False, True):
         sample = layer((ones * mean, ones * log_variance), training=training)
@@ -156,9 +156,9 @@ def test_the_current_weight_is_used_and_saved(tmp_path) -> None:
 
 
 def test_gradient_of_the_divergence(loss_gradients, rng) -> None:
-    """d KL / d mean = mean; d KL / d log variance = (exp(log variance) - 1) / 2."""
+    """The gradients are d / d mean = mean, d / d log var = (exp(log var) - 1) / 2."""
     mean, log_variance = rng.normal(size=(2, 5, 3)).astype("float32")
-    layer = GaussianSampling(5.0)  # the layer takes the mean of 5
+    layer = GaussianSampling(5.0)  # the layer computes the mean over 5
     found = loss_gradients(layer, (mean, log_variance), training=True)
     np.testing.assert_allclose(found[0], mean, rtol=1e-5)
     expected = 0.5 * (np.exp(log_variance) - 1.0)
@@ -166,7 +166,7 @@ def test_gradient_of_the_divergence(loss_gradients, rng) -> None:
 
 
 def test_gradient_of_the_sample(gradients, rng) -> None:
-    """Reparametrised: d z / d mean = 1 and d z / d log variance = (z - mean) / 2."""
+    """The sample is reparametrised: dz/d mean = 1, dz/d log var = (z - mean) / 2."""
     pair = rng.normal(size=(2, 5, 3)).astype("float32")
 
     def sample(*pair):
@@ -207,7 +207,7 @@ def test_free_bits_are_for_each_number_of_the_code() -> None:
     mean, zeros = np.float32([[0.1, 2.0], [-0.1, 1.0]]), np.zeros((2, 2), "float32")
     layer = GaussianSampling(free_bits=0.5)
     layer((mean, zeros))
-    # The first number tells 0.005 nats, which count as 0.5; the second tells 1.25.
+    # The first element has 0.005 nats, which count as 0.5; the second has 1.25.
     assert _loss(layer) == pytest.approx(0.5 + 1.25, rel=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Layers on groups: per instance, and pooled, against loops and closed forms."""
+"""Layers on groups: per instance and pooled, compared with loops and closed forms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from symae_keras.layers import (
 
 pytestmark = pytest.mark.jax
 MODES = ("mean", "sum", "max")
-#: Of three groups of four instances.
+#: Shape of three groups of four instances.
 MASK = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 1]], bool)
 
 
@@ -54,7 +54,7 @@ def test_training_reaches_the_layer_inside(rng) -> None:
 
 
 class OnlyCall(keras.layers.Layer):
-    """The least that Keras asks of a layer: no `build`, no output shape."""
+    """Minimal Keras layer: no `build`, no output shape."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def test_takes_a_layer_with_nothing_but_call(rng) -> None:
 
 
 def test_axes_unknown_when_traced(tf, rng) -> None:
-    """One trace serves every number of groups and instances."""
+    """One trace is used for every number of groups and instances."""
     layer = PerInstance(_conv())
     layer.build((None, None, 7, 2))
     traces = []
@@ -95,11 +95,11 @@ def test_axes_unknown_when_traced(tf, rng) -> None:
 
 @pytest.fixture(scope="module")
 def pools():
-    """All layers that pool features, by name."""
+    """Return all layers that pool features, by name."""
     attention = AttentionPooling(num_heads=2, num_seeds=3, key_dim=4, output_dim=5)
     attention.build((None, None, 6))
     rng = np.random.default_rng(1)
-    for weight in attention.weights:  # biases too, which start at zero
+    for weight in attention.weights:  # also biases, which start at zero
         weight.assign(rng.normal(size=weight.shape))
     return {"attention": attention, **{mode: DeepSetsPooling(mode) for mode in MODES}}
 
@@ -115,7 +115,7 @@ def _softmax(scores):
 
 
 def _attention(pool, group):
-    """Queries and heads one at a time."""
+    """Compute queries and heads one at a time."""
     seeds, *projections = (np.asarray(w) for w in pool.weights)
     key, key_bias, value, value_bias, out, out_bias = projections
     size = pool.key_dim
@@ -141,7 +141,7 @@ def _statistic(mode, group):
 )
 def test_statistics_equal_numpy(mode, offset, shape, seed) -> None:
     rng = np.random.default_rng(seed)
-    # An offset shows zeros that padding would slip into a maximum or a mean.
+    # With an offset, zeros from padding would change a maximum or a mean.
     x = rng.normal(size=shape).astype("float32") + offset
     mask = rng.random(shape[:2]) < 0.6
     pool = DeepSetsPooling(mode)
@@ -182,7 +182,7 @@ def test_masks_hide_anything_and_may_be_numbers(pools, name, rng) -> None:
 
 @pytest.mark.parametrize("name", ["attention", *MODES])
 def test_gradient_reaches_present_instances_alone(pools, name, gradients, rng) -> None:
-    """Also past an empty group and NaN behind the mask."""
+    """Gradients are finite for an empty group and NaN under the mask."""
     x = rng.normal(size=(2, 5, 6)).astype("float32")
     mask = np.array([[1, 0, 1, 1, 0], [0] * 5], bool)
     x[~mask] = np.nan
@@ -192,7 +192,7 @@ def test_gradient_reaches_present_instances_alone(pools, name, gradients, rng) -
     )
     assert np.isfinite(gradient).all()
     assert not gradient[~mask].any()
-    # The maximum alone has the gradient, but another instance for each feature.
+    # Only the maximum has a gradient, but another instance for each feature.
     reached = np.abs(gradient[0]).sum(axis=0 if name == "max" else 1)
     assert (reached[mask[0]] > 0.0 if name != "max" else reached > 0.0).all()
     assert all(np.isfinite(each).all() for each in others)
@@ -231,7 +231,7 @@ def test_sums_are_taken_in_float32() -> None:
 
 
 def test_takes_the_mask_that_keras_carries(rng) -> None:
-    """A `Masking` layer upstream is obeyed, and the mask ends at the pooling."""
+    """A `Masking` layer upstream is respected, and the mask ends at the pooling."""
     x = rng.normal(size=(2, 4, 3)).astype("float32")
     x[0, 2:] = 0.0
     pooled = DeepSetsPooling("mean")(keras.layers.Masking()(x))
@@ -245,7 +245,7 @@ def test_takes_the_mask_that_keras_carries(rng) -> None:
 
 @pytest.fixture
 def gaussians(rng) -> tuple[np.ndarray, np.ndarray]:
-    """Means and log variances of three groups of four instances."""
+    """Return means and log variances of three groups of four instances."""
     mean, log_variance = rng.normal(size=(2, 3, 4, 5)).astype("float32")
     return mean, log_variance
 

@@ -1,4 +1,4 @@
-"""Max pooling with indices and max unpooling against slow loops, and gradients."""
+"""Max pooling with indices and max unpooling compared with slow loops; gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNPOOLING = {1: layers.MaxUnpooling1D, 2: layers.MaxUnpooling2D}
 
 
 def _axis(size, pool_size, stride, padding):
-    """For each window of an axis, the positions that it covers."""
+    """Return the positions that each window of an axis covers."""
     if padding == "valid":
         starts = range(0, size - pool_size + 1, stride)
     else:
@@ -30,7 +30,7 @@ def _axis(size, pool_size, stride, padding):
 
 
 def _slow_pooling(x, pool_size, strides, padding):
-    """Maxima and flat positions, a window at a time."""
+    """Compute maxima and flat positions, one window at a time."""
     sizes = x.shape[1:-1]
     arguments = zip(sizes, pool_size, strides, strict=True)
     axes = [_axis(*each, padding) for each in arguments]
@@ -61,7 +61,7 @@ def _slow_unpooling(values, indices, sizes):
 
 
 def _drawn(case):
-    """Shape, arguments and data of one of the random cases."""
+    """Return shape, arguments and data of one of the random cases."""
     rng = np.random.default_rng(case)
     rank = int(rng.integers(1, 3))
     pool_size = tuple(int(n) for n in rng.integers(1, 4, rank))
@@ -71,7 +71,7 @@ def _drawn(case):
     sizes = tuple(int(n + rng.integers(0, 7)) for n in smallest)
     shape = (int(rng.integers(1, 4)), *sizes, int(rng.integers(1, 4)))
     x = rng.normal(size=shape)
-    if rng.random() < 0.5:  # few different numbers, hence many ties
+    if rng.random() < 0.5:  # few different values, so many are equal
         x = rng.integers(-2, 2, shape)
     return x.astype("float32"), pool_size, strides, padding, rng
 
@@ -83,7 +83,7 @@ def _layers(pool_size, strides, padding="valid", **kwargs):
 
 
 def _compiled(function):
-    """JAX would otherwise compile every operation by itself, for every shape."""
+    """Compile all operations together; JAX would compile each for each shape."""
     if keras.backend.backend() != "jax":
         return function
     import jax
@@ -102,7 +102,7 @@ def test_both_equal_slow_loops(start) -> None:
         sizes = x.shape[1:-1]
         pooling, unpooling = _layers(pool_size, strides, padding)
         expected, places = _slow_pooling(x, pool_size, strides, padding)
-        # Not the maxima, so that it matters which of overlapping windows wins.
+        # Other values than the maxima, so that the last overlapping window matters.
         values = rng.normal(size=expected.shape).astype("float32")
 
         @_compiled
@@ -137,7 +137,7 @@ def test_the_random_cases_are_of_every_kind() -> None:
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize(("pool_size", "strides"), [((2,), (2,)), ((3, 2), (2, 1))])
 def test_maxima_stay_in_place(pool_size, strides, padding, rng) -> None:
-    """Unpooling leaves the maxima of all windows where they were, and nothing else."""
+    """Unpooling keeps the maxima of all windows at their positions, nothing else."""
     x = rng.uniform(1.0, 2.0, (3, *(9, 7)[: len(pool_size)], 2)).astype("float32")
     pooling, unpooling = _layers(pool_size, strides, padding)
     maxima, indices = pooling(x)
@@ -191,7 +191,7 @@ def test_default_output_size(arguments, sizes, default) -> None:
 
 
 def _gradient(function, x):
-    """Gradient of the sum of a function on the backend in use."""
+    """Compute the gradient of the sum of a function on the current backend."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -213,7 +213,7 @@ def _gradient(function, x):
 
 
 def _differences(function, x, step):
-    """Central differences, all in one batch; exact for quadratic functions."""
+    """Compute central differences in one batch; exact for quadratic functions."""
     steps = step * np.eye(x.size, dtype=x.dtype).reshape((x.size, *x.shape[1:]))
     function = _compiled(function)
     difference = np.asarray(function(x + steps)) - np.asarray(function(x - steps))
@@ -235,7 +235,7 @@ def test_gradients_equal_finite_differences(
     sizes, pool_size, strides, padding, rng
 ) -> None:
     shape = (1, *sizes, 2)
-    # Whole numbers that differ by 1 or more: no step below a half changes a maximum,
+    # Whole numbers that differ by at least 1: a step below a half changes no maximum,
     # and no sum is rounded.
     x = rng.permutation(int(np.prod(shape))).reshape(shape).astype("float32")
     pooling, unpooling = _layers(pool_size, strides, padding)
@@ -309,7 +309,7 @@ def test_one_number_is_for_every_axis(layer) -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("rank", [1, 2])
 def test_in_a_model_of_any_batch(rank, tmp_path, rng) -> None:
-    """Symbolic shapes, `fit`, and a file that gives the same numbers."""
+    """Symbolic shapes, `fit`, and a saved file return the same numbers."""
     sizes = (7, 9)[:rank]
     pooling, unpooling = _layers((2,) * rank, (2,) * rank)
     x = keras.Input((*sizes, 3))

@@ -1,4 +1,4 @@
-"""Normalization of instances: closed forms, constants from data, masks, tiny fluxes."""
+"""Normalisation of instances: closed forms, constants from data, masks, tiny fluxes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_bad_pixels_show_the_mean(rng) -> None:
 
 @pytest.mark.jax
 def test_inputs_are_not_rounded_to_half_precision(rng) -> None:
-    x = 1e-17 * rng.normal(3.0, 1.0, (4, 5, 6))  # float64 from outside, too
+    x = 1e-17 * rng.normal(3.0, 1.0, (4, 5, 6))  # float64 inputs are also tested
     half = Standardization.of(x, dtype="mixed_float16")
     standard, median = half(x), MedianNormalization(dtype="mixed_float16")(x)
     np.testing.assert_allclose(standard, Standardization.of(x)(x), atol=2e-3)
@@ -53,7 +53,7 @@ def test_inputs_are_not_rounded_to_half_precision(rng) -> None:
 
 @pytest.mark.jax
 def test_weights_carry_the_constants() -> None:
-    """Exact in float64 as long as they are those given; else those loaded."""
+    """Given constants are exact in float64 until others are loaded."""
     layer, other = Standardization([1e-17, 0.1], 0.3), Standardization([0.0, 0.0])
     for each in (layer, other):
         each.build()
@@ -68,7 +68,7 @@ def test_weights_carry_the_constants() -> None:
 
 
 def test_files_without_the_weights_leave_the_constants() -> None:
-    """As version 0.1 wrote them."""
+    """Return a config as version 0.1 wrote it."""
     layer = Standardization([1.0, 2.0], 3.0)
     layer.build()
     layer.load_own_variables({})
@@ -90,7 +90,7 @@ def test_the_config_has_shapes_and_the_weights_have_the_numbers(tmp_path, rng) -
     x = rng.normal(size=(2, 327_680)).astype("float32")
     inputs = keras.Input((327_680,))
     model = keras.Model(inputs, layer(inputs))
-    # Whatever rebuilds the architecture alone knows no constants, and says so.
+    # Code that rebuilds only the architecture has no constants and raises an error.
     clone = keras.models.clone_model(model)
     for each in (clone.layers[-1], Standardization.from_config(config)):
         assert np.isnan(ops.convert_to_numpy(each(x))).all()
@@ -127,7 +127,7 @@ def test_unbuilt_encoders_are_copied_with_their_constants() -> None:
 
 
 def _constants(x, good):
-    """Mean and standard deviation of each pixel by loops."""
+    """Compute mean and standard deviation of each pixel with loops."""
     flat, kept = x.reshape(-1, x.shape[-1]), good.reshape(-1, x.shape[-1])
     columns = [flat[kept[:, i], i] for i in range(x.shape[-1])]
     return np.array([[c.mean(), c.std()] for c in columns]).T
@@ -234,7 +234,7 @@ def test_bad_argument(make, message) -> None:
 
 
 def _over_median(x, good, pixel_axes):
-    """Medians one instance at a time, and the data over them."""
+    """Compute medians one instance at a time, and divide the data by them."""
     shape = x.shape[x.ndim - pixel_axes :]
     rows, kept = x.reshape(-1, *shape), good.reshape(-1, *shape)
     medians = [np.median(row[k]) for row, k in zip(rows, kept, strict=True)]
@@ -291,7 +291,7 @@ def test_tiny_and_negative_fluxes(rng) -> None:
 
 
 def test_gradient_of_the_median(gradients) -> None:
-    """Of the sum of x / median: 1 / median, minus sum / median^2 at the median."""
+    """The gradient of sum(x / median) is 1 / median, minus sum / median^2 at it."""
     x = np.float32([[2.0, 8.0, 4.0, NAN], [0.0, 0.0, 1.0, 1.0], [1.0] * 4])
     good = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]], bool)
     layer = MedianNormalization()

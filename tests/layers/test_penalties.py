@@ -19,7 +19,7 @@ from symae_keras.layers import (
 
 
 def _term(layer, inputs, handed_on=None, **keywords) -> float:
-    """The loss of a call, which hands on what is given or else the inputs."""
+    """Return the loss of a call, which must return its inputs unchanged."""
     output = layer(inputs, **keywords)
     np.testing.assert_array_equal(output, inputs if handed_on is None else handed_on)
     assert len(layer.losses) == 1
@@ -58,7 +58,7 @@ def test_kl_is_least_at_the_target_and_finite_at_the_ends() -> None:
     assert at(0.2) == pytest.approx(0.0, abs=1e-6)
     assert at(0.1) > at(0.15) > 1e-3 < at(0.25) < at(0.3)
     assert 1.0 < at(0.0) < 100.0  # dead units
-    assert 1.0 < at(1.0) < 100.0  # saturated ones
+    assert 1.0 < at(1.0) < 100.0  # saturated units
 
 
 @pytest.mark.jax
@@ -108,7 +108,7 @@ def test_sum_over_all_weights(rng) -> None:
 
 @pytest.mark.jax
 def test_mean_squared_error(rng) -> None:
-    """Masked numbers, NaN in the truth, count as reconstructed."""
+    """Masked values, which are NaN in the ground truth, have zero error."""
     truth, other = rng.normal(size=(2, 3, 4, 5)).astype("float32")
     expected = 0.3 * np.mean((truth - other) ** 2)
     layer = ReconstructionPenalty(0.3)
@@ -125,11 +125,11 @@ def test_mean_squared_error(rng) -> None:
 @pytest.mark.parametrize(
     ("make", "inputs", "expected"),
     [
-        # In bfloat16, the sum of 1000 numbers of 1 would stop at 256.
+        # In bfloat16, a sum of 1000 ones would stop at 256.
         (L1Sparsity, np.ones((2, 1000)), 1000.0),
         (KLSparsity, np.eye(1000)[:, :1] * 50.0, 0.0),  # 50 / 1000 = 0.05
         (lambda _, **k: WeightPenalty("l1", **k), [np.ones(1000)], 10.0),
-        # In float16, the square of 300 would be infinite; in bfloat16 rounded.
+        # The square of 300 would be infinite in float16 and rounded in bfloat16.
         (ReconstructionPenalty, (np.full((2, 3), 300.0), np.zeros((2, 3))), 90000.0),
     ],
 )
@@ -153,7 +153,7 @@ def _norm(function, x, **arguments) -> float:
 @pytest.mark.jax
 @pytest.mark.parametrize("shape", [(9,), (3, 1, 3)])
 def test_linear_function(shape, rng) -> None:
-    """The Jacobian of `W x + b` is `W`, whatever the instance."""
+    """The Jacobian of `W x + b` is `W` for every instance."""
     matrix = rng.normal(size=(9, 4)).astype("float32")
 
     def function(x):
@@ -186,7 +186,7 @@ def test_directions_of_a_network(tf, num_directions, rng) -> None:
         tape.watch(x)
         code = encoder(x)
     norms = (tape.batch_jacobian(code, x).numpy() ** 2).sum(axis=(1, 2))
-    assert norms.std() > 0.1 * norms.mean()  # the encoder is not all but linear
+    assert norms.std() > 0.1 * norms.mean()  # the encoder is clearly nonlinear
     expected = norms.mean()
     exact = _norm(encoder, x, num_directions=None)
     assert exact == pytest.approx(expected, rel=1e-3)
@@ -198,7 +198,7 @@ def test_directions_of_a_network(tf, num_directions, rng) -> None:
 
 
 def test_gradient_is_that_of_the_exact_norm(loss_gradients, rng) -> None:
-    """`d |W|^2 / dW = 2 W`, through the differences."""
+    """The gradient by weights is `d |W|^2 / dW = 2 W`, through the differences."""
     dense = keras.layers.Dense(3)
     dense.build((None, 6))
     layer = JacobianPenalty(0.5, num_directions=None)

@@ -1,4 +1,4 @@
-"""Reversed gradients, and codes drawn to a prior, against closed forms."""
+"""Reversed gradients, and codes pulled to a prior, compared with closed forms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _loss(layer, codes) -> float:
 
 
 def _draws(n, size):
-    """What a layer with the seed 3 draws in its first call."""
+    """Return the draws of the first call of a layer with seed 3."""
     draws = keras.random.normal((n, size), seed=keras.random.SeedGenerator(3))
     return ops.convert_to_numpy(draws)
 
@@ -45,10 +45,10 @@ def test_gradient_is_reversed(strength, gradients, rng) -> None:
 
 @pytest.mark.jax
 def test_before_and_after_learn_the_opposite(rng) -> None:
-    """One step of `fit`: what comes after makes the loss small, what is before large.
+    """Later layers decrease the loss, and earlier ones increase it, in a step of `fit`.
 
-    The loss of `after * before` is `mean(after * before * x - y)`, so that the gradient
-    is x for either factor while both are 1.
+    The loss of `after * before` is `mean(after * before * x - y)`, so the gradient
+    by either factor is x as long as both are 1.
     """
 
     def difference(y_true, y_pred):
@@ -95,14 +95,14 @@ def test_discrepancy_equals_closed_form(shape, scales, rng) -> None:
 def test_small_for_the_prior_only(rng) -> None:
     normal = rng.normal(size=(500, 3)).astype("float32")
     small = _loss(MMDPenalty(seed=0), normal)
-    assert 0.0 < small < 2.0 * 7.0 / 500  # the diagonal, which is always there
+    assert 0.0 < small < 2.0 * 7.0 / 500  # the diagonal always contributes
     for other in (normal + 1.0, normal * 2.0, normal * 0.3, normal * [1.0, 1.0, 0.0]):
         assert _loss(MMDPenalty(seed=0), np.float32(other)) > 5.0 * small
 
 
 @pytest.mark.jax
 def test_zero_where_the_samples_coincide(monkeypatch, rng) -> None:
-    """With all pairs; without the diagonal it would be negative."""
+    """The discrepancy includes all pairs; without the diagonal it could be negative."""
     codes = rng.normal(size=(20, 3)).astype("float32")
     monkeypatch.setattr(keras.random, "normal", lambda *_, **__: codes[::-1])
     assert _loss(MMDPenalty(), codes) == pytest.approx(0.0, abs=1e-5)
@@ -135,7 +135,7 @@ KERNEL, BIAS = np.float32([[0.7], [-1.2]]), np.float32([0.3])
 
 
 def _linear(strength=1.0, dtype=None):
-    """A discriminator with one layer, whose logit is `KERNEL z + BIAS`."""
+    """Return a discriminator with one layer, whose logit is `KERNEL z + BIAS`."""
     layer = PriorAdversary(units=(), strength=strength, seed=3, dtype=dtype)
     layer.build((None, 2))
     layer.discriminator[-1].kernel.assign(KERNEL)
@@ -160,14 +160,14 @@ def test_log_2_when_nothing_is_told_apart(shape, rng) -> None:
 
 @pytest.mark.jax
 def test_cross_entropy_equals_closed_form(rng) -> None:
-    """The mean of -log p of the right answer, over codes and draws alike."""
+    """The loss is the mean of -log p of the correct answer, over codes and draws."""
     codes = rng.normal(size=(50, 2)).astype("float32")
     of_codes, of_draws = (each @ KERNEL + BIAS for each in (codes, _draws(50, 2)))
     right = np.concatenate([1.0 - _sigmoid(of_codes), _sigmoid(of_draws)])
-    layer = _linear(strength=0.1)  # which is of no account here
+    layer = _linear(strength=0.1)  # has no effect here
     value = _loss(layer, codes)
     assert value == pytest.approx(-np.log(right).mean(), rel=1e-5)
-    assert _loss(layer, codes) != value  # draws differ from call to call
+    assert _loss(layer, codes) != value  # draws differ between calls
 
 
 @pytest.mark.jax
@@ -177,15 +177,15 @@ def test_a_sure_discriminator_gives_a_finite_loss(policy) -> None:
     codes = np.full((4, 2), -3e3) * [-1.0, 1.0]
     value = _loss(layer, ops.convert_to_tensor(codes, layer.compute_dtype))
     logit = 3e3 * (0.7 + 1.2) + 0.3
-    # The draws are far less than this from the middle.
+    # The draws are much closer to the middle than this.
     assert value == pytest.approx(0.5 * logit, rel=1e-2)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 10.0])
 def test_gradients_of_codes_and_discriminator(strength, loss_gradients, rng) -> None:
-    """Codes: of `strength * mean softplus(-d(z))`, not the fading reversed one.
+    """Codes get the gradient of `strength * mean softplus(-d(z))`.
 
-    Discriminator: of its own cross-entropy, whatever the strength.
+    The discriminator gets that of its cross-entropy, for any strength.
     """
     codes = rng.normal(1.0, 1.0, size=(50, 2)).astype("float32")
     layer = _linear(strength)

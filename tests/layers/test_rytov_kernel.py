@@ -1,4 +1,4 @@
-"""Delays and gains by anomalies against closed forms and simulated media."""
+"""Delays and gains of anomalies compared with closed forms and simulated media."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _numpy(tensors) -> list[np.ndarray]:
 
 @pytest.mark.jax
 def test_it_is_the_small_perturbation_of_the_simulator() -> None:
-    """At each frequency of the band, and as the weighted mean over it."""
+    """The kernel agrees at each frequency, and as the weighted mean over the band."""
     parts = np.array([0.6, 0.8, 1.0, 1.2, 1.4])
     weight = np.exp(-0.5 * ((parts - 1.0) / 0.3) ** 2)
     angular = 2.0 * np.pi * 10.0 * parts
@@ -69,7 +69,7 @@ def test_it_turns_with_the_experiment() -> None:
 
 
 def test_units() -> None:
-    """Lengths twice as long at half the frequency only take twice as long."""
+    """Doubled lengths at half the frequency only double the delay."""
     delay, gain = _numpy(_kernel()(_SOURCES, velocity=2.0))
     larger = RytovKernel(
         2.0 * np.array(_RECEIVERS), 2.0 * np.array(_PLACES), 0.2, frequency=5.0

@@ -1,4 +1,4 @@
-"""Delays of traces: known ones, weak and dead traces, gradients, what is refused."""
+"""Delays of traces: known delays, weak and dead traces, gradients, invalid inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from symae_keras.layers import FourierShift, ShiftEstimator
 
 
 def gathers(delay, noise=0.0, seed=0):
-    """Traces with the waveform of their gather, delayed from the middle."""
+    """Make traces with the waveform of their gather, delayed from the middle."""
     rng = np.random.default_rng(seed)
     time = np.arange(96) - 47.5 - delay[..., None]
     phase = rng.uniform(0, 2 * np.pi, (*delay.shape[:-1], 1, 1))
@@ -35,7 +35,7 @@ def test_known_delays(rng, noise, tolerance) -> None:
     x = gathers(delay, noise)
     np.testing.assert_allclose(relative(found(x)), relative(delay), atol=tolerance)
     assert np.abs(found(x).mean(-1) - delay.mean(-1)).max() < 1.0
-    # Units do not matter, however small.
+    # Units have no effect, even very small ones.
     np.testing.assert_allclose(found(1e-17 * x), found(x), atol=1e-2)
 
 
@@ -62,7 +62,7 @@ def test_dead_traces_and_gathers(rng) -> None:
 
 
 def test_gradients(gradients, rng) -> None:
-    """Against finite differences, also finite where a trace is dead."""
+    """Gradients agree with finite differences and are finite for a dead trace."""
     x = gathers(rng.uniform(-5, 5, (1, 4)))
     weight = np.array([1.0, -2.0, 0.5, 0.5], "float32")
     layer = ShiftEstimator()

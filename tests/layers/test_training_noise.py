@@ -1,4 +1,4 @@
-"""Layers that draw random numbers in training: when they do, and which."""
+"""Layers that draw random numbers during training: when they do, and which ones."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_every_call_draws_afresh_and_a_seed_repeats_them(name, rng) -> None:
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("name", ALL)
 def test_unknown_lengths(name, jit, tf) -> None:
-    """A block needs to know the numbers of pixels."""
+    """`BlockCorruption` needs known numbers of pixels."""
     layer, signature, shapes, axes = (
         _made(name),
         (None,) * 3,
@@ -108,10 +108,10 @@ def test_masking_rate(rate, rng) -> None:
     x = rng.normal(size=(400, 100)).astype("float32")
     corrupted = _altered(MaskingCorruption(rate, value=-9.0, seed=0), x)
     blank = corrupted == -9.0
-    np.testing.assert_array_equal(corrupted[~blank], x[~blank])  # and not rescaled
+    np.testing.assert_array_equal(corrupted[~blank], x[~blank])  # not rescaled
     five_sigma = 5 * np.sqrt(rate * (1 - rate) / x.size)
     assert abs(blank.mean() - rate) <= five_sigma
-    # Numbers are blanked one by one: rows do not share their luck.
+    # Values are blanked independently: rows are different.
     binomial = np.sqrt(rate * (1 - rate) / 100)
     assert blank.mean(axis=1).std() == pytest.approx(binomial, rel=0.2)
 
@@ -157,7 +157,7 @@ def test_one_block_of_the_right_sides(shape, spatial_axes, sides) -> None:
     assert set(np.unique(corrupted)) == {1.0, 7.0}
     blank = corrupted == 7.0
     n_axes = len(sides)
-    # All channels alike, so that one of them tells the rest.
+    # All channels are equal, so one of them is enough for the check.
     flat = blank.reshape(300, *shape[:n_axes], -1)
     assert np.all(flat == flat[..., :1])
     flat = flat[..., 0]
@@ -169,7 +169,7 @@ def test_one_block_of_the_right_sides(shape, spatial_axes, sides) -> None:
         ends = np.arange(shape[axis])
         inside = (ends >= start[:, None]) & (ends < start[:, None] + side)
         np.testing.assert_array_equal(along, inside)
-        # Every place is taken, and none much more often than another.
+        # Every position occurs, with similar frequency.
         counts = np.bincount(start, minlength=shape[axis] - side + 1)
         expected = 300 / len(counts)
         assert len(counts) == shape[axis] - side + 1
@@ -206,7 +206,7 @@ def test_a_block_needs_to_know_the_numbers_of_pixels(tf) -> None:
 
 
 def _shifts(shifted) -> np.ndarray:
-    """By how much a ramp of slope 1 has moved, seen away from its ends."""
+    """Return the shift of a ramp of slope 1, measured away from its ends."""
     n = shifted.shape[-1]
     moved = np.arange(n) - shifted
     inner = moved[..., n // 4 : -n // 4]
@@ -244,7 +244,7 @@ def test_shifts_are_uniform_and_centred() -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("shift", [-3.0, -1.25, 0.0, 0.5, 2.0, 50.0])
 def test_linear_interpolation_with_repeated_ends(shift, rng, monkeypatch) -> None:
-    """Against NumPy's interpolation, which for whole pixels is a plain shift."""
+    """The shift agrees with NumPy's interpolation; whole pixels are a plain shift."""
     monkeypatch.setattr(
         "keras.random.uniform",
         lambda shape, *_, dtype, seed: ops.full(shape, shift, dtype),
@@ -260,7 +260,7 @@ def test_linear_interpolation_with_repeated_ends(shift, rng, monkeypatch) -> Non
 
 
 def test_gradient_of_a_shift(gradients, rng) -> None:
-    """A shift is linear: its gradient is the transposed operation."""
+    """A shift is linear, so its gradient is the transposed operation."""
     x = rng.normal(size=(3, 12)).astype("float32")
 
     def half_square(x):
@@ -273,7 +273,7 @@ def test_gradient_of_a_shift(gradients, rng) -> None:
 
 @pytest.mark.jax
 def test_half_precision_knows_its_place() -> None:
-    """bfloat16 does not count beyond 256."""
+    """Positions are exact in bfloat16, which cannot count beyond 256."""
     x = np.zeros((20, 1000), "float32")
     x[:, 901] = 1.0
     layer = RandomShift(0.4, seed=0, dtype="mixed_bfloat16")
@@ -312,7 +312,7 @@ def test_factors_are_log_normal() -> None:
 @pytest.mark.parametrize("strength", [0.2, 0.7])
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_moments(kind, strength, policy) -> None:
-    """The noise has no bias, and the variance that the docstring gives."""
+    """The noise has no bias, and the variance is that of the docstring."""
     n, x = 200_000, 3.0
     variance = {
         "gaussian": x**2 * strength**2,
@@ -322,12 +322,12 @@ def test_moments(kind, strength, policy) -> None:
     layer = NuisanceDropout(kind, strength, seed=0, dtype=policy)
     noisy = layer(x * ops.ones((n,), layer.compute_dtype), training=True)
     noisy = np.asarray(ops.cast(noisy, "float32"), "float64")
-    # bfloat16 has 8 bits: its rounding adds up to half a per cent.
+    # bfloat16 has 8 bits: its rounding errors add up to 0.5 %.
     rounding = 0.005 if policy == "mixed_bfloat16" else 0.0
     assert abs(noisy.mean() - x) < 5.0 * math.sqrt(variance / n) + rounding * x
     assert noisy.var() == pytest.approx(variance, rel=0.03 + 2.0 * rounding)
     if kind == "bernoulli" and policy == "float32":
-        # Dropped or rescaled, nothing between.
+        # Dropped or rescaled, nothing in between.
         dropped = noisy == 0.0
         np.testing.assert_allclose(noisy[~dropped], x / (1.0 - strength), rtol=1e-6)
         assert dropped.mean() == pytest.approx(strength, abs=0.01)
@@ -336,7 +336,7 @@ def test_moments(kind, strength, policy) -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_of_every_instance_and_none_at_strength_0(kind, rng) -> None:
-    """Neither groups nor instances share their noise."""
+    """Groups and instances have independent noise."""
     layer = NuisanceDropout(kind, 0.5, seed=0)
     noisy = _altered(layer, ops.ones((4, 5, 64)))
     assert len(np.unique(noisy.reshape(20, 64), axis=0)) == 20
@@ -348,7 +348,7 @@ def test_noise_of_every_instance_and_none_at_strength_0(kind, rng) -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("policy", ["float16", "mixed_bfloat16"])
 def test_heavy_bernoulli_is_finite_in_half_precision(policy) -> None:
-    """0.9999 is 1 in bfloat16, and 1 / (1 - 1) is not a scale."""
+    """A strength of 0.9999 would be 1 in bfloat16, and 1 / (1 - 1) is no scale."""
     layer = NuisanceDropout("bernoulli", 0.9999, seed=0, dtype=policy)
     noisy = layer(ops.ones((100_000,), layer.compute_dtype), training=True)
     noisy = np.asarray(ops.cast(noisy, "float32"))
@@ -359,7 +359,7 @@ def test_heavy_bernoulli_is_finite_in_half_precision(policy) -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("kind", KINDS)
 def test_limits_of_the_strength(kind) -> None:
-    """Unlike in `keras.layers.GaussianNoise`, it may be above 1."""
+    """Unlike in `keras.layers.GaussianNoise`, the strength may be above 1."""
     layer = NuisanceDropout(kind, 0.25)
     bad = [-0.1, math.nan, math.inf]
     if kind == "bernoulli":
@@ -403,7 +403,7 @@ def test_strength_changes_without_retracing(tf) -> None:
 
 
 def test_no_gradient_to_the_strength(gradients) -> None:
-    """The optimiser must never learn to switch the noise off."""
+    """The optimiser cannot reduce the strength, which is not trainable."""
     assert NuisanceDropout().trainable_variables == []
 
     def noisy(x):

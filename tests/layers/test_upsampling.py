@@ -1,4 +1,4 @@
-"""Upsampling against loops: nails, sub-pixels and transposed convolutions."""
+"""Upsampling compared with loops: bed of nails, sub-pixels, transposed convolutions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_sub_pixels_equal_a_loop(shape, size, rng) -> None:
 
 
 def test_sizes_that_are_only_known_when_called(tf, rng) -> None:
-    """Fully convolutional networks take images of any size."""
+    """Fully convolutional networks accept images of any size."""
     x = keras.Input((None, None, 4))
     shuffled = layers.SubPixel(2)(x)
     assert shuffled.shape == (None, None, None, 1)
@@ -65,7 +65,7 @@ LAYERS = {1: layers.TransposedConv1D, 2: layers.TransposedConv2D}
 
 
 def _scatter(x, kernel, strides, padding, output_padding):
-    """Add the kernel at every pixel, then cut."""
+    """Add the kernel at every pixel, then crop."""
     rank, n_out = len(strides), kernel.shape[-2]
     sizes, kernel_size = x.shape[1:-1], kernel.shape[:rank]
     each = list(zip(sizes, strides, kernel_size, output_padding, strict=True))
@@ -82,10 +82,10 @@ def _scatter(x, kernel, strides, padding, output_padding):
 
 @pytest.mark.jax
 def test_worked_example() -> None:
-    """Stride 2 and padding 1 take a 2 x 2 image and a 3 x 3 kernel to 3 x 3.
+    """Stride 2 and padding 1 map a 2 x 2 image and a 3 x 3 kernel to 3 x 3.
 
-    The four kernels start at rows and columns 0 and 2 of a 5 x 5 image, whose border
-    is cut off: of each there is a quarter, and they add up in the middle.
+    The four kernels start at rows and columns 0 and 2 of a 5 x 5 image, whose border is
+    cropped. A quarter of each kernel remains, and they add up in the middle.
     """
     image = np.array([[1.0, 2.0], [3.0, 4.0]], "float32")
     kernel = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]], "float32")

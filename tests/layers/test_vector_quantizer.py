@@ -1,4 +1,4 @@
-"""Nearest vectors, their gradients, loss and perplexity against closed forms."""
+"""Nearest vectors, their gradients, loss and perplexity compared with closed forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from symae_keras.layers import VectorQuantizer
 
 
 def _made(rng, num_embeddings=7, embedding_dim=3, **arguments):
-    """A layer with a codebook as wide as normal vectors."""
+    """Make a layer with a codebook as wide as normal vectors."""
     layer = VectorQuantizer(num_embeddings, embedding_dim, **arguments)
     codebook = rng.normal(size=(num_embeddings, embedding_dim)).astype("float32")
     layer.codebook.assign(codebook)
@@ -107,7 +107,7 @@ def test_gradient_passes_straight_through(gradients, rng) -> None:
 
 
 def test_gradient_of_the_loss(loss_gradients, rng) -> None:
-    """The codebook is drawn to the vectors, the vectors to the codebook."""
+    """The codebook is pulled to the vectors, and the vectors to the codebook."""
     layer, codebook = _made(rng, commitment_weight=0.5)
     z = rng.normal(size=(5, 3)).astype("float32")
     variables = [layer.codebook.value]
@@ -122,7 +122,7 @@ def test_gradient_of_the_loss(loss_gradients, rng) -> None:
 
 @pytest.mark.jax
 def test_distances_in_float32() -> None:
-    """In bfloat16 both vectors would be equally near."""
+    """In bfloat16, both vectors would be equally near."""
     layer = VectorQuantizer(2, 1, dtype="mixed_bfloat16")
     layer.codebook.assign([[1.001], [1.0]])
     z = ops.ones((1, 1), "bfloat16")

@@ -1,6 +1,6 @@
-"""Small models of every kind, and the data that they must all do well on.
+"""Small models of every kind, and the data that all of them must fit well.
 
-A new model adds its cases here, and `test_conformance.py` runs all of it on them.
+A new model adds its cases here, and `test_conformance.py` runs all checks on them.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ def functional(dtype: Any = None) -> keras.Layer:
 
 
 def known(dtype: Any = None) -> keras.Layer:
-    """A normalisation told by its arguments."""
+    """Return a normalisation layer made from its arguments."""
     return keras.layers.Normalization(axis=None, mean=0.3, variance=2.0, dtype=dtype)
 
 
 def standard(dtype: Any = None) -> keras.Layer:
-    """Ours, found from data."""
+    """Return a normalisation layer of this package, computed from data."""
     x = np.random.default_rng(0).normal(0.3, 1.5, (50, 1, 12))
     return layers.Standardization.of(x, dtype=dtype)
 
 
 def adapted(dtype: Any = None) -> keras.Layer:
-    """One that is in the weights alone, with a mean and variance for each pixel."""
+    """Return one that is only in the weights, with mean and variance per pixel."""
     layer = keras.layers.Normalization(dtype=dtype)
     layer.adapt(np.random.default_rng(0).normal(0.3, 1.5, (50, 12)))
     return layer
 
 
-#: What makes models small, as far as they have such an argument.
+#: Arguments that make models small, if they have such an argument.
 _SMALL = {
     "code_dim": 4,
     "coherent_dim": 3,
@@ -71,32 +71,32 @@ _SMALL = {
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A model and what is to be expected of it.
+    """A model and its expected behaviour.
 
     Args:
         model: Its name in the registry.
-        arguments: Those of its constructor that are not as in `_SMALL`. Functions are
-            called with a dtype policy, since each model needs layers of its own; one
-            function gives all arguments where these share a layer.
-        shape: Of an instance.
-        n_classes: How many classes the model tells apart, pixel by pixel; `None` where
-            its targets are the instances themselves.
+        arguments: Constructor arguments that differ from `_SMALL`. Functions are called
+            with a dtype policy, because each model needs separate layers. One function
+            returns all arguments if they share a layer.
+        shape: Shape of an instance.
+        n_classes: Number of classes per pixel; `None` if the targets are the instances
+            themselves.
         binary: Whether data are 0 and 1.
-        mean: Of all other data.
-        loss: For `compile`; `None` stands for the likelihood of the model.
-        learning_rate: For stochastic gradient descent.
-        error: What may be left of the variance of ten instances, or groups, once the
-            model has been fitted to them; of the wrong pixels where the commonest label
-            is given to all, if there are labels.
-        moved: How far its weights are moved before it is saved; by little where layers
-            are so wide that they would blow up.
+        mean: Mean of all other data.
+        loss: Loss for `compile`; `None` means the likelihood of the model.
+        learning_rate: Learning rate of stochastic gradient descent.
+        error: Largest remaining share of the variance of ten instances, or groups,
+            after the model is fitted to them. With labels, the largest share of wrong
+            pixels, relative to always predicting the most common label.
+        moved: Distance by which the weights are moved before saving; small if layers
+            are so wide that the outputs would explode.
         gathers: Whether data are shot gathers.
-        couples_rows: Whether the loss of a batch is no mean over its rows.
+        couples_rows: Whether the loss of a batch is not a mean over its rows.
         noisy: Whether training draws random numbers.
-        noisy_evaluation: Whether `evaluate` does, too.
-        rounding: How far backends may differ; by more where equations are solved.
+        noisy_evaluation: Whether `evaluate` draws random numbers, too.
+        rounding: Tolerance between backends; larger if equations are solved.
         idle: Variables that the loss does not depend on, by parts of their paths.
-        not_decoded: Those that the reconstruction does not depend on.
+        not_decoded: Variables that the reconstruction does not depend on.
     """
 
     model: str
@@ -129,12 +129,12 @@ class Case:
 
     @property
     def parameters(self) -> list[str]:
-        """Names of the arguments of the constructor."""
+        """Return the names of the constructor arguments."""
         names = inspect.signature(self.cls).parameters
         return [name for name in names if name != "kwargs"]
 
     def build(self, dtype: str | None = None, **changed: Any) -> Any:
-        """A fresh model."""
+        """Make a new model."""
         policy = None if dtype is None else keras.DTypePolicy(dtype)
         given = {"instance_shape": self.shape, **_SMALL}
         given = {name: given[name] for name in self.parameters if name in given}
@@ -150,16 +150,16 @@ class Case:
         return self.cls(**given, dtype=policy)
 
     def compile(self, model: Any, **arguments: Any) -> None:
-        """Gradient descent: Adam takes several times as long to compile."""
+        """Return gradient descent: Adam takes several times as long to compile."""
         loss = model.likelihood_loss(0.2) if self.loss is None else self.loss
         optimizer = keras.optimizers.SGD(self.learning_rate)
         model.compile(optimizer, loss, **arguments)
 
     def data(self, rows: int, seed: int = 0) -> np.ndarray:
-        """Instances, or groups of them.
+        """Make instances, or groups of them.
 
-        Two numbers tell what the instances of a group share, two more what each has of
-        its own: the codes of all models can hold them.
+        Two numbers determine what the instances of a group share, and two more what is
+        specific to each instance. The codes of all models are large enough for them.
         """
         if self.gathers:
             receivers, samples = self.shape
@@ -176,18 +176,18 @@ class Case:
         return (x if self.grouped else x[:, 0]).astype("float32")
 
     def targets(self, x: np.ndarray) -> np.ndarray:
-        """What the model is fitted to: the instances, or a label for each pixel."""
+        """Return the targets: the instances, or a label for each pixel."""
         if self.n_classes is None:
             return x
         limits = np.linspace(-1.0, 1.6, self.n_classes + 1)[1:-1]
         return np.digitize(x[..., 0], limits)
 
     def output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Shape of what the model gives for data of some shape."""
+        """Return the shape of the model's output for a shape of data."""
         return shape if self.n_classes is None else (*shape[:-1], self.n_classes)
 
     def misfit(self, output: np.ndarray, x: np.ndarray) -> float:
-        """What is left to be explained; see `error`."""
+        """Return the remaining error; see `error`."""
         y = self.targets(x)
         if self.n_classes is None:
             return float(np.mean((output - y) ** 2) / np.var(y))
@@ -195,14 +195,14 @@ class Case:
         return float(np.mean(output.argmax(axis=-1) != y) / (1.0 - commonest))
 
     def even_data(self) -> np.ndarray:
-        """Eight rows, whose loss is the mean of those of both halves."""
+        """Return eight rows, whose loss is the mean of the losses of both halves."""
         if not self.couples_rows:
             return self.data(8, seed=1)
         return np.concatenate([self.data(4, seed=1)] * 2)
 
 
 def _waves(shape: tuple[int, ...]) -> np.ndarray:
-    """Four smooth instances, which convolutions draw as well as dense layers do."""
+    """Make four smooth instances, which suit convolutions as well as dense layers."""
     waves = np.ones((4, *shape))
     for axis, n in enumerate(shape):
         if n > 1:
@@ -221,7 +221,7 @@ def _tied(dtype: Any = None) -> dict[str, Any]:
 
 
 def _ring(n: int) -> list[list[float]]:
-    """Receivers of simulated gathers, in km."""
+    """Return the receivers of simulated gathers, in km."""
     angle = 2.0 * np.pi * np.arange(n) / n
     return (0.6 * np.stack([np.cos(angle), np.sin(angle)], axis=-1)).tolist()
 
@@ -354,7 +354,7 @@ CASES: dict[str, Case] = {
     ),
     "segnet": Case("segnet", **_LABELS),
     "segnet-spectra": Case("segnet", **{**_LABELS, "shape": (13, 1)}),
-    # Brightness is no part of the code, so that data must not be around 0.
+    # The code does not contain the brightness, so data must not be around 0.
     "stellar": Case("stellar", mean=3.0, learning_rate=0.4, error=0.2, moved=0.01),
     "stellar-disentangled": Case(
         "stellar",
@@ -411,7 +411,7 @@ CASES: dict[str, Case] = {
             "normalization": standard,
         },
         noisy=True,
-        idle=("key/bias",),  # a softmax does not change when all scores do alike
+        idle=("key/bias",),  # a softmax does not change if all scores shift equally
     ),
     "symae-variational": Case(
         "symae",
@@ -468,15 +468,15 @@ CASES: dict[str, Case] = {
     "neural_statistician": Case(
         "neural_statistician",
         **_VAE,
-        not_decoded=("prior_",),  # codes are measured by the prior, and back again
+        not_decoded=("prior_",),  # codes are standardised by the prior, and back again
     ),
 }
 
 #: One case of each model.
 FIRST = tuple({case.model: name for name, case in reversed(CASES.items())}.values())
-#: One of single instances, of pixels and of groups, for what is dear: several replicas.
+#: One case of single instances, of pixels and of groups, for expensive tests.
 THREE = ("wasserstein", "unet-segmentation", "symae-attention")
-#: Some of every base class and way of building, for what takes seconds a model.
+#: Some cases of every base class and way of building, for tests of seconds per model.
 TEN = (
     *(*THREE, "autoencoder-decay", "contractive", "vae", "vqvae"),
     *("segnet-spectra", "latent_mean_swap", "gvae", "symae-linear"),
@@ -487,13 +487,13 @@ TEN = (
 
 
 def silence_decoder(model: Any) -> None:
-    """Make a decoder give zeros, in its own units."""
+    """Make a decoder return zeros, in the units of the networks."""
     for weight in model.instance_decoder.weights:
         weight.assign(np.zeros(weight.shape))
 
 
 def waves(rng: np.random.Generator, n: int = 500) -> np.ndarray:
-    """Waves of 20 pixels, each with its own phase and amplitude."""
+    """Make waves of 20 pixels, each with its own phase and amplitude."""
     phase, amplitude = rng.uniform(-1.0, 1.0, size=(2, n, 1))
     wave = np.sin(2 * np.pi * (np.linspace(0, 1, 20) + phase / 2))
     return (wave * (1 + amplitude / 2)).astype("float32")
@@ -506,7 +506,7 @@ def fit(
     batch_size: int = 100,
     rate: float = 1e-2,
 ) -> None:
-    """Train a model to reproduce its inputs; many steps per call of TensorFlow."""
+    """Train a model to reproduce its inputs, with many steps per TensorFlow call."""
     schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
     optimizer = keras.optimizers.Adam(schedule)
     model.compile(optimizer, "mse", steps_per_execution=steps // 4)

@@ -13,7 +13,7 @@ from symae_keras.models import SymAE
 
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., SymAE]:
-    """A function that makes a small model of 12 pixels; its arguments are SymAE's."""
+    """Return a function that makes a small model of 12 pixels from SymAE arguments."""
 
     def make(**arguments) -> SymAE:
         arguments.setdefault("encoder", layers.DenseEncoder(8, units=(16,)))
@@ -24,12 +24,12 @@ def tiny() -> Callable[..., SymAE]:
 
 @pytest.fixture
 def x(rng) -> np.ndarray:
-    """Six groups of four instances of 12 pixels."""
+    """Make six groups of four instances of 12 pixels."""
     return rng.normal(size=(6, 4, 12)).astype("float32")
 
 
 @pytest.fixture
 def mask() -> np.ndarray:
-    """A mask for `x` with one to four instances a group."""
+    """Return a mask for `x` with one to four instances per group."""
     rows = ["1111", "1110", "0110", "1000", "0101", "0001"]
     return np.array([[c == "1" for c in row] for row in rows])

@@ -1,4 +1,4 @@
-"""Arguments of constructors: what is invalid gives one sentence, on every model."""
+"""Arguments of constructors: invalid ones raise one sentence, for every model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REQUIRED = {
     "receivers": lambda: _RING,
 }
 _VALUES = ("word", b"word", True, 2.5, -1, 256, None, np.nan, [], {}, {3}, object())
-#: Which of these are valid, by arguments, or arguments of one model.
+#: Valid values among these, by argument or by argument of one model.
 _VALID: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("coherent_dim", "nuisance_dim", "code_dim"), (256,)),
     **dict.fromkeys(("n_active", "n_embeddings", "n_latents"), (256,)),

@@ -31,7 +31,7 @@ def _numpy(tensor) -> np.ndarray:
 def groups_of(
     seed: int = 0, n_groups: int = 30, n_instances: int = 4, noise: float = 0.1
 ) -> np.ndarray:
-    """Two numbers of state, two of nuisance, on 12 pixels around 3."""
+    """Make data with two numbers of state and two of nuisance on 12 pixels around 3."""
     rng = np.random.default_rng(seed)
     state = rng.normal(size=(n_groups, 1, 2)) @ rng.normal(size=(2, 12))
     nuisance = rng.normal(size=(n_groups, n_instances, 2)) @ rng.normal(size=(2, 12))
@@ -41,7 +41,7 @@ def groups_of(
 
 @pytest.fixture(scope="module")
 def linear() -> Callable[..., SymAE]:
-    """A function that makes a small model with a backbone."""
+    """Return a function that makes a small model with a backbone."""
 
     def make(**arguments) -> SymAE:
         arguments = {
@@ -105,7 +105,7 @@ def test_linear_answer() -> None:
 
 @pytest.mark.parametrize("conditional", [True, False])
 def test_training_starts_at_the_linear_answer(conditional, linear) -> None:
-    """A linear set is reconstructed, and redatumed, exactly before any training."""
+    """A linear data set is reconstructed and redatumed exactly before any training."""
     x = groups_of(noise=0.0)
     model = linear(conditional_nuisance=conditional)
     model.adapt_backbone(x)
@@ -212,7 +212,7 @@ def test_masked_instances_do_not_count_in_the_loss(linear) -> None:
 
 
 def test_every_weight_moves(linear) -> None:
-    """The networks wait for their last layers, which start at zero, for one step."""
+    """The networks get gradients one step after their last layers, which start at 0."""
     x = groups_of(noise=0.3)
     model = linear(instance_dropout=0.5)
     model.adapt_backbone(x)
@@ -230,7 +230,7 @@ def test_train_adapts_once(linear, tmp_path) -> None:
     training = Training(epochs=1, weight_decay=0.1)
     history = train(model, groups, training).history
     assert model.linear.is_adapted
-    # The linear answer leaves about the noise.
+    # The error of the linear solution is about the noise.
     assert history["loss"][0] < 0.5
     assert model.optimizer.weight_decay == 0.1
     model.save(tmp_path / "model.keras")

@@ -1,4 +1,4 @@
-"""What holds for every model, on small ones of every kind; see `conformance.py`."""
+"""Properties of every model, tested on small models; see `conformance.py`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from symae_keras.layers import LossTerm
 from symae_keras.models import MODELS
 from symae_keras.models.base import AutoencoderBase
 
-# Fewer where compiling takes most of the time; `test_backends_agree` has one of each.
+# Fewer cases where compiling is slow; `test_backends_agree` has one of each.
 _COMPILES = keras.backend.backend() == "jax"
 #: One case of each model.
 each_case = pytest.mark.parametrize("name", TEN if _COMPILES else FIRST)
@@ -87,11 +87,11 @@ for path in Path(sys.argv[1]).glob("*.keras"):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(checked), output)
 """
 
-#: Other backends, tested where they are installed.
+#: Other backends, tested if they are installed.
 _BACKENDS = ("jax", "torch")
-#: The last one updates a moving average in its forward pass.
+#: The last case updates a moving average in its forward pass.
 ON_REPLICAS = (*THREE, "ada_gvae")
-#: JAX compiles every operation, so that it sees fewer models.
+#: JAX compiles every operation, so fewer models are tested on it.
 _ON_JAX = tuple(name for name in FIRST if name in TEN)
 
 _ON_ANOTHER_BACKEND = """
@@ -114,8 +114,8 @@ for name in sys.argv[4:]:
 print(json.dumps(logs))
 """
 
-# Replicas draw the same noise for rows that are not the same, so that it is made equal
-# for all rows here.
+# Replicas draw the same noise for different rows, so the noise is made equal for all
+# rows here.
 _ON_TWO_REPLICAS = """
 import tensorflow as tf
 
@@ -168,14 +168,14 @@ class Saved(NamedTuple):
 
 @pytest.fixture(scope="module")
 def saved(tf, tmp_path_factory) -> Saved:
-    """A file of each case and its input, and what comes of them here."""
+    """Save each case with an input and the results of this process."""
     keras.utils.set_random_seed(0)
     folder, rng = tmp_path_factory.mktemp("saved"), np.random.default_rng(0)
     outputs, logs = {}, {}
     for name in dict.fromkeys((*FIRST, *THREE)):
         case = CASES[name]
         model, x = case.build(), case.even_data()
-        # As training would: nothing is left at its initial value, biases included.
+        # As after training: nothing keeps its initial value, not even biases.
         for weight in model.trainable_weights:
             weight.assign_add(case.moved * rng.normal(size=weight.shape))
         case.compile(model, run_eagerly=True)
@@ -190,7 +190,7 @@ def saved(tf, tmp_path_factory) -> Saved:
 
 @pytest.fixture(scope="module")
 def elsewhere(saved, run_python) -> dict[str, Future[str]]:
-    """What other processes print about the files; two of them run at once."""
+    """Return what other processes print about the files; two of them run at once."""
     with ThreadPoolExecutor(2) as pool:
 
         def submit(code: str, *arguments: str, backend="tensorflow") -> Future[str]:
@@ -203,7 +203,7 @@ def elsewhere(saved, run_python) -> dict[str, Future[str]]:
         }
         for name in _BACKENDS:
             if importlib.util.find_spec(name) is not None:
-                # PyTorch does not compile, so that a few steps take little time.
+                # PyTorch does not compile, so a few steps take little time.
                 few = ("fit", *FIRST) if name == "torch" else ("", *_ON_JAX)
                 found[name] = submit(_ON_ANOTHER_BACKEND, name, *few, backend=name)
         yield found
@@ -237,7 +237,7 @@ def test_config(name) -> None:
         assert argument in config
         for each in (model, again):
             value = keras.saving.serialize_keras_object(getattr(each, argument))
-            if config[argument] != "median":  # a name, of which the model makes a layer
+            if config[argument] != "median":  # the model makes a layer of this name
                 assert json.dumps(value) == json.dumps(config[argument]), argument
     assert json.dumps(again.get_config()) == text
     text = json.dumps(keras.saving.serialize_keras_object(model))
@@ -249,7 +249,7 @@ def test_config(name) -> None:
 @pytest.mark.jax
 @each_case
 def test_shapes(name) -> None:
-    """Those told without data, of groups and instances unknown, are those of data."""
+    """Shapes computed without data, for unknown axes, agree with those of data."""
     case = CASES[name]
     model, x = case.build(), case.data(5)
     unknown = (None,) * (x.ndim - len(case.shape)) + case.shape
@@ -268,7 +268,7 @@ def test_shapes(name) -> None:
     codes, symbols = model.encode(x), model.encode(symbol)
     for code, told in zip(_flat(codes), _flat(symbols), strict=True):
         axes = 2 if case.grouped and len(code.shape) == 3 else 1
-        # A tuple, since a `torch.Size` cannot contain None.
+        # A tuple, because a `torch.Size` cannot contain None.
         assert told.shape == (None,) * axes + tuple(code.shape[axes:])
     if not case.grouped:
         assert model.decode(codes).shape == shape
@@ -303,7 +303,7 @@ def test_wrong_instance_shape(name) -> None:
 
 @ten_cases
 def test_logged_terms_add_up(name) -> None:
-    """In training and validation, with a last batch of another size."""
+    """Terms add up in training and validation, with a last batch of another size."""
     case = CASES[name]
     model, x = case.build(), case.data(6)
     y = case.targets(x)
@@ -345,14 +345,14 @@ def test_a_seed_repeats_training(name) -> None:
     first = train()
     assert train() == first
     if "seed" in case.parameters:
-        # The weights are initialised alike: it is the noise alone that differs.
+        # The initial weights are equal: only the noise differs.
         assert (train(seed=1) != first) == case.noisy
 
 
 @pytest.mark.large
 @pytest.mark.parametrize("name", [*THREE, "vae", "vqvae", "latent_mean_swap"])
 def test_fits_ten_instances(name) -> None:
-    """Two of them compiled by XLA, which Keras leaves off on CPU unless asked."""
+    """Two cases are compiled by XLA, which Keras does on CPU only if requested."""
     case = CASES[name]
     model, x = case.build(), case.data(10)
     y = case.targets(x)
@@ -411,7 +411,7 @@ def test_every_term_has_a_gradient(name, tf) -> None:
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 @ten_cases
 def test_mixed_precision(name, half) -> None:
-    """For float16, Keras scales the loss; a step whose gradients overflow is left."""
+    """For float16, Keras scales the loss and skips steps whose gradients overflow."""
     case = CASES[name]
     model, x = case.build(dtype=f"mixed_{half}"), case.data(4)
     case.compile(model, run_eagerly=True)
@@ -421,7 +421,7 @@ def test_mixed_precision(name, half) -> None:
     while int(optimizer.iterations) < 2:
         assert np.isfinite(model.train_on_batch(x, case.targets(x))).all()
         steps += 1
-        assert steps < 16  # the scale, 2^15 at first, is halved for each step left
+        assert steps < 16  # the scale, 2^15 at first, is halved for each skipped step
     assert all(np.isfinite(_numpy(each)).all() for each in model.trainable_weights)
     floats = [v.dtype for v in model.variables if "int" not in v.dtype]
     assert set(floats) == {"float32"}
@@ -431,8 +431,8 @@ def test_mixed_precision(name, half) -> None:
             part, (keras.Model, keras.layers.InputLayer)
         ):
             assert part.compute_dtype == half, part.name
-    # Half precision may not hold the units that a normalisation leads back to, nor the
-    # probability of a class that is almost certain.
+    # Half precision may not hold the units of the data after the normalisation is
+    # undone, nor the probability of a class that is almost certain.
     scales = [
         each.normalization
         for each in model._flatten_layers()
@@ -449,7 +449,7 @@ def test_mixed_precision(name, half) -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("name", THREE if _COMPILES else TEN)
 def test_bad_pixels_never_count(name) -> None:
-    """Neither in codes nor in training, whatever they hold."""
+    """Masked values have no effect on codes or training, even if they are NaN."""
     case = CASES[name]
     good = np.random.default_rng(0).random(case.data(3).shape) < 0.7
 
@@ -470,7 +470,7 @@ def test_bad_pixels_never_count(name) -> None:
 
 @pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.grouped])
 def test_padding_never_counts(name, tf) -> None:
-    """Same loss and gradients with more places, wherever the instances stand."""
+    """Loss and gradients are the same with more padding, at any position."""
     case = CASES[name]
     model, x = case.build(), case.data(4)
     case.compile(model)
@@ -520,7 +520,7 @@ def test_export_serves_any_number_of_groups(name, fitted, tf, tmp_path) -> None:
 
 @pytest.mark.large
 def test_exported_inputs_are_not_half_precision(tf, tmp_path) -> None:
-    """Data units are cast to it once they are normalised."""
+    """Data units are cast to half precision only after they are normalised."""
     case = CASES["symae-attention"]
     model, x = case.build(dtype="mixed_float16"), case.data(5)
     expected = np.asarray(model(x))
@@ -559,7 +559,7 @@ def test_backends_agree(backend, saved, elsewhere) -> None:
 @pytest.mark.large
 @pytest.mark.parametrize("name", ON_REPLICAS)
 def test_two_replicas_train_as_one(name, elsewhere) -> None:
-    """The same losses and weights, whatever the number that a batch is split into."""
+    """Losses and weights are the same if a batch is split into any number of parts."""
     found = json.loads(elsewhere["replicas"].result())[name]
     one, two = found["history"]
     assert set(two) == set(one)

@@ -1,4 +1,4 @@
-"""Detail of the state that no code contains, given back in `redatum`."""
+"""Detail of the state that the codes do not contain, and that `redatum` restores."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def simulated(
     detail: np.ndarray,
     noise: np.ndarray,
 ) -> tuple[Residuals, np.ndarray, np.ndarray]:
-    """Moments of residuals, the residuals themselves, and their true detail.
+    """Make moments of residuals, the residuals themselves, and their true detail.
 
-    Arguments are standard deviations for each pixel. One in four instances is absent.
+    The arguments are standard deviations per pixel. One in four instances is absent.
     """
     shape = (groups, instances, len(detail))
     d = detail * rng.normal(size=(groups, 1, shape[2]))
@@ -59,13 +59,13 @@ def test_gain_is_the_best_linear_one(instances, rng) -> None:
         np.testing.assert_allclose(found_gain, exact, atol=0.1)
         for half in (slice(20), slice(20, None)):
             assert found_gain[half].mean() == pytest.approx(exact[half][0], abs=0.02)
-    # For the same model with single instances, by regression.
+    # Regression on single instances estimates the same model.
     slopes = (d * r[:, 0]).sum(axis=0) / (r[:, 0] ** 2).sum(axis=0)
     np.testing.assert_allclose(gain(reliability, 1), slopes, atol=0.1)
 
 
 def test_few_groups_share_what_they_know(rng) -> None:
-    """Of six groups, a pixel alone would have a gain with a wide scatter."""
+    """With six groups, the gain of a single pixel would have a wide scatter."""
     q = [
         fit_reliability(simulated(rng, 6, 4, np.ones(200), np.ones(200))[0])
         for _ in range(5)
@@ -78,7 +78,7 @@ def test_few_groups_share_what_they_know(rng) -> None:
 @pytest.mark.parametrize("correlated", [1, 20, 100])
 @pytest.mark.parametrize("groups", [6, 50])
 def test_pure_noise_has_no_gain(groups, correlated, rng) -> None:
-    """Equal pixels stand for correlated ones, where chance is largest."""
+    """Equal pixels simulate correlated ones, where chance is largest."""
     pixels = np.ones(100 // correlated)
     wrong, added = 0, 0.0
     for _ in range(50):
@@ -93,7 +93,7 @@ def test_pure_noise_has_no_gain(groups, correlated, rng) -> None:
 
 
 def test_the_gain_never_exceeds_its_use(rng) -> None:
-    """Detail in one group only cannot be told from an outlier."""
+    """Detail in one group only cannot be distinguished from an outlier."""
     found, *_ = simulated(rng, 20, 4, np.zeros(50), np.ones(50))
     found.means[3] += 5.0
     assert fit_reliability(found) is None
@@ -122,7 +122,7 @@ def test_nothing_to_learn_from(case, rng) -> None:
 
 
 def expected(model, xa, xb, good, reliability) -> np.ndarray:
-    """The formula, computed separately for each group and pixel."""
+    """Compute the formula separately for each group and pixel."""
     mask_a = None if good is None else good
     codes = model.encode(xa, mask_a)
     virtual = numpy(model.decode(codes.coherent, model.encode(xb).nuisance))
@@ -207,9 +207,9 @@ def test_wrong_arguments(tiny, x) -> None:
 
 
 def with_detail(n_groups: int = 40, seed: int = 0) -> GroupedData:
-    """Half of the variance is of the state; no small code contains it.
+    """Make data where half of the variance is state that no small code contains.
 
-    One instance is absent in each group, and two pixels in each instance; NaN is there.
+    One instance is absent in each group and two pixels in each instance, as NaN.
     """
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n_groups, 1, 12)) + rng.normal(size=(n_groups, 6, 12))
@@ -309,7 +309,7 @@ def test_a_file_with_wrong_numbers_is_refused(tiny, tmp_path) -> None:
 
 
 class _Detailed(GroupedPCA):
-    """A linear model that gives back the detail of the state."""
+    """Make a linear model that restores the detail of the state."""
 
     detail = None
 
@@ -327,7 +327,7 @@ class _Detailed(GroupedPCA):
 
 
 def additive(n_groups: int, seed: int) -> GroupedData:
-    """States of 30 independent pixels, nuisances of two numbers, and noise."""
+    """Simulate states of 30 independent pixels, nuisances of two numbers, and noise."""
     rng = np.random.default_rng(seed)
     shapes = np.random.default_rng(9).normal(size=(2, 30))
     state, own = rng.normal(size=(n_groups, 30)), rng.normal(size=(n_groups, 5, 2))

@@ -1,4 +1,4 @@
-"""Groups given to models whole, and objects that are not arrays of instances."""
+"""Groups passed to models directly, and objects that are not arrays of instances."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def equal(found, expected, rtol=0.0) -> None:
 
 @pytest.fixture
 def groups(x, mask) -> GroupedData:
-    """With values behind the masks that would spoil every result."""
+    """Make groups with values under the masks that would change every result."""
     good = np.arange(12) > 1
     there = mask[..., None] & good
     return GroupedData(np.where(there, x, np.nan), mask=mask, pixel_mask=good)
@@ -46,13 +46,13 @@ def shards(groups, tmp_path) -> Shards:
 
 
 def with_masks(groups: GroupedData, masks: int) -> GroupedData:
-    """The same groups with fewer kinds of masks."""
+    """Return the same groups with fewer kinds of masks."""
     fields = ("pixel_mask", "mask")[: 2 - masks]
     x = groups.x if masks == 2 else np.nan_to_num(groups.x)
     return dataclasses.replace(groups, x=x, **dict.fromkeys(fields))
 
 
-# === Methods of their own ===
+# === Methods of this package ===
 
 
 @pytest.mark.jax
@@ -71,12 +71,12 @@ def test_groups_with_their_masks(masks, tiny, groups) -> None:
 
 @pytest.mark.jax
 def test_masked_arrays(tiny, groups) -> None:
-    """What is behind the mask of NumPy never counts."""
+    """Values under a NumPy mask are ignored."""
     model, mask = tiny(), groups.model_mask
     masked = np.ma.array(np.where(mask, groups.x, 1e6), mask=~mask)
     expected = model.reconstruct(groups)
     equal(model.reconstruct(masked), expected)
-    # A mask of instances beside one of pixels.
+    # A mask of instances together with one of pixels.
     only_pixels = np.ma.array(
         masked.data, mask=np.broadcast_to(~groups.pixel_mask, mask.shape)
     )
@@ -109,7 +109,7 @@ def test_one_group_against_many(tiny, groups) -> None:
     ],
 )
 def test_single_instances(model, masks, groups) -> None:
-    """Models of single instances take the present ones."""
+    """Models of single instances use the present ones."""
     model, groups = model(), with_masks(groups, masks)
     x, good = groups.x[groups.present], None
     if masks == 2:
@@ -133,7 +133,7 @@ def test_symbols(groups) -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize(("grouped", "masks"), [(True, 1), (True, 2), (False, 2)])
 def test_training(grouped, masks, tiny, groups) -> None:
-    """As with batches of all instances, in the same order."""
+    """The result equals that of batches of all instances, in the same order."""
     groups = with_masks(groups, masks)
     if masks == 2:
         weights = np.linspace(0.0, 2.0, 12, dtype="float32")
@@ -176,7 +176,7 @@ def test_targets_are_the_groups(method, tiny, groups) -> None:
     model = tiny()
     model.compile("sgd", "mse")
     for more in ({"y": groups.x}, {"sample_weight": np.ones(6)}):
-        with pytest.raises(ValueError, match="GroupedData has targets and weights of"):
+        with pytest.raises(ValueError, match="GroupedData already has targets"):
             getattr(model, method)(groups, **more)
     net = SegNet((12,), 3, (2, 2))
     net.compile("sgd", "sparse_categorical_crossentropy")
@@ -191,7 +191,7 @@ def test_targets_are_the_groups(method, tiny, groups) -> None:
 def test_masks_calls_and_codes(tiny, groups) -> None:
     model = tiny()
     for each in (model, VAE((12,), 2)):
-        with pytest.raises(ValueError, match=r"masks of its own.*`groups.x`"):
+        with pytest.raises(ValueError, match=r"already has masks.*`groups.x`"):
             each.encode(groups, groups.mask)
     with pytest.raises(ValueError, match="GroupedData is a set of groups.*field `x`"):
         model(groups)

@@ -1,6 +1,6 @@
 """ML-VAE, GVAE, neural statistician and variational SymAE against closed forms.
 
-Each test guards against one of the mistakes that public implementations make.
+Each test covers a mistake that occurs in public implementations.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WEIGHT = 0.3
 
 
 def make(cls):
-    """A small model of one of the classes."""
+    """Make a small model of one of the classes."""
     encoder = layers.DenseEncoder(8, units=(16,))
     regularisation = {"kl_weight": WEIGHT}
     if cls is SymAE:
@@ -27,7 +27,7 @@ def make(cls):
 
 
 def _constant_head(head: list[keras.Layer], values: np.ndarray) -> None:
-    """Make a head give the same numbers whatever comes in: a kernel of zeros."""
+    """Make a head return the same numbers for all inputs: set its kernel to zero."""
     kernel, bias = head[-1].weights
     kernel.assign(ops.zeros(kernel.shape))
     bias.assign(values)
@@ -78,7 +78,7 @@ def test_the_loss_counts_the_divergence_of_a_group_once(cls, masked, x, mask) ->
 @pytest.mark.parametrize("cls", MODELS)
 def test_the_noise_of_a_group_is_drawn_once(cls, x) -> None:
     model = make(cls)
-    # Nothing particular to an instance, so that all of a group are decoded alike.
+    # Nothing is specific to an instance, so all of a group are decoded equally.
     _constant_head(model.nuisance_head, np.float32([0.0, 0.0, -20.0, -20.0]))
     decoded = np.asarray(model(x, training=True))
     spread = np.abs(decoded - decoded[:, :1]).max()
@@ -99,7 +99,7 @@ def test_samples_have_the_standard_deviation_of_half_the_log_variance(cls, rng) 
 
 @pytest.mark.parametrize("cls", MODELS)
 def test_every_instance_learns_from_the_group_code(cls, x, tf) -> None:
-    """No detached means: an instance's error reaches all instances of the group."""
+    """Means are not detached: an error reaches all instances of the group."""
     model = make(cls)
     inputs = tf.Variable(x)
     with tf.GradientTape() as tape:
@@ -133,7 +133,7 @@ def test_symae_measures_the_latent_variable_by_its_prior(x) -> None:
     mean, log_variance = one._prior(codes.coherent)
     measured = (latent - mean) / ops.exp(0.5 * log_variance)
     np.testing.assert_allclose(codes.nuisance, measured, rtol=1e-4, atol=1e-5)
-    # The same model in everything but what is swapped.
+    # The two models are equal except for the swapped codes.
     np.testing.assert_allclose(one.reconstruct(x), other.reconstruct(x), atol=1e-5)
     assert np.abs(np.asarray(one.redatum(x, x[::-1]) - other.redatum(x, x[::-1]))).max()
 

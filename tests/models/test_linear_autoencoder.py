@@ -1,4 +1,4 @@
-"""The linear autoencoder against principal component analysis."""
+"""The linear autoencoder compared with principal component analysis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PIXELS, COMPONENTS = 30, 4
 
 
 def _data(rng, mean) -> np.ndarray:
-    """Data with a gap in the spectrum and a mean of `mean` standard deviations."""
+    """Make data with a gap in the spectrum and a mean of `mean` standard deviations."""
     spread = np.concatenate([[3.0, 2.5, 2.0, 1.5], 0.5 * 0.9 ** np.arange(26)])
     rotation = np.linalg.qr(rng.normal(size=(PIXELS, PIXELS)))[0]
     x = rng.normal(size=(500, PIXELS)) * spread @ rotation

@@ -1,4 +1,4 @@
-"""Codes that an adversary or a discrepancy drives to the prior."""
+"""Codes that an adversary or a discrepancy matches to the prior."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from symae_keras.models import (
 
 @pytest.mark.large
 def test_codes_follow_the_prior(rng) -> None:
-    """The data are not centred and wide, and so are the codes of an autoencoder."""
+    """The data are wide and not centred, and so are the codes of an autoencoder."""
     x = rng.normal(size=(512, 2)) @ rng.normal(size=(2, 12)) + 1.0
     x = x.astype("float32")
 

@@ -1,4 +1,4 @@
-"""Normalisation in the model: outputs in data units, and weights that fit or do not."""
+"""Normalisation in models: outputs in data units, and weights that fit or do not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _known(x: np.ndarray) -> keras.Layer:
 
 @pytest.mark.jax
 def test_outputs_are_in_data_units(tiny, x, rng) -> None:
-    """A decoder that says nothing gives the mean; one that says 1, mean + deviation."""
+    """A decoder output of 0 gives the mean; an output of 1 gives mean + deviation."""
     mean, variance = rng.normal(size=12) * 100.0, rng.uniform(1.0, 900.0, 12)
     model = tiny(normalization=keras.layers.Normalization(mean=mean, variance=variance))
     silence_decoder(model)
@@ -43,7 +43,7 @@ def test_outputs_are_in_data_units(tiny, x, rng) -> None:
 
 @pytest.mark.jax
 def test_codes_do_not_depend_on_the_units(tiny, x, mask, rng) -> None:
-    """Other units with their own normalisation give the same codes."""
+    """Other units with a matching normalisation give the same codes."""
     scale, offset = rng.uniform(0.1, 10.0, 12), rng.normal(size=12)
     plain, scaled = (
         tiny(normalization=keras.layers.Normalization(mean=mean, variance=variance))
@@ -71,7 +71,7 @@ def test_a_constant_pixel_is_harmless(tiny, x) -> None:
 
 # === Weights of a model with another normalisation ===
 
-#: Each as a function of data.
+#: Normalisations, each as a function of data.
 KINDS = {
     "none": lambda x: None,
     "standard": Standardization.of,
@@ -79,7 +79,7 @@ KINDS = {
     "adapted": _adapted,
     "known": _known,
 }
-#: Those whose constants are weights.
+#: Normalisations whose constants are weights.
 CARRIED = ("standard", "one number", "adapted")
 
 
@@ -95,7 +95,7 @@ def test_same_outputs_or_an_error(saved, loaded, tiny, x, tmp_path) -> None:
         other = tiny(normalization=KINDS[loaded](data))
         same = saved == loaded and (data is x or saved in ("none", *CARRIED))
         if same:
-            other.predict(data, verbose=0)  # compiled with the constants it had
+            other.predict(data, verbose=0)  # compiled with its earlier constants
             other.load_weights(path)
             expected = np.asarray(model.reconstruct(x))
             np.testing.assert_array_equal(other.reconstruct(x), expected)
@@ -123,7 +123,7 @@ def test_models_inside_and_other_kinds(rng, tmp_path) -> None:
 
 
 def test_files_of_version_0_1(tiny, x, tmp_path) -> None:
-    """Their weights neither hold the constants nor say what they were."""
+    """These weights contain neither the constants nor a description of them."""
     x = x * 50.0 + 1000.0
     path = tmp_path / "model.weights.h5"
     model = tiny(normalization=Standardization.of(x))

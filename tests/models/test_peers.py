@@ -37,7 +37,7 @@ def _kl(mean, variance, other_mean=0.0, other_variance=1.0):
 
 
 def _part(variable) -> str:
-    """Name of the part of the model that a variable belongs to."""
+    """Return the name of the part of the model that a variable belongs to."""
     first, second = variable.path.split("/")[:2]
     return first if first == "adversary" else second
 
@@ -48,7 +48,7 @@ def _fit(model, x) -> None:
 
 
 def _explained(codes, target) -> float:
-    """Share of the variance that a linear function of the codes explains."""
+    """Return the share of the variance that a linear function of the codes explains."""
     design = np.c_[codes, np.ones(len(codes))]
     fitted = design @ np.linalg.lstsq(design, target, rcond=None)[0]
     return 1.0 - float((target - fitted).var() / target.var())
@@ -56,7 +56,7 @@ def _explained(codes, target) -> float:
 
 @pytest.fixture
 def mixture(rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two numbers of groups and two of instances, mixed, and both of them."""
+    """Make two numbers per group and two per instance, and a mixture of them."""
     state, nuisance = rng.normal(size=(400, 1, 2)), rng.normal(size=(400, 4, 2))
     numbers = np.concatenate([state + 0.0 * nuisance, nuisance], axis=-1)
     x = numbers @ rng.normal(size=(4, 12))
@@ -80,7 +80,7 @@ def _ada(**arguments) -> AdaGVAE:
 
 
 def _between_pairs(mean, variance) -> np.ndarray:
-    """Mean divergence over the ordered pairs of one group, pair by pair."""
+    """Compute the mean divergence over the ordered pairs of one group in loops."""
     pairs = list(itertools.permutations(range(len(mean)), 2))
     divergences = [_kl(mean[s], variance[s], mean[t], variance[t]) for s, t in pairs]
     return np.mean(divergences, axis=0) if pairs else np.zeros(mean.shape[1])
@@ -89,10 +89,10 @@ def _between_pairs(mean, variance) -> np.ndarray:
 @pytest.mark.jax
 @pytest.mark.parametrize("masked", [False, True])
 def test_shared_numbers_have_the_average_of_variances(masked, x, mask) -> None:
-    """Of variances: averages of log variances or of deviations are other numbers."""
+    """Variances are averaged, not log variances or deviations, which would differ."""
     model = _ada()
     kernel = model.head[-1].kernel
-    kernel.assign(4.0 * kernel)  # posteriors that differ
+    kernel.assign(4.0 * kernel)  # make posteriors differ
     mask = mask if masked else np.ones((6, 4), bool)
     mean, log_variance = map(_numpy, model._posterior(ops.convert_to_tensor(x)))
     inputs = {"instances": x, "mask": mask} if masked else x
@@ -159,7 +159,7 @@ def test_shared_numbers_are_swapped(x, mask) -> None:
     np.testing.assert_array_equal(coherent[:, 1::2], 0.0)
     np.testing.assert_array_equal(nuisance[..., ::2], 0.0)
     np.testing.assert_allclose(nuisance[mask][:, 1::2], own[mask][:, 1::2], rtol=1e-5)
-    # What `call` makes of them outside of training.
+    # The codes that `call` uses outside of training.
     inputs = {"instances": filled, "mask": mask}
     np.testing.assert_allclose(
         _numpy(model(inputs))[mask], _numpy(model.reconstruct(x, mask))[mask], atol=1e-6
@@ -216,7 +216,7 @@ def _linear_adversary(weight=0.5):
 
 
 def _pairs(means, codes, mask):
-    """Pairs of the same and of different groups, one by one."""
+    """Compute pairs of the same group and of different groups in loops."""
     same, other, places = [], [], []
     groups, instances = mask.shape
     for i, t in itertools.product(range(groups), range(instances)):
@@ -256,7 +256,7 @@ def test_log_2_when_no_pair_is_told_apart(x) -> None:
     model.compile(loss="mse", run_eagerly=True)
     logs = model.test_on_batch(x, x, return_dict=True)
     assert logs["adversary_loss"] == pytest.approx(math.log(2.0), rel=1e-5)
-    # A group alone is its own neighbour, and instances alone have no others.
+    # A single group is its own neighbour, and single instances have no others.
     last.kernel.assign(np.ones((4, 1)))
     logs = model.test_on_batch(x[:, :1], x[:, :1], return_dict=True)
     assert logs["adversary_loss"] == 0.0
@@ -264,7 +264,7 @@ def test_log_2_when_no_pair_is_told_apart(x) -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 10.0])
 def test_gradients_of_codes_and_discriminator(weight, rng, tf) -> None:
-    """Codes: of the loss with exchanged pairs. Discriminator: of its own loss."""
+    """Codes get the gradient of exchanged pairs; the discriminator that of its loss."""
     means = tf.constant(rng.normal(size=(5, 3, 3)).astype("float32"))
     codes = tf.constant(rng.normal(size=(5, 3, 2)).astype("float32"))
     layer = _linear_adversary(weight)
@@ -274,7 +274,7 @@ def test_gradients_of_codes_and_discriminator(weight, rng, tf) -> None:
         loss = layer.losses[0]
     kernel = layer.discriminator[-1].kernel
     gradients = tape.gradient(loss, [means, codes, kernel.value])
-    assert gradients[0] is None  # group codes learn nothing from it
+    assert gradients[0] is None  # group codes get no gradient from it
     same, other, places = _pairs(means.numpy(), codes.numpy(), np.ones((5, 3), bool))
     of_same, of_other = same @ KERNEL + BIAS, other @ KERNEL + BIAS
     slopes = 0.5 * (_sigmoid(of_same) - _sigmoid(-of_other)) / len(places)
@@ -322,7 +322,7 @@ def _contrastive(**arguments) -> ContrastiveEncoder:
 
 
 def _info_nce(vectors, mask, temperature) -> float:
-    """The formula of the docstring, term by term."""
+    """Compute the formula of the docstring, term by term."""
     views = {}
     for i, present in enumerate(mask):
         places = np.flatnonzero(present)
@@ -356,13 +356,13 @@ def test_info_nce_equals_its_formula(masked, x, mask) -> None:
 
 @pytest.mark.jax
 def test_info_nce_of_known_vectors() -> None:
-    """Groups of equal views at right angles to each other."""
+    """Groups of equal views are at right angles to each other."""
     layer, both = _contrastive(temperature=0.5).contrast, np.ones((3, 2), bool)
     views = np.repeat(np.eye(3, dtype="float32")[:, None], 2, axis=1)
     layer(views, mask=both)
     expected = math.log(1.0 + 4.0 * math.exp(-2.0))
     assert float(_numpy(layer.losses[0])) == pytest.approx(expected, rel=1e-5)
-    layer(np.ones((3, 2, 3), "float32") / math.sqrt(3.0), mask=both)  # all alike
+    layer(np.ones((3, 2, 3), "float32") / math.sqrt(3.0), mask=both)  # all equal
     assert float(_numpy(layer.losses[0])) == pytest.approx(math.log(5.0), rel=1e-5)
     layer(views, mask=both & [True, False])  # no positives
     assert float(_numpy(layer.losses[0])) == 0.0
@@ -398,7 +398,7 @@ def test_the_coherent_code_is_the_mean_direction(x, mask) -> None:
 
 @pytest.mark.large
 def test_identifies_the_state(mixture) -> None:
-    """The code predicts the state of new groups, and not their mean nuisance."""
+    """The code predicts the state of new groups, but not their mean nuisance."""
     x, state, nuisance = mixture
     model = ContrastiveEncoder((12,), 4, 3, DenseEncoder(16, units=(64,)), seed=0)
     _fit(model, np.tanh(x[:300] / 2))

@@ -67,7 +67,7 @@ def test_two_axes_are_a_spectrum_unless_told() -> None:
 
 @pytest.mark.jax
 def test_inpainting_sees_nothing_of_what_is_blanked(rng) -> None:
-    """In training what the corruption hides, in use what the mask does."""
+    """The network does not see pixels blanked by a corruption or masked by the user."""
     x = rng.normal(5.0, 1.0, size=(3, 12)).astype("float32")
     scaling = keras.layers.Normalization(axis=None, mean=5.0, variance=4.0)
     model = _small((12,), "inpainting", normalization=scaling, seed=3)
@@ -80,7 +80,7 @@ def test_inpainting_sees_nothing_of_what_is_blanked(rng) -> None:
     np.testing.assert_array_equal(given_pixels, hidden)
     expected = np.where(hidden, (x - 5.0) / 2.0, 0.0)
     np.testing.assert_allclose(seen, expected, atol=1e-6)
-    # Without a mask all is given.
+    # Without a mask, all pixels are given.
     np.testing.assert_array_equal(np.asarray(model.encode(x)[0])[..., 1], 1.0)
 
 
@@ -105,7 +105,7 @@ def test_segmentation_is_the_most_probable_class(rng) -> None:
 
 
 def test_pixels_without_a_good_channel_leave_the_loss_alone(rng) -> None:
-    """One good channel is enough to count."""
+    """A pixel counts if one channel is good."""
     x = rng.normal(size=(4, 12, 2)).astype("float32")
     y = rng.integers(0, 3, (4, 12))
     model = _small((12, 2), "segmentation", n_classes=3)
@@ -126,7 +126,7 @@ def test_pixels_without_a_good_channel_leave_the_loss_alone(rng) -> None:
 
 @pytest.mark.jax
 def test_the_decoder_is_told_positions_and_nothing_else(rng) -> None:
-    """In pooling windows of 2 x 2, as flat indices of the maps above."""
+    """Positions are in pooling windows of 2 x 2, as flat indices of the larger maps."""
     x = rng.normal(size=(2, 8, 6, 1)).astype("float32")
     model = SegNet((8, 6, 1), 3, filters=(4, 6, 8))
     smallest, *positions = map(np.asarray, model.encode(x))
@@ -138,7 +138,7 @@ def test_the_decoder_is_told_positions_and_nothing_else(rng) -> None:
         windows = np.indices(each.shape)
         np.testing.assert_array_equal(rows // 2, windows[1])
         np.testing.assert_array_equal(columns // 2, windows[2])
-    # Other positions, another output.
+    # Other positions give another output.
     moved = [np.zeros_like(each) for each in positions]
     other = np.asarray(model.decode([smallest, *moved]))
     assert np.abs(other - np.asarray(model(x))).max() > 1e-3
@@ -165,7 +165,7 @@ def test_it_is_the_same_network_without_the_branch(rng) -> None:
 
 @pytest.mark.jax
 def test_losses_of_the_branch(rng) -> None:
-    """The mean squared error in normalised units, and nats over all numbers."""
+    """The losses are the mean squared error, normalised, and nats over all values."""
     x = rng.normal(5.0, 2.0, size=(3, 9, 7, 2)).astype("float32")
     scaling = layers.Standardization(5.0, 2.0)
     weights = {"reconstruction_weight": 0.3, "kl_weight": 0.7}
@@ -214,7 +214,7 @@ def test_noise_is_removed(rng) -> None:
 
 @pytest.mark.large
 def test_gaps_are_filled(rng) -> None:
-    """Better than by a straight line."""
+    """The network fills gaps better than a straight line."""
     x, unseen = _waves(rng, 640), _waves(rng, 100)
     model = UNet((64,), "inpainting", filters=(8, 12, 16), seed=0)
     fit(model, x, steps=400, batch_size=32)
@@ -229,9 +229,9 @@ def test_gaps_are_filled(rng) -> None:
 
 
 def _squares(n: int, rng) -> tuple[np.ndarray, np.ndarray]:
-    """One square each, brighter than the rest by 1, every other one hollow.
+    """Make images of one square each, brighter by 1; every other one is hollow.
 
-    The light of an image varies more than that from one to the next.
+    The brightness varies more within an image than between images.
     """
     x, labels = 0.1 * rng.normal(size=(n, 16, 17)), np.zeros((n, 16, 17), int)
     for number, label in enumerate(labels):
@@ -248,7 +248,7 @@ def _squares(n: int, rng) -> tuple[np.ndarray, np.ndarray]:
     ("cls", "arguments", "least"),
     [
         (UNet, {"head": "segmentation"}, 0.9),
-        (SegNet, {}, 0.5),  # slower; all background would have 0.28
+        (SegNet, {}, 0.5),  # slower; predicting only background would give 0.28
     ],
 )
 def test_solid_and_hollow_squares(cls, arguments, least, rng) -> None:

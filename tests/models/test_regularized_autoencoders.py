@@ -1,4 +1,4 @@
-"""Autoencoders that a corruption or a penalty keeps from copying their input."""
+"""Autoencoders with a corruption or a penalty that prevents copying the input."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_corrupts_before_normalising(rng) -> None:
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1)])
 def test_blocks_of_images_are_rectangles(shape) -> None:
-    """The encoder tells that two axes are a height and a width."""
+    """The encoder determines that two axes are height and width."""
     encoders = [("conv2d", (2, 2)), (layers.Conv2DEncoder(8), (2, 2))]
     if len(shape) == 2:  # spectra with channels
         encoders.append(("conv1d", (2, 8)))
@@ -76,7 +76,7 @@ def test_blocks_of_images_are_rectangles(shape) -> None:
 
 @pytest.mark.large
 def test_noise_is_removed(rng) -> None:
-    """Better than by a plain autoencoder of the same size, which learns to copy."""
+    """The error is smaller than that of a plain autoencoder of the same size."""
     x, unseen = np.split(waves(rng, 1000), 2)
     noisy = unseen + rng.normal(0.0, 0.4, unseen.shape).astype("float32")
 
@@ -98,14 +98,14 @@ def test_noise_is_removed(rng) -> None:
 
 
 def _rifai(**arguments) -> ContractiveAutoencoder:
-    """One hidden layer with tied weights."""
+    """Make a model with one hidden layer and tied weights."""
     dense = keras.layers.Dense(20, activation="sigmoid")
     decoder = layers.TiedDense(dense, (20,))
     return ContractiveAutoencoder((20,), None, dense, decoder, seed=0, **arguments)
 
 
 def _jacobian(model, x) -> float:
-    """Mean squared norm for a sigmoid layer, `|diag(s (1 - s)) W|^2`."""
+    """Return the mean squared norm for a sigmoid layer, `|diag(s (1 - s)) W|^2`."""
     code = np.float64(model.encode(x))
     kernel = np.float64(model.encoder.kernel.value)
     return ((code * (1 - code)) ** 2 @ (kernel**2).sum(axis=0)).mean()
@@ -153,11 +153,11 @@ def test_training_contracts_the_code(rng) -> None:
 
 @pytest.mark.jax
 def test_dropout_counts_for_the_reconstruction_only(rng) -> None:
-    """The penalty takes the encoder as it is outside of training."""
+    """The penalty uses the encoder in inference mode."""
     x = rng.normal(size=(8, 12)).astype("float32")
     first, last = (keras.layers.Dropout(0.5, seed=0) for _ in range(2))
     encoder = keras.Sequential([first, layers.DenseEncoder(6)])
-    # Comes after the encoder, and must still be in training then.
+    # It comes after the encoder, and must still be in training mode then.
     decoder = keras.Sequential([keras.layers.Dense(12), last])
     model = ContractiveAutoencoder((12,), 4, encoder, decoder, n_directions=None)
     model(x)
@@ -184,7 +184,7 @@ def test_tied_weights_stay_tied_in_a_file(tmp_path, rng) -> None:
 
 
 def _linear(decoder=None, **arguments) -> SparseAutoencoder:
-    """A model of 16 pixels with 16 numbers in its code and a linear decoder."""
+    """Make a model of 16 pixels with a code of 16 and a linear decoder."""
     encoder, decoder = (
         layers.DenseEncoder(16, ()),
         decoder or layers.DenseDecoder((16,), ()),
@@ -194,14 +194,14 @@ def _linear(decoder=None, **arguments) -> SparseAutoencoder:
 
 @pytest.fixture
 def dictionary(rng) -> np.ndarray:
-    """Twelve atoms of length 1 in 16 pixels."""
+    """Make twelve atoms of length 1 in 16 pixels."""
     atoms = rng.normal(size=(12, 16))
     return atoms / np.linalg.norm(atoms, axis=1, keepdims=True)
 
 
 @pytest.fixture
 def sums(rng, dictionary) -> np.ndarray:
-    """Sums of two atoms each."""
+    """Make sums of two atoms each."""
     active = np.stack([rng.permutation(12) < 2 for _ in range(1000)])
     return (active * rng.uniform(1, 2, active.shape) @ dictionary).astype("float32")
 
@@ -245,7 +245,7 @@ def test_l1_finds_the_dictionary_behind_the_data(dictionary, sums) -> None:
     fit(model, sums)
     atoms = np.asarray(model.atoms())
     np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1.0, rtol=1e-3)
-    # For each true atom, a learned one of the same direction and sign.
+    # Each true atom has a learned atom with the same direction and sign.
     assert (atoms @ dictionary.T).max(axis=0).min() > 0.9
     active = np.asarray(model.encode(sums)) > 0.05
     assert active.sum(axis=1).mean() < 4.0

@@ -41,7 +41,7 @@ def float64():
 @pytest.mark.jax
 @pytest.mark.parametrize("name", _MAPS)
 def test_channels_first_changes_nothing(name, channels_first, tmp_path) -> None:
-    """Models are channels last, whatever the setting says."""
+    """Models are channels last for every global setting."""
     case = CASES[name]
     keras.config.set_image_data_format("channels_last")
     x, model = case.data(3), case.build()
@@ -165,7 +165,7 @@ def test_a_normalization_of_keras_does_not_overflow(rng) -> None:
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 @pytest.mark.parametrize("policy", ["float32", HALF])
 def test_wild_codes_come_back(policy, sign) -> None:
-    """A prior as narrow or wide as it may be, and codes far from its mean."""
+    """The prior has an extreme width, and codes are far from its mean."""
     encoder = layers.DenseEncoder(8, units=(16,), dtype=policy)
     model = SymAE(
         (12,), 3, 2, encoder, nuisance_noise="variational", seed=0, dtype=policy

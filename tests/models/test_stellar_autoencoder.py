@@ -1,4 +1,4 @@
-"""The architecture of the paper, what medians do, and a bar for what codes tell."""
+"""The architecture of the paper, the effect of medians, and the quality of codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PIXELS = 60
 
 @pytest.fixture
 def spectra(rng) -> np.ndarray:
-    """Ten spectra of different brightness."""
+    """Make ten spectra of different brightness."""
     return rng.uniform(0.5, 1.5, (10, PIXELS)) * np.logspace(-1, 2, 10)[:, None]
 
 
@@ -56,7 +56,7 @@ def test_the_network_of_the_paper() -> None:
     assert strides == [2] * 14 + [1]
 
     def convolutions(one: int, many: list[int]) -> int:
-        """Weights of kernels and biases."""
+        """Return the weights of kernels and biases."""
         before = [one, *many[:-1]]
         return sum(k * a * b + b for k, a, b in zip(kernels, before, many, strict=True))
 
@@ -113,7 +113,7 @@ def test_the_forms_differ_by_the_posterior_alone(spectra) -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("masked", [False, True])
 def test_outputs_are_as_bright_as_inputs(spectra, masked, rng) -> None:
-    """A decoder that says nothing gives the median of good pixels, in data units."""
+    """A decoder output of 0 gives the median of good pixels, in data units."""
     good = rng.random(spectra.shape) < 0.6
     mask = good if masked else None
     expected = np.median(spectra, axis=1)
@@ -146,7 +146,7 @@ def test_a_spectrum_without_good_pixels_is_harmless(spectra) -> None:
 
 @pytest.mark.parametrize("loss", ["mae", "mse", "weighted"])
 def test_the_loss_does_not_depend_on_brightness(loss, spectra, rng) -> None:
-    """It is that of spectra over their medians, by hand, with weights of pixels too."""
+    """The loss is that of spectra over their medians, also with pixel weights."""
     model, weights = _tiny(), None
     (decoded,) = _arrays([model.decode(model.encode(spectra))])
     difference = decoded - spectra / np.median(spectra, axis=1, keepdims=True)
@@ -162,7 +162,7 @@ def test_the_loss_does_not_depend_on_brightness(loss, spectra, rng) -> None:
 
 
 def test_brightness_can_stay_in_the_code(spectra) -> None:
-    """With another normalisation all is as in other models."""
+    """With another normalisation, the model behaves like other models."""
     x = spectra.astype("float32")
     layer = Standardization.of(x[:, None])
     model = _tiny(normalization=layer)
@@ -174,7 +174,7 @@ def test_brightness_can_stay_in_the_code(spectra) -> None:
 
 
 def test_swaps_of_codes_would_lose_the_brightness() -> None:
-    with pytest.raises(ValueError, match="know no brightness"):
+    with pytest.raises(ValueError, match="do not encode brightness"):
         LatentMeanSwap(_tiny())
     LatentMeanSwap(_tiny(normalization=None))
 
@@ -184,7 +184,7 @@ def test_swaps_of_codes_would_lose_the_brightness() -> None:
 
 @pytest.mark.large
 def test_its_code_tells_more_than_as_many_principal_components() -> None:
-    """Of held-out stars of 256 pixels; the velocity bends what PCA takes for planes."""
+    """Held-out stars have 256 pixels; velocities curve the planes that PCA assumes."""
     from sklearn.decomposition import PCA
 
     from symae_keras.evaluation import in_batches, probe_labels

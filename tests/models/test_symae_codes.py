@@ -1,4 +1,4 @@
-"""What the two codes may and may not depend on."""
+"""Allowed and forbidden dependences of the two codes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def model(request, tiny) -> SymAE:
 
 @pytest.fixture(scope="module")
 def dropping(tiny) -> Callable[[float], SymAE]:
-    """A function from a rate of instance dropout to a model."""
+    """Return a function from a rate of instance dropout to a model."""
     return functools.cache(lambda rate: tiny(instance_dropout=rate))
 
 
@@ -43,7 +43,7 @@ def _groups(seed: int, instances: int = 4) -> np.ndarray:
 @few
 @given(seed=st.integers(0, 1000), order=st.permutations(range(4)))
 def test_order_of_the_instances(model, seed, order) -> None:
-    """The coherent code forgets it, the nuisance codes follow it."""
+    """The coherent code ignores the order, and nuisance codes follow it."""
     x = _groups(seed)
     codes, shuffled = model.encode(x), model.encode(x[:, order])
     same(shuffled, (codes.coherent, np.asarray(codes.nuisance)[:, order]))
@@ -58,9 +58,9 @@ def test_order_of_the_instances(model, seed, order) -> None:
     order=st.randoms(use_true_random=False),
 )
 def test_padding_changes_nothing(model, seed, padding, content, order) -> None:
-    """Neither how much of it there is, nor what it holds, nor where it stands."""
+    """Codes are independent of the amount, the values and the position of padding."""
     x = _groups(seed)
-    # Always seven places, so that graphs are compiled once.
+    # Always seven places, so that graphs are compiled only once.
     padded = np.full((3, 7, 12), np.float32(content))
     places = sorted(order.sample(range(4 + padding), 4))
     padded[:, places] = x
@@ -68,7 +68,7 @@ def test_padding_changes_nothing(model, seed, padding, content, order) -> None:
     mask[:, places] = True
     coherent, nuisance = model.encode(padded, mask)
     same((coherent, np.asarray(nuisance)[:, places]), model.encode(x))
-    # The call with a dict is the same computation as `reconstruct`.
+    # A call with a dict is the same computation as `reconstruct`.
     both = model.reconstruct(padded, mask), model({"instances": padded, "mask": mask})
     same([np.asarray(each)[:, places] for each in both], [model.reconstruct(x)] * 2)
 
@@ -88,21 +88,21 @@ def test_any_number_of_instances(model, instances) -> None:
 
 
 def test_the_mean_of_copies_is_that_of_one(tiny) -> None:
-    """A group of copies of one instance is that instance."""
+    """A group of copies of one instance has the codes of that instance."""
     model, one = tiny(), _groups(0, 1)
     codes = model.encode(np.repeat(one, 5, axis=1)), model.encode(one)
     np.testing.assert_allclose(*(each.coherent for each in codes), atol=ATOL)
 
 
 def test_conditional_nuisance_sees_the_group(tiny, x) -> None:
-    """What the original's nuisance encoder cannot know: the rest of the group."""
+    """The original's nuisance encoder does not use the rest of the group."""
     others = np.concatenate([x[:, :1], x[::-1, 1:]], axis=1)
     conditional, original = tiny(), tiny(conditional_nuisance=False)
     for model, depends in ((conditional, True), (original, False)):
         same = np.asarray(model.encode(x).nuisance[:, 0])
         change = np.abs(np.asarray(model.encode(others).nuisance[:, 0]) - same).max()
         assert (change > 1e-3) == depends
-    # Everything else about the two is the same.
+    # Everything else is the same in the two models.
     assert len(conditional.trainable_weights) == len(original.trainable_weights)
 
 
@@ -118,7 +118,7 @@ def test_redatuming_to_itself_is_reconstruction(model, seed) -> None:
 
 
 def test_redatum_swaps_the_codes(model) -> None:
-    """Of groups of different sizes, with a mask each."""
+    """Groups have different sizes, with one mask each."""
     a, b = _groups(1, 5), _groups(2, 3)
     mask_a = np.array([[1, 1, 0, 1, 1], [0, 0, 0, 0, 1], [1] * 5], bool)
     mask_b = np.array([[1, 1, 1], [0, 1, 1], [1, 0, 0]], bool)
@@ -130,7 +130,7 @@ def test_redatum_swaps_the_codes(model) -> None:
 
 
 def test_codes_come_from_any_kind_of_array(tiny, x, mask) -> None:
-    """Tensors, lists, float64 and 0-or-1 masks give what NumPy arrays give."""
+    """Tensors, lists, float64 and 0-or-1 masks give the same results as arrays."""
     model = tiny()
     expected = model.encode(x, mask)
     for instances, present in (
@@ -168,9 +168,9 @@ def test_one_instance_is_always_left(dropping, seed, instances, rate, masked) ->
 def test_rate_of_instance_dropout(dropping) -> None:
     model = dropping(0.5)
     keep = np.asarray(model._hide_instances(ops.zeros((4000, 3, 12)), None))
-    # All three hidden, 1 case of 8, becomes one of three left.
+    # If all three are hidden (1 case of 8), one of the three stays.
     assert keep.mean() == pytest.approx(0.5 + 1 / 24, abs=0.015)
-    # Not always the same one.
+    # It is not always the same one.
     np.testing.assert_allclose(keep.mean(axis=0), keep.mean(), atol=0.02)
 
 

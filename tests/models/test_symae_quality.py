@@ -1,4 +1,4 @@
-"""Redatuming errors of small training runs, against measured scores."""
+"""Redatuming errors of small training runs, compared with measured scores."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _train(data, pixels, cls=SymAE, **arguments):
 
 @pytest.fixture(scope="module")
 def errors(tf):
-    """A function from the arguments of models to their errors on other stars."""
+    """Return a function from model arguments to the errors on other stars."""
     groups = simulate_exposures(n_states=300, n_instances=16, seed=0, entangled=True)
     held_out = simulate_exposures(n_states=128, n_instances=16, seed=1, entangled=True)
     data = batches(groups, batch_size=16, instances=8, seed=0)
@@ -56,7 +56,7 @@ def test_conditional_nuisance_disentangles_and_the_original_does_not(errors) -> 
         {"conditional_nuisance": True}, {"conditional_nuisance": False}
     )
     assert error < _BAR < 0.75 * error.mean_swap, error
-    # The original reconstructs as well, which is why reconstruction says nothing.
+    # The original reconstructs equally well, so this error is no evidence.
     assert original.reconstruction < 2.0 * error.reconstruction, original
     assert original > 2.0 * error, original
     assert original > original.mean_swap, original
@@ -64,7 +64,7 @@ def test_conditional_nuisance_disentangles_and_the_original_does_not(errors) -> 
 
 @pytest.mark.large
 def test_a_nuisance_measured_by_its_prior_can_be_swapped(errors) -> None:
-    """The two are trained alike; the statistician swaps the latent variable itself."""
+    """Both are trained equally, but the statistician swaps the latent variable."""
     error, statistician = errors(
         {"nuisance_noise": "variational"}, {"cls": NeuralStatistician}
     )
@@ -78,8 +78,8 @@ def test_a_nuisance_measured_by_its_prior_can_be_swapped(errors) -> None:
 
 @pytest.mark.large
 def test_ragged_groups_train_and_redatum() -> None:
-    """The mean instance has the error 1; the untrained model is worse than that."""
-    # Stars of 1 to 40 exposures; what is behind the mask would spoil everything.
+    """The mean instance has the error 1; the untrained model has a larger one."""
+    # Stars of 1 to 40 exposures; padding has values that would change every result.
     stars = simulate_exposures(60, 40, seed=2, entangled=False)
     counts = np.random.default_rng(0).integers(2, 41, 60)
     counts[[3, 20, 55]] = 1, 1, 40
@@ -101,7 +101,7 @@ def test_ragged_groups_train_and_redatum() -> None:
     assert float(after) < 0.3 < 0.8 < before[0]
     assert after.reconstruction < 0.3 < 0.8 < before[1]
 
-    # One instance a group is enough to be encoded, and all that is padding is ignored.
+    # One instance per group is enough for encoding, and all padding is ignored.
     alone = first[[3, 20]]
     assert alone.present.sum() == 2
     virtual = np.asarray(model.redatum(alone, rest[:2]))
@@ -116,7 +116,7 @@ def test_ragged_groups_train_and_redatum() -> None:
 
 @pytest.mark.large
 def test_annealing_avoids_the_minimum_with_the_state_in_nuisance_codes() -> None:
-    """Seed 0 ends there without it; the reconstruction error does not show that."""
+    """Without annealing, seed 0 ends in that minimum, with a good reconstruction."""
     groups = simulate_exposures(n_states=1000, n_instances=8, seed=0)
     held_out = simulate_exposures(n_states=128, n_instances=16, seed=1)
     annealed, plain = (

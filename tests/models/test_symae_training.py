@@ -35,9 +35,9 @@ def test_fit_and_reload(pooling, noise, tiny, x, mask, tmp_path) -> None:
 
 @pytest.mark.jax
 def test_masked_loss_and_step_equal_those_without_padding(tiny, x) -> None:
-    """Padded groups train as the same groups without padding, whatever it holds.
+    """Padded groups train like the same groups without padding, for any values in it.
 
-    Of NaN in the targets, Keras's losses would make NaN.
+    With NaN in the targets, Keras's own losses would be NaN.
     """
     padded, targets = (
         np.concatenate([np.full((6, 3, 12), content, "float32"), x], axis=1)
@@ -112,7 +112,7 @@ def test_additive_noise_comes_with_a_bounded_code(tiny, x) -> None:
 
 @pytest.mark.large
 def test_fit_in_mixed_bfloat16(tiny, x) -> None:
-    """By the global policy."""
+    """The precision is set by the global policy."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = tiny(noise_strength=0.1)
     model.compile(optimizer=keras.optimizers.Adam(1e-2), loss="mse")
@@ -126,7 +126,7 @@ def test_fit_in_mixed_bfloat16(tiny, x) -> None:
 
 
 def test_traced_with_unknown_axes(tf, tiny, x, mask) -> None:
-    """One trace serves every number of groups and instances."""
+    """One trace is used for every number of groups and instances."""
     model = tiny()
     instances = tf.TensorSpec((None, None, 12), tf.float32)
     present = tf.TensorSpec((None, None), tf.bool)

@@ -35,7 +35,7 @@ def codes(model, gathers):
 
 
 def test_sources_are_found(codes, gathers) -> None:
-    """To a hundredth of a wavelength, 2 m; origin times to a sample."""
+    """Sources are found to a hundredth of a wavelength, 2 m; times to a sample."""
     angle, radius = gathers.nuisance["angle"], gathers.nuisance["radius"]
     truth = radius[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     distance = np.linalg.norm(codes[1][..., :2] - truth, axis=-1)
@@ -58,7 +58,7 @@ def test_slowness_is_that_of_the_medium(model, codes, gathers) -> None:
 
 
 def test_virtual_gathers(model, gathers) -> None:
-    """Far below the error of the donor as it is, and of delays without physics."""
+    """The error is far below those of the unchanged donor and of unphysical delays."""
     group, donor = np.arange(_N), np.roll(np.arange(_N), 1)
     truth = gathers.virtual(group[:, None], donor[:, None], np.arange(_T))
     virtual = model.redatum(gathers.x, gathers.x[donor])
@@ -67,7 +67,7 @@ def test_virtual_gathers(model, gathers) -> None:
 
 
 def test_noise_of_the_donor_is_averaged(model, gathers) -> None:
-    """A wavelet is the mean of the traces, so that less than their noise is left."""
+    """A wavelet is the mean of the traces, so it has less noise than the traces."""
     clean = gathers.virtual(
         np.arange(_N)[:, None], np.arange(_N)[:, None], np.arange(_T)
     )
@@ -87,7 +87,7 @@ def test_dead_traces_and_absent_gathers(model, codes, gathers) -> None:
     assert relative_error(codes[0], found[0]) < 0.2
     values = ops.convert_to_numpy(model.decode(*found))
     assert np.isfinite(values[:, 1:]).all()
-    # A dead trace is drawn as if it were alive.
+    # A dead trace is decoded as if it were intact.
     assert relative_error(gathers.x[:, 1:, 5], values[:, 1:, 5]) < 0.05
 
 

@@ -1,4 +1,4 @@
-"""On PyTorch a layer is a `torch.nn.Module`, some of whose names must be left alone."""
+"""On PyTorch, a layer is a `torch.nn.Module`, some of whose names are reserved."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from symae_keras import layers, models
 
-#: What `torch.nn.Module` has and Keras's classes do not override.
+#: Names of `torch.nn.Module` that Keras's classes do not override.
 TAKEN = set(
     """
     T_destination __delattr__ __getattr__ __setstate__ _apply _backward_hooks
@@ -60,7 +60,7 @@ def test_the_names_of_torch_are_free() -> None:
 
 @pytest.mark.jax
 def test_the_list_is_complete() -> None:
-    """Where PyTorch is the backend: its own list."""
+    """The list agrees with PyTorch's own, if PyTorch is the backend."""
     if keras.backend.backend() != "torch":
         pytest.skip("needs the PyTorch backend")
     import torch

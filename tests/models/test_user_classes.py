@@ -1,4 +1,4 @@
-"""Layers and encoders of the user, subclasses of models, and wrong inputs."""
+"""User-defined layers and encoders, subclasses of models, and invalid inputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ register = keras.saving.register_keras_serializable(package="tests")
 
 @register
 class LargestInstance(keras.layers.Layer):
-    """Pools to the instance with the largest sum: a pooling that we do not have."""
+    """Custom pooling that selects the instance with the largest sum."""
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -48,7 +48,7 @@ class LargestInstance(keras.layers.Layer):
 
 @register
 class OnlyCall(keras.Model):
-    """The least that Keras asks of a model: no `build`, no output shape."""
+    """Minimal Keras model: no `build`, no output shape."""
 
     def __init__(self, units: int, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -72,7 +72,7 @@ def _sequential(*chain: keras.Layer | keras.KerasTensor) -> keras.Sequential:
     return keras.Sequential(list(chain))
 
 
-# Encoders without `mirror` that give features of rank 2 and 3, and other layers.
+# Encoders without `mirror` that return features of rank 2 and 3, and other layers.
 LAYERS = {
     "layer": lambda: {"encoder": Dense(5, activation="tanh")},
     "sequential": lambda: {
@@ -99,7 +99,7 @@ def test_layers_of_the_user(kind, x, mask, tmp_path) -> None:
     used = {"encoder": own, "decoder": decoder, "pooling": model.pool}
     used["nuisance_noise"] = model.noise
     assert all(used[name] is layer for name, layer in given.items())
-    # The nuisance branch has a network of its own, of the same make.
+    # The nuisance branch has a separate network of the same kind.
     assert type(copy) is type(own)
     assert not {id(w) for w in own.weights} & {id(w) for w in copy.weights}
     assert [w.shape for w in own.weights] == [w.shape for w in copy.weights]
@@ -171,7 +171,7 @@ def _adapted() -> keras.Sequential:
     return encoder
 
 
-#: Encoders, whether both branches begin alike, and the variables that are trained.
+#: Encoders, whether both branches start with equal weights, and trained variables.
 ENCODERS: dict[str, tuple[Callable[[], keras.Layer], bool, int]] = {
     "fresh": (lambda: _dense(False), False, 4),
     "with weights": (lambda: _dense(True), True, 4),
@@ -215,7 +215,7 @@ def test_saved_models_keep_both_encoders(x, tmp_path) -> None:
 
 
 class WithoutConfig(keras.Model):
-    """Its argument is no plain value, which Keras could keep by itself."""
+    """A layer with an argument that Keras cannot save without help."""
 
     def __init__(self, net: keras.Layer) -> None:
         super().__init__()
@@ -267,7 +267,7 @@ def test_what_cannot_be_copied_is_an_error(make, reason) -> None:
 
 @register
 class Keyword(SymAE):
-    """In Keras's idiom."""
+    """A subclass in the style of Keras."""
 
     def __init__(self, instance_shape: Any, extra: int = 1, **kwargs: Any) -> None:
         super().__init__(instance_shape, **kwargs)
@@ -359,7 +359,7 @@ def test_what_cannot_be_given_by_name_is_an_error() -> None:
 @pytest.mark.jax
 @pytest.mark.parametrize("shape", [(6, 1), (6, 5), (6,), (6, 4, 11)])
 def test_wrong_mask_shape(shape, tiny, x) -> None:
-    """Also of shapes that would broadcast, and spoil the count of instances."""
+    """Masks must have the correct shape, even if another shape would broadcast."""
     model, mask = tiny(), np.ones(shape, bool)
     for use in (
         lambda: model.encode(x, mask),

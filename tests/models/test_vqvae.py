@@ -1,4 +1,4 @@
-"""Discrete codes: what they are, how they are logged, and that they train."""
+"""Discrete codes: their values, their logs, and their training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _model(instance_shape=(12,), **arguments):
 
 @pytest.fixture
 def x(rng) -> np.ndarray:
-    """Ten instances of 12 pixels."""
+    """Make ten instances of 12 pixels."""
     return rng.normal(size=(10, 12)).astype("float32")
 
 
@@ -53,7 +53,7 @@ def test_convolutions(encoder, shape, rng) -> None:
 
 @pytest.mark.jax
 def test_map_of_codes(rng) -> None:
-    """An encoder's own map of vectors, and a decoder that takes it."""
+    """A custom encoder returns a map of vectors, and a custom decoder accepts it."""
     conv = {"strides": 2, "padding": "same"}
     model = VQVAE(
         (6, 8, 1),
@@ -73,7 +73,7 @@ def test_map_of_codes(rng) -> None:
 
 @pytest.mark.jax
 def test_perplexity_is_logged(x) -> None:
-    """Batches count by their size."""
+    """Batches are weighted by their size."""
     model = _model()
     model.quantizer.codebook.assign(np.random.default_rng(1).normal(size=(5, 2)))
     model.compile(loss="mse")
@@ -91,7 +91,7 @@ def test_perplexity_is_logged(x) -> None:
 
 @pytest.mark.large
 def test_training_finds_the_symbols() -> None:
-    """Four kinds of instances in two positions: two symbols each, 16 combinations."""
+    """Make four kinds of instances in two positions: two symbols, 16 combinations."""
     rng = np.random.default_rng(0)
     kinds = rng.normal(size=(2, 4, 12))
     labels = rng.integers(4, size=(512, 2))
