@@ -17,11 +17,13 @@
 # **Prerequisites.** [Tutorial 01](01_what_an_autoencoder_is.ipynb); probability
 # densities, expectation, Bayes' rule.
 #
-# **Time.** See the [list of tutorials](../docs/tutorials.md).
+# **Time.** About 6 minutes on two CPU cores
+# ([measured times](../docs/tutorials.md#running-times)).
 
-# %% tags=["install"]
-# Where the package is there, nothing happens. Else this installs a wheel beside the
-# notebook, or the sources that the notebook is part of, or the released package.
+# %% tags=["install", "hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Installation
+# This cell does nothing if the package is installed. Otherwise it installs a wheel from
+# the notebook's folder, the sources that contain the notebook, or the released package.
 import importlib.util
 from pathlib import Path
 
@@ -32,12 +34,14 @@ if importlib.util.find_spec("symae_keras") is None:
     # %pip install "{where}"
     importlib.invalidate_caches()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Imports and settings
 import os
 
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import Markdown, display
 from keras import ops
 from matplotlib.figure import Figure
@@ -45,7 +49,8 @@ from sklearn.datasets import load_digits
 
 import symae_keras as sk
 
-plt.style.use("tableau-colorblind10")
+COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #882255 #E69F00 #332288 #56B4E9".split()
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 plt.rcParams.update({"figure.dpi": 110, "figure.constrained_layout.use": True})
 # %matplotlib inline
 keras.utils.set_random_seed(0)
