@@ -59,11 +59,11 @@ plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_STARS = 160 if QUICK else 2000  # to train on
+N_STARS = 160 if QUICK else 2000  # for training
 N_TEST = 60 if QUICK else 300
 EPOCHS = 10 if QUICK else 16
-N_LIMIT = 100 if QUICK else 500  # stars that the limit is averaged over
-NOT_TRAINED = "*Quick mode: the networks are trained far too little for good numbers.*"
+N_LIMIT = 100 if QUICK else 500  # stars for the average of the limit
+NOT_TRAINED = "*Quick mode: the networks are undertrained, so the errors are large.*"
 
 # %% [markdown]
 # ## Two encoders

@@ -65,7 +65,7 @@ N_SINGLE = 20 if QUICK else 60  # and on one of them only
 N_TEST = 60 if QUICK else 200
 FEW_PAIRS = [] if QUICK else [30, 100]  # smaller sets to train on, too
 STEPS = 300 if QUICK else 1500
-FOLDER = Path(tempfile.mkdtemp())  # all that this notebook writes
+FOLDER = Path(tempfile.mkdtemp())  # for all files of this notebook
 
 # %% [markdown]
 # ## Where your data go

@@ -66,7 +66,7 @@ SEEDS = 2 if QUICK else 3
 MODELS = ["symae", "neural_statistician", "mlvae", "gvae", "mean_swap"]
 if QUICK:
     MODELS = ["symae", "mlvae", "mean_swap"]
-FOLDER = Path(tempfile.mkdtemp())  # all that this notebook writes
+FOLDER = Path(tempfile.mkdtemp())  # for all files of this notebook
 
 # %% [markdown]
 # ## The contestants

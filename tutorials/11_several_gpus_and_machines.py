@@ -84,7 +84,7 @@ QUICK = os.environ.get("SYMAE_QUICK") == "1"
 N_STATES = 96 if QUICK else 640
 EPOCHS = 3 if QUICK else 10
 BATCH = 16  # of the whole, over all devices
-FOLDER = Path(tempfile.mkdtemp())  # all that this notebook writes
+FOLDER = Path(tempfile.mkdtemp())  # for all files of this notebook
 
 # %% [markdown]
 # ## What a strategy does

@@ -66,7 +66,7 @@ N_STATES = 200 if QUICK else 1200  # stars to train on
 N_TEST = 100 if QUICK else 300
 EPOCHS = 10 if QUICK else 20
 PRICES = (1e-2,) if QUICK else (1e-4, 1e-2)  # of the model of the last part
-FOLDER = Path(tempfile.mkdtemp())  # all that this notebook writes
+FOLDER = Path(tempfile.mkdtemp())  # for all files of this notebook
 
 # %% [markdown]
 # ## The question

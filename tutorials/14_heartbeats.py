@@ -57,10 +57,10 @@ plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_PATIENTS = 100 if QUICK else 800  # to train on
+N_PATIENTS = 100 if QUICK else 800  # for training
 N_TEST = 30 if QUICK else 200
 EPOCHS = 4 if QUICK else 16
-NOT_TRAINED = "*Quick mode: the networks are trained far too little for good numbers.*"
+NOT_TRAINED = "*Quick mode: the networks are undertrained, so the errors are large.*"
 
 
 def axes_of(fig, *shape, **options):
