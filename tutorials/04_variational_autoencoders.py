@@ -302,7 +302,7 @@ low, high = BETAS[0], BETAS[-1]
 n_low, n_high = (int((kl_per_number(models[b]) > 0.1).sum()) for b in (low, high))
 display(
     Markdown(
-        f"With $\\beta = {low:g}$, {n_low} of {CODE} numbers have a KL divergence above "
+        f"With $\\beta = {low:g}$, {n_low} of {CODE} numbers have a KL above "
         f"0.1 nats. With $\\beta = {high:g}$, it is {n_high}."
     )
 )
