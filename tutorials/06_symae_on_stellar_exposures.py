@@ -69,9 +69,9 @@ NOT_TRAINED = "*Quick mode: the networks are undertrained, so the errors are lar
 # %% [markdown]
 # ## The goal
 #
-# A pretrained model of the package made the next figure. It shows each star as if it had
-# been observed in the exposures of other stars. Along a row, the star stays the same.
-# Down a column, the air and the instrument stay the same.
+# A pretrained model of the package made the next figure. It shows each star as if it
+# had been observed in the exposures of other stars. Along a row, the star stays the
+# same. Down a column, the air and the instrument stay the same.
 
 # %%
 pretrained = sk.zoo.load("symae_exposures")
