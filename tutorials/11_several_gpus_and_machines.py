@@ -133,9 +133,9 @@ for text, (x, y, colour) in boxes.items():
 arrows = [
     ((4.2, 3.2), (6.1, 3.2)),
     ((4.2, 0.8), (6.1, 0.8)),
-    ((9.9, 3.2), (11.3, 2.3)),
-    ((9.9, 0.8), (11.3, 1.7)),
-    ((15.7, 2.0), (17.3, 2.0)),
+    ((9.9, 3.2), (11.0, 2.3)),
+    ((9.9, 0.8), (11.0, 1.7)),
+    ((16.0, 2.0), (17.0, 2.0)),
 ]
 for start, end in arrows:
     ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "linewidth": 1.5})
@@ -492,7 +492,7 @@ if succeeded:
     to_one = np.abs(first["weights"] - one_weights).max()
     losses = np.abs(first["loss"] / np.array(one_loss) - 1.0).max()
     report = (
-        f"Two processes trained for {EPOCHS} epochs in {seconds:.0f} s, with their start. "
+        f"Two processes trained for {EPOCHS} epochs in {seconds:.0f} s with start-up. "
         f"Largest difference of a weight between the two: {between:.1e}, and to "
         f"one process: {to_one:.1e}. Largest relative difference of a loss: "
         f"{losses:.1e}. The chief wrote "
