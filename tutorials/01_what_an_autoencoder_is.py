@@ -91,7 +91,8 @@ every = np.arange(len(x_test))
 truth = others.virtual(state=every, group=every, instance=0)  # without the noise
 x.shape, x_test.shape
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 order = np.argsort(stars.state["temperature"])
 fig = Figure(figsize=(7.5, 5.0))
 top, bottom = fig.subplots(2, 1, sharex=True, height_ratios=[3, 2])
@@ -184,7 +185,8 @@ history = linear.fit(
     verbose=0,
 )
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig = Figure(figsize=(7.5, 3.0))
 left, right = fig.subplots(1, 2)
 left.plot(np.array(history.history["val_loss"]) / variance, label="linear autoencoder")
@@ -216,7 +218,8 @@ display(
 # the eigenvectors and for any rotation of them. The correlations between the numbers of
 # the code and the principal components show this.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 codes = np.asarray(linear.encode(x_test))
 scores = (x_test - mean) @ components[:K].T
 correlation = np.corrcoef(codes.T, scores.T)[:K, K:]
@@ -273,7 +276,8 @@ display(
 # One spectrum shows where the two methods differ. PCA cannot shift a line, so its
 # residual has the shape of the derivative of that line.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 worst = int(np.argmax(np.mean((pca(x_test, 8) - truth) ** 2, axis=1)))
 fig = Figure(figsize=(7.5, 3.6))
 top, bottom = fig.subplots(2, 1, sharex=True)
@@ -309,7 +313,8 @@ fig
 #    look like the training data, so a model that has learned the typical shapes of
 #    spectra reconstructs them badly.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 backwards = x_test[:, ::-1]
 sizes = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 to_input = [error(pca(x_test, k)) for k in sizes]

@@ -179,7 +179,8 @@ rows = {
 }
 pd.DataFrame.from_dict(rows, orient="index").round(3)
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig = Figure(figsize=(7.5, 4.0))
 axes = fig.subplots(3, 6)
 rows = {
@@ -226,7 +227,8 @@ display(
 # some pixels but not on others. Each output pixel is a sum of 1, 2 or 4 terms, in a
 # fixed pattern.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 ones = np.ones((1, 4, 4, 1), "float32")
 spread = keras.layers.Conv2DTranspose(
     1, 3, strides=2, padding="same", kernel_initializer="ones"
@@ -271,7 +273,8 @@ models = {way: trained("conv2d", decoder(way)) for way in WAYS[1:]}
 models = {"transposed": conv, **models}
 made = {way: np.asarray(models[way].reconstruct(x_test)) for way in WAYS}
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig = Figure(figsize=(7.5, 5.0))
 axes = fig.subplots(3, 4)
 for column, way in enumerate(WAYS):

@@ -179,7 +179,8 @@ pd.DataFrame.from_dict(
     columns=["gain (dB)"],
 ).round(1)
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig = Figure(figsize=(7.5, 5.0))
 panels = fig.subplots(4, 1, sharex=True, sharey=True)
 for ax, (name, row) in zip(
@@ -272,7 +273,8 @@ pd.Series(
 # %% [markdown]
 # The errors are divided by that of the mean spectrum.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig = Figure(figsize=(7.5, 4.2))
 panels = fig.subplots(3, 1, sharex=True)
 for n, ax in enumerate(panels):
@@ -367,7 +369,8 @@ sk.plotting.plot_dictionary(atoms[busiest], value_label="intensity")
 # The next figure decomposes one digit. The decoder adds the four active atoms to the
 # offset.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 n = 5
 code = np.asarray(sparse[4].encode(judge[n : n + 1]))[0]
 used = np.flatnonzero(code)[np.argsort(-np.abs(code[code != 0.0]))]

@@ -218,7 +218,8 @@ def train(model, callbacks=()):
 model = network()
 history = train(model)
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig = Figure(figsize=(7.5, 2.8))
 left, right = fig.subplots(1, 2)
 epochs = np.arange(1, EPOCHS + 1)
@@ -269,7 +270,8 @@ for beta, each in models.items():
     if beta != 1.0:
         train(each)
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig = Figure(figsize=(7.5, 3.2))
 left, right = fig.subplots(1, 2)
 points = {
@@ -397,7 +399,8 @@ pd.Series(distances, name="energy distance to test digits").to_frame().round(4)
 # are sorted by the KL divergence of the number. A number that has collapsed has no
 # effect.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 mean, log_variance = ops.split(model.instance_encoder(x_test), 2, axis=-1)
 order = np.argsort(
     -ops.convert_to_numpy(ops.mean(divergence(mean, log_variance), axis=0))
@@ -424,7 +427,8 @@ fig
 # The model was trained without labels, but codes of the same digit form clusters. The
 # figure shows the two numbers of the code with the highest KL divergence:
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig = Figure(figsize=(5.0, 4.2))
 ax = fig.subplots()
 one, two = (ops.convert_to_numpy(mean)[:, j] for j in order[:2])

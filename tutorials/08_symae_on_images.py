@@ -298,7 +298,8 @@ if QUICK:
 # same. In the second row, the nuisance code moves from one view to another while the
 # shape stays the same.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 steps = np.linspace(0, 1, 7)[:, None]
 a, b = 0, 1
 shape_walk = (1 - steps) * coherent[a] + steps * coherent[b]

@@ -373,7 +373,8 @@ scores["instrument 1 itself"] = judge(truth)
 heads = ["error", "baseline-free error", "assay error (mg)"]
 pd.DataFrame.from_dict(scores, orient="index", columns=heads).round(4)
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig, axes = plt.subplots(2, 1, figsize=(7, 4.6), sharex=True, layout="constrained")
 axes[0].plot(WAVELENGTH, truth[0], color="black", label="instrument 1 (truth)")
 axes[0].plot(WAVELENGTH, given[0], color="0.45", label="instrument 2 (given)")
@@ -464,7 +465,8 @@ plt.close(fig)
 # SymAE also provides the **nuisance code**. It separates the instruments, although the
 # model was trained without instrument labels.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 codes = model.encode(new)
 nuisance = keras.ops.convert_to_numpy(codes.nuisance)
 _, _, directions = np.linalg.svd(

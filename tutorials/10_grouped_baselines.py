@@ -240,7 +240,8 @@ display(
 # A seed sets the initial weights, the noise and the batches. Look at all runs, not only
 # at the best one.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 for row, name in enumerate(MODELS):
     values = result.values(name, "redatuming")

@@ -105,7 +105,8 @@ FOLDER = Path(tempfile.mkdtemp())  # for all files of this notebook
 #
 # The figure shows a batch of 16 groups on two replicas.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig, ax = plt.subplots(figsize=(7.5, 3.0))
 for group in range(16):
     colour = f"C{group // 8}"
@@ -225,7 +226,8 @@ variance = sk.training.data_variance(groups)
 one_loss, one_weights, one_seconds = fit(None)
 two_loss, two_weights, two_seconds = fit(strategy)
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 difference = np.abs(np.array(two_loss) / np.array(one_loss) - 1.0)
 fig, (ax, below) = plt.subplots(
     2, 1, figsize=(6, 4.6), sharex=True, layout="constrained", height_ratios=(3, 2)
