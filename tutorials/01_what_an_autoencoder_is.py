@@ -118,7 +118,7 @@ variance = float(np.mean((x_test - mean) ** 2))
 
 
 def error(reconstruction, target=x_test):
-    """Mean squared error over the variance of the data."""
+    """Return the mean squared error over the variance of the data."""
     return float(np.mean((np.asarray(reconstruction) - target) ** 2)) / variance
 
 
@@ -142,7 +142,7 @@ components = np.linalg.svd(x - mean, full_matrices=False)[2]
 
 
 def pca(data, k):
-    """Reconstruction of spectra from k principal components."""
+    """Reconstruct spectra from k principal components."""
     basis = components[:k]
     return mean + (data - mean) @ basis.T @ basis
 
@@ -243,7 +243,7 @@ fig
 
 # %%
 def deep_autoencoder(code_dim):
-    """An autoencoder with hidden layers, trained on the spectra."""
+    """Train an autoencoder with hidden layers on the spectra."""
     keras.utils.set_random_seed(0)
     model = sk.models.Autoencoder(
         (256,), code_dim=code_dim, normalization=sk.layers.Standardization.of(x)

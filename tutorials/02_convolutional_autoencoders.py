@@ -93,7 +93,7 @@ variance = float(np.mean((truth - x.mean(axis=0)) ** 2))
 
 
 def error(images):
-    """Mean squared error against the noiseless truth, over the variance."""
+    """Return the mean squared error against the truth, over the variance."""
     return float(np.mean((np.asarray(images) - truth) ** 2)) / variance
 
 
@@ -151,7 +151,7 @@ CODE = 16
 
 
 def trained(encoder, decoder=None):
-    """An autoencoder of the glyphs, trained for STEPS batches."""
+    """Train an autoencoder of the glyphs for STEPS batches."""
     keras.utils.set_random_seed(0)
     model = sk.models.Autoencoder(
         (28, 28, 1),
@@ -255,20 +255,19 @@ fig
 # strength: the power of patterns with a period of two pixels, divided by the mean
 # power. It is 1 for white noise. We compute it for untrained decoders on random codes,
 # and again after training.
-# 1. First the decoders as they are born, on random codes; then the same after training.
 
 # %%
 WAYS = ("transposed", "nearest", "bed_of_nails", "subpixel")
 
 
 def decoder(way):
-    """The mirrored decoder of a convolutional encoder."""
+    """Return the mirrored decoder of a convolutional encoder."""
     return sk.layers.Conv2DEncoder(CODE).mirror((28, 28, 1), upsampling=way)
 
 
 keras.utils.set_random_seed(0)
 codes = keras.random.normal((64, CODE), seed=0)
-born = {way: keras.ops.convert_to_numpy(decoder(way)(codes)) for way in WAYS}
+initial = {way: keras.ops.convert_to_numpy(decoder(way)(codes)) for way in WAYS}
 models = {way: trained("conv2d", decoder(way)) for way in WAYS[1:]}
 models = {"transposed": conv, **models}
 made = {way: np.asarray(models[way].reconstruct(x_test)) for way in WAYS}
@@ -278,7 +277,7 @@ made = {way: np.asarray(models[way].reconstruct(x_test)) for way in WAYS}
 fig = Figure(figsize=(7.5, 5.0))
 axes = fig.subplots(3, 4)
 for column, way in enumerate(WAYS):
-    axes[0, column].imshow(born[way][0, ..., 0], cmap="gray")
+    axes[0, column].imshow(initial[way][0, ..., 0], cmap="gray")
     axes[1, column].imshow(made[way][3, ..., 0], cmap="gray", vmin=0.0, vmax=1.0)
     residual = (made[way] - truth)[3, ..., 0]
     shown = axes[2, column].imshow(residual, cmap="RdBu_r", vmin=-0.2, vmax=0.2)
@@ -295,7 +294,7 @@ fig
 # %%
 rows = {
     way.replace("_", " "): {
-        "checkerboard, untrained": sk.evaluation.checkerboard(born[way]),
+        "checkerboard, untrained": sk.evaluation.checkerboard(initial[way]),
         "checkerboard, trained": sk.evaluation.checkerboard(made[way] - truth),
         "test error": error(made[way]),
         "weights": models[way].count_params(),
@@ -374,7 +373,7 @@ tuple(code.shape), tuple(encoder.mirror((251,))(code).shape)
 # keras.utils.set_random_seed(0)
 # four = sk.layers.Conv2DDecoder((28, 28, 1), kernel_size=4)
 # images = keras.ops.convert_to_numpy(four(codes))
-# for each in (images, born["transposed"]):
+# for each in (images, initial["transposed"]):
 #     print(sk.evaluation.checkerboard(each))
 # ```
 #

@@ -90,7 +90,7 @@ stars = sk.data.simulate_exposures(n_states=N_STARS, seed=0, **KIND)
 others = sk.data.simulate_exposures(n_states=300, seed=1, **KIND)
 x, axis = stars.x[:, 0], stars.axis
 every = np.arange(300)
-truth = others.virtual(state=every, group=every, instance=0)  # no noise at all
+truth = others.virtual(state=every, group=every, instance=0)  # without noise
 noisy = truth + SIGMA * np.random.default_rng(2).standard_normal(truth.shape)
 noisy = noisy.astype("float32")
 
@@ -154,7 +154,7 @@ denoiser = train(
 
 # %%
 def running_mean(data, width):
-    """Means over `width` pixels, an odd number; edges are repeated."""
+    """Return means over `width` pixels (an odd number), with repeated edges."""
     padded = np.pad(data, ((0, 0), (width // 2, width // 2)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)
     return windows.mean(axis=-1)
@@ -322,21 +322,21 @@ fig
 
 # %%
 if IDX_FOLDER:
-    learn, judge = (
+    digits_train, digits_test = (
         sk.data.load_idx(IDX_FOLDER, split)[0][:n].astype("float32") / 255
         for split, n in (("train", 5000), ("test", 1000))
     )
 else:
     images = (load_digits().images / 16.0).astype("float32")
-    learn, judge = images[:1400], images[1400:]
-centre = learn.mean(axis=0)
-spread = float(np.mean((judge - centre) ** 2))
+    digits_train, digits_test = images[:1400], images[1400:]
+centre = digits_train.mean(axis=0)
+spread = float(np.mean((digits_test - centre) ** 2))
 SHAPE = centre.shape
 ATOMS = 2 * centre.size
 
 
 def sparse_autoencoder(n_active):
-    """A dictionary of ATOMS atoms, of which an image uses n_active."""
+    """Train a dictionary of ATOMS atoms, of which each image uses n_active."""
     keras.utils.set_random_seed(0)
     model = sk.models.SparseAutoencoder(
         SHAPE,
@@ -345,10 +345,12 @@ def sparse_autoencoder(n_active):
         decoder=sk.layers.DenseDecoder(SHAPE, units=()),
         sparsity="top_k",
         n_active=n_active,
-        normalization=sk.layers.Standardization(mean=centre, scale=learn.std()),
+        normalization=sk.layers.Standardization(mean=centre, scale=digits_train.std()),
     )
     model.compile(keras.optimizers.Adam(3e-3), loss="mse")
-    model.fit(learn, learn, batch_size=64, epochs=SPARSE_EPOCHS, verbose=0)
+    model.fit(
+        digits_train, digits_train, batch_size=64, epochs=SPARSE_EPOCHS, verbose=0
+    )
     return model
 
 
@@ -357,7 +359,7 @@ sparse = {k: sparse_autoencoder(k) for k in ACTIVE}
 
 # %%
 atoms = np.asarray(sparse[4].atoms())
-use = np.mean(np.asarray(sparse[4].encode(judge)) != 0.0, axis=0)
+use = np.mean(np.asarray(sparse[4].encode(digits_test)) != 0.0, axis=0)
 busiest = np.argsort(-use)[:32]
 sk.plotting.plot_dictionary(atoms[busiest], value_label="intensity")
 
@@ -372,10 +374,10 @@ sk.plotting.plot_dictionary(atoms[busiest], value_label="intensity")
 # %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
 # @title Figure
 n = 5
-code = np.asarray(sparse[4].encode(judge[n : n + 1]))[0]
+code = np.asarray(sparse[4].encode(digits_test[n : n + 1]))[0]
 used = np.flatnonzero(code)[np.argsort(-np.abs(code[code != 0.0]))]
 offset = np.asarray(sparse[4].decode(np.zeros((1, ATOMS), "float32")))[0]
-parts = [judge[n], offset, *(code[j] * atoms[j] for j in used)]
+parts = [digits_test[n], offset, *(code[j] * atoms[j] for j in used)]
 parts.append(offset + sum(parts[2:]))
 titles = ["digit", "offset", *(f"atom {j}" for j in used), "sum"]
 fig = Figure(figsize=(7.5, 1.7))
@@ -387,7 +389,7 @@ fig
 
 # %%
 difference = np.abs(
-    parts[-1] - np.asarray(sparse[4].reconstruct(judge[n : n + 1]))[0]
+    parts[-1] - np.asarray(sparse[4].reconstruct(digits_test[n : n + 1]))[0]
 ).max()
 display(
     Markdown(
@@ -402,16 +404,16 @@ display(
 
 # %%
 components = np.linalg.svd(
-    (learn - centre).reshape(len(learn), -1), full_matrices=False
+    (digits_train - centre).reshape(len(digits_train), -1), full_matrices=False
 )[2]
 rows = []
 for k in ACTIVE:
     basis = components[:k]
-    flat = (judge - centre).reshape(len(judge), -1)
+    flat = (digits_test - centre).reshape(len(digits_test), -1)
     pca = np.mean((flat - flat @ basis.T @ basis) ** 2) / spread
-    made = np.asarray(sparse[k].reconstruct(judge))
-    in_use = int(np.any(np.asarray(sparse[k].encode(judge)) != 0.0, axis=0).sum())
-    ours = np.mean((made - judge) ** 2) / spread
+    made = np.asarray(sparse[k].reconstruct(digits_test))
+    in_use = int(np.any(np.asarray(sparse[k].encode(digits_test)) != 0.0, axis=0).sum())
+    ours = np.mean((made - digits_test) ** 2) / spread
     rows.append((k, pca, ours, f"{in_use} of {ATOMS}"))
 heads = ["active numbers", "error of PCA", "error of the sparse code", "atoms in use"]
 pd.DataFrame(rows, columns=heads).round(3)
@@ -495,13 +497,14 @@ pd.DataFrame(rows, columns=heads).round(3)
 #         decoder=sk.layers.DenseDecoder(SHAPE, units=()),
 #         sparsity="l1",
 #         sparsity_weight=weight,
-#         normalization=sk.layers.Standardization(mean=centre, scale=learn.std()),
+#         normalization=sk.layers.Standardization(centre, digits_train.std()),
 #     )
 #     model.compile(keras.optimizers.Adam(3e-3), loss="mse")
-#     model.fit(learn, learn, batch_size=64, epochs=SPARSE_EPOCHS, verbose=0)
-#     active = np.mean(np.asarray(model.encode(judge)) > 0.0) * ATOMS
-#     made = np.asarray(model.reconstruct(judge))
-#     print(weight, active, np.mean((made - judge) ** 2) / spread)
+#     options = {"batch_size": 64, "epochs": SPARSE_EPOCHS, "verbose": 0}
+#     model.fit(digits_train, digits_train, **options)
+#     active = np.mean(np.asarray(model.encode(digits_test)) > 0.0) * ATOMS
+#     made = np.asarray(model.reconstruct(digits_test))
+#     print(weight, active, np.mean((made - digits_test) ** 2) / spread)
 # ```
 #
 # With a higher weight, fewer numbers are active and the error is larger. Their number

@@ -128,7 +128,7 @@ display(fig)
 
 
 def network(beta=1.0):
-    """An untrained variational autoencoder of the digits."""
+    """Return an untrained variational autoencoder of the digits."""
     keras.utils.set_random_seed(0)
     return sk.models.VAE(
         SHAPE, code_dim=CODE, likelihood="bernoulli", kl_weight=beta, seed=0
@@ -153,7 +153,7 @@ mean.shape, log_variance.shape
 
 # %%
 def divergence(mean, log_variance):
-    """KL(q || p) of each instance and number of the code, in nats."""
+    """Compute KL(q || p) of each instance and number of the code, in nats."""
     return 0.5 * (ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance)
 
 
@@ -173,13 +173,13 @@ display(Markdown(f"Formula: {by_hand:.6f} nats. Model: {by_model:.6f} nats."))
 
 # %%
 def log_likelihood(x, logits):
-    """Bernoulli log p(x | z) of each instance, a sum over pixels."""
+    """Compute Bernoulli log p(x | z) of each instance, a sum over pixels."""
     each = x * ops.log_sigmoid(logits) + (1.0 - x) * ops.log_sigmoid(-logits)
     return ops.sum(each, axis=(1, 2))
 
 
 def negative_bound(model, x, seed):
-    """One-draw estimate of the negative bound: reconstruction and KL, in nats."""
+    """Estimate both terms of the negative bound from one draw, in nats."""
     mean, log_variance = ops.split(model.instance_encoder(x), 2, axis=-1)
     noise = keras.random.normal(ops.shape(mean), seed=seed)
     z = mean + ops.exp(0.5 * log_variance) * noise
@@ -207,7 +207,7 @@ display(Markdown(f"Formula: {ours:.4f} nats. `likelihood_loss`: {theirs:.4f} nat
 
 # %%
 def train(model, callbacks=()):
-    """Fit to the digits; return the history."""
+    """Train on the digits and return the history."""
     model.compile(keras.optimizers.Adam(1e-3), loss=model.likelihood_loss())
     fitted = model.fit(
         x, x, batch_size=64, epochs=EPOCHS, callbacks=list(callbacks), verbose=0
@@ -259,7 +259,7 @@ display(
 
 # %%
 def kl_per_number(model):
-    """Mean KL divergence of each number of the code on test digits, largest first."""
+    """Return the mean KL divergence of each number of the code, largest first."""
     mean, log_variance = ops.split(model.instance_encoder(x_test), 2, axis=-1)
     each = ops.mean(divergence(mean, log_variance), axis=0)
     return np.sort(ops.convert_to_numpy(each))[::-1]
@@ -327,7 +327,7 @@ BETA = 2.0
 
 
 def rising(step):
-    """From 0 to BETA over the first half of the training."""
+    """Increase the weight from 0 to BETA in the first half of the training."""
     return BETA * min(1.0, step / (0.5 * total))
 
 

@@ -146,7 +146,7 @@ summaries = {
 
 
 def change_when_shuffled(summary):
-    """Root mean square change of a summary, relative to its size."""
+    """Return the root mean square change of a summary, relative to its size."""
     before = ops.convert_to_numpy(summary(features))
     after = ops.convert_to_numpy(summary(f(groups.x[:, order])))
     return np.sqrt(np.mean((after - before) ** 2) / np.mean(before**2))
@@ -292,7 +292,7 @@ display(
 
 # %%
 def temperature_model(pool):
-    """A Keras model from a ragged group to one number."""
+    """Build a Keras model that maps a ragged group to one number."""
     keras.utils.set_random_seed(0)
     scale = keras.layers.Normalization()
     scale.adapt(train.x[train.mask])
@@ -336,15 +336,15 @@ for name, pool in pools.items():
         errors[name].append(np.sqrt(np.mean(difference**2)))
 
 # %% [markdown]
-# What is the best possible estimate? Suppose that an observer measures the slopes
-# without error, $z = 0.4\,\tau + \bar s$ with $\bar s \sim N(0, 0.15^2/T)$. The
+# The next cell computes the best possible error. Suppose that an observer measures the
+# slopes without error, $z = 0.4\,\tau + \bar s$ with $\bar s \sim N(0, 0.15^2/T)$. The
 # estimate with the smallest mean squared error is the mean of $\tau$ given $z$. It is a
 # one-dimensional integral, which we compute on a grid.
 
 
 # %%
 def best_error(n, draws=20_000):
-    """Root mean square error of the posterior mean of the temperature."""
+    """Compute the root mean square error of the posterior mean temperature."""
     rng = np.random.default_rng(0)
     truth = rng.uniform(-1, 1, draws)
     width = 0.15 / np.sqrt(n)

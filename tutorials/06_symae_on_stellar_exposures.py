@@ -168,7 +168,7 @@ display(
 
 # %%
 def fit(noise_strength, **options):
-    """Train a SymAE on the stars; model and history."""
+    """Train a SymAE on the stars and return it with its history."""
     keras.utils.set_random_seed(0)
     model = sk.models.SymAE(
         instance_shape=train.instance_shape,
@@ -397,7 +397,7 @@ if QUICK:
 
 # %%
 temperature = test.state["temperature"]
-j = int(np.argmax(np.abs(np.diff(temperature))))  # shown under the exposures of j + 1
+j = int(np.argmax(np.abs(np.diff(temperature))))  # its nuisance source is star j + 1
 wanted = test.virtual(j, j + 1, 0)
 
 fig = Figure(figsize=(7.2, 6.0), layout="constrained")

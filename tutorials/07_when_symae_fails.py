@@ -140,9 +140,9 @@ display(
 # %% [markdown]
 # ## Prediction of the failure
 #
-# What does the original encoder learn? The reconstruction needs the slope $z$ of each
-# exposure. The coherent code contains $\tau$ only up to $\bar s$, and it does not
-# contain $s[t]$. At least part of the slope must therefore be encoded in
+# The original encoder will learn the following. The reconstruction needs the slope $z$
+# of each exposure. The coherent code contains $\tau$ only up to $\bar s$, and it does
+# not contain $s[t]$. At least part of the slope must therefore be encoded in
 # $N[t] = h(x[t])$. From $x[t]$, the encoder can compute $z$, but not $s[t]$. So $N$
 # contains $z$, and with it the temperature.
 #
@@ -264,7 +264,7 @@ if QUICK:
 
 # %%
 def excess_slope(model):
-    """Slope of log(virtual / truth), averaged over the exposures of each pair."""
+    """Compute the mean slope of log(virtual / truth) for each pair of stars."""
     virtual = model.redatum(coherent_from=test.x[source], nuisance_from=test.x)
     virtual = np.maximum(ops.convert_to_numpy(virtual), 0.05)
     # Weight pixels by the flux, because deep lines have little flux and much noise.
@@ -275,7 +275,7 @@ def excess_slope(model):
 
 
 temperature = test.state["temperature"]
-difference = temperature - temperature[source]  # of the donor j and the star i shown
+difference = temperature - temperature[source]  # donor j minus displayed star i
 
 fig = Figure(figsize=(7.2, 3.4), layout="constrained")
 axes = fig.subplots(1, 2, sharex=True, sharey=True)

@@ -254,7 +254,7 @@ def without_baseline(spectra):
     return spectra - (spectra @ quadratics) @ quadratics.T
 
 
-def judge(virtual):
+def evaluate(virtual):
     """Return error, baseline-free error and assay error (mg)."""
     free = without_baseline(virtual), without_baseline(truth)
     misread = calibration.predict(virtual) - new_assay
@@ -368,8 +368,8 @@ results["adapt"] = adapted.transfer(given)
 display(Markdown(f"Weights: {adapted.summary}."))
 
 # %%
-scores = {name: judge(virtual) for name, virtual in results.items()}
-scores["instrument 1 itself"] = judge(truth)
+scores = {name: evaluate(virtual) for name, virtual in results.items()}
+scores["instrument 1 itself"] = evaluate(truth)
 heads = ["error", "baseline-free error", "assay error (mg)"]
 pd.DataFrame.from_dict(scores, orient="index", columns=heads).round(4)
 
@@ -424,13 +424,13 @@ curves = {"mean shift": [], "PDS": [], "DS": [], "adapt": []}
 for n in numbers:
     part = both[:n]
     shifted = given + (part.x[:, 0] - part.x[:, 1]).mean(axis=0)
-    curves["mean shift"].append(judge(shifted)[1])
-    curves["PDS"].append(judge(pds.fit(part).transfer(given))[1])
-    curves["DS"].append(judge(ds.fit(part).transfer(given))[1])
-    curves["adapt"].append(judge(sk.adapt(None, part).transfer(given))[1])
+    curves["mean shift"].append(evaluate(shifted)[1])
+    curves["PDS"].append(evaluate(pds.fit(part).transfer(given))[1])
+    curves["DS"].append(evaluate(ds.fit(part).transfer(given))[1])
+    curves["adapt"].append(evaluate(sk.adapt(None, part).transfer(given))[1])
 symae = {N_PAIRS: scores["SymAE"][1]}
 for n in FEW_PAIRS:
-    symae[n] = judge(transfer(train_symae(both[:n])[0], both[:n], given))[1]
+    symae[n] = evaluate(transfer(train_symae(both[:n])[0], both[:n], given))[1]
 
 fig, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
 for (name, values), marker in zip(curves.items(), "os^v", strict=True):
@@ -559,7 +559,7 @@ sk.data.save(both, FOLDER / "pairs.csv")
 # epochs = round(STEPS * 32 / len(both))
 # training = sk.training.Training(epochs=epochs, batch_size=32, instances=2)
 # sk.training.train(plain, both, training)
-# print(judge(transfer(plain, both, given)), scores["SymAE"])
+# print(evaluate(transfer(plain, both, given)), scores["SymAE"])
 # ```
 #
 # This model was trained only on complete pairs, never on a group of one. Its coherent
@@ -597,7 +597,7 @@ sk.data.save(both, FOLDER / "pairs.csv")
 # </details>
 #
 # **3.** Is the mean nuisance code a good choice? Transfer each new tablet with the
-# nuisance code of its own true spectrum, which is unknown in a real application. Which
+# nuisance code of its true spectrum, which is unknown in a real application. Which
 # of the three measures improve?
 #
 # <details><summary>Solution</summary>
@@ -606,7 +606,7 @@ sk.data.save(both, FOLDER / "pairs.csv")
 # coherent = model.encode(given[:, None]).coherent
 # own = model.encode(truth[:, None]).nuisance
 # virtual = keras.ops.convert_to_numpy(model.decode(coherent, own))[:, 0]
-# print(judge(virtual), scores["SymAE"])
+# print(evaluate(virtual), scores["SymAE"])
 # ```
 #
 # The plain error decreases most, because this code contains the placement of the

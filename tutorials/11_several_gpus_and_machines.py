@@ -271,7 +271,7 @@ display(
 # faster, use larger batches. This *does* change the result, as on one device: an epoch
 # has fewer steps with less noise. A common correction is to increase the learning rate.
 #
-# What happens if $B$ is not divisible? Each replica computes the mean over *its* part,
+# If $B$ is not divisible, each replica computes the mean over *its* part,
 # and both means have the same weight. Of 13 groups, one replica receives 6 and the
 # other 7, so a group in the smaller part has the weight $13 / (2 \cdot 6)$ instead of
 # 1. We can measure these weights with a gradient. The inputs are the rows

@@ -57,7 +57,7 @@ keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
 N_MEDIA = 6 if QUICK else 50
-SHOTS = 8  # in each survey
+SHOTS = 8  # per survey
 SAMPLES = 96  # of 0.01 s
 
 # %% [markdown]

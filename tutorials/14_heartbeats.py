@@ -199,7 +199,7 @@ noisy = (clean + SIGMA * noise).astype("float32")
 
 
 def running_mean(data, width):
-    """Means over `width` samples, an odd number; edges are repeated."""
+    """Return means over `width` samples (an odd number), with repeated edges."""
     padded = np.pad(data, ((0, 0), (width // 2, width // 2)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)
     return windows.mean(axis=-1)
