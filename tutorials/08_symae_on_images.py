@@ -284,8 +284,8 @@ if QUICK:
     display(Markdown(NOT_TRAINED))
 
 # %% [markdown]
-# In the rows of the state, the coherent code should have high scores. In the rows of
-# the nuisance, the nuisance code should. The other scores should be near 0 or below. (A
+# The coherent code should have high scores for the state, and the nuisance code should
+# have high scores for the nuisance. The other scores should be near 0 or below. (A
 # probe that is trained on few groups overfits and can be worse than the mean.) The
 # score of the harmonics is an average over seven numbers. The network learns the
 # largest ones first, because they move many pixels.

@@ -85,7 +85,7 @@ for star, ax in enumerate(axes):
     shown.set_clim(0.0, train.x[:3].max())
     ax.set_title(f"star {star + 1}", fontsize=10)
 fig.supxlabel(train.axis_label, fontsize=10)
-axes[0].set_ylabel("exposure")
+axes[0].set(ylabel="exposure", yticks=[0, 4, 8, 12, 16])
 fig.colorbar(shown, ax=axes, label="flux (relative)")
 display(fig)
 plt.close(fig)
