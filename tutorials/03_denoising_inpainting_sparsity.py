@@ -96,26 +96,26 @@ noisy = noisy.astype("float32")
 
 # %% [markdown]
 # The next figure shows the goal, with a pretrained denoiser of the package. Each row of
-# an image is a spectrum. Lines that are lost in the noise become visible again.
+# an image is a spectrum. The second image shows the noise, and the third image shows
+# the error that remains after denoising.
 
 # %%
 order = np.argsort(others.state["temperature"])
 pretrained = sk.zoo.load("denoising_exposures")
-pictures = {
-    "noisy": noisy,
-    "denoised": np.asarray(pretrained.reconstruct(noisy)),
-    "truth": truth,
-}
+denoised = np.asarray(pretrained.reconstruct(noisy))
 fig = Figure(figsize=(7.5, 3.4))
 axes = fig.subplots(1, 3, sharey=True)
-edges = (axis[0], axis[-1], len(truth), 0)
-for ax, (name, rows) in zip(axes, pictures.items(), strict=True):
-    shown = ax.imshow(
-        rows[order], cmap="inferno", vmin=0.0, vmax=1.3, aspect="auto", extent=edges
-    )
-    ax.set(title=name, xlabel="normalised wavelength")
+options = {"aspect": "auto", "extent": (axis[0], axis[-1], len(truth), 0)}
+shown = axes[0].imshow(noisy[order], cmap="inferno", vmin=0.0, vmax=1.6, **options)
+options.update(cmap="RdBu_r", vmin=-0.3, vmax=0.3)
+axes[1].imshow((noisy - truth)[order], **options)
+error = axes[2].imshow((denoised - truth)[order], **options)
+titles = ("noisy spectra", "error before", "error after")
+for ax, title in zip(axes, titles, strict=True):
+    ax.set(title=title, xlabel="wavelength")
 axes[0].set_ylabel("star, cool to hot")
-fig.colorbar(shown, ax=axes, label="flux (relative)")
+fig.colorbar(shown, ax=axes[0], label="flux (relative)", location="left")
+fig.colorbar(error, ax=axes[2], label="error of the flux")
 fig
 
 
