@@ -150,7 +150,7 @@ mask[N_PAIRS:, 1] = ~mask[N_PAIRS:, 0]
 
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.4), sharey=True, layout="constrained")
 for n, ax in enumerate(axes):
-    for tablet, shade in enumerate(plt.cm.viridis(np.linspace(0, 0.85, 6))):
+    for tablet, shade in enumerate(plt.cm.viridis(np.linspace(0, 0.75, 6))):
         ax.plot(WAVELENGTH, x[tablet, n], color=shade, label=f"tablet {tablet + 1}")
     ax.set(xlabel="wavelength (nm)", title=f"instrument {n + 1}")
 axes[0].set_ylabel("absorbance")
