@@ -11,16 +11,18 @@
 # %% [markdown]
 # # 03 Denoising, inpainting, sparsity
 #
-# **Aim.** Hold a large code back by other means than its size: corrupt the input and
-# ask for the clean measurement, or allow only few numbers to be active at a time.
+# **Aim.** Regularise a large code by other means than its size: corrupt the input and
+# predict the clean measurement, or allow only a few numbers of the code to be non-zero.
 #
 # **Prerequisites.** [Tutorial 01](01_what_an_autoencoder_is.ipynb).
 #
-# **Time.** See the [list of tutorials](../docs/tutorials.md).
+# **Time.** About 5 minutes on two CPU cores
+# ([measured times](../docs/tutorials.md#running-times)).
 
-# %% tags=["install"]
-# Where the package is there, nothing happens. Else this installs a wheel beside the
-# notebook, or the sources that the notebook is part of, or the released package.
+# %% tags=["install", "hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Installation
+# This cell does nothing if the package is installed. Otherwise it installs a wheel from
+# the notebook's folder, the sources that contain the notebook, or the released package.
 import importlib.util
 from pathlib import Path
 
@@ -31,19 +33,22 @@ if importlib.util.find_spec("symae_keras") is None:
     # %pip install "{where}"
     importlib.invalidate_caches()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Imports and settings
 import os
 
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
 import symae_keras as sk
 
-plt.style.use("tableau-colorblind10")
+COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #882255 #E69F00 #332288 #56B4E9".split()
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 plt.rcParams.update({"figure.dpi": 110, "figure.constrained_layout.use": True})
 # %matplotlib inline
 keras.utils.set_random_seed(0)
@@ -51,29 +56,32 @@ keras.utils.set_random_seed(0)
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
 N_STARS = 1000 if QUICK else 4000
 STEPS = 250 if QUICK else 2500  # training steps of a network for spectra
-SPARSE_EPOCHS = 15 if QUICK else 100  # for the networks of digits, which are small
+SPARSE_EPOCHS = 15 if QUICK else 100  # for the small networks of digits
+IDX_FOLDER = os.environ.get("SYMAE_IMAGES")  # with idx files, such as those of MNIST
 
 # %% [markdown]
 # ## Denoising
 #
 # A **denoising autoencoder** (Vincent et al.,
-# [2010](https://jmlr.org/papers/v11/vincent10a.html)) sees a corrupted input
-# $\tilde x = x + \sigma \varepsilon$ and is asked for the clean one:
+# [2010](https://jmlr.org/papers/v11/vincent10a.html)) receives a corrupted input
+# $\tilde x = x + \sigma \varepsilon$ and is trained to return the clean one:
 #
 # $$\min_{f, D} \; \mathbb{E} \, \lVert x - D(f(x + \sigma \varepsilon)) \rVert^2,
 # \qquad \varepsilon \sim \mathcal{N}(0, 1) .$$
 #
-# Copying is no solution any more, however large the code: the noise is drawn anew
-# every time and cannot be foretold. What minimises this loss is the mean of all clean
-# measurements that the corrupted one may have come from, $\mathbb{E}[x \mid \tilde x]$.
-# For Gaussian noise it has a remarkable form (Tweedie's formula),
+# Copying the input no longer minimises the loss, however large the code: the noise is
+# drawn anew in every step and cannot be predicted. The minimum of this loss is the mean
+# of all clean measurements that may have produced the corrupted one,
+# $\mathbb{E}[x \mid \tilde x]$. For Gaussian noise this mean has a simple form
+# (Tweedie's formula),
 #
-# $$\mathbb{E}[x \mid \tilde x] = \tilde x + \sigma^2 \, \nabla \log p(\tilde x) :$$
+# $$\mathbb{E}[x \mid \tilde x] = \tilde x + \sigma^2 \, \nabla \log p(\tilde x) .$$
 #
-# one step uphill, towards where data are. A denoiser must know what data look like.
+# It is one step towards higher density of the data. A denoiser therefore has to learn
+# the distribution of the data.
 #
-# Our data are spectra of stars as in tutorial 01. Those to learn from have a
-# signal-to-noise ratio of 100; those to clean have one of 10.
+# The data are spectra of stars as in tutorial 01. The training spectra have a
+# signal-to-noise ratio of 100. The spectra to be denoised have a ratio of 10.
 
 # %%
 SIGMA = 0.1
@@ -82,9 +90,33 @@ stars = sk.data.simulate_exposures(n_states=N_STARS, seed=0, **KIND)
 others = sk.data.simulate_exposures(n_states=300, seed=1, **KIND)
 x, axis = stars.x[:, 0], stars.axis
 every = np.arange(300)
-truth = others.virtual(state=every, group=every, instance=0)  # no noise at all
+truth = others.virtual(state=every, group=every, instance=0)  # without noise
 noisy = truth + SIGMA * np.random.default_rng(2).standard_normal(truth.shape)
 noisy = noisy.astype("float32")
+
+# %% [markdown]
+# The next figure shows the goal, with a pretrained denoiser of the package. Each row of
+# an image is a spectrum. The second image shows the noise, and the third image shows
+# the error that remains after denoising.
+
+# %%
+order = np.argsort(others.state["temperature"])
+pretrained = sk.zoo.load("denoising_exposures")
+denoised = np.asarray(pretrained.reconstruct(noisy))
+fig = Figure(figsize=(7.5, 3.4))
+axes = fig.subplots(1, 3, sharey=True)
+options = {"aspect": "auto", "extent": (axis[0], axis[-1], len(truth), 0)}
+shown = axes[0].imshow(noisy[order], cmap="inferno", vmin=0.0, vmax=1.6, **options)
+options.update(cmap="RdBu_r", vmin=-0.3, vmax=0.3)
+axes[1].imshow((noisy - truth)[order], **options)
+error = axes[2].imshow((denoised - truth)[order], **options)
+titles = ("noisy spectra", "error before", "error after")
+for ax, title in zip(axes, titles, strict=True):
+    ax.set(title=title, xlabel="wavelength")
+axes[0].set_ylabel("star, cool to hot")
+fig.colorbar(shown, ax=axes[0], label="flux (relative)", location="left")
+fig.colorbar(error, ax=axes[2], label="error of the flux")
+fig
 
 
 # %%
@@ -111,17 +143,18 @@ denoiser = train(
 )
 
 # %% [markdown]
-# Both codes have as many numbers as the spectra have pixels; the networks are the same.
-# The corruption acts in training only: `reconstruct` takes noisy data as they are.
+# Both codes have as many numbers as the spectra have pixels, and the networks are the
+# same. The corruption is active only in training: `reconstruct` uses the noisy data as
+# they are.
 #
-# A filter without any learning stands beside them, a running mean over as many pixels
-# as serve it best. The gain is that of the signal-to-noise ratio, in decibels: 10 dB
-# are a tenth of the squared error.
+# For comparison, we use a filter without any training: a running mean, with the window
+# width that gives the best result. The gain is the improvement of the signal-to-noise
+# ratio in decibels. A gain of 10 dB means that the squared error is reduced to a tenth.
 
 
 # %%
 def running_mean(data, width):
-    """Means over `width` pixels, an odd number; edges are repeated."""
+    """Return means over `width` pixels (an odd number), with repeated edges."""
     padded = np.pad(data, ((0, 0), (width // 2, width // 2)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)
     return windows.mean(axis=-1)
@@ -137,12 +170,17 @@ cleaned = {
     "plain autoencoder": np.asarray(plain.reconstruct(noisy)),
     "denoising autoencoder": np.asarray(denoiser.reconstruct(noisy)),
 }
-rows = ["| | gain (dB) |", "|---|---|"]
-for name, result in cleaned.items():
-    rows.append(f"| {name} | {sk.evaluation.snr_gain(truth, noisy, result):.1f} |")
-display(Markdown("\n".join(rows)))
+pd.DataFrame.from_dict(
+    {
+        name: sk.evaluation.snr_gain(truth, noisy, each)
+        for name, each in cleaned.items()
+    },
+    orient="index",
+    columns=["gain (dB)"],
+).round(1)
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig = Figure(figsize=(7.5, 5.0))
 panels = fig.subplots(4, 1, sharex=True, sharey=True)
 for ax, (name, row) in zip(
@@ -158,8 +196,8 @@ fig.supylabel("flux (relative)")
 fig
 
 # %% [markdown]
-# How does it do with other noise than it was trained for? A denoiser is made for one
-# strength; far below it, it takes off more than there is.
+# The next figure shows the gain for other noise levels. A denoiser is trained for one
+# noise level. If the noise is much weaker, it also removes part of the signal.
 
 # %%
 sigmas = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.4])
@@ -187,15 +225,16 @@ ax.spines[["top", "right"]].set_visible(False)
 fig
 
 # %% [markdown]
-# Below zero a method does harm. The dotted line is the strength that the denoiser was
-# trained for.
+# If the gain is negative, the method increases the error. The dotted line marks the
+# noise level of the training.
 #
 # ## Inpainting
 #
-# Noise is one corruption; a gap is another. `BlockCorruption` blanks an interval, a
-# different one in every spectrum and every step, and the network has to fill it from
-# what is left. It can, as far as the rest of the spectrum tells: here all lines of an
-# element share one abundance, so that those outside of the gap tell of those inside.
+# A gap is another kind of corruption. `BlockCorruption` sets an interval to zero, at a
+# different position in every spectrum and every step. The network has to predict the
+# missing pixels from the others. This is possible as far as the rest of the spectrum
+# determines them: here all lines of an element share one abundance, so the lines
+# outside the gap predict those inside.
 
 # %%
 keras.utils.set_random_seed(0)
@@ -220,25 +259,27 @@ for row, hole in zip(lines, missing, strict=True):
     row[hole] = np.interp(axis[hole], axis[~hole], row[~hole])
 mean = np.broadcast_to(x.mean(axis=0), truth.shape)
 
-rows = ["| what fills the gap | error in gaps |", "|---|---|"]
 spread = np.mean((mean - truth)[missing] ** 2)
-for name, result in {
+rows = {
     "mean spectrum": mean,
     "straight line": lines,
     "inpainting autoencoder": filled,
-}.items():
-    rows.append(f"| {name} | {np.mean((result - truth)[missing] ** 2) / spread:.3f} |")
-display(Markdown("\n".join(rows)))
+}
+pd.Series(
+    {name: np.mean((r - truth)[missing] ** 2) / spread for name, r in rows.items()},
+    name="error in gaps",
+).to_frame().round(3)
 
 # %% [markdown]
-# Errors are relative to those of the mean spectrum.
+# The errors are divided by that of the mean spectrum.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig = Figure(figsize=(7.5, 4.2))
 panels = fig.subplots(3, 1, sharex=True)
 for n, ax in enumerate(panels):
     hole = missing[n]
-    ax.axvspan(axis[hole][0], axis[hole][-1], color="0.9", label="gap")
+    ax.axvspan(axis[hole][0], axis[hole][-1], color="0.85", label="gap")
     ax.plot(axis, truth[n], color="black", lw=1.0, label="truth")
     ax.plot(axis[hole], filled[n][hole], lw=1.2, label="inpainted")
     ax.plot(axis[hole], lines[n][hole], lw=1.2, ls="--", label="straight line")
@@ -249,49 +290,67 @@ fig.supylabel("flux (relative)")
 fig
 
 # %% [markdown]
-# Data with real gaps need no corruption to be trained on: give them as
-# `{"instances": x, "mask": good}`, and bad pixels count nowhere. See
-# [Your own data](../docs/data.md).
+# Data with real gaps need no corruption for training. Pass them as
+# `{"instances": x, "mask": good}`, and all losses ignore the bad pixels. See [Your own
+# data](../docs/data.md).
 #
 # ## Sparsity
 #
-# The third way is to make the code large and to allow only a few of its numbers to
-# differ from zero. Which ones differ from instance to instance. With a linear decoder
-# an instance then is a sum of few *atoms* out of a learned *dictionary*,
+# The third method is a large code in which only a few numbers may differ from zero. The
+# non-zero numbers differ from instance to instance. With a linear decoder, an instance
+# is then a sum of a few *atoms* from a learned *dictionary*,
 #
 # $$\hat x = b + \sum_{j \in \text{active}} z_j \, d_j , \qquad
 # \lvert \text{active} \rvert \le k .$$
 #
-# Here $b$ is little more than the mean image, which the normalisation takes off first:
-# atoms then tell how an image differs from it, and more of them find work.
+# Here $b$ is close to the mean image. The normalisation subtracts the mean image first,
+# so the atoms represent the deviations of an image from the mean, and more of the atoms
+# are used.
 #
 # `sparsity="top_k"` keeps the $k$ largest numbers and sets all others to zero. The data
-# are scikit-learn's handwritten digits of 8 x 8 pixels, and the dictionary has twice as
-# many atoms as there are pixels.
+# are the handwritten digits of scikit-learn with 8 x 8 pixels. The dictionary has twice
+# as many atoms as there are pixels.
+#
+# <div class="admonition tip alert alert-success">
+# <p class="admonition-title"><b>Tip</b></p>
+#
+# To use MNIST or Fashion-MNIST instead, set the environment variable `SYMAE_IMAGES` to
+# a folder that contains their four idx files before you start the notebook. [The page
+# on reproduced results](../docs/reproduction.md) says where to find these files.
+#
+# </div>
 
 # %%
-digits = load_digits()
-images = (digits.images / 16.0).astype("float32")
-learn, judge = images[:1400], images[1400:]
-centre = learn.mean(axis=0)
-spread = float(np.mean((judge - centre) ** 2))
-ATOMS = 128
+if IDX_FOLDER:
+    digits_train, digits_test = (
+        sk.data.load_idx(IDX_FOLDER, split)[0][:n].astype("float32") / 255
+        for split, n in (("train", 5000), ("test", 1000))
+    )
+else:
+    images = (load_digits().images / 16.0).astype("float32")
+    digits_train, digits_test = images[:1400], images[1400:]
+centre = digits_train.mean(axis=0)
+spread = float(np.mean((digits_test - centre) ** 2))
+SHAPE = centre.shape
+ATOMS = 2 * centre.size
 
 
 def sparse_autoencoder(n_active):
-    """A dictionary of ATOMS atoms, of which an image uses n_active."""
+    """Train a dictionary of ATOMS atoms, of which each image uses n_active."""
     keras.utils.set_random_seed(0)
     model = sk.models.SparseAutoencoder(
-        (8, 8),
+        SHAPE,
         code_dim=ATOMS,
         encoder=sk.layers.DenseEncoder(ATOMS, units=()),
-        decoder=sk.layers.DenseDecoder((8, 8), units=()),
+        decoder=sk.layers.DenseDecoder(SHAPE, units=()),
         sparsity="top_k",
         n_active=n_active,
-        normalization=sk.layers.Standardization(mean=centre, scale=learn.std()),
+        normalization=sk.layers.Standardization(mean=centre, scale=digits_train.std()),
     )
     model.compile(keras.optimizers.Adam(3e-3), loss="mse")
-    model.fit(learn, learn, batch_size=64, epochs=SPARSE_EPOCHS, verbose=0)
+    model.fit(
+        digits_train, digits_train, batch_size=64, epochs=SPARSE_EPOCHS, verbose=0
+    )
     return model
 
 
@@ -300,22 +359,25 @@ sparse = {k: sparse_autoencoder(k) for k in ACTIVE}
 
 # %%
 atoms = np.asarray(sparse[4].atoms())
-use = np.mean(np.asarray(sparse[4].encode(judge)) != 0.0, axis=0)
+use = np.mean(np.asarray(sparse[4].encode(digits_test)) != 0.0, axis=0)
 busiest = np.argsort(-use)[:32]
 sk.plotting.plot_dictionary(atoms[busiest], value_label="intensity")
 
 # %% [markdown]
-# These are the 32 atoms that most of the new digits use, the busiest first: strokes and
-# bows, red where ink is added and blue where it is taken away.
+# The figure shows the 32 atoms that are used most often in the test digits, in order of
+# frequency. They resemble pen strokes. Red means that the atom adds ink, and blue means
+# that it removes ink.
 #
-# Take one digit apart. Its sum of four atoms is all that the decoder makes of the code.
+# The next figure decomposes one digit. The decoder adds the four active atoms to the
+# offset.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 n = 5
-code = np.asarray(sparse[4].encode(judge[n : n + 1]))[0]
+code = np.asarray(sparse[4].encode(digits_test[n : n + 1]))[0]
 used = np.flatnonzero(code)[np.argsort(-np.abs(code[code != 0.0]))]
 offset = np.asarray(sparse[4].decode(np.zeros((1, ATOMS), "float32")))[0]
-parts = [judge[n], offset, *(code[j] * atoms[j] for j in used)]
+parts = [digits_test[n], offset, *(code[j] * atoms[j] for j in used)]
 parts.append(offset + sum(parts[2:]))
 titles = ["digit", "offset", *(f"atom {j}" for j in used), "sum"]
 fig = Figure(figsize=(7.5, 1.7))
@@ -327,38 +389,51 @@ fig
 
 # %%
 difference = np.abs(
-    parts[-1] - np.asarray(sparse[4].reconstruct(judge[n : n + 1]))[0]
+    parts[-1] - np.asarray(sparse[4].reconstruct(digits_test[n : n + 1]))[0]
 ).max()
-display(Markdown(f"The sum differs from `reconstruct` by {difference:.1e} at most."))
+display(
+    Markdown(
+        f"The largest difference between the sum and `reconstruct` is {difference:.1e}."
+    )
+)
 
 # %% [markdown]
-# Against principal components with as many numbers: the components are the same for all
-# digits, the active atoms are chosen for each.
+# Now we compare with principal components, with the same number of numbers per image.
+# The components are the same for all digits. The active atoms are chosen for each
+# digit.
 
 # %%
 components = np.linalg.svd(
-    (learn - centre).reshape(len(learn), -1), full_matrices=False
+    (digits_train - centre).reshape(len(digits_train), -1), full_matrices=False
 )[2]
-rows = ["| active numbers | PCA | sparse | atoms in use |", "|---|---|---|---|"]
+rows = []
 for k in ACTIVE:
     basis = components[:k]
-    flat = (judge - centre).reshape(len(judge), -1)
+    flat = (digits_test - centre).reshape(len(digits_test), -1)
     pca = np.mean((flat - flat @ basis.T @ basis) ** 2) / spread
-    made = np.asarray(sparse[k].reconstruct(judge))
-    in_use = int(np.any(np.asarray(sparse[k].encode(judge)) != 0.0, axis=0).sum())
-    ours = np.mean((made - judge) ** 2) / spread
-    rows.append(f"| {k} | {pca:.3f} | {ours:.3f} | {in_use} of {ATOMS} |")
-display(Markdown("\n".join(rows)))
+    made = np.asarray(sparse[k].reconstruct(digits_test))
+    in_use = int(np.any(np.asarray(sparse[k].encode(digits_test)) != 0.0, axis=0).sum())
+    ours = np.mean((made - digits_test) ** 2) / spread
+    rows.append((k, pca, ours, f"{in_use} of {ATOMS}"))
+heads = ["active numbers", "error of PCA", "error of the sparse code", "atoms in use"]
+pd.DataFrame(rows, columns=heads).round(3)
 
 # %% [markdown]
-# The comparison is not quite fair: which of the atoms are active is information, too,
-# and PCA has none of it to tell. Atoms that no digit uses are *dead*: they get no
-# gradient and stay as they are.
+# <div class="admonition note alert alert-info">
+# <p class="admonition-title"><b>Note</b></p>
+#
+# The comparison favours the sparse code: the choice of the active atoms is additional
+# information, and PCA does not have it.
+#
+# </div>
+#
+# Atoms that no digit uses are *dead*: they receive no gradient and do not change.
 #
 # ## Exercises
 #
-# **1. Salt and pepper.** Train a denoiser with `sk.layers.SaltAndPepper` and give it
-# spectra with such noise. Is a running mean or a running median the right rival?
+# **1. Salt and pepper.** Train a denoiser with `sk.layers.SaltAndPepper` and apply it
+# to spectra with such noise. Which is the better baseline, a running mean or a running
+# median?
 #
 # <details><summary>Solution</summary>
 #
@@ -381,12 +456,13 @@ display(Markdown("\n".join(rows)))
 #     print(name, sk.evaluation.snr_gain(truth, dirty, result))
 # ```
 #
-# The median: it ignores outliers, where a mean spreads them over its window.
+# The median is better: it ignores outliers, while a mean spreads each outlier over its
+# window.
 #
 # </details>
 #
-# **2. Larger gaps.** How does the error in gaps grow when half of a spectrum is
-# missing, for the network that was trained with a quarter?
+# **2. Larger gaps.** The network was trained with gaps of a quarter of the spectrum.
+# How large is the error in the gaps if half of the spectrum is missing?
 #
 # <details><summary>Solution</summary>
 #
@@ -400,13 +476,14 @@ display(Markdown("\n".join(rows)))
 #     print(fraction, np.mean((result - truth)[gone] ** 2) / scale)
 # ```
 #
-# Where gaps are of another size than in training, the network is outside of what it
-# knows. Train with the gaps that you expect.
+# If the gaps have another size than in training, the inputs differ from all training
+# inputs. Train with the gap sizes that you expect.
 #
 # </details>
 #
-# **3. A price instead of a limit.** `sparsity="l1"` puts a price on the sum of the
-# code. How many numbers are active, and what is the error, for some weights?
+# **3. A penalty instead of a limit.** `sparsity="l1"` adds a penalty on the sum of the
+# code to the loss. How many numbers are active, and what is the error, for several
+# weights?
 #
 # <details><summary>Solution</summary>
 #
@@ -414,35 +491,38 @@ display(Markdown("\n".join(rows)))
 # for weight in (1e-4, 1e-3, 1e-2):
 #     keras.utils.set_random_seed(0)
 #     model = sk.models.SparseAutoencoder(
-#         (8, 8),
+#         SHAPE,
 #         code_dim=ATOMS,
 #         encoder=sk.layers.DenseEncoder(ATOMS, units=()),
-#         decoder=sk.layers.DenseDecoder((8, 8), units=()),
+#         decoder=sk.layers.DenseDecoder(SHAPE, units=()),
 #         sparsity="l1",
 #         sparsity_weight=weight,
-#         normalization=sk.layers.Standardization(mean=centre, scale=learn.std()),
+#         normalization=sk.layers.Standardization(centre, digits_train.std()),
 #     )
 #     model.compile(keras.optimizers.Adam(3e-3), loss="mse")
-#     model.fit(learn, learn, batch_size=64, epochs=SPARSE_EPOCHS, verbose=0)
-#     active = np.mean(np.asarray(model.encode(judge)) > 0.0) * ATOMS
-#     made = np.asarray(model.reconstruct(judge))
-#     print(weight, active, np.mean((made - judge) ** 2) / spread)
+#     options = {"batch_size": 64, "epochs": SPARSE_EPOCHS, "verbose": 0}
+#     model.fit(digits_train, digits_train, **options)
+#     active = np.mean(np.asarray(model.encode(digits_test)) > 0.0) * ATOMS
+#     made = np.asarray(model.reconstruct(digits_test))
+#     print(weight, active, np.mean((made - digits_test) ** 2) / spread)
 # ```
 #
-# A higher price leaves fewer numbers active, and a larger error. Nothing fixes how many
-# they are, and they differ from digit to digit.
+# With a higher weight, fewer numbers are active and the error is larger. Their number
+# is not fixed, and it differs from digit to digit.
 #
 # </details>
 
 # %% [markdown]
 # ## Summary
 #
-# - A corrupted input makes copying impossible: even a code as large as the data has to
-#   learn what data look like.
-# - A denoiser returns the mean of what the truth may be; it is made for one strength of
-#   noise.
-# - Gaps are filled as far as the rest of a measurement tells of them.
-# - A sparse code takes few atoms of a large dictionary, other ones for each instance.
+# - With a corrupted input, copying does not minimise the loss. Even a code as large as
+#   the data has to learn the distribution of the data.
+# - A denoiser returns the mean of all possible clean measurements. It is trained for
+#   one noise level.
+# - An inpainting autoencoder fills gaps as far as the rest of the measurement
+#   determines them.
+# - A sparse code uses a few atoms of a large dictionary, and other atoms for each
+#   instance.
 #
-# Next: [04 Variational autoencoders](04_variational_autoencoders.ipynb), where codes
-# get a price in nats, and new data can be drawn.
+# Next: [04 Variational autoencoders](04_variational_autoencoders.ipynb) adds a penalty
+# on the information in the code, and generates new data.

@@ -14,18 +14,20 @@
 # %% [markdown]
 # # 05 Groups and permutation invariance
 #
-# **Aim.** Understand what a *group* of measurements is, why a network that reads one
-# must not care about the order of its members, and how pooling achieves that. At the
-# end you put two layers of the package, `PerInstance` and `DeepSetsPooling`, into a
-# Keras model of your own.
+# **Aim.** Understand what a *group* of measurements is, why a network that encodes a
+# group must not depend on the order of its members, and how pooling achieves this. At
+# the end, you use two layers of the package, `PerInstance` and `DeepSetsPooling`, in
+# your own Keras model.
 #
 # **Prerequisites.** Tutorial 01 (autoencoders); means and variances.
 #
-# **Time.** See the [list of tutorials](../docs/tutorials.md).
+# **Time.** About 2 minutes on two CPU cores
+# ([measured times](../docs/tutorials.md#running-times)).
 
-# %% tags=["install"]
-# Where the package is there, nothing happens. Else this installs a wheel beside the
-# notebook, or the sources that the notebook is part of, or the released package.
+# %% tags=["install", "hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Installation
+# This cell does nothing if the package is installed. Otherwise it installs a wheel from
+# the notebook's folder, the sources that contain the notebook, or the released package.
 import importlib.util
 from pathlib import Path
 
@@ -36,80 +38,86 @@ if importlib.util.find_spec("symae_keras") is None:
     # %pip install "{where}"
     importlib.invalidate_caches()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Imports and settings
 import os
 import tempfile
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import Markdown, display
 from keras import ops
-from matplotlib import style
 from matplotlib.figure import Figure
 
 import symae_keras as sk
 
 # %matplotlib inline
-style.use("tableau-colorblind10")
+COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #882255 #E69F00 #332288 #56B4E9".split()
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_STARS = 300 if QUICK else 2000  # to train on
+N_STARS = 300 if QUICK else 2000  # for training
 N_TEST = 200 if QUICK else 500
 EPOCHS = 8 if QUICK else 40
 
 # %% [markdown]
 # ## A group is a set
 #
-# You observe the same star on sixteen nights. The star is the same; the air, the
-# instrument and the noise are not. In the words of this package the star is the
-# **state**, one night's spectrum an **instance**, and what belongs to that night alone
-# its **nuisance**. The instances of one state form a **group**:
+# You observe the same star on sixteen nights. The star stays the same, but the air, the
+# instrument and the noise change. In the terms of this package, the star is the
+# **state**, the spectrum of one night is an **instance**, and everything that is
+# specific to that night is its **nuisance**. All instances of one state form a
+# **group**:
 #
 # $$X = \{x[1], x[2], \dots, x[T]\}.$$
 #
-# Groups of equal size fit in one array with the axes (groups, instances, pixels).
+# Groups of equal size are stored in one array with the axes (groups, instances,
+# pixels).
 
 # %%
 groups = sk.data.simulate_exposures(n_states=2, n_instances=5, seed=3)
 
-fig = Figure(figsize=(7.2, 3.0), layout="constrained")
+fig = Figure(figsize=(7.2, 4.2), layout="constrained")
 for i, ax in enumerate(fig.subplots(1, 2, sharey=True)):
-    ax.plot(groups.axis, groups.x[i].T, linewidth=0.7)
+    for t in range(5):
+        ax.plot(groups.axis, groups.x[i, t] + 0.8 * t, linewidth=1.0)
     ax.set(xlabel=groups.axis_label, title=f"star {i + 1}, five exposures")
     ax.spines[["top", "right"]].set_visible(False)
-fig.axes[0].set_ylabel("flux (relative)")
+fig.axes[0].set_ylabel("flux (relative), shifted by 0.8 per exposure")
 display(Markdown(f"`groups.x.shape` is `{groups.x.shape}`."))
 display(fig)
 
 # %% [markdown]
-# The lines of the star sit in all five spectra of a panel; slopes, shifts and the
-# absorption of the air differ from one to the next. No exposure is the "first" in any
-# sense that matters. What we conclude about the star must therefore not change when the
-# nights are shuffled. For every permutation $\pi$ of the instances we want
+# All five spectra of a panel contain the lines of the star. The slopes, the shifts and
+# the absorption by the air differ from one spectrum to the next. The order of the
+# exposures has no meaning. Therefore, what we infer about the star must not change if
+# the exposures are permuted. For every permutation $\pi$ of the instances we require
 #
 # $$C\big(x[\pi(1)], \dots, x[\pi(T)]\big) = C\big(x[1], \dots, x[T]\big).$$
 #
-# A network that sees enough examples might *learn* this approximately. It is better to
-# build it in: then it holds exactly, from the first step, for orders and sizes that
-# were never seen, and no weight is spent on learning it.
+# With enough examples, a network could *learn* this property approximately. It is
+# better to build it into the architecture. It then holds exactly, from the first step,
+# for any order and any number of instances, and no weights are needed to learn it.
 
 # %% [markdown]
-# ## Encode each, then pool
+# ## Encoding and pooling
 #
 # [Zaheer et al. (2017)](https://arxiv.org/abs/1703.06114) showed that a continuous
 # invariant function of a set can be written as
 #
 # $$C(X) = g\Big(\operatorname{pool}_t\, f(x[t])\Big)$$
 #
-# with a sum for the pool and networks $f$ and $g$ that are rich enough. The recipe is
-# short: encode every instance with the *same* $f$, forget the order by pooling, go on
-# with $g$.
+# with a sum as the pool and with sufficiently expressive networks $f$ and $g$. The
+# recipe has three steps: encode every instance with the *same* network $f$, pool the
+# results, and apply $g$.
 #
-# `PerInstance` is the first half. It folds (groups, instances) into one long batch,
-# calls $f$ once and unfolds the result. If the instances are shuffled, its outputs are
-# shuffled in the same way; such a map is called *equivariant*. `DeepSetsPooling` and
-# `AttentionPooling` are the second half.
+# `PerInstance` does the first step. It reshapes (groups, instances) into one batch,
+# calls $f$ once, and restores the shape. If the instances are permuted, its outputs are
+# permuted in the same way. Such a map is called *equivariant*. `DeepSetsPooling` and
+# `AttentionPooling` do the second step.
 
 # %%
 f = sk.layers.PerInstance(sk.layers.DenseEncoder(output_dim=16, units=(32,)))
@@ -118,10 +126,10 @@ features = f(x)
 display(Markdown(f"instances `{tuple(x.shape)}` → features `{tuple(features.shape)}`"))
 
 # %% [markdown]
-# Now the test: shuffle the nights, and see what each way of summarising a group makes
-# of it. For contrast there are two networks that people often reach for first: a dense
-# layer on the concatenated spectra, and a recurrent network. No weights are trained;
-# the invariance is a property of the architecture.
+# Now we permute the exposures and compare how much each summary of a group changes. For
+# comparison, there are two networks that are often tried first: a dense layer on the
+# concatenated spectra, and a recurrent network. No weights are trained, because the
+# invariance is a property of the architecture.
 
 # %%
 order = np.random.default_rng(0).permutation(groups.n_instances)
@@ -138,27 +146,27 @@ summaries = {
 
 
 def change_when_shuffled(summary):
-    """Root mean square change of a summary, relative to its size."""
+    """Return the root mean square change of a summary, relative to its size."""
     before = ops.convert_to_numpy(summary(features))
     after = ops.convert_to_numpy(summary(f(groups.x[:, order])))
     return np.sqrt(np.mean((after - before) ** 2) / np.mean(before**2))
 
 
 changes = {name: change_when_shuffled(layer) for name, layer in summaries.items()}
-rows = "\n".join(f"| {name} | {change:.1e} |" for name, change in changes.items())
-display(Markdown(f"| summary | relative change when shuffled |\n|---|---|\n{rows}"))
+table = pd.Series(changes, name="relative change when shuffled").to_frame()
+table.style.format("{:.1e}")
 
 # %% [markdown]
-# The first four change by rounding errors at most: in float32 about seven digits are
-# kept, and a sum in another order rounds differently. The last two give another answer
-# for the same star.
+# The first four summaries change only by rounding errors: float32 has about seven
+# digits, and a sum in another order is rounded differently. The last two give a
+# different result for the same star.
 
 # %% [markdown]
-# ## Mean, sum, maximum
+# ## Mean, sum and maximum
 #
-# All three are invariant, but they do not say the same thing about a set. Feed them
-# groups of random numbers, every instance drawn from the standard normal distribution,
-# so that nothing but the *size* of the group changes.
+# All three pools are invariant, but they measure different properties of a set. We
+# apply them to groups of random numbers from the standard normal distribution, so that
+# only the *size* of the group changes.
 
 # %%
 sizes = np.array([1, 2, 4, 8, 16, 32, 64])
@@ -179,85 +187,87 @@ fig.axes[0].set_ylabel("pooled value (mean ± s.d.)")
 display(fig)
 
 # %% [markdown]
-# - The **mean** has the same expectation for every $T$, and its scatter falls as
-#   $1/\sqrt{T}$. It estimates a property of the *distribution* that the instances were
-#   drawn from. That is what a state is, so it is the default of `SymAE`. It cannot tell
-#   how many instances there were.
-# - The **sum** counts. Its scatter grows as $\sqrt{T}$, and whatever its expectation
-#   is, that grows as $T$: a network trained on groups of 8 has never met the values
-#   that it gets from groups of 32.
-# - The **maximum** keeps the most extreme instance, feature by feature. It is right if
-#   one instance that shows something proves it, and it drifts upwards with $T$.
-# - **Attention** is a mean with learned weights, which depend on the instances. It can
-#   leave out a spoiled instance, at the price of more weights.
+# - The **mean** has the same expectation for every $T$, and its standard deviation
+#   decreases as $1/\sqrt{T}$. It estimates a property of the *distribution* of the
+#   instances. The state is such a property, so the mean is the default of `SymAE`. The
+#   mean is independent of the number of instances.
+# - The **sum** depends on the number of instances. Its standard deviation grows as
+#   $\sqrt{T}$, and a non-zero expectation grows as $T$. A network that was trained on
+#   groups of 8 has not been trained on the values that groups of 32 produce.
+# - The **maximum** keeps the most extreme value of each feature. It is suitable if a
+#   single instance is sufficient evidence of a feature. Its expectation increases with
+#   $T$.
+# - **Attention** is a mean with learned weights that depend on the instances. It can
+#   ignore a corrupted instance, but it needs more weights.
 
 # %% [markdown]
 # ## Ragged groups and masks
 #
-# Real groups are not of one size: one star has three good nights, another fourteen. The
-# usual source is a flat table, one row an instance and a column that names the star.
-# `group_by` gathers the rows. Groups are padded to the size of the largest, and a
-# **mask** tells instances (True) from padding (False).
+# Real groups have different sizes: one star has three good exposures, another has
+# fourteen. The usual source is a flat table with one row per instance and a column with
+# the name of the star. `group_by` collects the rows. It pads all groups to the size of
+# the largest one. A **mask** marks present instances (True) and padding (False).
 
 # %%
 rng = np.random.default_rng(2)
 names = np.array(["Vega", "Deneb", "Altair", "Deneb", "Vega", "Deneb"])
 ragged = sk.data.group_by(rng.normal(size=(6, 4)), names)
 present = ["".join("■" if each else "·" for each in row) for row in ragged.mask]
-table = "\n".join(
-    f"| {name} | {row} |" for name, row in zip(ragged.ids, present, strict=True)
-)
-display(Markdown(f"| star | instances present |\n|---|---|\n{table}"))
+pd.DataFrame({"star": ragged.ids, "instances present": present})
 
 # %% [markdown]
-# Padding must not count, whatever stands there. For the mean this means
+# The result must be independent of the padded values. For the mean, this requires
 #
 # $$\operatorname{pool}_t
 # = \frac{\sum_t m_t\, f(x[t])}{\max\big(\sum_t m_t,\, 1\big)},$$
 #
-# where $m_t$ is 1 or 0. The maximum in the denominator keeps a group without any
-# instance finite. In the maximum pool a masked feature is replaced by a very low
-# number; in the attention pool its weight is zero. The test is to put rubbish behind
-# the mask.
+# where $m_t$ is 1 or 0. The maximum in the denominator keeps the result finite for a
+# group without any instance. The maximum pool replaces each masked feature by a very
+# low number, and the attention pool gives it a weight of zero. To test this, we fill
+# the padding with a large number.
 
 # %%
 mask = ragged.mask
 clean = ops.convert_to_tensor(ragged.x, dtype="float32")
 spoiled = ops.where(mask[:, :, None], clean, 1e6)
 
-lines = []
+rows = {}
 for name in ("mean", "sum", "max", "attention"):
     pool = summaries[name] if name != "attention" else sk.layers.AttentionPooling()
     with_mask = ops.max(ops.abs(pool(spoiled, mask=mask) - pool(clean, mask=mask)))
     without = ops.max(ops.abs(pool(spoiled) - pool(clean)))
-    lines.append(f"| {name} | {float(with_mask):.1e} | {float(without):.1e} |")
-display(
-    Markdown(
-        "Largest change of the pooled features when padding becomes $10^6$:\n\n"
-        "| pool | with the mask | without it |\n|---|---|---|\n" + "\n".join(lines)
-    )
-)
+    rows[name] = {"with mask": float(with_mask), "without mask": float(without)}
+display(Markdown("Largest change of the pooled features if the padding is $10^6$:"))
+display(pd.DataFrame.from_dict(rows, orient="index").style.format("{:.1e}"))
 
 # %% [markdown]
-# Every model of groups in this package takes the same mask: in training as
+# Every grouped model in this package accepts the same mask: in training as
 # `{"instances": x, "mask": mask}`, elsewhere as an argument, `model.encode(x, mask)`.
-# `sk.data.batches(groups)` makes such inputs by itself, and draws a few instances of
-# each group afresh in every epoch.
+# `sk.data.batches(groups)` creates such inputs, and draws new instances from each group
+# in every epoch.
+#
+# <div class="admonition warning alert alert-warning">
+# <p class="admonition-title"><b>Warning</b></p>
+#
+# Always pass the mask. Padding that is merely set to zero changes the result.
+#
+# </div>
 
 # %% [markdown]
-# ## The two layers in a model of your own
+# ## A Keras model with the two layers
 #
-# You need not use a model of this package to use its layers. Here is a plain Keras
-# model that estimates the temperature of a star from however many exposures there are.
+# You can use the layers without a model of this package. Here is a plain Keras model
+# that estimates the temperature of a star from any number of exposures.
 #
-# The task is instructive because one exposure *cannot* solve it. In these simulated
-# spectra the temperature $\tau$ (in units that run from $-1$ to 1) tilts the continuum
-# by a slope $0.4\,\tau$, and the instrument tilts it by a slope $s$ of its own, drawn
-# anew for each exposure, with zero mean and standard deviation 0.15. Only their sum is
-# seen. Over $T$ exposures the instrument averages out, the star does not.
+# One exposure alone *cannot* solve this task. In these simulated spectra, the
+# temperature $\tau$ (in units that run from $-1$ to 1) tilts the continuum by a slope
+# $0.4\,\tau$. The instrument tilts it by another slope $s$, which is drawn for each
+# exposure with mean zero and standard deviation 0.15. Only the sum of the two can be
+# observed. Over $T$ exposures, the slope of the instrument averages out, but that of
+# the star does not.
 #
-# First the data: each star of the training set keeps a random number of its eight
-# exposures.
+# First, we prepare the data: each star of the training set keeps a random number of its
+# eight exposures.
 
 # %%
 full = sk.data.simulate_exposures(n_states=N_STARS, n_instances=8, seed=0)
@@ -270,19 +280,19 @@ temperature = full.state["temperature"]
 test = sk.data.simulate_exposures(n_states=N_TEST, n_instances=32, seed=1)
 display(
     Markdown(
-        f"{len(star_of_row)} rows became `x {train.x.shape}` with "
-        f"{int((~train.mask).sum())} padded places."
+        f"{len(star_of_row)} rows are now an array `{train.x.shape}` with "
+        f"{int((~train.mask).sum())} padded instances."
     )
 )
 
 # %% [markdown]
-# Then the model. Note what is *not* in it: the number of instances. The axis is `None`,
-# so that any number will do, in training and after.
+# Then we build the model. Its instance axis is `None`, so it accepts any number of
+# instances, in training and afterwards.
 
 
 # %%
 def temperature_model(pool):
-    """A Keras model from a ragged group to one number."""
+    """Build a Keras model that maps a ragged group to one number."""
     keras.utils.set_random_seed(0)
     scale = keras.layers.Normalization()
     scale.adapt(train.x[train.mask])
@@ -302,8 +312,8 @@ def temperature_model(pool):
 
 
 # %% [markdown]
-# We train it with each pool, and then let it judge new stars from 1, 2, 4, … 32
-# exposures: more than any training group had.
+# We train one model with each pool. Then we test it on new stars with 1, 2, 4, … 32
+# exposures, which is more than any training group had.
 
 # %%
 pools = {
@@ -326,15 +336,15 @@ for name, pool in pools.items():
         errors[name].append(np.sqrt(np.mean(difference**2)))
 
 # %% [markdown]
-# How good could an estimate be? Somebody who reads the slopes without any error sees
-# $z = 0.4\,\tau + \bar s$ with $\bar s \sim N(0, 0.15^2/T)$. The best estimate in mean
-# square is the mean of $\tau$ given $z$, a one-dimensional integral that we do on a
-# grid.
+# The next cell computes the best possible error. Suppose that an observer measures the
+# slopes without error, $z = 0.4\,\tau + \bar s$ with $\bar s \sim N(0, 0.15^2/T)$. The
+# estimate with the smallest mean squared error is the mean of $\tau$ given $z$. It is a
+# one-dimensional integral, which we compute on a grid.
 
 
 # %%
 def best_error(n, draws=20_000):
-    """Root mean square error of the posterior mean of the temperature."""
+    """Compute the root mean square error of the posterior mean temperature."""
     rng = np.random.default_rng(0)
     truth = rng.uniform(-1, 1, draws)
     width = 0.15 / np.sqrt(n)
@@ -351,7 +361,7 @@ ax = fig.subplots()
 for (name, values), marker in zip(errors.items(), "os^D", strict=True):
     ax.plot(n_exposures, values, marker=marker, label=name)
 ax.plot(n_exposures, limit, "k--", label="best possible")
-ax.axvline(8, color="0.6", linewidth=0.8)
+ax.axvline(8, color="0.45", linewidth=0.8)
 ax.annotate("largest group\nin training", (8, ax.get_ylim()[1]), (-6, -4),
             textcoords="offset points", color="0.35", ha="right", va="top")  # fmt: skip
 ax.set_xscale("log", base=2)
@@ -365,27 +375,24 @@ ax.legend(frameon=False, loc="lower left")
 display(fig)
 
 # %%
-table = "\n".join(
-    f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |"
-    for name, values in [*errors.items(), ("best possible", limit)]
-)
-head = "| pool | " + " | ".join(f"T = {n}" for n in n_exposures) + " |"
-display(Markdown(f"{head}\n|---|{'---|' * len(n_exposures)}\n{table}"))
+columns = [f"T = {n}" for n in n_exposures]
+table = {**errors, "best possible": limit}
+display(pd.DataFrame.from_dict(table, orient="index", columns=columns).round(3))
 if QUICK:
-    display(Markdown("*Quick mode: the networks are trained far too little.*"))
+    display(Markdown("*Quick mode: the networks are undertrained.*"))
 
 # %% [markdown]
-# The dashed line is the law of this package in miniature: what one instance leaves
-# open, many of them settle, with an error that falls as $1/\sqrt{T}$ (its square as
-# $1/T$) once the data outweigh what was known before. The networks follow it as far as
-# training on a limited number of stars lets them. To the right of the grey line they
-# are asked for sizes that they have never met. There the mean has an advantage by
-# construction: more instances only make the same pooled value less noisy, while those
-# of sum and maximum leave the range that $g$ was trained on.
+# The dashed line shows why groups help: many instances determine what one instance
+# leaves open. The error decreases as $1/\sqrt{T}$ (its square as $1/T$) once the data
+# contain more information than the prior. The networks follow this line as far as the
+# limited number of training stars allows. To the right of the grey line, the groups are
+# larger than in training. The mean has an advantage there: more instances only reduce
+# the noise of the pooled value. The values of sum and maximum leave the range on which
+# $g$ was trained.
 
 # %% [markdown]
-# Finally, a model with our layers in it is saved and loaded like any other Keras model;
-# `import symae_keras` is all that Keras needs to know them.
+# Finally, we save and load the model. This works as for any other Keras model, after
+# `import symae_keras` has registered the layers.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -401,9 +408,9 @@ display(Markdown(f"Largest difference after loading: {difference:.1e}."))
 # %% [markdown]
 # ## Exercises
 #
-# **1.** Mean and maximum are not the only invariant pools. Write a Keras layer that
-# returns the mean *and* the standard deviation over the present instances, and show
-# that the order does not matter and that padding does not count.
+# **1.** Write another invariant pool: a Keras layer that returns the mean *and* the
+# standard deviation over the present instances. Show that its result is independent of
+# the order and of the padding.
 #
 # <details><summary>Solution</summary>
 #
@@ -429,14 +436,14 @@ display(Markdown(f"Largest difference after loading: {difference:.1e}."))
 #     pool(spoiled, mask=mask) - pool(clean, mask=mask)))))
 # ```
 #
-# Both are at the level of rounding. `keras.ops` alone makes the layer run on
+# Both changes are rounding errors. The layer uses only `keras.ops`, so it runs on
 # TensorFlow, JAX and PyTorch.
 #
 # </details>
 #
 # **2.** A cosmic ray hits one exposure of each test star: set 20 neighbouring pixels of
-# its first exposure to 3. How much does the error of each trained model grow, at 8
-# exposures? And if the mask says that this exposure is missing?
+# its first exposure to 3. How much does the error of each trained model increase with 8
+# exposures? How large is it if the mask marks this exposure as missing?
 #
 # <details><summary>Solution</summary>
 #
@@ -455,14 +462,15 @@ display(Markdown(f"Largest difference after loading: {difference:.1e}."))
 #     print(f"{name:10s} clean {row[0]:.3f}   hit {row[1]:.3f}   masked {row[2]:.3f}")
 # ```
 #
-# One spoiled exposure of eight harms every pool; the mask gives back the error of seven
-# good exposures, whatever the pool. Masks are cheap: use them.
+# One corrupted exposure out of eight increases the error of every pool. With the mask,
+# every pool has the error of seven good exposures. Masks cost little, so use them.
 #
 # </details>
 #
 # **3.** A group can be summarised in two steps: pool its first half and its second
-# half, then combine. For which pools can the summary of the whole be computed exactly
-# from the summaries of the halves, and what else must you keep? Check it for the mean.
+# half, then combine the two. For which pools can you compute the summary of the whole
+# group exactly from those of the halves? What else do you have to store? Check your
+# answer for the mean.
 #
 # <details><summary>Solution</summary>
 #
@@ -473,9 +481,9 @@ display(Markdown(f"Largest difference after loading: {difference:.1e}."))
 # print(float(ops.max(ops.abs(joined - mean(features)))))
 # ```
 #
-# Sum and maximum combine as they are. The mean needs the number of instances of each
-# part as well: keep sum and count. Attention needs the sum of its weights before they
-# are normalised. So all four can be updated when a new exposure arrives, without
+# Sum and maximum can be combined directly. The mean also needs the number of instances
+# in each part, so store the sum and the count. Attention needs the sum of its weights
+# before normalisation. All four can therefore be updated with a new exposure without
 # reading the old ones again.
 #
 # </details>
@@ -483,14 +491,15 @@ display(Markdown(f"Largest difference after loading: {difference:.1e}."))
 # %% [markdown]
 # ## Summary
 #
-# - A group is a set of instances of one state, in an array
-#   (groups, instances, *instance_shape) with a mask for groups of unequal size.
-# - Encode each instance with the same network, pool, go on: the result cannot depend on
+# - A group is a set of instances of one state. Groups are stored in an array (groups,
+#   instances, *instance_shape), with a mask for groups of unequal size.
+# - Encode each instance with the same network, then pool. The result is independent of
 #   the order, for any weights and any number of instances.
-# - The mean estimates a property of the state and carries over to other group sizes.
-#   The sum counts, the maximum looks for extremes, attention weighs.
-# - Padding must be masked, not just set to zero.
+# - The mean estimates a property of the state and generalises to other group sizes. The
+#   sum depends on the size, the maximum detects extremes, and attention learns weights.
+# - Padding has to be masked. Setting it to zero is not enough.
 # - `PerInstance` and `DeepSetsPooling` work in any Keras model.
 #
-# Next: tutorial 06 splits a group into what its instances share and what is particular
-# to each, with the symmetric autoencoder.
+# Next: [tutorial 06](06_symae_on_stellar_exposures.ipynb) introduces the symmetric
+# autoencoder. It separates what the instances of a group share from what is specific to
+# each.

@@ -15,18 +15,20 @@
 # # 06 SymAE on stellar exposures
 #
 # **Aim.** Train a symmetric autoencoder on repeated exposures of stars, show a star
-# under the conditions of another one's exposure (*redatuming*), and learn to judge the
-# result: against the exact truth, a baseline, the best that is possible, and with
-# probes of the codes. Along the way you see why the noise on the nuisance code decides
-# everything.
+# under the conditions of another star's exposure (*redatuming*), and evaluate the
+# result against the exact truth, a baseline, the theoretical limit, and with probes of
+# the codes. You also see why the noise on the nuisance code is the most important
+# setting.
 #
 # **Prerequisites.** Tutorial 05 (groups, pooling); least squares.
 #
-# **Time.** See the [list of tutorials](../docs/tutorials.md).
+# **Time.** About 6 minutes on two CPU cores
+# ([measured times](../docs/tutorials.md#running-times)).
 
-# %% tags=["install"]
-# Where the package is there, nothing happens. Else this installs a wheel beside the
-# notebook, or the sources that the notebook is part of, or the released package.
+# %% tags=["install", "hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Installation
+# This cell does nothing if the package is installed. Otherwise it installs a wheel from
+# the notebook's folder, the sources that contain the notebook, or the released package.
 import importlib.util
 from pathlib import Path
 
@@ -37,43 +39,70 @@ if importlib.util.find_spec("symae_keras") is None:
     # %pip install "{where}[data]"
     importlib.invalidate_caches()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Imports and settings
 import os
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import Markdown, display
 from keras import ops
-from matplotlib import style
 from matplotlib.figure import Figure
 
 import symae_keras as sk
 
 # %matplotlib inline
-style.use("tableau-colorblind10")
+COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #882255 #E69F00 #332288 #56B4E9".split()
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_STARS = 160 if QUICK else 2000  # to train on
+N_STARS = 160 if QUICK else 2000  # for training
 N_TEST = 40 if QUICK else 300
 EPOCHS = 10 if QUICK else 16
-N_LIMIT = 100 if QUICK else 500  # stars that the limit is averaged over
+N_LIMIT = 100 if QUICK else 500  # stars for the average of the limit
 NUISANCE, VIRTUAL = "#D55E00", "#009E73"  # colours, as in the figures of the package
-NOT_TRAINED = "*Quick mode: the networks are trained far too little for good numbers.*"
+NOT_TRAINED = "*Quick mode: the networks are undertrained, so the errors are large.*"
 
 # %% [markdown]
-# ## What the telescope sees
+# ## The goal
 #
-# A star's spectrum reaches the detector through the Earth's atmosphere and through the
-# instrument. We simulate both, so that the truth is known:
+# A pretrained model of the package made the next figure. It shows each star as if it
+# had been observed in the exposures of other stars. Along a row, the star stays the
+# same. Down a column, the air and the instrument stay the same.
+
+# %%
+pretrained = sk.zoo.load("symae_exposures")
+stars = sk.data.simulate_exposures(6, 16, seed=1)
+codes = pretrained.encode(stars.x)
+coherent, nuisance = (ops.convert_to_numpy(each) for each in codes)
+grid = pretrained.decode(coherent[:3], np.stack([nuisance[3:6, 0]] * 3))
+display(
+    sk.plotting.plot_redatuming_grid(
+        states=stars.x[:3, 0],
+        nuisances=stars.x[3:6, 0],
+        virtual=ops.convert_to_numpy(grid),
+        axis=stars.axis,
+        axis_label=stars.axis_label,
+        value_label="flux (relative)",
+    )
+)
+
+# %% [markdown]
+# ## Data: exposures through air and instrument
+#
+# The light of a star passes through the Earth's atmosphere and through the instrument.
+# We simulate both, so the truth is known:
 #
 # $$x(\lambda) = \text{star}(\lambda - v) \cdot \text{air}(\lambda) \cdot
 # \text{blaze}(\lambda) + \text{noise}.$$
 #
-# The **state** of a star is its temperature, the abundances of four elements and the
-# width of its lines. The **nuisance** of an exposure is the amount of water and oxygen
-# in the air, the slope and curvature of the instrument's response (the *blaze*), and
-# the star's velocity on that night.
+# The **state** of a star consists of its temperature, the abundances of four elements
+# and the width of its lines. The **nuisance** of an exposure consists of the amounts of
+# water and oxygen in the air, the slope and curvature of the instrument response (the
+# *blaze*), and the velocity of the star on that night.
 
 # %%
 stages = {
@@ -94,16 +123,16 @@ fig.supylabel("flux (relative)", fontsize=10)
 display(fig)
 
 # %% [markdown]
-# We train on some stars and judge on others. Nothing tells the model which lines are
-# the star's and which are the air's, nor is any parameter given to it. All that it is
-# told is **which exposures belong together**.
+# Training and test stars are different. The model receives no parameters, and no
+# information about which lines come from the star and which from the air. Its only
+# additional information is **which exposures belong together**.
 
 # %%
 train = sk.data.simulate_exposures(N_STARS, 16, seed=0)
 test = sk.data.simulate_exposures(N_TEST, 16, seed=1)
 display(
     Markdown(
-        f"{len(train)} stars to train on, {len(test)} to judge by, "
+        f"{len(train)} stars for training and {len(test)} for evaluation, with "
         f"{train.n_instances} exposures of {train.instance_shape[0]} pixels each."
     )
 )
@@ -111,8 +140,8 @@ display(
 # %% [markdown]
 # ## The symmetric autoencoder
 #
-# [SymAE](https://arxiv.org/abs/2108.02537) gives a group of exposures two kinds of
-# code:
+# [SymAE](https://arxiv.org/abs/2108.02537) encodes a group of exposures into two kinds
+# of code:
 #
 # $$
 # \begin{array}{lll}
@@ -123,24 +152,23 @@ display(
 # \end{array}
 # $$
 #
-# Two forces separate state from nuisance:
+# Two mechanisms separate state from nuisance:
 #
-# - **Pooling.** $C$ does not depend on the order of the exposures, so nothing that is
-#   peculiar to one of them can be told through it. What is peculiar *must* go through
-#   $N$.
-# - **Noise.** $N$ could tell everything, the star included: nothing in the
-#   reconstruction error forbids it. Noise with strength $\sigma$ on $N$, in training
-#   only, makes it an expensive channel. What the exposures share is cheaper to send
-#   through $C$, once and without noise.
+# - **Pooling.** $C$ does not depend on the order of the exposures, so it cannot contain
+#   what is specific to one of them. This information *must* be in $N$.
+# - **Noise.** $N$ could contain all information, including the star, and the
+#   reconstruction error would not increase. During training, noise of strength $\sigma$
+#   on $N$ limits the information that $N$ can transmit. It is then better to encode
+#   what the exposures share in $C$, which has no noise.
 #
-# Here is the model. `normalization` takes off the mean exposure and divides by one
-# common scale, inside the model: it goes in and comes out in data units. It matters:
-# without it most of what the network sees is the same in all spectra.
+# The model follows. `normalization` is a layer inside the model: it subtracts the mean
+# exposure and divides by one common scale. Inputs and outputs have the units of the
+# data. Without normalisation, most of the input would be the same in all spectra.
 
 
 # %%
 def fit(noise_strength, **options):
-    """Train a SymAE on the stars; model and history."""
+    """Train a SymAE on the stars and return it with its history."""
     keras.utils.set_random_seed(0)
     model = sk.models.SymAE(
         instance_shape=train.instance_shape,
@@ -159,22 +187,22 @@ model, history = fit(noise_strength=0.5)
 display(sk.plotting.plot_history(history))
 
 # %% [markdown]
-# The loss is the mean squared error divided by the variance of the data, so that 1
-# would be no better than always answering with the mean exposure. In each epoch eight
-# of the sixteen exposures of a star are drawn afresh. The loss is measured *with* the
-# noise on the nuisance code, which is off whenever the model is used.
+# The loss is the mean squared error divided by the variance of the data. A model that
+# always predicts the mean exposure has a loss of 1. In each epoch, eight of the sixteen
+# exposures of a star are drawn anew. The training loss includes the noise on the
+# nuisance code. After training, the noise is off.
 
 # %% [markdown]
 # ## Redatuming
 #
-# Now swap: the coherent code of one star, the nuisance codes of another one's
-# exposures.
+# Now we combine the coherent code of one star with the nuisance codes of the exposures
+# of another star.
 #
 # $$\hat x_{i \leftarrow j}[t] = D\big(C_i,\, N_j[t]\big)$$
 #
 # is a **virtual** exposure: star $i$ as it would have looked through the air and the
-# instrument of exposure $t$ of star $j$. Since the data are simulated, the exact answer
-# is at hand, `test.virtual(state, group, instance)`.
+# instrument of exposure $t$ of star $j$. The data are simulated, so
+# `test.virtual(state, group, instance)` computes the exact truth.
 
 # %%
 coherent_source, nuisance_source = test[:3], test[3:6]
@@ -196,10 +224,10 @@ display(
 )
 
 # %% [markdown]
-# What is it good for? Take a chemical comparison of two stars that were observed in
-# different nights. The difference of their spectra shows the difference of two nights
-# as well. Give the second star the night of the first, and what is left is the
-# difference of the stars.
+# An application is the chemical comparison of two stars that were observed on different
+# nights. The difference of their spectra also contains the difference of the two
+# nights. If we show the second star under the conditions of the first, only the
+# difference of the stars remains.
 
 # %%
 first, second = test[:1], test[1:2]
@@ -214,9 +242,9 @@ for ax, (name, difference) in zip(
     fig.subplots(2, 1, sharex=True, sharey=True), differences.items(), strict=True
 ):
     ax.plot(
-        test.axis, same_night, color="0.6", linewidth=2.5, label="truth, same night"
+        test.axis, same_night, color="black", linewidth=2.0, label="truth, same night"
     )
-    ax.plot(test.axis, difference, color="C0", linewidth=0.9, label=name)
+    ax.plot(test.axis, difference, color="C1", linewidth=0.9, label=name)
     ax.legend(frameon=False, loc="upper right", ncols=2, fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
     ax.margins(y=0.25)
@@ -231,55 +259,55 @@ display(
     Markdown(
         "Root mean square distance from the true difference: "
         + ", ".join(f"{name} {value:.3f}" for name, value in left.items())
-        + ". The noise of one exposure is 0.010."
+        + ". The noise of one exposure has a standard deviation of 0.010."
     )
 )
 
 # %% [markdown]
-# ## Judging it
+# ## Evaluation
 #
-# One good picture proves little. `redatuming_error` shows every test star under every
-# exposure of the next star and compares with the truth:
+# One good figure is weak evidence. `redatuming_error` shows every test star under every
+# exposure of the next star and compares the result with the truth:
 #
 # $$\text{error} = \frac{\text{mean squared error of the virtual exposures}}
 # {\text{variance of the true ones}}.$$
 #
-# A number needs others to be read beside:
+# To interpret this number, compare it with three others:
 #
-# - the **mean swap**, $x_j[t] - \bar X_j + \bar X_i$, which exchanges the mean
-#   exposures of the two stars. It learns nothing. A model that does not beat it is of
-#   no use;
-# - the **limit**. In these spectra the slope of a star's continuum and the slope of the
-#   instrument look the same. How the mean slope of sixteen exposures splits into the
-#   two can only be guessed, and `exposures_limit` is the error of the best guess of
-#   somebody who knows everything else;
-# - the **reconstruction error**, which is what the training minimised.
+# - The **mean swap**, $x_j[t] - \bar X_j + \bar X_i$, exchanges the mean exposures of
+#   the two stars. It needs no training. A model that is not better than the mean swap
+#   is useless.
+# - The **limit** is the smallest possible error. In these spectra, the slope of a
+#   star's continuum and the slope of the instrument look the same. The mean slope of
+#   sixteen exposures therefore cannot be split into the two with certainty.
+#   `exposures_limit` computes the error of the best estimate if everything else is
+#   known.
+# - The **reconstruction error** is what training minimises.
 
 # %%
 error = sk.evaluation.redatuming_error(model, test)
 limit = sk.evaluation.exposures_limit(n_instances=16, n_states=N_TEST, seed=1)
-display(
-    Markdown(
-        "| | error / variance |\n|---|---|\n"
-        f"| SymAE, redatuming | **{error:.4f}** |\n"
-        f"| mean swap | {error.mean_swap:.4f} |\n"
-        f"| limit for 16 exposures | {limit:.4f} |\n"
-        f"| SymAE, reconstruction | {error.reconstruction:.4f} |"
-    )
-)
+table = {
+    "SymAE, redatuming": float(error),
+    "mean swap": error.mean_swap,
+    "limit for 16 exposures": limit,
+    "SymAE, reconstruction": error.reconstruction,
+}
+display(pd.Series(table, name="error / variance").to_frame().round(4))
 if QUICK:
     display(Markdown(NOT_TRAINED))
 
 # %% [markdown]
-# ## What do the codes know?
+# ## Probes of the codes
 #
-# With real data there is no `virtual`, so we also need to look at the codes themselves.
-# A *probe* is a small network that tries to read a true parameter from a code. Its
-# score is $R^2$ on stars it has not seen: 1 if the parameter is read exactly, 0 if the
-# probe does no better than the mean, and below 0 where it has fitted chance.
+# Real data have no `virtual` exposures, so we also evaluate the codes themselves. A
+# *probe* is a small network that predicts a true parameter from a code. Its score is
+# $R^2$ on stars that were not used to train the probe. A score of 1 is a perfect
+# prediction, 0 is no better than the mean, and negative values mean that the probe has
+# overfitted.
 #
-# We hope for high scores of the state from the coherent code, and for scores near 0
-# where a code is read for what it should not know.
+# The state should have high scores from the coherent code. Scores near 0 are ideal
+# where the code should not contain the parameter.
 
 # %%
 probed = sk.data.simulate_exposures(60 if QUICK else 500, 8, seed=2)
@@ -287,45 +315,52 @@ found = sk.evaluation.leakage(model, probed)
 
 
 def as_table(found):
-    """A leakage report as a Markdown table."""
-    lines = ["| parameter | coherent code | nuisance code |", "|---|---|---|"]
+    """Return the scores of a leakage report as a table."""
+    rows = []
     for name, score in found.state_from_coherent.items():
-        leak = found.state_from_nuisance[name]
-        lines.append(f"| {name} (state) | {score:.2f} | {leak:.2f} |")
+        rows.append((f"{name} (state)", score, found.state_from_nuisance[name]))
     for name, score in found.nuisance_from_coherent.items():
-        lines.append(f"| {name} (nuisance, mean of the group) | {score:.2f} | |")
-    return "\n".join(lines)
+        rows.append((f"{name} (nuisance, mean of the group)", score, np.nan))
+    heads = ["parameter", "R² from the coherent code", "R² from the nuisance code"]
+    return pd.DataFrame(rows, columns=heads).style.format(precision=2, na_rep="")
 
 
-display(Markdown("$R^2$ of probes:\n\n" + as_table(found)))
+display(as_table(found))
 if QUICK:
     display(Markdown(NOT_TRAINED))
 
 # %% [markdown]
-# Two things to note. Pooling keeps from $C$ what is peculiar to one exposure, but not
-# the *mean* nuisance of the group, which belongs to all exposures together: a score
-# clearly above 0 in the last rows says that $C$ knows some of it. The more exposures a
-# group has, the less that mean differs from star to star. And a probe that has few
-# stars to learn from gives scores below 0; that is chance, too.
+# Pooling prevents $C$ from encoding what is specific to one exposure, but not the
+# *mean* nuisance of the group, which is common to all its exposures. If a score in the
+# last rows is clearly above 0, $C$ contains some of it. The more exposures a group has,
+# the less this mean differs from star to star.
+#
+# <div class="admonition note alert alert-info">
+# <p class="admonition-title"><b>Note</b></p>
+#
+# A probe that is trained on few stars can have a negative score. This is a chance
+# effect, too.
+#
+# </div>
 
 # %% [markdown]
-# ## The price of the channel
+# ## The strength of the noise
 #
-# How strong must the noise be? Multiplying by $1 + \sigma\varepsilon$ has a charm over
-# adding noise: the network cannot escape it by making its codes larger. As a rough
-# guide, a channel whose noise has the power $\sigma^2$ relative to its signal carries
-# at most
+# How strong must the noise be? Multiplicative noise, $1 + \sigma\varepsilon$, has an
+# advantage over additive noise: the network cannot reduce its effect by making the
+# codes larger. As a rough guide, a channel whose noise has the power $\sigma^2$
+# relative to its signal transmits at most
 #
 # $$\tfrac12 \log_2\!\big(1 + 1/\sigma^2\big) \text{ bits}$$
 #
-# a number: about 1.2 bits for $\sigma = 0.5$ and 2.4 bits for $\sigma = 0.2$, but
-# without any limit for $\sigma = 0$. We train the same network with three strengths,
-# everything else alike.
+# per number of the code. This is about 1.2 bits for $\sigma = 0.5$, 2.4 bits for
+# $\sigma = 0.2$, and unlimited for $\sigma = 0$. We train the same network with these
+# three strengths. All other settings are equal.
 
 # %%
-strengths = {"none": 0.0, "too little": 0.2, "right": 0.5}
-models = {"right": model}
-for name in ("none", "too little"):
+strengths = {"none": 0.0, "too weak": 0.2, "suitable": 0.5}
+models = {"suitable": model}
+for name in ("none", "too weak"):
     models[name], _ = fit(strengths[name])
 
 errors = {
@@ -337,33 +372,32 @@ leaks = {
 }
 
 # %%
-lines = [
-    "| noise | σ | reconstruction | redatuming | temperature from nuisance code, R² |",
-    "|---|---|---|---|---|",
+rows = [
+    (name, strength, errors[name].reconstruction, float(errors[name]), leaks[name])
+    for name, strength in strengths.items()
 ]
-for name, strength in strengths.items():
-    e, leak = errors[name], leaks[name]["temperature"]
-    lines.append(
-        f"| {name} | {strength} | {e.reconstruction:.4f} | **{e:.4f}** | {leak:.2f} |"
-    )
-lines.append(f"| mean swap | | | {error.mean_swap:.4f} | |")
-lines.append(f"| limit | | | {limit:.4f} | |")
-display(Markdown("\n".join(lines)))
+table = pd.DataFrame(
+    [(*row[:-1], row[-1]["temperature"]) for row in rows],
+    columns=["noise", "σ", "reconstruction", "redatuming", "R² of temperature from N"],
+)
+display(table.round(4))
+display(Markdown(f"Mean swap: {error.mean_swap:.4f}. Limit: {limit:.4f}."))
 if QUICK:
     display(Markdown(NOT_TRAINED))
 
 # %% [markdown]
-# Read the two columns of errors against each other. **The model that reconstructs best
-# redatums worst.** Without noise it has no reason to use the coherent code: eight
-# numbers in $N$ are enough for a good description of the whole exposure, star and all.
+# Compare the two columns of errors. **The model with the best reconstruction has the
+# worst redatuming error.** Without noise, the network has no reason to use the coherent
+# code: eight numbers in $N$ are enough to describe the whole exposure, including the
+# star.
 #
-# A picture shows what that means. A leak is seen best where the two stars are most
-# unlike, so we take the pair of neighbours in the test set whose temperatures differ
-# most. The virtual exposure should be the black line.
+# The next figure shows the effect. Leakage is most visible if the two stars are very
+# different. We therefore use the pair of neighbours in the test set with the largest
+# difference in temperature. The virtual exposure should follow the black line.
 
 # %%
 temperature = test.state["temperature"]
-j = int(np.argmax(np.abs(np.diff(temperature))))  # shown under the exposures of j + 1
+j = int(np.argmax(np.abs(np.diff(temperature))))  # its nuisance source is star j + 1
 wanted = test.virtual(j, j + 1, 0)
 
 fig = Figure(figsize=(7.2, 6.0), layout="constrained")
@@ -386,21 +420,27 @@ fig.supylabel("flux (relative)", fontsize=10)
 display(fig)
 
 # %% [markdown]
-# With no noise the virtual exposure follows the orange-red line: the *nuisance source*
-# comes back, with its own star in it. The swap has done next to nothing. With the right
-# noise it follows the black one.
+# Without noise, the virtual exposure follows the orange-red line. It shows the
+# *nuisance source*, including its own star, so the swap has almost no effect. With a
+# noise of 0.5, it follows the black line.
 #
-# In your own data you cannot see the black line, but you can see this: if a virtual
-# exposure looks like its nuisance source, or a probe (or `nuisance_dependence`, which
-# needs no labels) finds the group in the nuisance code, the channel is too cheap. Raise
-# the noise, or give the nuisance code fewer numbers.
+# <div class="admonition tip alert alert-success">
+# <p class="admonition-title"><b>Tip</b></p>
+#
+# With your own data, the black line is unknown, but there are other signs that the
+# nuisance code contains too much information: the virtual exposure looks like its
+# nuisance source, or a probe (or `nuisance_dependence`, which needs no labels) can
+# predict the group from the nuisance code. Then increase the noise or reduce the size
+# of the nuisance code.
+#
+# </div>
 
 # %% [markdown]
-# ## More exposures, less error
+# ## Number of exposures
 #
-# The limit falls as $1/T$: what one exposure leaves open about a star is averaged out
-# over many. The trained model takes any number of exposures, so we can cut the groups
-# of the test stars and look.
+# The limit decreases as $1/T$, because the uncertainty of one exposure averages out
+# over many. The trained model accepts any number of exposures, so we can test it with
+# fewer exposures per star.
 
 # %%
 over = sk.evaluation.error_over_instances(model, test)
@@ -418,15 +458,16 @@ display(
 )
 
 # %% [markdown]
-# The model has been trained with groups of eight. It works for one exposure and for
-# sixteen; where it meets the dashed line, the data and not the network set the error.
+# The model was trained with groups of eight. It also works with one exposure and with
+# sixteen. Where its curve meets the dashed line, the data limit the error, not the
+# network.
 
 # %% [markdown]
 # ## Exercises
 #
-# **1.** Put the whole test set under *one* exposure: redatum every star to the nuisance
-# of exposure 0 of star 0. How far are these virtual exposures from the truth, star by
-# star, compared with the recorded exposures?
+# **1.** Show the whole test set under *one* exposure: redatum every star to the
+# nuisance of exposure 0 of star 0. Compare the errors of these virtual exposures with
+# those of the recorded exposures.
 #
 # <details><summary>Solution</summary>
 #
@@ -444,15 +485,15 @@ display(
 #       sk.evaluation.relative_error(virtual - common, truth))
 # ```
 #
-# The denominator is now the variance between stars under one nuisance, and the nuisance
-# of a recorded exposure adds more than that; the virtual ones come much nearer. The one
-# nuisance code that all share was read with a small error, which shifts all virtual
-# exposures alike. That part cancels when stars are compared with each other, which is
-# what one does this for.
+# The denominator is now the variance between stars under one nuisance. The nuisance of
+# the recorded exposures adds more than this variance, so the error of the virtual
+# exposures is much smaller. The one nuisance code that all of them share has a small
+# error, which shifts all virtual exposures in the same way. This part cancels in
+# comparisons between stars, which are the purpose of redatuming.
 #
 # </details>
 #
-# **2.** Can there be too much noise? Train with $\sigma = 2$ and compare reconstruction
+# **2.** Can the noise be too strong? Train with $\sigma = 2$ and compare reconstruction
 # and redatuming.
 #
 # <details><summary>Solution</summary>
@@ -463,15 +504,15 @@ display(
 # print(repr(error))
 # ```
 #
-# After the full training both errors are larger than with 0.5: the channel has become
-# so expensive that even the nuisance does not get through. The best strength lies
-# between; the two errors then are both small.
+# After the full training, both errors are larger than with 0.5. The noise is now so
+# strong that the nuisance code cannot even transmit the nuisance. The best strength is
+# in between, where both errors are small.
 #
 # </details>
 #
-# **3.** Instead of noise of a fixed strength, `nuisance_noise="variational"` makes both
-# codes random and pays for information in nats. Train it (with `noise_strength=None`,
-# which stands for its default) and compare.
+# **3.** With `nuisance_noise="variational"`, both codes are random, and the loss
+# contains a penalty on their information in nats, instead of noise of a fixed strength.
+# Train this model (with `noise_strength=None`, its default) and compare.
 #
 # <details><summary>Solution</summary>
 #
@@ -481,24 +522,25 @@ display(
 # print(repr(error))
 # ```
 #
-# After the full training both errors are lower than with Gaussian noise: here the
-# network chooses for each number of the code how much to tell. After a short training
-# it can be the other way round.
+# After the full training, both errors are lower than with Gaussian noise, because the
+# network learns how much information each number of the code transmits. After a short
+# training, the order can be reversed.
 #
 # </details>
 
 # %% [markdown]
 # ## Summary
 #
-# - SymAE needs groups, not labels: pooling and noise separate what instances share from
-#   what is their own.
-# - Virtual exposures show all stars under the same conditions, ready for a fair
-#   comparison.
-# - A low reconstruction error says nothing about the codes. Without noise the nuisance
-#   code takes everything.
-# - Judge by the redatuming error on simulated data, beside mean swap and limit, and by
-#   leakage.
-# - More exposures of a star help: the limit falls as $1/T$.
+# - SymAE needs groups, not labels. Pooling and noise separate what the instances share
+#   from what is specific to each.
+# - Virtual exposures show all stars under the same conditions, so that they can be
+#   compared.
+# - A low reconstruction error does not show that the codes are separated. Without
+#   noise, the nuisance code contains everything.
+# - Evaluate the redatuming error on simulated data, together with the mean swap and the
+#   limit, and the leakage.
+# - More exposures of a star reduce the error: the limit decreases as $1/T$.
 #
-# Next: tutorial 07 takes the step back to the original SymAE, whose nuisance encoder
-# does not see the coherent code, and shows when and why it fails on these very spectra.
+# Next: [tutorial 07](07_when_symae_fails.ipynb) uses the original SymAE, whose nuisance
+# encoder does not receive the coherent code. It shows when and why this model fails on
+# the same spectra.

@@ -14,17 +14,19 @@
 # %% [markdown]
 # # 08 SymAE on images
 #
-# **Aim.** Take SymAE from spectra to images: separate the shape of a thing from how it
-# was looked at, show any shape under any view, compare a dense with a convolutional
-# network, and walk through the two codes.
+# **Aim.** Apply SymAE to images: separate the shape of an object from the conditions of
+# the image, show any shape in any view, compare a dense with a convolutional network,
+# and interpolate in both codes.
 #
 # **Prerequisites.** Tutorial 06 (SymAE, redatuming error, leakage).
 #
-# **Time.** See the [list of tutorials](../docs/tutorials.md).
+# **Time.** About 3 minutes on two CPU cores
+# ([measured times](../docs/tutorials.md#running-times)).
 
-# %% tags=["install"]
-# Where the package is there, nothing happens. Else this installs a wheel beside the
-# notebook, or the sources that the notebook is part of, or the released package.
+# %% tags=["install", "hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Installation
+# This cell does nothing if the package is installed. Otherwise it installs a wheel from
+# the notebook's folder, the sources that contain the notebook, or the released package.
 import importlib.util
 from pathlib import Path
 
@@ -35,42 +37,66 @@ if importlib.util.find_spec("symae_keras") is None:
     # %pip install "{where}[data]"
     importlib.invalidate_caches()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Imports and settings
 import os
 import time
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import Markdown, display
 from keras import ops
-from matplotlib import style
 from matplotlib.figure import Figure
 
 import symae_keras as sk
 
 # %matplotlib inline
-style.use("tableau-colorblind10")
+COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #882255 #E69F00 #332288 #56B4E9".split()
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_SHAPES = 160 if QUICK else 1000  # to train on
+N_SHAPES = 160 if QUICK else 1000  # for training
 N_TEST = 40 if QUICK else 200
 EPOCHS = 5 if QUICK else 20
 SIZE = 20  # height and width in pixels
-NOT_TRAINED = "*Quick mode: the networks are trained far too little for good numbers.*"
+NOT_TRAINED = "*Quick mode: the networks are undertrained, so the errors are large.*"
+
+# %% [markdown]
+# ## The goal
+#
+# A pretrained model of the package made the next figure. Along a row, the shape stays
+# the same. Down a column, the position, the rotation and the light stay the same. The
+# model was not trained on these shapes.
+
+# %%
+pretrained = sk.zoo.load("symae_shapes")
+shapes = sk.data.simulate_shapes(11, 16, seed=1)
+coherent, nuisance = map(ops.convert_to_numpy, pretrained.encode(shapes.x))
+grid = pretrained.decode(coherent[:5], np.stack([nuisance[5:, 0]] * 5))
+display(
+    sk.plotting.plot_redatuming_grid(
+        states=shapes.x[:5, 0],
+        nuisances=shapes.x[5:, 0],
+        virtual=ops.convert_to_numpy(grid),
+        value_label="intensity",
+    )
+)
 
 # %% [markdown]
 # ## Shapes and views
 #
-# Think of cells under a microscope, galaxies in survey images, grains on a conveyor
-# belt: the same thing is photographed again and again, never in quite the same place,
-# position and light. In the words of SymAE,
+# Examples are cells under a microscope, galaxies in survey images, and grains on a
+# conveyor belt: the same object is imaged several times, at different positions,
+# orientations and brightness. In the terms of SymAE:
 #
-# - the **state** is the outline of the thing, here given by seven numbers,
-# - the **nuisance** of a view is the shift (two numbers), the rotation, the brightness
+# - The **state** is the outline of the object, here given by seven numbers.
+# - The **nuisance** of a view is the shift (two numbers), the rotation, the brightness
 #   of the shape and of the background, and a gradient of the light (two numbers).
 #
-# `simulate_shapes` draws such images and knows the truth.
+# `simulate_shapes` simulates such images and provides the ground truth.
 
 # %%
 train = sk.data.simulate_shapes(N_SHAPES, 16, seed=0, size=SIZE)
@@ -92,11 +118,11 @@ display(
 )
 
 # %% [markdown]
-# ## Why subtraction will not do
+# ## Failure of the mean swap
 #
-# In spectra, swapping the *means* of two groups was a respectable baseline. In images
-# it is not: the mean over shifted and rotated views is a blur, and what is left of a
-# view without it is not the view's nuisance.
+# For spectra, exchanging the *means* of two groups was a reasonable baseline. For
+# images, it is not: the mean over shifted and rotated views is blurred, and the
+# difference between a view and this mean is not the nuisance of the view.
 
 # %%
 swap = sk.classical.MeanSwap().fit(train)
@@ -113,28 +139,29 @@ display(
 )
 
 # %% [markdown]
-# A shift does not *add* to an image: it moves pixels. The map from codes to images must
-# be nonlinear, and so must the map back.
+# A shift does not *add* something to an image. It moves pixels. Therefore, the map from
+# codes to images must be nonlinear, and so must the encoder.
 
 # %% [markdown]
 # ## Two networks
 #
-# `SymAE` takes the encoder by name, or any Keras layer from one instance to features.
-# The decoder mirrors it. We compare
+# `SymAE` accepts the name of an encoder, or any Keras layer that maps one instance to
+# features. The decoder mirrors it. We compare two networks:
 #
-# - a **dense** network, which treats the pixels as a list: each pair of pixel and
-#   hidden unit has a weight of its own;
-# - a **convolutional** one, whose small filters are the same all over the image. What
-#   it learns about an edge in one corner holds in every corner, with far fewer weights;
-#   but each weight is used at many places, so a step takes more arithmetic.
+# - A **dense** network treats the pixels as a list. Each pair of pixel and hidden unit
+#   has a separate weight.
+# - A **convolutional** network applies the same small filters everywhere in the image.
+#   A filter that detects an edge in one corner detects it in every corner. It has far
+#   fewer weights, but each weight is used at many positions, so a step needs more
+#   arithmetic.
 #
-# The state needs seven numbers, and we leave some room, as the network will not find
-# the most economical coordinates.
+# The state has seven numbers. The coherent code is larger, because the network does not
+# find the most compact coordinates.
 
 
 # %%
 def fit(encoder, train=train, conditional=True):
-    """Train a SymAE; the model and the seconds that it took."""
+    """Train a SymAE and return it with the training time in seconds."""
     keras.utils.set_random_seed(0)
     model = sk.models.SymAE(
         instance_shape=train.instance_shape,
@@ -154,29 +181,27 @@ encoders = {
     "dense": "dense",  # two hidden layers
     "convolutional": sk.layers.Conv2DEncoder(output_dim=128, filters=(16, 32)),
 }
-models, errors, lines = {}, {}, []
+models, errors, rows = {}, {}, {}
 for name, encoder in encoders.items():
     models[name], seconds = fit(encoder)
     error = errors[name] = sk.evaluation.redatuming_error(models[name], test)
-    lines.append(
-        f"| {name} | {models[name].count_params() / 1e6:.2f} million | {seconds:.0f} s "
-        f"| {error.reconstruction:.3f} | **{error:.3f}** |"
-    )
-lines.append(f"| mean swap | | | | {error.mean_swap:.3f} |")
-display(
-    Markdown(
-        "| network | weights | training | reconstruction | redatuming |\n"
-        "|---|---|---|---|---|\n" + "\n".join(lines)
-    )
-)
+    rows[name] = {
+        "million weights": models[name].count_params() / 1e6,
+        "training (s)": seconds,
+        "reconstruction": error.reconstruction,
+        "redatuming": float(error),
+    }
+rows["mean swap"] = {"redatuming": error.mean_swap}
+table = pd.DataFrame.from_dict(rows, orient="index")
+display(table.style.format(precision=3, na_rep=""))
 if QUICK:
     display(Markdown(NOT_TRAINED))
 
 # %% [markdown]
-# As before, errors are mean squares over the variance of the true images, on shapes
-# that the model has never seen. With shapes as small as these and all of them near the
-# centre, a dense network is a serious competitor; convolutions gain as images grow.
-# Below we go on with the better of the two.
+# As before, errors are mean squared errors divided by the variance of the true images,
+# on shapes that were not used for training. For small images with centred shapes, a
+# dense network is a strong baseline. Convolutions become better as images grow. Below
+# we use the better of the two.
 
 # %%
 best = min(errors, key=errors.get)
@@ -184,10 +209,10 @@ model = models[best]
 display(Markdown(f"The better one is the **{best}** network."))
 
 # %% [markdown]
-# ## Every shape under every view
+# ## All combinations of shapes and views
 #
-# Because the codes are separate, a table of all combinations is cheap: encode each
-# group once, then decode every pair of a coherent code and a nuisance code.
+# The codes are separate, so all combinations are cheap to compute: encode each group
+# once, then decode every pair of a coherent code and a nuisance code.
 
 # %%
 codes = model.encode(test.x)
@@ -207,11 +232,12 @@ display(
 )
 
 # %% [markdown]
-# Read along a row: the same outline, moved, turned and lit like the image on top. Read
-# down a column: different outlines, all in the same place and light. The state column
-# shows one of the sixteen views that the coherent code was made of.
+# Along a row, the outline stays the same, with the position, rotation and light of the
+# image at the top. Down a column, the outlines differ, and the position and light stay
+# the same. The first column shows one of the sixteen views from which the coherent code
+# was computed.
 #
-# The truth is known, so look at some of them closely.
+# The truth is known, so we can compare some of them with it.
 
 # %%
 virtual = model.redatum(coherent_from=test.x[:3], nuisance_from=test.x[3:6])
@@ -226,15 +252,15 @@ display(
 )
 
 # %% [markdown]
-# What is missing sits along the outline: fine harmonics of the shape, and small errors
-# of place, both of which a squared error over all pixels punishes little.
+# The errors are along the outline: the high harmonics of the shape and small errors of
+# position. Both contribute little to a squared error over all pixels.
 
 # %% [markdown]
-# ## What do the codes know?
+# ## Probes of the codes
 #
-# Probes read the true parameters from each code; $R^2$ of 1 is exact and 0 is no better
-# than the mean. `leakage` asks what each code should *not* know. For completeness we
-# also probe the nuisance code for the nuisance.
+# Probes predict the true parameters from each code. An $R^2$ of 1 is exact, and 0 is no
+# better than the mean. `leakage` evaluates what each code should *not* contain. We also
+# probe the nuisance code for the nuisance.
 
 # %%
 probed = sk.data.simulate_shapes(60 if QUICK else 400, 8, seed=2, size=SIZE)
@@ -242,38 +268,38 @@ found = sk.evaluation.leakage(model, probed)
 
 code = ops.convert_to_numpy(model.encode(probed.x).nuisance)
 most = 3 * len(probed) // 4
-lines = [
-    "| parameter | from the coherent code | from the nuisance code |",
-    "|---|---|---|",
-]
+rows = []
 for name, score in found.state_from_coherent.items():
-    leak = found.state_from_nuisance[name]
-    lines.append(f"| {name} (state) | **{score:.2f}** | {leak:.2f} |")
+    rows.append((f"{name} (state)", score, found.state_from_nuisance[name]))
 for name, leak in found.nuisance_from_coherent.items():
     values = probed.nuisance[name]
     score = sk.evaluation.probe(
         (np.concatenate(code[:most]), np.concatenate(code[most:])),
         (np.concatenate(values[:most]), np.concatenate(values[most:])),
     )
-    lines.append(f"| {name} (nuisance) | {leak:.2f} | **{score:.2f}** |")
-display(Markdown("\n".join(lines)))
+    rows.append((f"{name} (nuisance)", leak, score))
+heads = ["parameter", "R² from the coherent code", "R² from the nuisance code"]
+display(pd.DataFrame(rows, columns=heads).round(2))
 if QUICK:
     display(Markdown(NOT_TRAINED))
 
 # %% [markdown]
-# The bold numbers should be high, the others near 0 or below (a probe with few groups
-# to learn from fits chance and is then worse than the mean). The harmonics are an
-# average over seven numbers, of which the network gets the large ones right first:
-# those that move many pixels.
+# The coherent code should have high scores for the state, and the nuisance code should
+# have high scores for the nuisance. The other scores should be near 0 or below. (A
+# probe that is trained on few groups overfits and can be worse than the mean.) The
+# score of the harmonics is an average over seven numbers. The network learns the
+# largest ones first, because they move many pixels.
 
 # %% [markdown]
-# ## A walk through the codes
+# ## Interpolation in the codes
 #
-# A code is worth more if the way between two points is sensible. In the first row the
-# coherent code goes from one shape to another while the view stays; in the second the
-# nuisance code goes from one view to another while the shape stays.
+# In a useful code, points between two codes also decode to plausible images. In the
+# first row, the coherent code moves from one shape to another while the view stays the
+# same. In the second row, the nuisance code moves from one view to another while the
+# shape stays the same.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 steps = np.linspace(0, 1, 7)[:, None]
 a, b = 0, 1
 shape_walk = (1 - steps) * coherent[a] + steps * coherent[b]
@@ -291,19 +317,19 @@ for axes, (name, images) in zip(fig.subplots(2, 7), rows.items(), strict=True):
         ax.set(xticks=[], yticks=[])
         if name == "shape":
             ax.set_title(f"{step:.2f}", fontsize=9)
-    axes[0].set_ylabel(f"{name} walks")
+    axes[0].set_ylabel(f"{name} changes")
 display(fig)
 
 # %% [markdown]
-# Neither walk is a cross-fade of two pictures, which would show two outlines at once:
-# halfway there is *one* shape in *one* place. The codes have become coordinates of
-# shapes and of views.
+# Neither row is a cross-fade of two images, which would show two outlines at once.
+# Halfway, there is *one* shape at *one* position. The codes have become coordinates of
+# shapes and views.
 
 # %% [markdown]
 # ## Exercises
 #
-# **1.** In tutorial 06 more exposures meant less error, as $1/T$. Is that so for
-# shapes? Use `error_over_instances` and explain what you find.
+# **1.** In tutorial 06, the error decreased as $1/T$ with the number of exposures. Is
+# this also true for shapes? Use `error_over_instances` and explain the result.
 #
 # <details><summary>Solution</summary>
 #
@@ -314,14 +340,14 @@ display(fig)
 # print("slope", over.slope)
 # ```
 #
-# The error falls much more slowly than $1/T$. One view identifies its shape and its
-# nuisance up to pixel noise, so there is nothing that only a group could tell; more
-# views merely average out what the network gets wrong in each.
+# The error decreases much more slowly than $1/T$. One view determines its shape and its
+# nuisance up to pixel noise, so the group adds no information that one view lacks. More
+# views only average out the errors of the network.
 #
 # </details>
 #
-# **2.** By the same token the original nuisance encoder $h(x)$ should do here, unlike
-# in tutorial 07. Check it.
+# **2.** For the same reason, the original nuisance encoder $h(x)$ should work here, in
+# contrast to tutorial 07. Check it.
 #
 # <details><summary>Solution</summary>
 #
@@ -331,13 +357,14 @@ display(fig)
 # print("conditional:", repr(errors["dense"]))
 # ```
 #
-# The two are of the same size, and both beat the mean swap once they are trained.
+# The two errors are similar. After the full training, both are lower than that of the
+# mean swap.
 #
 # </details>
 #
-# **3.** Real images: scikit-learn brings 1797 handwritten digits of 8 x 8 pixels. Make
-# bags of ten images of one digit with `sk.data.bag_by_label`, train, and draw the grid
-# of four digits under six hands. What is the nuisance here?
+# **3.** Real images: scikit-learn contains 1797 handwritten digits of 8 x 8 pixels.
+# Create bags of ten images of one digit with `sk.data.bag_by_label`, train, and draw
+# the grid of four digits in six handwritings. What is the nuisance here?
 #
 # <details><summary>Solution</summary>
 #
@@ -359,21 +386,22 @@ display(fig)
 # )
 # ```
 #
-# The nuisance is all that distinguishes one hand's digit from another's: slant, width,
-# weight of the pen. Since `n_bags` asks for more bags than the images fill, images are
-# drawn again; the grid shows digits that the network has seen, so judge on held-out
-# images before you believe it.
+# The nuisance is everything that distinguishes two images of the same digit: slant,
+# width, and thickness of the strokes. `n_bags` is larger than the number of disjoint
+# bags, so images are used several times. The grid shows digits from the training set.
+# Evaluate held-out images before you trust it.
 #
 # </details>
 
 # %% [markdown]
 # ## Summary
 #
-# - Images go through the same model: groups of shape (groups, instances, height, width,
-#   channels), an image encoder, the decoder mirrored.
-# - Where nuisances move pixels, means are useless and a nonlinear code is needed.
-# - `plot_redatuming_grid` is the picture of disentanglement: rows keep the state,
+# - The same model works for images: groups of shape (groups, instances, height, width,
+#   channels), an image encoder, and a mirrored decoder.
+# - If nuisances move pixels, means are useless and a nonlinear code is needed.
+# - `plot_redatuming_grid` shows whether the codes are separated: rows keep the state,
 #   columns keep the nuisance.
-# - Judge by numbers as well: redatuming error beside mean swap, and probes.
+# - Also evaluate the redatuming error, the mean swap, and probes.
 #
-# Next: tutorial 09 turns to spectra of your own, from a file to virtual spectra.
+# Next: [tutorial 09](09_your_own_spectra.ipynb) uses your own spectra, from a file to
+# virtual spectra.

@@ -14,18 +14,20 @@
 # %% [markdown]
 # # 09 Your own spectra
 #
-# **Aim.** Go the whole way from files of measured spectra to a result, on a job of
-# everyday chemistry: *calibration transfer*. The same tablets were measured on two
-# near-infrared spectrometers; predict what the first would show from a spectrum of the
-# second. Compare SymAE with the classical methods, and be honest about which wins.
+# **Aim.** Analyse measured spectra from the files to the result, with a common task in
+# chemistry: *calibration transfer*. The same tablets were measured on two near-infrared
+# spectrometers. From a spectrum of the second instrument, predict what the first would
+# show. Compare SymAE with the classical methods.
 #
-# **Prerequisites.** Tutorial 06 (SymAE); linear regression. What a spectrum is.
+# **Prerequisites.** Tutorial 06 (SymAE); linear regression; the meaning of a spectrum.
 #
-# **Time.** See the [list of tutorials](../docs/tutorials.md).
+# **Time.** About 5 minutes on two CPU cores
+# ([measured times](../docs/tutorials.md#running-times)).
 
-# %% tags=["install"]
-# Where the package is there, nothing happens. Else this installs a wheel beside the
-# notebook, or the sources that the notebook is part of, or the released package.
+# %% tags=["install", "hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Installation
+# This cell does nothing if the package is installed. Otherwise it installs a wheel from
+# the notebook's folder, the sources that contain the notebook, or the released package.
 import importlib.util
 from pathlib import Path
 
@@ -36,7 +38,8 @@ if importlib.util.find_spec("symae_keras") is None:
     # %pip install "{where}[data]"
     importlib.invalidate_caches()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Imports and settings
 import csv
 import os
 import tempfile
@@ -45,39 +48,46 @@ from pathlib import Path
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import Markdown, display
 from sklearn.linear_model import RidgeCV
 
 import symae_keras as sk
 
 # %matplotlib inline
-plt.style.use("tableau-colorblind10")
+COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #882255 #E69F00 #332288 #56B4E9".split()
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
 N_PAIRS = 100 if QUICK else 300  # training tablets measured on both instruments
 N_SINGLE = 20 if QUICK else 60  # and on one of them only
 N_TEST = 60 if QUICK else 200
-FEW_PAIRS = [] if QUICK else [30, 100]  # smaller sets to train on, too
+FEW_PAIRS = [] if QUICK else [30, 100]  # smaller training sets
 STEPS = 300 if QUICK else 1500
-FOLDER = Path(tempfile.mkdtemp())  # all that this notebook writes
+FOLDER = Path(tempfile.mkdtemp())  # for all files of this notebook
 
 # %% [markdown]
-# ## Where your data go
+# ## A simulated laboratory
 #
-# **If you have files of your own, jump to "Load" below and put their name there.** What
-# comes before it stands in for a laboratory: a small simulator of tablets and of two
-# spectrometers, so that this notebook runs without any download.
+# <div class="admonition tip alert alert-success">
+# <p class="admonition-title"><b>Tip</b></p>
 #
-# A tablet is a mixture of four substances. Each has six absorption bands; moisture
-# moves them a little. By Beer and Lambert's law the absorbance is a sum,
-# $A(\lambda) = \ell \sum_k c_k\, \varepsilon_k(\lambda)$ with concentrations $c_k$ and
-# the path length $\ell$, and a detector sees the transmittance $10^{-A}$.
+# If you have your own files, go to "Load and check the data" below and insert their
+# name there. The cells before it simulate a laboratory, with tablets and two
+# spectrometers, so that this notebook needs no download.
+#
+# </div>
+#
+# A tablet is a mixture of four substances. Each has six absorption bands, and moisture
+# shifts them slightly. By the Beer-Lambert law, the absorbance is a sum,
+# $A(\lambda) = \ell \sum_k c_k\, \varepsilon_k(\lambda)$, with concentrations $c_k$ and
+# the path length $\ell$. A detector measures the transmittance $10^{-A}$.
 
 # %%
 WAVELENGTH = np.linspace(1100.0, 1900.0, 128)  # nm, the pixels of both instruments
-FINE = np.linspace(1000.0, 2000.0, 501)  # nm, what happens in the tablet
-bands = np.random.default_rng(42)  # belongs to the substances, not to the tablets
+FINE = np.linspace(1000.0, 2000.0, 501)  # nm, grid of the simulated tablets
+bands = np.random.default_rng(42)  # for the substances, the same in all tablets
 CENTRE = bands.uniform(1080, 1920, (4, 6))
 WIDTH = bands.uniform(12, 45, (4, 6))
 HEIGHT = bands.uniform(0.1, 0.5, (4, 6))
@@ -85,7 +95,7 @@ MOVE = bands.uniform(-12, 12, (4, 6))  # nm, with moisture from -1 to 1
 
 
 def make_tablets(n, rng):
-    """Concentrations, and the transmittance on the fine grid."""
+    """Return concentrations and the transmittance on the fine grid."""
     concentration = rng.uniform(0.1, 1.0, (n, 4))
     moisture = rng.uniform(-1, 1, (n, 1, 1))
     path = np.exp(rng.uniform(-0.1, 0.1, (n, 1)))
@@ -96,11 +106,12 @@ def make_tablets(n, rng):
 
 
 # %% [markdown]
-# The second instrument is a cheaper one. Its resolution is five times coarser, its
-# wavelengths are off by 2 to 10 nm, some light reaches the detector around the tablet
-# (*stray light*, which bends the scale of absorbance), and scale and baseline differ.
-# On both, placing a tablet adds an offset and a slope at random, anew each time, and
-# the detector adds noise.
+# The second instrument is less accurate. Its resolution is five times coarser, and its
+# wavelengths are wrong by 2 to 10 nm. Some light reaches the detector without passing
+# through the tablet (*stray light*, which makes the scale of absorbance nonlinear).
+# Scale and baseline differ, too. On both instruments, the placement of a tablet adds a
+# random offset and slope, which differ in each measurement, and the detector adds
+# noise.
 
 # %%
 INSTRUMENTS = [
@@ -111,7 +122,7 @@ U = np.linspace(-1, 1, len(WAVELENGTH))  # wavelength, from -1 to 1
 
 
 def measure(transmittance, instrument, rng):
-    """Absorbance spectra of tablets, as an instrument shows them."""
+    """Return the absorbance spectra of tablets on an instrument."""
     seen = WAVELENGTH + instrument["shift"] + instrument["stretch"] * U
     sigma = instrument["fwhm"] / 2.355
     response = np.exp(-0.5 * ((FINE - seen[:, None]) / sigma) ** 2)
@@ -125,7 +136,7 @@ def measure(transmittance, instrument, rng):
 
 
 def measure_tablets(n, seed):
-    """Spectra (tablets, instruments, pixels), and what a chemist finds in each."""
+    """Return spectra (tablets, instruments, pixels) and the assay of each tablet."""
     rng = np.random.default_rng(seed)
     concentration, transmittance = make_tablets(n, rng)
     spectra = [measure(transmittance, each, rng) for each in INSTRUMENTS]
@@ -134,25 +145,26 @@ def measure_tablets(n, seed):
 
 x, assay = measure_tablets(N_PAIRS + N_SINGLE, seed=0)
 mask = np.ones(x.shape[:2], bool)
-mask[N_PAIRS:, 0] = np.arange(N_SINGLE) % 2 == 0  # the last ones: one or the other
+mask[N_PAIRS:, 0] = np.arange(N_SINGLE) % 2 == 0  # the last ones have one spectrum
 mask[N_PAIRS:, 1] = ~mask[N_PAIRS:, 0]
 
-fig, ax = plt.subplots(figsize=(7, 3), layout="constrained")
-for tablet, line in zip(range(2), ("-", "--"), strict=True):
-    for n in range(2):
-        label = f"tablet {tablet + 1}, instrument {n + 1}"
-        ax.plot(WAVELENGTH, x[tablet, n], line, color=f"C{n}", label=label)
-ax.set(xlabel="wavelength (nm)", ylabel="absorbance")
-ax.legend(frameon=False, ncols=2, fontsize="small")
+fig, axes = plt.subplots(1, 2, figsize=(7, 3.4), sharey=True, layout="constrained")
+for n, ax in enumerate(axes):
+    for tablet, shade in enumerate(plt.cm.viridis(np.linspace(0, 0.75, 6))):
+        ax.plot(WAVELENGTH, x[tablet, n], color=shade, label=f"tablet {tablet + 1}")
+    ax.set(xlabel="wavelength (nm)", title=f"instrument {n + 1}")
+axes[0].set_ylabel("absorbance")
+axes[1].legend(frameon=False, ncols=2, fontsize="small")
 display(fig)
 plt.close(fig)
 
 # %% [markdown]
-# ## Write the files
+# ## File formats
 #
-# **A table.** One row a spectrum; a column `group`, the name of the thing that was
-# measured; one column a pixel, whose header is the wavelength. Other columns, such as
-# `instrument`, are kept as metadata. A spreadsheet can write this.
+# **A table.** It has one row per spectrum and one column per pixel, with the wavelength
+# as the header. The column `group` contains the name of the measured object. Other
+# columns, such as `instrument`, are stored as metadata. You can create such a file with
+# a spreadsheet.
 
 # %%
 names = [f"tablet {n:03d}" for n in range(len(x))]
@@ -166,10 +178,11 @@ for line in (FOLDER / "tablets.csv").read_text().splitlines()[:3]:
     print(line[:60], "...")
 
 # %% [markdown]
-# **Arrays.** In an `.npz` file the instruments have a fixed *place*: `x` has the axes
-# (groups, instances, pixels), and `mask` is True where there is a spectrum. What stands
-# in the other places does not matter. Arrays with one entry for each group, such as
-# `assay`, the milligrams of active substance that the chemist found, are kept as well.
+# **Arrays.** In an `.npz` file, each instrument has a fixed *position* on the instance
+# axis. `x` has the axes (groups, instances, pixels), and `mask` is True where there is
+# a spectrum. The values at other positions are ignored. Arrays with one entry per group
+# are stored, too. An example is `assay`, the milligrams of active substance from a
+# chemical analysis.
 
 # %%
 np.savez(
@@ -183,46 +196,47 @@ np.savez(
 )
 
 # %% [markdown]
-# ## Load, and look before you train
+# ## Load and check the data
 #
-# With data of your own, put the path of your file here. `describe` says what was found,
-# and warns where nothing can be learned.
+# For your own data, insert the path of your file here. `describe` summarises the data
+# and warns if nothing can be learned from them.
 
 # %%
 train = sk.data.load(FOLDER / "tablets.npz")
 display(Markdown(f"```text\n{train.describe()}\n```"))
 
 # %% [markdown]
-# Load the table as well, since it holds a trap that real data have too. In a table a
-# spectrum's place in its group is the order of its rows. Which instrument stands first?
+# We also load the table, to show a common problem of real data. In a table, the
+# position of a spectrum in its group is given by the order of the rows. Which
+# instrument comes first?
 
 # %%
 from_table = sk.data.load(FOLDER / "tablets.csv")
 first = from_table.instance_metadata["instrument"][:, 0]
 display(
     Markdown(
-        f"Of {len(from_table)} groups of the table, {int((first == 1).sum())} have "
-        f"instrument 1 in the first place and {int((first == 2).sum())} have "
-        "instrument 2 there: the tablets that were measured on instrument 2 alone."
+        f"Of {len(from_table)} groups in the table, {int((first == 1).sum())} have "
+        f"instrument 1 at the first position and {int((first == 2).sum())} have "
+        "instrument 2 there. The latter were measured on instrument 2 only."
     )
 )
 
 # %% [markdown]
-# SymAE does not care: the order of the instances means nothing to it. Classical
-# transfer methods do, for them place *is* instrument. So from here on we use the
-# arrays.
+# For SymAE, this is no problem, because it ignores the order of the instances.
+# Classical transfer methods use the position as the instrument. From here on, we
+# therefore use the arrays.
 #
-# ## How to judge
+# ## Evaluation
 #
-# New tablets were measured on both, so that we can compare with the truth, but the
-# methods see instrument 2 only. We look at three numbers.
+# The test tablets were measured on both instruments, so we can compare with the truth.
+# The methods receive only the spectra of instrument 2. We use three measures:
 #
-# - The **error**: mean squared error over the variance of the true spectra.
-# - The **baseline-free error**. The placement adds an offset and a slope to every
-#   measurement, the truth included, which no method can foresee. So take off the best
-#   quadratic in wavelength from both and compare what is left.
-# - The **assay error**, for which one transfers at all: a regression that was
-#   calibrated on instrument 1 reads the active substance from the transferred spectra.
+# - The **error** is the mean squared error divided by the variance of the true spectra.
+# - The **baseline-free error**: the placement adds an offset and a slope to every
+#   measurement, including the truth. No method can predict them. We therefore subtract
+#   the best-fitting quadratic in wavelength from both and compare the residuals.
+# - The **assay error** is the purpose of the transfer: a regression that was calibrated
+#   on instrument 1 predicts the active substance from the transferred spectra.
 
 # %%
 new, new_assay = measure_tablets(N_TEST, seed=1)
@@ -236,12 +250,12 @@ calibration = RidgeCV(np.logspace(-6, 3, 28)).fit(
 
 
 def without_baseline(spectra):
-    """Spectra without their best quadratic."""
+    """Subtract the best-fitting quadratic from spectra."""
     return spectra - (spectra @ quadratics) @ quadratics.T
 
 
-def judge(virtual):
-    """Error, baseline-free error and assay error (mg)."""
+def evaluate(virtual):
+    """Return error, baseline-free error and assay error (mg)."""
     free = without_baseline(virtual), without_baseline(truth)
     misread = calibration.predict(virtual) - new_assay
     return (
@@ -252,18 +266,18 @@ def judge(virtual):
 
 
 # %% [markdown]
-# ## The classical way first
+# ## Classical methods
 #
-# - **Nothing**: take the spectra as they are.
-# - **Mean shift**: add the mean difference between the instruments.
-# - **Mean swap** (`sk.classical.MeanSwap`): state = mean of the group, nuisance =
-#   deviation from it. This baseline of groups is out of its depth here: of a new tablet
-#   the group has one spectrum, so that its "state" is all of that spectrum, instrument
-#   included.
-# - **Piecewise direct standardisation** (PDS): regress each pixel of instrument 1 on a
-#   window of instrument 2.
-# - **Direct standardisation** (DS): regress each on the whole spectrum. Both choose
-#   their penalty by leaving one out.
+# - **Nothing** uses the spectra of instrument 2 without changes.
+# - **Mean shift** adds the mean difference between the instruments.
+# - **Mean swap** (`sk.classical.MeanSwap`) uses the mean of the group as the state and
+#   the deviation from it as the nuisance. This baseline is not suitable here: each
+#   group of a new tablet has only one spectrum. Its "state" is this whole spectrum,
+#   including the instrument.
+# - **Piecewise direct standardisation** (PDS) predicts each pixel of instrument 1 from
+#   a window of pixels of instrument 2.
+# - **Direct standardisation** (DS) predicts each pixel from the whole spectrum. Both
+#   choose their penalty by leave-one-out cross-validation.
 
 # %%
 results = {"nothing": given}
@@ -282,22 +296,25 @@ results["DS"] = ds.fit(train).transfer(given)
 # %% [markdown]
 # ## SymAE
 #
-# State = tablet, nuisance = instrument and placement. Two settings deserve a word.
+# The state is the tablet. The nuisance is the instrument and the placement. Two
+# settings need an explanation:
 #
-# - A group has two instances in training, but one when it counts.
+# - A group has two instances in training, but only one in the application.
 #   **`instance_dropout`** hides each instance from the pooling with some probability
-#   (one always stays), while both must still be reconstructed. So the coherent code has
-#   to be the same whether it is read from instrument 1, from 2, or from both: that is
-#   the transfer. Without it the model never sees a group of one.
-# - The nuisance code is kept **small**: the less it can hold, the more of the tablet
-#   has to go through the coherent code.
+#   (at least one always remains), but the model still has to reconstruct both. The
+#   coherent code therefore has to be the same whether it is computed from instrument 1,
+#   from instrument 2, or from both. This makes the transfer possible. Without it, the
+#   model is never trained on a group of one.
+# - The nuisance code is **small**. The less it can contain, the more information about
+#   the tablet has to be in the coherent code.
 #
-# Tablets measured once take part, too; the mask says so.
+# Tablets that were measured only once are also used for training. The mask marks their
+# missing spectra.
 
 
 # %%
 def train_symae(groups):
-    """A SymAE for two instruments."""
+    """Train a SymAE for two instruments."""
     keras.utils.set_random_seed(0)
     model = sk.models.SymAE(
         groups.instance_shape,
@@ -319,14 +336,15 @@ model, history = train_symae(train)
 display(sk.plotting.plot_history(history))
 
 # %% [markdown]
-# Now the transfer: the **coherent** code of the one spectrum at hand, and as
-# **nuisance** code "instrument 1, placed as usual": the mean of the codes of all
-# training spectra of instrument 1. `encode` and `decode` do it; nothing is retrained.
+# Now we transfer the spectra. We combine the **coherent** code of the given spectrum
+# with the **nuisance** code of a typical measurement on instrument 1: the mean of the
+# codes of all training spectra of instrument 1. `encode` and `decode` are sufficient,
+# and nothing is retrained.
 
 
 # %%
 def transfer(model, groups, spectra):
-    """Show spectra of instrument 2 as instrument 1 would."""
+    """Transfer spectra of instrument 2 to instrument 1."""
     seen = groups.present[:, 0]
     codes = model.encode(groups.x, mask=groups.mask)
     nuisance = keras.ops.convert_to_numpy(codes.nuisance)[seen, 0].mean(axis=0)
@@ -338,11 +356,11 @@ def transfer(model, groups, spectra):
 results["SymAE"] = transfer(model, train, given)
 
 # %% [markdown]
-# ## All of them at once
+# ## Automatic combination of the methods
 #
-# `sk.adapt` fits every classical method and methods that use the model's codes, leaves
-# pairs out to see how well each does, and returns their best weighted mean. It is what
-# to use when you do not want to choose.
+# `sk.adapt` fits all classical methods and several methods that use the codes of the
+# model. It evaluates each by cross-validation over the pairs and returns the best
+# weighted mean. Use it if you do not want to choose a method.
 
 # %%
 adapted = sk.adapt(model, train, source=1, target=0)
@@ -350,17 +368,16 @@ results["adapt"] = adapted.transfer(given)
 display(Markdown(f"Weights: {adapted.summary}."))
 
 # %%
-scores = {name: judge(virtual) for name, virtual in results.items()}
-scores["instrument 1 itself"] = judge(truth)
-head = "| method | error | baseline-free error | assay error (mg) |\n"
-head += "|---|---:|---:|---:|\n"
-rows = [f"| {n} | {a:.4f} | {b:.4f} | {c:.2f} |" for n, (a, b, c) in scores.items()]
-display(Markdown(head + "\n".join(rows)))
+scores = {name: evaluate(virtual) for name, virtual in results.items()}
+scores["instrument 1 itself"] = evaluate(truth)
+heads = ["error", "baseline-free error", "assay error (mg)"]
+pd.DataFrame.from_dict(scores, orient="index", columns=heads).round(4)
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig, axes = plt.subplots(2, 1, figsize=(7, 4.6), sharex=True, layout="constrained")
 axes[0].plot(WAVELENGTH, truth[0], color="black", label="instrument 1 (truth)")
-axes[0].plot(WAVELENGTH, given[0], color="0.6", label="instrument 2 (given)")
+axes[0].plot(WAVELENGTH, given[0], color="0.45", label="instrument 2 (given)")
 for n, name in enumerate(("mean shift", "DS", "SymAE", "adapt")):
     style = {"color": f"C{n}", "linestyle": ("-.", "-", "--", ":")[n], "label": name}
     axes[0].plot(WAVELENGTH, results[name][0], **style)
@@ -381,25 +398,25 @@ order = sorted(results, key=lambda name: scores[name][1])
 ratio = scores["SymAE"][1] / scores["DS"][1]
 display(
     Markdown(
-        "By the baseline-free error, from best to worst: **"
+        "Methods in the order of the baseline-free error, best first: **"
         + ", ".join(order)
-        + f"**. The error of SymAE is {ratio:.1f} times that of DS, and "
+        + f"**. The error of SymAE is {ratio:.1f} times that of DS and "
         f"{scores['SymAE'][1] / scores['mean shift'][1]:.2f} times that of the mean "
         "shift."
     )
 )
 
 # %% [markdown]
-# ## Which wins, and why
+# ## Comparison of the methods
 #
-# **Of the single methods direct standardisation wins**, in a fraction of a second. The
-# reason is in the physics: spectra of mixtures are nearly *linear* in what they are
-# made of, so that a few linear combinations of the pixels of instrument 2 say all there
-# is to say, and ridge regression finds them from few pairs. A network has to find the
-# same linear map among all functions that it could be.
+# **Among the single methods, direct standardisation is best**, and it takes a fraction
+# of a second. The reason is physical: spectra of mixtures depend almost *linearly* on
+# the composition. A few linear combinations of the pixels of instrument 2 therefore
+# contain all the information, and ridge regression finds them from few pairs. A network
+# has to find the same linear map among many nonlinear ones.
 #
-# How many pairs does each need? DS, PDS and `adapt`, here without a model, take the
-# first $n$ pairs. SymAE is trained anew on them.
+# How many pairs does each method need? We fit DS, PDS and `adapt` (here without a
+# model) to the first $n$ pairs, and train a new SymAE on them.
 
 # %%
 numbers = sorted({10, 30, 100, N_PAIRS})
@@ -407,19 +424,19 @@ curves = {"mean shift": [], "PDS": [], "DS": [], "adapt": []}
 for n in numbers:
     part = both[:n]
     shifted = given + (part.x[:, 0] - part.x[:, 1]).mean(axis=0)
-    curves["mean shift"].append(judge(shifted)[1])
-    curves["PDS"].append(judge(pds.fit(part).transfer(given))[1])
-    curves["DS"].append(judge(ds.fit(part).transfer(given))[1])
-    curves["adapt"].append(judge(sk.adapt(None, part).transfer(given))[1])
+    curves["mean shift"].append(evaluate(shifted)[1])
+    curves["PDS"].append(evaluate(pds.fit(part).transfer(given))[1])
+    curves["DS"].append(evaluate(ds.fit(part).transfer(given))[1])
+    curves["adapt"].append(evaluate(sk.adapt(None, part).transfer(given))[1])
 symae = {N_PAIRS: scores["SymAE"][1]}
 for n in FEW_PAIRS:
-    symae[n] = judge(transfer(train_symae(both[:n])[0], both[:n], given))[1]
+    symae[n] = evaluate(transfer(train_symae(both[:n])[0], both[:n], given))[1]
 
 fig, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
 for (name, values), marker in zip(curves.items(), "os^v", strict=True):
     ax.loglog(numbers, values, marker=marker, label=name)
 ax.loglog(sorted(symae), [symae[n] for n in sorted(symae)], "D--k", label="SymAE")
-ax.set(xlabel="training tablets measured on both", ylabel="baseline-free error")
+ax.set(xlabel="training tablets with both spectra", ylabel="baseline-free error")
 ax.set_xticks(numbers, numbers)
 ticks = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2]
 ax.set_yticks(ticks, ticks)
@@ -429,25 +446,27 @@ display(fig)
 plt.close(fig)
 
 # %% [markdown]
-# So when is SymAE worth it? Not when two known instruments measured the same samples
-# and the physics is linear. Think of it when
+# When should you use SymAE? Not if two known instruments measured the same samples and
+# the physics is linear. Consider it in these cases:
 #
-# - nobody knows *which* condition a spectrum was taken under, or conditions are not two
-#   but a continuum (air, temperature, placement): DS needs one regression for every
-#   pair of conditions, and pairs for each;
-# - there are many instances a group, each under conditions of its own, as in tutorial
-#   06;
-# - the instance is not a linear mixture: images, line shapes, saturated bands.
+# - The condition of each spectrum is unknown, or there are not two conditions but a
+#   continuum (air, temperature, placement). DS needs one regression for each pair of
+#   conditions, and pairs of spectra for each.
+# - There are many instances per group, each under different conditions, as in tutorial
+#   06.
+# - The instance is not a linear mixture, for example an image, a line shape, or a
+#   saturated band.
 #
-# On measured tablets a SymAE with a linear backbone has less error than DS, see
-# [Linear backbone](../docs/backbone.md). Always put the classical methods into the
-# table. If one of them or `adapt` wins, use it:
-# [Few samples, new instruments](../docs/few_samples.md) says how many pairs you need.
+# On measured tablets, a SymAE with a linear backbone has a lower error than DS, see
+# [Linear backbone](../docs/backbone.md). Always include the classical methods in the
+# comparison. If one of them or `adapt` is best, use it. [Few samples, new
+# instruments](../docs/few_samples.md) says how many pairs you need.
 #
-# What the model gives besides is the **nuisance code**, found without ever being told
-# which spectrum came from which instrument.
+# SymAE also provides the **nuisance code**. It separates the instruments, although the
+# model was trained without instrument labels.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 codes = model.encode(new)
 nuisance = keras.ops.convert_to_numpy(codes.nuisance)
 _, _, directions = np.linalg.svd(
@@ -464,16 +483,17 @@ display(fig)
 plt.close(fig)
 
 # %% [markdown]
-# Each dot is a spectrum of a new tablet. A spectrum that falls outside both clouds was
-# taken under conditions that the training set does not know: a cheap alarm for a
+# Each dot is a spectrum of a new tablet. A spectrum outside both clouds was measured
+# under conditions that are not in the training set. You can use this to detect a
 # drifting instrument.
 #
-# ## The same from the command line
+# ## The same analysis on the command line
 #
-# A *recipe* says which model to train and how. This file holds what we did above:
+# A *recipe* defines a model and its training. The following file contains the settings
+# of this tutorial:
 
 # %%
-recipe = '''"""Two instruments: a small nuisance code, groups of one in training."""
+recipe = '''"""Transfer between two instruments with a small nuisance code."""
 
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
@@ -497,15 +517,15 @@ RECIPE = Recipe(model=model, epochs=133, batch_size=32, instances=2)
 _ = (FOLDER / "instruments.py").write_text(recipe)
 
 # %% [markdown]
-# The command line takes groups of at least two instances, so that it gets a table of
-# the tablets that were measured on both. `sk.data.save` writes it.
+# The command line needs groups of at least two instances. We therefore write a table of
+# the tablets that were measured on both instruments, with `sk.data.save`.
 
 # %%
 sk.data.save(both, FOLDER / "pairs.csv")
 
 # %% [markdown]
-# With a table `new.csv` of new tablets on instrument 2 and `reference.csv` of one
-# tablet on instrument 1, in the same form:
+# The following commands need two more tables of the same form: `new.csv` with new
+# tablets on instrument 2, and `reference.csv` with one tablet on instrument 1.
 #
 # ```bash
 # symae data describe pairs.csv
@@ -514,15 +534,15 @@ sk.data.save(both, FOLDER / "pairs.csv")
 #     --out virtual.csv
 # ```
 #
-# `symae train` sets aside a fifth of the groups to judge by; the last line writes the
-# new tablets as instrument 1 would show them, placed as the reference was. If your
-# groups have many instances each, start from a preset:
-# `symae train symae_exposures --data FILE`. [Your own data](../docs/data.md) has all
-# formats, masks, weights, and sets larger than memory.
+# `symae train` uses 80 % of the groups for training and 20 % for evaluation. The last
+# command writes the spectra of the new tablets as instrument 1 would show them, with
+# the placement of the reference. If your groups have many instances each, start from a
+# preset: `symae train symae_exposures --data FILE`. [Your own data](../docs/data.md)
+# describes all formats, masks, weights, and data sets larger than memory.
 #
 # ## Exercises
 #
-# **1.** What does `instance_dropout` do? Train without it and transfer again.
+# **1.** What is the effect of `instance_dropout`? Train without it and transfer again.
 #
 # <details><summary>Solution</summary>
 #
@@ -539,16 +559,17 @@ sk.data.save(both, FOLDER / "pairs.csv")
 # epochs = round(STEPS * 32 / len(both))
 # training = sk.training.Training(epochs=epochs, batch_size=32, instances=2)
 # sk.training.train(plain, both, training)
-# print(judge(transfer(plain, both, given)), scores["SymAE"])
+# print(evaluate(transfer(plain, both, given)), scores["SymAE"])
 # ```
 #
-# Trained on complete pairs alone it has never met a group of one, and its coherent code
-# of one spectrum is not that of two: the errors are larger.
+# This model was trained only on complete pairs, never on a group of one. Its coherent
+# code of one spectrum differs from that of two, and the errors are larger.
 #
 # </details>
 #
-# **2.** Make the second instrument identical to the first but for a coarser resolution,
-# and run DS and the mean shift. Which of the differences is hard for a mean shift?
+# **2.** Make the second instrument identical to the first except for a coarser
+# resolution, and run DS and the mean shift. Which difference between instruments cannot
+# be corrected by a mean shift?
 #
 # <details><summary>Solution</summary>
 #
@@ -569,15 +590,15 @@ sk.data.save(both, FOLDER / "pairs.csv")
 # ```
 #
 # A coarser resolution lowers and widens each band in proportion to its height, that is,
-# in proportion to the concentrations: what has to be added differs from tablet to
-# tablet. The mean shift adds the same to all. A change of baseline would be easy for
-# it.
+# in proportion to the concentrations. The necessary correction differs from tablet to
+# tablet, but the mean shift adds the same to all. It could correct a change of the
+# baseline.
 #
 # </details>
 #
 # **3.** Is the mean nuisance code a good choice? Transfer each new tablet with the
-# nuisance code of its own true spectrum, which no real use could know, and see which of
-# the three numbers improves.
+# nuisance code of its true spectrum, which is unknown in a real application. Which
+# of the three measures improve?
 #
 # <details><summary>Solution</summary>
 #
@@ -585,22 +606,25 @@ sk.data.save(both, FOLDER / "pairs.csv")
 # coherent = model.encode(given[:, None]).coherent
 # own = model.encode(truth[:, None]).nuisance
 # virtual = keras.ops.convert_to_numpy(model.decode(coherent, own))[:, 0]
-# print(judge(virtual), scores["SymAE"])
+# print(evaluate(virtual), scores["SymAE"])
 # ```
 #
-# The plain error falls most: the code now knows how the tablet was placed. What is
-# left is what the model does not get right about the tablet.
+# The plain error decreases most, because this code contains the placement of the
+# tablet. The remaining error is the part of the tablet that the model does not
+# represent correctly.
 #
 # </details>
 #
 # ## Summary
 #
-# - A table with a column `group`, or an `.npz` with `x` and `mask`, is all it takes;
-#   `describe` it before you train.
-# - For groups of one at the end, hide instances in training (`instance_dropout`).
-# - Transfer = coherent code of the new spectrum + mean nuisance code of the target
-#   instrument.
-# - Put classical methods in the table. With linear physics, two known instruments and
-#   pairs, direct standardisation wins.
+# - The input is a table with a column `group`, or an `.npz` file with `x` and `mask`.
+#   Check it with `describe` before training.
+# - If the application has groups of one, hide instances in training
+#   (`instance_dropout`).
+# - A transfer combines the coherent code of the new spectrum with the mean nuisance
+#   code of the target instrument.
+# - Always compare with classical methods. For linear physics, two known instruments and
+#   pairs of spectra, direct standardisation is best.
 #
-# Next: tutorial 10 compares grouped models fairly.
+# Next: [tutorial 10](10_grouped_baselines.ipynb) is a fair comparison of grouped
+# models.

@@ -15,17 +15,19 @@
 # # 10 Grouped baselines
 #
 # **Aim.** Compare SymAE with the multi-level VAE, the group VAE, the neural
-# statistician and a linear baseline, so that the difference is the *idea* and nothing
-# else; read the table and the figure; and know how far a result can be trusted.
+# statistician and a linear baseline, in such a way that only the *method* differs.
+# Interpret the table and the figure, and assess how reliable the result is.
 #
 # **Prerequisites.** Tutorial 06 (SymAE); the VAE's evidence lower bound helps
 # (tutorial 04).
 #
-# **Time.** See the [list of tutorials](../docs/tutorials.md).
+# **Time.** About 9 minutes on two CPU cores
+# ([measured times](../docs/tutorials.md#running-times)).
 
-# %% tags=["install"]
-# Where the package is there, nothing happens. Else this installs a wheel beside the
-# notebook, or the sources that the notebook is part of, or the released package.
+# %% tags=["install", "hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Installation
+# This cell does nothing if the package is installed. Otherwise it installs a wheel from
+# the notebook's folder, the sources that contain the notebook, or the released package.
 import importlib.util
 from pathlib import Path
 
@@ -36,7 +38,8 @@ if importlib.util.find_spec("symae_keras") is None:
     # %pip install "{where}[data]"
     importlib.invalidate_caches()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Imports and settings
 import os
 import tempfile
 from pathlib import Path
@@ -44,69 +47,91 @@ from pathlib import Path
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import Markdown, display
 
 import symae_keras as sk
 from symae_keras.evaluation import CONTENDERS, Sizes, compare
 
 # %matplotlib inline
-plt.style.use("tableau-colorblind10")
+COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #882255 #E69F00 #332288 #56B4E9".split()
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
 N_TRAIN = 128 if QUICK else 640
-N_TEST = 19 if QUICK else 100  # probes for leakage need 20, and take their time
+N_TEST = 19 if QUICK else 100  # the probes for leakage need 20 and are slow
 EPOCHS = 6 if QUICK else 20
 SEEDS = 2 if QUICK else 3
 MODELS = ["symae", "neural_statistician", "mlvae", "gvae", "mean_swap"]
 if QUICK:
     MODELS = ["symae", "mlvae", "mean_swap"]
-FOLDER = Path(tempfile.mkdtemp())  # all that this notebook writes
+FOLDER = Path(tempfile.mkdtemp())  # for all files of this notebook
 
 # %% [markdown]
-# ## The contestants
+# ## The data
 #
-# All of them describe a group $x[1], \dots, x[T]$ by one code of the group and one of
-# each instance, and decode an instance from both.
+# The data are simulated exposures of stars, as in tutorials 06 and 07. Each image shows
+# the sixteen exposures of one star. What is common to all rows is the state, and what
+# differs from row to row is the nuisance.
+
+# %%
+train = sk.data.simulate_exposures(n_states=N_TRAIN, n_instances=16, seed=0)
+test = sk.data.simulate_exposures(n_states=N_TEST, n_instances=16, seed=1)
+fig, axes = plt.subplots(1, 3, figsize=(7.5, 2.8), sharey=True, layout="constrained")
+edges = (train.axis[0], train.axis[-1], 16, 0)
+for star, ax in enumerate(axes):
+    shown = ax.imshow(train.x[star], cmap="inferno", aspect="auto", extent=edges)
+    shown.set_clim(0.0, train.x[:3].max())
+    ax.set_title(f"star {star + 1}", fontsize=10)
+fig.supxlabel(train.axis_label, fontsize=10)
+axes[0].set(ylabel="exposure", yticks=[0, 4, 8, 12, 16])
+fig.colorbar(shown, ax=axes, label="flux (relative)")
+display(fig)
+plt.close(fig)
+
+# %% [markdown]
+# ## The models
 #
-# | model | code of the group | code of an instance | what keeps them apart |
+# All models describe a group $x[1], \dots, x[T]$ by one code per group and one code per
+# instance, and decode each instance from both.
+#
+# | model | code of the group | code of an instance | separation by |
 # |---|---|---|---|
 # | SymAE | $C = g(\text{mean}_t f(x[t]))$ | $N[t] = h(x[t], C)$ | noise on $N$ |
 # | Neural statistician | $q(c \mid X)$ | $q(z \mid x[t], c)$ | divergences |
 # | ML-VAE | product of instances' Gaussians | $q(z \mid x[t])$ | divergences |
 # | GVAE | average of instances' Gaussians | $q(z \mid x[t])$ | divergences |
-# | mean swap | mean of the group | deviation from it | nothing is learned |
+# | mean swap | mean of the group | deviation from it | none; no training |
 #
 # Sources: [Bharadwaj, Li & Demanet (2021)](https://arxiv.org/abs/2108.02537),
 # [Edwards & Storkey (2016)](https://arxiv.org/abs/1606.02185),
 # [Bouchacourt, Tomioka & Nowozin (2017)](https://arxiv.org/abs/1705.08841),
 # [Hosoya (2018)](https://arxiv.org/abs/1809.02383).
 #
-# Note the third column: ML-VAE and GVAE read the code of an instance from **that
-# instance alone**. The other two also know the group.
+# Note the third column: ML-VAE and GVAE compute the code of an instance from **that
+# instance alone**. SymAE and the neural statistician also use the group.
 #
-# ## What "fair" means
+# ## Rules of a fair comparison
 #
-# A comparison answers a question only if the models differ in what the question is
-# about. The easy ways to be unfair, often by accident:
+# A comparison is informative only if the models differ in nothing except the property
+# of interest. Typical mistakes, often made by accident:
 #
-# | to be kept equal | how it goes wrong |
+# | to be kept equal | typical mistake |
 # |---|---|
-# | encoder, decoder, sizes of the codes | the newer model gets the bigger network |
-# | training groups, and the draws of instances | one model sees more instances a step |
-# | optimiser, learning rate, number of steps | "until convergence", judged by eye |
-# | effort of tuning | the favourite gets twenty settings, the others their defaults |
+# | encoder, decoder, sizes of the codes | the newer model has a larger network |
+# | training groups, draws of instances | one model has more instances per step |
+# | optimiser, learning rate, number of steps | training "until convergence" |
+# | effort of tuning | twenty settings for one model, defaults for the others |
 # | test groups, pairs, metric | another split, or a metric that one model optimises |
-# | number of runs | the best of five against the only one |
+# | number of runs | the best of five runs against a single run |
 #
-# `sk.evaluation.compare` fixes the first five and runs all seeds for everybody. The one
-# thing that cannot be equal is each model's own regularisation, since it means
-# something else in each; there every model has the setting that was best for it on the
-# full-size form of these data. Let us check, rather than believe.
+# `sk.evaluation.compare` keeps the first five equal and runs all seeds for all models.
+# Only the regularisation cannot be equal, because it has a different meaning in each
+# model. Each model has the value that was best for it on the full-size version of these
+# data. We check this instead of assuming it.
 
 # %%
-train = sk.data.simulate_exposures(n_states=N_TRAIN, n_instances=16, seed=0)
-test = sk.data.simulate_exposures(n_states=N_TEST, n_instances=16, seed=1)
 sizes = Sizes(
     coherent_dim=8,
     nuisance_dim=8,
@@ -117,26 +142,26 @@ neural = [name for name in MODELS if CONTENDERS[name].family != "classical"]
 
 
 def count(layer):
-    """Numbers in the trainable weights of a layer."""
+    """Count the trainable weights of a layer."""
     return sum(int(np.prod(v.shape)) for v in layer.trainable_variables)
 
 
-rows = []
+rows = {}
 for name in neural:
     model = CONTENDERS[name].build(train, sizes, seed=0)
     parts = [model.coherent_encoder, model.nuisance_encoder, model.instance_decoder]
     rest = count(model) - sum(map(count, parts))
-    cells = " | ".join(f"{count(part):,}" for part in parts)
-    rows.append(f"| {CONTENDERS[name].title} | {cells} | {rest:,} |")
-head = "| model | group's encoder | instances' encoder | decoder | heads |\n"
-display(Markdown(head + "|---|---:|---:|---:|---:|\n" + "\n".join(rows)))
+    rows[CONTENDERS[name].title] = [*map(count, parts), rest]
+heads = ["coherent encoder", "nuisance encoder", "decoder", "heads"]
+pd.DataFrame.from_dict(rows, orient="index", columns=heads)
 
 # %% [markdown]
-# Encoders and decoder are the same to the last weight; the small *heads* behind them
-# differ by what a model needs (a variance beside each mean, a learned prior).
+# Encoders and decoders have exactly the same number of weights. The small *heads* after
+# them differ, because some models need additional outputs (a variance for each mean, a
+# learned prior).
 #
-# Batches are functions of seed, epoch and step alone, so that two models with the same
-# seed see the same instances in the same order:
+# Batches depend only on the seed, the epoch and the step. Two models with the same seed
+# are therefore trained on the same instances in the same order:
 
 # %%
 one, other = (
@@ -144,13 +169,13 @@ one, other = (
 )
 steps = EPOCHS * int(sk.data.batches(train, 16, instances=8).cardinality())
 same = bool(keras.ops.all(one == other))
-display(Markdown(f"Equal batches: {same}. Every model is trained for {steps} steps."))
+display(Markdown(f"Equal batches: {same}. Each model is trained for {steps} steps."))
 
 # %% [markdown]
-# ## Run it
+# ## The comparison
 #
-# One line. With a folder it keeps each result as soon as it is there, and goes on where
-# it was stopped.
+# One function runs the comparison. If `out` is a folder, it saves each result there,
+# and an interrupted comparison is resumed.
 
 # %%
 result = compare(
@@ -164,26 +189,30 @@ result = compare(
 )
 display(Markdown(result.to_markdown()))
 if QUICK:
-    quick = "*Quick mode: fewer models, trained far too little, no probes for leakage.*"
+    quick = "*Quick mode: fewer models, short training, no probes for leakage.*"
     display(Markdown(quick))
 
 # %% [markdown]
-# ## Read the table
+# ## Interpretation of the table
 #
-# Each cell is the median over seeds, with the lowest and the highest in brackets.
+# Each cell contains the median over seeds, with the minimum and the maximum in
+# brackets.
 #
-# - **Reconstruction error.** How well an instance is rebuilt from its own codes. A low
-#   one is necessary and proves nothing: a nuisance code that holds *everything*
-#   rebuilds best. The mean swap has none at all.
-# - **Redatuming error.** The state of one group under the nuisance of another, against
-#   the exact truth that only a simulation has. This is what the models are for. 0 is
-#   exact, 1 is no better than the mean of all data.
-# - **State from nuisance code**, **nuisance from coherent code.** Leakage: how much a
-#   probe (a small network) reads from the code that should not know. 0 is ideal.
-# - **State from coherent code.** What the code is for: 1 is ideal.
+# - **Reconstruction error**: the error of an instance that is decoded from its own
+#   codes. A low value is necessary but not sufficient, because a nuisance code that
+#   contains *everything* gives the best reconstruction. The error of the mean swap is
+#   zero.
+# - **Redatuming error**: the error of the state of one group with the nuisance of
+#   another, against the exact truth, which is known only for simulated data. This is
+#   the purpose of the models. 0 is exact, and 1 is no better than the mean of all data.
+# - **State from nuisance code** and **nuisance from coherent code** measure leakage:
+#   how well a probe (a small network) predicts a parameter from the code that should
+#   not contain it. The ideal value is 0.
+# - **State from coherent code**: how well a probe predicts the state from the code that
+#   should contain it. The ideal value is 1.
 #
-# The figure sets the first two against each other. The lower, the better; how far to
-# the left a point lies tells little about how low it is.
+# The figure shows the redatuming error against the reconstruction error. Lower points
+# are better. The horizontal position of a point hardly predicts its vertical position.
 
 # %%
 display(result.plot())
@@ -191,7 +220,7 @@ display(result.plot())
 
 # %%
 def ranks(column):
-    """Models from best to worst by the median of a column."""
+    """Sort the models by the median of a column, best first."""
     return sorted(neural, key=lambda name: result.median(name, column))
 
 
@@ -199,19 +228,20 @@ by_reconstruction, by_redatuming = ranks("reconstruction"), ranks("redatuming")
 leader = CONTENDERS[result.leader].title
 display(
     Markdown(
-        f"From best to worst by reconstruction: {', '.join(by_reconstruction)}. "
-        f"By redatuming: {', '.join(by_redatuming)}. "
-        f"With the mean swap in the contest, the least redatuming error has: {leader}."
+        f"Order by reconstruction error, best first: {', '.join(by_reconstruction)}. "
+        f"Order by redatuming error: {', '.join(by_redatuming)}. "
+        f"Lowest redatuming error, including the mean swap: {leader}."
     )
 )
 
 # %% [markdown]
-# ## How far to trust it
+# ## Reliability of the result
 #
-# A seed sets the first weights, the noise and the batches. Look at all runs, not at a
-# winner.
+# A seed sets the initial weights, the noise and the batches. Look at all runs, not only
+# at the best one.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 for row, name in enumerate(MODELS):
     values = result.values(name, "redatuming")
@@ -219,7 +249,7 @@ for row, name in enumerate(MODELS):
     ax.plot(np.median(values), row, "|", color="black", markersize=16)
 ax.set_yticks(range(len(MODELS)), [CONTENDERS[name].title for name in MODELS])
 ax.invert_yaxis()
-ax.set(xscale="log", xlabel="redatuming error / variance (a dot is a run)")
+ax.set(xscale="log", xlabel="redatuming error / variance (one dot per run)")
 ticks = [0.05, 0.1, 0.2, 0.5, 1.0]
 ax.set_xticks(ticks, ticks)
 ax.minorticks_off()
@@ -227,46 +257,50 @@ display(fig)
 plt.close(fig)
 
 # %% [markdown]
-# All models share the seeds, so that they can be compared *pair by pair*: what is easy
-# or hard about a seed's batches is the same for both. Take the differences to SymAE,
-# seed by seed.
+# All models use the same seeds, so they can be compared *in pairs*: a batch that is
+# easy or difficult is so for both models. We compute the ratio to the error of SymAE
+# for each seed.
 
 # %%
-lines = []
+rows = {}
 symae = np.array(result.values("symae", "redatuming"))
 for name in neural[1:]:
     ratio = np.array(result.values(name, "redatuming")) / symae
-    each = ", ".join(f"{value:.1f}" for value in ratio)
-    wins = int((ratio > 1).sum())
-    lines.append(f"| {CONTENDERS[name].title} | {each} | {wins} of {len(ratio)} |")
-head = "| model | error over SymAE's, seed by seed | SymAE is better |\n|---|---|---|\n"
-display(Markdown(head + "\n".join(lines)))
+    row = {f"seed {n}: error / SymAE's": value for n, value in enumerate(ratio)}
+    row["SymAE is better"] = f"{(ratio > 1).sum()} of {len(ratio)}"
+    rows[CONTENDERS[name].title] = row
+pd.DataFrame.from_dict(rows, orient="index").round(1)
 
 # %% [markdown]
-# Be careful with the last column. If two models were equally good, each seed would be
-# the toss of a coin, and SymAE would win *all* of $n$ by chance with probability
-# $2^{-n}$:
+# <div class="admonition warning alert alert-warning">
+# <p class="admonition-title"><b>Warning</b></p>
+#
+# Be careful with the last column. If two models were equally good, the result of each
+# seed would be like the toss of a coin. SymAE would have the lower error for *all* $n$
+# seeds by chance with probability $2^{-n}$:
+#
+# </div>
 
 # %%
-chance = "; ".join(f"{n} seeds: {100 * 0.5**n:.2g} %" for n in (1, 2, 3, 5, 10))
-display(Markdown(f"Chance of winning all by luck. {chance}."))
+chance = {n: f"{100 * 0.5**n:.2g} %" for n in (1, 2, 3, 5, 10)}
+pd.DataFrame({"seeds": chance.keys(), "probability": chance.values()})
 
 # %% [markdown]
-# So with two or three seeds a close race is not decided. It is when the *gap* is many
-# times the scatter between seeds, as the figure shows or does not show. Report the
-# scatter, then the reader can judge.
+# Two or three seeds are therefore not enough to compare models with similar errors. A
+# difference is reliable if it is many times larger than the scatter between seeds. The
+# figure shows whether this is the case. Report the scatter together with the result.
 #
-# And seeds are only part of it. All runs share one simulated sky, one size of network
-# and one budget. Some models learn fast and others late: at another number of steps the
-# order may be another. [Comparison](../docs/comparison.md) has the full-size contest
-# with all models of the package.
+# Seeds are only one source of variation. All runs use one simulated data set, one size
+# of network and one number of steps. Some models learn faster than others, so the order
+# may change with the number of steps. [Comparison](../docs/comparison.md) has the
+# full-size comparison of all models in the package.
 #
-# ## Fair on which data?
+# ## Dependence on the data
 #
-# In these data a star's continuum slope and the instrument's are *entangled*: from one
-# exposure nobody can tell which is which, the group has to settle it. That is a choice,
-# and it decides the contest. Take the entanglement away (`entangled=False`: the star
-# has no slope of its own) and run the same once more.
+# In these data, the slope of a star's continuum and the slope of the instrument are
+# *entangled*: one exposure does not determine which is which, but a group does. This
+# property of the data determines the result of the comparison. We remove the
+# entanglement (with `entangled=False`, stars have no slope) and repeat the comparison.
 
 # %%
 easy = {
@@ -285,40 +319,41 @@ easier = compare(
     out=FOLDER / "identifiable",
 )
 
-lines = []
-for name in MODELS:
-    hard, simple = (r.median(name, "redatuming") for r in (result, easier))
-    lines.append(f"| {CONTENDERS[name].title} | {hard:.3f} | {simple:.3f} |")
-head = "| redatuming error | entangled | identifiable |\n|---|---:|---:|\n"
-display(Markdown(head + "\n".join(lines)))
+rows = {
+    CONTENDERS[name].title: [r.median(name, "redatuming") for r in (result, easier)]
+    for name in MODELS
+}
+heads = ["redatuming error, entangled", "redatuming error, identifiable"]
+pd.DataFrame.from_dict(rows, orient="index", columns=heads).round(3)
 
 # %% [markdown]
-# Where one exposure is enough to know its nuisance, a code that is read from that
-# exposure alone is enough, and the VAEs come much closer. Where it is not, they
-# *cannot* be right, however long they are trained: they lack the information. The
-# neural statistician has it, but its instance code is measured from a prior that moves
-# with the state, so that swapping codes carries part of the old state along.
+# If one exposure determines its nuisance, a code that is computed from that exposure
+# alone is sufficient, and the VAEs have much lower errors. If it does not, these models
+# *cannot* be correct, however long they are trained, because they lack the information.
+# The neural statistician has the information. However, its instance code is relative to
+# a prior that depends on the state, so the combination of codes transfers part of the
+# old state.
 #
-# This is the kind of sentence that a comparison is for: not "A beats B", but *when and
-# why*. A fair table on one data set cannot tell you that; a second data set that
-# differs in one respect can.
+# The useful result of a comparison is not that A is better than B, but *when and why*.
+# A fair table on one data set does not answer this. A second data set that differs in
+# one property can.
 #
-# ## From the command line
+# ## The comparison on the command line
 #
 # ```bash
 # symae compare --quick                                  # simulated stars, some minutes
 # symae compare --data spectra.npz --models symae,mlvae,mean_swap --out comparison
 # ```
 #
-# writes `comparison.md`, `comparison.csv`, `rows.csv` (one line a run) and the figure.
-# On measured data there is no exact truth, so that the redatuming column is left out.
-# There, hold out conditions that were really measured (tutorial 09), or judge by
-# leakage where labels are known.
+# These commands write `comparison.md`, `comparison.csv`, `rows.csv` (one line per run)
+# and the figure. Measured data have no exact truth, so the redatuming column is
+# omitted. In this case, hold out conditions that were measured (tutorial 09), or
+# evaluate the leakage if labels are known.
 #
 # ## Exercises
 #
-# **1.** Add a seed to the comparison without training everything again. (Hint: the same
-# folder.)
+# **1.** Add a seed to the comparison without repeating the other runs. (Hint: use the
+# same folder.)
 #
 # <details><summary>Solution</summary>
 #
@@ -335,13 +370,13 @@ display(Markdown(head + "\n".join(lines)))
 # print(len(result.rows), len(more.rows))
 # ```
 #
-# Only the new seed is trained. With other data or settings the folder is refused, so
-# that rows that are not comparable cannot get into one table.
+# Only the new seed is trained. With other data or settings, `compare` raises an error,
+# so rows that are not comparable cannot be in one table.
 #
 # </details>
 #
-# **2.** Is ML-VAE held back by its weight of the divergences? Enter it a second time
-# with ten times the weight, under a name of its own.
+# **2.** Is the weight of the divergences in ML-VAE too small? Add a second version of
+# ML-VAE with ten times the weight and a different name.
 #
 # <details><summary>Solution</summary>
 #
@@ -373,34 +408,37 @@ display(Markdown(head + "\n".join(lines)))
 # print(tried.to_markdown())
 # ```
 #
-# The same way your own model enters the contest (tutorial 12).
+# You can add your own model in the same way (tutorial 12).
 #
 # </details>
 #
-# **3.** A colleague compares by *seconds* instead of steps. Which column do you need,
-# and does it change the order here?
+# **3.** A colleague compares models after equal *seconds* instead of equal steps. Which
+# column do you need, and does the order change here?
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # for name in neural:
 #     seconds = result.median(name, "seconds_per_step")
-#     print(name, f"{1000 * seconds:.1f} ms a step")
+#     print(name, f"{1000 * seconds:.1f} ms per step")
 # ```
 #
-# The networks are the same, so that a step costs about the same for all: equal steps
-# are nearly equal seconds. That is another reason to keep networks equal. On a busy
-# machine times scatter far more than errors do; measure models side by side.
+# The networks are the same, so a step takes about the same time for all models: equal
+# steps are almost equal seconds. This is another reason to use equal networks. On a
+# busy machine, times vary much more than errors. Measure the times of the models on the
+# same machine, under the same load.
 #
 # </details>
 #
 # ## Summary
 #
-# - Fair means: the same networks, codes, batches, optimiser, steps, seeds, test groups
-#   and metric; and the same effort of tuning.
-# - Judge by redatuming and leakage. Reconstruction says nothing about what the codes
-#   mean.
-# - Show every run. Gaps count when they are many times the scatter between seeds.
-# - A second data set that differs in one respect says *why* a model wins.
+# - In a fair comparison, the networks, codes, batches, optimiser, steps, seeds, test
+#   groups, metric and effort of tuning are the same.
+# - Compare redatuming errors and leakage. The reconstruction error does not show what
+#   the codes mean.
+# - Show every run. A difference is reliable if it is many times larger than the scatter
+#   between seeds.
+# - A second data set that differs in one property shows *why* a model is better.
 #
-# Next: tutorial 11 trains on several devices, tutorial 12 enters a model of your own.
+# Next: [tutorial 11](11_several_gpus_and_machines.ipynb) trains on several devices, and
+# [tutorial 12](12_your_own_layer_and_model.ipynb) adds your own model.

@@ -14,17 +14,19 @@
 # %% [markdown]
 # # 11 Several GPUs and machines
 #
-# **Aim.** Train one model on several devices with `tf.distribute`, see that the result
-# is that of one device to rounding, and know where it is not. Then do the same with two
-# processes, as on two machines.
+# **Aim.** Train one model on several devices with `tf.distribute`, check that the
+# result agrees with that of one device up to rounding, and learn the exceptions. Then
+# do the same with two processes, as on two machines.
 #
 # **Prerequisites.** Tutorial 06 (SymAE); gradients and gradient descent.
 #
-# **Time.** See the [list of tutorials](../docs/tutorials.md).
+# **Time.** About 2 minutes on two CPU cores
+# ([measured times](../docs/tutorials.md#running-times)).
 
-# %% tags=["install"]
-# Where the package is there, nothing happens. Else this installs a wheel beside the
-# notebook, or the sources that the notebook is part of, or the released package.
+# %% tags=["install", "hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Installation
+# This cell does nothing if the package is installed. Otherwise it installs a wheel from
+# the notebook's folder, the sources that contain the notebook, or the released package.
 import importlib.util
 from pathlib import Path
 
@@ -35,7 +37,8 @@ if importlib.util.find_spec("symae_keras") is None:
     # %pip install "{where}"
     importlib.invalidate_caches()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Imports and settings
 import contextlib
 import json
 import os
@@ -56,35 +59,37 @@ import symae_keras as sk
 from symae_keras import distribute
 
 # %% [markdown]
-# ## Two devices out of one
+# ## Two logical devices
 #
-# You need no second GPU to follow. TensorFlow can split the processor into two
-# **logical devices**, which behave as two GPUs would: each holds its own copy of the
-# weights, and they exchange gradients. This has to be said before TensorFlow computes
-# anything (importing it is no harm), so that it comes first. With real GPUs leave these
-# lines out.
+# You do not need a second GPU for this tutorial. TensorFlow can split the CPU into two
+# **logical devices**, which behave like two GPUs: each has a copy of the weights, and
+# they exchange gradients. The split has to be configured before TensorFlow computes
+# anything (importing it is allowed), so it is the first step. With real GPUs, omit this
+# cell.
 
 # %%
 cpu = tf.config.list_physical_devices("CPU")[0]
 half = tf.config.LogicalDeviceConfiguration()
 tf.config.set_logical_device_configuration(cpu, [half, half])
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Settings
 # %matplotlib inline
-plt.style.use("tableau-colorblind10")
-tf.get_logger().setLevel("ERROR")  # strategies tell of each thing that they send
+COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #882255 #E69F00 #332288 #56B4E9".split()
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
+tf.get_logger().setLevel("ERROR")  # strategies log each transfer
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
 N_STATES = 96 if QUICK else 640
 EPOCHS = 3 if QUICK else 10
-BATCH = 16  # of the whole, over all devices
-FOLDER = Path(tempfile.mkdtemp())  # all that this notebook writes
+BATCH = 16  # groups per step, over all devices
+FOLDER = Path(tempfile.mkdtemp())  # for all files of this notebook
 
 # %% [markdown]
-# ## What a strategy does
+# ## Data parallelism
 #
-# Let a batch hold $B$ groups, and let $\ell_i(w)$ be the loss of group $i$ at the
+# Let a batch contain $B$ groups, and let $\ell_i(w)$ be the loss of group $i$ with the
 # weights $w$. Gradient descent needs the gradient of the mean,
 #
 # $$
@@ -93,39 +98,83 @@ FOLDER = Path(tempfile.mkdtemp())  # all that this notebook writes
 # \underbrace{\tfrac{2}{B} \sum_{i > B/2} \nabla \ell_i(w)}_{\text{replica 1}} \Big).
 # $$
 #
-# A sum can be split. Each **replica** holds all weights, takes its part of the batch,
-# and computes the gradient of it; then the gradients are added up (*all-reduce*), and
-# all replicas take the same step. This is *data parallelism with synchronous updates*:
-# no replica ever has weights that the others do not have.
+# The sum can be split. Each **replica** has all weights, receives its part of the
+# batch, and computes the gradient of this part. Then the gradients are added
+# (*all-reduce*), and all replicas take the same step. This is *data parallelism with
+# synchronous updates*: the weights of all replicas are equal at all times.
 #
-# `make_strategy` finds out what there is, and `running` is the scope in which models
-# are made, compiled and fitted. `"auto"` would pick several GPUs, or several machines;
-# our two halves of a processor are made on purpose, so that we name the strategy.
+# The figure shows a batch of 16 groups on two replicas.
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
+fig, ax = plt.subplots(figsize=(7.5, 3.0))
+for group in range(16):
+    colour = f"C{group // 8}"
+    row, column = divmod(group, 4)
+    ax.add_patch(plt.Rectangle((column, 3 - row), 0.9, 0.9, color=colour))
+boxes = {
+    "batch": (2.0, -0.6, "black"),
+    "replica 0\nweights w": (8.0, 3.2, "C0"),
+    "replica 1\nweights w": (8.0, 0.8, "C1"),
+    "all-reduce\nsum of gradients": (13.5, 2.0, "black"),
+    "the same step\non both replicas": (19.5, 2.0, "C2"),
+}
+for text, (x, y, colour) in boxes.items():
+    ax.text(
+        x,
+        y,
+        text,
+        color=colour,
+        ha="center",
+        va="center",
+        bbox=None
+        if text == "batch"
+        else {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": colour},
+    )
+arrows = [
+    ((4.2, 3.2), (6.1, 3.2)),
+    ((4.2, 0.8), (6.1, 0.8)),
+    ((9.9, 3.2), (11.0, 2.3)),
+    ((9.9, 0.8), (11.0, 1.7)),
+    ((16.0, 2.0), (17.0, 2.0)),
+]
+for start, end in arrows:
+    ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "linewidth": 1.5})
+ax.set(xlim=(-0.5, 22), ylim=(-1.2, 4.5))
+ax.set_axis_off()
+display(fig)
+plt.close(fig)
+
+# %% [markdown]
+# `make_strategy` detects the available devices. `running` is the scope in which models
+# are created, compiled and fitted. `"auto"` selects several GPUs or several machines if
+# there are any. It ignores logical devices, so we name the strategy here.
 
 # %%
 strategy = distribute.make_strategy("mirrored")
 display(
     Markdown(
-        f"{strategy.num_replicas_in_sync} replicas, on "
+        f"{strategy.num_replicas_in_sync} replicas on "
         + " and ".join(strategy.extended.worker_devices)
     )
 )
 
 # %% [markdown]
-# ## Two replicas against one
+# ## Two replicas compared with one
 #
-# The claim is strong, so test it sharply: the same weights at the start, the same
-# batches, plain gradient descent (SGD), and then compare losses and weights.
+# To test the claim, we use the same initial weights, the same batches and plain
+# gradient descent (SGD), and compare losses and weights.
 #
-# - Why SGD and not Adam? Adam divides each gradient by its own size. A gradient that is
-#   wrong by a *factor*, the commonest mistake in distributed training, would go unseen.
-# - Noise in training would differ between the two runs, for a good reason that comes
-#   below. So we switch it off here.
+# - Why SGD and not Adam? Adam divides each gradient by its own magnitude. It would hide
+#   a gradient that is wrong by a constant *factor*, which is the most common error in
+#   distributed training.
+# - Noise in training would differ between the two runs, for a reason that is explained
+#   below. We switch it off here.
 
 
 # %%
 def new_model(noise=0.0, optimizer=None):
-    """A small SymAE with the same weights whenever it is called."""
+    """Return a small SymAE, with the same weights in every call."""
     keras.utils.set_random_seed(0)
     model = sk.models.SymAE(
         groups.instance_shape,
@@ -142,12 +191,12 @@ def new_model(noise=0.0, optimizer=None):
 
 
 def batches():
-    """The same batches whenever it is called."""
+    """Return the same batches in every call."""
     return sk.data.batches(groups, BATCH, instances=4, seed=0)
 
 
 def fit(strategy, **options):
-    """Train, and return losses, weights and seconds an epoch."""
+    """Train a model and return losses, weights and seconds per epoch."""
     with distribute.running(strategy):
         model = new_model(**options)
         seconds = SecondsOfEpochs()
@@ -159,7 +208,7 @@ def fit(strategy, **options):
 
 
 class SecondsOfEpochs(keras.callbacks.Callback):
-    """The time that each epoch took, and its loss."""
+    """Record of the time and the loss of each epoch."""
 
     def on_train_begin(self, logs=None):
         self.seconds, self.losses = [], []
@@ -177,7 +226,8 @@ variance = sk.training.data_variance(groups)
 one_loss, one_weights, one_seconds = fit(None)
 two_loss, two_weights, two_seconds = fit(strategy)
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Figure
 difference = np.abs(np.array(two_loss) / np.array(one_loss) - 1.0)
 fig, (ax, below) = plt.subplots(
     2, 1, figsize=(6, 4.6), sharex=True, layout="constrained", height_ratios=(3, 2)
@@ -188,8 +238,8 @@ ax.plot(epochs, two_loss, "o--", color="black", markersize=4, label="two replica
 ax.set(ylabel="training loss / variance")
 ax.legend(frameon=False)
 below.semilogy(epochs, np.maximum(difference, 1e-9), "o-", color="C1", markersize=4)
-below.axhline(2.0**-23, color="0.5", linestyle=":", label="last digit of float32")
-below.set(xlabel="epoch", ylabel="relative difference\n(0 is drawn at $10^{-9}$)")
+below.axhline(2.0**-23, color="0.3", linestyle=":", label="precision of float32")
+below.set(xlabel="epoch", ylabel="relative difference\n(0 is shown as $10^{-9}$)")
 below.set(xticks=epochs)
 below.set_ylim(5e-10, 1e-3)
 below.legend(frameon=False)
@@ -200,46 +250,47 @@ plt.close(fig)
 step = np.abs(two_weights - one_weights).max()
 display(
     Markdown(
-        f"After {EPOCHS} epochs of {int(batches().cardinality())} steps the losses "
-        f"differ by {difference.max():.1e} of their size at most, and no weight by "
-        f"more than {step:.1e}. An epoch took {one_seconds:.2f} s on one device and "
-        f"{two_seconds:.2f} s on two replicas."
+        f"After {EPOCHS} epochs of {int(batches().cardinality())} steps, the largest "
+        f"relative difference of the losses is {difference.max():.1e}. The largest "
+        f"difference of a weight is {step:.1e}. An epoch took {one_seconds:.2f} s on "
+        f"one device and {two_seconds:.2f} s on two replicas."
     )
 )
 
 # %% [markdown]
-# The differences are those of adding float32 numbers in another order; nothing else is
-# left. Do not expect it to be faster here: two halves of one processor compute no more
-# than the whole, but have to talk. Strategies pay where each replica is a device of its
-# own and the batch is large enough to keep it busy. [Scaling](../docs/scaling.md)
-# counts what a step computes and sends.
+# The differences are rounding errors, because float32 numbers are added in another
+# order. Do not expect a speed-up here: two halves of one CPU are not faster than the
+# whole CPU, and they have to communicate. Strategies are useful if each replica is a
+# separate device and the batch is large enough to use it fully.
+# [Scaling](../docs/scaling.md) lists the computation and communication of a step.
 #
-# ## What splitting a batch does
+# ## Effects of splitting a batch
 #
-# The batch size you give is that of the **whole** batch; replicas share it. With twice
-# the devices, each gets half, and the result stays the same. To gain speed you give
-# larger batches, which *does* change the result, as it would on one device: fewer and
-# less noisy steps in an epoch. Then people raise the learning rate along with it.
+# The batch size is that of the **whole** batch, which the replicas share. With twice as
+# many devices, each receives half of it, and the result stays the same. To train
+# faster, use larger batches. This *does* change the result, as on one device: an epoch
+# has fewer steps with less noise. A common correction is to increase the learning rate.
 #
-# What if $B$ is not divisible? Each replica takes the mean over *its* part, and the two
-# means count alike. Of 13 groups, one replica gets 6 and the other 7, and a group in
-# the smaller part weighs $13 / (2 \cdot 6)$ of what it should. A gradient shows it.
-# Give the rows $e_1, e_2, \dots$ with a single 1 each to the model $y = w \cdot x$ with
-# the loss $-y$: the gradient with respect to $w_i$ is then minus the weight of row $i$
-# in the mean, and one step of SGD at rate 1 writes these weights into $w$.
+# If $B$ is not divisible, each replica computes the mean over *its* part,
+# and both means have the same weight. Of 13 groups, one replica receives 6 and the
+# other 7, so a group in the smaller part has the weight $13 / (2 \cdot 6)$ instead of
+# 1. We can measure these weights with a gradient. The inputs are the rows
+# $e_1, e_2, \dots$ with a single 1 each, the model is $y = w \cdot x$, and the loss is
+# $-y$. The gradient with respect to $w_i$ is then minus the weight of row $i$ in the
+# mean, and one step of SGD with learning rate 1 stores these weights in $w$.
 
 
 # %%
 @keras.saving.register_keras_serializable(package="tutorial")
 class MinusPrediction(keras.losses.Loss):
-    """So that the gradient is minus the input."""
+    """Loss whose gradient is minus the input."""
 
     def call(self, y_true, y_pred):
         return -y_pred[:, 0]
 
 
 def weights_of_rows(n_rows):
-    """How much each row of a batch counts, times the number of rows."""
+    """Return the weight of each row of a batch, times the number of rows."""
     rows = np.eye(n_rows, dtype="float32")
     with distribute.running(strategy):
         inputs = keras.Input((n_rows,))
@@ -258,7 +309,7 @@ for ax, (n, found) in zip(axes, counts.items(), strict=True):
     ax.bar(np.arange(first, n), found[first:], label="replica 1", hatch="//")
     ax.axhline(1.0, color="black", linewidth=0.8)
     ax.set(title=f"{n} rows in the batch", xlabel="row", xticks=range(0, n, 3))
-axes[0].set_ylabel("weight, times the rows")
+axes[0].set_ylabel("weight x number of rows")
 axes[1].legend(frameon=True, loc="lower right")
 display(fig)
 plt.close(fig)
@@ -267,30 +318,36 @@ plt.close(fig)
 uneven = counts[13]
 display(
     Markdown(
-        f"Weights of the rows of a batch of 13: from {uneven.min():.3f} (7 on a "
-        f"replica; 13/14 = {13 / 14:.3f}) to {uneven.max():.3f} (6 on a replica; "
-        f"13/12 = {13 / 12:.3f}). They add up to {uneven.mean() * 13:.2f}."
+        f"In a batch of 13, the weights of the rows range from {uneven.min():.3f} (7 "
+        f"rows per replica, 13/14 = {13 / 14:.3f}) to {uneven.max():.3f} (6 rows per "
+        f"replica, 13/12 = {13 / 12:.3f}). Their sum is {uneven.mean() * 13:.2f}."
     )
 )
 
 # %% [markdown]
-# The difference is small and falls as batches grow, but it is there. So are these,
-# which you should know before you compare runs:
+# The difference is small and decreases with the batch size, but it exists.
 #
-# - **Masks** have the same effect where one part of a batch has more good pixels than
+# <div class="admonition warning alert alert-warning">
+# <p class="admonition-title"><b>Warning</b></p>
+#
+# Several other details also depend on the split. Know them before you compare runs:
+#
+# - **Masks** have the same effect if one part of a batch has more good pixels than
 #   another.
 # - **Losses that couple the rows of a batch** (a maximum mean discrepancy, a mean
-#   activity) are those of each part.
-# - **Batch normalisation** takes its statistics from each part. The encoders of this
-#   package have layer normalisation, which does not mix rows.
-# - **Noise** has to differ between replicas, or else the parts of a batch would share
-#   it. Keras's own layers draw the same numbers on all replicas; those of this package
-#   do not, as we can see.
+#   activity) are computed for each part separately.
+# - **Batch normalisation** computes its statistics for each part separately. The
+#   encoders of this package use layer normalisation, which does not mix rows.
+# - **Noise** has to differ between replicas. Otherwise, the parts of a batch have the
+#   same noise. The layers of Keras draw the same numbers on all replicas. Those of this
+#   package do not, as the next cell shows.
+#
+# </div>
 
 
 # %%
 def draws(layer, **options):
-    """What two replicas draw for the same ones."""
+    """Return the correlation between the noise of two replicas."""
     ones = tf.ones((1, 2000))
     drawn = strategy.run(lambda: layer(ones, training=True, **options))
     first, second = (each.numpy().ravel() for each in drawn.values)
@@ -302,7 +359,7 @@ with strategy.scope():
     theirs = keras.layers.GaussianDropout(0.2, seed=0)
 display(
     Markdown(
-        "Correlation of the noise of two replicas: "
+        "Correlation between the noise of two replicas: "
         f"{draws(theirs):.2f} with `keras.layers.GaussianDropout`, {draws(ours):.2f} "
         "with `sk.layers.NuisanceDropout`."
     )
@@ -311,8 +368,9 @@ display(
 # %% [markdown]
 # ## Several machines
 #
-# With several machines, each runs the **same program**. What differs is one environment
-# variable, `TF_CONFIG`: who takes part, and which of them am I? On the first of two:
+# With several machines, each runs the **same program**. Only the environment variable
+# `TF_CONFIG` differs. It lists all workers and the index of this one. On the first of
+# two machines:
 #
 # ```bash
 # export TF_CONFIG='{"cluster": {"worker": ["10.0.0.1:12345", "10.0.0.2:12345"]},
@@ -320,22 +378,25 @@ display(
 # symae train symae_exposures --data stars.npz --out run --strategy multiworker
 # ```
 #
-# and on the second the same with `"index": 1`. Under Slurm, `srun` tells it without
-# `TF_CONFIG`. Worker 0 is the **chief**: it alone writes results. The traffic is
-# neither encrypted nor authenticated, so use a network of your own.
+# On the second machine, use the same commands with `"index": 1`. Under Slurm, `srun`
+# provides this information without `TF_CONFIG`. Worker 0 is the **chief**: only the
+# chief writes results. The traffic is neither encrypted nor authenticated, so use a
+# private network.
 #
-# In Python the lines stay those of the first half, with three things to mind:
+# In Python, the code is the same as in the first half of this tutorial, with three
+# rules:
 #
-# - `make_strategy` comes first of all, and waits until all workers are there;
-# - save *outside* of `running`, on the chief alone: inside, reading a metric waits for
-#   the others, who are not coming;
-# - let nobody leave early: `distribute.meet` waits for all.
+# - Call `make_strategy` first. It waits until all workers have started.
+# - Save *outside* `running`, and only on the chief. Inside `running`, reading a metric
+#   waits for the other workers, and the program hangs.
+# - All workers have to stay until the end. `distribute.meet` waits for all of them.
 #
-# `running` also mends what stock Keras 3 lacks here: its `fit` fails under several
-# workers ([issue 20585](https://github.com/keras-team/keras/issues/20585)).
+# `running` also works around a bug of Keras 3, whose `fit` fails with several workers
+# ([issue 20585](https://github.com/keras-team/keras/issues/20585)).
 #
-# We play it through on this machine: two processes that talk over the loopback
-# address. This is the whole program; it is the first half of this notebook in one file.
+# We try this on one machine, with two processes that communicate over the loopback
+# address. The following file contains the whole program, the same as the first half of
+# this notebook.
 
 # %%
 program = """
@@ -377,15 +438,15 @@ _ = (FOLDER / "train.py").write_text(program)
 
 
 # %% [markdown]
-# What is left is to start it twice: two free ports, one `TF_CONFIG` each, and a limit
-# on the time, since a worker waits for one that does not come. If the two cannot reach
-# each other here, as in some hosted notebooks, the cell says so and the notebook goes
-# on.
+# Now we start the program twice, with two free ports and one `TF_CONFIG` per process.
+# We set a time limit, because a worker waits for missing workers. If the two processes
+# cannot connect, as in some hosted notebooks, the cell reports it and the notebook
+# continues.
 
 
 # %%
 def free_ports(count):
-    """Ports of the loopback address that nobody uses."""
+    """Find unused ports of the loopback address."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -394,7 +455,7 @@ def free_ports(count):
 
 
 def run_workers(count, patience=600):
-    """Start the program `count` times; whether all ended well, and what they said."""
+    """Start the program `count` times; return if all succeeded, and the exit codes."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     settings = json.dumps([N_STATES, EPOCHS, BATCH, str(FOLDER)])
     processes = []
@@ -402,13 +463,13 @@ def run_workers(count, patience=600):
         for index in range(count):
             task = {"type": "worker", "index": index}
             config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-            with (FOLDER / f"worker{index}.txt").open("w") as said:
+            with (FOLDER / f"worker{index}.txt").open("w") as log:
                 command = [sys.executable, str(FOLDER / "train.py"), settings]
                 environment = {**os.environ, "TF_CONFIG": config}
-                environment["CUDA_VISIBLE_DEVICES"] = ""  # both would take the same GPU
+                environment["CUDA_VISIBLE_DEVICES"] = ""  # both would use the same GPU
                 processes.append(
                     subprocess.Popen(
-                        command, env=environment, stdout=said, stderr=subprocess.STDOUT
+                        command, env=environment, stdout=log, stderr=subprocess.STDOUT
                     )
                 )
         end = time.monotonic() + patience
@@ -423,60 +484,61 @@ def run_workers(count, patience=600):
 
 
 start = time.perf_counter()
-ended_well, codes = run_workers(2)
+succeeded, codes = run_workers(2)
 seconds = time.perf_counter() - start
 
 # %%
-if ended_well:
+if succeeded:
     first, second = (dict(np.load(FOLDER / f"worker{n}.npz")) for n in range(2))
     between = np.abs(first["weights"] - second["weights"]).max()
     to_one = np.abs(first["weights"] - one_weights).max()
     losses = np.abs(first["loss"] / np.array(one_loss) - 1.0).max()
-    told = (
-        f"Two processes trained for {EPOCHS} epochs, in {seconds:.0f} s with their "
-        f"start. Largest difference of a weight between the two: {between:.1e}; to one "
-        f"process: {to_one:.1e}; of a loss: {losses:.1e} of its size. The chief wrote "
+    report = (
+        f"Two processes trained for {EPOCHS} epochs in {seconds:.0f} s with start-up. "
+        f"Largest difference of a weight between the two: {between:.1e}, and to "
+        f"one process: {to_one:.1e}. Largest relative difference of a loss: "
+        f"{losses:.1e}. The chief wrote "
         f"{(FOLDER / 'stars.keras').stat().st_size / 1e6:.1f} MB."
     )
 else:
     last = (FOLDER / "worker0.txt").read_text().strip().splitlines()[-1:]
-    told = f"The two did not end well here (exit codes {codes}): {' '.join(last)}"
-display(Markdown(told))
+    report = f"The two processes failed here (exit codes {codes}): {' '.join(last)}"
+display(Markdown(report))
 
 # %% [markdown]
-# The two workers agree with each other to the last digit, because they add up the same
-# numbers in the same order; with one process they agree to rounding. What the chief
-# saved is an ordinary file, which any process loads without a strategy:
+# The weights of the two workers are exactly equal, because they add the same numbers in
+# the same order. They agree with those of one process up to rounding. The file that the
+# chief saved is an ordinary file, which any process can load without a strategy:
 
 # %%
-if ended_well:
+if succeeded:
     loaded = keras.saving.load_model(FOLDER / "stars.keras")
     error = sk.evaluation.reconstruction_error(loaded, groups)
     display(Markdown(f"Reconstruction error of the saved model: {error:.3f}."))
 
 # %% [markdown]
-# If a worker dies, the others end within seconds with one sentence that names it
-# (`distribute.WorkerLost`). `symae train --resume` on all of them goes on from the last
+# If a worker fails, the others stop within seconds with an error that names it
+# (`distribute.WorkerLost`). `symae train --resume` on all workers resumes from the last
 # checkpoint.
 #
 # ## Exercises
 #
-# **1.** Train with three replicas and batches of 16. By how much can the weight of a
-# group be off? Work it out, then measure.
+# **1.** Use three replicas and batches of 16. How much can the weight of a group
+# deviate from 1? Compute it, then measure it.
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# # Parts of 5, 5 and 6: a group counts 16 / (3 * 6) = 0.889 or 16 / (3 * 5) = 1.067.
+# # Parts of 5, 5 and 6: the weight is 16 / (3 * 6) = 0.889 or 16 / (3 * 5) = 1.067.
 # parts = [len(each) for each in np.array_split(np.arange(16), 3)]
 # print([16 / (3 * part) for part in parts])
-# # To measure it, start the notebook with [half] * 3 in the first cell; then
-# # weights_of_rows(16) shows the two values.
+# # To measure it, restart the notebook with [half] * 3 as the logical devices. Then
+# # weights_of_rows(16) returns these two values.
 # ```
 #
 # </details>
 #
-# **2.** The sharp test used SGD. Show that Adam would have hidden a gradient that is
+# **2.** The test above used SGD. Show that Adam would have hidden a gradient that is
 # wrong by a factor of two: train twice on one device, once with the loss doubled.
 #
 # <details><summary>Solution</summary>
@@ -498,14 +560,14 @@ if ended_well:
 #     print(name, np.abs(ratio - 1.0).max())
 # ```
 #
-# With SGD the runs part at once, with Adam they differ by a tiny amount only: its step
-# does not depend on the size of the gradient.
+# With SGD, the runs differ from the start. With Adam, they differ only by a tiny
+# amount, because its step does not depend on the magnitude of the gradient.
 #
 # </details>
 #
-# **3.** With many workers it is a waste that each draws whole batches and keeps its
-# part. `distribute.per_worker` lets each draw its own part. Use it on the two replicas,
-# and show that nothing changes.
+# **3.** With many workers, it is inefficient if each worker draws whole batches and
+# uses only its part. `distribute.per_worker` makes each worker draw only its part. Use
+# it on the two replicas, and show that the result does not change.
 #
 # <details><summary>Solution</summary>
 #
@@ -524,13 +586,15 @@ if ended_well:
 #
 # ## Summary
 #
-# - A batch is a sum, and sums can be split: two replicas equal one device to rounding.
-#   Test it with SGD and without noise; Adam hides factors.
-# - `make_strategy` first of all; make, compile and fit inside of `running`; save
-#   outside of it, on the chief.
-# - The batch size is that of the whole batch. Where it does not divide, rows in the
-#   smaller part count a little more.
-# - Several machines run the same program; `TF_CONFIG`, or `srun`, tells each who it is.
+# - The gradient of a batch is a sum, which can be split: two replicas agree with one
+#   device up to rounding. Test this with SGD and without noise, because Adam hides
+#   constant factors.
+# - Call `make_strategy` first. Create, compile and fit inside `running`. Save outside
+#   it, on the chief.
+# - The batch size is that of the whole batch. If it is not divisible, rows in the
+#   smaller part have a slightly larger weight.
+# - Several machines run the same program. `TF_CONFIG` or `srun` gives each its index.
 #
-# Next: [From a laptop to several machines](../docs/scaling.md) has Slurm, speed, and
-# what is measured; tutorial 12 builds layers and models that work under any strategy.
+# Next: [From a laptop to several machines](../docs/scaling.md) covers Slurm, speed, and
+# measurements. [Tutorial 12](12_your_own_layer_and_model.ipynb) builds layers and
+# models that work under any strategy.

@@ -12,19 +12,20 @@
 # ---
 
 # %% [markdown]
-# # 13 Time lapse
+# # 13 Time-lapse monitoring
 #
-# **Aim.** Monitor a medium with waves from sources that nobody controls: separate the
-# medium from the sources, make surveys comparable, and find where the medium has
-# changed.
+# **Aim.** Monitor a medium with waves from uncontrolled sources: separate the medium
+# from the sources, make surveys comparable, and locate changes of the medium.
 #
-# **Prerequisites.** Tutorial 06 (SymAE). What a wave and its speed are.
+# **Prerequisites.** Tutorial 06 (SymAE); waves and their speed.
 #
-# **Time.** See the [list of tutorials](../docs/tutorials.md).
+# **Time.** Less than a minute on two CPU cores
+# ([measured times](../docs/tutorials.md#running-times)).
 
-# %% tags=["install"]
-# Where the package is there, nothing happens. Else this installs a wheel beside the
-# notebook, or the sources that the notebook is part of, or the released package.
+# %% tags=["install", "hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Installation
+# This cell does nothing if the package is installed. Otherwise it installs a wheel from
+# the notebook's folder, the sources that contain the notebook, or the released package.
 import importlib.util
 from pathlib import Path
 
@@ -35,46 +36,47 @@ if importlib.util.find_spec("symae_keras") is None:
     # %pip install "{where}"
     importlib.invalidate_caches()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Imports and settings
 import os
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import display
 from keras import ops
-from matplotlib import style
 from matplotlib.figure import Figure
 
 import symae_keras as sk
 
 # %matplotlib inline
-style.use("tableau-colorblind10")
+COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #882255 #E69F00 #332288 #56B4E9".split()
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
 N_MEDIA = 6 if QUICK else 50
-SHOTS = 8  # in each survey
+SHOTS = 8  # per survey
 SAMPLES = 96  # of 0.01 s
 
 # %% [markdown]
-# ## Shots through a medium
+# ## Data: shots through a medium
 #
-# A small quake, a passing train or a drill makes waves, and nobody knows exactly where
-# and when, nor what the wave looked like at its start. Receivers around a medium record
-# it: all traces of one source are a **gather**. The paper that introduced SymAE
-# ([Bharadwaj, Li and Demanet 2021](https://arxiv.org/abs/2108.02537)) monitors media
-# with such sources.
+# A small earthquake, a passing train or a drill emits waves. Its exact position, time
+# and waveform are unknown. Receivers around a medium record the waves. All traces of
+# one source are a **gather**. The paper that introduced SymAE ([Bharadwaj, Li and
+# Demanet 2021](https://arxiv.org/abs/2108.02537)) monitors media with such sources.
 #
-# `simulate_gathers` places 24 receivers on a ring of radius 0.6 km, and sources at 0.8
-# to 1 km.
+# `simulate_gathers` places 24 receivers on a ring of radius 0.6 km, and sources at
+# distances of 0.8 to 1 km.
 #
-# - The **state** is the medium: a velocity of 2 km/s, and anomalies where waves are
+# - The **state** is the medium: a velocity of 2 km/s, with anomalies where waves are
 #   slower or faster.
 # - The **nuisance** of a gather is its source: position, wavelet, origin time and gain.
 #
-# With `change=0.05`, each medium is surveyed twice, with other sources. In between, an
-# anomaly has appeared in which waves are slower by 5 %.
+# With `change=0.05`, each medium is surveyed twice, with different sources. Between the
+# surveys, an anomaly appears in which waves are slower by 5 %.
 
 # %%
 surveys = sk.data.simulate_gathers(N_MEDIA, SHOTS, seed=7, change=0.05)
@@ -84,7 +86,7 @@ receivers = 0.6 * np.stack([np.cos(np.radians(angle)), np.sin(np.radians(angle))
 
 
 def show_gather(ax, gather, title):
-    """Traces side by side, time downwards, as seismologists draw them."""
+    """Draw traces side by side with time downwards, as in seismology."""
     largest = np.abs(gather).max()
     extent = (-7.5, 352.5, 0.01 * SAMPLES, 0.0)
     ax.imshow(
@@ -95,7 +97,7 @@ def show_gather(ax, gather, title):
 
 
 def gathers_figure(gathers, titles):
-    """A row of gathers with common axes."""
+    """Draw a row of gathers with common axes."""
     fig = Figure(figsize=(7.2, 3.2), layout="constrained")
     for ax, gather, title in zip(
         fig.subplots(1, len(gathers), sharey=True), gathers, titles, strict=True
@@ -112,12 +114,12 @@ display(
 )
 
 # %% [markdown]
-# The nearest receiver records the wave first, so that each gather shows one curved
-# arrival. The three sources are at different places. Where is the change of the medium?
-# It moves parts of the curve by less than a tenth of the distance between two waves,
-# and other sources move everything.
+# The nearest receiver records the wave first, so each gather shows one curved arrival.
+# The three sources are at different positions. The change of the medium is hard to see:
+# it shifts parts of the curve by less than a tenth of a wave period, while another
+# source changes the whole gather.
 #
-# ## How repeatable are the surveys?
+# ## Repeatability of the surveys
 #
 # Time-lapse surveys are compared trace by trace, with the normalised root mean square
 # difference (NRMS, [Kragh and Christie 2002](https://doi.org/10.1190/1.1497316)):
@@ -125,13 +127,14 @@ display(
 # $$\mathrm{NRMS} = 200\,\% \cdot
 # \frac{\mathrm{rms}(a - b)}{\mathrm{rms}(a) + \mathrm{rms}(b)}.$$
 #
-# It is 0 for equal traces, 141 % for unrelated ones, and 200 % for opposite ones.
-# To see what the sources alone do, we shoot twice at media that do *not* change.
+# It is 0 for equal traces, 141 % for unrelated ones, and 200 % for opposite ones. To
+# measure the effect of the sources alone, we simulate two surveys of media that do
+# *not* change.
 
 
 # %%
 def nrms(one, other):
-    """Median over all traces, in percent."""
+    """Return the median NRMS over all traces, in percent."""
     return np.median(sk.evaluation.nrms(one, other))
 
 
@@ -140,40 +143,42 @@ one, two = still.x[:, :SHOTS], still.x[:, SHOTS:]
 print(f"NRMS of two surveys of the same media: {nrms(one, two):.0f} %")
 
 # %% [markdown]
-# As different as unrelated traces. We need the second survey *with the sources of the
-# first*: virtual gathers.
+# The two surveys differ as much as unrelated traces. We therefore need the second
+# survey *with the sources of the first*: virtual gathers.
 #
-# ## A decoder that knows waves
+# ## A decoder based on wave physics
 #
-# Dense and convolutional decoders cannot move a wave by a fraction of a period, which
-# is all that a medium does. `TomographicSymAE` has the two codes of SymAE, and another
-# decoder:
+# The effect of a medium is to shift a wave by a fraction of a period. Dense and
+# convolutional decoders cannot represent this well. `TomographicSymAE` has the two
+# codes of SymAE, but another encoder and decoder:
 #
-# - the **coherent code** of a group is a picture of the slowness of its medium;
-# - the **nuisance code** of a gather is the position of its source, its origin time and
-#   its wavelet;
-# - the **decoder** delays and amplifies the wavelet for each receiver, as waves that
-#   cross this medium would be;
-# - the **encoder** picks the delays of all traces, and solves for the medium and the
+# - The **coherent code** of a group is an image of the slowness of its medium.
+# - The **nuisance code** of a gather is the position of its source, its origin time and
+#   its wavelet.
+# - The **decoder** delays and amplifies the wavelet for each receiver, according to the
+#   propagation through this medium.
+# - The **encoder** measures the delays of all traces, and solves for the medium and the
 #   sources together.
 #
-# It needs the positions of the receivers, and a first value of the velocity. Training
-# adjusts four numbers, so that it takes minutes: `symae train symae_gathers` made the
-# model that we load.
+# The model needs the positions of the receivers and an initial value of the velocity.
+# Training adjusts only four numbers and takes minutes. We load a model that was trained
+# with `symae train symae_gathers`.
 
 # %%
 model = sk.zoo.load("symae_gathers")
-print(f"coherent code: {model.coherent_dim} numbers, nuisance: {model.nuisance_dim}")
+print(f"numbers in the coherent code: {model.coherent_dim}")
+print(f"numbers in the nuisance code: {model.nuisance_dim}")
 
 codes = model.encode(baseline.x)
 found = ops.convert_to_numpy(codes.nuisance)[..., :2]
 place = baseline.nuisance["radius"], baseline.nuisance["angle"]
 truth = place[0][..., None] * np.stack([np.cos(place[1]), np.sin(place[1])], -1)
 metres = 1000 * np.linalg.norm(found - truth, axis=-1)
-print(f"sources are found to {np.median(metres):.1f} m (median)")
+print(f"median error of the position of a source: {np.median(metres):.1f} m")
 
 # %% [markdown]
-# Nobody told the model where the sources were. And the media?
+# The model was trained without the positions of the sources. The next figure compares
+# the medium with its coherent code.
 
 # %%
 side = np.linspace(-0.6, 0.6, 61)
@@ -181,7 +186,7 @@ points = np.stack(np.meshgrid(side, side), axis=-1)
 
 
 def true_slowness(groups):
-    """Relative slowness of media from their parameters, on the points."""
+    """Compute the relative slowness of media from their parameters, on the points."""
     state = groups.state
     way = points - state["position"][:, :, None, None]
     square = (way**2).sum(axis=-1) / state["width"][..., None, None] ** 2
@@ -189,12 +194,12 @@ def true_slowness(groups):
 
 
 def drawn(coherent):
-    """Relative slowness from coherent codes, on the points."""
+    """Compute the relative slowness from coherent codes, on the points."""
     return ops.convert_to_numpy(model.slowness(coherent, points))
 
 
 def show_media(pictures, titles, limit):
-    """Maps of slowness in percent, with receivers and true sources of medium 0."""
+    """Draw maps of the slowness in percent, with the receivers."""
     fig = Figure(figsize=(7.2, 3.0), layout="constrained")
     axes = fig.subplots(1, len(pictures), sharey=True)
     for ax, picture, title in zip(axes, pictures, titles, strict=True):
@@ -225,8 +230,8 @@ display(fig)
 # %% [markdown]
 # ## Virtual gathers
 #
-# The medium of one group, seen with the source of another: `redatum` swaps the codes.
-# The simulator knows the truth.
+# `redatum` combines the medium of one group with the sources of another. The simulator
+# provides the truth.
 
 # %%
 group, donor = np.arange(N_MEDIA), np.roll(np.arange(N_MEDIA), 1)
@@ -242,7 +247,7 @@ display(fig)
 
 # %%
 error = sk.evaluation.relative_error
-rows = {"donor as it is": error(shown, baseline.x[donor])}
+rows = {"donor, unchanged": error(shown, baseline.x[donor])}
 swap = sk.classical.MeanSwap().fit(baseline)
 rows["mean swap"] = error(shown, swap.redatum(baseline.x, baseline.x[donor]))
 for count in (2, 4, SHOTS):
@@ -252,19 +257,19 @@ table = pd.DataFrame({"redatuming error": pd.Series(rows)})
 table.style.format("{:.4f}")
 
 # %% [markdown]
-# Now the surveys of media that do not change: the second one with the sources of the
-# first.
+# Now we return to the surveys of unchanged media, and show the second survey with the
+# sources of the first.
 
 # %%
 again = ops.convert_to_numpy(model.redatum(two, one))
 print(f"NRMS: measured {nrms(one, two):.0f} %, virtual {nrms(one, again):.0f} %")
 
 # %% [markdown]
-# What is left is mostly the noise of the measured gathers.
+# The remaining difference is mostly the noise of the measured gathers.
 #
-# ## What has changed, and where?
+# ## Location of the change
 #
-# The difference of the coherent codes of two surveys is a picture of the change.
+# The difference between the coherent codes of two surveys is an image of the change.
 
 # %%
 after = model.encode(monitor.x)
@@ -276,8 +281,8 @@ fig, axes = show_media(
 display(fig)
 
 # %% [markdown]
-# We take the largest value of each picture as the place of the change. A picture cannot
-# be finer than about half a wavelength, here 0.1 km.
+# We use the maximum of each image as the position of the change. The resolution of an
+# image is limited to about half a wavelength, here 0.1 km.
 
 # %%
 inside = np.hypot(*np.moveaxis(points, -1, 0)) <= 0.4
@@ -293,8 +298,8 @@ print(
 # %% [markdown]
 # ## Exercises
 #
-# **1.** How many shots does a survey need? Locate the change with the first 2 and 4
-# shots of each survey.
+# **1.** How many shots does a survey need? Locate the change with the first two and
+# four shots of each survey.
 #
 # <details><summary>Solution</summary>
 #
@@ -307,12 +312,12 @@ print(
 #     print(count, np.mean(distance <= 0.1))
 # ```
 #
-# Few rays cross each part of the medium if there are few shots.
+# With few shots, few rays cross each part of the medium.
 #
 # </details>
 #
-# **2.** What if the velocity is wrong? Build a model with `velocity=2.1` and look at
-# the positions of the sources and at the redatuming error.
+# **2.** What happens if the velocity is wrong? Build a model with `velocity=2.1`, and
+# compute the positions of the sources and the redatuming error.
 #
 # <details><summary>Solution</summary>
 #
@@ -323,14 +328,14 @@ print(
 # print(error(shown, wrong.redatum(baseline.x, baseline.x[donor])))
 # ```
 #
-# Sources move outwards, because waves seem to be slower than expected. Training adjusts
-# the velocity.
+# The estimated sources move outwards, because the waves arrive later than expected.
+# Training adjusts the velocity.
 #
 # </details>
 #
-# **3.** The simulator that we used computes waves with the same approximation as the
-# model. Use `engine="waves"`, which solves the wave equation, for 4 media. Does the
-# model still work?
+# **3.** The simulator uses the same approximation of waves as the model. Use
+# `engine="waves"`, which solves the wave equation, for 4 media. Does the model still
+# work?
 #
 # <details><summary>Solution</summary>
 #
@@ -342,7 +347,7 @@ print(
 # print(error(shown, model.redatum(real.x, real.x[donor])))
 # ```
 #
-# The error is about twice as large, and still far below that of the donor.
+# The error is about twice as large, but still much smaller than that of the donor.
 #
 # </details>
 
@@ -350,8 +355,8 @@ print(
 # ## Summary
 #
 # - Surveys with different sources cannot be compared trace by trace.
-# - A decoder that delays waves separates the medium from the source. Sources need not
-#   be known; the positions of the receivers must be.
+# - A decoder that delays waves separates the medium from the source. The sources may be
+#   unknown, but the positions of the receivers must be known.
 # - Virtual gathers show the medium of one survey with the sources of another.
-# - The coherent code is a picture: its difference between surveys shows what has
+# - The coherent code is an image. Its difference between surveys shows what has
 #   changed, and where.

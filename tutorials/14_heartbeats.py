@@ -20,11 +20,13 @@
 #
 # **Prerequisites.** Tutorials 01 (autoencoders), 03 (denoising) and 06 (SymAE).
 #
-# **Time.** See the [list of tutorials](../docs/tutorials.md).
+# **Time.** About 2 minutes on two CPU cores
+# ([measured times](../docs/tutorials.md#running-times)).
 
-# %% tags=["install"]
-# Where the package is there, nothing happens. Else this installs a wheel beside the
-# notebook, or the sources that the notebook is part of, or the released package.
+# %% tags=["install", "hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Installation
+# This cell does nothing if the package is installed. Otherwise it installs a wheel from
+# the notebook's folder, the sources that contain the notebook, or the released package.
 import importlib.util
 from pathlib import Path
 
@@ -35,31 +37,34 @@ if importlib.util.find_spec("symae_keras") is None:
     # %pip install "{where}"
     importlib.invalidate_caches()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Imports and settings
 import os
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import Markdown, display
 from keras import ops
-from matplotlib import style
 from matplotlib.figure import Figure
 
 import symae_keras as sk
 
 # %matplotlib inline
-style.use("tableau-colorblind10")
+COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #882255 #E69F00 #332288 #56B4E9".split()
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_PATIENTS = 100 if QUICK else 800  # to train on
+N_PATIENTS = 100 if QUICK else 800  # for training
 N_TEST = 30 if QUICK else 200
 EPOCHS = 4 if QUICK else 16
-NOT_TRAINED = "*Quick mode: the networks are trained far too little for good numbers.*"
+NOT_TRAINED = "*Quick mode: the networks are undertrained, so the errors are large.*"
 
 
 def axes_of(fig, *shape, **options):
-    """Axes with units, and without the upper and right line."""
+    """Create axes with units, and without the upper and right line."""
     axes = fig.subplots(*shape, sharex=True, sharey=True, **options)
     for ax in np.ravel(axes):
         ax.spines[["top", "right"]].set_visible(False)
@@ -71,9 +76,10 @@ def axes_of(fig, *shape, **options):
 # %% [markdown]
 # ## One beat
 #
-# An electrocardiogram records the voltage that the heart makes on the skin. Each beat
-# has five waves, called P, Q, R, S and T. `simulate_beats` draws beats from ECGSYN, a
-# published model ([McSharry et al. 2003](https://doi.org/10.1109/TBME.2003.808805)):
+# An electrocardiogram records the voltage that the heart produces on the skin. Each
+# beat has five waves, called P, Q, R, S and T. `simulate_beats` simulates beats with
+# ECGSYN, a published model ([McSharry et al.
+# 2003](https://doi.org/10.1109/TBME.2003.808805)):
 #
 # $$\frac{dz}{dt} = -\sum_{k \in \{P, Q, R, S, T\}} a_k\, \Delta\theta_k\,
 # e^{-\Delta\theta_k^2 / 2 b_k^2} - (z - z_0),$$
@@ -83,7 +89,7 @@ def axes_of(fig, *shape, **options):
 # The **state** of a patient is the size $a_k$, the width $b_k$ and the angle of each
 # wave. The **nuisance** of a beat is the heart rate, the gain and baseline of the
 # electrodes, respiration, and a small delay. An **ectopic** beat starts in a ventricle
-# and not where it should: it has no P wave, and the other waves are broad.
+# instead of the normal place: it has no P wave, and its other waves are broad.
 
 # %%
 train = sk.data.simulate_beats(N_PATIENTS, 16, seed=0)
@@ -91,23 +97,23 @@ test = sk.data.simulate_beats(N_TEST, 16, seed=1, ectopic=0.1)
 ectopic = test.instance_metadata["ectopic"]
 time = test.axis
 
-fig = Figure(figsize=(7.2, 2.8), layout="constrained")
-for patient, ax in enumerate(axes_of(fig, 1, 3)[:2]):
-    ax.plot(time, train.x[patient, :5].T, linewidth=0.8)
-    ax.set_title(f"patient {patient}, five beats", loc="left", fontsize=10)
-ax = fig.axes[2]
-ax.plot(time, test.x[ectopic][:3].T, linewidth=0.8)
-ax.set_title("ectopic beats", loc="left", fontsize=10)
+fig = Figure(figsize=(7.5, 4.6), layout="constrained")
+axes = axes_of(fig, 2, 3)
+for patient, ax in enumerate(axes.flat[:5]):
+    ax.plot(time, train.x[patient].T, linewidth=0.8, color=f"C{patient}")
+    ax.set_title(f"patient {patient}, 16 beats", loc="left", fontsize=10)
+axes[1, 2].plot(time, test.x[ectopic][:5].T, linewidth=1.2, color="black")
+axes[1, 2].set_title("five ectopic beats", loc="left", fontsize=10)
 display(fig)
 
 # %% [markdown]
-# We train on normal beats only, and test with beats of other patients, a tenth of which
-# are ectopic.
+# We train on normal beats only. The test set contains beats of other patients, and a
+# tenth of these beats are ectopic.
 #
 # ## A plain autoencoder
 #
-# The autoencoder of tutorial 01 takes each beat alone, 200 samples, and encodes it in
-# 24 numbers.
+# The autoencoder of tutorial 01 encodes each beat of 200 samples separately, in 24
+# numbers.
 
 # %%
 scaling = sk.training.normalization(train)
@@ -132,10 +138,10 @@ plain, history = single(sk.models.Autoencoder)
 display(sk.plotting.plot_history(history))
 
 # %% [markdown]
-# A beat that is unlike the training beats is reconstructed badly. `AnomalyDetector`
-# scores beats by that, and compares the scores with those of normal beats that the
-# model was not trained on. The area under the ROC curve (AUROC) is the probability
-# that an ectopic beat has a higher score than a normal one.
+# A beat that differs from the training beats has a high reconstruction error.
+# `AnomalyDetector` uses this error as a score, and compares it with the scores of
+# normal beats that were not used for training. The area under the ROC curve (AUROC) is
+# the probability that an ectopic beat has a higher score than a normal one.
 
 # %%
 normal = sk.data.simulate_beats(N_TEST, 16, seed=2)
@@ -145,7 +151,7 @@ found = sk.evaluation.detection(detector.score(rows), ectopic.ravel())
 alarms = detector.p_values(rows) <= 0.01
 display(
     Markdown(
-        f"AUROC {found.roc_auc:.3f}. With p ≤ 0.01, the detector reports "
+        f"AUROC: {found.roc_auc:.3f}. With p ≤ 0.01, the detector reports "
         f"{alarms[ectopic.ravel()].mean():.0%} of the ectopic beats and "
         f"{alarms[~ectopic.ravel()].mean():.1%} of the normal ones."
     )
@@ -164,16 +170,21 @@ fig.axes[0].legend(frameon=False, fontsize=9)
 display(fig)
 
 # %% [markdown]
-# Simulated ectopic beats differ much from normal ones, so that this is an easy task:
-# the error of PCA, and even an isolation forest, find nearly as many
-# ([measured](../docs/signals.md)).
+# <div class="admonition note alert alert-info">
+# <p class="admonition-title"><b>Note</b></p>
+#
+# Simulated ectopic beats differ strongly from normal ones, so this task is easy: the
+# error of PCA, and even an isolation forest, find nearly as many
+# ([measurements](../docs/signals.md)).
+#
+# </div>
 #
 # ## A denoising autoencoder
 #
-# Muscles disturb the electrocardiogram. A denoising autoencoder (tutorial 03) sees
-# beats with added noise, and learns to return the beats without it. The noise of the
-# training data themselves, 0.02 mV, stays in the targets; as it cannot be predicted,
-# the network averages it away, too.
+# The activity of muscles adds noise to the electrocardiogram. A denoising autoencoder
+# (tutorial 03) receives beats with added noise, and is trained to return the beats
+# without it. The training data also contain noise of 0.02 mV, which remains in the
+# targets. The network cannot predict this noise, so its output averages it out.
 
 # %%
 SIGMA = 0.15  # mV
@@ -188,7 +199,7 @@ noisy = (clean + SIGMA * noise).astype("float32")
 
 
 def running_mean(data, width):
-    """Means over `width` samples, an odd number; edges are repeated."""
+    """Return means over `width` samples (an odd number), with repeated edges."""
     padded = np.pad(data, ((0, 0), (width // 2, width // 2)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)
     return windows.mean(axis=-1)
@@ -199,14 +210,15 @@ cleaned = {
     "plain autoencoder": sk.evaluation.in_batches(plain.reconstruct, noisy),
     "denoising autoencoder": sk.evaluation.in_batches(denoiser.reconstruct, noisy),
 }
-lines = ["| filter | gain of the signal-to-noise ratio, dB |", "|---|---:|"]
-for name, result in cleaned.items():
-    lines.append(f"| {name} | {sk.evaluation.snr_gain(clean, noisy, result):.1f} |")
-display(Markdown("\n".join(lines)))
+gains = {
+    name: sk.evaluation.snr_gain(clean, noisy, each) for name, each in cleaned.items()
+}
+heads = "gain of the signal-to-noise ratio (dB)"
+display(pd.Series(gains, name=heads).to_frame().round(1))
 
 fig = Figure(figsize=(7.2, 2.8), layout="constrained")
 left, right = axes_of(fig, 1, 2)
-left.plot(time, noisy[0], color="0.5", linewidth=0.8)
+left.plot(time, noisy[0], color="0.3", linewidth=0.8)
 left.set_title("noisy", loc="left", fontsize=10)
 right.plot(time, clean[0], color="black", linewidth=2.0, label="truth")
 right.plot(time, cleaned["denoising autoencoder"][0], label="denoised")
@@ -219,9 +231,9 @@ if QUICK:
 # ## SymAE: the patient and the beat
 #
 # The codes above mix the patient with the heart rate, the electrodes and the
-# respiration. SymAE separates them. It needs to know one thing more: which beats
-# belong to the same patient. `instance_dropout` hides half of the beats from the
-# pooling in training, so that the model learns to read the state from few beats.
+# respiration. SymAE separates them. It needs additional information: which beats belong
+# to the same patient. `instance_dropout` hides half of the beats from the pooling in
+# training, so that the model learns to encode the state from few beats.
 
 # %%
 keras.utils.set_random_seed(0)
@@ -238,15 +250,15 @@ history = sk.training.train(model, train, training, seed=0)
 error = sk.evaluation.redatuming_error(model, normal)
 display(
     Markdown(
-        f"Redatuming error {error:.3f}, mean swap {error.mean_swap:.3f}, "
-        f"reconstruction {error.reconstruction:.3f}."
+        f"Redatuming error: {error:.3f}. Mean swap: {error.mean_swap:.3f}. "
+        f"Reconstruction error: {error.reconstruction:.3f}."
     )
 )
 
 # %% [markdown]
-# Redatuming shows the heart of one patient at the rate, and with the electrodes, of
-# another one's beat. Differences between the virtual beats are differences between
-# hearts.
+# Redatuming shows the heart of one patient with the heart rate and the electrodes of
+# another patient's beat. The differences between the virtual beats are then differences
+# between the hearts.
 
 # %%
 virtual = ops.convert_to_numpy(
@@ -269,18 +281,18 @@ if QUICK:
     display(Markdown(NOT_TRAINED))
 
 # %% [markdown]
-# ## Whose beat is it?
+# ## Identification of patients
 #
-# A test that needs no simulation: store the mean features of eight beats of each
-# patient, and assign each of eight other beats to the patient with the nearest mean.
-# None of these patients was in the training data. Distances are in units of the scatter
-# within training patients, as in linear discriminant analysis, so that all features
-# have the same chance.
+# The following test also works with measured data. We store the mean features of eight
+# beats of each patient. Then we assign each of eight other beats to the patient with
+# the nearest mean. None of these patients is in the training data. Distances are in
+# units of the scatter within training patients, as in linear discriminant analysis, so
+# that all features have the same weight.
 
 
 # %%
 def identified(features_of):
-    """Share of the beats that are assigned to their own patient."""
+    """Compute the share of the beats that are assigned to the right patient."""
     trained, features = (
         features_of(part.x.reshape(-1, 200)).reshape(*part.x.shape[:2], -1)
         for part in (train, normal)
@@ -291,13 +303,13 @@ def identified(features_of):
     scatter += 1e-2 * np.trace(scatter) / len(scatter) * np.eye(len(scatter))
     features = features @ np.linalg.cholesky(np.linalg.inv(scatter))
     means = features[:, :8].mean(axis=1)
-    # The squared distance, without the square of the beat, which all means share.
+    # Squared distance, without the square of the beat, which is equal for all means
     distance = (means**2).sum(axis=-1) - 2.0 * features[:, 8:] @ means.T
     return np.mean(distance.argmin(axis=-1) == np.arange(len(means))[:, None])
 
 
 def coherent(beats):
-    """Coherent codes of single beats."""
+    """Compute the coherent codes of single beats."""
     return sk.evaluation.in_batches(lambda x: model.encode(x).coherent, beats[:, None])
 
 
@@ -308,18 +320,17 @@ shares = {
     ),
     "coherent code": identified(coherent),
 }
-lines = ["| features | identified from one beat |", "|---|---:|"]
-lines += [f"| {name} | {share:.0%} |" for name, share in shares.items()]
-lines.append(f"| chance | {1 / len(normal):.1%} |")
-display(Markdown("\n".join(lines)))
+shares["chance"] = 1 / len(normal)
+table = pd.Series(shares, name="identified from one beat").to_frame()
+display(table.style.format("{:.1%}"))
 if QUICK:
     display(Markdown(NOT_TRAINED))
 
 # %% [markdown]
 # ## Exercises
 #
-# **1.** How many beats does a patient need? Identify from the mean of two, four and
-# eight beats.
+# **1.** How many beats are needed per patient? Identify patients from the mean of two,
+# four and eight beats.
 #
 # <details><summary>Solution</summary>
 #
@@ -332,13 +343,13 @@ if QUICK:
 #     print(count, np.mean(distance.argmin(axis=1) == np.arange(N_TEST)))
 # ```
 #
-# Errors of single codes average out, so the share grows with the number of beats. These
-# distances are not scaled, so that the first number is below that of the table.
+# The errors of single codes average out, so the share increases with the number of
+# beats. These distances are not scaled, so the first number is lower than in the table.
 #
 # </details>
 #
-# **2.** Use the coherent code to find ectopic beats: how far is the code of a beat from
-# the mean code of the other beats of its patient?
+# **2.** Use the coherent code to detect ectopic beats: compute the distance between the
+# code of a beat and the mean code of the other beats of its patient.
 #
 # <details><summary>Solution</summary>
 #
@@ -349,7 +360,8 @@ if QUICK:
 # print(sk.evaluation.detection(distance.ravel(), ectopic.ravel()))
 # ```
 #
-# This score compares a beat with its own patient, and not with all training beats.
+# This score compares a beat with other beats of the same patient, not with all training
+# beats.
 #
 # </details>
 #
@@ -373,21 +385,21 @@ if QUICK:
 # print(repr(sk.evaluation.redatuming_error(model, normal)), identified(coherent))
 # ```
 #
-# After the full training its redatuming error is larger, and it identifies patients at
-# least as well: the two measures do not always agree.
+# After the full training, its redatuming error is higher, but it identifies patients at
+# least as well. The two measures do not always agree.
 #
 # </details>
 
 # %% [markdown]
 # ## Summary
 #
-# - A plain autoencoder finds beats that are unlike all training beats, by their
+# - A plain autoencoder detects beats that differ from all training beats by their
 #   reconstruction error.
 # - A denoising autoencoder removes more noise than a running mean, because it has
 #   learned the shapes of heartbeats.
-# - SymAE separates the patient from the beat, if it is known which beats belong
+# - SymAE separates the patient from the beat if it is known which beats belong
 #   together.
-# - Its coherent code identifies patients from one beat; the code of a plain autoencoder
+# - Its coherent code identifies patients from one beat. The code of a plain autoencoder
 #   is little better than the raw beat.
 #
 # `symae_keras.data.read_beats` reads measured beats from annotated WFDB records.

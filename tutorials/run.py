@@ -1,20 +1,20 @@
-"""Execute the tutorials, or write the notebooks that pair with them.
+"""Execute the tutorials, or write the notebooks that are paired with them.
 
 Each tutorial is a script in jupytext's percent format, `NN_name.py`. Usage:
 
-    python tutorials/run.py                     execute all into docs/tutorials
-    python tutorials/run.py --quick --jobs 2    small sizes, two at a time
-    python tutorials/run.py --only 01 04        these alone
+    python tutorials/run.py                     execute all, write to docs/tutorials
+    python tutorials/run.py --quick --jobs 2    use small sizes, run two at a time
+    python tutorials/run.py --only 01 04        execute only these
     python tutorials/run.py --times docs/tutorials_times.json
-                                                and keep the seconds of the runs
-    python tutorials/run.py --solutions         execute the solutions of exercises, too;
-                                                nothing is written
+                                                also save the running times
+    python tutorials/run.py --solutions         also execute the solutions of exercises;
+                                                write nothing
     python tutorials/run.py --pair              write NN_name.ipynb, without outputs,
-                                                and the list of the overview page
-    python tutorials/run.py --check             fail where --pair would change a file
+                                                and the table of the overview page
+    python tutorials/run.py --check             fail if --pair would change a file
 
-A tutorial runs in a fresh kernel and in an empty folder that is deleted afterwards.
-Exit codes: 0 done, 1 a tutorial failed or a pair is stale, 2 unusable arguments.
+Each tutorial runs in a new kernel and in an empty folder that is deleted afterwards.
+Exit codes: 0 success, 1 failed tutorial or outdated notebook, 2 invalid arguments.
 """
 
 from __future__ import annotations
@@ -42,29 +42,31 @@ from nbformat import NotebookNode
 TUTORIALS = Path(__file__).resolve().parent
 DOCS = TUTORIALS.parent / "docs"
 LIST = DOCS / "tutorials_list.md"
-CELL_LIMIT = 900  # seconds; a cell that takes longer hangs
+CELL_LIMIT = 900  # seconds, after which a cell counts as failed
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 PYTHON = {"name": "python", "pygments_lexer": "ipython3"}
-# What TensorFlow says of itself when it starts, with times and process numbers.
+# Messages of TensorFlow at its start, with times and process numbers
 CHATTER = re.compile(r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:\d")
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 
 
 def sources(only: Sequence[str] = ()) -> list[Path]:
-    """The tutorials in order, or those whose names begin with one of `only`."""
+    """Return the tutorials in order, or those whose names start with one of `only`."""
     found = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
     for start in only:
         if not any(path.stem.startswith(start) for path in found):
             names = ", ".join(path.stem for path in found) or "none"
-            _unusable(f"No tutorial begins with '{start}'. There are: {names}.")
+            _unusable(
+                f"No tutorial starts with '{start}'. Available tutorials: {names}."
+            )
     return [p for p in found if not only or p.stem.startswith(tuple(only))]
 
 
 def notebook(source: Path) -> NotebookNode:
-    """The tutorial as a notebook without outputs, the same on every machine.
+    """Convert a tutorial to a notebook without outputs, identical on every machine.
 
-    The id of a cell is the hash of its text, so that an edit changes one id. What
-    depends on the versions of Jupyter's tools is left out.
+    The id of a cell is the hash of its text, so an edit changes only one id. The
+    notebook contains nothing that depends on the versions of Jupyter's tools.
     """
     read = jupytext.read(source, fmt="py:percent")
     seen: dict[str, int] = {}
@@ -89,29 +91,29 @@ def notebook(source: Path) -> NotebookNode:
 
 
 def as_text(book: NotebookNode) -> str:
-    """The notebook as the text of its file."""
+    """Return the notebook as the text of its file."""
     text: str = nbformat.writes(book, indent=1, sort_keys=True, ensure_ascii=False)
     return text.rstrip("\n") + "\n"
 
 
 def title_of(source: Path) -> str:
-    """The title, "NN What it is", from the first cell."""
+    """Return the title, such as "NN Subject", from the first cell."""
     head = _head(source)
     match = re.match(r"#\s+(.+)", head)
     if match is None:
-        _unusable(f"{source.name}: the first cell has no title, '# NN Title'.")
+        _unusable(f"{source.name}: the first cell has no title. Add '# NN Title'.")
     return match[1].strip()
 
 
 def said(source: Path, what: str) -> str:
-    """The paragraph of the first cell that begins with **what**, without links."""
+    """Return the first cell's paragraph that starts with **what**, without links."""
     match = re.search(
         rf"\*\*{what}[.:]?\*\*[.:]?\s*(.+?)(?=\n\s*\n|\n[-*\s]*\*\*|\Z)",
         _head(source),
         re.DOTALL,
     )
     if match is None:
-        _unusable(f"{source.name}: the first cell does not tell its **{what}**.")
+        _unusable(f"{source.name}: the first cell has no **{what}** paragraph.")
     text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", match[1])
     return " ".join(text.split())
 
@@ -128,7 +130,7 @@ def _head(source: Path) -> str:
 
 
 def overview(paths: Sequence[Path]) -> str:
-    """The table of all tutorials, with the first sentence of each aim."""
+    """Return the table of all tutorials, with the first sentence of each aim."""
     rows = ["| | Aim | Prerequisites |", "|---|---|---|"]
     for path in paths:
         number, _, title = title_of(path).partition(" ")
@@ -140,14 +142,14 @@ def overview(paths: Sequence[Path]) -> str:
 
 
 def pairs() -> Iterator[tuple[Path, str]]:
-    """All files that are made from the tutorials, each with its right text."""
+    """Yield all files that are generated from the tutorials, with their text."""
     for source in sources():
         yield source.with_suffix(".ipynb"), as_text(notebook(source))
     yield LIST, overview(sources())
 
 
 def stale() -> list[Path]:
-    """The files that differ from what the tutorials say, and left-over notebooks."""
+    """Return outdated generated files, and notebooks without a tutorial."""
     wanted = dict(pairs())
     changed = [
         path
@@ -158,7 +160,7 @@ def stale() -> list[Path]:
 
 
 def solutions(book: NotebookNode) -> list[str]:
-    """The Python code in the folded solutions of a notebook's exercises."""
+    """Return the Python code in the folded solutions of the exercises."""
     folded = re.compile(r"<details>.*?</details>", re.DOTALL)
     fenced = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
     markdown = (c.source for c in book.cells if c.cell_type == "markdown")
@@ -175,11 +177,11 @@ def execute(
 ) -> tuple[float, str]:
     """Run one tutorial and write it, with outputs, to `out`.
 
-    With `None` the solutions of its exercises run after it, and nothing is written.
+    If `out` is `None`, also run the solutions of its exercises, and write nothing.
 
     Returns:
-        The seconds that it took, kernel start included, and what went wrong: an
-        empty string where nothing did.
+        The running time in seconds, including the start of the kernel, and an error
+        message, which is empty on success.
     """
     book = notebook(source)
     if out is None:
@@ -200,16 +202,16 @@ def execute(
             environment = _environment(quick, threads, Path(scratch, "ipython"))
             client.execute(env=environment, stderr=subprocess.DEVNULL)
         except FAILURES as problem:
-            error = _told(source, book, problem)
+            error = _describe(source, book, problem)
     seconds = time.perf_counter() - start
     if not error and any(map(_is_hidden_figure, _outputs(book))):
         error = (
-            f"{source.name}: a figure was not drawn. Put %matplotlib inline after the "
-            "imports, or the figure at the end of its cell."
+            f"{source.name}: a figure was not drawn. Add %matplotlib inline after the "
+            "imports, or move the figure to the end of its cell."
         )
     if out is not None and not error:
         out.mkdir(parents=True, exist_ok=True)
-        # What the kernel tells about itself differs from machine to machine.
+        # The metadata of the kernel differs between machines.
         book.metadata["language_info"] = dict(PYTHON)
         _silence(book)
         (out / f"{source.stem}.ipynb").write_text(as_text(book), encoding="utf-8")
@@ -227,7 +229,7 @@ def _is_hidden_figure(output: NotebookNode) -> bool:
 
 
 def _silence(book: NotebookNode) -> None:
-    """Take TensorFlow's chatter out of the outputs; warnings of Python stay."""
+    """Remove messages of TensorFlow from the outputs, but keep warnings of Python."""
     for cell in book.cells:
         for output in cell.get("outputs", ()):
             if output.get("name") == "stderr":
@@ -238,7 +240,7 @@ def _silence(book: NotebookNode) -> None:
 
 
 def _environment(quick: bool, threads: int, ipython: Path) -> dict[str, str]:
-    """The kernel's environment: no user's settings, a fair share of the cores."""
+    """Return the environment of the kernel: no user settings, a share of the cores."""
     environment = {
         **os.environ,
         "IPYTHONDIR": str(ipython),
@@ -252,8 +254,8 @@ def _environment(quick: bool, threads: int, ipython: Path) -> dict[str, str]:
     return environment
 
 
-def _told(source: Path, book: NotebookNode, problem: Exception) -> str:
-    """The error of a tutorial: which cell, its text, and the traceback."""
+def _describe(source: Path, book: NotebookNode, problem: Exception) -> str:
+    """Describe the error of a tutorial: the cell, its text, and the traceback."""
     failed = 0
     for number, cell in enumerate(book.cells, start=1):
         if cell.cell_type == "code" and cell.execution_count is not None:
@@ -267,7 +269,7 @@ def _told(source: Path, book: NotebookNode, problem: Exception) -> str:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -276,9 +278,10 @@ def cores() -> int:
 def run(
     paths: Sequence[Path], out: Path | None, quick: bool, jobs: int
 ) -> dict[str, float]:
-    """Execute tutorials, `jobs` at a time; seconds of those that passed.
+    """Execute tutorials, `jobs` at a time, and print failures immediately.
 
-    Failures are printed as they come.
+    Returns:
+        The running times of the tutorials that passed, in seconds.
     """
     threads = max(1, cores() // jobs)
     seconds: dict[str, float] = {}
@@ -297,7 +300,7 @@ def run(
 
 
 def keep_times(file: Path, seconds: dict[str, float], quick: bool, jobs: int) -> None:
-    """Add the seconds of a run to `file`, and write a table of all beside it."""
+    """Add the running times to `file`, and write them as a Markdown table, too."""
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     mode = kept.setdefault("quick" if quick else "full", {"seconds": {}})
     mode["cores"], mode["jobs"] = cores(), jobs
@@ -317,34 +320,43 @@ def keep_times(file: Path, seconds: dict[str, float], quick: bool, jobs: int) ->
         cells = (f"{kept[m]['seconds'].get(name, '–')}" for m in heads)
         rows.append(f"| {title_of(path)} | " + " | ".join(cells) + " |")
     machine = "; ".join(
-        f"{m}: {kept[m]['cores']} cores, {kept[m]['jobs']} at a time" for m in heads
+        f"{m} mode on {_count(kept[m]['cores'], 'CPU core')}, "
+        f"{_count(kept[m]['jobs'], 'tutorial')} at a time"
+        for m in heads
     )
-    table = "\n".join(rows) + f"\n\nSeconds with the start of the kernel. {machine}.\n"
+    note = f"Seconds, including the start of the kernel: {machine}."
+    table = "\n".join(rows) + f"\n\n{note}\n"
     file.with_suffix(".md").write_text(table, encoding="utf-8")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes")
+    parser.add_argument("--quick", action="store_true", help="use small sizes")
     parser.add_argument("--only", nargs="+", default=[], metavar="NN")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="at a time")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="parallel jobs"
+    )
     parser.add_argument("--out", type=Path, default=DOCS / "tutorials", metavar="DIR")
     parser.add_argument("--times", type=Path, metavar="FILE.json")
-    parser.add_argument("--solutions", action="store_true", help="run these, too")
-    parser.add_argument("--pair", action="store_true", help="write the pairs alone")
-    parser.add_argument("--check", action="store_true", help="fail on a stale pair")
+    parser.add_argument("--solutions", action="store_true", help="also run solutions")
+    parser.add_argument("--pair", action="store_true", help="only write notebooks")
+    parser.add_argument("--check", action="store_true", help="fail if outdated")
     given = parser.parse_args()
     if given.jobs < 1:
-        parser.error(f"--jobs must be at least 1. Received: {given.jobs}.")
+        parser.error(f"--jobs must be at least 1; received {given.jobs}.")
     if given.times and given.times.suffix != ".json":
-        parser.error(f"--times must name a .json file. Received: {given.times}.")
+        parser.error(f"--times must be a .json file; received {given.times}.")
     return given
 
 
 def main() -> int:
-    """Do what the arguments ask."""
+    """Run the command that the arguments select."""
     given = _arguments()
     if given.pair:
         wanted = dict(pairs())
@@ -358,7 +370,7 @@ def main() -> int:
     if given.check:
         names = ", ".join(path.name for path in stale())
         if names:
-            print(f"Stale: {names}. Run: python tutorials/run.py --pair")
+            print(f"Outdated: {names}. Run: python tutorials/run.py --pair")
         return int(bool(names))
     paths = sources(given.only)
     out = None if given.solutions else given.out
@@ -366,7 +378,7 @@ def main() -> int:
     if given.times and not given.solutions:
         keep_times(given.times, seconds, given.quick, given.jobs)
     failed = [path.stem for path in paths if path.stem not in seconds]
-    print(f"{len(seconds)} passed, {sum(seconds.values()):.0f} s in all", end="")
+    print(f"{len(seconds)} passed, {sum(seconds.values()):.0f} s in total", end="")
     print(f"; failed: {', '.join(failed)}" if failed else "")
     return int(bool(failed))
 
