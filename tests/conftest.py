@@ -38,6 +38,15 @@ hypothesis.settings.load_profile("suite")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow
+
+    # Grappler takes longer to optimise the graphs of small networks, and of datasets in
+    # every epoch, than their few steps gain.
+    tensorflow.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": True}
+    )
+
 if keras.backend.backend() == "torch":
     import torch
 
