@@ -38,6 +38,20 @@ hypothesis.settings.load_profile("suite")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow
+    from tensorflow.python import pywrap_tfe
+
+    # TensorFlow drops all kernels when a seed is set, as before every test; making them
+    # again takes a third of the time. Keras passes its seeds to kernels as inputs.
+    pywrap_tfe.TFE_ContextClearCaches = lambda context: None
+
+    # Grappler takes longer to optimise the graphs of small networks, and of datasets in
+    # every epoch, than their few steps gain.
+    tensorflow.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": True}
+    )
+
 if keras.backend.backend() == "torch":
     import torch
 

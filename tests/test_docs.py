@@ -45,7 +45,7 @@ def blocks(page: Path, language: str = "python") -> list[str]:
 
 
 @pytest.fixture
-def quick(monkeypatch, tmp_path, tf) -> None:
+def quick(monkeypatch, tmp_path, tf, short_probes) -> None:
     """Train at most two epochs, untraced, in an empty folder."""
     fit_as_ever = keras.Model.fit
 
@@ -57,6 +57,9 @@ def quick(monkeypatch, tmp_path, tf) -> None:
     eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
     monkeypatch.setattr(keras.Model, "fit", fit)
     monkeypatch.setattr(keras.Model, "compile", eager)
+    # Nor do small data get as many passes per epoch as 2000 updates need.
+    for where in ("symae_keras.training", "symae_keras.training.fit"):
+        monkeypatch.setattr(f"{where}.MIN_UPDATES", 0)
     monkeypatch.setattr(tfds, "simulate_exposures", _few_stars)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.chdir(tmp_path)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from symae_keras._utils.files import read_json
+from symae_keras._utils.folders import Draft
 from symae_keras.cli._run_folder import load_run
+from symae_keras.cli.tune import _CONTENTS
 from symae_keras.evaluation import tuning
 from symae_keras.training.checkpoint import read_history
 
@@ -83,7 +85,8 @@ def test_tune_ends_with_a_run_folder(succeeds, refuses, command, here, few_pixel
     succeeds(*again)
     first, second = (read_history(here / n / "history.csv") for n in ("run", "again"))
     assert [row["loss"] for row in first] == [row["loss"] for row in second]
-    succeeds(*command, "--force")  # nothing foreign is in the folder
+    # Nothing foreign is in the folder, so that it may be replaced.
+    Draft(run, _CONTENTS, resume=None, force=True)
 
 
 @pytest.mark.large

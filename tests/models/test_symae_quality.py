@@ -20,6 +20,15 @@ _STEPS, _BATCHES = 798, 19
 _BAR = 0.1
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _optimised(tf):
+    """Use Grappler again, which saves more than it costs in hundreds of steps."""
+    options = tf.config.optimizer.set_experimental_options
+    options({"disable_meta_optimizer": False})
+    yield
+    options({"disable_meta_optimizer": True})
+
+
 def _train(data, pixels, cls=SymAE, **arguments):
     keras.utils.set_random_seed(0)
     mean, variance = pixels.mean(axis=0), pixels.var(axis=0).mean()
