@@ -118,10 +118,10 @@ fig.legend(*handles, loc="outside upper center", ncols=3, frameon=False)
 display(fig)
 
 # %% [markdown]
-# Replicates of one sample differ more than samples do. The standard normal variate
-# (SNV) subtracts the mean of each spectrum and divides by its standard deviation. This
-# removes most of the scatter. The baseline still counts in both numbers, so SNV is not
-# perfect, and it removes information: the mean depends on the concentration, too.
+# Replicates of one sample differ as much as different samples do. The standard normal
+# variate (SNV) subtracts the mean of each spectrum and divides by its standard
+# deviation. This removes most of the scatter. SNV is not perfect: the baseline changes
+# both numbers. It also removes information, because both depend on the concentration.
 #
 # ## Pipelines
 #

@@ -180,11 +180,14 @@ display(sk.plotting.plot_estimates(estimates, truth=truths))
 
 # %% [markdown]
 # The estimate puts the models in the right order and finds the two that failed. The
-# column $R$, the reconstruction error, does not. The estimate contains the noise of the
-# measurement, about 0.003 here. The black lines are intervals from a bootstrap over
-# groups: they contain the uncertainty due to the choice of held-out groups, but not a
-# bias of the method. [Measured on 69 models](../docs/did_it_work.md), the estimate is
-# 0.45 to 1.61 times the true error, and mostly closer. For images it is often too low.
+# column $R$, the reconstruction error, does not. With few held-out groups, the estimate
+# of a good model is too high, because $S$ is uncertain and never negative. The estimate
+# also contains the noise of the measurement, about 0.003.
+#
+# The black lines are intervals from a bootstrap over groups: they contain the
+# uncertainty due to the choice of held-out groups, but not a bias of the method.
+# [Measured on 69 models](../docs/did_it_work.md), the estimate is 0.45 to 1.61 times
+# the true error, and mostly closer. For images it is often too low.
 #
 # ## How many held-out groups?
 #
@@ -398,8 +401,8 @@ table = pd.DataFrame(rows).T.rename_axis("nights per star")
 display(table.style.format("{:.3f}"))
 
 # %% [markdown]
-# With one night per star, the estimate is far too low. More stars do not help. More
-# nights per star do: with eight, estimate and truth agree.
+# With one night per star, the estimate is far too low, and more stars do not help. More
+# nights per star do: with four or eight of them, estimate and truth nearly agree.
 #
 # The text above the table is the warning. It appears only because these data have a
 # column `night` in their metadata, and `confounded_metadata` compares the variance of
