@@ -71,6 +71,7 @@ N_MANY = 40 if QUICK else 240  # of the large data set
 N_TEST = 40 if QUICK else 150
 UPDATES = 300  # of the weights, in each training on the small data
 UPDATES_MANY = 1000
+COLOURS = ("#0072B2", "#D55E00", "black", "#009E73")
 NOT_TRAINED = "*Quick mode: the networks are trained far too little for good numbers.*"
 
 # %% [markdown]
@@ -107,8 +108,10 @@ for ax, table, title in zip(
 ):
     for k, sample in enumerate(chosen):
         rows = table[ids == sample].to_numpy()
-        ax.plot(axis, rows.T, color=f"C{k}", linewidth=0.9)
-        ax.plot([], [], color=f"C{k}", label=f"concentration {y[ids == sample][0]:.2f}")
+        ax.plot(axis, rows.T, color=COLOURS[k], linewidth=0.9)
+        ax.plot(
+            [], [], color=COLOURS[k], label=f"concentration {y[ids == sample][0]:.2f}"
+        )
     ax.set_title(title, loc="left", fontsize=11)
     ax.spines[["top", "right"]].set_visible(False)
 fig.axes[0].set_ylabel("absorbance", fontsize=11)
@@ -265,8 +268,8 @@ display(Markdown(f"Chosen: {size}."))
 # ## Virtual spectra as a table, and a file
 #
 # We called `set_output(transform="pandas")`, so `Redatum` returns a table with the
-# columns of its input. The pipeline that the search fitted on all samples has four virtual spectra
-# per sample. They should agree better than the measured ones.
+# columns of its input. The pipeline that the search fitted on all samples has four
+# virtual spectra per sample. They should agree better than the measured ones.
 
 # %%
 virtual = search.best_estimator_[:2].transform(X)
@@ -287,7 +290,7 @@ for ax, (title, table) in zip(
 ):
     for k, sample in enumerate(chosen):
         rows = table[ids == sample].to_numpy()
-        ax.plot(axis, rows.T, color=f"C{k}", linewidth=0.9)
+        ax.plot(axis, rows.T, color=COLOURS[k], linewidth=0.9)
     ax.set_title(f"{title}: {share_within(table):.0f} %", loc="left", fontsize=11)
     ax.spines[["top", "right"]].set_visible(False)
 fig.axes[0].set_ylabel("absorbance", fontsize=11)
@@ -346,7 +349,7 @@ for ax, (what, table) in zip(
     fig.subplots(1, 2, sharex=True, sharey=True), curves.items(), strict=True
 ):
     for k, (name, (marker, line)) in enumerate(styles.items()):
-        ax.plot(table[name], line, marker=marker, color=f"C{k}", label=name)
+        ax.plot(table[name], line, marker=marker, color=COLOURS[k], label=name)
     ax.set_title(what, loc="left", fontsize=11)
     ax.set_xscale("log", base=2)
     ax.set_xticks(table.index, [str(n) for n in table.index])
