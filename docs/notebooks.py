@@ -16,6 +16,14 @@ log = logging.getLogger("mkdocs.hooks.notebooks")
 TUTORIALS = Path(__file__).resolve().parent.parent / "tutorials"
 _SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 _LINK = re.compile(r'href="((?!\w+:)[^"#]*?)\.(ipynb|md)(#[^"]*)?"')
+# A code cell with the tag `hide-input`: its toolbar of tags, and its code with a title
+_FOLDED = re.compile(
+    r'(celltag_hide-input" id="(?:(?!<div class="celltoolbar">).)*)'
+    r'<div class="celltoolbar">.*?(<div class="CodeMirror.*?)'
+    r'(<div class="highlight-ipynb hl-python"><pre>)((?:(?!</pre>).)*?)'
+    r'<span class="c1"># @title ([^<]*)</span>\n(.*?</pre>\s*</div>)',
+    re.DOTALL,
+)
 _NOTE = (
     '<div class="admonition note"><p class="admonition-title">Without outputs</p>'
     "<p>This copy was not executed. <code>python tutorials/run.py</code> does so.</p>"
@@ -64,7 +72,11 @@ def on_page_content(content: str, page: Any, files: Files, **kwargs: Any) -> str
             return found[0]
         return f'href="{target.url_relative_to(page.file)}{found[3] or ""}"'
 
-    return _LINK.sub(link, _SCRIPT.sub("", content))
+    content = _FOLDED.sub(
+        r"\1\2<details><summary>Code: \5</summary>\3\4\6</details>",
+        _SCRIPT.sub("", content),
+    )
+    return _LINK.sub(link, content)
 
 
 def _pairs() -> list[Path]:
