@@ -87,9 +87,9 @@ def weights(out: Path) -> list[Any]:
     return list(model.get_weights())
 
 
-def epochs_done(aside: Path) -> int:
+def epochs_done(partial: Path) -> int:
     """Return the number of epochs in the history of an unfinished run."""
-    history = aside / "history.csv"
+    history = partial / "history.csv"
     try:
         return max(len(history.read_text(encoding="utf-8").splitlines()) - 1, 0)
     except FileNotFoundError:
@@ -99,13 +99,13 @@ def epochs_done(aside: Path) -> int:
 def one_run(recipe: Path, out: Path, epoch: int, more: float) -> dict[str, Any]:
     """Kill a run some time after an epoch, resume it, and return its progress."""
     process = start(recipe, out)
-    aside = out.with_name(out.name + ".partial")
-    while process.poll() is None and epochs_done(aside) < epoch:
+    partial = out.with_name(out.name + ".partial")
+    while process.poll() is None and epochs_done(partial) < epoch:
         time.sleep(0.005)
     time.sleep(more)
     process.kill()
     process.communicate()
-    state = "finished" if out.exists() else f"{epochs_done(aside)} epochs"
+    state = "finished" if out.exists() else f"{epochs_done(partial)} epochs"
     finish(start(recipe, out, "--resume"))
     return {"killed after epoch": epoch, "and s": more, "state then": state}
 

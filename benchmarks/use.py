@@ -4,7 +4,7 @@ Two models with the same weights redatum 100 batches each, whose number of insta
 varies: one as users call it, one with `run_eagerly = True`. They take turns, batch by
 batch, so that what else the machine does meets both alike. A ratio is the time of the
 eager model over that of the compiled one, of the whole process: the median over
-batches, beside the lowest and the highest tenth. "From the start" is the ratio over all
+batches, with the lowest and the highest tenth. "From the start" is the ratio over all
 batches, in which the compiled model starts to compile after two calls.
 
     python benchmarks/use.py --out use.json

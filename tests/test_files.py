@@ -19,7 +19,7 @@ from symae_keras._utils.files import (
     disk_error,
     refuse_inputs,
     write_json,
-    written_aside,
+    written_atomically,
 )
 from symae_keras.errors import InputError
 
@@ -39,8 +39,8 @@ def test_what_fails_replaces_nothing(tmp_path, error):
     path = tmp_path / "a.txt"
     path.write_text("old", encoding="utf-8")
     expected = InputError if isinstance(error, OSError) else type(error)
-    with pytest.raises(expected) as caught, written_aside(path) as aside:
-        aside.write_text("half", encoding="utf-8")
+    with pytest.raises(expected) as caught, written_atomically(path) as partial:
+        partial.write_text("half", encoding="utf-8")
         raise error
     if isinstance(error, OSError):
         assert str(caught.value) == f"{path} cannot be written: {error.strerror}."
@@ -66,10 +66,10 @@ def test_names_that_users_have_are_left_alone(tmp_path):
     (tmp_path / "a.txt.partial").symlink_to("thesis.txt")
     (tmp_path / "a.txt.tmp").write_text("mine", encoding="utf-8")
     # The temporary file has a name that nobody can take before.
-    with written_aside(tmp_path / "a.txt") as aside:
-        assert stat.S_IMODE(aside.parent.stat().st_mode) == 0o700
-        assert aside.name == "a.txt" and not os.path.lexists(aside)
-        aside.write_text("new", encoding="utf-8")
+    with written_atomically(tmp_path / "a.txt") as partial:
+        assert stat.S_IMODE(partial.parent.stat().st_mode) == 0o700
+        assert partial.name == "a.txt" and not os.path.lexists(partial)
+        partial.write_text("new", encoding="utf-8")
     assert thesis.read_text(encoding="utf-8") == "thesis"
     names = ["a.txt", "a.txt.partial", "a.txt.tmp", "thesis.txt"]
     assert sorted(os.listdir(tmp_path)) == names

@@ -91,7 +91,7 @@ def old(out):
 
 
 @pytest.fixture
-def aside(out):
+def partial(out):
     """Make the partial folder of an interrupted run."""
     begin(out)
     return out.with_name("out.partial")
@@ -140,8 +140,8 @@ def test_a_failed_draft_is_kept_only_with_a_state(out):
     assert not Draft(out, CONTENTS, force=True).resumes
 
 
-def test_force_discards_a_state(out, aside):
-    write(aside / ".symae-0123456789abcdef" / "b.png", "half")
+def test_force_discards_a_state(out, partial):
+    write(partial / ".symae-0123456789abcdef" / "b.png", "half")
     draft = Draft(out, CONTENTS, force=True)
     assert not draft.resumes
     with draft as folder:
@@ -163,8 +163,8 @@ def test_what_cannot_be_resumed_is_begun_again(out):
     assert os.listdir(out.parent) == ["out"]
 
 
-def test_what_was_being_written_is_cleared(out, aside):
-    write(aside / "inner" / ".symae-0123456789abcdef" / "b.png", "half")
+def test_what_was_being_written_is_cleared(out, partial):
+    write(partial / "inner" / ".symae-0123456789abcdef" / "b.png", "half")
     resume(out)
     assert tree(out) == {"a.txt": "half"}
 
@@ -309,27 +309,27 @@ def test_what_came_during_the_work_is_kept(old):
 
 @pytest.mark.parametrize("kind", ["file", "broken link", "link", "folder"])
 def test_users_things_under_names_of_ours(tmp_path, out, kind):
-    aside = out.with_name("out.partial")
+    partial = out.with_name("out.partial")
     write(tmp_path / "out.replaced")
     write(tmp_path / "out.lock")
     if kind == "file":
-        write(aside)
+        write(partial)
     elif kind == "folder":
-        write(aside / "a.txt")
+        write(partial / "a.txt")
     else:
-        aside.symlink_to("missing" if kind == "broken link" else tmp_path)
+        partial.symlink_to("missing" if kind == "broken link" else tmp_path)
     for options in ({}, {"force": True}, {"resume": True}):
         assert "out.partial is there, but symae" in refused(out, **options)
-    assert os.path.lexists(aside)
-    aside.rename(tmp_path / "moved")
+    assert os.path.lexists(partial)
+    partial.rename(tmp_path / "moved")
     make(out, "old")
     make(out, "new", force=True)
     assert (tmp_path / "out.replaced").read_text(encoding="utf-8") == "mine"
     assert sorted(os.listdir(tmp_path)) == ["moved", "out", "out.lock", "out.replaced"]
 
 
-def test_users_files_in_a_folder_aside(out, aside):
-    write(aside / "notes.txt")
+def test_users_files_in_a_folder_aside(out, partial):
+    write(partial / "notes.txt")
     assert "out.partial holds notes.txt" in refused(out, force=True)
     with Draft(out, CONTENTS, resume=True) as folder:
         write(folder / "a.txt", "1")
@@ -337,8 +337,8 @@ def test_users_files_in_a_folder_aside(out, aside):
     assert "out holds notes.txt" in refused(out, force=True)
 
 
-def test_a_folder_aside_of_version_0_1_is_resumed_but_not_discarded(out, aside):
-    (aside / MARKER).unlink()
+def test_a_folder_aside_of_version_0_1_is_resumed_but_not_discarded(out, partial):
+    (partial / MARKER).unlink()
     assert "no .symae.json" in refused(out, force=True)
     resume(out)
     assert tree(out) == {"a.txt": "half"}
@@ -494,14 +494,14 @@ def test_a_terminated_process_leaves_no_lock(tmp_path, first):
     ]
 
 
-def sign(aside, holder):
+def sign(partial, holder):
     """Leave the lock of a process."""
-    write(aside / LOCK, json.dumps(holder._asdict()))
-    return aside / LOCK
+    write(partial / LOCK, json.dumps(holder._asdict()))
+    return partial / LOCK
 
 
-def test_a_lock_of_another_host_names_the_file(out, aside):
-    lock = sign(aside, Holder(7, "far.away", "1"))
+def test_a_lock_of_another_host_names_the_file(out, partial):
+    lock = sign(partial, Holder(7, "far.away", "1"))
     for options in ({}, {"force": True}, {"resume": True}):
         said = refused(out, **options)
         assert "in use: process 7 on far.away" in said and f"remove {lock}" in said
@@ -509,7 +509,7 @@ def test_a_lock_of_another_host_names_the_file(out, aside):
     resume(out)
 
 
-def test_a_lock_without_flock_goes_by_process_and_start(out, aside, monkeypatch):
+def test_a_lock_without_flock_goes_by_process_and_start(out, partial, monkeypatch):
     """Simulate a file system without flock."""
 
     def none(*_):
@@ -519,10 +519,10 @@ def test_a_lock_without_flock_goes_by_process_and_start(out, aside, monkeypatch)
     parent = os.getppid()
     stat = Path(f"/proc/{parent}/stat").read_text(encoding="utf-8")
     started = stat.rpartition(")")[2].split()[19]
-    sign(aside, Holder(parent, Holder.here().host, started))
+    sign(partial, Holder(parent, Holder.here().host, started))
     assert f"in use: process {parent} on" in refused(out, resume=True)
     # Another process with the same number.
-    sign(aside, Holder(parent, Holder.here().host, "before"))
+    sign(partial, Holder(parent, Holder.here().host, "before"))
     resume(out)
 
 

@@ -116,7 +116,7 @@ def test_jit_compile(tf) -> None:
 
 def test_gradient_accumulation() -> None:
     """Two half batches give the same update as the whole batch."""
-    x = np.repeat(X[:4], 2, axis=0)[:, :1]  # noise aside, both halves are alike
+    x = np.repeat(X[:4], 2, axis=0)[:, :1]  # except for noise, both halves are equal
     found = []
     for steps, parts in ((None, [x]), (2, [x[::2], x[1::2]])):
         model = build(nuisance_noise=keras.layers.Identity())

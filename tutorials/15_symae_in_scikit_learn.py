@@ -185,7 +185,7 @@ pipelines = {
 
 
 def routed(name, X, ids):
-    """What is passed to `fit` of a pipeline."""
+    """Return the arguments that `fit` of a pipeline receives."""
     if "EPO" not in name:
         return {"groups": ids}
     # EPO gets its spectra from here, not from the step before.

@@ -159,7 +159,7 @@ for name, model in models.items():
 
 
 def table_of(estimates, truths):
-    """Estimates and their parts beside the truth."""
+    """Return estimates, their parts and the true errors."""
     rows = {
         name: {
             "R": each.reconstruction,
@@ -339,7 +339,7 @@ display(Image("run/figures/redatuming.png", width=700))
 
 # %% [markdown]
 # Open `run/report.html` in a browser: the verdict is on top. Below are the parts of the
-# estimate beside linear methods, learning curves, groups before and after redatuming,
+# estimate next to linear methods, learning curves, groups before and after redatuming,
 # and the next commands. The numbers are in `run/metrics.json`, too.
 
 # %%

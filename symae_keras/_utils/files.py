@@ -38,7 +38,7 @@ def is_temporary(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary path, and rename it to `path` if no error occurs.
 
     The temporary file is in a new private folder in the same directory as `path`. No
@@ -48,8 +48,8 @@ def written_aside(path: Path) -> Iterator[Path]:
     Example:
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "numbers.txt"
-    >>> with written_aside(path) as aside:
-    ...     _ = aside.write_text("1 2 3")
+    >>> with written_atomically(path) as partial:
+    ...     _ = partial.write_text("1 2 3")
     >>> path.read_text()
     '1 2 3'
     """
@@ -119,8 +119,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, content: str) -> None:
     """Write UTF-8 text in one step."""
-    with written_aside(path) as aside:
-        aside.write_text(content, encoding="utf-8")
+    with written_atomically(path) as partial:
+        partial.write_text(content, encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -96,12 +96,12 @@ class Draft:
                 f"The output folder {out} is the current folder or contains it; choose "
                 "a new folder inside it."
             )
-        self._aside = self._place.with_name(self._place.name + ".partial")
+        self._partial = self._place.with_name(self._place.name + ".partial")
         #: The partial folder, in the spelling of the user.
-        self.aside = self._aside
+        self.partial = self._partial
         if not self.out.is_symlink():
-            self.aside = self.out.with_name(self._aside.name)
-        self._lock = FolderLock(self._aside, self.out)
+            self.partial = self.out.with_name(self._partial.name)
+        self._lock = FolderLock(self._partial, self.out)
         #: Whether there is a partial run to resume.
         self.resumes = False
         #: Whether `out` is complete and must not be changed.
@@ -113,7 +113,7 @@ class Draft:
     def _look(self) -> None:
         """Check the existing folders, and raise if one of them prevents the run."""
         check_writable(self._place)
-        for place in (self._place, self._aside):
+        for place in (self._place, self._partial):
             refuse_inputs(self.out, self._inputs, place)
         if not self._lock.held:
             self._lock.check_free()
@@ -126,7 +126,7 @@ class Draft:
         self.resumes = bool(self._resume) and left_over
         if self.complete and left_over:
             raise InputError(
-                f"{self.out} is complete, and {self.aside} is left over from a later "
+                f"{self.out} is complete, and {self.partial} is left over from a later "
                 "run; give --resume and --force to finish that run and replace this "
                 "folder, or remove one of them."
             )
@@ -142,23 +142,23 @@ class Draft:
             )
         if left_over and not self._resume and not self._force:
             raise InputError(
-                f"{self.aside} is left over from an interrupted run; {flags}."
+                f"{self.partial} is left over from an interrupted run; {flags}."
             )
-        if not ours and _is_there(self._aside):
+        if not ours and _is_there(self._partial):
             raise InputError(
-                f"{self.aside} is there, but symae did not make it; symae needs this "
+                f"{self.partial} is there, but symae did not make it; symae needs this "
                 "name for unfinished work, so move it away or choose another --out."
             )
         if in_use:
             self._refuse_foreign(self._place)
         if self.resumes:
-            self._refuse_other(self._aside)
+            self._refuse_other(self._partial)
         elif ours:
-            self._refuse_foreign(self._aside)
+            self._refuse_foreign(self._partial)
 
     def _bring_back(self) -> None:
         """Finish or undo a replacement during which a process was killed."""
-        for folder in (self._aside, self._place):
+        for folder in (self._partial, self._place):
             name = (read_marker(folder) or {}).get("replaces")
             if not isinstance(name, str) or not is_temporary(name):
                 continue
@@ -172,7 +172,7 @@ class Draft:
                     os.rename(old, self._place)
 
     def _is_marked_aside(self) -> bool:
-        return not self._aside.is_symlink() and read_marker(self._aside) is not None
+        return not self._partial.is_symlink() and read_marker(self._partial) is not None
 
     @property
     def resumable(self) -> bool:
@@ -180,9 +180,9 @@ class Draft:
 
         A partial folder without a marker, from version 0.1, contains nothing else.
         """
-        if self._aside.is_symlink() or not self._aside.is_dir():
+        if self._partial.is_symlink() or not self._partial.is_dir():
             return False
-        names = [each for each in files_in(self._aside) if not is_own(each)]
+        names = [each for each in files_in(self._partial) if not is_own(each)]
         known = self._is_marked_aside() or all(
             matches(each, self._contents) for each in names
         )
@@ -191,7 +191,7 @@ class Draft:
     def _refuse_foreign(self, folder: Path) -> None:
         """Refuse to replace a folder with files that symae did not write."""
         complete = folder == self._place
-        name = folder if complete else self.aside
+        name = folder if complete else self.partial
         if read_marker(folder) is None:
             held = next(files_in(folder), "folders only")
             raise InputError(
@@ -211,7 +211,7 @@ class Draft:
         if self._made_from is None:
             return
         there = (read_marker(folder) or {}).get("made_from")
-        name = self.out if folder == self._place else self.aside
+        name = self.out if folder == self._place else self.partial
         if not isinstance(there, dict):
             _log.warning("%s does not record what it was made from", name)
             return
@@ -230,7 +230,7 @@ class Draft:
         looked_at = self._seen()
         try:
             self._place.parent.mkdir(parents=True, exist_ok=True)
-            if _is_there(self._aside):
+            if _is_there(self._partial):
                 self._lock.acquire()
             else:
                 self._publish()
@@ -243,9 +243,9 @@ class Draft:
             if self.resumes:
                 self._clear_temporary()
             else:
-                remove_own(self._aside, self._contents)
+                remove_own(self._partial, self._contents)
             if not self._is_marked_aside():
-                write_marker(self._aside, self._made_from)
+                write_marker(self._partial, self._made_from)
         except BaseException as error:
             self._leave()
             reason = disk_error(error)
@@ -254,11 +254,11 @@ class Draft:
             if reason is None:
                 raise
             raise InputError(f"{self.out} cannot be made: {reason}.") from error
-        return self._aside
+        return self._partial
 
     def _seen(self) -> tuple[bool, bool, int | None]:
         """Return the state of the folder that callers have relied on."""
-        there = self._aside.stat().st_ino if self.resumes else None
+        there = self._partial.stat().st_ino if self.resumes else None
         return self.complete, self.resumes, there
 
     def _publish(self) -> None:
@@ -270,19 +270,19 @@ class Draft:
             lock.acquire()
             write_marker(folder, self._made_from)
             # Fails if there is anything but an empty folder: one process wins.
-            os.rename(folder, self._aside)
+            os.rename(folder, self._partial)
         except BaseException as error:
             lock.release()
             shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, OSError) and _is_there(self._aside):
+            if isinstance(error, OSError) and _is_there(self._partial):
                 self._lock.check_free()
             raise
-        lock.folder = self._aside
+        lock.folder = self._partial
         self._lock = lock
 
     def _clear_temporary(self) -> None:
         """Remove unfinished files of a process that was killed."""
-        for here, folders, _ in os.walk(self._aside):
+        for here, folders, _ in os.walk(self._partial):
             for name in filter(is_temporary, list(folders)):
                 shutil.rmtree(Path(here, name), ignore_errors=True)
                 folders.remove(name)
@@ -303,7 +303,7 @@ class Draft:
             problem = f"{self.out} cannot be written: {reason}"
         if problem is not None:
             if kept:
-                problem += f"; {self.aside} is kept, to be resumed with --resume"
+                problem += f"; {self.partial} is kept, to be resumed with --resume"
             raise InputError(f"{problem}.") from error
 
     def _leave(self) -> bool:
@@ -311,25 +311,25 @@ class Draft:
         kept = self.resumable
         if self._lock.held and not kept:
             with contextlib.suppress(OSError):
-                remove_own(self._aside, self._contents)
-                remove_folder(self._aside)
+                remove_own(self._partial, self._contents)
+                remove_folder(self._partial)
         self._lock.release()
         return kept
 
     def _put_in_place(self) -> None:
-        for here, _, names in os.walk(self._aside):
+        for here, _, names in os.walk(self._partial):
             for path in (*(Path(here, each) for each in names), Path(here)):
                 if not path.is_symlink() and (path.is_file() or path.is_dir()):
                     sync(path)
         replaces = temporary(self._place.parent) if _in_use(self._place) else None
         name = None if replaces is None else replaces.name
-        write_marker(self._aside, self._made_from, self._contents, name)
+        write_marker(self._partial, self._made_from, self._contents, name)
         if replaces is not None:
             # Checked again, because the run may have taken a long time.
             self._refuse_foreign(self._place)
             os.rename(self._place, replaces)
         try:
-            os.rename(self._aside, self._place)
+            os.rename(self._partial, self._place)
         except BaseException:
             if replaces is not None:
                 os.rename(replaces, self._place)

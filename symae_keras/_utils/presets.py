@@ -13,7 +13,7 @@ from symae_keras._utils.files import (
     AXIS_FILE,
     CHECKSUMS,
     write_checksums,
-    written_aside,
+    written_atomically,
 )
 from symae_keras._utils.folders import Draft
 from symae_keras._utils.optional import import_optional
@@ -106,13 +106,13 @@ def save_preset(
             "call it on data first."
         )
     axis = None if data is None else Axis.of(data)
-    with Draft(folder, (*PUSHED, "assets"), resume=None) as aside:
-        keras.saving.save_model(model, aside, zipped=False)
+    with Draft(folder, (*PUSHED, "assets"), resume=None) as partial:
+        keras.saving.save_model(model, partial, zipped=False)
         if half:
-            compact_weights(aside / "model.weights.h5")
+            compact_weights(partial / "model.weights.h5")
         if axis is not None:
-            axis.write(aside)
-        write_checksums(aside, (*SAVED, AXIS_FILE))
+            axis.write(partial)
+        write_checksums(partial, (*SAVED, AXIS_FILE))
     return Path(folder)
 
 
@@ -193,9 +193,9 @@ def compact_weights(path: Path) -> None:
     import h5py
 
     with (
-        written_aside(path) as aside,
+        written_atomically(path) as partial,
         h5py.File(path) as source,
-        h5py.File(aside, "w") as target,
+        h5py.File(partial, "w") as target,
     ):
         _copy(source, target)
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from symae_keras._utils.files import written_aside
+from symae_keras._utils.files import written_atomically
 from symae_keras._utils.untrusted_files import open_regular
 from symae_keras.adaptation._candidates import Affine, Part
 from symae_keras.adaptation._code_map import CodeMap
@@ -147,7 +147,7 @@ class Adaptation:
             arrays |= {"coef": affine.coef, "offset": affine.intercept}
         for number, (_, codes) in enumerate(of_codes):
             arrays |= {f"{k}_{number}": each for k, each in codes.arrays().items()}
-        with written_aside(Path(path)) as aside, aside.open("wb") as stream:
+        with written_atomically(Path(path)) as partial, partial.open("wb") as stream:
             np.savez(stream, **arrays)
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from symae_keras._utils.files import written_aside
+from symae_keras._utils.files import written_atomically
 from symae_keras.errors import InputError
 from symae_keras.training.checkpoint import sync_state
 
@@ -85,5 +85,5 @@ class JSONLines(keras.callbacks.Callback):
                 except (ValueError, KeyError, TypeError):
                     continue  # incomplete
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(self.path) as aside:
-            aside.write_text("".join(kept), encoding="utf-8")
+        with written_atomically(self.path) as partial:
+            partial.write_text("".join(kept), encoding="utf-8")

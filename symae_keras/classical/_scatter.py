@@ -117,7 +117,7 @@ class ScatterCodes(CodedReference):
         return Codes(mean_over_instances(corrected, good, self._fill()), parameters)
 
     def _fill(self) -> Array:
-        """Return values for pixels that are bad in all instances of a group."""
+        """Return values for pixels that are bad in all instances of their group."""
         return self.reference_
 
     def _decode(self, coherent: Array, nuisance: Array) -> Array:

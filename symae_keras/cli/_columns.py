@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symae_keras._utils.files import written_aside
+from symae_keras._utils.files import written_atomically
 from symae_keras._utils.text import listed
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def write_table(
     from symae_keras.data.io._cells import escaped
 
     with (
-        written_aside(path) as aside,
-        aside.open("w", newline="", encoding="utf-8") as file,
+        written_atomically(path) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
     ):
         table = csv.writer(file)
         table.writerow(map(escaped, headings))

@@ -125,8 +125,8 @@ def convert(
             if not draft.resumable:
                 raise
             raise Interrupted(
-                f"interrupted; {draft.aside} is kept, resume with the same command and "
-                "--resume"
+                f"interrupted; {draft.partial} is kept, resume with the same command "
+                "and --resume"
             ) from None
     print(f"{out}: {sk.data.Shards(out)!r}")
 

@@ -10,7 +10,7 @@ import typer
 
 import symae_keras as sk
 from symae_keras._utils.arrays import INSTANCES_AT_ONCE, swaps_codes
-from symae_keras._utils.files import check_output, written_aside
+from symae_keras._utils.files import check_output, written_atomically
 from symae_keras.cli._columns import without, write_table
 from symae_keras.cli._options import (
     Force,
@@ -111,7 +111,7 @@ def _write_arrays(out: Path, groups: GroupedData, codes: dict[str, Array]) -> st
         if getattr(groups, name) is not None:
             arrays[name] = getattr(groups, name)
     arrays = {**groups.group_metadata, **groups.instance_metadata, **arrays}
-    with written_aside(out) as aside, aside.open("wb") as stream:
+    with written_atomically(out) as partial, partial.open("wb") as stream:
         np.savez(stream, **arrays)
     return ", ".join(f"{name} {np.shape(each)}" for name, each in arrays.items())
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import symae_keras as sk
 from symae_keras._utils.arrays import swaps_codes
-from symae_keras._utils.files import written_aside
+from symae_keras._utils.files import written_atomically
 from symae_keras._utils.markers import write_listed
 from symae_keras._utils.presets import preset_names
 from symae_keras._utils.text import one_line
@@ -426,8 +426,8 @@ def write_figures(
             figure = draw()
             if figure is None:
                 continue
-            with written_aside(path) as aside:
-                figure.savefig(aside, dpi=150)
+            with written_atomically(path) as partial:
+                figure.savefig(partial, dpi=150)
         # Matplotlib may raise any error, due to labels, fonts or the disk.
         except Exception as error:
             _log.warning("no figure %s: %s", name, one_line(error))

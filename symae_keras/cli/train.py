@@ -152,10 +152,10 @@ def train_run(
         _refuse_other(out, config)
         return out, None
     if draft.resumes:
-        _refuse_other(draft.aside, config)
+        _refuse_other(draft.partial, config)
     # All workers read the folder before the chief writes into it.
     strategy = sk.distribute.make_strategy(strategy_name)
-    state = draft.aside / STATE
+    state = draft.partial / STATE
     kept = file_hash(state) if draft.resumes and state.is_file() else None
     try:
         sk.distribute.check_same(
@@ -165,14 +165,16 @@ def train_run(
             groups = find_groups(recipe, config)
             plan = make_plan(recipe, config, groups, strategy)
         if draft.resumes:
-            _refuse_other(draft.aside, plan.config)
+            _refuse_other(draft.partial, plan.config)
         if epochs is None and data_file is not None:
             _note_few_updates(plan)
         if sk.distribute.is_chief(strategy):
             with draft as folder:
                 metrics = fill_run(folder, plan, strategy)
         else:
-            metrics = take_part(plan, draft.aside if draft.resumes else None, strategy)
+            metrics = take_part(
+                plan, draft.partial if draft.resumes else None, strategy
+            )
         with sk.distribute.running(strategy):
             sk.distribute.meet(strategy)
         return out, metrics
@@ -183,7 +185,7 @@ def train_run(
             raise
         flags = "--resume --force" if force and out.exists() else "--resume"
         raise Interrupted(
-            f"interrupted; {draft.aside} is kept, resume with the same command and "
+            f"interrupted; {draft.partial} is kept, resume with the same command and "
             f"{flags}"
         ) from None
 
@@ -395,14 +397,14 @@ def _epoch_text(epoch: int, epochs: int, logs: dict[str, Any]) -> str:
     return f"epoch {epoch}/{epochs}: {losses}"
 
 
-def take_part(plan: Plan, aside: Path | None, strategy: Any) -> dict[str, Any]:
+def take_part(plan: Plan, partial: Path | None, strategy: Any) -> dict[str, Any]:
     """Do the work of all workers except the chief: everything except writing.
 
     They resume from the draft folder, if there is one, and receive the chief's metrics.
     """
     state = []
-    if aside is not None:
-        state = [sk.training.Checkpoint(aside / STATE, writes=False)]
+    if partial is not None:
+        state = [sk.training.Checkpoint(partial / STATE, writes=False)]
     _fit(plan, state, strategy)
     return measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
 

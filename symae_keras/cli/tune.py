@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 import symae_keras as sk
-from symae_keras._utils.files import written_aside
+from symae_keras._utils.files import written_atomically
 from symae_keras._utils.folders import STATE, Draft, Interrupted
 from symae_keras._utils.text import one_line
 from symae_keras.cli._options import Force, Group, Seed, import_backend
@@ -154,10 +154,10 @@ def tune_run(
     draft = Draft(out, _CONTENTS, resume, force, [data_file], made_from, state)
     if draft.complete:
         return None
-    if draft.resumes and not (draft.aside / _STUDY).is_file():
+    if draft.resumes and not (draft.partial / _STUDY).is_file():
         raise InputError(
-            f"{draft.aside} contains no search for settings to resume; give --force to "
-            "discard it, or choose another --out."
+            f"{draft.partial} contains no search for settings to resume; give --force "
+            "to discard it, or choose another --out."
         )
     groups = read_groups(data_file, group, min_instances=2)
     fit, _ = usable_parts(groups, 1.0 - HELD_OUT, seed, str(data_file))
@@ -180,7 +180,7 @@ def tune_run(
             raise
         flags = "--resume --force" if force and out.exists() else "--resume"
         raise Interrupted(
-            f"interrupted; {draft.aside} is kept, resume with the same command and "
+            f"interrupted; {draft.partial} is kept, resume with the same command and "
             f"{flags}"
         ) from None
     warn_of_bad_luck(metrics.get("estimated_low", 0.0), trials)
@@ -214,8 +214,8 @@ def _search(
     settings = chosen_settings(trials)
     write_trials(folder / _TRIALS, trials)
     _draw(folder / _FIGURE, trials)
-    with written_aside(folder / _RECIPE) as aside:
-        aside.write_text(settings.recipe(groups), encoding="utf-8")
+    with written_atomically(folder / _RECIPE) as partial:
+        partial.write_text(settings.recipe(groups), encoding="utf-8")
     return trials
 
 
@@ -243,8 +243,8 @@ def _draw(path: Path, trials: tuple[Trial, ...]) -> None:
             chosen=None if best is None else numbers.index(best.number),
             default=numbers.index(0) if 0 in numbers else None,
         )
-        with written_aside(path) as aside:
-            figure.savefig(aside, dpi=150)
+        with written_atomically(path) as partial:
+            figure.savefig(partial, dpi=150)
     # Matplotlib may raise any error; it must not prevent writing the trials.
     except Exception as error:
         _log.warning("no figure of the trials: %s", one_line(error))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 import symae_keras as sk
-from symae_keras._utils.files import check_writable, refuse_inputs, written_aside
+from symae_keras._utils.files import check_writable, refuse_inputs, written_atomically
 from symae_keras._utils.presets import preset_folder, trained_presets, unknown_preset
 from symae_keras.cli._options import import_backend
 from symae_keras.cli._tables import print_table
@@ -119,8 +119,8 @@ def reproduce(
     for path in (out, results):
         check_writable(path)
     done, skipped = _reproduce_all(names, out, seeds, quick, data)
-    with written_aside(results) as aside:
-        aside.write_text(_results_table(done, skipped), encoding="utf-8")
+    with written_atomically(results) as partial:
+        partial.write_text(_results_table(done, skipped), encoding="utf-8")
     if done:
         cells = [[cell.strip("*`") for cell in row] for row in _rows(done)]
         print_table(_HEADINGS, cells, n_texts=2)

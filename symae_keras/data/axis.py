@@ -12,7 +12,7 @@ from typing import Final, Self, TypeAlias
 
 import numpy as np
 
-from symae_keras._utils.files import AXIS_FILE, written_aside
+from symae_keras._utils.files import AXIS_FILE, written_atomically
 from symae_keras._utils.untrusted_files import parse_json, read_bounded
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.ragged import RaggedGroups
@@ -143,8 +143,8 @@ class Axis:
     def write(self, folder: Path) -> None:
         """Write the axis into a folder, as `axis.json`."""
         content = {"label": self.label, "values": self.values.tolist()}
-        with written_aside(folder / AXIS_FILE) as aside:
-            aside.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        with written_atomically(folder / AXIS_FILE) as partial:
+            partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:

@@ -56,7 +56,7 @@ class RaggedGroups(KnownGroups):
     _counts: Array
 
     def _record(self, group: int) -> dict[str, Array]:
-        """Return `x`, `pixel_mask` and `weights` of all instances of a group."""
+        """Return `x`, `pixel_mask` and `weights` of all instances of one group."""
         raise NotImplementedError
 
     def _rows_of(

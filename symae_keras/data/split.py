@@ -143,7 +143,7 @@ class KnownGroups:
 
 
 def group_name(number: int, name: Any = None) -> str:
-    """Return the number of a group, and its id if present, for messages."""
+    """Return the group number, and the id if present, for messages."""
     return f"group {number}" if name is None else f"group {number} (id {str(name)!r})"
 
 

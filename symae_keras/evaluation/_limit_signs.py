@@ -61,7 +61,7 @@ def _beats_chance(value: float, least: float, shuffled: Callable[[], float]) -> 
 
 
 def _columns(groups: GroupedData, means: Array, rng: np.random.Generator) -> list[str]:
-    """Check metadata that are the same in all instances of a group."""
+    """Check metadata that are the same in all instances of each group."""
     found = []
     for name, values in groups.group_metadata.items():
         if values.ndim != 1 or values.dtype.kind not in "UOST":

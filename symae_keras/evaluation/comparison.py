@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
-from symae_keras._utils.files import write_json, written_aside
+from symae_keras._utils.files import write_json, written_atomically
 from symae_keras._utils.lock import FolderLock
 from symae_keras._utils.markers import is_own, read_marker, write_marker
 from symae_keras._utils.text import one_line
@@ -334,8 +334,8 @@ class Record:
         if self.folder is None:
             return
         with (
-            written_aside(self.folder / _ROWS) as aside,
-            aside.open("w", newline="", encoding="utf-8") as file,
+            written_atomically(self.folder / _ROWS) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)
             writer.writerow(field.name for field in dataclasses.fields(Row))
@@ -350,14 +350,14 @@ class Record:
             ("comparison.md", result.to_markdown()),
             ("comparison.csv", result.to_csv()),
         ):
-            with written_aside(self.folder / name) as aside:
-                aside.write_text(text, encoding="utf-8")
+            with written_atomically(self.folder / name) as partial:
+                partial.write_text(text, encoding="utf-8")
         try:
             figure = result.plot()
             if figure is not None:
                 name = "redatuming_against_reconstruction.png"
-                with written_aside(self.folder / name) as aside:
-                    figure.savefig(aside)
+                with written_atomically(self.folder / name) as partial:
+                    figure.savefig(partial)
         # Matplotlib may raise any error; it must not prevent saving the rows.
         except Exception as error:
             _log.warning("no figure of the comparison: %s", one_line(error))

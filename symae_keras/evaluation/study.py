@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from symae_keras._utils.files import written_aside
+from symae_keras._utils.files import written_atomically
 from symae_keras._utils.optional import import_optional
 from symae_keras._utils.text import one_line
 from symae_keras.errors import InputError
@@ -74,8 +74,8 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
 def write_trials(path: Path, trials: Sequence[Trial]) -> None:
     """Write a CSV file with one row per trial and one column per setting."""
     with (
-        written_aside(path) as aside,
-        aside.open("w", newline="", encoding="utf-8") as file,
+        written_atomically(path) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
     ):
         names = [name for name in _names(Trial) if name != "settings"]
         writer = csv.writer(file)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from keras import ops
 
 from symae_keras._utils.arrays import Shape, Tensor, swaps_codes
-from symae_keras._utils.files import check_output, disk_error, written_aside
+from symae_keras._utils.files import check_output, disk_error, written_atomically
 from symae_keras._utils.folders import Draft
 from symae_keras._utils.optional import import_optional
 from symae_keras._utils.text import one_line
@@ -130,14 +130,14 @@ def export_model(
     model = _in_float32(model)
     inputs = _inputs(model, endpoint)
     function = _traced(model, endpoint, inputs)
-    with _aside(path, format, force) as aside:
+    with _partial(path, format, force) as partial:
         try:
-            WRITERS[format](function, model, aside)
-            difference = _difference(model, endpoint, inputs, aside, format)
+            WRITERS[format](function, model, partial)
+            difference = _difference(model, endpoint, inputs, partial, format)
         # Converters and runtimes raise errors of many classes.
         except Exception as error:
             if isinstance(error, OSError) or disk_error(error) is not None:
-                raise  # `_aside` reports a full disk
+                raise  # `_partial` reports a full disk
             raise InputError(
                 f"The format {format} cannot express {endpoint} of this "
                 f"{type(model).__name__}: {one_line(error)}; choose another format."
@@ -215,14 +215,14 @@ def check_target(
 
 
 @contextlib.contextmanager
-def _aside(path: Path, format: str, force: bool) -> Iterator[Path]:
+def _partial(path: Path, format: str, force: bool) -> Iterator[Path]:
     """Yield a temporary path that is renamed to `path` if no error occurs."""
     if not FORMATS[format]:
         with Draft(path, _SAVED_MODEL, resume=None, force=force) as folder:
             yield folder
         return
-    with written_aside(path) as aside:
-        yield aside
+    with written_atomically(path) as partial:
+        yield partial
 
 
 # === Endpoint function ===

@@ -321,7 +321,7 @@ class TomographicSymAE(GroupedAutoencoder):
         return weighted - fit * good[..., None, :]
 
     def _common_medium(self, equations: _Equations) -> Tensor:
-        """Return the most probable slowness given all instances of a group."""
+        """Return the most probable slowness given all instances of the group."""
         return self._medium(
             ops.sum(equations.matrix, axis=1), ops.sum(equations.vector, axis=1)
         )

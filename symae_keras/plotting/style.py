@@ -227,7 +227,7 @@ def shortened(name: str) -> str:
 
 
 def group_title(groups: GroupedData, number: int, first_number: int = 0) -> str:
-    """Return the id of a group, or its number if groups have no ids."""
+    """Return the group id, or its number if groups have no ids."""
     if groups.ids is None:
         return f"group {first_number + number}"
     return str(groups.ids[number])

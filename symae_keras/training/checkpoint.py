@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import backend
 
-from symae_keras._utils.files import written_aside
+from symae_keras._utils.files import written_atomically
 from symae_keras.errors import InputError
 
 __all__ = ["Checkpoint", "HistoryFile", "Snapshot", "read_history", "sync_state"]
@@ -143,7 +143,7 @@ class Checkpoint(keras.callbacks.Callback):
         if self.companion is not None:
             arrays |= self.companion.state()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(self.path) as aside, aside.open("wb") as stream:
+        with written_atomically(self.path) as partial, partial.open("wb") as stream:
             np.savez(stream, **arrays)
 
 
@@ -183,8 +183,8 @@ class HistoryFile(keras.callbacks.Callback):
         # Not every epoch has to be validated.
         names = dict.fromkeys(name for each in self._rows for name in each)
         with (
-            written_aside(self.path) as aside,
-            aside.open("w", newline="", encoding="utf-8") as file,
+            written_atomically(self.path) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, names)
             writer.writeheader()

@@ -220,8 +220,8 @@ def test_an_interrupted_conversion_is_resumed(
     last = err.splitlines()[-1]
     assert last.startswith("symae: interrupted; shards.partial is kept")
     assert "--resume" in last
-    aside = here / "shards.partial"
-    assert len(list(aside.glob("*.npy"))) == 5
+    partial = here / "shards.partial"
+    assert len(list(partial.glob("*.npy"))) == 5
     assert "shards.partial is left over" in refuses(*command, "shards")
     assert "no manifest.json" in refuses("data", "verify", "shards.partial")
 
@@ -245,9 +245,9 @@ def test_an_interrupted_conversion_is_resumed(
     (here / "b.npz").write_bytes(content)
 
     interrupt(None)
-    before = {path.name: path.stat().st_mtime_ns for path in aside.glob("shard*")}
+    before = {path.name: path.stat().st_mtime_ns for path in partial.glob("shard*")}
     out = succeeds(*command, "shards", "--resume").out
-    assert out.startswith("shards: 7 groups") and not aside.exists()
+    assert out.startswith("shards: 7 groups") and not partial.exists()
     assert contents(here / "shards") == contents(here / "whole")
     for name, time in before.items():
         assert (here / "shards" / name).stat().st_mtime_ns == time

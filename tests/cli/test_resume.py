@@ -35,15 +35,15 @@ def epochs(folder):
 def test_resume_ends_with_the_full_history(
     symae, succeeds, refuses, recipe, altered, here, interrupt, monkeypatch
 ):
-    run, aside = here / "run", here / "run.partial"
+    run, partial = here / "run", here / "run.partial"
     train = ("train", recipe, "--out", run, "--epochs", 4)
     interrupt(1)
     code, _, err = symae(*train)
     assert code == 1 and not run.exists()
     last = err.splitlines()[-1]
     assert last.startswith("symae: interrupted") and "--resume" in last
-    assert epochs(aside) == ["0", "1"]
-    before = (aside / "history.csv").read_text(encoding="utf-8")
+    assert epochs(partial) == ["0", "1"]
+    before = (partial / "history.csv").read_text(encoding="utf-8")
 
     # A run is not resumed without --resume, with other settings, or if it is complete.
     err = refuses(*train)
@@ -51,10 +51,10 @@ def test_resume_ends_with_the_full_history(
     assert "seed: 0, not 3" in refuses(*train, "--resume", "--seed", 3)
     other = altered(("epochs=2", "epochs=3"))
     assert "recipe: another" in refuses("train", other, *train[2:], "--resume")
-    assert "--resume" in refuses("evaluate", aside)
+    assert "--resume" in refuses("evaluate", partial)
 
     # The process was killed between writing an epoch's row and saving its state.
-    with (aside / "history.csv").open("a", encoding="utf-8") as file:
+    with (partial / "history.csv").open("a", encoding="utf-8") as file:
         file.write("2,9.0,9.0\n")
     interrupt(None)
     err = succeeds(*train, "--resume").err

@@ -393,7 +393,7 @@ def test_depth_is_a_distance(rng):
 
 
 def test_noise_is_white():
-    """Where light and labels are smooth, neighbours differ only by the noise."""
+    """Where light and labels are smooth, only noise separates neighbours."""
     x, labels = simulate_labelled_shapes(20, (64, 64), seed=0)
     x = x[..., 0].astype("float64")
     second = x[:, :, 2:] - 2.0 * x[:, :, 1:-1] + x[:, :, :-2]

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from symae_keras._utils.files import write_json, written_aside
+from symae_keras._utils.files import write_json, written_atomically
 from symae_keras._utils.untrusted_files import open_regular, require
 from symae_keras.data.check import refuse_rounding
 from symae_keras.data.groups import Array, GroupedData
@@ -42,7 +42,7 @@ def name_of(number: int, what: str) -> str:
 
 
 def checksum(fields: Iterable[Array]) -> int:
-    """Return the CRC-32 of the concatenated fields of a group."""
+    """Return the CRC-32 of the concatenated fields of one group."""
     return functools.reduce(lambda crc, values: zlib.crc32(values.data, crc), fields, 0)
 
 
@@ -295,7 +295,7 @@ class ShardWriter:
                 "shape": (self._pending_instances, *kind.instance_shape),
             }
             file = self.folder / name_of(number, f"{key}.npy")
-            with written_aside(file) as aside, aside.open("wb") as stream:
+            with written_atomically(file) as partial, partial.open("wb") as stream:
                 np.lib.format.write_array_header_1_0(stream, header)
                 stream.writelines(record[key].data for record in records)
         index: dict[str, Any] = {
@@ -316,8 +316,8 @@ class ShardWriter:
         # The index is written last: a shard with an index is complete.
         buffer = io.BytesIO()
         np.savez(buffer, **index)
-        with written_aside(path) as aside:
-            aside.write_bytes(buffer.getvalue())
+        with written_atomically(path) as partial:
+            partial.write_bytes(buffer.getvalue())
         self._note(len(records), zlib.crc32(buffer.getvalue()))
         self._pending, self._pending_instances = [], 0
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from symae_keras._utils.files import written_aside
+from symae_keras._utils.files import written_atomically
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.io._assemble import checked_axis
 from symae_keras.data.io._cells import escaped, is_missing, is_number
@@ -69,12 +69,12 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
     if table:
         _refuse_table(groups)
         _note_left_out(path, groups)
-    with written_aside(path) as aside:
+    with written_atomically(path) as partial:
         if table:
-            with aside.open("w", newline="", encoding="utf-8") as text:
+            with partial.open("w", newline="", encoding="utf-8") as text:
                 csv.writer(text).writerows(_rows(groups))
         else:
-            with aside.open("wb") as stream:
+            with partial.open("wb") as stream:
                 np.savez(stream, **_arrays(groups))
 
 

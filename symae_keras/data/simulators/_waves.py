@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.special import hankel2
 
-from symae_keras._utils.files import written_aside
+from symae_keras._utils.files import written_atomically
 from symae_keras.data.groups import Array, Parameters
 
 #: Grid spacing in km: 13 points per wavelength at 12 Hz in 2 km/s, 5 at 30 Hz.
@@ -252,6 +252,6 @@ class Waves:
         if path is None:
             self._kept[key] = orders
         else:
-            with written_aside(path) as aside:
-                np.save(aside, orders)
+            with written_atomically(path) as partial:
+                np.save(partial, orders)
         return orders
