@@ -1,0 +1,145 @@
+"""Redatuming error against time: SymAE on entangled exposures, several optimizers.
+
+Dense SymAE with codes of 8 and 8 numbers, 2,000 stars of 16 exposures; the error is
+measured on 1,000 new stars. Time is that of the processor in training alone, without
+evaluation, so that it does not depend on what else the machine does. Every row of the
+table trains with another optimizer; "as now" is what `symae_keras.training.train` does.
+The learning rate falls along a cosine to 1 %. The table has medians over seeds with
+the lowest and the highest, and the factor above the limit of this test.
+
+    python benchmarks/quality.py --seeds 5 --out quality.json --figure quality.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from common import print_table, write_json
+
+from symae_keras.data import batches, simulate_exposures
+from symae_keras.evaluation import exposures_limit, redatuming_error
+from symae_keras.losses import RelativeMeanSquaredError
+from symae_keras.models import SymAE
+from symae_keras.training import normalization
+from symae_keras.training.fit import data_variance
+
+STATES: Final = 2000
+TEST: Final = (1000, 16, 1)  # stars, exposures, seed
+#: Times at which the error is measured, as shares of the updates.
+PARTS: Final = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One way to train."""
+
+    name: str
+    optimizer: str = "Adam"
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    rate: float = 2e-3
+    groups: int = 16
+    updates: int = 4000
+
+
+#: Muon orthogonalises the updates of matrices; K. Jordan et al., 2024, and J. Liu et
+#: al., arXiv 2502.16982. It costs more per update, so that it gets larger batches.
+_MUON: Final = {"adam_beta_2": 0.95, "adam_weight_decay": 0.0, "weight_decay": 0.0}
+ROWS: Final = (
+    Row("Adam, as now"),
+    Row("Adam, beta_2 = 0.95", options={"beta_2": 0.95}),
+    Row("the same, batches of 32", options={"beta_2": 0.95}, groups=32, updates=2000),
+    Row("Muon, batches of 32", "Muon", _MUON, rate=5e-3, groups=32, updates=2000),
+    Row("Muon, half the updates", "Muon", _MUON, rate=5e-3, groups=32, updates=1000),
+)
+
+
+def fit(row: Row, seed: int, scale: float) -> list[tuple[float, float]]:
+    """Train a model and return pairs of seconds and redatuming errors."""
+    keras.utils.set_random_seed(seed)
+    groups = simulate_exposures(STATES, 16, 100 + seed)
+    test = simulate_exposures(*TEST)
+    scaling = normalization(groups)
+    model = SymAE(groups.instance_shape, normalization=scaling, seed=seed)
+    data = batches(groups, row.groups, 8, seed)
+    steps = math.ceil(STATES / row.groups)
+    epochs = max(PARTS, round(scale * row.updates / steps))
+    schedule = keras.optimizers.schedules.CosineDecay(row.rate, epochs * steps, 0.01)
+    optimizer = getattr(keras.optimizers, row.optimizer)(schedule, **row.options)
+    model.compile(optimizer, RelativeMeanSquaredError(data_variance(groups)))
+    curve, seconds, done = [], 0.0, 0
+    for part in range(PARTS):
+        last = round(epochs * (part + 1) / PARTS)
+        start = time.process_time()
+        options = {"initial_epoch": done, "epochs": last, "verbose": 0}
+        model.fit(data, shuffle=False, **options)
+        seconds += time.process_time() - start
+        done = last
+        curve.append((seconds, float(redatuming_error(model, test))))
+    return curve
+
+
+def draw(curves: dict[str, list[Any]], limit: float, path: Path) -> None:
+    """Draw medians over seeds of errors over seconds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for (name, found), marker in zip(curves.items(), "osD^v", strict=True):
+        seconds, errors = np.median(found, axis=0).T
+        axes.plot(seconds, errors, marker=marker, label=name)
+    axes.axhline(limit, color="black", linestyle=":", label="limit")
+    axes.set(xscale="log", yscale="log", xlabel="processor time of training (s)")
+    axes.set_ylabel("redatuming error")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=5, help="seeds per row")
+    parser.add_argument("--rows", nargs="*", help="only rows whose name contains one")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the updates")
+    parser.add_argument("--out", type=Path, help="JSON file for the results")
+    parser.add_argument("--figure", type=Path, help="PNG of error against time")
+    options = parser.parse_args()
+    names = options.rows or [""]
+    limit = exposures_limit(TEST[1], TEST[0], TEST[2])
+    curves: dict[str, list[Any]] = {}
+    table = []
+    for row in (each for each in ROWS if any(name in each.name for name in names)):
+        found = []
+        for seed in range(options.seeds):
+            found.append(fit(row, seed, 0.1 if options.quick else 1.0))
+            print(f"{row.name}, seed {seed}: {found[-1]}", flush=True)
+        curves[row.name] = found
+        seconds, errors = np.array(found)[:, -1].T
+        table.append(
+            {
+                "training": row.name,
+                "CPU (s)": float(np.median(seconds)),
+                "error": float(np.median(errors)),
+                "lowest": float(errors.min()),
+                "highest": float(errors.max()),
+                "over the limit": float(np.median(errors) / limit),
+            }
+        )
+    print_table(table, list(table[0]))
+    if options.figure:
+        draw(curves, limit, options.figure)
+    if options.out:
+        write_json(options.out, {"table": table, "curves": curves, "limit": limit})
+
+
+if __name__ == "__main__":
+    main()
