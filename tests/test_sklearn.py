@@ -282,7 +282,7 @@ def test_what_is_refused(fitted) -> None:
         bad = Redatum(validation_fraction=share)
         words = "0 <= validation_fraction < 1"
         refuses(words, lambda bad=bad: bad.fit(X, groups=IDS), ValueError)
-    refuses("codes of 3 numbers per row", lambda: code.inverse_transform(X))
+    refuses("codes with 3 numbers per row", lambda: code.inverse_transform(X))
     refuses("one entry for each row", lambda: redatum.transform(X, groups=IDS[1:]))
     gap = np.where(np.arange(30)[:, None] == 4, np.nan, X)
     refuses("1 of 30 rows .* row 4", lambda: redatum.transform(gap))

@@ -298,7 +298,7 @@ def test_input_is_checked(model):
     with pytest.raises(InputError, match="The model expects instances of shape"):
         sk.adapt(model, GroupedData(x[..., 1:]))
     single = sk.models.Autoencoder((PIXELS,), 3)
-    with pytest.raises(InputError, match="which has no codes of groups"):
+    with pytest.raises(InputError, match="which does not encode groups"):
         sk.adapt(single, GroupedData(x))
     found = sk.adapt(None, GroupedData(x))
     with pytest.raises(InputError, match="received shape"):

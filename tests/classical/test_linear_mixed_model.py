@@ -327,7 +327,7 @@ def test_errors() -> None:
     groups = _simulate(6, 3)
     with pytest.raises(InputError, match="This LinearMixedModel is not fitted"):
         LinearMixedModel().expected_error(3)
-    with pytest.raises(InputError, match="received 0 such of 6 groups"):
+    with pytest.raises(InputError, match="6 groups, of which 0 have two or more"):
         LinearMixedModel().fit(groups.take_instances(slice(1)))
     with pytest.raises(InputError, match="up to 4096 pixels; received 4097"):
         LinearMixedModel().fit(GroupedData(np.zeros((2, 2, 4097))))

@@ -96,4 +96,4 @@ def test_more_spectra_of_the_known_instrument(succeeds, measured_run, here):
 
 def test_transfer_needs_an_adaptation(refuses, measured_run, pairs):
     err = refuses("transfer", measured_run, "--data", pairs, "--out", "v.csv")
-    assert "has no adaptation.npz; make it with symae adapt" in err
+    assert "has no adaptation.npz; create it with symae adapt" in err

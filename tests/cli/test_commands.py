@@ -173,7 +173,7 @@ def test_evaluate_a_run_on_a_file(succeeds, measured_run, recipe, data_file, tmp
     mine.write_bytes(data_file.read_bytes())
     _, out, err = succeeds("evaluate", measured_run, "--data", mine)
     assert "metrics-my.json" in out
-    assert err.startswith("symae: note: no leakage scores: Leakage is measured against")
+    assert err.startswith("symae: note: no leakage scores: Leakage is measured with")
     assert err.count("\n") == 1
     metrics = read_json(measured_run / "metrics-my.json")
     (measured_run / "metrics-my.json").unlink()

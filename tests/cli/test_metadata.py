@@ -263,7 +263,7 @@ def test_all_groups_are_trained_on(succeeds, refuses, recipe, data_file, here):
     assert "train_fraction: 1.0, not 0.8" in err
     for wrong in (1, -0.1, "nan"):
         err = refuses(*train, "other", "--held-out", wrong)
-        assert "--held-out must be 0, or a fraction below 1" in err
+        assert "--held-out must be 0 or a fraction below 1" in err
 
 
 def test_half_of_the_groups_are_held_out(succeeds, recipe, data_file, here):

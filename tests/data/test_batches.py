@@ -298,7 +298,7 @@ def test_balance_by_key_and_by_array():
     same_batches(by_key, arrays_of(batches(groups, instances=2, balance=label)))
     names = np.concatenate([x[:, 0, 0] for x, _ in by_key]).astype(int) - 1
     assert sorted(label[names]) == [7] * 7 + [8] * 7
-    with pytest.raises(InputError, match="'lable'.*there is label"):
+    with pytest.raises(InputError, match="'lable'; they have label"):
         batches(groups, instances=2, balance="lable")
 
 

@@ -212,7 +212,7 @@ def test_offline_the_sentence_tells_what_to_supply(tmp_path, monkeypatch, patien
     with pytest.raises(InputError) as error:
         load_images("tiny_images", data_dir=tmp_path)
     sentence = str(error.value)
-    assert sentence.startswith("The images of tiny_images are not on this machine")
+    assert sentence.startswith("The images of tiny_images are not on this computer")
     assert str(tmp_path) in sentence and "from the package tiny" in sentence
     for prefix in ("train", "t10k"):
         for kind in ("images-idx3", "labels-idx1"):

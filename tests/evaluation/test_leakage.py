@@ -77,7 +77,7 @@ def test_a_seed_repeats_the_scores(groups, known_model) -> None:
 @pytest.mark.parametrize(
     ("rows", "state", "message"),
     [
-        (30, {}, "carry none"),
+        (30, {}, "these groups have none"),
         (19, {"depth": np.zeros(19)}, "at least 20 groups.* received 19"),
         (30, {"depth": np.full(30, np.nan)}, "No probe can be trained on depth"),
     ],

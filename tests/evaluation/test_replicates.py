@@ -73,5 +73,5 @@ def test_each_virtual_instance_comes_from_one_instance(known_model) -> None:
 def test_too_few_groups(known_model) -> None:
     mask = np.array([[True, True], [True, False]])
     groups = GroupedData(np.zeros((2, 2, 4)), mask=mask)
-    with pytest.raises(InputError, match=r"two or more instances; received 1\."):
+    with pytest.raises(InputError, match=r"two groups of two instances; received 1\."):
         repeatability(known_model("perfect"), groups)

@@ -302,7 +302,7 @@ def test_without_optuna(monkeypatch):
 
 
 def test_too_few_groups():
-    with pytest.raises(InputError, match="of 4 groups 1 such .* at least 10 groups"):
+    with pytest.raises(InputError, match="only 1 of 4 groups .* at least 10 groups"):
         tune(GROUPS[:5])
 
 
