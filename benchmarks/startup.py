@@ -28,7 +28,7 @@ GROUPS: Final = (30, 4, 200)
 
 
 def write_table(path: Path) -> None:
-    """Write spectra of three peaks with a baseline of their own as CSV."""
+    """Write spectra of three peaks, each spectrum with its own baseline, as CSV."""
     rng = np.random.default_rng(0)
     axis = np.linspace(0.0, 1.0, GROUPS[2])
     peaks = np.exp(-(((axis - np.array([[0.25], [0.5], [0.8]])) / 0.05) ** 2))
