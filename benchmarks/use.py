@@ -5,7 +5,7 @@ varies: one as users call it, one with `run_eagerly = True`. They take turns, ba
 batch, so that what else the machine does meets both alike. A ratio is the time of the
 eager model over that of the compiled one, of the whole process: the median over
 batches, with the lowest and the highest tenth. "From the start" is the ratio over all
-batches, in which the compiled model starts to compile after two calls.
+batches, which include compilation.
 
     python benchmarks/use.py --out use.json
 """

@@ -27,6 +27,10 @@ import numpy as np
 import pytest
 
 import symae_keras
+from symae_keras._utils import compiled
+
+# Most tests call a method of a model once or twice.
+compiled.CALLS_BEFORE = 2
 
 # Every run uses the same examples, so that no test fails by chance.
 hypothesis.settings.register_profile(

@@ -16,7 +16,7 @@
 #
 # **Aim.** Use SymAE as a step of a scikit-learn pipeline for near-infrared spectra:
 # scatter correction, virtual spectra, partial least squares. You compare it fairly with
-# the classical methods, and see how many samples it needs to be better than they are.
+# the classical methods, and see how the errors fall with the number of samples.
 #
 # **Prerequisites.** Tutorial 06 (SymAE); cross-validation and pipelines of
 # scikit-learn. What partial least squares (PLS) is.
@@ -374,13 +374,15 @@ if QUICK:
 #   classical methods win.
 # - **Scatter is a factor.** A linear method can only approximate the division by it,
 #   and more samples do not help: the errors of PLS and EPO hardly fall from left to
-#   right. A network can learn the division if it has enough samples.
+#   right. A network can learn the division if it has enough samples: the error of
+#   `Redatum` for one measurement falls by 25 %, to that of PLS (0.0265 and 0.0261).
 # - **The mean of four measurements** averages scatter and baselines out without any
 #   model. This helps the linear methods most.
 #
 # So use the classical methods if you have tens of samples or can average replicates.
 # Try `Redatum` if you have hundreds of samples and must predict from single
-# measurements, and keep it only if it wins on samples that it has not seen.
+# measurements, and keep it only if it wins on samples that it has not seen. Here it
+# does not: 240 samples are enough to catch up with PLS, not to be better.
 
 # %% [markdown]
 # ## Exercises

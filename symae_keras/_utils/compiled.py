@@ -11,9 +11,10 @@ from keras import ops
 
 from symae_keras._utils.arrays import Tensor
 
-#: A compilation takes as long as about ten calls without it, so that a function that
-#: is called once or twice is not compiled.
-_CALLS_BEFORE: Final = 2
+#: Calls without compilation, before a function is compiled. Rounding differs between
+#: both, so there are none: a model that is loaded again returns the same numbers. Tests
+#: set it to 2, because compilation takes as long as about ten calls.
+CALLS_BEFORE = 0
 #: Numbers of instances that one call takes; more only need more memory.
 _NUMBERS_AT_ONCE: Final = 1 << 20
 
@@ -25,7 +26,7 @@ class CompiledMethods:
     fixed lengths; the number of rows is padded to a power of two, so that few are
     needed. PyTorch runs operations one by one: compiling there takes a C++ compiler and
     many times longer. Methods also run as they are while they are traced or
-    differentiated by JAX, with `model.run_eagerly = True`, and in the first two calls.
+    differentiated by JAX, and with `model.run_eagerly = True`.
 
     Args:
         model: The model. Its methods must not add losses or use random numbers.
@@ -84,7 +85,7 @@ class CompiledMethods:
         function = self._functions.get(key)
         if function is None:
             calls = self._calls[key] = self._calls.get(key, 0) + 1
-            if calls <= _CALLS_BEFORE:
+            if calls <= CALLS_BEFORE:
                 result = method(*tensors)
             else:
                 function = make(self._model, name, free, tensors)

@@ -40,7 +40,7 @@ def _eagerly(model: Any, method: str, *arguments: Any) -> list[np.ndarray]:
 
 
 def _agree(model: Any, method: str, *arguments: Any, rounding: float = 1e-5) -> None:
-    for _ in range(compiled._CALLS_BEFORE):
+    for _ in range(compiled.CALLS_BEFORE):
         getattr(model, method)(*arguments)
     expected = _eagerly(model, method, *arguments)
     found = _numpy(getattr(model, method)(*arguments))
@@ -88,13 +88,17 @@ def test_masks_agree(axes: int) -> None:
 
 
 @compiling
-def test_no_function_is_compiled_for_few_calls() -> None:
-    model = _symae()
-    for _ in range(compiled._CALLS_BEFORE):
-        model.encode(_groups(2))
-    assert _functions(model) == []
-    model.encode(_groups(2))
+def test_models_compile_at_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal numbers in all calls, also of a model that was loaded again."""
+    monkeypatch.setattr(compiled, "CALLS_BEFORE", 0)
+    x, model = _groups(3), _symae()
+    first = _numpy(model.encode(x))
     assert _functions(model) == ["_encoded"]
+    again = _symae()
+    again.set_weights(model.get_weights())
+    for other in (model, again, model):
+        for one, two in zip(_numpy(other.encode(x)), first, strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.skipif(_BACKEND != "tensorflow", reason="JAX compiles for each length")
@@ -114,7 +118,7 @@ def test_one_function_serves_any_number_of_groups_and_instances(
         expected = _eagerly(model, "encode", x)
         traced.clear()
         found = _numpy(model.encode(x))
-        assert len(traced) == (n <= compiled._CALLS_BEFORE + 1)
+        assert len(traced) == (n <= compiled.CALLS_BEFORE + 1)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5)
 
