@@ -168,7 +168,9 @@ def of_torch(modules: list[Any], loss: Callable[[Any], Any], x: Any, n: int) -> 
     optimizer = torch.optim.Adam(weights, RATE)
 
     def epoch() -> None:
-        for part in torch.randperm(len(x)).split(n):
+        order = torch.randperm(len(x))
+        for start in range(0, len(x), n):
+            part = order[start : start + n]
             optimizer.zero_grad()
             loss(x[part]).backward()
             optimizer.step()
@@ -308,7 +310,7 @@ class Contender:
     def _answer(self) -> dict[str, Any]:
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
-            raise RuntimeError(f"{self.process.args} ended without an answer.")
+            raise RuntimeError(f"{self.process.args!r} ended without an answer.")
         return dict(json.loads(line))
 
     def epoch(self) -> dict[str, Any]:
