@@ -247,7 +247,7 @@ fig.supylabel("flux (relative)", fontsize=11)
 display(fig)
 
 # %% [markdown]
-# The bands of both models cover the truth about as often as they promise. Those of
+# The bands of both models cover the truth at least as often as they promise. Those of
 # model B are so wide that its virtual spectra are useless, which is the right answer.
 #
 # ## Leakage
