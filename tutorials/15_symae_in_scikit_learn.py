@@ -21,9 +21,11 @@
 # **Prerequisites.** Tutorial 06 (SymAE); cross-validation and pipelines of
 # scikit-learn. What partial least squares (PLS) is.
 #
-# **Time.** See the [list of tutorials](../docs/tutorials.md).
+# **Time.** About 4 minutes on two CPU cores
+# ([measured times](../docs/tutorials.md#running-times)).
 
-# %% tags=["install"]
+# %% tags=["install", "hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Installation
 # If the packages are installed, nothing happens. Otherwise this cell installs a wheel
 # from the folder of the notebook, the sources that the notebook is part of, or the
 # released package, and chemotools, which has the classical methods.
@@ -38,7 +40,8 @@ if not all(importlib.util.find_spec(name) for name in names):
     # %pip install "{where}[chemometrics]"
     importlib.invalidate_caches()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Imports and settings
 import os
 import pickle
 

@@ -22,9 +22,11 @@
 #
 # **Prerequisites.** Tutorial 06 (SymAE, redatuming error, leakage).
 #
-# **Time.** See the [list of tutorials](../docs/tutorials.md).
+# **Time.** About 3 minutes on two CPU cores
+# ([measured times](../docs/tutorials.md#running-times)).
 
-# %% tags=["install"]
+# %% tags=["install", "hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Installation
 # If the package is installed, nothing happens. Otherwise this cell installs a wheel
 # from the folder of the notebook, the sources that the notebook is part of, or the
 # released package.
@@ -38,7 +40,8 @@ if importlib.util.find_spec("symae_keras") is None:
     # %pip install "{where}[data]"
     importlib.invalidate_caches()
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true} cellView="form"
+# @title Imports and settings
 import dataclasses
 import json
 import logging
