@@ -45,8 +45,8 @@ def write_table(path: Path) -> None:
 def seconds(sources: Path, folder: Path, epochs: int | None) -> float:
     """Return the processor time of a training with the sources of a version."""
     command = [sys.executable, "-m", "symae_keras.cli", "train", "symae_exposures"]
-    command += ["--data", str(folder / "table.csv"), "--out", str(folder / "run")]
-    command += ["--force"]
+    out = tempfile.mkdtemp(dir=folder)  # one version does not overwrite another's run
+    command += ["--data", str(folder / "table.csv"), "--out", out]
     if epochs is not None:
         command += ["--epochs", str(epochs)]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
