@@ -37,7 +37,7 @@ class CompiledMethods:
         self._model = model
         self._rows = max(1, _NUMBERS_AT_ONCE // math.prod(instance_shape))
         self._calls: dict[Any, int] = {}
-        self._functions: dict[Any, Callable[..., Any]] = {}
+        self._functions: dict[Any, tuple[Callable[..., Any], list[Any]]] = {}
 
     def __call__(self, name: str, free: Sequence[int], *tensors: Tensor | None) -> Any:
         """Call a method.
@@ -76,20 +76,21 @@ class CompiledMethods:
             n_rows, tensors = _padded(tensors)
             free = [0] * len(tensors)
         # Layers that are replaced or quantized, or that get LoRA, have new variables.
+        # Old ones are kept, so that no new one gets the identity of an old one.
         variables = self._model.variables
         key = (
             name,
             tuple(_kind(t, n) for t, n in zip(tensors, free, strict=True)),
             tuple(map(id, variables)),
         )
-        function = self._functions.get(key)
+        function, _ = self._functions.get(key, (None, None))
         if function is None:
             calls = self._calls[key] = self._calls.get(key, 0) + 1
             if calls <= CALLS_BEFORE:
                 result = method(*tensors)
             else:
                 function = make(self._model, name, free, tensors)
-                self._functions[key] = function
+                self._functions[key] = function, variables
         if function is not None:
             result = function(*tensors)
         if backend == "jax":

@@ -57,7 +57,6 @@ class AutoencoderBase(keras.Model):
         # is in a function, because Keras saves layers in containers.
         given = functools.partial(named_arguments, cls, args, kwargs)
         object.__setattr__(model, "_given", given)
-        object.__setattr__(model, "_compiled_methods", {})
         return model
 
     #: Name of the loss given to `compile` in the history; layers add other terms.
@@ -88,6 +87,8 @@ class AutoencoderBase(keras.Model):
         self.normalization = normalization
         self.seed = None if seed is None else int(seed)
         self._trackers: dict[str, keras.metrics.Mean] = {}
+        # Hidden from Keras, which would track what it contains.
+        object.__setattr__(self, "_compiled", CompiledMethods(self, instance_shape))
 
     # === Networks ===
 
@@ -190,16 +191,6 @@ class AutoencoderBase(keras.Model):
         """
         mean: Any = 0.0 if self.normalization is None else self._mean_and_scale()[0]
         return ops.where(mask, x, ops.cast(mean, x.dtype))
-
-    # === Use ===
-
-    def _compiled(self, name: str, free: Sequence[int], *tensors: Tensor | None) -> Any:
-        """Call a method that adds no losses through `CompiledMethods`."""
-        # In a dict that was set past Keras, which would track what it holds.
-        methods = self._compiled_methods
-        if "all" not in methods:
-            methods["all"] = CompiledMethods(self, self.instance_shape)
-        return methods["all"](name, free, *tensors)
 
     # === Scaling ===
 

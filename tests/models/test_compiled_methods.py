@@ -50,7 +50,7 @@ def _agree(model: Any, method: str, *arguments: Any, rounding: float = 1e-5) -> 
 
 
 def _functions(model: Any) -> list[str]:
-    return sorted(key[0] for key in model._compiled_methods["all"]._functions)
+    return sorted(key[0] for key in model._compiled._functions)
 
 
 def _symae(**arguments: Any) -> SymAE:
