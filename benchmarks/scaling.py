@@ -1,20 +1,27 @@
-"""Speed-up by a second replica or worker, and the required network bandwidth.
+"""Speed-up by more replicas or workers, and what to expect of 64 GPUs.
 
-There are two tables:
+There are three tables:
 
 - measured: steps per second of one model and one global batch without a strategy, under
-  MirroredStrategy with one and two replicas, and with two worker processes on this
-  machine. Ratios are relative to no strategy, timed in turn in the same process: the
-  median over the turns, with the lowest and the highest. With one replica the ratio
+  MirroredStrategy with one and two replicas, and with two and four worker processes on
+  this machine. Ratios are relative to no strategy, timed in turn in the same process:
+  the median over the turns, with the lowest and the highest. With one replica the ratio
   shows the overhead of the strategy, with two replicas the speed-up, which is at most
   2. A replica is a GPU, or a core on a machine without GPUs: each process then uses one
-  thread per operation.
-- on paper, for every preset: the bytes that replicas sum in a step (4 per parameter)
+  thread per operation, and more workers than cores cannot be faster.
+- on paper, for some presets: the bytes that replicas sum in a step (4 per parameter)
   and the floating-point operations of the step, computed from the shapes in its layers.
   The last column is the bandwidth in GB/s at which two replicas of 1 TFLOP/s each spend
   equal time on sending and on computing. For n replicas, the bandwidth must be n - 1
   times as high, since a ring sends the bytes of each replica nearly twice and every
   replica computes 1 / n of the batch.
+- 64 GPUs on paper: time of computing and of sending for each step, and the efficiency,
+  which is the speed-up over the number of GPUs. The same batch is split among all GPUs,
+  or every GPU gets a whole batch; the last column is the number of batches each that
+  makes it 0.9. A ring sends `2 (n - 1) / n` times the bytes over the
+  slowest link, and waits `2 (n - 1)` times for its latency. Sending overlaps with the
+  backward pass, two thirds of computing. The speed of a GPU and of the link are
+  arguments; the defaults are 20 TFLOP/s, 25 GB/s (200 Gbit/s) and 5 microseconds.
 
     python benchmarks/scaling.py --out scaling.json
 """
@@ -38,11 +45,12 @@ import keras
 import numpy as np
 from common import print_table, worker_environments, write_json
 
-from symae_keras._utils.presets import preset_names
 from symae_keras.data import GroupedData
 from symae_keras.distribute import is_chief, make_strategy, meet, running
 from symae_keras.zoo.recipes import load_recipe
 
+#: Number of GPUs of the table on paper.
+MANY: Final = 64
 COLUMNS: Final = ["how", "replicas", "steps / s", "ratio", "lowest", "highest"]
 
 Timed = Callable[[], float]
@@ -88,15 +96,19 @@ def forward_operations(model: keras.Model, x: Any) -> int:
     return counted
 
 
-def on_paper(preset: str) -> dict[str, Any]:
-    """Return operations and transmitted bytes of a step, at the preset's batch size."""
+def on_paper(preset: str) -> dict[str, Any] | None:
+    """Return operations and transmitted bytes of a step, at the preset's batch size.
+
+    `None` for presets whose data must come from the user.
+    """
     recipe = load_recipe(preset).recipe
     if recipe.data is None:
-        raise ValueError(f"The preset {preset} has no data.")
+        return None
     groups = recipe.data(0)
     model = recipe.model(groups, 0)
     n_instances = min(recipe.instances or groups.n_instances, groups.n_instances)
-    x = np.zeros((1, n_instances, *groups.instance_shape), "float32")
+    of_groups = (n_instances,) if hasattr(model, "redatum") else ()
+    x = np.zeros((1, *of_groups, *groups.instance_shape), "float32")
     # Three passes: forward, backward for inputs, and backward for weights.
     step = 3 * forward_operations(model, x) * recipe.batch_size
     parameters = sum(int(np.prod(each.shape)) for each in model.trainable_variables)
@@ -107,6 +119,21 @@ def on_paper(preset: str) -> dict[str, Any]:
         "GFLOP a step": step / 1e9,
         "GB/s a TFLOP/s": 4e3 * parameters / (step / 2),
     }
+
+
+def many_gpus(paper: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return times and efficiencies of many GPUs from a row on paper."""
+    sent = 2 * (MANY - 1) / MANY * paper["MB a step"] / 1e3 / arguments.link
+    sending = sent + 2 * (MANY - 1) * arguments.latency * 1e-6
+    alone = paper["GFLOP a step"] / 1e3 / arguments.tflops
+    found: dict[str, Any] = {"preset": paper["preset"], "sending (ms)": 1e3 * sending}
+    for name, computing in (("one batch", alone / MANY), ("a batch each", alone)):
+        waiting = max(0.0, sending - computing * 2 / 3)
+        found[f"{name}: computing (ms)"] = 1e3 * computing
+        found[f"{name}: efficiency"] = computing / (computing + waiting)
+    # Waiting may take a ninth of the time of computing.
+    found["batches each for 0.9"] = sending / (alone * (2 / 3 + 1 / 9))
+    return found
 
 
 # === Measured ===
@@ -177,23 +204,23 @@ def measure_devices(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def measure_workers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time the chief alone without a strategy, and both workers, in turn."""
+    """Time the chief alone without a strategy, and all workers, in turn."""
     strategy = make_strategy("multiworker")
     assert strategy is not None
     timed = [training(arguments, None), training(arguments, strategy)]
     if is_chief(strategy):
         timed[0]()
     timed[1]()
-    alone, both = [], []
+    alone, together = [], []
     for _ in range(arguments.turns):
         if is_chief(strategy):
             alone.append(timed[0]())
         with running(strategy):
             meet(strategy)
-        both.append(timed[1]())
+        together.append(timed[1]())
     if not is_chief(strategy):
         return []
-    return [row("two workers", strategy.num_replicas_in_sync, alone, both)]
+    return [row("workers", strategy.num_replicas_in_sync, alone, together)]
 
 
 def run_child(kind: str, arguments: argparse.Namespace, count: int) -> list[Any]:
@@ -230,6 +257,23 @@ def main() -> None:
     ):
         text = f"{text} (default {default})"
         parser.add_argument(f"--{name}", type=int, default=default, help=text)
+    for name, number, text in (
+        ("tflops", 20.0, "sustained TFLOP/s of a GPU on paper"),
+        ("link", 25.0, "GB/s of the slowest link on paper"),
+        ("latency", 5.0, "microseconds per message on paper"),
+    ):
+        text = f"{text} (default {number:g})"
+        parser.add_argument(f"--{name}", type=float, default=number, help=text)
+    parser.add_argument(
+        "--on-paper",
+        nargs="*",
+        default=["symae_exposures", "symae_exposures_original", "symae_shapes"],
+        metavar="PRESET",
+        help="presets of the tables on paper",
+    )
+    parser.add_argument(
+        "--paper", action="store_true", help="only the tables on paper, without timing"
+    )
     parser.add_argument("--out", help="JSON file to write the results to")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -238,14 +282,21 @@ def main() -> None:
         print(json.dumps(children[arguments.child](arguments)))
         return
 
-    paper = [on_paper(preset) for preset in preset_names()]
+    found = (on_paper(preset) for preset in arguments.on_paper)
+    paper = [each for each in found if each is not None]
     print_table(paper, list(paper[0]))
-    rows = run_child("devices", arguments, 1) + run_child("workers", arguments, 2)
-    print_table(rows, COLUMNS)
+    many = [many_gpus(each, arguments) for each in paper]
+    print_table(many, list(many[0]))
+    rows = [] if arguments.paper else run_child("devices", arguments, 1)
+    for count in () if arguments.paper else (2, 4):
+        rows += run_child("workers", arguments, count)
+    if rows:
+        print_table(rows, COLUMNS)
     if arguments.out:
-        kept = ("preset", "batch", "steps", "turns")
+        kept = ("preset", "batch", "steps", "turns", "tflops", "link", "latency")
         settings = {name: getattr(arguments, name) for name in kept}
         results = {"settings": settings, "measured": rows, "on paper": paper}
+        results["64 GPUs"] = many
         write_json(arguments.out, results)
 
 
