@@ -100,14 +100,15 @@ class EpochTimes(keras.callbacks.Callback):
 def measure(preset: str, policy: str, epochs: int | None) -> dict[str, Any] | None:
     """Train a preset; `None` if its data are not at hand, or it has no redatuming."""
     recipe = load_recipe(preset).recipe
-    if recipe.data is None:
+    make = recipe.data
+    if make is None:
         return None
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(0)
     try:
-        groups = recipe.data(0)
-    except InputError as error:
-        print(f"{preset} is skipped: {error}")
+        groups = make(0)
+    except InputError as reason:
+        print(f"{preset} is skipped: {reason}")
         return None
     model = recipe.model(groups, 0)
     if not hasattr(model, "redatum"):
@@ -119,7 +120,7 @@ def measure(preset: str, policy: str, epochs: int | None) -> dict[str, Any] | No
     utilisation = busy.median()
     steps = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
     seconds = (times.ends[-1] - times.ends[0]) / max(len(times.ends) - 1, 1)
-    test = recipe.data(TEST_SEED)
+    test = make(TEST_SEED)
     error = redatuming_error(model, test) if test.state else None
     return {
         "preset": preset,
