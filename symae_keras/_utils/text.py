@@ -30,6 +30,11 @@ def listed(names: Iterable[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, such as "1 group" or "2 groups"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def quoted(text: str) -> str:
     """Return the text of a cell in quotes, shortened to one line."""
     return repr(text if len(text) <= 40 else text[:37] + "...")
