@@ -10,7 +10,7 @@ import typer
 
 import symae_keras as sk
 from symae_keras._utils.files import check_output
-from symae_keras.cli._columns import without, write_table
+from symae_keras.cli._columns import id_column, without, write_table
 from symae_keras.cli._options import (
     Force,
     Group,
@@ -66,8 +66,8 @@ def anomalies(
     order = np.argsort(-scores[rows, places], kind="stable")
     rows, places = rows[order], places[order]
     p_values = detector.p_values_of(scores)[rows, places]
-    named = ("group", "instance", "score", "p_value")
-    known = table_columns(without(groups, named))
+    named = (id_column(found, data, group), "instance", "score", "p_value")
+    known = table_columns(without(groups, ("group", *named)))
     columns = (
         group_names(groups)[rows],
         instance_names(groups)[rows, places],

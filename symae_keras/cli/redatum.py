@@ -12,7 +12,7 @@ import typer
 import symae_keras as sk
 from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.files import check_output
-from symae_keras.cli._columns import without_unwritable
+from symae_keras.cli._columns import id_column, without_unwritable
 from symae_keras.cli._options import (
     AxisChange,
     Force,
@@ -106,10 +106,11 @@ def redatum(
     if made and not limits:
         known = {**virtual.instance_metadata, **made}
         virtual = dataclasses.replace(virtual, instance_metadata=known)
-    virtual = without_unwritable(virtual, suffix == ".csv")
+    named = id_column(found, coherent_from, group)
+    virtual = without_unwritable(virtual, suffix == ".csv", named)
     for path, values in zip(limits, made.values(), strict=False):
-        sk.data.save(dataclasses.replace(virtual, x=values), path)
-    sk.data.save(virtual, out)
+        sk.data.save(dataclasses.replace(virtual, x=values), path, named)
+    sk.data.save(virtual, out, named)
     print(f"{out}: x {virtual.x.shape}")
     for path in limits:
         print(path)
