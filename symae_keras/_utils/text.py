@@ -67,7 +67,7 @@ def find_group(
         there = did_you_mean(name, names, f"found {listed(names) or 'none'}")
         raise InputError(
             f"no {kind} {name}; {there}; name the {kind} that holds the group ids with "
-            "group=."
+            '--group NAME (in Python, group="NAME").'
         )
     return found
 

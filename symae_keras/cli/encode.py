@@ -13,6 +13,7 @@ from symae_keras._utils.arrays import INSTANCES_AT_ONCE, swaps_codes
 from symae_keras._utils.files import check_output, written_atomically
 from symae_keras.cli._columns import id_column, without, write_table
 from symae_keras.cli._options import (
+    AxisChange,
     Force,
     Group,
     RunFolder,
@@ -21,6 +22,7 @@ from symae_keras.cli._options import (
 )
 from symae_keras.cli._run_folder import load_run, run_files
 from symae_keras.cli.evaluate import groups_for
+from symae_keras.cli.redatum import warn_of_new_data
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,12 +47,14 @@ def encode(
         ),
     ] = False,
     group: Group = None,
+    axis: AxisChange = None,
     force: Force = False,
     recipe: TrustedRecipe = None,
 ) -> None:
     """Write the coherent code of each group, or the nuisance code of each instance.
 
-    Names of groups and instances, and columns of metadata, are also written.
+    Names of groups and instances, and columns of metadata, are also written. Groups
+    that are unlike the held-out groups of the run are reported.
     """
     import_backend()
     suffix = out.suffix.lower()
@@ -63,7 +67,9 @@ def encode(
             f"The model of {run} is a {type(found.model).__name__}, a model of single "
             "instances, which has one code per instance; leave --nuisance out."
         )
-    groups = groups_for(found, data, group)
+    groups = groups_for(found, data, group, axis)
+    if swaps_codes(found.model):
+        warn_of_new_data(found, {data: groups})
     codes = _codes(found.model, groups)
     if suffix == ".npz":
         written = _write_arrays(out, groups, codes)

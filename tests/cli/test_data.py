@@ -55,7 +55,7 @@ def test_describe_a_file(succeeds, data_file):
         "10 groups of 2 to 4 (median 4) instances of shape (256,), 38 instances in "
         "all, no state known"
     )
-    assert missing == "missing: 2 instances, 0.0 % of pixels"
+    assert missing == "missing: 0.0 % of pixels; axis: -1 to 1, x"
     found = load(data_file).describe()
     assert f"between groups {found.variance_between:.2g}, within" in variances
 
@@ -74,6 +74,7 @@ def test_describe_refuses_bad_input(refuses):
     save(GroupedData(np.ones((2, 2, 3))), "my.csv")
     err = refuses("data", "describe", "my.csv", "--group", "grup")
     assert "my.csv" in err and "no column grup; did you mean group? Found group" in err
+    assert 'with --group NAME (in Python, group="NAME").' in err
 
 
 # === limit ===
@@ -323,7 +324,7 @@ def test_train_on_shards_and_evaluate(succeeds, recipe, here):
 
     shards = ("--coherent-from", "shards", "--nuisance-from", "shards")
     done = succeeds("redatum", "run", *shards, "--out", "virtual.npz")
-    assert done.out == "virtual.npz: x (60, 4, 256)\n"
+    assert done.out == "virtual.npz: 60 groups x 4 instances of shape (256,)\n"
     assert "inputs are not compared with held-out groups" in done.err
     np.testing.assert_array_equal(load("virtual.npz").mask, mask)
 
