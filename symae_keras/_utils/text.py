@@ -30,6 +30,11 @@ def listed(names: Iterable[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, such as "1 group" or "2 groups"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def quoted(text: str) -> str:
     """Return the text of a cell in quotes, shortened to one line."""
     return repr(text if len(text) <= 40 else text[:37] + "...")
@@ -62,7 +67,7 @@ def find_group(
         there = did_you_mean(name, names, f"found {listed(names) or 'none'}")
         raise InputError(
             f"no {kind} {name}; {there}; name the {kind} that holds the group ids with "
-            "group=."
+            '--group NAME (in Python, group="NAME").'
         )
     return found
 

@@ -13,16 +13,31 @@ from symae_keras._utils.files import written_atomically
 from symae_keras._utils.text import listed
 
 if TYPE_CHECKING:
+    from symae_keras.cli._run_folder import Run
     from symae_keras.data import GroupedData
 
 _log = logging.getLogger("symae_keras")
 
 
-def without_unwritable(groups: GroupedData, table: bool) -> GroupedData:
+def id_column(run: Run, file: Path, group: str | None) -> str:
+    """Return the name of the column of group ids for a table made from a file.
+
+    It is the name that the user gave for the file or for the data of the run. For a
+    folder, the user gives a regular expression instead of a name.
+    """
+    name = group or run.config["data"].get("group")
+    if name is None or file.is_dir() or name.casefold() == "instance":
+        return "group"
+    return str(name)
+
+
+def without_unwritable(
+    groups: GroupedData, table: bool, group: str = "group"
+) -> GroupedData:
     """Return groups without metadata that `save` cannot write, and log their names."""
     from symae_keras.data.io.save import unwritable
 
-    return without(groups, unwritable(groups, table))
+    return without(groups, unwritable(groups, table, group))
 
 
 def without(groups: GroupedData, taken: Iterable[str]) -> GroupedData:

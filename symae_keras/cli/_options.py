@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from symae_keras.errors import InputError
 
@@ -54,6 +55,29 @@ State = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Replace the output if it exists.")
 ]
+
+
+class Command(TyperCommand):
+    """Command whose help shows no type for flags, which take no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, including --help."""
+        return _untyped(super().get_params(ctx))
+
+
+class Commands(TyperGroup):
+    """The same for a group of commands."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, including --help."""
+        return _untyped(super().get_params(ctx))
+
+
+def _untyped(params: list[Any]) -> list[Any]:
+    for each in params:
+        if getattr(each, "is_flag", False):
+            each.metavar = ""
+    return params
 
 
 class Resampling(StrEnum):

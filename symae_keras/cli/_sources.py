@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import symae_keras as sk
+from symae_keras._utils.text import listed
 from symae_keras.cli._run_folder import file_hash
 from symae_keras.errors import InputError
 from symae_keras.zoo.recipes import call_recipe
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from symae_keras.training import Recipe
 
     Groups: TypeAlias = GroupedData | RaggedGroups
+
+_log = logging.getLogger("symae_keras")
 
 
 def describe_file(path: Path, group: str | None = None) -> str:
@@ -45,21 +49,39 @@ def load_unpadded(
 def read_groups(path: Path, group: str | None = None, min_instances: int = 1) -> Groups:
     """Read and check groups; those in shards stay on disk.
 
+    Groups with fewer than `min_instances` instances are left out, with a warning of the
+    logger `"symae_keras"`, unless all groups have fewer.
+
     Raises:
-        InputError: The data cannot be used, or a group has too few instances.
+        InputError: The data cannot be used, or all groups have too few instances.
     """
+    from symae_keras.data.check import clean, refuse_small
+
     groups = load_unpadded(path, group)
-    if not isinstance(groups, sk.data.Shards):
-        return sk.data.check(groups, min_instances, str(path))
     # Values were checked when the shards were written.
-    few = (groups.counts < min_instances).nonzero()[0]
-    if len(few):
-        raise InputError(
-            f"{path}: {len(few)} of {len(groups)} groups have fewer than "
-            f"{min_instances} instances; the first is {groups.called(int(few[0]))} "
-            f"with {groups.counts[few[0]]}."
+    if not isinstance(groups, sk.data.Shards):
+        # Instances without a good pixel count as absent from here on.
+        groups = clean(groups, str(path))
+    enough = groups.counts >= min_instances
+    if min_instances > 1 and enough.any() and not enough.all():
+        few = (~enough).nonzero()[0]
+        ids = few if groups.ids is None else groups.ids[few]
+        _log.warning(
+            "%s: %d of %d groups %s fewer than %d instances and %s not used for "
+            "training and evaluation: %s",
+            path,
+            len(few),
+            len(groups),
+            "has" if len(few) == 1 else "have",
+            min_instances,
+            "is" if len(few) == 1 else "are",
+            listed(map(str, ids)),
         )
-    return groups
+        groups = groups[enough]
+    if isinstance(groups, sk.data.Shards):
+        refuse_small(groups, min_instances, str(path))
+        return groups
+    return sk.data.check(groups, min_instances, str(path))
 
 
 def in_memory(groups: Groups, source: Path) -> GroupedData:

@@ -11,7 +11,14 @@ import typer
 import symae_keras as sk
 from symae_keras._utils.folders import Draft, Interrupted
 from symae_keras._utils.validation import is_number
-from symae_keras.cli._options import Force, Group, Seed, import_backend
+from symae_keras.cli._options import (
+    Command,
+    Commands,
+    Force,
+    Group,
+    Seed,
+    import_backend,
+)
 from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._sources import (
     data_hash,
@@ -34,11 +41,12 @@ _STATE: Final = ("shard-[0-9]*.npz",)
 _BYTES_AT_ONCE: Final = 64 << 20
 
 app = typer.Typer(
-    help="Describe, convert and verify data, and predict achievable errors."
+    help="Describe, convert and verify data, and predict achievable errors.",
+    cls=Commands,
 )
 
 
-@app.command()
+@app.command(cls=Command)
 def describe(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file or folder.")],
     group: Group = None,
@@ -47,7 +55,7 @@ def describe(
     print(describe_file(file, group))
 
 
-@app.command()
+@app.command(cls=Command)
 def limit(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file or folder.")],
     group: Group = None,
@@ -95,7 +103,7 @@ def limit(
         print(f"warning: {warning}")
 
 
-@app.command()
+@app.command(cls=Command)
 def convert(
     files: Annotated[
         list[Path],
@@ -131,7 +139,7 @@ def convert(
     print(f"{out}: {sk.data.Shards(out)!r}")
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of shards.")],
 ) -> None:

@@ -11,8 +11,9 @@ import typer
 import symae_keras as sk
 from symae_keras._utils.arrays import INSTANCES_AT_ONCE, swaps_codes
 from symae_keras._utils.files import check_output, written_atomically
-from symae_keras.cli._columns import without, write_table
+from symae_keras.cli._columns import id_column, without, write_table
 from symae_keras.cli._options import (
+    AxisChange,
     Force,
     Group,
     RunFolder,
@@ -21,6 +22,7 @@ from symae_keras.cli._options import (
 )
 from symae_keras.cli._run_folder import load_run, run_files
 from symae_keras.cli.evaluate import groups_for
+from symae_keras.cli.redatum import warn_of_new_data
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,12 +47,14 @@ def encode(
         ),
     ] = False,
     group: Group = None,
+    axis: AxisChange = None,
     force: Force = False,
     recipe: TrustedRecipe = None,
 ) -> None:
     """Write the coherent code of each group, or the nuisance code of each instance.
 
-    Names of groups and instances, and columns of metadata, are also written.
+    Names of groups and instances, and columns of metadata, are also written. Groups
+    that are unlike the held-out groups of the run are reported.
     """
     import_backend()
     suffix = out.suffix.lower()
@@ -63,13 +67,16 @@ def encode(
             f"The model of {run} is a {type(found.model).__name__}, a model of single "
             "instances, which has one code per instance; leave --nuisance out."
         )
-    groups = groups_for(found, data, group)
+    groups = groups_for(found, data, group, axis)
+    if swaps_codes(found.model):
+        warn_of_new_data(found, {data: groups})
     codes = _codes(found.model, groups)
     if suffix == ".npz":
         written = _write_arrays(out, groups, codes)
     else:
         kind = "nuisance" if nuisance else next(iter(codes))
-        written = _write_rows(out, groups, kind, codes[kind])
+        named = id_column(found, data, group)
+        written = _write_rows(out, groups, kind, codes[kind], named)
     print(f"{out}: {written}")
 
 
@@ -116,7 +123,9 @@ def _write_arrays(out: Path, groups: GroupedData, codes: dict[str, Array]) -> st
     return ", ".join(f"{name} {np.shape(each)}" for name, each in arrays.items())
 
 
-def _write_rows(out: Path, groups: GroupedData, kind: str, code: Array) -> str:
+def _write_rows(
+    out: Path, groups: GroupedData, kind: str, code: Array, named: str
+) -> str:
     """Write one row per group for coherent codes, else one row per instance."""
     import numpy as np
 
@@ -129,13 +138,13 @@ def _write_rows(out: Path, groups: GroupedData, kind: str, code: Array) -> str:
             f"model has codes of shape {code.shape[2:]}; give an .npz file."
         )
     names = [f"{kind}_{k + 1}" for k in range(code.shape[-1])]
-    groups = without(groups, ("group", "instance", *names))
-    first: tuple[str, ...] = ("group",)
+    groups = without(groups, ("group", named, "instance", *names))
+    first: tuple[str, ...] = (named,)
     where: Any = np.arange(len(groups))
     columns: list[Iterable[Any]] = [group_names(groups)]
     known = {k: v for k, v in groups.group_metadata.items() if v.ndim == 1}
     if not per_group:
-        where, first = np.nonzero(groups.present), ("group", "instance")
+        where, first = np.nonzero(groups.present), (named, "instance")
         columns = [group_names(groups)[where[0]], instance_names(groups)[where]]
         known = table_columns(groups)
     columns += [each[where] for each in known.values()]

@@ -19,6 +19,7 @@ from symae_keras._utils.markers import write_listed
 from symae_keras._utils.presets import preset_names
 from symae_keras._utils.text import one_line
 from symae_keras.cli._options import (
+    AxisChange,
     Group,
     Resampling,
     RunFolder,
@@ -69,13 +70,14 @@ def evaluate(
     ] = True,
     state: State = None,
     group: Group = None,
+    axis: AxisChange = None,
     recipe: TrustedRecipe = None,
 ) -> None:
     """Evaluate a trained run and write the metrics into its folder."""
     import_backend()
     found = load_run(run, recipe)
     if data is not None:
-        groups = groups_for(found, data, group)
+        groups = groups_for(found, data, group, axis)
         metrics = measure(found.model, groups, str(data))
     else:
         train, held_out = both_parts(found)

@@ -23,6 +23,7 @@ from symae_keras._utils.files import disk_error
 from symae_keras._utils.folders import Interrupted
 from symae_keras._utils.text import one_line
 from symae_keras.cli import data, zoo
+from symae_keras.cli._options import Command, Commands
 from symae_keras.cli.adapt import adapt
 from symae_keras.cli.anomalies import anomalies
 from symae_keras.cli.compare import compare
@@ -58,6 +59,7 @@ app = typer.Typer(
     name="symae",
     help="Train grouped autoencoders, evaluate them and create virtual instances.",
     add_completion=False,
+    cls=Commands,
     pretty_exceptions_enable=False,
 )
 
@@ -65,7 +67,7 @@ for command in (
     *(demo, train, tune, evaluate, report),
     *(redatum, adapt, transfer, encode, anomalies, compare, explore, export),
 ):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(data.app, name="data")
 app.add_typer(zoo.app, name="zoo")
 
@@ -162,7 +164,8 @@ def _report(error: Exception) -> int:
         return 2
     # A usage error; its class depends on the version of typer.
     if hasattr(error, "format_message"):
-        _say(f"{error.format_message().rstrip('.')}; see symae --help.")
+        where = getattr(getattr(error, "ctx", None), "command_path", "symae")
+        _say(f"{error.format_message().rstrip('.')}; see {where} --help.")
         return 2
     if isinstance(error, Interrupted):
         _say(str(error))

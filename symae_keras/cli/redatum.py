@@ -12,7 +12,8 @@ import typer
 import symae_keras as sk
 from symae_keras._utils.arrays import swaps_codes
 from symae_keras._utils.files import check_output
-from symae_keras.cli._columns import without_unwritable
+from symae_keras._utils.text import counted
+from symae_keras.cli._columns import id_column, without_unwritable
 from symae_keras.cli._options import (
     AxisChange,
     Force,
@@ -102,15 +103,21 @@ def redatum(
     if bands:
         made = _bands(found, states, nuisances, virtual)
     else:
-        _warn_of_new_data(found, {coherent_from: states, nuisance_from: nuisances})
+        warn_of_new_data(found, {coherent_from: states, nuisance_from: nuisances})
     if made and not limits:
         known = {**virtual.instance_metadata, **made}
         virtual = dataclasses.replace(virtual, instance_metadata=known)
-    virtual = without_unwritable(virtual, suffix == ".csv")
+    named = id_column(found, coherent_from, group)
+    virtual = without_unwritable(virtual, suffix == ".csv", named)
     for path, values in zip(limits, made.values(), strict=False):
-        sk.data.save(dataclasses.replace(virtual, x=values), path)
-    sk.data.save(virtual, out)
-    print(f"{out}: x {virtual.x.shape}")
+        sk.data.save(dataclasses.replace(virtual, x=values), path, named)
+    sk.data.save(virtual, out, named)
+    n_groups, n_instances = virtual.x.shape[:2]
+    shape = tuple(virtual.x.shape[2:])
+    print(
+        f"{out}: {counted(n_groups, 'group')} x {counted(n_instances, 'instance')} of "
+        f"shape {shape}"
+    )
     for path in limits:
         print(path)
 
@@ -140,10 +147,15 @@ def _held_out(run: Run) -> GroupedData:
     return groups
 
 
-def _warn_of_new_data(run: Run, files: dict[Path, GroupedData]) -> None:
-    """Report groups and instances that are unlike the held-out groups of the run."""
+def warn_of_new_data(
+    run: Run, files: dict[Path, GroupedData], held_out: GroupedData | None = None
+) -> None:
+    """Report groups and instances that are unlike the held-out groups of the run.
+
+    The held-out groups are read unless they are given.
+    """
     try:
-        detector = sk.evaluation.NewData.fit(run.model, _held_out(run))
+        detector = sk.evaluation.NewData.fit(run.model, held_out or _held_out(run))
     except InputError as error:
         _log.warning("inputs are not compared with held-out groups: %s", error)
         return

@@ -10,7 +10,7 @@ import typer
 
 import symae_keras as sk
 from symae_keras._utils.files import check_output
-from symae_keras.cli._columns import without_unwritable
+from symae_keras.cli._columns import id_column, without_unwritable
 from symae_keras.cli._options import (
     AxisChange,
     Force,
@@ -76,6 +76,7 @@ def transfer(
         virtual = dataclasses.replace(
             virtual, axis=found.axis.values, axis_label=found.axis.label
         )
-    virtual = without_unwritable(virtual, suffix == ".csv")
-    sk.data.save(virtual, out)
+    named = id_column(found, data, group)
+    virtual = without_unwritable(virtual, suffix == ".csv", named)
+    sk.data.save(virtual, out, named)
     print(f"{out}: {int(there.sum())} spectra by {adaptation.method}")

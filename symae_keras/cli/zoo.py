@@ -15,7 +15,7 @@ import typer
 import symae_keras as sk
 from symae_keras._utils.files import check_writable, refuse_inputs, written_atomically
 from symae_keras._utils.presets import preset_folder, trained_presets, unknown_preset
-from symae_keras.cli._options import import_backend
+from symae_keras.cli._options import Command, Commands, import_backend
 from symae_keras.cli._tables import print_table
 from symae_keras.cli.train import train_run
 from symae_keras.errors import InputError
@@ -36,7 +36,7 @@ RELATIVE: Final = 0.25
 #: Tolerance of scores, whose maximum is 1.
 ABSOLUTE: Final = 0.05
 
-app = typer.Typer(help="Trained presets: scores, cards, reproduction.")
+app = typer.Typer(help="Trained presets: scores, cards, reproduction.", cls=Commands)
 
 
 @app.callback(invoke_without_command=True)
@@ -57,7 +57,7 @@ def presets(context: typer.Context) -> None:
     print("In Python: symae_keras.zoo.load(NAME). More: symae zoo card NAME")
 
 
-@app.command()
+@app.command(cls=Command)
 def card(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A preset.")],
 ) -> None:
@@ -66,7 +66,7 @@ def card(
     sk.zoo.help(name)
 
 
-@app.command()
+@app.command(cls=Command)
 def reproduce(
     names: Annotated[
         list[str] | None,

@@ -23,9 +23,7 @@ _log = logging.getLogger("symae_keras")
 #: Largest difference between equal axes, as a fraction of the pixel spacing.
 _TOLERANCE: Final = 0.05
 _MAX_BYTES: Final = 64 << 20
-_REMEDY: Final = (
-    "`symae_keras.data.resample`, or --axis linear in `symae redatum` and `symae adapt`"
-)
+_REMEDY: Final = "--axis linear, or in Python with `symae_keras.data.resample`"
 _UNIT: Final = re.compile(r"\(([^()]*)\)\s*$|\[([^\[\]]*)\]\s*$")
 #: Spellings of common units of spectra.
 _SPELLINGS: Final = {
@@ -82,7 +80,9 @@ class Axis:
 
     def __str__(self) -> str:
         first, last = self.values[0], self.values[-1]
-        return f"{first:g} to {last:g}, {len(self.values)} pixels, {self.label}"
+        text = f"{first:g} to {last:g}, {len(self.values)} pixels"
+        # The default label contains no information.
+        return text if self.label == type(self).label else f"{text}, {self.label}"
 
     def reversed(self) -> Self:
         """Return the same axis in reverse order."""

@@ -9,8 +9,9 @@ from typing import Final, TypeVar
 
 import numpy as np
 
+from symae_keras._utils.text import counted
 from symae_keras.data.groups import Array, GroupedData
-from symae_keras.data.ragged import RaggedRows
+from symae_keras.data.ragged import RaggedGroups, RaggedRows
 from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
@@ -53,17 +54,10 @@ def check(groups: _Groups, min_instances: int = 1, source: str = "the data") -> 
     Traceback (most recent call last):
     ...
     symae_keras.errors.InputError: my.npz: 3 of 3 groups have fewer than 8 present \
-instances; the first is group 0 with 5.
+instances; the first is group 0 with 5; measure them again, or remove these groups.
     """
     groups = clean(groups, source)
-    counts = groups.counts
-    few = np.flatnonzero(counts < min_instances)
-    if len(few):
-        raise InputError(
-            f"{source}: {len(few)} of {len(groups)} groups have fewer than "
-            f"{min_instances} present instances; the first is "
-            f"{groups.called(int(few[0]))} with {counts[few[0]]}."
-        )
+    refuse_small(groups, min_instances, source)
     low, high = np.inf, -np.inf
     for _, part in groups.parts(_PART_BYTES):
         good = part.good_pixels
@@ -74,6 +68,22 @@ instances; the first is group 0 with 5.
             f"{source}: all present values are {low:g}, so there is nothing to learn."
         )
     return groups
+
+
+def refuse_small(
+    groups: GroupedData | RaggedGroups, min_instances: int, source: str
+) -> None:
+    """Refuse groups with fewer than `min_instances` present instances."""
+    counts = groups.counts
+    few = np.flatnonzero(counts < min_instances)
+    if len(few):
+        have = "has" if len(few) == 1 else "have"
+        raise InputError(
+            f"{source}: {len(few)} of {counted(len(groups), 'group')} {have} fewer "
+            f"than {min_instances} present instances; the first is "
+            f"{groups.called(int(few[0]))} with {counts[few[0]]}; measure them again, "
+            "or remove these groups."
+        )
 
 
 def clean(groups: _Groups, source: str = "the data", first: int = 0) -> _Groups:

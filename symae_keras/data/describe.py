@@ -12,6 +12,8 @@ from symae_keras.data.split import KnownGroups
 
 # A variance between groups or instances below this share of the total counts as zero.
 _NIL = 1e-4
+# A smaller share of the variance between groups is reported.
+_SMALL = 0.1
 # Numbers that are used; more would not change the variances.
 _NUMBERS = 20_000_000
 _KNOWN = ("state", "nuisance", "group_metadata", "instance_metadata")
@@ -35,6 +37,7 @@ class Description:
         n_missing: Padded instances; 0 if groups are stored without padding.
         missing_pixels: Fraction of the pixels of present instances that are masked.
         known: Names of the true parameters and of the metadata.
+        axis: Range and name of the axis, empty if there is none.
         variance_between: Variance of the states: the variance of group means minus the
             variance that such means have by chance.
         variance_within: Variance of instances around the mean of their group.
@@ -51,6 +54,7 @@ class Description:
     n_missing: int
     missing_pixels: float
     known: tuple[str, ...]
+    axis: str
     variance_between: float
     variance_within: float
     warnings: tuple[str, ...]
@@ -63,12 +67,12 @@ class Description:
             )
         states = "" if self.n_states == self.n_groups else f" ({self.n_states} states)"
         known = f"known: {', '.join(self.known)}" if self.known else "no state known"
+        axis = f"; axis: {self.axis}" if self.axis else ""
         total = self.variance_between + self.variance_within
         lines = [
             f"{self.n_groups} groups{states} of {sizes} of shape "
             f"{self.instance_shape}, {self.n_present} instances in all, {known}",
-            f"missing: {self.n_missing} instances, {100 * self.missing_pixels:.1f} % "
-            "of pixels",
+            f"missing: {100 * self.missing_pixels:.1f} % of pixels{axis}",
             f"variance between groups {self.variance_between:.2g}, within groups "
             f"{self.variance_within:.2g} (of {total:#.2g})",
             *(f"warning: {each}" for each in self.warnings),
@@ -105,6 +109,7 @@ def describe(groups: KnownGroups, sample: KnownGroups | None = None) -> Descript
         n_missing=len(groups) * groups.n_instances - n_present if sample is None else 0,
         missing_pixels=missing,
         known=tuple(key for name in _KNOWN for key in getattr(part, name)),
+        axis=_range(part),
         variance_between=max(between - chance, 0.0),
         variance_within=within,
         warnings=_warnings(groups, between, within, chance),
@@ -130,6 +135,17 @@ def summary(groups: Any) -> str:
     if groups.render is not None:
         parts.append("exact virtual instances")
     return f"GroupedData({'; '.join(parts)})"
+
+
+def _range(groups: Any) -> str:
+    """Return the range and the name of the axis, empty if there is none."""
+    if groups.axis is None or not len(groups.axis):
+        return ""
+    text = f"{groups.axis[0]:g} to {groups.axis[-1]:g}"
+    # The label of tables contains no information.
+    return (
+        text if groups.axis_label == "axis" else f"{text}, {_short(groups.axis_label)}"
+    )
 
 
 def sizes(counts: Array, largest: int) -> str:
@@ -180,8 +196,9 @@ def _warnings(
     found = []
     alone = np.flatnonzero(groups.counts < 2)
     if len(alone):
+        have = "group has" if len(alone) == 1 else "groups have"
         found.append(
-            f"{len(alone)} groups have fewer than 2 instances, so a model cannot learn "
+            f"{len(alone)} {have} fewer than 2 instances, so a model cannot learn "
             f"nuisances from them; the first is {groups.called(int(alone[0]))}"
         )
     if between + within == 0.0:
@@ -190,4 +207,11 @@ def _warnings(
         found.append("instances of each group are nearly equal: there is no nuisance")
     elif between < 1.1 * chance:
         found.append("groups differ by no more than chance: is the grouping right?")
+    elif (share := (between - chance) / (between - chance + within)) < _SMALL:
+        # Shuffled instances have shares of several per cent by chance, because spectra
+        # have few independent pixels.
+        found.append(
+            f"groups explain only {100 * share:.2g} % of the variance: is the grouping "
+            "right?"
+        )
     return tuple(found)

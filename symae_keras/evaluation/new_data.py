@@ -38,6 +38,8 @@ _OF_RESIDUALS: Final = ("shift", "gain", "residual")
 #: Scores that exceed all held-out ones by this factor are reported even if there are
 #: too few groups for a small p-value.
 _FAR: Final = 3.0
+#: Below this share, a residual is not called a shift or a gain.
+_EXPLAINED: Final = 0.25
 #: Below this probability, the number of small p-values is not due to chance.
 _CHANCE: Final = 0.01
 
@@ -64,6 +66,8 @@ class NewDataCheck:
         shift: Shift of each instance along the axis that would minimise its residual,
             in pixels, `(groups, instances, axes)`.
         gain: Factor that would minimise its residual, `(groups, instances)`.
+        explained: Share of the squared residual that shift and gain explain,
+            `(groups, instances)`.
         floor: Smallest p-value that is possible with the held-out groups, `1 / (n +
             1)`.
         ids: Names of the groups, or `None`.
@@ -79,6 +83,7 @@ class NewDataCheck:
     instance_p_of: dict[str, Array]
     shift: Array
     gain: Array
+    explained: Array
     floor: float
     ids: Array | None = None
 
@@ -117,7 +122,12 @@ class NewDataCheck:
         if self.odd_instance[i] >= 0:
             there = np.arange(len(there)) == self.odd_instance[i]
         text = REASONS[reason]
-        if reason == "shift":
+        explained = float(self.explained[i][there].mean())
+        if reason in ("shift", "gain") and self._is_unlike(i, explained):
+            text = (
+                f"another shape, of which shift and gain explain only {explained:.0%}"
+            )
+        elif reason == "shift":
             mean = self.shift[i][there].mean(axis=0)
             text += f" by about {', '.join(f'{each:+.2g}' for each in mean)} pixels"
         elif reason == "gain":
@@ -130,6 +140,10 @@ class NewDataCheck:
             f"{name} is unlike the held-out groups: {text} "
             f"(p = {self.group_p[i]:.2g}{least})."
         )
+
+    def _is_unlike(self, i: int, explained: float) -> bool:
+        """Return whether shift and gain leave most of an unusually large residual."""
+        return explained < _EXPLAINED and self.group_p_of["residual"][i] <= self.floor
 
 
 class NewData:
@@ -265,6 +279,7 @@ class NewData:
             instance_p_of=self._p_of(1, of_instances),
             shift=found["shift"],
             gain=1.0 + found["gain"],
+            explained=found["explained"],
             floor=1.0 / (1.0 + self.n_groups),
             ids=groups.ids,
         )
@@ -288,7 +303,10 @@ class NewData:
 
     def _measured(self, groups: GroupedData) -> dict[str, Array]:
         """Return codes and properties of residuals."""
-        names = ("coherent", "nuisance", "alone", "gain", "shift", "common", "rest")
+        names = (
+            *("coherent", "nuisance", "alone", "gain", "shift", "explained"),
+            *("common", "rest"),
+        )
         good = np.broadcast_to(groups.good_pixels, groups.x.shape)
         values = in_batches(self._batch, groups.x, groups.model_mask, good)
         return dict(zip(names, values, strict=True))
@@ -313,6 +331,8 @@ class NewData:
         fit = _solve(normal, right)
         rest = residual - np.einsum("gtk,gtkp->gtp", fit, columns, optimize=True)
         rest = rest * np.sqrt(weights)
+        total = (residual**2 * weights).sum(axis=2).clip(np.finfo("float32").tiny)
+        explained = 1.0 - (rest**2).sum(axis=2) / total
 
         present = good.reshape(weights.shape).any(axis=2)
         counts = present.sum(axis=1).clip(1)
@@ -323,8 +343,10 @@ class NewData:
         free = counts / (counts - 1.0).clip(1.0)
         individual = free[:, None] * others.sum(axis=2) / pixels
         individual[counts < 2] = np.nan
-        shape = coherent, nuisance, alone, fit[..., 0], fit[..., 1:], common, individual
-        return tuple(np.asarray(each, "float32") for each in shape)
+        found = (coherent, nuisance, alone, fit[..., 0], fit[..., 1:], explained)
+        return tuple(
+            np.asarray(each, "float32") for each in (*found, common, individual)
+        )
 
     def _scores(
         self, groups: GroupedData, found: dict[str, Array], own: bool = False

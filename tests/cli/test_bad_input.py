@@ -11,10 +11,6 @@ X = np.random.default_rng(0).normal(size=(6, 4, 256)).astype("float32")
 #: The axis of the runs.
 AXIS = np.linspace(-1.0, 1.0, 256)
 
-
-ONE_PRESENT = np.ones((6, 4), bool)
-ONE_PRESENT[2, 1:] = False
-
 #: Two files that readers reject, and files that only the checks of runs reject.
 BAD_FILES = {
     "wrong rank": ({"x": X[0]}, "(groups, instances, *instance_shape)", "(4, 256)"),
@@ -22,10 +18,12 @@ BAD_FILES = {
         {"x": np.where(X == X[1, 2, 3], np.inf, X)},
         "group 1, instance 2, pixel 3",
     ),
-    "one instance": ({"x": X[:, :1]}, "6 of 6 groups", "fewer than 2", "group 0"),
-    "one instance present": (
-        {"x": X, "mask": ONE_PRESENT},
-        *("1 of 6 groups", "fewer than 2", "group 2 with 1"),
+    "one instance": (
+        {"x": X[:, :1]},
+        "6 of 6 groups",
+        "fewer than 2",
+        "group 0",
+        "remove",
     ),
     "constant": ({"x": np.full_like(X, 7)}, "all present values are 7"),
     "equal instances": (

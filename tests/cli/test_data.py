@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from symae_keras._utils.files import read_json
+from symae_keras.cli._sources import read_groups
 from symae_keras.data import GroupedData, ShardWriter, load, save, simulate_exposures
+from symae_keras.errors import InputError
 from symae_keras.evaluation import redatuming_limit
 
 
@@ -53,7 +55,7 @@ def test_describe_a_file(succeeds, data_file):
         "10 groups of 2 to 4 (median 4) instances of shape (256,), 38 instances in "
         "all, no state known"
     )
-    assert missing == "missing: 2 instances, 0.0 % of pixels"
+    assert missing == "missing: 0.0 % of pixels; axis: -1 to 1, x"
     found = load(data_file).describe()
     assert f"between groups {found.variance_between:.2g}, within" in variances
 
@@ -72,6 +74,7 @@ def test_describe_refuses_bad_input(refuses):
     save(GroupedData(np.ones((2, 2, 3))), "my.csv")
     err = refuses("data", "describe", "my.csv", "--group", "grup")
     assert "my.csv" in err and "no column grup; did you mean group? Found group" in err
+    assert 'with --group NAME (in Python, group="NAME").' in err
 
 
 # === limit ===
@@ -321,18 +324,27 @@ def test_train_on_shards_and_evaluate(succeeds, recipe, here):
 
     shards = ("--coherent-from", "shards", "--nuisance-from", "shards")
     done = succeeds("redatum", "run", *shards, "--out", "virtual.npz")
-    assert done.out == "virtual.npz: x (60, 4, 256)\n"
+    assert done.out == "virtual.npz: 60 groups x 4 instances of shape (256,)\n"
     assert "inputs are not compared with held-out groups" in done.err
     np.testing.assert_array_equal(load("virtual.npz").mask, mask)
 
 
-def test_shards_with_single_instances_are_refused(succeeds, refuses, recipe):
-    x = np.random.default_rng(0).normal(size=(6, 2, 256))
-    mask = np.array([[True, True]] * 5 + [[True, False]])
-    save(GroupedData(x, mask=mask), "my.npz")
-    succeeds("data", "convert", "my.npz", "--out", "shards")
-    err = refuses("train", recipe, "--data", "shards", "--out", "run")
-    assert "shards: 1 of 6 groups have fewer than 2 instances" in err
+@pytest.mark.parametrize("path", ["my.npz", "shards"])
+def test_groups_of_one_instance_are_left_out(path, succeeds, caplog):
+    """Train, tune, compare and evaluate read their groups with this function."""
+    mask = np.array([[True, True]] * 3 + [[True, False]])
+    save(GroupedData(X, mask=mask, ids=["S1", "S2", "S3", "S4"]), "my.npz")
+    if path == "shards":
+        succeeds("data", "convert", "my.npz", "--out", "shards")
+    assert len(read_groups(Path(path))) == 4 and not caplog.messages
+    groups = read_groups(Path(path), min_instances=2)
+    assert groups.ids.tolist() == ["S1", "S2", "S3"]
+    assert caplog.messages == [
+        f"{path}: 1 of 4 groups has fewer than 2 instances and is not used for "
+        "training and evaluation: S4"
+    ]
+    with pytest.raises(InputError, match="4 of 4 groups have .* remove these groups"):
+        read_groups(Path(path), min_instances=3)
 
 
 # === The spectroscopist's path ===

@@ -36,6 +36,7 @@ def test_units_have_one_spelling(label, unit):
 
 def test_repr_is_short():
     assert repr(NM) == "Axis(500 to 515, 16 pixels, wavelength (nm))"
+    assert repr(Axis(NM.values)) == "Axis(500 to 515, 16 pixels)"
 
 
 def test_equal_up_to_rounding_of_a_file():

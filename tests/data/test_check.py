@@ -299,7 +299,7 @@ def test_sizes_and_what_is_missing():
     assert lines[:2] == [
         "4 groups (3 states) of 1 to 5 (median 3) instances of shape (10,), 12 "
         "instances in all, known: depth, airmass",
-        "missing: 8 instances, 5.0 % of pixels",
+        "missing: 5.0 % of pixels",
     ]
     assert lines[2].startswith("variance between groups 0")
 
@@ -309,7 +309,7 @@ def test_nothing_of_note_is_printed_in_three_lines():
     x = np.array([[[-3.0], [-1.0]], [[1.0], [3.0]]]) + 100
     assert str(GroupedData(x).describe()).splitlines() == [
         "2 groups of 2 instances of shape (1,), 4 instances in all, no state known",
-        "missing: 0 instances, 0.0 % of pixels",
+        "missing: 0.0 % of pixels",
         "variance between groups 7, within groups 2 (of 9.0)",
     ]
 
@@ -321,6 +321,7 @@ STATES = noise(shape=(50, 1, 20))
     ("x", "mask", "warning"),
     [
         (noise(shape=(50, 4, 20)), None, "groups differ by no more than chance"),
+        (0.2 * STATES[::-1] + noise(shape=(50, 4, 20)), None, "groups explain only 4"),
         (STATES + 1e-3 * noise(shape=(50, 4, 20)), None, "there is no nuisance"),
         (np.full((4, 3, 5), 0.1), None, "all instances are equal"),
         (np.full((4, 3, 5), -0.1), None, "all instances are equal"),

@@ -159,7 +159,7 @@ def test_nan_in_masks_and_weights(tmp_path, caplog, name):
     groups = load(save(tmp_path, x=X, **{name: values}))
     np.testing.assert_array_equal(groups.good_pixels, np.isfinite(values))
     np.testing.assert_array_equal(groups.x, X)
-    assert "1 missing values are masked" in caplog.text
+    assert "1 missing value is masked" in caplog.text
 
 
 def test_infinity_is_no_missing_value(tmp_path):

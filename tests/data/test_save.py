@@ -287,3 +287,17 @@ def test_folders_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="my.npz cannot be written"):
         save(GroupedData(X), tmp_path / "file" / "my.npz")
+
+
+def test_table_of_whole_wavelengths_and_another_group_column(tmp_path):
+    groups = GroupedData(np.ones((2, 1, 2)), axis=np.array([1100.0, 1104.0]))
+    save(groups, tmp_path / "my.csv", group="sample")
+    lines = (tmp_path / "my.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "sample,instance,1100,1104"
+    assert load(tmp_path / "my.csv", group="sample").ids.tolist() == [0, 1]
+    with pytest.raises(InputError, match="'sample', which is reserved"):
+        save(
+            dataclasses.replace(groups, group_metadata={"sample": np.arange(2)}),
+            tmp_path / "twice.csv",
+            group="sample",
+        )

@@ -61,6 +61,21 @@ def test_floor(detector: NewData) -> None:
     assert last == "5 of 5 groups have p <= 0.01; 0.1 are expected by chance."
 
 
+@pytest.mark.parametrize("explained", [0.1, 0.9])
+def test_a_small_part_of_the_residual_is_not_called_a_shift(detector, explained):
+    check = detector.check(GroupedData(linear(1, 4, seed=2).x[..., ::-1] * 9))
+    assert (check.explained >= 0.0).all() and (check.explained <= 1.0).all()
+    check = dataclasses.replace(
+        check,
+        group_reason=np.array(["shift"]),
+        explained=np.full_like(check.explained, explained),
+    )
+    (sentence,) = check.warnings()
+    shape = "another shape, of which shift and gain explain only 10%"
+    assert (shape in sentence) == (explained < 0.5)
+    assert ("shift along the axis by" in sentence) == (explained > 0.5)
+
+
 def test_normal_groups_are_not_reported(detector: NewData) -> None:
     assert detector.check(linear(100, 4, seed=3)).warnings() == []
 

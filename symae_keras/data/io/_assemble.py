@@ -169,7 +169,9 @@ def mask_missing(
         # Not `astype(bool)`: values other than 0 and 1 are refused later.
         pixel_mask = np.where(missing, good.dtype.type(0), good)
     if counted.any():
-        _log.warning("%s: %d missing values are masked.", path, counted.sum())
+        n = int(counted.sum())
+        are = "value is" if n == 1 else "values are"
+        _log.warning("%s: %d missing %s masked.", path, n, are)
     if weights is not None:
         weights = _broadcast("weights", weights, x.shape)
         weights = np.where(missing, weights.dtype.type(0), weights)

@@ -26,7 +26,7 @@ SUFFIXES: Final = (".npz", ".csv")
 _KEYS: Final = ("mask", "ids", "pixel_mask", "weights", "axis", "axis_label")
 
 
-def save(groups: GroupedData, path: str | PathLike[str]) -> None:
+def save(groups: GroupedData, path: str | PathLike[str], group: str = "group") -> None:
     """Write groups into a file that `load` can read.
 
     An `.npz` file contains everything except the ground truth of simulators. A `.csv`
@@ -39,6 +39,7 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
     Args:
         groups: The groups. Tables do not include absent instances.
         path: The file to write. An existing file is replaced in one step.
+        group: Name of the column of a table that contains the group ids.
 
     Raises:
         InputError: The suffix is not supported, the groups for a `.csv` file are not
@@ -65,14 +66,14 @@ def save(groups: GroupedData, path: str | PathLike[str]) -> None:
             "A table can only hold spectra of shape (pixels,); received instances of "
             f"shape {groups.instance_shape}; use the suffix .npz."
         )
-    _refuse_names(unwritable(groups, table))
+    _refuse_names(unwritable(groups, table, group))
     if table:
         _refuse_table(groups)
         _note_left_out(path, groups)
     with written_atomically(path) as partial:
         if table:
             with partial.open("w", newline="", encoding="utf-8") as text:
-                csv.writer(text).writerows(_rows(groups))
+                csv.writer(text).writerows(_rows(groups, group))
         else:
             with partial.open("wb") as stream:
                 np.savez(stream, **_arrays(groups))
@@ -86,7 +87,7 @@ def _refuse_names(taken: list[str]) -> None:
         )
 
 
-def unwritable(groups: GroupedData, table: bool) -> list[str]:
+def unwritable(groups: GroupedData, table: bool, group: str = "group") -> list[str]:
     """Return the names of metadata that `load` would interpret as something else."""
     twice = [key for key in groups.group_metadata if key in groups.instance_metadata]
     if not table:
@@ -99,7 +100,7 @@ def unwritable(groups: GroupedData, table: bool) -> list[str]:
         name
         for name, values in columns.items()
         if not name
-        or name in ("group", "instance")
+        or name in ("group", group, "instance")
         or is_number(name)
         or header_of([escaped(name)]) != [name]
         or may_be_pixel(name, values[there].astype(str).tolist())
@@ -190,13 +191,16 @@ def table_columns(groups: GroupedData) -> dict[str, Array]:
     }
 
 
-def _rows(groups: GroupedData) -> Iterator[list[Any]]:
+def _rows(groups: GroupedData, group: str) -> Iterator[list[Any]]:
     """Yield the lines of a wide table."""
     pixels = groups.instance_shape[0]
     axis: Array = np.arange(pixels) if groups.axis is None else np.asarray(groups.axis)
+    # "1100" and not "1100.0", as in most tables that were read.
+    if (np.abs(axis) < 2**53).all() and (axis == np.rint(axis)).all():
+        axis = axis.astype("int64")
     known, ids = table_columns(groups), group_names(groups)
     instances = instance_names(groups)
-    yield ["group", "instance", *map(escaped, known), *map(repr, axis.tolist())]
+    yield [escaped(group), "instance", *map(escaped, known), *map(repr, axis.tolist())]
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
     for n, t in np.argwhere(groups.present).tolist():
         cells = zip(groups.x[n, t].tolist(), good[n, t].tolist(), strict=True)

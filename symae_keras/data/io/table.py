@@ -40,6 +40,8 @@ from symae_keras.errors import InputError
 _ONE_LETTER: Final = re.compile(r"[^\W\d_]\d(\d+|\d*\.\d*)")
 #: Letters that people type, or scanners read, instead of digits.
 _LETTERS: Final = str.maketrans("OoIl|", "00111")
+#: A number and a unit.
+_WITH_UNIT: Final = re.compile(r"([+-]?[\d.,]+)\s*([^\W\d]\S*)")
 _AXIS: Final = re.compile(r"axis(\s*\(.*\))?", re.IGNORECASE)
 
 
@@ -59,10 +61,16 @@ def read_table(path: Path, group: str | None) -> GroupedData:
             name = find_group(header, group, "column", "group")
         rest = [each for each in header if each != name]
         long = long_columns(rest)
+        unit = common_unit(rest) if long is None else ""
+        if unit:
+            header = [
+                each if each == name else _without_unit(each, unit) for each in header
+            ]
+            rest = [each for each in header if each != name]
         if long is None:
             instance = find_name(rest, "instance")
             rows = lines.rows(with_first=with_first)
-            return _read_wide(path, line, header, rows, name, instance)
+            return _read_wide(path, line, header, rows, name, instance, unit)
         pixels = [each for each in rest if is_number(each)]
         if pixels:
             raise InputError(
@@ -138,8 +146,12 @@ def _read_wide(
     rows: Iterator[Rows],
     group: str,
     instance: str | None,
+    unit: str,
 ) -> GroupedData:
-    """Read groups from rows of pixels; `line` is the header line number."""
+    """Read groups from rows of pixels; `line` is the header line number.
+
+    `unit` is the unit of the axis, empty if it is unknown.
+    """
     pixels = [k for k, name in enumerate(header) if is_number(name) and name != group]
     others = sorted(set(range(len(header))) - set(pixels))
     heads = [header[k] for k in pixels]
@@ -187,8 +199,33 @@ def _read_wide(
         pixel_mask=pixel_mask,
         metadata=metadata,
         axis=axis,
-        axis_label="axis",
+        axis_label=f"axis ({unit})" if unit else "axis",
     )
+
+
+def common_unit(header: Sequence[str]) -> str:
+    """Return the unit after the numbers in most headers, such as "nm" in "1100 nm".
+
+    It is empty if a header is a number without a unit.
+
+    Example:
+    >>> common_unit(["date", "1100 nm", "1104.5 nm", "1109 nm"])
+    'nm'
+    """
+    if any(map(is_number, header)):
+        return ""
+    units = [
+        match[2]
+        for name in header
+        if (match := _WITH_UNIT.fullmatch(name)) and is_number(match[1])
+    ]
+    unit = max(units, key=units.count, default="")
+    return unit if 2 * units.count(unit) > len(header) else ""
+
+
+def _without_unit(name: str, unit: str) -> str:
+    number = name.removesuffix(unit).strip()
+    return number if is_number(number) else name
 
 
 def _refuse_double_rows(lines: list[int], *names: Sequence[str]) -> None:

@@ -140,7 +140,7 @@ def test_grouped_image(tmp_path, caplog, refusal):
     assert groups.axis_label == "wavelength (nm)"
     notes = [record.getMessage() for record in caplog.records]
     assert notes[0].endswith("images that are not used: MODEL.")
-    assert notes[1].endswith("1 missing values are masked.")
+    assert notes[1].endswith("1 missing value is masked.")
     assert "leave group= out" in refusal(path, "star")
 
 

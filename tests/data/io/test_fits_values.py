@@ -72,7 +72,7 @@ def test_null_masks_and_weights(tmp_path, caplog, role, null, form, values):
     expected = GROUPED != 4
     np.testing.assert_array_equal(groups.good_pixels, expected)
     np.testing.assert_array_equal(groups.x, GROUPED)
-    assert "1 missing values are masked" in caplog.text
+    assert "1 missing value is masked" in caplog.text
     if role != "pixel_mask":
         np.testing.assert_array_equal(groups.weights, expected.astype("float32"))
 

@@ -61,7 +61,7 @@ def test_weights_and_missing_pixels(tmp_path, caplog):
     groups = load(save(tmp_path, texts))
     bad = ~groups.pixel_mask & groups.present[..., None]
     assert np.argwhere(bad).tolist() == [[0, 0, 2]]
-    assert groups.x[0, 0, 2] == 0 and "1 missing values are masked." in caplog.text
+    assert groups.x[0, 0, 2] == 0 and "1 missing value is masked." in caplog.text
     np.testing.assert_array_equal(groups.weights[0], [[4, 5, 0, 7], [0] * 4])
     np.testing.assert_array_equal(groups.weights[1], weights[[2, 0]])
 

@@ -110,6 +110,17 @@ def test_group_column_by_name(tmp_path, refusal):
 
 
 HEAD = "group,400,401\n"
+
+
+def test_headers_with_a_unit(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("group,2nd run,1100 nm,1104.5 nm,1109nm\na,x,1,2,3\n", "utf-8")
+    groups = load(path)
+    assert groups.axis.tolist() == [1100.0, 1104.5, 1109.0]
+    assert groups.axis_label == "axis (nm)"
+    assert groups.group_metadata["2nd run"].tolist() == ["x"]
+
+
 LONG_HEAD = "group,instance,axis,value\n"
 
 
