@@ -28,7 +28,7 @@ from symae_keras.errors import InputError
 _MOST_BYTES: Final = 64 << 20
 #: A number and its unit stay on one line.
 _PERCENT: Final = "\N{NO-BREAK SPACE}%"
-_GRADES: Final = ("Very good", "Good", "Fair", "Poor")
+_GRADES: Final = ("Very good", "Good", "Fair", "Poor", "No verdict")
 
 
 # === Verdict ===

@@ -73,10 +73,12 @@ def evaluate(
 ) -> None:
     """Evaluate a trained run and write the metrics into its folder."""
     import_backend()
-    found = load_run(run, recipe)
+    found, known = load_run(run, recipe), None
     if data is not None:
         groups = groups_for(found, data, group)
         metrics = measure(found.model, groups, str(data))
+        known = trained_on(found, data, len(groups))
+        metrics |= {"verdict": known} if known else {}
     else:
         train, held_out = both_parts(found)
         groups = held_out or padded_sample(train)
@@ -103,7 +105,8 @@ def evaluate(
     if columns:
         _print_columns(columns)
     print(f"Written to {file}")
-    if command := next_command(run, found.config, metrics):
+    command = None if known else next_command(run, found.config, metrics)
+    if command:
         print(f"Next: {command}")
 
 
@@ -179,9 +182,9 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     )
     if not metrics["swaps_codes"]:
         print("No redatuming error: this is a model of single instances.")
-    elif "verdict" in metrics:
+    if "verdict" in metrics:
         print(metrics["verdict"])
-    else:
+    elif metrics["swaps_codes"]:
         print("No redatuming error: fewer than two groups have several instances.")
     if metrics.get("detail_gain"):
         print(
@@ -301,6 +304,21 @@ def _resampled(
         return sk.data.resample(groups, run.axis, resampling is Resampling.FLUX)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
+
+
+def trained_on(run: Run, file: Path, n_groups: int) -> str | None:
+    """Return a sentence if a file is the training data of a run, otherwise `None`.
+
+    It replaces the verdict, which is only valid for groups that are new to the model.
+    """
+    if data_hash(file) != run.config["data"]["sha256"]:
+        return None
+    parts = run.config.get("groups")
+    n_train = parts.get("train") if isinstance(parts, dict) else "some"
+    return (
+        f"No verdict: {n_train} of these {n_groups} groups were used for training, so "
+        "the errors are too low; without --data, the held-out groups are evaluated."
+    )
 
 
 # === Metrics and figures ===

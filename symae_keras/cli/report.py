@@ -28,7 +28,13 @@ from symae_keras.cli._options import (
 )
 from symae_keras.cli._run_folder import REPORT, Run, load_run, run_files
 from symae_keras.cli._sources import padded_sample
-from symae_keras.cli.evaluate import both_parts, groups_for, measure_run, probe_state
+from symae_keras.cli.evaluate import (
+    both_parts,
+    groups_for,
+    measure_run,
+    probe_state,
+    trained_on,
+)
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -121,6 +127,8 @@ def _material(
         metrics = stored | measure_run(run.model, None, train or groups, held_out)
     if data is not None:
         metrics["data"] = data.name
+        if known := trained_on(run, data, metrics["groups"]):
+            metrics["verdict"] = known
     return Material(
         run=run,
         name=run.folder.resolve().name,

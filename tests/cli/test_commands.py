@@ -172,6 +172,9 @@ def test_evaluate_a_run_on_a_file(succeeds, measured_run, recipe, data_file, tmp
     mine = tmp_path / "my.npz"
     mine.write_bytes(data_file.read_bytes())
     _, out, err = succeeds("evaluate", measured_run, "--data", mine)
+    # The content is that of the training data.
+    assert "No verdict: 8 of these 10 groups were used for training" in out
+    assert "virtual instances are wrong by" not in out and "Next:" not in out
     assert "metrics-my.json" in out
     assert err.startswith("symae: note: no leakage scores: Leakage is measured with")
     assert err.count("\n") == 1
