@@ -185,13 +185,14 @@ def _training(material: Material) -> Html | None:
     drawn = sk.plotting.plot_history(history)
     drawn.set_size_inches(4.6, 0.75 * drawn.get_figheight())
     config = material.run.config
-    said = f"{len(read_history(history))} epochs"
+    rows = read_history(history)
+    said = f"{len(rows)} epochs"
     if (updates := finite(config.get("updates"))) is not None:
         said += f", {updates:,.0f} updates of the weights"
     if (seconds := _seconds(material)) is not None:
         said += f", {duration(seconds)}"
-    losses = [_number(row.get("val_loss")) for row in read_history(history)]
-    curve = _curve(losses)
+    losses = [_number(row.get("val_loss")) for row in rows]
+    curve = _curve(losses, None if updates is None else round(updates))
     return section(
         "Training",
         tag("p", f"{said}. {curve}"),
@@ -212,24 +213,27 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def _curve(losses: list[float]) -> str:
-    """Describe the validation loss."""
+def _curve(losses: list[float], updates: int | None) -> str:
+    """Describe the validation loss; `updates` is the number in all epochs."""
     known = np.array([each for each in losses if math.isfinite(each)])
     if len(known) < 2 or not known.min() > 0.0:
         return "There is no validation loss." if not len(known) else ""
     best = int(known.argmin())
     rise = known[-1] / known[best] - 1.0
     if rise > 0.05:
+        done = ""
+        if updates is not None:
+            done = f" ({updates * (best + 1) // len(losses):,} updates)"
         return (
-            f"The validation loss was lowest after {best + 1} of {len(known)} epochs, "
-            f"and is {percent(rise)} higher at the end."
+            f"The validation loss was lowest after epoch {best + 1} of {len(known)}"
+            f"{done}, and is {percent(rise)} higher at the end."
         )
     tenth = max(1, len(known) // 10)
     if known[-tenth:].mean() < 0.97 * known[-2 * tenth : -tenth].mean():
+        longer = "" if updates is None else f", with --updates {2 * updates}"
         return (
             "The validation loss was still falling at the end, so longer training may "
-            "be "
-            "better."
+            f"be better{longer}."
         )
     return "The validation loss no longer changes at the end."
 

@@ -69,9 +69,10 @@ def test_train_prints_what_it_writes(succeeds, recipe, data_file, here):
     assert metrics["detail_gain"] == 0.0 and "\nDetail of the state: off, " in out
     assert f"{metrics['estimated_redatuming_error']:.4f}" in out
     assert "runs/tiny" in out and f"{metrics['reconstruction_error']:.4f}" in out
-    assert err.startswith("tiny: 8 groups, 1 updates of 8 groups x 3 instances\n")
-    assert "\ntiny: epoch 1/1: loss" in err
-    assert err.count("\n") == 2
+    note, length, epoch = err.splitlines()
+    assert "--epochs 1 makes only 1 updates" in note and "--updates 2000" in note
+    assert length == "tiny: 8 groups, 1 updates of 8 groups x 3 instances"
+    assert epoch.startswith("tiny: epoch 1/1: loss")
     # The result is poor after one epoch, so the next step is a search for settings.
     file = data_file.relative_to(here) if here in data_file.parents else data_file
     assert out.endswith(f"\nNext: symae tune --data {file} --out tuned\n")
@@ -500,7 +501,7 @@ def test_a_run_without_an_axis_compares_the_two_files(refuses, own_run, on_axis)
 
 @pytest.mark.large
 def test_a_preset_trains_small_data_for_enough_updates(
-    succeeds, altered, data_file, here, monkeypatch
+    symae, succeeds, altered, data_file, here, monkeypatch
 ):
     """Eight groups are one batch, so that two epochs would be two updates."""
     monkeypatch.setattr("symae_keras.training.MIN_UPDATES", 4)
@@ -512,15 +513,19 @@ def test_a_preset_trains_small_data_for_enough_updates(
     assert "epoch 4/4" in err
     config = read_json(here / "run" / "config.json")
     assert (config["min_updates"], config["updates"]) == (4, 4)
-    # The option --epochs overrides the number of epochs.
+    # The option --epochs overrides the number of epochs, --updates that of updates.
     err = succeeds(*command, "--epochs", 1, "--force").err
-    assert "8 groups, 1 updates of" in err and "small data" not in err
+    assert "8 groups, 1 updates of" in err and "give --updates 4" in err
+    err = succeeds(*command, "--updates", 3, "--force").err
+    assert "8 groups, 3 updates of" in err and "small data" not in err
+    refused = symae(*command, "--updates", 4, "--epochs", 1, "--force").err
+    assert "give one of them" in refused
 
 
 def test_a_recipe_with_few_updates_is_a_note(succeeds, recipe, data_file, tmp_path):
     err = succeeds("train", recipe, "--data", data_file, "--out", tmp_path / "r").err
-    assert "the 2 epochs of the recipe are only 2 updates" in err
-    assert "give --epochs 2000, or omit epochs in" in err
+    assert "the recipe has 2 epochs, which are only 2 updates" in err
+    assert "give --updates 2000" in err
 
 
 # === compare ===

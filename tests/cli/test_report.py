@@ -14,6 +14,7 @@ import pytest
 from symae_keras import cli
 from symae_keras._utils.markers import read_marker
 from symae_keras.cli._html import Html, escape, is_sealed, page, table
+from symae_keras.cli._report_sections import _curve
 from symae_keras.cli.report import write_report
 from symae_keras.data import GroupedData, save, simulate_exposures
 
@@ -279,6 +280,12 @@ def test_a_section_that_fails_is_left_out(succeeds, own_run, recipe, monkeypatch
     done = succeeds("report", own_run, "--recipe", recipe)
     assert "the report has no section errors: RuntimeError: no ink" in done.err
     assert "Error of virtual instances" not in check(own_run / "report.html").titles
+
+
+def test_the_best_epoch_has_its_updates():
+    said = _curve([0.3, 0.1, 0.2, 0.2], 200)
+    assert "lowest after epoch 2 of 4 (100 updates), and is 100 % higher" in said
+    assert "better, with --updates 400." in _curve([0.3, 0.2], 200)
 
 
 # === Pages ===
