@@ -21,7 +21,7 @@ from symae_keras.cli._report_material import (
     percent,
 )
 from symae_keras.cli._report_results import codes, errors, examples, replicates
-from symae_keras.cli.evaluate import recipe_option
+from symae_keras.cli.evaluate import group_option, recipe_option
 from symae_keras.errors import InputError
 
 #: Maximum size of history.csv in bytes.
@@ -246,6 +246,7 @@ def _next(material: Material) -> Html:
     config = material.run.config
     file = config["data"]["file"]
     data = shlex.quote("my.csv" if file is None else material.source)
+    group = group_option(config["data"].get("group"))
     # Without its path, because reports are shared.
     end = recipe_option(config, PurePath(config["recipe"]["source"]).name)
     steps = []
@@ -262,11 +263,11 @@ def _next(material: Material) -> Html:
             ),
             (
                 "Search for better settings of SymAE, without ground truth.",
-                f"symae tune --data {data} --out tuned",
+                f"symae tune --data {data}{group} --out tuned",
             ),
             (
                 "Check whether another model is better for these data.",
-                f"symae compare --data {data}",
+                f"symae compare --data {data}{group}",
             ),
             (
                 "Evaluate predictions of networks from the codes, for example of your "

@@ -202,6 +202,17 @@ def recipe_option(config: dict[str, Any], file: str) -> str:
     return f" --recipe {shlex.quote(file)}"
 
 
+def group_option(name: str | None) -> str:
+    """Return the option that a command needs to read data with a group column."""
+    return "" if name is None else f" --group {shlex.quote(name)}"
+
+
+def shown_path(path: str) -> str:
+    """Return a path for messages: relative if it is in the current folder."""
+    file, here = Path(path), Path.cwd()
+    return str(file.relative_to(here) if here in file.parents else file)
+
+
 def next_command(
     folder: Path, config: dict[str, Any], metrics: dict[str, Any]
 ) -> str | None:
@@ -215,10 +226,10 @@ def next_command(
     error = metrics.get("estimated_redatuming_error")
     if error is None:
         return None
-    file, here = Path(config["data"]["file"] or "my.csv"), Path.cwd()
-    data = shlex.quote(str(file.relative_to(here) if here in file.parents else file))
+    file = shown_path(config["data"]["file"] or "my.csv")
+    data, group = shlex.quote(file), config["data"].get("group")
     if error > _GOOD or error > metrics["estimated_mean_swap_error"]:
-        return f"symae tune --data {data} --out tuned"
+        return f"symae tune --data {data}{group_option(group)} --out tuned"
     made = "virtual.csv" if len(config["instance_shape"]) == 1 else "virtual.npz"
     end = recipe_option(config, config["recipe"]["source"])
     return (

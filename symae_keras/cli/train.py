@@ -248,7 +248,9 @@ def run_config(
             f"--held-out must be 0 or a fraction below 1; received {held_out}."
         )
     if epochs is not None and updates is not None:
-        raise InputError("--epochs and --updates both set the length; give one of them.")
+        raise InputError(
+            "--epochs and --updates both set the length; give one of them."
+        )
     recipe, _, name = load_recipe(source)
     if updates is not None:
         recipe = dataclasses.replace(recipe, epochs=1, min_updates=updates)

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -20,7 +21,7 @@ from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import RUN_CONTENTS
 from symae_keras.cli._sources import data_hash, padded_sample, read_groups
 from symae_keras.cli._tables import print_table
-from symae_keras.cli.evaluate import print_metrics
+from symae_keras.cli.evaluate import group_option, print_metrics
 from symae_keras.cli.train import (
     HELD_OUT,
     fill_run,
@@ -99,10 +100,11 @@ def tune(
     done, metrics = found
     _print_trials(done)
     print_metrics(metrics)
+    again = f"{shlex.quote(str(out / _RECIPE))} --data {shlex.quote(str(data))}"
     print(
         f"{out}: model.keras, {_RECIPE}, {_TRIALS}, metrics.json, report.html and "
-        "figures/*.png; "
-        f"train the same settings again with symae train {out / _RECIPE} --data {data}"
+        "figures/*.png; train the same settings again with symae train "
+        f"{again}{group_option(group)}"
     )
 
 

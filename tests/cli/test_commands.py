@@ -103,6 +103,8 @@ def test_the_next_command_follows_from_the_estimate():
     assert images.endswith("reference.npz --out virtual.npz")
     search = "symae tune --data s.csv --out tuned"
     assert next_of(0.3, 0.4) == next_of(0.1, 0.05) == search
+    grouped = next_of(0.3, 0.4, data={"file": "s.csv", "group": "my sample"})
+    assert grouped == "symae tune --data s.csv --group 'my sample' --out tuned"
     assert next_command(folder, config, {}) is None
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from symae_keras import cli
 from symae_keras._utils.markers import read_marker
 from symae_keras.cli._html import Html, escape, is_sealed, page, table
-from symae_keras.cli._report_sections import _curve
+from symae_keras.cli._report_sections import _curve, _next
 from symae_keras.cli.report import write_report
 from symae_keras.data import GroupedData, save, simulate_exposures
 
@@ -286,6 +287,19 @@ def test_the_best_epoch_has_its_updates():
     said = _curve([0.3, 0.1, 0.2, 0.2], 200)
     assert "lowest after epoch 2 of 4 (100 updates), and is 100 % higher" in said
     assert "better, with --updates 400." in _curve([0.3, 0.2], 200)
+
+
+def test_suggested_commands_name_the_group_column():
+    config = {
+        "data": {"file": "/my/s.csv", "group": "sample"},
+        "recipe": {"source": "symae_exposures"},
+    }
+    material = SimpleNamespace(
+        name="run", run=SimpleNamespace(config=config), source="s.csv", swaps=True
+    )
+    said = _next(material)
+    assert "symae tune --data s.csv --group sample --out tuned" in said
+    assert "symae compare --data s.csv --group sample<" in said
 
 
 # === Pages ===
