@@ -21,8 +21,10 @@ from symae_keras.cli._report_material import (
     percent,
 )
 from symae_keras.cli._report_results import codes, errors, examples, replicates
+from symae_keras.cli._run_folder import few_held_out
 from symae_keras.cli.evaluate import group_option, recipe_option
 from symae_keras.errors import InputError
+from symae_keras.evaluation.leakage import MIN_GROUPS
 
 #: Maximum size of history.csv in bytes.
 _MOST_BYTES: Final = 64 << 20
@@ -269,12 +271,13 @@ def _next(material: Material) -> Html:
                 "Check whether another model is better for these data.",
                 f"symae compare --data {data}{group}",
             ),
-            (
-                "Evaluate predictions of networks from the codes, for example of your "
-                "own columns.",
-                f"symae evaluate {run}{end} --state COLUMN",
-            ),
         ]
+        if not few_held_out(PurePath(run), config, MIN_GROUPS):
+            why = (
+                "Evaluate predictions of networks from the codes, for example of your "
+                "own columns."
+            )
+            steps.append((why, f"symae evaluate {run}{end} --state COLUMN"))
     steps.append(
         (
             "Find instances that are unlike the training data.",

@@ -10,12 +10,13 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import logging
+import math
 import os
 import platform
 import shlex
 import sys
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import symae_keras as sk
@@ -142,6 +143,27 @@ def _check_entries(content: Any, expected: dict[str, Any]) -> None:
         # In Python, a bool is also an int.
         elif not isinstance(value, kind) or isinstance(value, bool):
             raise InputError(f"the entry {name} is a {type(value).__name__}")
+
+
+def few_held_out(folder: PurePath, config: dict[str, Any], needed: int) -> str | None:
+    """Return a clause with a remedy if a run held out too few groups, or `None`.
+
+    Old runs do not record the number; for them, the result is `None`.
+    """
+    parts = config.get("groups")
+    counts = [parts.get(k) for k in ("train", "held_out")] if parts else []
+    if not all(isinstance(each, int) for each in counts) or not sum(counts):
+        return None
+    if counts[1] >= needed:
+        return None
+    share = math.ceil(20 * needed / sum(counts)) / 20
+    remedy = f"train with --held-out {share:g}"
+    if share > 0.5:
+        remedy = f"train on at least {2 * needed} groups, with --held-out 0.5"
+    return (
+        f"needs at least {needed} held-out groups, but {folder} has {counts[1]}; "
+        f"{remedy}"
+    )
 
 
 def load_run(

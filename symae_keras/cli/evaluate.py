@@ -26,7 +26,13 @@ from symae_keras.cli._options import (
     TrustedRecipe,
     import_backend,
 )
-from symae_keras.cli._run_folder import Run, load_run, recorded_data
+from symae_keras.cli._run_folder import (
+    Run,
+    few_held_out,
+    load_run,
+    read_config,
+    recorded_data,
+)
 from symae_keras.cli._sources import (
     data_hash,
     find_groups,
@@ -73,15 +79,20 @@ def evaluate(
 ) -> None:
     """Evaluate a trained run and write the metrics into its folder."""
     import_backend()
+    if state and data is None:
+        refuse_few_groups(run)
     found, known = load_run(run, recipe), None
+    columns: dict[str, ColumnScore] = {}
     if data is not None:
         groups = groups_for(found, data, group)
+        columns = probe_state(found, groups, state, linear=None)
         metrics = measure(found.model, groups, str(data))
         known = trained_on(found, data, len(groups))
         metrics |= {"verdict": known} if known else {}
     else:
         train, held_out = both_parts(found)
         groups = held_out or padded_sample(train)
+        columns = probe_state(found, groups, state, linear=None)
         if found.recipe is None:
             _log.warning(
                 "scores that the recipe computes are left out; give --recipe FILE to "
@@ -90,10 +101,9 @@ def evaluate(
         metrics = measure_run(found.model, found.recipe, train, held_out)
     leaks = None
     if leakage and metrics["swaps_codes"]:
-        leaks = _leakage(found.model, groups)
+        leaks = _leakage(found.model, groups, bool(columns))
         if leaks is not None:
             metrics["leakage"] = dataclasses.asdict(leaks)
-    columns = probe_state(found, groups, state, linear=None)
     if columns:
         named = {name: dataclasses.asdict(each) for name, each in columns.items()}
         metrics["columns"] = named
@@ -108,6 +118,19 @@ def evaluate(
     command = None if known else next_command(run, found.config, metrics)
     if command:
         print(f"Next: {command}")
+
+
+def refuse_few_groups(run: Path) -> None:
+    """Raise an error if a run held out too few groups for --state.
+
+    This is known before the model and the data are read, which takes a while.
+    """
+    from symae_keras.evaluation.leakage import MIN_GROUPS
+
+    if not run.is_dir():
+        return  # refused when it is read
+    if few := few_held_out(run, read_config(run), MIN_GROUPS):
+        raise InputError(f"--state {few}, or give other groups with --data.")
 
 
 def probe_state(
@@ -129,8 +152,19 @@ def probe_state(
         return sk.evaluation.probe_columns(run.model, groups, names, linear)
 
 
-def _leakage(model: Any, groups: GroupedData) -> Leakage | None:
-    """Return the leakage, or `None` and a note if it cannot be measured."""
+def _leakage(model: Any, groups: GroupedData, probed: bool) -> Leakage | None:
+    """Return the leakage, or `None` and a note if it cannot be measured.
+
+    Measured groups have no true parameters; there is no note about this if columns of
+    their own were probed instead.
+    """
+    if not groups.state:
+        if not probed:
+            _log.warning(
+                "no leakage scores, because the data have no true parameters of the "
+                "state; --state COLUMN probes the codes for a column of your data"
+            )
+        return None
     try:
         with Console(stderr=True).status("Probing the codes"):
             return sk.evaluation.leakage(model, groups)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -21,7 +21,13 @@ from symae_keras.cli._options import (
     TrustedRecipe,
     import_backend,
 )
-from symae_keras.cli._run_folder import Run, load_run, run_files
+from symae_keras.cli._run_folder import (
+    Run,
+    few_held_out,
+    load_run,
+    read_config,
+    run_files,
+)
 from symae_keras.cli.evaluate import both_parts, groups_for
 from symae_keras.errors import InputError
 
@@ -30,6 +36,9 @@ if TYPE_CHECKING:
     from symae_keras.data.groups import Parameters
 
 _log = logging.getLogger("symae_keras")
+
+#: Probability of bands, as in the help of --bands.
+_LEVEL: Final = 0.9
 
 
 def redatum(
@@ -71,6 +80,7 @@ def redatum(
     """
     import_backend()
     from symae_keras.data.io.save import SUFFIXES
+    from symae_keras.evaluation._conformal import groups_needed
 
     suffix = out.suffix.lower()
     if suffix not in SUFFIXES:
@@ -80,6 +90,10 @@ def redatum(
         limits = [out.with_suffix(f".{name}.csv") for name in ("lower", "upper")]
     for each in (out, *limits):
         check_output(each, force, [coherent_from, nuisance_from, *run_files(run)])
+    if bands and run.is_dir():
+        needed = groups_needed(_LEVEL)
+        if few := few_held_out(run, read_config(run), needed):
+            raise InputError(f"--bands {few}.")
     found = load_run(run, recipe)
     if not swaps_codes(found.model):
         raise InputError(
@@ -121,7 +135,7 @@ def _bands(
     """Return the limits of bands, 0 for absent instances."""
     import numpy as np
 
-    bands = sk.evaluation.Bands.fit(run.model, _held_out(run))
+    bands = sk.evaluation.Bands.fit(run.model, _held_out(run), _LEVEL)
     there = virtual.present.reshape(*virtual.x.shape[:2], *(1,) * (virtual.x.ndim - 2))
     limits = bands.of(coherent_from=states, nuisance_from=nuisances)
     return {
@@ -142,6 +156,11 @@ def _held_out(run: Run) -> GroupedData:
 
 def _warn_of_new_data(run: Run, files: dict[Path, GroupedData]) -> None:
     """Report groups and instances that are unlike the held-out groups of the run."""
+    from symae_keras.evaluation.new_data import MIN_GROUPS
+
+    if few := few_held_out(run.folder, run.config, MIN_GROUPS):
+        _log.warning("inputs are not compared with held-out groups: this %s", few)
+        return
     try:
         detector = sk.evaluation.NewData.fit(run.model, _held_out(run))
     except InputError as error:

@@ -33,6 +33,7 @@ from symae_keras.cli.evaluate import (
     groups_for,
     measure_run,
     probe_state,
+    refuse_few_groups,
     trained_on,
 )
 from symae_keras.errors import InputError
@@ -74,6 +75,8 @@ def report(
     import_backend()
     path = out or run / REPORT
     _check(path, run, data)
+    if state and data is None:
+        refuse_few_groups(run)
     found = load_run(run, recipe)
     with Console(stderr=True).status("Evaluating the run"):
         material = _material(found, data, group, state)

@@ -18,7 +18,7 @@ import pytest
 import symae_keras
 from symae_keras._utils.files import read_json
 from symae_keras.cli import compare
-from symae_keras.cli._run_folder import load_run
+from symae_keras.cli._run_folder import few_held_out, load_run
 from symae_keras.cli.evaluate import next_command
 from symae_keras.data import load, save, simulate_exposures
 from symae_keras.evaluation import relative_error
@@ -179,7 +179,7 @@ def test_evaluate_a_run_on_a_file(succeeds, measured_run, recipe, data_file, tmp
     assert "No verdict: 8 of these 10 groups were used for training" in out
     assert "virtual instances are wrong by" not in out and "Next:" not in out
     assert "metrics-my.json" in out
-    assert err.startswith("symae: note: no leakage scores: Leakage is measured with")
+    assert err.startswith("symae: note: no leakage scores, because the data have no")
     assert err.count("\n") == 1
     metrics = read_json(measured_run / "metrics-my.json")
     (measured_run / "metrics-my.json").unlink()
@@ -189,6 +189,20 @@ def test_evaluate_a_run_on_a_file(succeeds, measured_run, recipe, data_file, tmp
     output = np.asarray(model.reconstruct(groups.x, groups.mask))
     expected = relative_error(output[groups.present], groups.x[groups.present])
     assert metrics["reconstruction_error"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_few_held_out_groups_are_refused_with_a_remedy(
+    refuses, own_run, recipe, edited, monkeypatch
+):
+    with edited(own_run / "config.json") as config:
+        config["groups"] = {"train": 32, "held_out": 8}
+    monkeypatch.delattr("symae_keras.cli.evaluate.load_run")
+    err = refuses("evaluate", own_run, "--recipe", recipe, "--state", "conc")
+    assert f"--state needs at least 20 held-out groups, but {own_run} has 8; " in err
+    assert "train with --held-out 0.5, or give other groups with --data" in err
+    config = {"groups": {"train": 32, "held_out": 8}}
+    assert "--held-out 0.25" in few_held_out(own_run, config, 9)
+    assert few_held_out(own_run, config, 8) is few_held_out(own_run, {}, 8) is None
 
 
 def test_a_changed_data_file_is_refused(refuses, measured_run, data_file):
@@ -336,7 +350,9 @@ def test_bands_beside_virtual_instances(succeeds, run_folder, recipe, here, suff
 def test_bands_need_the_held_out_groups(refuses, measured_run, run_folder, data_file):
     files = from_files(data_file, data_file)
     err = refuses("redatum", measured_run, *files, "--bands", "--out", "v.npz")
-    assert "need at least 9 held-out groups" in err
+    # Ten groups are known to be too few before the model is read.
+    few = "--bands needs at least 9 held-out groups, but {} has 2; train on at least 18"
+    assert few.format(measured_run) in err
     err = refuses("redatum", run_folder, *files, "--bands", "--out", "v.npz")
     assert "--recipe FILE" in err
 

@@ -292,6 +292,7 @@ def test_the_best_epoch_has_its_updates():
 def test_suggested_commands_name_the_group_column():
     config = {
         "data": {"file": "/my/s.csv", "group": "sample"},
+        "groups": {"train": 32, "held_out": 8},
         "recipe": {"source": "symae_exposures"},
     }
     material = SimpleNamespace(
@@ -300,6 +301,9 @@ def test_suggested_commands_name_the_group_column():
     said = _next(material)
     assert "symae tune --data s.csv --group sample --out tuned" in said
     assert "symae compare --data s.csv --group sample<" in said
+    assert "--state" not in said  # it needs 20 held-out groups
+    config["groups"]["held_out"] = 20
+    assert "symae evaluate run --state COLUMN" in _next(material)
 
 
 # === Pages ===
