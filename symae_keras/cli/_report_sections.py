@@ -24,13 +24,14 @@ from symae_keras.cli._report_results import codes, errors, examples, replicates
 from symae_keras.cli._run_folder import few_held_out
 from symae_keras.cli.evaluate import group_option, recipe_option
 from symae_keras.errors import InputError
+from symae_keras.evaluation.estimate import NOT_BETTER
 from symae_keras.evaluation.leakage import MIN_GROUPS
 
 #: Maximum size of history.csv in bytes.
 _MOST_BYTES: Final = 64 << 20
 #: A number and its unit stay on one line.
 _PERCENT: Final = "\N{NO-BREAK SPACE}%"
-_GRADES: Final = ("Very good", "Good", "Fair", "Poor", "No verdict")
+_GRADES: Final = ("Very good", "Good", "Fair", "Poor", NOT_BETTER, "No verdict")
 
 
 # === Verdict ===

@@ -426,7 +426,8 @@ def _estimates(model: Any, groups: GroupedData) -> dict[str, Any]:
         "estimated_nuisance_in_state": estimate.nuisance_in_state,
         "estimated_state_in_nuisance": estimate.state_in_nuisance,
         "estimated_mean_swap_error": linear,
-        "verdict": estimate.verdict(linear),
+        "verdict": f"{estimate.verdict(linear)} symae tune searches for such "
+        "settings, and a recipe sets them.",
     }
 
 
