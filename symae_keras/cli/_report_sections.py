@@ -95,12 +95,12 @@ def _facts(material: Material) -> dict[str, str]:
     low, high = map(material.number, ("estimated_low", "estimated_high"))
     if low is not None and high is not None:
         facts["90 % interval"] = f"{percent(low)} to {percent(high)}"
-    for name, title in (
-        ("redatuming_error", "Redatuming error, true"),
-        ("reconstruction_error", "Reconstruction error"),
-    ):
-        if (value := material.number(name)) is not None:
-            facts[title] = percent(value)
+    if (true := material.number("redatuming_error")) is not None:
+        facts["Redatuming error, true"] = percent(true)
+    # Beside an estimate, it would be mistaken for the part of the estimate.
+    rest = material.number("reconstruction_error")
+    if error is None and rest is not None:
+        facts["Reconstruction error"] = percent(rest)
     parts = config.get("groups")
     if isinstance(parts, dict):
         facts["Groups, trained + held out"] = (
@@ -156,14 +156,16 @@ def _data(material: Material) -> Html:
         title: [name for name in each if name not in NAMES]
         for title, each in known.items()
     }
-    rows += [
-        (f"{material.part}", str(found.n_groups)),
+    own = [
         ("instances per group", sizes),
         ("missing pixels", f"{100.0 * found.missing_pixels:.1f} %"),
-        ("variance between groups", f"{percent(share)} of the total"),
+        ("variance between these groups", f"{percent(share)} of their total"),
         *((title, ", ".join(each)) for title, each in named.items() if each),
     ]
-    content: list[Html] = [table("The data of the run", (), rows)]
+    content: list[Html] = [
+        table("The data of the run", (), rows),
+        table(f"The {found.n_groups} {material.part}, evaluated here", (), own),
+    ]
     if shared := [k for k in groups.group_metadata if k not in material.state]:
         content.append(
             tag(

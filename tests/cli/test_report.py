@@ -14,7 +14,7 @@ import pytest
 
 from symae_keras import cli
 from symae_keras._utils.markers import read_marker
-from symae_keras.cli._html import Html, escape, is_sealed, page, table
+from symae_keras.cli._html import Html, escape, is_sealed, page, section, table
 from symae_keras.cli._report_sections import _curve, _next
 from symae_keras.cli.report import write_report
 from symae_keras.data import GroupedData, save, simulate_exposures
@@ -313,6 +313,7 @@ def test_escaping():
     assert escape("a & \"b\" 'c'") == "a &amp; &quot;b&quot; &#x27;c&#x27;"
     assert escape(Html("<p>")) == "<p>"
     assert escape("\udcff") == "\\udcff"  # a byte of a file name
+    assert "None" not in section("Examples", Html("<p>"), None)
 
 
 def test_a_seal_breaks(tmp_path):
