@@ -262,13 +262,17 @@ def _summary(trials: tuple[Trial, ...]) -> dict[str, Any]:
 
 def _print_trials(trials: tuple[Trial, ...]) -> None:
     """Print the best trials and the default settings."""
+    from symae_keras.evaluation.study import best_trial
+
+    # The estimate of a stopped trial cannot be compared with that of the final model.
+    if best_trial(trials) is None:
+        return
     finished = [each for each in trials if each.estimate is not None]
     finished.sort(key=lambda each: (each.outcome != "complete", each.estimate))
     shown = finished[:_SHOWN]
     shown += [each for each in finished[_SHOWN:] if each.number == 0]
-    if not shown:
-        return
-    print(f"{len(trials)} trials; the best ones and the default settings, trial 0:")
+    count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
+    print(f"{count}; the best ones and the default settings, trial 0:")
     print_table(
         ("trial", "settings", "outcome", "estimate", "reconstruction"),
         [
