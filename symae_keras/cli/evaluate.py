@@ -221,12 +221,14 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     elif metrics["swaps_codes"]:
         print("No redatuming error: fewer than two groups have several instances.")
     if metrics.get("detail_gain"):
+        share = f"{100.0 * metrics['detail_gain']:.0f} %"
         print(
-            "Detail of the state: on, virtual instances contain a share of "
-            f"{metrics['detail_gain']:.2f} of the mean residual of their group."
+            f"Detail of the state: on. Virtual instances also contain {share} of the "
+            "mean difference between the instances of a group and their "
+            "reconstructions."
         )
     elif metrics["swaps_codes"]:
-        print("Detail of the state: off, virtual instances contain no residuals.")
+        print("Detail of the state: off. Virtual instances are decoded codes.")
 
 
 def recipe_option(config: dict[str, Any], file: str) -> str:

@@ -36,6 +36,7 @@ from symae_keras.cli.evaluate import (
     measure_run,
     next_command,
     print_metrics,
+    shown_path,
     write_figures,
 )
 from symae_keras.cli.report import write_report
@@ -184,7 +185,7 @@ def train_run(
             f"{_identity(config)} {kept}", "settings or checkpoint", strategy
         )
         with sk.distribute.running(strategy):
-            groups = find_groups(recipe, config)
+            groups = find_groups(recipe, _with_shown_path(config))
             plan = make_plan(recipe, config, groups, strategy)
         if draft.resumes:
             _refuse_other(draft.partial, plan.config)
@@ -210,6 +211,14 @@ def train_run(
             f"interrupted; {draft.partial} is kept, resume with the same command and "
             f"{flags}"
         ) from None
+
+
+def _with_shown_path(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config whose path of the data is as short as in the command."""
+    file = config["data"]["file"]
+    if file is None:
+        return config
+    return {**config, "data": {**config["data"], "file": shown_path(file)}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,7 +310,8 @@ def make_plan(
     import keras
 
     name, seed = config["recipe"]["name"], config["seed"]
-    source = config["data"]["file"] or f"the data of the recipe {name}"
+    file = config["data"]["file"]
+    source = shown_path(file) if file else f"the data of the recipe {name}"
     fit, held_out = usable_parts(groups, config["train_fraction"], seed, source)
     keras.utils.set_random_seed(seed)
     shape = groups.instance_shape

@@ -66,7 +66,7 @@ def test_train_prints_what_it_writes(succeeds, recipe, data_file, here):
     metrics = read_json(here / "runs" / "tiny" / "metrics.json")
     assert "redatuming_error" not in metrics and metrics["verdict"] in out
     # Two groups are too few to show an improvement.
-    assert metrics["detail_gain"] == 0.0 and "\nDetail of the state: off, " in out
+    assert metrics["detail_gain"] == 0.0 and "\nDetail of the state: off. " in out
     assert f"{metrics['estimated_redatuming_error']:.4f}" in out
     assert "runs/tiny" in out and f"{metrics['reconstruction_error']:.4f}" in out
     note, length, epoch = err.splitlines()
@@ -285,7 +285,7 @@ def test_detail_of_the_state(succeeds, own_run, here):
             assert "Detail of the state: off" in printed and gain == 0.0
         else:
             # Three instances: 3 q / (1 + 2 q)
-            assert "Detail of the state: on" in printed and "0.50 of" in printed
+            assert "Detail of the state: on" in printed and "50 % of" in printed
             assert gain == pytest.approx(0.5)
 
 
