@@ -21,11 +21,10 @@ from symae_keras.cli._report_material import (
     percent,
 )
 from symae_keras.cli._report_results import codes, errors, examples, replicates
-from symae_keras.cli._run_folder import few_held_out
+from symae_keras.cli._run_folder import NEEDED, few_held_out
 from symae_keras.cli.evaluate import group_option, recipe_option
 from symae_keras.errors import InputError
 from symae_keras.evaluation.estimate import NOT_BETTER
-from symae_keras.evaluation.leakage import MIN_GROUPS
 
 #: Maximum size of history.csv in bytes.
 _MOST_BYTES: Final = 64 << 20
@@ -275,7 +274,7 @@ def _next(material: Material) -> Html:
                 f"symae compare --data {data}{group}",
             ),
         ]
-        if not few_held_out(PurePath(run), config, MIN_GROUPS):
+        if not few_held_out(PurePath(run), config, NEEDED["--state"]):
             why = (
                 "Evaluate predictions of networks from the codes, for example of your "
                 "own columns."

@@ -56,6 +56,8 @@ _CONFIG: Final[dict[str, Any]] = {
     "train_fraction": float | int,
     "instance_shape": list,
 }
+#: Held-out groups that options need. The modules that determine them load Keras.
+NEEDED: Final = {"--bands": 9, "--state": 20}
 _MAX_CONFIG_BYTES: Final = 1 << 20
 _REMEDY: Final = (
     "specify the recipe that registers it with --recipe FILE, if you trust it, "
@@ -164,6 +166,17 @@ def few_held_out(folder: PurePath, config: dict[str, Any], needed: int) -> str |
         f"needs at least {needed} held-out groups, but {folder} has {counts[1]}; "
         f"{remedy}"
     )
+
+
+def refuse_few_held_out(folder: Path, option: str, remedy: str = "") -> None:
+    """Raise an error if a run held out too few groups for an option.
+
+    It is called before the import of Keras, which takes seconds.
+    """
+    if not folder.is_dir():
+        return  # refused when it is read
+    if few := few_held_out(folder, read_config(folder), NEEDED[option]):
+        raise InputError(f"{option} {few}{remedy}.")
 
 
 def load_run(

@@ -28,10 +28,9 @@ from symae_keras.cli._options import (
 )
 from symae_keras.cli._run_folder import (
     Run,
-    few_held_out,
     load_run,
-    read_config,
     recorded_data,
+    refuse_few_held_out,
 )
 from symae_keras.cli._sources import (
     data_hash,
@@ -54,6 +53,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("symae_keras")
 
+#: Remedy for too few held-out groups.
+FROM_DATA: Final = ", or give other groups with --data"
 #: Largest estimated error that is called good.
 _GOOD: Final = 0.15
 
@@ -78,9 +79,9 @@ def evaluate(
     recipe: TrustedRecipe = None,
 ) -> None:
     """Evaluate a trained run and write the metrics into its folder."""
-    import_backend()
     if state and data is None:
-        refuse_few_groups(run)
+        refuse_few_held_out(run, "--state", FROM_DATA)
+    import_backend()
     found, known = load_run(run, recipe), None
     columns: dict[str, ColumnScore] = {}
     if data is not None:
@@ -118,19 +119,6 @@ def evaluate(
     command = None if known else next_command(run, found.config, metrics)
     if command:
         print(f"Next: {command}")
-
-
-def refuse_few_groups(run: Path) -> None:
-    """Raise an error if a run held out too few groups for --state.
-
-    This is known before the model and the data are read, which takes a while.
-    """
-    from symae_keras.evaluation.leakage import MIN_GROUPS
-
-    if not run.is_dir():
-        return  # refused when it is read
-    if few := few_held_out(run, read_config(run), MIN_GROUPS):
-        raise InputError(f"--state {few}, or give other groups with --data.")
 
 
 def probe_state(

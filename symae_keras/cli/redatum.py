@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ from symae_keras.cli._run_folder import (
     Run,
     few_held_out,
     load_run,
-    read_config,
+    refuse_few_held_out,
     run_files,
 )
 from symae_keras.cli.evaluate import both_parts, groups_for
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from symae_keras.data.groups import Parameters
 
 _log = logging.getLogger("symae_keras")
-
-#: Probability of bands, as in the help of --bands.
-_LEVEL: Final = 0.9
 
 
 def redatum(
@@ -78,9 +75,10 @@ def redatum(
 
     Inputs that are unlike the held-out groups of the run are reported.
     """
+    if bands:
+        refuse_few_held_out(run, "--bands")
     import_backend()
     from symae_keras.data.io.save import SUFFIXES
-    from symae_keras.evaluation._conformal import groups_needed
 
     suffix = out.suffix.lower()
     if suffix not in SUFFIXES:
@@ -90,10 +88,6 @@ def redatum(
         limits = [out.with_suffix(f".{name}.csv") for name in ("lower", "upper")]
     for each in (out, *limits):
         check_output(each, force, [coherent_from, nuisance_from, *run_files(run)])
-    if bands and run.is_dir():
-        needed = groups_needed(_LEVEL)
-        if few := few_held_out(run, read_config(run), needed):
-            raise InputError(f"--bands {few}.")
     found = load_run(run, recipe)
     if not swaps_codes(found.model):
         raise InputError(
@@ -135,7 +129,7 @@ def _bands(
     """Return the limits of bands, 0 for absent instances."""
     import numpy as np
 
-    bands = sk.evaluation.Bands.fit(run.model, _held_out(run), _LEVEL)
+    bands = sk.evaluation.Bands.fit(run.model, _held_out(run))
     there = virtual.present.reshape(*virtual.x.shape[:2], *(1,) * (virtual.x.ndim - 2))
     limits = bands.of(coherent_from=states, nuisance_from=nuisances)
     return {

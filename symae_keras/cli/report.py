@@ -26,14 +26,20 @@ from symae_keras.cli._options import (
     TrustedRecipe,
     import_backend,
 )
-from symae_keras.cli._run_folder import REPORT, Run, load_run, run_files
+from symae_keras.cli._run_folder import (
+    REPORT,
+    Run,
+    load_run,
+    refuse_few_held_out,
+    run_files,
+)
 from symae_keras.cli._sources import padded_sample
 from symae_keras.cli.evaluate import (
+    FROM_DATA,
     both_parts,
     groups_for,
     measure_run,
     probe_state,
-    refuse_few_groups,
     trained_on,
 )
 from symae_keras.errors import InputError
@@ -72,11 +78,11 @@ def report(
     recipe: TrustedRecipe = None,
 ) -> None:
     """Write a page about a run, with its quality, limits and next steps."""
+    if state and data is None:
+        refuse_few_held_out(run, "--state", FROM_DATA)
     import_backend()
     path = out or run / REPORT
     _check(path, run, data)
-    if state and data is None:
-        refuse_few_groups(run)
     found = load_run(run, recipe)
     with Console(stderr=True).status("Evaluating the run"):
         material = _material(found, data, group, state)

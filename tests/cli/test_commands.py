@@ -18,10 +18,12 @@ import pytest
 import symae_keras
 from symae_keras._utils.files import read_json
 from symae_keras.cli import compare
-from symae_keras.cli._run_folder import few_held_out, load_run
+from symae_keras.cli._run_folder import NEEDED, few_held_out, load_run
 from symae_keras.cli.evaluate import next_command
 from symae_keras.data import load, save, simulate_exposures
 from symae_keras.evaluation import relative_error
+from symae_keras.evaluation._conformal import groups_needed
+from symae_keras.evaluation.leakage import MIN_GROUPS
 from symae_keras.training.checkpoint import read_history
 
 
@@ -196,10 +198,12 @@ def test_few_held_out_groups_are_refused_with_a_remedy(
 ):
     with edited(own_run / "config.json") as config:
         config["groups"] = {"train": 32, "held_out": 8}
-    monkeypatch.delattr("symae_keras.cli.evaluate.load_run")
+    # They are known before Keras is imported.
+    monkeypatch.delattr("symae_keras.cli.evaluate.import_backend")
     err = refuses("evaluate", own_run, "--recipe", recipe, "--state", "conc")
     assert f"--state needs at least 20 held-out groups, but {own_run} has 8; " in err
     assert "train with --held-out 0.5, or give other groups with --data" in err
+    assert NEEDED == {"--bands": groups_needed(0.9), "--state": MIN_GROUPS}
     config = {"groups": {"train": 32, "held_out": 8}}
     assert "--held-out 0.25" in few_held_out(own_run, config, 9)
     assert few_held_out(own_run, config, 8) is few_held_out(own_run, {}, 8) is None
