@@ -96,7 +96,7 @@ def _facts(material: Material) -> dict[str, str]:
         facts["90 % interval"] = f"{percent(low)} to {percent(high)}"
     if (true := material.number("redatuming_error")) is not None:
         facts["Redatuming error, true"] = percent(true)
-    # Beside an estimate, it would be mistaken for the part of the estimate.
+    # Next to an estimate, readers would take it for a part of the estimate.
     rest = material.number("reconstruction_error")
     if error is None and rest is not None:
         facts["Reconstruction error"] = percent(rest)
