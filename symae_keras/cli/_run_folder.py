@@ -147,18 +147,23 @@ def _check_entries(content: Any, expected: dict[str, Any]) -> None:
             raise InputError(f"the entry {name} is a {type(value).__name__}")
 
 
-def few_held_out(folder: PurePath, config: dict[str, Any], needed: int) -> str | None:
-    """Return a clause with a remedy if a run held out too few groups, or `None`.
-
-    Old runs do not record the number; for them, the result is `None`.
-    """
+def group_counts(config: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the numbers of training and held-out groups; `None` for old runs."""
     parts = config.get("groups")
-    counts = [parts.get(k) for k in ("train", "held_out")] if parts else []
-    if not all(isinstance(each, int) for each in counts) or not sum(counts):
+    if not isinstance(parts, dict):
         return None
-    if counts[1] >= needed:
+    train, held_out = parts.get("train"), parts.get("held_out")
+    if not isinstance(train, int) or not isinstance(held_out, int):
         return None
-    share = math.ceil(20 * needed / sum(counts)) / 20
+    return train, held_out
+
+
+def few_held_out(folder: PurePath, config: dict[str, Any], needed: int) -> str | None:
+    """Return a clause with a remedy if a run held out too few groups, or `None`."""
+    counts = group_counts(config)
+    if counts is None or counts[1] >= needed:
+        return None
+    share = math.ceil(20 * needed / max(sum(counts), 1)) / 20
     remedy = f"train with --held-out {share:g}"
     if share > 0.5:
         remedy = f"train on at least {2 * needed} groups, with --held-out 0.5"

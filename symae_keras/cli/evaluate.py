@@ -28,6 +28,7 @@ from symae_keras.cli._options import (
 )
 from symae_keras.cli._run_folder import (
     Run,
+    group_counts,
     load_run,
     recorded_data,
     refuse_few_held_out,
@@ -348,12 +349,15 @@ def trained_on(run: Run, file: Path, n_groups: int) -> str | None:
     """
     if data_hash(file) != run.config["data"]["sha256"]:
         return None
-    parts = run.config.get("groups")
-    n_train = parts.get("train") if isinstance(parts, dict) else "some"
-    return (
+    counts = group_counts(run.config)
+    n_train, n_held_out = counts or ("most", 1)
+    text = (
         f"No verdict: {n_train} of these {n_groups} groups were used for training, so "
-        "the errors are too low; without --data, the held-out groups are evaluated."
+        "the errors are too low"
     )
+    if n_held_out:
+        text += "; without --data, the held-out groups are evaluated"
+    return f"{text}."
 
 
 # === Metrics and figures ===
