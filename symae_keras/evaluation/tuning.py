@@ -208,7 +208,12 @@ def _warn_of_default_settings(trials: tuple[Trial, ...], runner: _Runner) -> Non
         return
     measured = [each for each in trials if each.outcome == "stopped" and each.updates]
     if not measured:
-        _log.warning("no trial was completed, so the default settings are used")
+        why = (
+            "no trial was completed"
+            if trials
+            else "the budget is too small for one trial"
+        )
+        _log.warning("%s, so the default settings are used", why)
         return
     pace = measured[0].seconds / measured[0].updates
     trial = pace * runner.budget.updates

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import sys
 
 import numpy as np
@@ -165,8 +164,7 @@ def test_data_in_shards(succeeds, few_pixels, here):
 def test_a_budget_too_small_for_one_trial(succeeds, few_pixels, here):
     command = ("tune", "--data", few_pixels, "--out", here / "run", "--budget", "0.1s")
     _, out, err = succeeds(*command)
-    assert "too small for one trial, so the default settings are used: a trial" in err
-    assert re.search(r"give --budget \d+m or more \(in Python, budget_s=\d+\)", err)
+    assert "too small for one trial, so the default settings are used" in err
     assert "trial 0" not in out
     assert load_run(here / "run").model.coherent_dim == 8
     assert read_json(here / "run" / "config.json")["tuning"]["chosen"] is None
