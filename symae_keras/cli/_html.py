@@ -62,8 +62,9 @@ def join(parts: Iterable[object]) -> Html:
 
 
 def section(title: str, *content: object) -> Html:
-    """Return a section with its heading."""
-    return tag("section", "\n", tag("h2", title), "\n", join(content), "\n")
+    """Return a section with its heading; content that is `None` is left out."""
+    there = join(each for each in content if each is not None)
+    return tag("section", "\n", tag("h2", title), "\n", there, "\n")
 
 
 def table(

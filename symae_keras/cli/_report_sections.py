@@ -21,14 +21,16 @@ from symae_keras.cli._report_material import (
     percent,
 )
 from symae_keras.cli._report_results import codes, errors, examples, replicates
-from symae_keras.cli.evaluate import recipe_option
+from symae_keras.cli._run_folder import NEEDED, few_held_out
+from symae_keras.cli.evaluate import group_option, recipe_option
 from symae_keras.errors import InputError
+from symae_keras.evaluation.estimate import NOT_BETTER
 
 #: Maximum size of history.csv in bytes.
 _MOST_BYTES: Final = 64 << 20
 #: A number and its unit stay on one line.
 _PERCENT: Final = "\N{NO-BREAK SPACE}%"
-_GRADES: Final = ("Very good", "Good", "Fair", "Poor")
+_GRADES: Final = ("Very good", "Good", "Fair", "Poor", NOT_BETTER, "No verdict")
 
 
 # === Verdict ===
@@ -92,12 +94,12 @@ def _facts(material: Material) -> dict[str, str]:
     low, high = map(material.number, ("estimated_low", "estimated_high"))
     if low is not None and high is not None:
         facts["90 % interval"] = f"{percent(low)} to {percent(high)}"
-    for name, title in (
-        ("redatuming_error", "Redatuming error, true"),
-        ("reconstruction_error", "Reconstruction error"),
-    ):
-        if (value := material.number(name)) is not None:
-            facts[title] = percent(value)
+    if (true := material.number("redatuming_error")) is not None:
+        facts["Redatuming error, true"] = percent(true)
+    # Next to an estimate, readers would take it for a part of the estimate.
+    rest = material.number("reconstruction_error")
+    if error is None and rest is not None:
+        facts["Reconstruction error"] = percent(rest)
     parts = config.get("groups")
     if isinstance(parts, dict):
         facts["Groups, trained + held out"] = (
@@ -153,14 +155,16 @@ def _data(material: Material) -> Html:
         title: [name for name in each if name not in NAMES]
         for title, each in known.items()
     }
-    rows += [
-        (f"{material.part}", str(found.n_groups)),
+    own = [
         ("instances per group", sizes),
         ("missing pixels", f"{100.0 * found.missing_pixels:.1f} %"),
-        ("variance between groups", f"{percent(share)} of the total"),
+        ("variance between these groups", f"{percent(share)} of their total"),
         *((title, ", ".join(each)) for title, each in named.items() if each),
     ]
-    content: list[Html] = [table("The data of the run", (), rows)]
+    content: list[Html] = [
+        table("The data of the run", (), rows),
+        table(f"The {found.n_groups} {material.part}, evaluated here", (), own),
+    ]
     if shared := [k for k in groups.group_metadata if k not in material.state]:
         content.append(
             tag(
@@ -185,13 +189,14 @@ def _training(material: Material) -> Html | None:
     drawn = sk.plotting.plot_history(history)
     drawn.set_size_inches(4.6, 0.75 * drawn.get_figheight())
     config = material.run.config
-    said = f"{len(read_history(history))} epochs"
+    rows = read_history(history)
+    said = f"{len(rows)} epochs"
     if (updates := finite(config.get("updates"))) is not None:
         said += f", {updates:,.0f} updates of the weights"
     if (seconds := _seconds(material)) is not None:
         said += f", {duration(seconds)}"
-    losses = [_number(row.get("val_loss")) for row in read_history(history)]
-    curve = _curve(losses)
+    losses = [_number(row.get("val_loss")) for row in rows]
+    curve = _curve(losses, None if updates is None else round(updates))
     return section(
         "Training",
         tag("p", f"{said}. {curve}"),
@@ -212,24 +217,27 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def _curve(losses: list[float]) -> str:
-    """Describe the validation loss."""
+def _curve(losses: list[float], updates: int | None) -> str:
+    """Describe the validation loss; `updates` is the number in all epochs."""
     known = np.array([each for each in losses if math.isfinite(each)])
     if len(known) < 2 or not known.min() > 0.0:
         return "There is no validation loss." if not len(known) else ""
     best = int(known.argmin())
     rise = known[-1] / known[best] - 1.0
     if rise > 0.05:
+        done = ""
+        if updates is not None:
+            done = f" ({updates * (best + 1) // len(losses):,} updates)"
         return (
-            f"The validation loss was lowest after {best + 1} of {len(known)} epochs, "
-            f"and is {percent(rise)} higher at the end."
+            f"The validation loss was lowest after epoch {best + 1} of {len(known)}"
+            f"{done}, and is {percent(rise)} higher at the end."
         )
     tenth = max(1, len(known) // 10)
     if known[-tenth:].mean() < 0.97 * known[-2 * tenth : -tenth].mean():
+        longer = "" if updates is None else f", with --updates {2 * updates}"
         return (
             "The validation loss was still falling at the end, so longer training may "
-            "be "
-            "better."
+            f"be better{longer}."
         )
     return "The validation loss no longer changes at the end."
 
@@ -242,6 +250,7 @@ def _next(material: Material) -> Html:
     config = material.run.config
     file = config["data"]["file"]
     data = shlex.quote("my.csv" if file is None else material.source)
+    group = group_option(config["data"].get("group"))
     # Without its path, because reports are shared.
     end = recipe_option(config, PurePath(config["recipe"]["source"]).name)
     steps = []
@@ -258,18 +267,19 @@ def _next(material: Material) -> Html:
             ),
             (
                 "Search for better settings of SymAE, without ground truth.",
-                f"symae tune --data {data} --out tuned",
+                f"symae tune --data {data}{group} --out tuned",
             ),
             (
                 "Check whether another model is better for these data.",
-                f"symae compare --data {data}",
-            ),
-            (
-                "Evaluate predictions of networks from the codes, for example of your "
-                "own columns.",
-                f"symae evaluate {run}{end} --state COLUMN",
+                f"symae compare --data {data}{group}",
             ),
         ]
+        if not few_held_out(PurePath(run), config, NEEDED["--state"]):
+            why = (
+                "Evaluate predictions of networks from the codes, for example of your "
+                "own columns."
+            )
+            steps.append((why, f"symae evaluate {run}{end} --state COLUMN"))
     steps.append(
         (
             "Find instances that are unlike the training data.",

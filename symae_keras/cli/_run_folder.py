@@ -10,12 +10,13 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import logging
+import math
 import os
 import platform
 import shlex
 import sys
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import symae_keras as sk
@@ -55,6 +56,8 @@ _CONFIG: Final[dict[str, Any]] = {
     "train_fraction": float | int,
     "instance_shape": list,
 }
+#: Held-out groups that options need. The modules that determine them load Keras.
+NEEDED: Final = {"--bands": 9, "--state": 20}
 _MAX_CONFIG_BYTES: Final = 1 << 20
 _REMEDY: Final = (
     "specify the recipe that registers it with --recipe FILE, if you trust it, "
@@ -142,6 +145,43 @@ def _check_entries(content: Any, expected: dict[str, Any]) -> None:
         # In Python, a bool is also an int.
         elif not isinstance(value, kind) or isinstance(value, bool):
             raise InputError(f"the entry {name} is a {type(value).__name__}")
+
+
+def group_counts(config: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the numbers of training and held-out groups; `None` for old runs."""
+    parts = config.get("groups")
+    if not isinstance(parts, dict):
+        return None
+    train, held_out = parts.get("train"), parts.get("held_out")
+    if not isinstance(train, int) or not isinstance(held_out, int):
+        return None
+    return train, held_out
+
+
+def few_held_out(folder: PurePath, config: dict[str, Any], needed: int) -> str | None:
+    """Return a clause with a remedy if a run held out too few groups, or `None`."""
+    counts = group_counts(config)
+    if counts is None or counts[1] >= needed:
+        return None
+    share = math.ceil(20 * needed / max(sum(counts), 1)) / 20
+    remedy = f"train with --held-out {share:g}"
+    if share > 0.5:
+        remedy = f"train on at least {2 * needed} groups, with --held-out 0.5"
+    return (
+        f"needs at least {needed} held-out groups, but {folder} has {counts[1]}; "
+        f"{remedy}"
+    )
+
+
+def refuse_few_held_out(folder: Path, option: str, remedy: str = "") -> None:
+    """Raise an error if a run held out too few groups for an option.
+
+    It is called before the import of Keras, which takes seconds.
+    """
+    if not folder.is_dir():
+        return  # refused when it is read
+    if few := few_held_out(folder, read_config(folder), NEEDED[option]):
+        raise InputError(f"{option} {few}{remedy}.")
 
 
 def load_run(

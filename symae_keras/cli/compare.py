@@ -26,6 +26,7 @@ from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import environment
 from symae_keras.cli._sources import in_memory, read_groups, split_groups
 from symae_keras.cli._tables import print_table
+from symae_keras.cli.evaluate import group_option
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ def compare(
     write_json(out / "environment.json", environment())
     _print_comparison(result)
     print(_verdict(result))
-    print(f"Next: symae tune --data {shlex.quote(str(data or 'my.csv'))} --out tuned")
+    file = shlex.quote(str(data or "my.csv"))
+    print(f"Next: symae tune --data {file}{group_option(group)} --out tuned")
     print(f"{out}: comparison.md, comparison.csv, rows.csv and the figure")
 
 

@@ -27,7 +27,13 @@ from symae_keras.cli._options import (
     TrustedRecipe,
     import_backend,
 )
-from symae_keras.cli._run_folder import Run, load_run, recorded_data
+from symae_keras.cli._run_folder import (
+    Run,
+    group_counts,
+    load_run,
+    recorded_data,
+    refuse_few_held_out,
+)
 from symae_keras.cli._sources import (
     data_hash,
     find_groups,
@@ -49,6 +55,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("symae_keras")
 
+#: Remedy for too few held-out groups.
+FROM_DATA: Final = ", or give other groups with --data"
 #: Largest estimated error that is called good.
 _GOOD: Final = 0.15
 
@@ -74,14 +82,21 @@ def evaluate(
     recipe: TrustedRecipe = None,
 ) -> None:
     """Evaluate a trained run and write the metrics into its folder."""
+    if state and data is None:
+        refuse_few_held_out(run, "--state", FROM_DATA)
     import_backend()
-    found = load_run(run, recipe)
+    found, known = load_run(run, recipe), None
+    columns: dict[str, ColumnScore] = {}
     if data is not None:
         groups = groups_for(found, data, group, axis)
+        columns = probe_state(found, groups, state, linear=None)
         metrics = measure(found.model, groups, str(data))
+        known = trained_on(found, data, len(groups))
+        metrics |= {"verdict": known} if known else {}
     else:
         train, held_out = both_parts(found)
         groups = held_out or padded_sample(train)
+        columns = probe_state(found, groups, state, linear=None)
         if found.recipe is None:
             _log.warning(
                 "scores that the recipe computes are left out; give --recipe FILE to "
@@ -90,10 +105,9 @@ def evaluate(
         metrics = measure_run(found.model, found.recipe, train, held_out)
     leaks = None
     if leakage and metrics["swaps_codes"]:
-        leaks = _leakage(found.model, groups)
+        leaks = _leakage(found.model, groups, bool(columns))
         if leaks is not None:
             metrics["leakage"] = dataclasses.asdict(leaks)
-    columns = probe_state(found, groups, state, linear=None)
     if columns:
         named = {name: dataclasses.asdict(each) for name, each in columns.items()}
         metrics["columns"] = named
@@ -105,7 +119,8 @@ def evaluate(
     if columns:
         _print_columns(columns)
     print(f"Written to {file}")
-    if command := next_command(run, found.config, metrics):
+    command = None if known else next_command(run, found.config, metrics)
+    if command:
         print(f"Next: {command}")
 
 
@@ -128,8 +143,19 @@ def probe_state(
         return sk.evaluation.probe_columns(run.model, groups, names, linear)
 
 
-def _leakage(model: Any, groups: GroupedData) -> Leakage | None:
-    """Return the leakage, or `None` and a note if it cannot be measured."""
+def _leakage(model: Any, groups: GroupedData, probed: bool) -> Leakage | None:
+    """Return the leakage, or `None` and a note if it cannot be measured.
+
+    Measured groups have no true parameters; there is no note about this if columns of
+    their own were probed instead.
+    """
+    if not groups.state:
+        if not probed:
+            _log.warning(
+                "no leakage scores, because the data have no true parameters of the "
+                "state; --state COLUMN probes the codes for a column of your data"
+            )
+        return None
     try:
         with Console(stderr=True).status("Probing the codes"):
             return sk.evaluation.leakage(model, groups)
@@ -181,17 +207,19 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     )
     if not metrics["swaps_codes"]:
         print("No redatuming error: this is a model of single instances.")
-    elif "verdict" in metrics:
+    if "verdict" in metrics:
         print(metrics["verdict"])
-    else:
+    elif metrics["swaps_codes"]:
         print("No redatuming error: fewer than two groups have several instances.")
     if metrics.get("detail_gain"):
+        share = f"{100.0 * metrics['detail_gain']:.0f} %"
         print(
-            "Detail of the state: on, virtual instances contain a share of "
-            f"{metrics['detail_gain']:.2f} of the mean residual of their group."
+            f"Detail of the state: on. Virtual instances also contain {share} of the "
+            "mean difference between the instances of a group and their "
+            "reconstructions."
         )
     elif metrics["swaps_codes"]:
-        print("Detail of the state: off, virtual instances contain no residuals.")
+        print("Detail of the state: off. Virtual instances are decoded codes.")
 
 
 def recipe_option(config: dict[str, Any], file: str) -> str:
@@ -199,6 +227,17 @@ def recipe_option(config: dict[str, Any], file: str) -> str:
     if config["recipe"]["source"] in preset_names():
         return ""
     return f" --recipe {shlex.quote(file)}"
+
+
+def group_option(name: str | None) -> str:
+    """Return the option that a command needs to read data with a group column."""
+    return "" if name is None else f" --group {shlex.quote(name)}"
+
+
+def shown_path(path: str) -> str:
+    """Return a path for messages: relative if it is in the current folder."""
+    file, here = Path(path), Path.cwd()
+    return str(file.relative_to(here) if here in file.parents else file)
 
 
 def next_command(
@@ -214,10 +253,10 @@ def next_command(
     error = metrics.get("estimated_redatuming_error")
     if error is None:
         return None
-    file, here = Path(config["data"]["file"] or "my.csv"), Path.cwd()
-    data = shlex.quote(str(file.relative_to(here) if here in file.parents else file))
+    file = shown_path(config["data"]["file"] or "my.csv")
+    data, group = shlex.quote(file), config["data"].get("group")
     if error > _GOOD or error > metrics["estimated_mean_swap_error"]:
-        return f"symae tune --data {data} --out tuned"
+        return f"symae tune --data {data}{group_option(group)} --out tuned"
     made = "virtual.csv" if len(config["instance_shape"]) == 1 else "virtual.npz"
     end = recipe_option(config, config["recipe"]["source"])
     return (
@@ -305,6 +344,24 @@ def _resampled(
         raise InputError(f"{file}: {error}") from None
 
 
+def trained_on(run: Run, file: Path, n_groups: int) -> str | None:
+    """Return a sentence if a file is the training data of a run, otherwise `None`.
+
+    It replaces the verdict, which is only valid for groups that are new to the model.
+    """
+    if data_hash(file) != run.config["data"]["sha256"]:
+        return None
+    counts = group_counts(run.config)
+    n_train, n_held_out = counts or ("most", 1)
+    text = (
+        f"No verdict: {n_train} of these {n_groups} groups were used for training, so "
+        "the errors are too low"
+    )
+    if n_held_out:
+        text += "; without --data, the held-out groups are evaluated"
+    return f"{text}."
+
+
 # === Metrics and figures ===
 
 
@@ -365,7 +422,8 @@ def _estimates(model: Any, groups: GroupedData) -> dict[str, Any]:
         "estimated_nuisance_in_state": estimate.nuisance_in_state,
         "estimated_state_in_nuisance": estimate.state_in_nuisance,
         "estimated_mean_swap_error": linear,
-        "verdict": estimate.verdict(linear),
+        "verdict": f"{estimate.verdict(linear)} symae tune searches for such "
+        "settings, and a recipe sets them.",
     }
 
 

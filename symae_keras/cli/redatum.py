@@ -22,7 +22,13 @@ from symae_keras.cli._options import (
     TrustedRecipe,
     import_backend,
 )
-from symae_keras.cli._run_folder import Run, load_run, run_files
+from symae_keras.cli._run_folder import (
+    Run,
+    few_held_out,
+    load_run,
+    refuse_few_held_out,
+    run_files,
+)
 from symae_keras.cli.evaluate import both_parts, groups_for
 from symae_keras.errors import InputError
 
@@ -70,6 +76,8 @@ def redatum(
 
     Inputs that are unlike the held-out groups of the run are reported.
     """
+    if bands:
+        refuse_few_held_out(run, "--bands")
     import_backend()
     from symae_keras.data.io.save import SUFFIXES
 
@@ -154,6 +162,11 @@ def warn_of_new_data(
 
     The held-out groups are read unless they are given.
     """
+    from symae_keras.evaluation.new_data import MIN_GROUPS
+
+    if few := few_held_out(run.folder, run.config, MIN_GROUPS):
+        _log.warning("inputs are not compared with held-out groups: this %s", few)
+        return
     try:
         detector = sk.evaluation.NewData.fit(run.model, held_out or _held_out(run))
     except InputError as error:

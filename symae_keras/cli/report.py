@@ -26,9 +26,22 @@ from symae_keras.cli._options import (
     TrustedRecipe,
     import_backend,
 )
-from symae_keras.cli._run_folder import REPORT, Run, load_run, run_files
+from symae_keras.cli._run_folder import (
+    REPORT,
+    Run,
+    load_run,
+    refuse_few_held_out,
+    run_files,
+)
 from symae_keras.cli._sources import padded_sample
-from symae_keras.cli.evaluate import both_parts, groups_for, measure_run, probe_state
+from symae_keras.cli.evaluate import (
+    FROM_DATA,
+    both_parts,
+    groups_for,
+    measure_run,
+    probe_state,
+    trained_on,
+)
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,6 +78,8 @@ def report(
     recipe: TrustedRecipe = None,
 ) -> None:
     """Write a page about a run, with its quality, limits and next steps."""
+    if state and data is None:
+        refuse_few_held_out(run, "--state", FROM_DATA)
     import_backend()
     path = out or run / REPORT
     _check(path, run, data)
@@ -121,6 +136,8 @@ def _material(
         metrics = stored | measure_run(run.model, None, train or groups, held_out)
     if data is not None:
         metrics["data"] = data.name
+        if known := trained_on(run, data, metrics["groups"]):
+            metrics["verdict"] = known
     return Material(
         run=run,
         name=run.folder.resolve().name,

@@ -36,6 +36,7 @@ from symae_keras.cli.evaluate import (
     measure_run,
     next_command,
     print_metrics,
+    shown_path,
     write_figures,
 )
 from symae_keras.cli.report import write_report
@@ -77,9 +78,18 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Passes over the data.",
+            help="Passes over the data; with few groups, each is only a few updates "
+            "of the weights, so use --updates.",
             show_default="the recipe's; with --data and a preset, at least 2000 "
             "updates",
+        ),
+    ] = None,
+    updates: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of updates of the weights, instead of --epochs.",
+            show_default="see --epochs",
         ),
     ] = None,
     held_out: Annotated[
@@ -108,7 +118,17 @@ def train(
     """Train a recipe, and evaluate it on held-out states."""
     import_backend()
     folder, metrics = train_run(
-        recipe, data, out, epochs, seed, resume, force, group, strategy, held_out
+        recipe,
+        data,
+        out,
+        epochs,
+        seed,
+        resume,
+        force,
+        group,
+        strategy,
+        held_out,
+        updates,
     )
     if metrics is None:
         print(f"{folder} is already complete.")
@@ -130,6 +150,7 @@ def train_run(
     group: str | None = None,
     strategy_name: str = "none",
     held_out: float = HELD_OUT,
+    updates: int | None = None,
 ) -> tuple[Path, dict[str, Any] | None]:
     """Train a recipe into a run folder.
 
@@ -144,7 +165,9 @@ def train_run(
             nothing has been written.
         Interrupted: The user stopped the training.
     """
-    recipe, config = run_config(source, data_file, seed, epochs, group, held_out)
+    recipe, config = run_config(
+        source, data_file, seed, epochs, group, held_out, updates
+    )
     out = out or Path("runs") / config["recipe"]["name"]
     inputs = [recipe_file(source), *([data_file] if data_file else [])]
     draft = Draft(out, RUN_CONTENTS, resume, force, inputs)
@@ -162,12 +185,12 @@ def train_run(
             f"{_identity(config)} {kept}", "settings or checkpoint", strategy
         )
         with sk.distribute.running(strategy):
-            groups = find_groups(recipe, config)
+            groups = find_groups(recipe, _with_shown_path(config))
             plan = make_plan(recipe, config, groups, strategy)
         if draft.resumes:
             _refuse_other(draft.partial, plan.config)
-        if epochs is None and data_file is not None:
-            _note_few_updates(plan)
+        if updates is None and data_file is not None:
+            _note_few_updates(plan, epochs is not None)
         if sk.distribute.is_chief(strategy):
             with draft as folder:
                 metrics = fill_run(folder, plan, strategy)
@@ -188,6 +211,14 @@ def train_run(
             f"interrupted; {draft.partial} is kept, resume with the same command and "
             f"{flags}"
         ) from None
+
+
+def _with_shown_path(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config whose path of the data is as short as in the command."""
+    file = config["data"]["file"]
+    if file is None:
+        return config
+    return {**config, "data": {**config["data"], "file": shown_path(file)}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,6 +245,7 @@ def run_config(
     epochs: int | None = None,
     group: str | None = None,
     held_out: float = HELD_OUT,
+    updates: int | None = None,
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe and the config of a run, as far as known without the data.
 
@@ -224,8 +256,14 @@ def run_config(
         raise InputError(
             f"--held-out must be 0 or a fraction below 1; received {held_out}."
         )
+    if epochs is not None and updates is not None:
+        raise InputError(
+            "--epochs and --updates both set the length; give one of them."
+        )
     recipe, _, name = load_recipe(source)
-    if epochs is not None:
+    if updates is not None:
+        recipe = dataclasses.replace(recipe, epochs=1, min_updates=updates)
+    elif epochs is not None:
         recipe = dataclasses.replace(recipe, epochs=epochs, min_updates=0)
     preset = source in preset_names()
     # The epochs of presets are chosen for their own data; other data may be 100 times
@@ -272,7 +310,8 @@ def make_plan(
     import keras
 
     name, seed = config["recipe"]["name"], config["seed"]
-    source = config["data"]["file"] or f"the data of the recipe {name}"
+    file = config["data"]["file"]
+    source = shown_path(file) if file else f"the data of the recipe {name}"
     fit, held_out = usable_parts(groups, config["train_fraction"], seed, source)
     keras.utils.set_random_seed(seed)
     shape = groups.instance_shape
@@ -314,16 +353,19 @@ def usable_parts(
     return fit, held_out
 
 
-def _note_few_updates(plan: Plan) -> None:
-    updates, epochs = plan.config["updates"], plan.recipe.epochs or sk.training.EPOCHS
-    if updates < sk.training.MIN_UPDATES:
+def _note_few_updates(plan: Plan, given: bool) -> None:
+    updates, least = plan.config["updates"], sk.training.MIN_UPDATES
+    if updates < least:
+        epochs = f"--epochs {plan.recipe.epochs} makes"
+        if not given:
+            epochs = f"the recipe has {plan.recipe.epochs} epochs, which are"
         _log.warning(
-            "the %d epochs of the recipe are only %d updates of the weights, but small "
-            "data need about %d; give --epochs %d, or omit epochs in the recipe.",
+            "%s only %d updates of the weights, but small data need about %d; give "
+            "--updates %d",
             epochs,
             updates,
-            sk.training.MIN_UPDATES,
-            math.ceil(sk.training.MIN_UPDATES * epochs / updates),
+            least,
+            least,
         )
 
 
@@ -432,11 +474,11 @@ def _refuse_other(folder: Path, config: dict[str, Any]) -> None:
     there, here = _identity(read_config(folder)), _identity(config)
     for name, new in here.items():
         old = there[name]
-        if name == "updates" and None in (old, new):
-            continue  # unknown until the data are read
+        if name.endswith("updates") and None in (old, new):
+            continue  # unknown until the data are read, or to an earlier version
         if old != new:
             how = "another"
-            if name in ("seed", "epochs", "updates", "train_fraction"):
+            if name not in ("recipe", "data"):
                 how = f"{old}, not {new}"
             raise InputError(
                 f"{folder} was started with other settings ({name}: {how}), so it "
@@ -451,6 +493,7 @@ def _identity(config: dict[str, Any]) -> dict[str, Any]:
         "recipe": config["recipe"]["sha256"],
         "data": [config["data"]["sha256"], config["data"].get("group")],
         "seed": config["seed"],
+        "min_updates": config.get("min_updates"),
         "epochs": config.get("epochs"),
         "updates": config.get("updates"),
         "train_fraction": config["train_fraction"],

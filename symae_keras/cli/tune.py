@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -20,7 +21,7 @@ from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import RUN_CONTENTS
 from symae_keras.cli._sources import data_hash, padded_sample, read_groups
 from symae_keras.cli._tables import print_table
-from symae_keras.cli.evaluate import print_metrics
+from symae_keras.cli.evaluate import group_option, print_metrics
 from symae_keras.cli.train import (
     HELD_OUT,
     fill_run,
@@ -99,10 +100,11 @@ def tune(
     done, metrics = found
     _print_trials(done)
     print_metrics(metrics)
+    again = f"{shlex.quote(str(out / _RECIPE))} --data {shlex.quote(str(data))}"
     print(
         f"{out}: model.keras, {_RECIPE}, {_TRIALS}, metrics.json, report.html and "
-        "figures/*.png; "
-        f"train the same settings again with symae train {out / _RECIPE} --data {data}"
+        "figures/*.png; train the same settings again with symae train "
+        f"{again}{group_option(group)}"
     )
 
 
@@ -260,13 +262,17 @@ def _summary(trials: tuple[Trial, ...]) -> dict[str, Any]:
 
 def _print_trials(trials: tuple[Trial, ...]) -> None:
     """Print the best trials and the default settings."""
+    from symae_keras.evaluation.study import best_trial
+
+    # The estimate of a stopped trial cannot be compared with that of the final model.
+    if best_trial(trials) is None:
+        return
     finished = [each for each in trials if each.estimate is not None]
     finished.sort(key=lambda each: (each.outcome != "complete", each.estimate))
     shown = finished[:_SHOWN]
     shown += [each for each in finished[_SHOWN:] if each.number == 0]
-    if not shown:
-        return
-    print(f"{len(trials)} trials; the best ones and the default settings, trial 0:")
+    count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
+    print(f"{count}; the best ones and the default settings, trial 0:")
     print_table(
         ("trial", "settings", "outcome", "estimate", "reconstruction"),
         [

@@ -152,8 +152,8 @@ class Bands:
         if n_several < needed:
             raise InputError(
                 f"Bands with level {level:g} need at least {needed} held-out groups "
-                f"of two or more instances; received {n_several}. Give more groups, or "
-                "a lower level."
+                f"of two or more instances; received {n_several}; hold out more "
+                "groups, or choose a lower level."
             )
         new_data = NewData.fit(model, groups) if len(groups) >= MIN_GROUPS else None
         groups = groups[groups.counts > 1]

@@ -36,6 +36,8 @@ _SHUFFLES: Final = 199
 _MOST_NAMES: Final = 20
 #: Ratings of errors up to each bound.
 _WORDS: Final = {0.05: "Very good", 0.15: "Good", 0.4: "Fair", math.inf: "Poor"}
+#: Rating of errors above that of the linear mean swap.
+NOT_BETTER: Final = "Not better than a linear method"
 _ADVICE: Final = {
     "reconstruction": "error of the reconstruction: train longer, or make the codes "
     "larger",
@@ -108,9 +110,13 @@ class EstimatedRedatumingError(float):
         >>> error = EstimatedRedatumingError(0.01, 0.002, 0.2, (0.3, 0.5), 0.9)
         >>> error.verdict(linear=0.13).split(". ")[1]
         'A linear swap of means, which learns nothing, is better: 13 %'
+        >>> error.verdict().split(":")[0], error.verdict(linear=0.13).split(":")[0]
+        ('Poor', 'Not better than a linear method')
         """
         low, high = map(_percent, self.interval)
         word = next(word for bound, word in _WORDS.items() if self <= bound)
+        if linear is not None and linear < self:
+            word = NOT_BETTER
         text = (
             f"{word}: virtual instances are wrong by about {_percent(self)} % of the "
             f"variance of the data ({100.0 * self.level:.0f} % interval: {low} to "

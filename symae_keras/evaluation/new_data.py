@@ -242,7 +242,8 @@ class NewData:
         if len(groups) < MIN_GROUPS:
             raise InputError(
                 f"The detection of new data needs at least {MIN_GROUPS} held-out "
-                f"groups, so that p-values can reach 0.05; received {len(groups)}."
+                f"groups, so that p-values can reach 0.05; received {len(groups)}; "
+                "hold out more groups."
             )
         if len(groups) > _MOST_GROUPS:
             rng = np.random.default_rng(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,8 @@ _RUNGS: Final = (1 / 6, 1 / 2)
 _FINAL_FACTOR: Final = 1.5
 #: More trials than fit into an hour; used if only the budget limits the search.
 _MOST_TRIALS: Final = 1000
+#: Trials for which there is time in the budget that a warning proposes.
+_FEW_TRIALS: Final = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,16 +91,16 @@ def tune(
     settings. The model with the chosen settings is then trained on all of them.
 
     The first two trials have the default settings, with Gaussian and with variational
-    noise, and are never stopped early. The next trials have a few other good settings,
-    and all further settings are proposed by Optuna's TPE sampler. After one sixth and
-    one half of its updates, a trial continues only if it is in the best third of the
-    trials with the same kind of noise so far (successive halving). The encoder is
-    dense, or convolutional for images `(height, width, channels)`.
+    noise, and are only stopped at the end of the budget. The next trials have a few
+    other good settings, and all further settings are proposed by Optuna's TPE sampler.
+    After one sixth and one half of its updates, a trial continues only if it is in the
+    best third of the trials with the same kind of noise so far (successive halving).
+    The encoder is dense, or convolutional for images `(height, width, channels)`.
 
     The search ends at the end of the budget or with Ctrl-C (`KeyboardInterrupt`). A
     model is then trained with the best settings of the complete trials. If no trial was
-    completed within the budget, the default settings are used, and the logger
-    `"symae_keras"` issues a warning. Install Optuna with `pip install
+    completed within the budget, the default settings are used, and a warning of the
+    logger `"symae_keras"` gives a sufficient budget. Install Optuna with `pip install
     "symae_keras[tune]"`.
 
     Args:
@@ -189,18 +192,43 @@ def search(
                 "settings so far",
                 len(study.trials()),
             )
+        _warn_of_default_settings(study.trials(), runner)
         return study.trials()
 
 
 def chosen_settings(trials: tuple[Trial, ...]) -> SymAESettings:
     """Return the best settings, or the default ones if no trial is complete."""
     best = best_trial(trials)
-    if best is not None:
-        return best.settings
+    return SymAESettings() if best is None else best.settings
+
+
+def _warn_of_default_settings(trials: tuple[Trial, ...], runner: _Runner) -> None:
+    """Log a warning with a sufficient budget if no trial is complete."""
+    if best_trial(trials) is not None:
+        return
+    measured = [each for each in trials if each.outcome == "stopped" and each.updates]
+    if not measured:
+        why = (
+            "no trial was completed"
+            if trials
+            else "the budget is too small for one trial"
+        )
+        _log.warning("%s, so the default settings are used", why)
+        return
+    pace = measured[0].seconds / measured[0].updates
+    trial = pace * runner.budget.updates
+    final = runner.clock.seconds_of_final(pace)
+    # A search of three trials, with a margin, in minutes.
+    budget = math.ceil(1.2 * (_FEW_TRIALS * trial + final) / 60.0)
     _log.warning(
-        "the budget is too small for one trial, so the default settings are used"
+        "the budget is too small for one trial, so the default settings are used: a "
+        "trial takes about %.0f s here, and the final training %.0f s; give --budget "
+        "%dm or more (in Python, budget_s=%d)",
+        trial,
+        final,
+        budget,
+        60 * budget,
     )
-    return SymAESettings()
 
 
 def warn_of_bad_luck(low: float, trials: tuple[Trial, ...]) -> None:

@@ -49,6 +49,7 @@ def test_train_refuses_a_file(refuses, recipe, name):
     np.savez("my.npz", **arrays)
     err = refuses("train", recipe, "--data", "my.npz", "--out", "run")
     assert all(word in err for word in ("my.npz", *words)), err
+    assert "/my.npz" not in err
 
 
 @pytest.mark.parametrize("name", BAD_FOR_ALL)

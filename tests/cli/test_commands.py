@@ -18,10 +18,12 @@ import pytest
 import symae_keras
 from symae_keras._utils.files import read_json
 from symae_keras.cli import compare
-from symae_keras.cli._run_folder import load_run
+from symae_keras.cli._run_folder import NEEDED, few_held_out, load_run
 from symae_keras.cli.evaluate import next_command
 from symae_keras.data import load, save, simulate_exposures
 from symae_keras.evaluation import relative_error
+from symae_keras.evaluation._conformal import groups_needed
+from symae_keras.evaluation.leakage import MIN_GROUPS
 from symae_keras.training.checkpoint import read_history
 
 
@@ -66,12 +68,13 @@ def test_train_prints_what_it_writes(succeeds, recipe, data_file, here):
     metrics = read_json(here / "runs" / "tiny" / "metrics.json")
     assert "redatuming_error" not in metrics and metrics["verdict"] in out
     # Two groups are too few to show an improvement.
-    assert metrics["detail_gain"] == 0.0 and "\nDetail of the state: off, " in out
+    assert metrics["detail_gain"] == 0.0 and "\nDetail of the state: off. " in out
     assert f"{metrics['estimated_redatuming_error']:.4f}" in out
     assert "runs/tiny" in out and f"{metrics['reconstruction_error']:.4f}" in out
-    assert err.startswith("tiny: 8 groups, 1 updates of 8 groups x 3 instances\n")
-    assert "\ntiny: epoch 1/1: loss" in err
-    assert err.count("\n") == 2
+    note, length, epoch = err.splitlines()
+    assert "--epochs 1 makes only 1 updates" in note and "--updates 2000" in note
+    assert length == "tiny: 8 groups, 1 updates of 8 groups x 3 instances"
+    assert epoch.startswith("tiny: epoch 1/1: loss")
     # The result is poor after one epoch, so the next step is a search for settings.
     file = data_file.relative_to(here) if here in data_file.parents else data_file
     assert out.endswith(f"\nNext: symae tune --data {file} --out tuned\n")
@@ -102,6 +105,8 @@ def test_the_next_command_follows_from_the_estimate():
     assert images.endswith("reference.npz --out virtual.npz")
     search = "symae tune --data s.csv --out tuned"
     assert next_of(0.3, 0.4) == next_of(0.1, 0.05) == search
+    grouped = next_of(0.3, 0.4, data={"file": "s.csv", "group": "my sample"})
+    assert grouped == "symae tune --data s.csv --group 'my sample' --out tuned"
     assert next_command(folder, config, {}) is None
 
 
@@ -172,8 +177,11 @@ def test_evaluate_a_run_on_a_file(succeeds, measured_run, recipe, data_file, tmp
     mine = tmp_path / "my.npz"
     mine.write_bytes(data_file.read_bytes())
     _, out, err = succeeds("evaluate", measured_run, "--data", mine)
+    # The content is that of the training data.
+    assert "No verdict: 8 of these 10 groups were used for training" in out
+    assert "virtual instances are wrong by" not in out and "Next:" not in out
     assert "metrics-my.json" in out
-    assert err.startswith("symae: note: no leakage scores: Leakage is measured with")
+    assert err.startswith("symae: note: no leakage scores, because the data have no")
     assert err.count("\n") == 1
     metrics = read_json(measured_run / "metrics-my.json")
     (measured_run / "metrics-my.json").unlink()
@@ -183,6 +191,22 @@ def test_evaluate_a_run_on_a_file(succeeds, measured_run, recipe, data_file, tmp
     output = np.asarray(model.reconstruct(groups.x, groups.mask))
     expected = relative_error(output[groups.present], groups.x[groups.present])
     assert metrics["reconstruction_error"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_few_held_out_groups_are_refused_with_a_remedy(
+    refuses, own_run, recipe, edited, monkeypatch
+):
+    with edited(own_run / "config.json") as config:
+        config["groups"] = {"train": 32, "held_out": 8}
+    # They are known before Keras is imported.
+    monkeypatch.delattr("symae_keras.cli.evaluate.import_backend")
+    err = refuses("evaluate", own_run, "--recipe", recipe, "--state", "conc")
+    assert f"--state needs at least 20 held-out groups, but {own_run} has 8; " in err
+    assert "train with --held-out 0.5, or give other groups with --data" in err
+    assert NEEDED == {"--bands": groups_needed(0.9), "--state": MIN_GROUPS}
+    config = {"groups": {"train": 32, "held_out": 8}}
+    assert "--held-out 0.25" in few_held_out(own_run, config, 9)
+    assert few_held_out(own_run, config, 8) is few_held_out(own_run, {}, 8) is None
 
 
 def test_a_changed_data_file_is_refused(refuses, measured_run, data_file):
@@ -265,7 +289,7 @@ def test_detail_of_the_state(succeeds, own_run, here):
             assert "Detail of the state: off" in printed and gain == 0.0
         else:
             # Three instances: 3 q / (1 + 2 q)
-            assert "Detail of the state: on" in printed and "0.50 of" in printed
+            assert "Detail of the state: on" in printed and "50 % of" in printed
             assert gain == pytest.approx(0.5)
 
 
@@ -330,7 +354,9 @@ def test_bands_beside_virtual_instances(succeeds, run_folder, recipe, here, suff
 def test_bands_need_the_held_out_groups(refuses, measured_run, run_folder, data_file):
     files = from_files(data_file, data_file)
     err = refuses("redatum", measured_run, *files, "--bands", "--out", "v.npz")
-    assert "need at least 9 held-out groups" in err
+    # Ten groups are known to be too few before the model is read.
+    few = "--bands needs at least 9 held-out groups, but {} has 2; train on at least 18"
+    assert few.format(measured_run) in err
     err = refuses("redatum", run_folder, *files, "--bands", "--out", "v.npz")
     assert "--recipe FILE" in err
 
@@ -508,7 +534,7 @@ def test_a_run_without_an_axis_compares_the_two_files(refuses, own_run, on_axis)
 
 @pytest.mark.large
 def test_a_preset_trains_small_data_for_enough_updates(
-    succeeds, altered, data_file, here, monkeypatch
+    symae, succeeds, altered, data_file, here, monkeypatch
 ):
     """Eight groups are one batch, so that two epochs would be two updates."""
     monkeypatch.setattr("symae_keras.training.MIN_UPDATES", 4)
@@ -520,15 +546,19 @@ def test_a_preset_trains_small_data_for_enough_updates(
     assert "epoch 4/4" in err
     config = read_json(here / "run" / "config.json")
     assert (config["min_updates"], config["updates"]) == (4, 4)
-    # The option --epochs overrides the number of epochs.
+    # The option --epochs overrides the number of epochs, --updates that of updates.
     err = succeeds(*command, "--epochs", 1, "--force").err
-    assert "8 groups, 1 updates of" in err and "small data" not in err
+    assert "8 groups, 1 updates of" in err and "give --updates 4" in err
+    err = succeeds(*command, "--updates", 3, "--force").err
+    assert "8 groups, 3 updates of" in err and "small data" not in err
+    refused = symae(*command, "--updates", 4, "--epochs", 1, "--force").err
+    assert "give one of them" in refused
 
 
 def test_a_recipe_with_few_updates_is_a_note(succeeds, recipe, data_file, tmp_path):
     err = succeeds("train", recipe, "--data", data_file, "--out", tmp_path / "r").err
-    assert "the 2 epochs of the recipe are only 2 updates" in err
-    assert "give --epochs 2000, or omit epochs in" in err
+    assert "the recipe has 2 epochs, which are only 2 updates" in err
+    assert "give --updates 2000" in err
 
 
 # === compare ===

@@ -7,13 +7,15 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from symae_keras import cli
 from symae_keras._utils.markers import read_marker
-from symae_keras.cli._html import Html, escape, is_sealed, page, table
+from symae_keras.cli._html import Html, escape, is_sealed, page, section, table
+from symae_keras.cli._report_sections import _curve, _next
 from symae_keras.cli.report import write_report
 from symae_keras.data import GroupedData, save, simulate_exposures
 
@@ -281,6 +283,29 @@ def test_a_section_that_fails_is_left_out(succeeds, own_run, recipe, monkeypatch
     assert "Error of virtual instances" not in check(own_run / "report.html").titles
 
 
+def test_the_best_epoch_has_its_updates():
+    said = _curve([0.3, 0.1, 0.2, 0.2], 200)
+    assert "lowest after epoch 2 of 4 (100 updates), and is 100 % higher" in said
+    assert "better, with --updates 400." in _curve([0.3, 0.2], 200)
+
+
+def test_suggested_commands_name_the_group_column():
+    config = {
+        "data": {"file": "/my/s.csv", "group": "sample"},
+        "groups": {"train": 32, "held_out": 8},
+        "recipe": {"source": "symae_exposures"},
+    }
+    material = SimpleNamespace(
+        name="run", run=SimpleNamespace(config=config), source="s.csv", swaps=True
+    )
+    said = _next(material)
+    assert "symae tune --data s.csv --group sample --out tuned" in said
+    assert "symae compare --data s.csv --group sample<" in said
+    assert "--state" not in said  # it needs 20 held-out groups
+    config["groups"]["held_out"] = 20
+    assert "symae evaluate run --state COLUMN" in _next(material)
+
+
 # === Pages ===
 
 
@@ -288,6 +313,7 @@ def test_escaping():
     assert escape("a & \"b\" 'c'") == "a &amp; &quot;b&quot; &#x27;c&#x27;"
     assert escape(Html("<p>")) == "<p>"
     assert escape("\udcff") == "\\udcff"  # a byte of a file name
+    assert "None" not in section("Examples", Html("<p>"), None)
 
 
 def test_a_seal_breaks(tmp_path):

@@ -163,8 +163,9 @@ def test_data_in_shards(succeeds, few_pixels, here):
 
 def test_a_budget_too_small_for_one_trial(succeeds, few_pixels, here):
     command = ("tune", "--data", few_pixels, "--out", here / "run", "--budget", "0.1s")
-    err = succeeds(*command).err
+    _, out, err = succeeds(*command)
     assert "too small for one trial, so the default settings are used" in err
+    assert "trial 0" not in out
     assert load_run(here / "run").model.coherent_dim == 8
     assert read_json(here / "run" / "config.json")["tuning"]["chosen"] is None
 

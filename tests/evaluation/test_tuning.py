@@ -245,6 +245,8 @@ def test_a_budget_too_small_for_one_trial(pretended, clock, caplog, budget_s):
     assert clock[0] <= max(1.0, EPOCHS / 6)
     assert tuning.chosen_settings(trials) == SymAESettings()
     assert "too small for one trial" in caplog.text
+    assert f"a trial takes about {EPOCHS} s here" in caplog.text
+    assert "give --budget 2m or more (in Python, budget_s=120)" in caplog.text
 
 
 def test_an_interruption_ends_with_the_best_so_far(pretended, caplog):
