@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import importlib
 import json
 import os
@@ -68,11 +70,31 @@ if keras.backend.backend() == "torch":
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark examples in docstrings that train models as large."""
+    """Mark examples that train models, and what is slow on JAX, as large."""
     parts = ("models/", "evaluation/", "callbacks/", "sklearn.py")
     for item in items:
         if item.nodeid.startswith(tuple(f"symae_keras/{each}" for each in parts)):
             item.add_marker(pytest.mark.large)
+        if keras.backend.backend() == "jax" and item.get_closest_marker("compiles"):
+            item.add_marker(pytest.mark.large)
+
+
+def pytest_collection_finish() -> None:
+    """Exclude all imported objects from collections of garbage.
+
+    Keras collects garbage whenever it replaces a weight, which takes half a second then.
+    """
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Train eagerly in docstrings, where tracing takes longer than the few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        if isinstance(item, pytest.DoctestItem):
+            eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
+            patch.setattr(keras.Model, "compile", eager)
+        return (yield)
 
 
 @pytest.fixture(autouse=True)
