@@ -82,7 +82,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Exclude all imported objects from collections of garbage.
 
-    Keras collects garbage whenever it replaces a weight, which takes half a second then.
+    Keras collects garbage whenever it replaces a weight, for half a second otherwise.
     """
     gc.freeze()
 

@@ -34,6 +34,7 @@ def test_fit_and_reload(pooling, noise, tiny, x, mask, tmp_path) -> None:
 
 
 @pytest.mark.jax
+@pytest.mark.compiles
 def test_masked_loss_and_step_equal_those_without_padding(tiny, x) -> None:
     """Padded groups train like the same groups without padding, for any values in it.
 
