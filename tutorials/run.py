@@ -62,14 +62,16 @@ if "matplotlib.pyplot" in sys.modules:
     sys.modules["matplotlib"].rcdefaults()
 %reset -f
 """
-#: Start of kernels in quick mode: short probes of leakage, and no optimisation of
-#: graphs, which takes longer than their few steps gain.
+#: Start of shared kernels: short probes of leakage, and nothing is traced or optimised,
+#: which takes longer than the few steps gain.
 QUICK_START = """
+import functools
 import importlib
-import tensorflow
+import keras
 importlib.import_module("symae_keras.evaluation.leakage")._MOST_EPOCHS = 5
-tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-del importlib, tensorflow
+importlib.import_module("symae_keras._utils.compiled").CALLS_BEFORE = 3
+keras.Model.compile = functools.partialmethod(keras.Model.compile, run_eagerly=True)
+del functools, importlib, keras
 """
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 
@@ -197,10 +199,10 @@ def solutions(book: NotebookNode) -> list[str]:
 
 
 @contextlib.contextmanager
-def _kernel(quick: bool, threads: int) -> Iterator[NotebookClient]:
+def _kernel(quick: bool, shared: bool, threads: int) -> Iterator[NotebookClient]:
     """Start a kernel without user settings, and stop it afterwards."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as ipython:
-        if quick:
+        if shared:
             startup = Path(ipython, "profile_default", "startup")
             startup.mkdir(parents=True)
             (startup / "quick.py").write_text(QUICK_START, encoding="utf-8")
@@ -335,7 +337,9 @@ def run(
             for path in left:
                 start = time.perf_counter()
                 if client is None:
-                    client = kernel.enter_context(_kernel(quick, threads))
+                    client = kernel.enter_context(
+                        _kernel(quick, not alone(path), threads)
+                    )
                 error = execute(client, path, out)
                 if error or alone(path):
                     kernel.close()
