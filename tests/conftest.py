@@ -73,6 +73,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark examples that train models, and what is slow on JAX, as large."""
     parts = ("models/", "evaluation/", "callbacks/", "sklearn.py")
     for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            # Hooks of this file do not apply to other folders.
+            item.runtest = _eagerly(item.runtest)
         if item.nodeid.startswith(tuple(f"symae_keras/{each}" for each in parts)):
             item.add_marker(pytest.mark.large)
         if keras.backend.backend() == "jax" and item.get_closest_marker("compiles"):
@@ -87,14 +90,16 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Train eagerly in docstrings, where tracing takes longer than the few steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        if isinstance(item, pytest.DoctestItem):
+def _eagerly(run: Callable[[], None]) -> Callable[[], None]:
+    """Train eagerly, because tracing takes longer than the few steps of examples."""
+
+    def run_eagerly() -> None:
+        with pytest.MonkeyPatch.context() as patch:
             eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
             patch.setattr(keras.Model, "compile", eager)
-        return (yield)
+            run()
+
+    return run_eagerly
 
 
 @pytest.fixture(autouse=True)
