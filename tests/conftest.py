@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import importlib
 import json
 import os
@@ -68,11 +70,36 @@ if keras.backend.backend() == "torch":
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark examples in docstrings that train models as large."""
+    """Mark examples that train models, and what is slow on JAX, as large."""
     parts = ("models/", "evaluation/", "callbacks/", "sklearn.py")
     for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            # Hooks of this file do not apply to other folders.
+            item.runtest = _eagerly(item.runtest)
         if item.nodeid.startswith(tuple(f"symae_keras/{each}" for each in parts)):
             item.add_marker(pytest.mark.large)
+        if keras.backend.backend() == "jax" and item.get_closest_marker("compiles"):
+            item.add_marker(pytest.mark.large)
+
+
+def pytest_collection_finish() -> None:
+    """Exclude all imported objects from collections of garbage.
+
+    Keras collects garbage whenever it replaces a weight, for half a second otherwise.
+    """
+    gc.freeze()
+
+
+def _eagerly(run: Callable[[], None]) -> Callable[[], None]:
+    """Train eagerly, because tracing takes longer than the few steps of examples."""
+
+    def run_eagerly() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
+            patch.setattr(keras.Model, "compile", eager)
+            run()
+
+    return run_eagerly
 
 
 @pytest.fixture(autouse=True)

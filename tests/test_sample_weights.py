@@ -262,13 +262,12 @@ with distribute.running(strategy):
     print(json.dumps([alone, [run(variant) for variant in variants]]))
 """
 
-_KINDS_AND_AXES = [("mse", 1), ("mse", 2), ("mae", 2)]
+_KINDS_AND_AXES = [("mse", 1), ("mae", 2)]
 _VARIANTS = [
     ("ours mse", 3, False),
     ("ours mse", 2, True),
     *((f"ours {kind}", axes, False) for kind, axes in _KINDS_AND_AXES),
     *((kind, axes, False) for kind, axes in _KINDS_AND_AXES),
-    ("ours mse", 3, True),
 ]
 
 
@@ -278,6 +277,6 @@ def test_two_replicas(tf, run_python) -> None:
     printed = run_python(_TWO_REPLICAS, json.dumps(_VARIANTS))
     alone, two = np.array(json.loads(printed.splitlines()[-1]))
     np.testing.assert_allclose(two, alone, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(two[2:5], two[5:8], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(two[2:4], two[4:6], rtol=1e-6, atol=1e-6)
     # Every shape of the weights gave another result.
-    assert len(set(two[:8, 0].round(4))) == 5
+    assert len(set(two[:, 0].round(4))) == 4

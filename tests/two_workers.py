@@ -41,6 +41,11 @@ def equal_noise() -> None:
     )
 
 
+def alone() -> bool:
+    """Return whether eager steps take less time than a graph of them."""
+    return not tf.distribute.has_strategy()
+
+
 def groups() -> GroupedData:
     """Make groups whose values are their indices, with one instance in four missing."""
     x = np.random.default_rng(0).normal(size=(GROUPS, 4, 6))
@@ -67,7 +72,7 @@ def train_symae() -> Result:
     keras.utils.set_random_seed(0)
     encoder = DenseEncoder(4, units=(8,))
     model = SymAE((6,), 2, 2, encoder=encoder, instance_dropout=0.2, seed=0)
-    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    model.compile(keras.optimizers.SGD(1e-3), "mse", run_eagerly=alone())
     train, steps = distribute.per_worker(
         lambda shard: batches(data, 8, instances=3, seed=0, shard=shard)
     )
@@ -106,7 +111,8 @@ def train_users_model() -> Result:
     hidden = keras.layers.Rescaling(1 / GROUPS)(Witness(seen.append)(inputs))
     hidden = keras.layers.Dense(4, activation="tanh")(hidden)
     model = keras.Model(inputs, keras.layers.Dense(6)(hidden))
-    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "mse", metrics=["mae"])
+    optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
+    model.compile(optimizer, "mse", metrics=["mae"], run_eagerly=alone())
     dataset = batches(data, 8, instances=3, seed=0)
     history = model.fit(dataset, epochs=2, shuffle=False, verbose=0)
     trained_on = list(seen)
@@ -117,8 +123,7 @@ def train_case(name: str) -> Result:
     case = CASES[name]
     keras.utils.set_random_seed(0)
     model, x = case.build(), np.concatenate([case.even_data()] * STEPS)
-    # For a single process, eager steps take less time than a graph of them.
-    case.compile(model, run_eagerly=not tf.distribute.has_strategy())
+    case.compile(model, run_eagerly=alone())
     # At the full rate, rounding errors grow to 1e-5, as they also do on one device if
     # the rows come in another order.
     model.optimizer.learning_rate = 0.5 * case.learning_rate
@@ -142,6 +147,8 @@ def stock_keras(strategy: tf.distribute.Strategy) -> Result:
 def main(folder: Path, names: list[str]) -> None:
     strategy = distribute.make_strategy("auto")
     assert strategy is not None
+    # Optimising graphs takes longer than their few steps gain.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     worker = distribute.worker_number(strategy)
     jobs: dict[str, Callable[[], Result]] = {
         "symae": train_symae,

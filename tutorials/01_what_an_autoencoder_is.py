@@ -54,11 +54,10 @@ plt.rcParams.update({"figure.dpi": 110, "figure.constrained_layout.use": True})
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_STARS = (
-    1000 if QUICK else 4000
-)  # training spectra; the test set has a quarter as many
-LINEAR_EPOCHS = 50 if QUICK else 30
-DEEP_EPOCHS = 30 if QUICK else 40
+# Training spectra; the test set has a quarter as many.
+N_STARS = 400 if QUICK else 4000
+LINEAR_EPOCHS = 2 if QUICK else 30
+DEEP_EPOCHS = 2 if QUICK else 40
 CODE_DIMS = (4, 8) if QUICK else (2, 4, 8, 16)
 
 # %% [markdown]

@@ -54,9 +54,9 @@ plt.rcParams.update({"figure.dpi": 110, "figure.constrained_layout.use": True})
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_IMAGES = 512 if QUICK else 2000  # training images
+N_IMAGES = 128 if QUICK else 2000  # training images
 IDX_FOLDER = os.environ.get("SYMAE_IMAGES")  # with idx files, such as those of MNIST
-STEPS = 80 if QUICK else 700  # training steps of each network
+STEPS = 4 if QUICK else 700  # training steps of each network
 BATCH = 32
 
 # %% [markdown]

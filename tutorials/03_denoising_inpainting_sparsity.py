@@ -54,9 +54,9 @@ plt.rcParams.update({"figure.dpi": 110, "figure.constrained_layout.use": True})
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_STARS = 1000 if QUICK else 4000
-STEPS = 250 if QUICK else 2500  # training steps of a network for spectra
-SPARSE_EPOCHS = 15 if QUICK else 100  # for the small networks of digits
+N_STARS = 200 if QUICK else 4000
+STEPS = 5 if QUICK else 2500  # training steps of a network for spectra
+SPARSE_EPOCHS = 1 if QUICK else 100  # for the small networks of digits
 IDX_FOLDER = os.environ.get("SYMAE_IMAGES")  # with idx files, such as those of MNIST
 
 # %% [markdown]

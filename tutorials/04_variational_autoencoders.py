@@ -56,9 +56,9 @@ plt.rcParams.update({"figure.dpi": 110, "figure.constrained_layout.use": True})
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-EPOCHS = 20 if QUICK else 100
+EPOCHS = 1 if QUICK else 100
 BETAS = (0.25, 2.0) if QUICK else (0.25, 0.5, 1.0, 2.0, 4.0)
-DRAWS = 20 if QUICK else 200  # for the mean over the posterior
+DRAWS = 4 if QUICK else 200  # for the mean over the posterior
 IDX_FOLDER = os.environ.get("SYMAE_IMAGES")  # with idx files, such as those of MNIST
 
 # %% [markdown]

@@ -59,9 +59,9 @@ plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_STARS = 300 if QUICK else 2000  # for training
-N_TEST = 200 if QUICK else 500
-EPOCHS = 8 if QUICK else 40
+N_STARS = 100 if QUICK else 2000  # for training
+N_TEST = 60 if QUICK else 500
+EPOCHS = 2 if QUICK else 40
 
 # %% [markdown]
 # ## A group is a set

@@ -59,9 +59,9 @@ plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_STARS = 160 if QUICK else 2000  # for training
+N_STARS = 48 if QUICK else 2000  # for training
 N_TEST = 40 if QUICK else 300
-EPOCHS = 10 if QUICK else 16
+EPOCHS = 2 if QUICK else 16
 N_LIMIT = 100 if QUICK else 500  # stars for the average of the limit
 NUISANCE, VIRTUAL = "#D55E00", "#009E73"  # colours, as in the figures of the package
 NOT_TRAINED = "*Quick mode: the networks are undertrained, so the errors are large.*"

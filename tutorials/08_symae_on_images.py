@@ -58,9 +58,9 @@ plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_SHAPES = 160 if QUICK else 1000  # for training
+N_SHAPES = 32 if QUICK else 1000  # for training
 N_TEST = 40 if QUICK else 200
-EPOCHS = 5 if QUICK else 20
+EPOCHS = 1 if QUICK else 20
 SIZE = 20  # height and width in pixels
 NOT_TRAINED = "*Quick mode: the networks are undertrained, so the errors are large.*"
 

@@ -64,7 +64,7 @@ N_PAIRS = 100 if QUICK else 300  # training tablets measured on both instruments
 N_SINGLE = 20 if QUICK else 60  # and on one of them only
 N_TEST = 60 if QUICK else 200
 FEW_PAIRS = [] if QUICK else [30, 100]  # smaller training sets
-STEPS = 300 if QUICK else 1500
+STEPS = 10 if QUICK else 1500
 FOLDER = Path(tempfile.mkdtemp())  # for all files of this notebook
 
 # %% [markdown]

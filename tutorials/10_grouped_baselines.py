@@ -59,9 +59,9 @@ plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_TRAIN = 128 if QUICK else 640
+N_TRAIN = 32 if QUICK else 640
 N_TEST = 19 if QUICK else 100  # the probes for leakage need 20 and are slow
-EPOCHS = 6 if QUICK else 20
+EPOCHS = 1 if QUICK else 20
 SEEDS = 2 if QUICK else 3
 MODELS = ["symae", "neural_statistician", "mlvae", "gvae", "mean_swap"]
 if QUICK:

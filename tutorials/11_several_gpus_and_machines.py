@@ -81,8 +81,8 @@ tf.get_logger().setLevel("ERROR")  # strategies log each transfer
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_STATES = 96 if QUICK else 640
-EPOCHS = 3 if QUICK else 10
+N_STATES = 64 if QUICK else 640
+EPOCHS = 2 if QUICK else 10
 BATCH = 16  # groups per step, over all devices
 FOLDER = Path(tempfile.mkdtemp())  # for all files of this notebook
 

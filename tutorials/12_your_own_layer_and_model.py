@@ -62,9 +62,9 @@ plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
-N_STATES = 200 if QUICK else 1200  # stars for training
-N_TEST = 100 if QUICK else 300
-EPOCHS = 10 if QUICK else 20
+N_STATES = 60 if QUICK else 1200  # stars for training
+N_TEST = 60 if QUICK else 300
+EPOCHS = 1 if QUICK else 20
 PRICES = (1e-2,) if QUICK else (1e-4, 1e-2)  # penalties of the model in the last part
 FOLDER = Path(tempfile.mkdtemp())  # for all files of this notebook
 

@@ -59,7 +59,7 @@ keras.utils.set_random_seed(0)
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
 N_PATIENTS = 100 if QUICK else 800  # for training
 N_TEST = 30 if QUICK else 200
-EPOCHS = 4 if QUICK else 16
+EPOCHS = 1 if QUICK else 16
 NOT_TRAINED = "*Quick mode: the networks are undertrained, so the errors are large.*"
 
 

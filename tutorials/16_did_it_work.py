@@ -69,7 +69,7 @@ N_HELD_OUT = 60 if QUICK else 200  # stars
 N_PROBED = 30 if QUICK else 200
 N_PAIRS = 20 if QUICK else 100  # to test bands with
 N_TRAIN = 60 if QUICK else 200  # stars of the run on the command line
-EPOCHS = 2 if QUICK else 60
+EPOCHS = 1 if QUICK else 60
 NUISANCE, VIRTUAL = "#D55E00", "#009E73"  # colours, as in the figures of the package
 
 # %% [markdown]
@@ -151,7 +151,7 @@ for name, estimate in estimates.items():
 # we know the true error as well.
 
 # %%
-train = sk.data.simulate_exposures(300 if QUICK else 1000, 8, seed=0)
+train = sk.data.simulate_exposures(100 if QUICK else 1000, 8, seed=0)
 models["GVAE"] = sk.zoo.load("gvae_exposures")
 models["mean swap"] = sk.classical.MeanSwap().fit(train)
 models["grouped PCA"] = sk.classical.GroupedPCA().fit(train)

@@ -14,12 +14,14 @@ Each tutorial is a script in jupytext's percent format, `NN_name.py`. Usage:
     python tutorials/run.py --check             fail if --pair would change a file
 
 Each tutorial runs in a new kernel and in an empty folder that is deleted afterwards.
+With --quick, the tutorials of a job share one kernel, which is cleared in between.
 Exit codes: 0 success, 1 failed tutorial or outdated notebook, 2 invalid arguments.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -47,6 +49,30 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 PYTHON = {"name": "python", "pygments_lexer": "ipython3"}
 # Messages of TensorFlow at its start, with times and process numbers
 CHATTER = re.compile(r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:\d")
+#: Tutorials that set up TensorFlow before its first operation.
+OWN_KERNEL = {"11"}
+#: Moves a kernel to an empty folder, and removes what an earlier tutorial left in it.
+CLEAR = """
+import os, sys
+os.chdir({work!r})
+if "keras" in sys.modules:
+    sys.modules["keras"].utils.clear_session()
+if "matplotlib.pyplot" in sys.modules:
+    sys.modules["matplotlib.pyplot"].close("all")
+    sys.modules["matplotlib"].rcdefaults()
+%reset -f
+"""
+#: Start of shared kernels: short probes of leakage, and nothing is traced or optimised,
+#: which takes longer than the few steps gain.
+QUICK_START = """
+import functools
+import importlib
+import keras
+importlib.import_module("symae_keras.evaluation.leakage")._MOST_EPOCHS = 5
+importlib.import_module("symae_keras._utils.compiled").CALLS_BEFORE = 3
+keras.Model.compile = functools.partialmethod(keras.Model.compile, run_eagerly=True)
+del functools, importlib, keras
+"""
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 
 
@@ -172,38 +198,44 @@ def solutions(book: NotebookNode) -> list[str]:
     ]
 
 
-def execute(
-    source: Path, out: Path | None, quick: bool, threads: int
-) -> tuple[float, str]:
-    """Run one tutorial and write it, with outputs, to `out`.
+@contextlib.contextmanager
+def _kernel(quick: bool, shared: bool, threads: int) -> Iterator[NotebookClient]:
+    """Start a kernel without user settings, and stop it afterwards."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as ipython:
+        if shared:
+            startup = Path(ipython, "profile_default", "startup")
+            startup.mkdir(parents=True)
+            (startup / "quick.py").write_text(QUICK_START, encoding="utf-8")
+        client = NotebookClient(
+            nbformat.v4.new_notebook(),
+            timeout=CELL_LIMIT,
+            kernel_name="python3",
+            record_timing=False,
+        )
+        environment = _environment(quick, threads, Path(ipython))
+        with client.setup_kernel(env=environment, stderr=subprocess.DEVNULL):
+            yield client
+
+
+def execute(client: NotebookClient, source: Path, out: Path | None) -> str:
+    """Run one tutorial in a kernel and write it, with outputs, to `out`.
 
     If `out` is `None`, also run the solutions of its exercises, and write nothing.
 
     Returns:
-        The running time in seconds, including the start of the kernel, and an error
-        message, which is empty on success.
+        An error message, which is empty on success.
     """
     book = notebook(source)
     if out is None:
         book.cells += [nbformat.v4.new_code_cell(code) for code in solutions(book)]
-    start = time.perf_counter()
     error = ""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        work = Path(scratch, "work")
-        work.mkdir()
-        client = NotebookClient(
-            book,
-            timeout=CELL_LIMIT,
-            kernel_name="python3",
-            record_timing=False,
-            resources={"metadata": {"path": str(work)}},
-        )
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as work:
+        clear = nbformat.v4.new_code_cell(CLEAR.format(work=work))
         try:
-            environment = _environment(quick, threads, Path(scratch, "ipython"))
-            client.execute(env=environment, stderr=subprocess.DEVNULL)
+            _run_cells(client, nbformat.v4.new_notebook(cells=[clear]), counted=False)
+            _run_cells(client, book)
         except FAILURES as problem:
             error = _describe(source, book, problem)
-    seconds = time.perf_counter() - start
     if not error and any(map(_is_hidden_figure, _outputs(book))):
         error = (
             f"{source.name}: a figure was not drawn. Add %matplotlib inline after the "
@@ -215,7 +247,14 @@ def execute(
         book.metadata["language_info"] = dict(PYTHON)
         _silence(book)
         (out / f"{source.stem}.ipynb").write_text(as_text(book), encoding="utf-8")
-    return seconds, error
+    return error
+
+
+def _run_cells(
+    client: NotebookClient, book: NotebookNode, *, counted: bool = True
+) -> None:
+    client.nb, client.store_history = book, counted
+    client.execute(cleanup_kc=False)
 
 
 def _outputs(book: NotebookNode) -> Iterator[NotebookNode]:
@@ -285,17 +324,37 @@ def run(
     """
     threads = max(1, cores() // jobs)
     seconds: dict[str, float] = {}
+
+    def alone(path: Path) -> bool:
+        return not quick or path.stem[:2] in OWN_KERNEL
+
+    # All jobs take their next tutorial from here.
+    left = iter(sorted(paths, key=alone, reverse=True))
+
+    def work() -> None:
+        with contextlib.ExitStack() as kernel:
+            client = None
+            for path in left:
+                start = time.perf_counter()
+                if client is None:
+                    client = kernel.enter_context(
+                        _kernel(quick, not alone(path), threads)
+                    )
+                error = execute(client, path, out)
+                if error or alone(path):
+                    kernel.close()
+                    client = None
+                took = time.perf_counter() - start
+                if error:
+                    print(f"FAILED {error}\n", file=sys.stderr, flush=True)
+                else:
+                    seconds[path.stem] = took
+                end = "  FAILED" * bool(error)
+                print(f"{path.stem:<44} {took:7.1f} s{end}", flush=True)
+
     with ThreadPoolExecutor(jobs) as pool:
-        running = {p: pool.submit(execute, p, out, quick, threads) for p in paths}
-        for path, future in running.items():
-            took, error = future.result()
-            if error:
-                print(f"FAILED {error}\n", file=sys.stderr, flush=True)
-            else:
-                seconds[path.stem] = took
-            print(
-                f"{path.stem:<44} {took:7.1f} s{'  FAILED' * bool(error)}", flush=True
-            )
+        for worker in [pool.submit(work) for _ in range(jobs)]:
+            worker.result()
     return seconds
 
 

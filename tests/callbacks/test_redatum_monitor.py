@@ -54,6 +54,7 @@ def test_the_error_is_that_of_the_model_of_the_epoch(groups) -> None:
 
 
 @pytest.mark.jax
+@pytest.mark.compiles
 def test_stopping_early_and_keeping_the_best(groups, tmp_path) -> None:
     best = tmp_path / "best.keras"
     judged_by = {"monitor": "val_redatuming_error", "mode": "min"}

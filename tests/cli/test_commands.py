@@ -570,6 +570,7 @@ def small_comparison(monkeypatch) -> None:
     stars = simulate_exposures(n_states=60, n_instances=3, seed=0)
     monkeypatch.setattr(compare, "_data", lambda *_: (stars[:40], stars[40:]))
     monkeypatch.setattr(compare, "QUICK_EPOCHS", 1)
+    monkeypatch.setattr("symae_keras.training.MIN_UPDATES", 160)
 
 
 @pytest.mark.large
@@ -589,7 +590,7 @@ def test_comparison(succeeds, small_comparison, tmp_path) -> None:
     assert "has the lowest redatuming error, 0." in stdout
     assert "\nNext: symae tune --data my.csv --out tuned\n" in stdout
     assert err.startswith(
-        "each model of groups: 40 groups, 63 updates of 16 groups x 3 instances\n"
+        "each model of groups: 40 groups, 6 updates of 16 groups x 3 instances\n"
     )
     # In a second call, everything exists, so nothing is trained.
     _, again, err = succeeds(*command)

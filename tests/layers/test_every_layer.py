@@ -153,6 +153,15 @@ ELSEWHERE = {
     "WeightPenalty": lambda dtype: {"regularizer": keras.regularizers.L2(0.25)},
 }
 
+_NETWORK = dict.fromkeys(
+    (
+        *("Conv1DDecoder", "Conv1DEncoder", "Conv2DDecoder", "Conv2DEncoder"),
+        *("DenseDecoder", "DenseEncoder", "PerInstance", "TiedDense"),
+        *("BedOfNails", "SubPixel", "TransposedConv1D", "TransposedConv2D"),
+    ),
+    pytest.mark.compiles,
+)
+
 
 def test_no_layer_is_left_out() -> None:
     # `LossTerm` is the base class of others.
@@ -248,7 +257,11 @@ def test_config(name) -> None:
 
 
 @pytest.mark.jax
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    # Models whose tests run on JAX contain these layers.
+    [pytest.param(name, marks=_NETWORK.get(name, ())) for name in CASES],
+)
 def test_layer(name, tmp_path) -> None:
     init, expected = CASES[name]
     shapes = expected["input_shape"], expected["output_shape"]

@@ -22,8 +22,8 @@ from symae_keras.models.base import AutoencoderBase
 
 # Fewer cases where compiling is slow; `test_backends_agree` has one of each.
 _COMPILES = keras.backend.backend() == "jax"
-#: One case of each model.
-each_case = pytest.mark.parametrize("name", TEN if _COMPILES else FIRST)
+#: One case of each model, or of each kind of model.
+each_case = pytest.mark.parametrize("name", THREE if _COMPILES else FIRST)
 ten_cases = pytest.mark.parametrize("name", TEN)
 
 
@@ -326,7 +326,9 @@ def test_logged_terms_add_up(name) -> None:
 
 
 @pytest.mark.jax
-@pytest.mark.parametrize("name", ["vqvae", "wasserstein"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("vqvae", marks=pytest.mark.compiles), "wasserstein"]
+)
 def test_logged_terms_add_up_on_every_backend(name) -> None:
     test_logged_terms_add_up(name)
 
@@ -450,7 +452,7 @@ def test_mixed_precision(name, half) -> None:
 
 
 @pytest.mark.jax
-@pytest.mark.parametrize("name", THREE if _COMPILES else TEN)
+@pytest.mark.parametrize("name", ("vae", "symae-linear") if _COMPILES else TEN)
 def test_bad_pixels_never_count(name) -> None:
     """Masked values have no effect on codes or training, even if they are NaN."""
     case = CASES[name]
