@@ -81,8 +81,9 @@ class Axis:
     def __str__(self) -> str:
         first, last = self.values[0], self.values[-1]
         text = f"{first:g} to {last:g}, {len(self.values)} pixels"
-        # The default label contains no information.
-        return text if self.label == type(self).label else f"{text}, {self.label}"
+        # The labels of unnamed axes, in arrays and in tables, contain no information.
+        unnamed = self.label in (type(self).label, "axis")
+        return text if unnamed else f"{text}, {self.label}"
 
     def reversed(self) -> Self:
         """Return the same axis in reverse order."""

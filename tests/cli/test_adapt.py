@@ -58,7 +58,7 @@ def test_instruments_by_name_and_another_grid(succeeds, refuses, measured_run, h
                 table.writerow([n, unit, *x[n, int(unit == "new"), ::-2]])
     command = ("adapt", measured_run, "--data", "pairs.csv", "--out", "out")
     names = ("--instrument", "unit", "--source", "new", "--target", "old")
-    assert "--axis linear in" in refuses(*command, *names)
+    assert "with --axis linear" in refuses(*command, *names)
     succeeds(*command, *names, "--axis", "linear")
     assert read_json(here / "out" / "adaptation.json")["n_pairs"] == 8
     resampled = (*command, "--axis", "linear", "--force", "--instrument")
