@@ -283,7 +283,7 @@ class GroupedData(KnownGroups):
         >>> x = np.random.default_rng(0).normal(size=(30, 5, 64))
         >>> print(GroupedData(x).describe())
         30 groups of 5 instances of shape (64,), 150 instances in all, no state known
-        missing: 0 instances, 0.0 % of pixels
+        missing: 0.0 % of pixels
         variance between groups 0, within groups 1 (of 1.0)
         warning: groups differ by no more than chance: is the grouping right?
         """
