@@ -374,6 +374,10 @@ def exposures_limit(
     estimator uses the posterior mean, which is optimal. The error falls as 1 /
     `n_instances`.
 
+    A well-trained model can have a lower error, because of an effect of second order:
+    the star moves with the velocity `v` of an exposure, its continuum is `exp(0.4 T (x
+    - v))`, and so its brightness depends on `T v`.
+
     Args:
         n_instances: Number of exposures per star.
         n_states: Number of stars in the Monte Carlo average.
