@@ -38,7 +38,7 @@ _INSTANCES: Final = 16
 def demo(
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Train for under a minute, with larger errors."),
+        typer.Option("--quick", help="Train for about a minute, with larger errors."),
     ] = False,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="The folder to create.")
@@ -47,7 +47,7 @@ def demo(
     force: Force = False,
 ) -> None:
     """Train SymAE on simulated stellar exposures and compare it with the limit."""
-    cost = "under a minute" if quick else "about two minutes"
+    cost = "about a minute" if quick else "about two minutes"
     print(f"Training two SymAEs on simulated spectra of stars, {cost}.", flush=True)
     start = time.monotonic()
     import_backend()
