@@ -115,7 +115,7 @@ def draw(curves: dict[str, list[Any]], limit: float, path: Path) -> None:
 
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
-    for (name, found), marker in zip(curves.items(), "osD^v", strict=True):
+    for (name, found), marker in zip(curves.items(), "osD^", strict=False):
         seconds, errors = np.median(found, axis=0).T
         axes.plot(seconds, errors, marker=marker, label=name)
     axes.axhline(limit, color="black", linestyle=":", label="limit")
