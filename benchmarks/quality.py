@@ -119,8 +119,10 @@ def draw(curves: dict[str, list[Any]], limit: float, path: Path) -> None:
         seconds, errors = np.median(found, axis=0).T
         axes.plot(seconds, errors, marker=marker, label=name)
     axes.axhline(limit, color="black", linestyle=":", label="limit")
-    axes.set(xscale="log", yscale="log", xlabel="processor time of training (s)")
-    axes.set_ylabel("redatuming error")
+    axes.set(yscale="log", xlabel="processor time of training (s)")
+    axes.set(ylabel="redatuming error")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
 
