@@ -8,13 +8,16 @@ import platform
 import shlex
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+#: A layer, and the shapes of its input and output.
+KernelCall = tuple[Any, tuple[int, ...], tuple[int, ...]]
 
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn")
 
@@ -59,6 +62,39 @@ def worker_environments(count: int) -> list[dict[str, str]]:
         {**os.environ, "TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
         for task in tasks
     ]
+
+
+def kernel_calls(model: Any, x: Any) -> list[KernelCall]:
+    """Call a model, and return its convolutions and dense layers with their shapes."""
+    from keras import layers
+
+    kinds = (
+        *(layers.Dense, layers.Conv1D, layers.Conv2D),
+        *(layers.Conv1DTranspose, layers.Conv2DTranspose),
+    )
+    calls: list[KernelCall] = []
+    kept: list[tuple[Any, Callable[..., Any]]] = []
+
+    def watch(layer: Any) -> None:
+        call = layer.call
+
+        def recording(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            output = call(inputs, *args, **kwargs)
+            calls.append((layer, tuple(inputs.shape), tuple(output.shape)))
+            return output
+
+        kept.append((layer, call))
+        layer.call = recording
+
+    for layer in model._flatten_layers():
+        if isinstance(layer, kinds):
+            watch(layer)
+    try:
+        model(x)
+    finally:
+        for layer, call in kept:
+            layer.call = call
+    return calls
 
 
 def write_json(path: str | Path, results: Any) -> None:

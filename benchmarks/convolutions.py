@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -29,19 +29,11 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 import keras
 import numpy as np
 import tensorflow as tf
-from common import print_table, write_json
+from common import KernelCall, kernel_calls, print_table, write_json
 
 from symae_keras.layers import Conv1DEncoder, Conv2DEncoder
 from symae_keras.models import StellarAutoencoder, SymAE, UNet
 
-_LAYERS: Final = (
-    keras.layers.Dense,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-)
-Call = tuple[keras.Layer, tuple[int, ...]]
 Steps = Callable[[int], None]
 
 
@@ -56,39 +48,13 @@ def models() -> dict[str, tuple[keras.Model, tuple[int, ...]]]:
     }
 
 
-def record_calls(model: keras.Model, x: Any) -> list[Call]:
-    """Call a model, and return its convolutions and dense layers with input shapes."""
-    calls: list[Call] = []
-    kept: list[tuple[Any, Callable[..., Any]]] = []
-
-    def watch(layer: Any) -> None:
-        call = layer.call
-
-        def recording(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            calls.append((layer, tuple(inputs.shape)))
-            return call(inputs, *args, **kwargs)
-
-        kept.append((layer, call))
-        layer.call = recording
-
-    for layer in model._flatten_layers():
-        if isinstance(layer, _LAYERS):
-            watch(layer)
-    try:
-        model(x)
-    finally:
-        for layer, call in kept:
-            layer.call = call
-    return calls
-
-
-def layers_alone(calls: list[Call], pixels: int) -> Steps:
+def layers_alone(calls: list[KernelCall], pixels: int) -> Steps:
     """Return a function that runs layers forward and backward on random values.
 
     Layers that read the data, which have `pixels` numbers, need no gradient of them.
     """
     parts = []
-    for layer, shape in calls:
+    for layer, shape, _ in calls:
         copy = type(layer).from_config(layer.get_config() | {"activation": None})
         x = tf.random.normal(shape)
         reads_data = int(np.prod(shape[1:])) == pixels
@@ -139,7 +105,7 @@ def measure(
     """Return a row of the table."""
     x = tf.random.normal(shape)
     model(x)
-    calls = record_calls(model, x)
+    calls = kernel_calls(model, x)
     pixels = int(np.prod(model.instance_shape))
     functions = training(model, x), layers_alone(calls, pixels)
     for function in functions:

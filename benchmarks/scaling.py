@@ -43,7 +43,7 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
 import numpy as np
-from common import print_table, worker_environments, write_json
+from common import kernel_calls, print_table, worker_environments, write_json
 
 from symae_keras.data import GroupedData
 from symae_keras.distribute import is_chief, make_strategy, meet, running
@@ -64,35 +64,12 @@ def forward_operations(model: keras.Model, x: Any) -> int:
 
     Only dense and convolutional layers are counted; all other operations are few.
     """
+    backward = keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose
     counted = 0
-    layers = keras.layers
-    dense, forward = layers.Dense, (layers.Conv1D, layers.Conv2D)
-    backward = layers.Conv1DTranspose, layers.Conv2DTranspose
-    kept: list[tuple[Any, Callable[..., Any]]] = []
-
-    def watch(layer: Any) -> None:
-        call = layer.call
-
-        def counting(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            nonlocal counted
-            output = call(inputs, *args, **kwargs)
-            # The whole kernel is applied at each pixel of the smaller image, or row.
-            places = inputs if isinstance(layer, backward) else output
-            rows = int(np.prod(places.shape[:-1]))
-            counted += 2 * rows * int(np.prod(layer.kernel.shape))
-            return output
-
-        kept.append((layer, call))
-        layer.call = counting
-
-    for layer in model._flatten_layers():
-        if isinstance(layer, (dense, *forward, *backward)):
-            watch(layer)
-    try:
-        model(x)
-    finally:
-        for layer, call in kept:
-            layer.call = call
+    for layer, shape, output in kernel_calls(model, x):
+        # The whole kernel is applied at each pixel of the smaller image, or row.
+        places = shape if isinstance(layer, backward) else output
+        counted += 2 * int(np.prod(places[:-1])) * int(np.prod(layer.kernel.shape))
     return counted
 
 
@@ -250,20 +227,17 @@ def main() -> None:
     )
     help_preset = "preset to train (default symae_shapes)"
     parser.add_argument("--preset", default="symae_shapes", help=help_preset)
-    for name, default, text in (
+    options: tuple[tuple[str, int | float, str], ...] = (
         ("batch", 16, "groups in a global batch"),
         ("steps", 10, "training steps in a timing; many on a GPU"),
         ("turns", 5, "timings of each"),
-    ):
-        text = f"{text} (default {default})"
-        parser.add_argument(f"--{name}", type=int, default=default, help=text)
-    for name, number, text in (
         ("tflops", 20.0, "sustained TFLOP/s of a GPU on paper"),
         ("link", 25.0, "GB/s of the slowest link on paper"),
         ("latency", 5.0, "microseconds per message on paper"),
-    ):
-        text = f"{text} (default {number:g})"
-        parser.add_argument(f"--{name}", type=float, default=number, help=text)
+    )
+    for name, default, text in options:
+        text = f"{text} (default {default:g})"
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=text)
     parser.add_argument(
         "--on-paper",
         nargs="*",

@@ -15,7 +15,7 @@ import typer
 import symae_keras as sk
 from symae_keras._utils.files import written_atomically
 from symae_keras._utils.folders import STATE, Draft, Interrupted
-from symae_keras._utils.text import one_line
+from symae_keras._utils.text import counted, one_line
 from symae_keras.cli._options import Force, Group, Seed, import_backend
 from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import RUN_CONTENTS
@@ -271,7 +271,7 @@ def _print_trials(trials: tuple[Trial, ...]) -> None:
     finished.sort(key=lambda each: (each.outcome != "complete", each.estimate))
     shown = finished[:_SHOWN]
     shown += [each for each in finished[_SHOWN:] if each.number == 0]
-    count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
+    count = counted(len(trials), "trial")
     print(f"{count}; the best ones and the default settings, trial 0:")
     print_table(
         ("trial", "settings", "outcome", "estimate", "reconstruction"),
