@@ -14,8 +14,9 @@ converted to the first one, for 100 new samples.
 
 The error is the mean squared error divided by the variance of the true spectra. It is
 "baseline-free" if the best quadratic in wavelength is subtracted from both ground truth
-and prediction. `--exposures` trains on 2000 entangled stars for 4000 steps, with and
-without a backbone, and prints the redatuming error.
+and prediction. `--exposures` trains on 2000 entangled stars, with and without a
+backbone, for 4000 steps of Adam and for the 1280 of Muon with falling noise of the
+preset `symae_exposures`, and prints the redatuming error.
 
     python benchmarks/backbone.py --data tablets_nir.npz --crossed 3 4 5 6 \
         --exposures 1 --out results.json
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,8 @@ from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.evaluation import redatuming_error, relative_error
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
-from symae_keras.training import Training, normalization, train
+from symae_keras.training import Budget, Training, normalization, train
+from symae_keras.zoo.recipes import load_recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,21 +226,30 @@ def exposures(seed: int, scale: float) -> list[dict[str, Any]]:
     """Return the table rows for entangled exposures."""
     groups = simulate_exposures(2000, 16, 100 + seed, entangled=True)
     test = simulate_exposures(1000, 16, 1, entangled=True)
+    trainings = {
+        "Adam": (Training(), (512, 256)),
+        "Muon": (load_recipe("symae_exposures").recipe, (256, 128)),
+    }
     rows = []
-    for backbone in ("linear", None):
+    for (name, (training, units)), backbone in itertools.product(
+        trainings.items(), ("linear", None)
+    ):
+        epochs = max(1, round(scale * Budget.of(groups, training).epochs))
+        training = dataclasses.replace(training, epochs=epochs)
         keras.utils.set_random_seed(seed)
         model = SymAE(
             groups.instance_shape,
+            encoder=DenseEncoder(128, units=units),
             normalization=normalization(groups),
             seed=seed,
             backbone=backbone,
         )
         start = time.perf_counter()
-        train(model, groups, Training(epochs=max(1, round(32 * scale))), seed)
+        train(model, groups, training, seed)
         row = {
             "set": "exposures",
             "seed": seed,
-            "method": "SymAE, linear" if backbone else "SymAE",
+            "method": ("SymAE, linear, " if backbone else "SymAE, ") + name,
             "error": float(redatuming_error(model, test)),
             "seconds": time.perf_counter() - start,
         }

@@ -234,7 +234,14 @@ def test_budget(states, given, epochs, passes, at_least):
 
 
 @pytest.mark.parametrize(
-    "given", [{"min_updates": -1}, {"kl_annealing": 1.5}, {"weight_decay": -0.1}]
+    "given",
+    [
+        {"min_updates": -1},
+        {"kl_annealing": 1.5},
+        {"weight_decay": -0.1},
+        {"optimizer": "sgd"},
+        {"final_noise": -0.1},
+    ],
 )
 def test_training_refuses(given):
     with pytest.raises(ValueError, match=f"`{next(iter(given))}`.*Received: "):

@@ -7,24 +7,25 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import keras
 
 from symae_keras._utils.arrays import swaps_codes
-from symae_keras._utils.validation import not_negative, share
+from symae_keras._utils.validation import choice, invalid, not_negative, share
 from symae_keras.data import RaggedGroups, batches, instance_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.distribute import even_batch_size
 from symae_keras.errors import InputError
 from symae_keras.layers.linear_backbone import LinearBackbone
+from symae_keras.layers.noise import NuisanceDropout
 from symae_keras.layers.normalization import Standardization, pixel_moments
 from symae_keras.losses import RelativeMeanSquaredError
 from symae_keras.models.groups import GroupedAutoencoder
 from symae_keras.training.best_weights import BestWeights
 from symae_keras.training.checkpoint import Checkpoint
 from symae_keras.training.non_finite_guard import NonFiniteGuard
-from symae_keras.training.schedules import KLAnnealing, KLSchedule
+from symae_keras.training.schedules import KLAnnealing, KLSchedule, NoiseSchedule
 
 _log = logging.getLogger("symae_keras")
 
@@ -51,7 +52,8 @@ class Training:
             instances.
         instances: Instances drawn per group and epoch, at most as many as exist; `None`
             takes all.
-        learning_rate: Initial learning rate of Adam; it falls to 1 % along a cosine.
+        learning_rate: Initial learning rate; it falls to 1 % along a cosine. Defaults
+            to 2e-3, for Adam; Muon needs about 7e-3.
         clip_norm: Largest norm of the gradient of all weights together; a larger
             gradient is scaled down to it. `None` leaves gradients unchanged.
         min_updates: Minimum number of updates; small data get more passes to reach it.
@@ -62,6 +64,17 @@ class Training:
             turns it off.
         weight_decay: Decoupled decay of all weights (AdamW): each update subtracts
             `learning_rate * weight_decay` times each weight. Defaults to 0, plain Adam.
+        optimizer: `"adam"` (default), or `"muon"`, which orthogonalises the updates of
+            matrices and uses Adam for all other weights. It needs fewer updates, in
+            large batches and layers of a few hundred units.
+        final_noise: Strength of the noise on nuisance codes at the end of training; it
+            falls linearly from that of the model. `None` (default) leaves it constant.
+
+    Reference:
+        - [Jordan et al., Muon: An optimizer for hidden layers in neural networks,
+          2024](https://kellerjordan.github.io/posts/muon/)
+        - [Liu et al., Muon is scalable for LLM training,
+          2025](https://arxiv.org/abs/2502.16982)
     """
 
     epochs: int | None = None
@@ -72,6 +85,8 @@ class Training:
     min_updates: int | None = None
     kl_annealing: float = 0.25
     weight_decay: float = 0.0
+    optimizer: Literal["adam", "muon"] = "adam"
+    final_noise: float | None = None
 
     def __post_init__(self) -> None:
         """Check the values that `train` itself uses."""
@@ -79,6 +94,9 @@ class Training:
             not_negative("min_updates", self.min_updates)
         share("kl_annealing", self.kl_annealing)
         not_negative("weight_decay", self.weight_decay)
+        choice("optimizer", self.optimizer, ("adam", "muon"))
+        if self.final_noise is not None:
+            not_negative("final_noise", self.final_noise)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,6 +125,8 @@ class Recipe(Training):
         min_updates: See `epochs`.
         kl_annealing: See `epochs`.
         weight_decay: See `epochs`.
+        optimizer: See `epochs`.
+        final_noise: See `epochs`.
     """
 
     model: Callable[[GroupedData, int], keras.Model]
@@ -200,20 +220,12 @@ def train(
     draws = {"first_epoch": epoch, "passes": budget.passes}
     dataset = _batches(model, groups, training, seed, strategy, **draws)
     updates = budget.updates
-    schedule = keras.optimizers.schedules.CosineDecay(
-        training.learning_rate, max(updates, 1), alpha=0.01
-    )
-    optimizer = keras.optimizers.Adam(schedule, global_clipnorm=training.clip_norm)
-    if training.weight_decay > 0.0:
-        optimizer = keras.optimizers.AdamW(
-            schedule, training.weight_decay, global_clipnorm=training.clip_norm
-        )
     linear = getattr(model, "linear", None)
     if isinstance(linear, LinearBackbone) and not linear.is_adapted:
         some = groups.sample() if isinstance(groups, RaggedGroups) else groups
         model.adapt_backbone(some)
     model.compile(
-        optimizer=optimizer,
+        optimizer=_optimizer(training, updates),
         loss=RelativeMeanSquaredError(data_variance(groups)),
     )
     own: list[keras.callbacks.Callback] = []
@@ -222,6 +234,8 @@ def train(
     if getattr(model, "coherent_sampling", None) is not None and not scheduled:
         annealing = KLAnnealing(model, round(training.kl_annealing * updates))
         own.append(annealing)
+    if training.final_noise is not None:
+        own.append(_falling_noise(model, training.final_noise, updates))
     held_out: Any = None
     best = None
     if validation is not None:
@@ -264,6 +278,46 @@ def train(
             # The trained model is still valid.
             _log.warning("no detail of the state: %s", error)
     return history
+
+
+def _optimizer(training: Training, updates: int) -> keras.optimizers.Optimizer:
+    rate = keras.optimizers.schedules.CosineDecay(
+        training.learning_rate, max(updates, 1), alpha=0.01
+    )
+    decay, clip_norm = training.weight_decay, training.clip_norm
+    if training.optimizer == "muon":
+        return keras.optimizers.Muon(
+            rate,
+            # A short memory suits the few updates that Muon needs.
+            adam_beta_2=0.95,
+            adam_weight_decay=decay,
+            weight_decay=decay,
+            global_clipnorm=clip_norm,
+        )
+    if decay > 0.0:
+        return keras.optimizers.AdamW(rate, decay, global_clipnorm=clip_norm)
+    return keras.optimizers.Adam(rate, global_clipnorm=clip_norm)
+
+
+def _falling_noise(model: keras.Model, final: float, updates: int) -> NoiseSchedule:
+    """Return the schedule of `Training.final_noise`.
+
+    Strong noise at first keeps the state out of nuisance codes; weak noise at the end
+    lets them contain more detail.
+    """
+    layers = model._flatten_layers()
+    strengths = [
+        each.initial_strength for each in layers if isinstance(each, NuisanceDropout)
+    ]
+    if not strengths:
+        expected = 'None for a model without noise such as `nuisance_noise="gaussian"`'
+        raise invalid("final_noise", expected, final)
+    if final > strengths[0]:
+        expected = f"at most {strengths[0]:g}, the strength of the model's noise"
+        raise invalid("final_noise", expected, final)
+    # Plain numbers: a Keras schedule computes tensors, which takes 2 ms per step.
+    first, steps = strengths[0], max(updates, 1)
+    return NoiseSchedule(lambda step: first + (final - first) * min(step / steps, 1.0))
 
 
 @dataclasses.dataclass(frozen=True)
