@@ -28,8 +28,8 @@ CONTENTS: Final = (
     "metrics.json",
     *(f"{name}/{each}" for name in PRESETS for each in (*RUN_CONTENTS, STATE)),
 )
-#: Epochs of 125 steps in quick mode; the full mode uses those of the presets.
-QUICK_EPOCHS: Final = 5
+#: Epochs of 32 steps in quick mode; the full mode uses those of the presets.
+QUICK_EPOCHS: Final = 10
 #: Numbers of new stars for the evaluation, and of exposures per star.
 _STATES: Final = 300
 _INSTANCES: Final = 16

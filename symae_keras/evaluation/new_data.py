@@ -35,6 +35,15 @@ _MOST_NAMED: Final = 5
 #: Below this share of the variance, residuals are rounding errors.
 _ROUNDING: Final = 1e-10
 _OF_RESIDUALS: Final = ("shift", "gain", "residual")
+#: Divisors of scores where they are compared as reasons. Any other change also looks a
+#: little like a shift or a gain.
+_CAUSES: Final = {
+    "state": 1.0,
+    "nuisance": 1.0,
+    "grouping": 1.0,
+    "shift": 5.0,
+    "gain": 5.0,
+}
 #: Scores that exceed all held-out ones by this factor are reported even if there are
 #: too few groups for a small p-value.
 _FAR: Final = 3.0
@@ -167,8 +176,8 @@ class NewData:
     which is valid for any distribution if the held-out groups are new to the model.
     Groups are exchangeable, but instances of one group are not, so that the smallest
     p-value for `n` held-out groups is `1 / (n + 1)`. The reason for a small p-value is
-    the largest of the six scores; a residual is assigned to the state or to the
-    nuisance, depending on which code is more unusual.
+    the largest of the first five scores, with those of shift and gain divided by 5,
+    because other changes also look a little like them. A residual can have any reason.
 
     A model can absorb a part of a shift or gain into its codes, so that both may be
     underestimated.
@@ -444,16 +453,17 @@ def _largest(of: dict[tuple[str, str], Array]) -> Array:
 
 
 def _reasons(of: dict[tuple[str, str], Array]) -> tuple[Array, Array, Array]:
-    """Return reason and test of the largest score, and if it is of one instance."""
+    """Return reason, test of the largest score, and if it is of one instance."""
     z = np.stack(list(of.values()))
     first = np.where(np.isfinite(z), z, -np.inf).argmax(axis=0)
     tests, whats = np.array(list(of)).T
-    test, code = tests[first], np.array("nuisance")
-    if ("state", "code") in of:
-        nuisance = np.fmax(of["nuisance", "mean"], of["nuisance", "worst"])
-        code = np.where(of["state", "code"] >= nuisance, "state", "nuisance")
-    reason = np.where(test == "residual", code, test)
-    return reason, test, whats[first] == "worst"
+    causes = np.array([name for name in _CAUSES if name in tests])
+    largest = [
+        _largest({k: v for k, v in of.items() if k[0] == name}) / _CAUSES[name]
+        for name in causes
+    ]
+    cause = np.nan_to_num(np.stack(largest), nan=-np.inf).argmax(axis=0)
+    return causes[cause], tests[first], whats[first] == "worst"
 
 
 class _Neighbours:

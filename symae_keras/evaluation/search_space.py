@@ -62,7 +62,8 @@ RECIPE = Recipe(model=model)
 class SymAESettings:
     """Settings of a `SymAE`, as `tune` chooses them.
 
-    The defaults are those of `SymAE` and of the preset `symae_exposures`.
+    The defaults are those of `SymAE`. Codes and initial noise of the preset
+    `symae_exposures` are the same.
 
     Args:
         coherent_dim: Size of the coherent code. Defaults to 8.

@@ -20,6 +20,7 @@ from symae_keras._utils.files import read_json
 from symae_keras.cli import compare
 from symae_keras.cli._run_folder import NEEDED, few_held_out, load_run
 from symae_keras.cli.evaluate import next_command
+from symae_keras.cli.train import run_config
 from symae_keras.data import load, save, simulate_exposures
 from symae_keras.evaluation import relative_error
 from symae_keras.evaluation._conformal import groups_needed
@@ -554,6 +555,24 @@ def test_a_preset_trains_small_data_for_enough_updates(
     assert "8 groups, 3 updates of" in err and "small data" not in err
     refused = symae(*command, "--updates", 4, "--epochs", 1, "--force").err
     assert "give one of them" in refused
+
+
+def test_presets_train_own_data_with_adam(data_file):
+    """Large batches and falling noise of a preset are for thousands of groups."""
+    settings = ("optimizer", "learning_rate", "batch_size", "final_noise")
+    for file, expected in (
+        (None, ("muon", 1e-2, 64, 0.2)),
+        (data_file, ("adam", 2e-3, 16, None)),
+    ):
+        recipe, config = run_config("symae_exposures", file, 0)
+        assert tuple(getattr(recipe, name) for name in settings) == expected
+        assert tuple(config[name] for name in settings) == expected
+
+
+def test_a_recipe_of_your_own_keeps_its_optimizer(altered, data_file):
+    path = altered(("epochs=2", "epochs=2, optimizer='muon', final_noise=0.1"))
+    recipe, config = run_config(str(path), data_file, 0)
+    assert (recipe.optimizer, config["final_noise"]) == ("muon", 0.1)
 
 
 def test_a_recipe_with_few_updates_is_a_note(succeeds, recipe, data_file, tmp_path):

@@ -161,4 +161,5 @@ def test_reasons_on_exposures() -> None:
         assert np.mean(check.group_reason == reason) > 0.8
     assert detector.check(new).group_p.min() > check.floor / 2
     check = detector.check(GroupedData(shifted.astype("float32")))
-    assert check.shift.mean() == pytest.approx(0.8, abs=0.3)
+    # The codes absorb a part of the shift of 1 pixel.
+    assert 0.3 < check.shift.mean() < 1.1
