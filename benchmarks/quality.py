@@ -85,7 +85,6 @@ ROWS: Final = (
 FEW: Final[dict[str, tuple[int, int, Callable[..., GroupedData]]]] = {
     "30 samples x 4 replicates": (30, 4, simulate_replicates),
     "100 samples x 4 replicates": (100, 4, simulate_replicates),
-    "100 stars x 8 exposures": (100, 8, simulate_exposures),
 }
 FEW_ROWS: Final = (
     Row("Adam, 16 groups", Training(), _NARROW),
@@ -153,20 +152,21 @@ def model_of(groups: GroupedData, row: Row, seed: int) -> SymAE:
 
 def draw(curves: dict[str, list[Any]], limit: float, path: Path) -> None:
     """Draw medians over seeds of errors over seconds."""
-    from matplotlib.figure import Figure
+    from symae_keras.plotting.style import MARKERS, PALETTE, new_figure
 
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = new_figure(6.4, 4.0)
     axes = figure.subplots()
-    for (name, found), marker in zip(curves.items(), "osD^v", strict=False):
+    styles = zip(curves.items(), PALETTE, MARKERS, strict=False)
+    for (name, found), color, marker in styles:
         seconds, errors = np.median(found, axis=0).T
-        axes.plot(seconds, errors, marker=marker, label=name)
+        axes.plot(seconds, errors, color=color, marker=marker, label=name)
     axes.axhline(limit, color="black", linestyle=":", label="limit")
     axes.set(yscale="log", xlabel="processor time of training (s)")
     axes.set(ylabel="redatuming error")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
 
 
 def few(seeds: int, scale: float, out: Path | None) -> None:
