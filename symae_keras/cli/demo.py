@@ -47,7 +47,7 @@ def demo(
     force: Force = False,
 ) -> None:
     """Train SymAE on simulated stellar exposures and compare it with the limit."""
-    cost = "about a minute" if quick else "three to four minutes"
+    cost = "about a minute" if quick else "about three minutes"
     print(f"Training two SymAEs on simulated spectra of stars, {cost}.", flush=True)
     start = time.monotonic()
     import_backend()
