@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -120,7 +121,8 @@ def reproduce(
         check_writable(path)
     done, skipped = _reproduce_all(names, out, seeds, quick, data)
     with written_atomically(results) as partial:
-        partial.write_text(_results_table(done, skipped), encoding="utf-8")
+        rows = [*_rows(done), *_other_rows(results, [each.name for each in done])]
+        partial.write_text(_results_table(rows, skipped), encoding="utf-8")
     if done:
         cells = [[cell.strip("*`") for cell in row] for row in _rows(done)]
         print_table(_HEADINGS, cells, n_texts=2)
@@ -268,8 +270,24 @@ def _rows(done: Sequence[Reproduced]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _results_table(done: Sequence[Reproduced], skipped: Mapping[str, str]) -> str:
+def _other_rows(path: Path, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the rows of an earlier table, except for those of some presets."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [
+        tuple(cell.strip() for cell in line.strip("|").split("|"))
+        for line in lines
+        if line.startswith("| ")
+    ]
+    return [row for row in rows if row[0] not in (*names, _HEADINGS[0], "---")]
+
+
+def _results_table(
+    results: Sequence[tuple[str, ...]], skipped: Mapping[str, str]
+) -> str:
     """Return RESULTS.md: obtained and reference values, cost, spread and command."""
+    first = operator.itemgetter(0)  # rows of one preset keep their order
     rows = (_HEADINGS, ("---", "---", "---:", "---:", "---", "---:", "---"))
     lines = [
         _TITLE,
@@ -281,7 +299,7 @@ def _results_table(done: Sequence[Reproduced], skipped: Mapping[str, str]) -> st
         "",
         "<!-- --8<-- [start:table] -->",
         "",
-        *(f"| {' | '.join(row)} |" for row in (*rows, *_rows(done))),
+        *(f"| {' | '.join(row)} |" for row in (*rows, *sorted(results, key=first))),
         "",
         "<!-- --8<-- [end:table] -->",
     ]

@@ -85,6 +85,21 @@ def test_reproduce_marks_what_does_not_agree(tiny_zoo, symae, tmp_path) -> None:
     assert not (tmp_path / "zoo" / "RESULTS.md").exists()
 
 
+def test_results_of_other_presets_are_kept(tiny_zoo, succeeds, tmp_path) -> None:
+    succeeds("zoo", "reproduce", "tiny")
+    results = tmp_path / "zoo" / "RESULTS.md"
+    text = results.read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("| tiny |"))
+    others = [row.replace("| tiny |", f"| {name} |") for name in ("other", "zebra")]
+    results.write_text(text.replace(row, "\n".join([*others, row])), encoding="utf-8")
+    succeeds("zoo", "reproduce", "tiny")
+    lines = results.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith(("| o", "| z"))] == others
+    assert sum(line.startswith("| tiny |") for line in lines) == text.count("| tiny |")
+    names = [line.split(" | ")[0] for line in lines if line.startswith("| ")][2:]
+    assert names == sorted(names)
+
+
 def test_recipes_without_data_are_listed(tiny_zoo, altered, succeeds) -> None:
     data = ("model=model, data=data", "model=model")
     altered(DOCSTRING, data, path=tiny_zoo / "recipe.py")
@@ -133,4 +148,4 @@ def test_tolerances_and_quick_epochs() -> None:
     assert agrees(2.4, 0.14, quick=True) == (True, True)
     assert tolerance("snr_gain_db", -4.0) == 1.0
     recipe = load_recipe(preset_folder("symae_exposures") / "recipe.py").recipe
-    assert quick_epochs(recipe) == 4
+    assert quick_epochs(recipe) == 5
