@@ -50,14 +50,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("symae_keras")
 HELD_OUT: Final = 0.2
-#: Settings of presets with your data. Muon with large batches is for thousands of
-#: groups; with few, Adam has lower errors in half the time (docs/training.md).
-_FOR_FEW_GROUPS: Final[dict[str, Any]] = {
-    "optimizer": "adam",
-    "learning_rate": 2e-3,
-    "batch_size": 16,
-    "final_noise": None,
-}
+#: Settings of presets with Muon that are those of `Training()` for your data: large
+#: batches and falling noise are for thousands of groups (docs/training.md).
+_OF_MUON: Final = ("optimizer", "learning_rate", "batch_size", "final_noise")
 
 
 def train(
@@ -277,7 +272,9 @@ def run_config(
     # Presets are tuned to their own data; other data may be 100 times smaller. The
     # author of a recipe knows the size of its data.
     if preset and data_file and recipe.optimizer == "muon":
-        recipe = dataclasses.replace(recipe, **_FOR_FEW_GROUPS)
+        plain = sk.training.Training()
+        changes: Any = {name: getattr(plain, name) for name in _OF_MUON}
+        recipe = dataclasses.replace(recipe, **changes)
     enough = recipe.epochs is None or (epochs is None and preset and data_file)
     least = recipe.min_updates
     if least is None:

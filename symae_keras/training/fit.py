@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self
 import keras
 
 from symae_keras._utils.arrays import swaps_codes
-from symae_keras._utils.validation import choice, invalid, not_negative, share
+from symae_keras._utils.validation import choice, not_negative, share
 from symae_keras.data import RaggedGroups, batches, instance_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.distribute import even_batch_size
@@ -212,6 +212,7 @@ def train(
         The Keras history.
 
     Raises:
+        InputError: `final_noise` does not suit the noise of the model.
         NonFiniteError: A loss became NaN or infinite; the last finite weights were
             restored.
     """
@@ -310,11 +311,15 @@ def _falling_noise(model: keras.Model, final: float, updates: int) -> NoiseSched
         each.initial_strength for each in layers if isinstance(each, NuisanceDropout)
     ]
     if not strengths:
-        expected = 'None for a model without noise such as `nuisance_noise="gaussian"`'
-        raise invalid("final_noise", expected, final)
+        raise InputError(
+            f"`final_noise={final}` needs a model with noise that can fall, such as "
+            'SymAE(nuisance_noise="gaussian"); for other models, leave it at None.'
+        )
     if final > strengths[0]:
-        expected = f"at most {strengths[0]:g}, the strength of the model's noise"
-        raise invalid("final_noise", expected, final)
+        raise InputError(
+            f"`final_noise={final}` must be at most {strengths[0]:g}, the strength of "
+            "the model's noise."
+        )
     # Plain numbers: a Keras schedule computes tensors, which takes 2 ms per step.
     first, steps = strengths[0], max(updates, 1)
     return NoiseSchedule(lambda step: first + (final - first) * min(step / steps, 1.0))
