@@ -35,15 +35,11 @@ _MOST_NAMED: Final = 5
 #: Below this share of the variance, residuals are rounding errors.
 _ROUNDING: Final = 1e-10
 _OF_RESIDUALS: Final = ("shift", "gain", "residual")
-#: Divisors of scores where they are compared as reasons. Any other change also looks a
-#: little like a shift or a gain.
-_CAUSES: Final = {
-    "state": 1.0,
-    "nuisance": 1.0,
-    "grouping": 1.0,
-    "shift": 5.0,
-    "gain": 5.0,
-}
+#: Reasons of unusual groups and instances.
+_CAUSES: Final = ("state", "nuisance", "grouping", "shift", "gain")
+#: Divisor of the scores of shift and gain that explain little of the residual: any
+#: other change also looks a little like them.
+_DOUBT: Final = 5.0
 #: Scores that exceed all held-out ones by this factor are reported even if there are
 #: too few groups for a small p-value.
 _FAR: Final = 3.0
@@ -176,8 +172,9 @@ class NewData:
     which is valid for any distribution if the held-out groups are new to the model.
     Groups are exchangeable, but instances of one group are not, so that the smallest
     p-value for `n` held-out groups is `1 / (n + 1)`. The reason for a small p-value is
-    the largest of the first five scores, with those of shift and gain divided by 5,
-    because other changes also look a little like them. A residual can have any reason.
+    the largest of the first five scores; a residual can have any of these reasons.
+    Those of shift and gain are divided by 5 if both together explain less than a
+    quarter of the residual, because other changes also look a little like them.
 
     A model can absorb a part of a shift or gain into its codes, so that both may be
     underestimated.
@@ -273,7 +270,10 @@ class NewData:
         of_groups, of_instances = _by_size(self._standardized(scores))
         group_z, instance_z = _largest(of_groups), _largest(of_instances)
         of_group, of_instance = map(_largest, self._calibration)
-        group_reason, group_test, odd = _reasons(of_groups)
+        explained = found["explained"]
+        shares = np.where(groups.present, explained, 0.0).sum(axis=1)
+        shares /= groups.present.sum(axis=1).clip(1)
+        group_reason, group_test, odd = _reasons(of_groups, shares)
         place = np.full(len(groups), -1)
         for (test, _), z in of_instances.items():
             here = odd & (group_test == test)
@@ -284,12 +284,12 @@ class NewData:
             group_score=group_z / np.nanmax(of_group),
             odd_instance=place,
             group_reason=group_reason,
-            instance_reason=_reasons(of_instances)[0],
+            instance_reason=_reasons(of_instances, explained)[0],
             group_p_of=self._p_of(0, of_groups),
             instance_p_of=self._p_of(1, of_instances),
             shift=found["shift"],
             gain=1.0 + found["gain"],
-            explained=found["explained"],
+            explained=explained,
             floor=1.0 / (1.0 + self.n_groups),
             ids=groups.ids,
         )
@@ -452,14 +452,18 @@ def _largest(of: dict[tuple[str, str], Array]) -> Array:
     return np.where(np.isfinite(best), best, np.nan)
 
 
-def _reasons(of: dict[tuple[str, str], Array]) -> tuple[Array, Array, Array]:
+def _reasons(
+    of: dict[tuple[str, str], Array], explained: Array
+) -> tuple[Array, Array, Array]:
     """Return reason, test of the largest score, and if it is of one instance."""
     z = np.stack(list(of.values()))
     first = np.where(np.isfinite(z), z, -np.inf).argmax(axis=0)
     tests, whats = np.array(list(of)).T
     causes = np.array([name for name in _CAUSES if name in tests])
+    doubt = np.where(explained < _EXPLAINED, _DOUBT, 1.0)
     largest = [
-        _largest({k: v for k, v in of.items() if k[0] == name}) / _CAUSES[name]
+        _largest({k: v for k, v in of.items() if k[0] == name})
+        / (doubt if name in ("shift", "gain") else 1.0)
         for name in causes
     ]
     cause = np.nan_to_num(np.stack(largest), nan=-np.inf).argmax(axis=0)

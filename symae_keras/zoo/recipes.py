@@ -109,7 +109,7 @@ def load_recipe(name_or_path: str | PathLike[str]) -> LoadedRecipe:
     Example:
     >>> recipe, docstring, name = load_recipe("symae_exposures")
     >>> name, recipe.batch_size
-    ('symae_exposures', 16)
+    ('symae_exposures', 64)
     """
     from symae_keras.training import Recipe
 
