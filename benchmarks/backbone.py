@@ -29,7 +29,7 @@ import dataclasses
 import itertools
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import keras
 import numpy as np
@@ -49,8 +49,9 @@ from symae_keras.zoo.recipes import load_recipe
 class Settings:
     """Settings of all data sets except the exposures.
 
-    Code sizes, weight decay and whitening for two instruments were chosen within the
-    training tablets, as `--validate` does; the other settings are from earlier trials.
+    Optimizer, learning rate, code sizes, weight decay and whitening for two instruments
+    were chosen within the training tablets, as `--validate` does; the other settings
+    are from earlier trials.
     More instruments differ in more ways: `T` instruments have `2 (T - 1)` nuisance
     numbers and noise of `1 / sqrt(T - 1)`, chosen on the first three crossed sets.
     """
@@ -60,8 +61,9 @@ class Settings:
     noise_strength: float = 1.0
     instance_dropout: float = 0.5
     width: int = 128
-    updates: int = 3000
-    learning_rate: float = 2e-3
+    updates: int = 2000
+    optimizer: Literal["adam", "muon"] = "muon"
+    learning_rate: float = 7e-3
     weight_decay: float = 0.03
 
 
@@ -86,6 +88,7 @@ def fit(x: Any, settings: Settings, seed: int) -> SymAE:
         min_updates=settings.updates,
         batch_size=32,
         instances=None,
+        optimizer=settings.optimizer,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
     )
