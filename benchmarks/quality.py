@@ -11,7 +11,7 @@ seeds with the lowest and the highest, and the factor above the limit of this te
     python benchmarks/quality.py --seeds 5 --out quality.json --figure quality.png
 
 `--few` trains the narrow network on small data instead, as `symae train` does: for
-2,000 updates, with the best weights by a fifth of the groups.
+2,000 updates, and with the weights that are best for a held-out fifth of the groups.
 
     python benchmarks/quality.py --few --seeds 3
 """

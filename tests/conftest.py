@@ -95,11 +95,15 @@ def _eagerly(run: Callable[[], None]) -> Callable[[], None]:
 
     def run_eagerly() -> None:
         with pytest.MonkeyPatch.context() as patch:
-            eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
-            patch.setattr(keras.Model, "compile", eager)
+            _compile_eagerly(patch)
             run()
 
     return run_eagerly
+
+
+def _compile_eagerly(patch: pytest.MonkeyPatch) -> None:
+    eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
+    patch.setattr(keras.Model, "compile", eager)
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +113,12 @@ def _fresh_keras():
     policy = keras.config.dtype_policy()
     yield
     keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Skip tracing, which takes most of the time of a tiny training."""
+    _compile_eagerly(monkeypatch)
 
 
 @pytest.fixture(scope="session")

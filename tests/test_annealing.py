@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import keras
 import numpy as np
@@ -24,18 +23,11 @@ from symae_keras.models import (
 from symae_keras.training import Checkpoint, Training, train
 from symae_keras.training.checkpoint import sync_state
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.usefixtures("eager")]
 
 FINAL = 1e-3
 #: Two updates per epoch.
 TRAINING = Training(epochs=4, batch_size=4, instances=2, kl_annealing=0.5)
-
-
-@pytest.fixture(autouse=True)
-def _eager(monkeypatch):
-    """Skip tracing, which takes most of the time of a tiny run."""
-    eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
-    monkeypatch.setattr(keras.Model, "compile", eager)
 
 
 @pytest.fixture

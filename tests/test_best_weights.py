@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import keras
 import numpy as np
@@ -16,7 +15,7 @@ from symae_keras.losses import RelativeMeanSquaredError
 from symae_keras.models import SymAE
 from symae_keras.training import Checkpoint, Training, data_variance, train
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.usefixtures("eager")]
 
 #: Two updates per epoch.
 TRAINING = Training(
@@ -28,13 +27,6 @@ TRAINING = Training(
     kl_annealing=0.5,
 )
 EPOCHS = 8
-
-
-@pytest.fixture(autouse=True)
-def _eager(monkeypatch):
-    """Skip tracing, which takes most of the time of a tiny run."""
-    eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
-    monkeypatch.setattr(keras.Model, "compile", eager)
 
 
 @pytest.fixture

@@ -16,17 +16,10 @@ from symae_keras.models import SymAE
 from symae_keras.training import Checkpoint, Training, train
 from symae_keras.training.checkpoint import sync_state
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.usefixtures("eager")]
 
 #: Two updates per epoch.
 SHORT = functools.partial(Training, epochs=4, batch_size=4, instances=2)
-
-
-@pytest.fixture(autouse=True)
-def _eager(monkeypatch):
-    """Skip tracing, which takes most of the time of a tiny run."""
-    eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
-    monkeypatch.setattr(keras.Model, "compile", eager)
 
 
 @pytest.fixture
