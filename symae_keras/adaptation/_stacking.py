@@ -30,13 +30,8 @@ _MANY_PAIRS: Final = 60
 #: proportional to their number.
 _SPREAD: Final = 0.2
 _SPREAD_UP_TO: Final = 20
-#: With few pairs, cross-validation errors are uncertain. A penalty on all weights
-#: except that of the mean shift keeps the result close to it: this constant divided by
-#: the cube of the number of pairs.
-_CAUTION: Final = 1500.0
-#: With at least this many spectra of the target, the result is kept close to a method
-#: that uses all of them, with this constant divided by the number of pairs.
-_CAUTION_OF_MANY: Final = 30.0
+#: With at least this many spectra of the target, methods that use all of them are
+#: trusted with few pairs, otherwise the mean shift is.
 _MANY_TARGETS: Final = 30
 _OF_TARGETS: Final = ("ModelOptimalEstimation", "OptimalEstimation")
 #: Weights below this are set to zero.
@@ -149,10 +144,10 @@ class Products:
             return {REFERENCE: 1.0}
         n_pairs = len(of_pairs)
         spread = _SPREAD * min(1.0, _SPREAD_UP_TO / n_pairs)
-        trusted: tuple[str, ...] = (REFERENCE,)
-        caution = _CAUTION / n_pairs**3
-        if self.n_targets >= _MANY_TARGETS and set(_OF_TARGETS) & set(self.names):
-            trusted, caution = _OF_TARGETS, _CAUTION_OF_MANY / n_pairs
+        many = self.n_targets >= _MANY_TARGETS
+        many = many and not set(_OF_TARGETS).isdisjoint(self.names)
+        trusted = _OF_TARGETS if many else (REFERENCE,)
+        caution = _caution(n_pairs, many)
         penalties = [
             spread + (0.0 if name in trusted else caution) for name in self.names
         ]
@@ -166,6 +161,16 @@ class Products:
         found /= found.sum()
         both = zip(self.names, found.tolist(), strict=True)
         return {name: weight for name, weight in both if weight > 0.0}
+
+
+def _caution(n_pairs: int, many_targets: bool) -> float:
+    """Return the penalty on all weights except those of trusted methods.
+
+    With few pairs, cross-validation errors are uncertain, and the result is kept close
+    to a trusted method. Errors become certain very fast: the mean shift is a good choice
+    with 5 pairs, and a bad one with 10.
+    """
+    return (20.0 / n_pairs) ** 3 if many_targets else 12.0 * (5.0 / n_pairs) ** 8
 
 
 def stack_left_out(residuals: Mapping[str, Array], products: Products) -> Array:
