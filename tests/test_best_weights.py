@@ -64,6 +64,22 @@ def test_a_given_number_of_epochs_ends_with_the_last(parts) -> None:
     assert _loss(model, *parts) == pytest.approx(losses[-1], rel=1e-5)
 
 
+def test_the_linear_solution_can_be_best(parts) -> None:
+    """Training on noise makes it worse."""
+    keras.utils.set_random_seed(0)
+    model = SymAE(
+        (12,), 3, 2, encoder=DenseEncoder(8, units=(16,)), backbone="linear", seed=0
+    )
+    model.adapt_backbone(parts[0])
+    before = model.get_weights()
+    model.compile(loss=RelativeMeanSquaredError(data_variance(parts[0])))
+    start = model.evaluate(parts[1].x, parts[1].x, verbose=0)
+    losses = train(model, parts[0], TRAINING, 0, parts[1]).history["val_loss"]
+    assert start < min(losses)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.large
 def test_annealed_losses_are_not_compared(parts) -> None:
     model = _model("variational")

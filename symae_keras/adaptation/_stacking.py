@@ -166,9 +166,9 @@ class Products:
 def _caution(n_pairs: int, many_targets: bool) -> float:
     """Return the penalty on all weights except those of trusted methods.
 
-    With few pairs, cross-validation errors are uncertain, and the result is kept close
-    to a trusted method. Errors become certain very fast: the mean shift is a good choice
-    with 5 pairs, and a bad one with 10.
+    With few pairs, cross-validation errors are uncertain, so that the result is kept
+    close to a trusted method. More pairs change this fast: the mean shift is a good
+    choice with 5 pairs, and a bad one with 10.
     """
     return (20.0 / n_pairs) ** 3 if many_targets else 12.0 * (5.0 / n_pairs) ** 8
 

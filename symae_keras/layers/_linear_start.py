@@ -14,9 +14,7 @@ _Array = npt.NDArray[Any]
 #: Added to standard deviations, as a fraction of the largest one, so that components
 #: of pure noise are not amplified.
 _FLOOR: Final = 0.05
-#: Added to the normal equations of the decoder.
-_RIDGE: Final = 1e-4
-#: With more rows and more pixels than this, only a subset of the rows is used.
+#: With more rows than this, only a part of them is used.
 _MOST_ROWS: Final = 4096
 
 
@@ -68,50 +66,118 @@ class LinearAnswer(NamedTuple):
 
     state_read_out: _Array
     nuisance_read_out: _Array
+    nuisance_of_state: _Array
+    """Zero if the nuisance is read without the state."""
     state_decoder: _Array
     nuisance_decoder: _Array
     bias: _Array
 
 
 def linear_answer(
-    z: _Array, present: _Array, state_kernel: _Array, nuisance_kernel: _Array
+    z: _Array,
+    present: _Array,
+    axes: _Array,
+    state_kernel: _Array,
+    nuisance_kernel: _Array,
+    conditional: bool,
+    instance_dropout: float,
 ) -> LinearAnswer:
-    """Compute the linear encoders and the linear decoder of groups.
+    """Compute linear encoders and a linear decoder from a linear mixed model.
 
     Args:
         z: `(groups, instances, pixels)`.
         present: Boolean `(groups, instances)`.
-        state_kernel: `(pixels, coherent_dim)`. Columns without an axis keep its values.
+        axes: Principal axes of `z`, `(pixels, k)`; the model is fitted along them.
+        state_kernel: `(pixels, coherent_dim)`. Columns without an axis keep its values,
+            and their codes are not decoded.
         nuisance_kernel: `(pixels, nuisance_dim)`, likewise.
+        conditional: Whether the nuisance is read from the difference to the state.
+        instance_dropout: Share of instances that training removes.
 
     Raises:
-        InputError: No group has two different instances.
+        InputError: Fewer than two groups have two different instances.
     """
+    # Not at the top: layers do not need data sets and classical methods otherwise.
+    from symae_keras.classical.linear_mixed_model import LinearMixedModel
+    from symae_keras.data.groups import GroupedData
+
+    counts = present.sum(axis=1)
+    different = _different(z, present)
+    if different < 2:
+        raise InputError(
+            "A linear backbone estimates states and nuisances from the differences "
+            "between and within groups, so it needs at least two groups with two "
+            f"instances that differ; received {different}. Check the grouping."
+        )
+    # Groups of several instances first: those of one do not contain differences.
+    order = np.argsort(counts < 2, kind="stable")
+    some = order[: int(np.searchsorted(np.cumsum(counts[order]), _MOST_ROWS)) + 1]
+    model = LinearMixedModel().fit(GroupedData((z @ axes)[some], mask=present[some]))
+    between, within = model.between_, model.within_
+    size = (1.0 - instance_dropout) / np.mean(1.0 / counts[counts > 0])
+    read_state, state = _reduced(
+        between, within / max(size, 1.0), state_kernel.shape[1]
+    )
+    if conditional:
+        nuisance = np.linalg.eigh(within)[1][:, ::-1][:, : nuisance_kernel.shape[1]]
+        read_nuisance = nuisance
+    else:
+        read_nuisance, nuisance = _reduced(within, between, nuisance_kernel.shape[1])
+    read_state, state = _embedded(axes, read_state, state, state_kernel)
+    read_nuisance, nuisance = _embedded(axes, read_nuisance, nuisance, nuisance_kernel)
+    coupling = np.zeros((len(state), len(nuisance)))
+    if conditional:
+        coupling -= state @ read_nuisance
+    mean = axes @ model.mean_
+    coherent = mean @ read_state
+    bias = mean - coherent @ state
+    bias -= (mean @ read_nuisance + coherent @ coupling) @ nuisance
+    return LinearAnswer(read_state, read_nuisance, coupling, state, nuisance, bias)
+
+
+def _embedded(
+    axes: _Array, read: _Array, decoded: _Array, kernel: _Array
+) -> tuple[_Array, _Array]:
+    """Return encoder `(pixels, size)` and decoder `(size, pixels)` of a code.
+
+    Args:
+        axes: `(pixels, k)`.
+        read: Encoder along these axes, `(k, at most size)`.
+        decoded: Axes of the code along these axes, of the same shape.
+        kernel: `(pixels, size)`; the encoder of all further numbers of the code.
+    """
+    encoder = kernel.astype("float64")
+    encoder[:, : read.shape[1]] = axes @ read
+    decoder = np.zeros(encoder.T.shape)
+    decoder[: read.shape[1]] = (axes @ decoded).T
+    return encoder, decoder
+
+
+def _different(z: _Array, present: _Array) -> int:
+    """Return the number of groups with two different instances."""
     there = present[..., None]
     count = np.maximum(present.sum(axis=1), 1)[:, None]
     means = np.where(there, z, 0.0).sum(axis=1) / count
-    deviations = np.where(there, z - means[:, None], 0.0)[present]
-    if not np.any(np.abs(deviations) > 1e-6 * np.abs(z).max(initial=0.0)):
-        raise InputError(
-            "A linear backbone estimates nuisances from the differences within groups, "
-            "but received no group with two instances that differ. Check the grouping."
-        )
-    nuisance = nuisance_kernel.astype("float64")
-    axes, _ = principal_axes(deviations, nuisance.shape[1])
-    nuisance[:, : axes.shape[1]] = axes
-    means = means[present.any(axis=1)]
-    state = state_kernel.astype("float64")
-    apart = means - means @ axes @ axes.T
-    apart, _ = principal_axes(apart, state.shape[1])
-    state[:, : apart.shape[1]] = apart
-    codes = np.where(there, z @ state, 0.0).sum(axis=1) / count
-    group = np.broadcast_to(np.arange(len(z))[:, None], present.shape)[present]
-    rows = z[present]
-    inputs = np.hstack([codes[group], rows @ nuisance, np.ones((len(rows), 1))])
-    system = inputs.T @ inputs + _RIDGE * np.eye(inputs.shape[1])
-    decoder = np.linalg.solve(system, inputs.T @ rows)
-    p = state.shape[1]
-    return LinearAnswer(state, nuisance, decoder[:p], decoder[p:-1], decoder[-1])
+    apart = np.where(there, np.abs(z - means[:, None]), 0.0).max(axis=(1, 2), initial=0)
+    return int((apart > 1e-6 * np.abs(z).max(initial=0.0)).sum())
+
+
+def _reduced(signal: _Array, noise: _Array, size: int) -> tuple[_Array, _Array]:
+    """Return the best predictor of a signal by a few numbers, as two matrices.
+
+    A row `signal + noise` times the first matrix is a code. The code times the
+    transpose of the second matrix is the posterior mean of the signal along its
+    principal axes (reduced-rank regression).
+
+    Args:
+        signal: Covariance of the signal, `(k, k)`.
+        noise: Covariance of the noise.
+        size: Maximum size of the code.
+    """
+    predictor = np.linalg.solve(signal + noise, signal)
+    predicted = signal @ predictor
+    axes = np.linalg.eigh(0.5 * (predicted + predicted.T))[1][:, ::-1][:, :size]
+    return predictor @ axes, axes
 
 
 def principal_axes(rows: _Array, size: int) -> tuple[_Array, _Array]:

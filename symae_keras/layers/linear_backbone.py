@@ -28,8 +28,8 @@ class LinearBackbone(keras.Layer):
         nuisance code     N[t] = n[t] + C F
         reconstruction    (C * (1 + N[t] G)) A + N[t] B + b
 
-    `gate` and `shift` are affine. `gate`, `shift`, `F` and `G` start at zero, so the
-    layer is linear at first. `adapt` computes the other weights from groups in closed
+    `gate` and `shift` are affine. `gate`, `shift` and `G` start at zero, so the layer
+    is linear at first. `adapt` computes the other weights from groups in closed
     form, similar to `keras.layers.Normalization.adapt`:
 
     - The coordinates are `z = scale * (x - mean) W`. `W` divides each principal
@@ -37,10 +37,12 @@ class LinearBackbone(keras.Layer):
       deviation and `s_1` is the largest one. `w = 0.5` is half-way to whitening. A loss
       on `z` gives more weight to small features of the instances. `W` is symmetric, so
       neighbouring pixels stay neighbours. `scale` keeps the variance.
-    - `R` contains the principal axes of the deviations from the group means.
-    - `S` contains the principal axes of the group means after those of `R` are
-      projected out.
-    - `A`, `B` and `b` are the least-squares decoder of these codes.
+    - `S`, `A` and `b` predict the state of a `symae_keras.classical.LinearMixedModel`
+      of the first 64 principal components: `C A` is its posterior mean, from as many
+      instances as training uses on average, along its principal axes.
+    - `R` and `B` contain the principal axes of its nuisances, and `F` subtracts the
+      state: `N[t] = (z[t] - C A) R`. Without `F`, `N[t]` is the posterior mean of the
+      nuisance, given the instance alone.
 
     Before `adapt`, `z` is the instance itself and the kernels are random.
 
@@ -241,6 +243,7 @@ class LinearBackbone(keras.Layer):
         x: npt.NDArray[Any],
         good: npt.NDArray[np.bool_] | None = None,
         whitening: float = 0.5,
+        instance_dropout: float = 0.0,
     ) -> None:
         """Set the coordinates and the linear weights from groups.
 
@@ -250,10 +253,12 @@ class LinearBackbone(keras.Layer):
                 present instance. `None` (default) means all.
             whitening: Power `w` of the coordinates, from 0 (no whitening) to 1.
                 Defaults to 0.5.
+            instance_dropout: Share of the instances of a group that training removes
+                from its coherent code. Defaults to 0.
 
         Raises:
             ValueError: `whitening` is not from 0 to 1.
-            InputError: No group has two different instances.
+            InputError: Fewer than two groups have two different instances.
         """
         whitening = share("whitening", whitening)
         if not self.built:
@@ -270,20 +275,26 @@ class LinearBackbone(keras.Layer):
             (self.scale, found.scale),
         ):
             weight.assign(value)
-        kernels = [
-            ops.convert_to_numpy(layer.kernel.value)
-            for layer in (self.state_read_out, self.nuisance_read_out)
-        ]
         present = np.asarray(good.any(axis=2))
-        start = linear_answer(found(x, good), present, *kernels)
+        start = linear_answer(
+            found(x, good),
+            present,
+            found.directions[:, np.any(found.directions, axis=0)],
+            ops.convert_to_numpy(self.state_read_out.kernel.value),
+            ops.convert_to_numpy(self.nuisance_read_out.kernel.value),
+            self.conditional_nuisance,
+            instance_dropout,
+        )
         self.state_read_out.kernel.assign(start.state_read_out)
         self.nuisance_read_out.kernel.assign(start.nuisance_read_out)
+        if self.nuisance_of_state is not None:
+            self.nuisance_of_state.kernel.assign(start.nuisance_of_state)
         self.state_decoder.kernel.assign(start.state_decoder)
         self.nuisance_decoder.kernel.assign(start.nuisance_decoder)
         self.nuisance_decoder.bias.assign(start.bias)
         # A previous training run may have changed them.
-        for layer in (self.gate, self.shift, self.nuisance_of_state, self.gain):
-            for weight in [] if layer is None else layer.trainable_weights:
+        for layer in (self.gate, self.shift, self.gain):
+            for weight in layer.trainable_weights:
                 weight.assign(np.zeros(weight.shape))
         self.adapted.assign(1.0)
 

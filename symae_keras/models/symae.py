@@ -272,7 +272,7 @@ class SymAE(GroupedAutoencoder):
 
         Raises:
             ValueError: The model has no backbone, or `whitening` is not from 0 to 1.
-            InputError: No group has two instances that differ.
+            InputError: Fewer than two groups have two instances that differ.
 
         Example:
         >>> import numpy as np
@@ -297,7 +297,7 @@ class SymAE(GroupedAutoencoder):
         x = np.where(good, ops.convert_to_numpy(x), 0.0)
         normalized = super()._normalize(ops.convert_to_tensor(x, self._data_dtype))
         normalized = ops.convert_to_numpy(ops.cast(normalized, "float32"))
-        self.linear.adapt(normalized, good, whitening)
+        self.linear.adapt(normalized, good, whitening, self.instance_dropout)
 
     def _normalize(self, x: Tensor) -> Tensor:
         x = super()._normalize(x)

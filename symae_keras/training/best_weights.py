@@ -28,7 +28,8 @@ class BestWeights(keras.callbacks.Callback):
             weights before that are not comparable.
 
     Attributes:
-        epoch: The best epoch, counted from 0, or `None` before the first comparison.
+        epoch: The best epoch, counted from 0; -1 is the start of training. `None`
+            before the first comparison.
     """
 
     def __init__(self, after: int = 0) -> None:
@@ -40,12 +41,14 @@ class BestWeights(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Copy the weights if the validation loss is the lowest so far."""
-        loss = (logs or {}).get("val_loss", math.inf)
-        if not loss < self._loss:
-            return
         if steps_taken(self.model) > self.after:
+            self.compare(epoch, (logs or {}).get("val_loss", math.inf), self.model)
+
+    def compare(self, epoch: int, loss: float, model: keras.Model) -> None:
+        """Copy the weights of a model if its validation loss is the lowest so far."""
+        if loss < self._loss:
             self.epoch, self._loss = epoch, float(loss)
-            self._weights = self.model.get_weights()
+            self._weights = model.get_weights()
 
     def on_train_end(self, logs: Any = None) -> None:
         """Restore the best weights."""

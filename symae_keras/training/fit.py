@@ -192,6 +192,7 @@ def train(
     Small data, which are trained for `min_updates`, are overfitted at the end. With
     validation groups, the model gets the weights of the epoch with the lowest
     validation loss. Such a training run has about 40 epochs of several passes each.
+    With a linear backbone, the linear solution before the first epoch counts, too.
 
     Args:
         model: An uncompiled model, such as `recipe.model(groups, seed)`. A model
@@ -249,6 +250,10 @@ def train(
     for each in kept:
         each.companion = best
     done = kept[0].restore(model) if kept else 0
+    if best is not None and isinstance(linear, LinearBackbone) and done == 0:
+        # With few groups, the linear solution can be better than any trained network.
+        start = model.evaluate(held_out, verbose=0, return_dict=True)
+        best.compare(-1, start["loss"], model)
     of_groups = isinstance(model, GroupedAutoencoder)
     if of_groups:
         model.detail = None  # it belonged to other weights

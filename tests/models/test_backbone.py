@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from symae_keras.classical import LinearMixedModel
 from symae_keras.data import GroupedData
 from symae_keras.errors import InputError
 from symae_keras.layers import (
@@ -78,38 +79,75 @@ def test_coordinates(whitening) -> None:
     )
 
 
-def test_linear_answer() -> None:
+def test_full_codes_start_at_the_linear_mixed_model() -> None:
     x = groups_of()
-    layer = LinearBackbone((12,), 2, 2)
+    layer = LinearBackbone((12,), 12, 12)
     layer.adapt(x)
     z = _numpy(layer.coordinates(x)).astype("float64")
-    means = z.mean(axis=1)
-    axes = np.linalg.svd((z - means[:, None]).reshape(-1, 12))[2][:2].T
-    found = _numpy(layer.nuisance_read_out.kernel.value)
-    np.testing.assert_allclose(found @ found.T, axes @ axes.T, atol=1e-3)
-    apart = means - means @ axes @ axes.T
-    axes = np.linalg.svd(apart)[2][:2].T
-    found = _numpy(layer.state_read_out.kernel.value)
-    np.testing.assert_allclose(found @ found.T, axes @ axes.T, atol=1e-3)
+    reference = LinearMixedModel().fit(GroupedData(z))
+    codes = reference.encode(z)
     coherent = layer.coherent(z)
-    np.testing.assert_allclose(coherent, means @ found, atol=1e-4)
-    # The residual of least squares is orthogonal to the codes.
     nuisance = layer.nuisance(z, coherent)
-    residual = z - _numpy(layer.decode(coherent, nuisance))
-    products = np.einsum("gtp,gtq->pq", residual, _numpy(nuisance))
-    np.testing.assert_allclose(products, 0.0, atol=0.02)
-    products = residual.sum(axis=1).T @ _numpy(coherent)
-    np.testing.assert_allclose(products, 0.0, atol=0.02)
-    np.testing.assert_allclose(residual.mean(axis=(0, 1)), 0.0, atol=1e-4)
+    np.testing.assert_allclose(layer.decode(coherent, nuisance), z, atol=1e-3)
+    swapped = layer.decode(coherent[::-1], nuisance)
+    expected = reference.decode(codes.coherent[::-1], codes.nuisance)
+    np.testing.assert_allclose(swapped, expected, atol=1e-2)
+
+
+def test_small_codes_start_at_the_main_components_of_the_model() -> None:
+    x = groups_of()
+    layer = LinearBackbone((12,), 2, 2, conditional_nuisance=False)
+    layer.adapt(x)
+    z = _numpy(layer.coordinates(x)).astype("float64")
+    model = LinearMixedModel().fit(GroupedData(z))
+    between, within = model.between_, model.within_
+    for signal, noise, start in (
+        (between, within / 4, lambda code: (code, np.zeros((30, 1, 2)))),
+        (within, between, lambda code: (np.zeros((30, 2)), code)),
+    ):
+        guess = (z - model.mean_) @ np.linalg.solve(signal + noise, signal)
+        if signal is between:
+            guess = guess.mean(axis=1, keepdims=True)
+            code = _numpy(layer.coherent(z))
+        else:
+            code = _numpy(layer.nuisance(z, layer.coherent(z)))
+        predicted = signal @ np.linalg.solve(signal + noise, signal)
+        axes = np.linalg.eigh(predicted)[1][:, -2:]
+        zero = _numpy(layer.decode(*start(np.zeros_like(code))))
+        found = _numpy(layer.decode(*start(code))) - zero
+        expected = guess @ axes @ axes.T
+        spread = expected - expected.mean(axis=0)
+        np.testing.assert_allclose(found - found.mean(axis=0), spread, atol=1e-2)
+
+
+def test_instance_dropout_makes_the_start_more_cautious() -> None:
+    """A state from fewer instances is less certain, so it is shrunk more."""
+    x = groups_of(noise=0.5)
+    sizes = []
+    for share in (0.0, 0.5, 0.9):
+        layer = LinearBackbone((12,), 2, 2)
+        layer.adapt(x, instance_dropout=share)
+        z = layer.coordinates(x)
+        zero = ops.zeros((30, 1, 2))
+        state = _numpy(layer.decode(layer.coherent(z), zero))
+        sizes.append(float(np.var(state, axis=0).sum()))
+    assert sizes[0] > sizes[1] > sizes[2]
 
 
 @pytest.mark.parametrize("conditional", [True, False])
 def test_training_starts_at_the_linear_answer(conditional, linear) -> None:
-    """A linear data set is reconstructed and redatumed exactly before any training."""
-    x = groups_of(noise=0.0)
+    """A linear data set is reconstructed and redatumed well before any training."""
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(2, 2, 12))
+    state, nuisance = rng.normal(size=(60, 1, 2)), rng.normal(size=(60, 4, 2))
+    x = (3.0 + state @ mix[0] + nuisance @ mix[1]).astype("float32")
     model = linear(conditional_nuisance=conditional)
     model.adapt_backbone(x)
-    np.testing.assert_allclose(model.reconstruct(x), x, atol=1e-2)
+    error = _numpy(model.reconstruct(x)) - x
+    assert np.mean(error**2) < 0.02 * np.var(x)
+    truth = 3.0 + state[::-1] @ mix[0] + nuisance @ mix[1]
+    error = _numpy(model.redatum(x[::-1], x)) - truth
+    assert np.mean(error**2) < 0.05 * np.var(truth)
     normalized = super(SymAE, model)._normalize(ops.convert_to_tensor(x))
     by_layer = model.linear(normalized)
     expected = super(SymAE, model)._denormalize(by_layer)
