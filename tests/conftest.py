@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # On JAX, most of the time is spent on compilation, for small networks.
@@ -33,6 +34,23 @@ from symae_keras._utils import compiled
 
 # Most tests call a method of a model once or twice.
 compiled.CALLS_BEFORE = 2
+
+# Python looks for garbage after 700 new objects, which a few operations make.
+gc.set_threshold(20_000, 20, 20)
+
+_delete = keras.Layer.__delattr__
+
+
+def _delete_at_once(layer: keras.Layer, name: str) -> None:
+    """Delete an attribute without a collection of garbage, as Keras does for weights.
+
+    Each takes half a second, and each layer that is quantized or adapted needs several.
+    """
+    with mock.patch.object(gc, "collect"):
+        _delete(layer, name)
+
+
+keras.Layer.__delattr__ = _delete_at_once
 
 # Every run uses the same examples, so that no test fails by chance.
 hypothesis.settings.register_profile(
@@ -82,11 +100,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.large)
 
 
-def pytest_collection_finish() -> None:
-    """Exclude all imported objects from collections of garbage.
+def pytest_sessionstart() -> None:
+    """Import the tests without looking for garbage."""
+    gc.disable()
 
-    Keras collects garbage whenever it replaces a weight, for half a second otherwise.
+
+def pytest_collection_finish() -> None:
+    """Exclude all imported objects from collections of garbage."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _swept():
+    """Collect the garbage of a file, and exclude what is left from later collections.
+
+    Otherwise, collections take longer with every file.
     """
+    yield
+    gc.collect()
     gc.freeze()
 
 
