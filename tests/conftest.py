@@ -18,8 +18,13 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# On JAX, most of the time is spent on compilation, for small networks.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# On JAX, most of the time is spent on compilation, for small networks. Processes that
+# tests start get these options, too.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 # Each process of pytest-xdist has one core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
@@ -32,8 +37,8 @@ import pytest
 import symae_keras
 from symae_keras._utils import compiled
 
-# Most tests call a method of a model once or twice.
-compiled.CALLS_BEFORE = 2
+# Compiling a method takes as long as about ten calls.
+compiled.CALLS_BEFORE = 8
 
 # Python looks for garbage after 700 new objects, which a few operations make.
 gc.set_threshold(20_000, 20, 20)
@@ -170,6 +175,8 @@ def run_python() -> Callable[..., str]:
     def run(code: str, *arguments: object, backend: str = "tensorflow") -> str:
         root = str(Path(symae_keras.__file__).parents[1])
         path = os.environ.get("PYTHONPATH")
+        # Such processes make little garbage, but imports would look for it.
+        code = f"import gc; gc.disable()\n{code}"
         finished = subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)],
             env={
