@@ -63,15 +63,18 @@ if "matplotlib.pyplot" in sys.modules:
 %reset -f
 """
 #: Start of shared kernels: short probes of leakage, and nothing is traced or optimised,
-#: which takes longer than the few steps gain.
+#: which takes longer than the few steps gain. Garbage is collected between tutorials.
 QUICK_START = """
 import functools
+import gc
 import importlib
 import keras
 importlib.import_module("symae_keras.evaluation.leakage")._MOST_EPOCHS = 5
-importlib.import_module("symae_keras._utils.compiled").CALLS_BEFORE = 3
+importlib.import_module("symae_keras._utils.compiled").CALLS_BEFORE = 8
 keras.Model.compile = functools.partialmethod(keras.Model.compile, run_eagerly=True)
-del functools, importlib, keras
+gc.disable()
+gc.freeze()
+del functools, gc, importlib, keras
 """
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 
