@@ -63,7 +63,8 @@ if "matplotlib.pyplot" in sys.modules:
 %reset -f
 """
 #: Start of shared kernels: short probes of leakage, and nothing is traced or optimised,
-#: which takes longer than the few steps gain. Garbage is collected between tutorials.
+#: which takes longer than the few steps gain. Garbage is collected between tutorials,
+#: and figures are drawn once, because arranging their parts takes half of the time.
 QUICK_START = """
 import functools
 import gc
@@ -72,9 +73,13 @@ import keras
 importlib.import_module("symae_keras.evaluation.leakage")._MOST_EPOCHS = 5
 importlib.import_module("symae_keras._utils.compiled").CALLS_BEFORE = 8
 keras.Model.compile = functools.partialmethod(keras.Model.compile, run_eagerly=True)
+layouts = importlib.import_module("matplotlib.layout_engine")
+layouts.ConstrainedLayoutEngine.execute = lambda engine, figure: None
+backend = importlib.import_module("matplotlib_inline.config")
+backend.InlineBackend.instance().print_figure_kwargs = {"bbox_inches": None}
 gc.disable()
 gc.freeze()
-del functools, gc, importlib, keras
+del backend, functools, gc, importlib, keras, layouts
 """
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 
