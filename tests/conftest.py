@@ -15,10 +15,16 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# On JAX, most of the time is spent on compilation, for small networks.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# On JAX, most of the time is spent on compilation, for small networks. Processes that
+# tests start get these options, too.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 # Each process of pytest-xdist has one core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
@@ -31,8 +37,25 @@ import pytest
 import symae_keras
 from symae_keras._utils import compiled
 
-# Most tests call a method of a model once or twice.
-compiled.CALLS_BEFORE = 2
+# Compiling a method takes as long as about ten calls.
+compiled.CALLS_BEFORE = 8
+
+# Python looks for garbage after 700 new objects, which a few operations make.
+gc.set_threshold(20_000, 20, 20)
+
+_delete = keras.Layer.__delattr__
+
+
+def _delete_at_once(layer: keras.Layer, name: str) -> None:
+    """Delete an attribute without a collection of garbage, as Keras does for weights.
+
+    Each takes half a second, and each layer that is quantized or adapted needs several.
+    """
+    with mock.patch.object(gc, "collect"):
+        _delete(layer, name)
+
+
+keras.Layer.__delattr__ = _delete_at_once
 
 # Every run uses the same examples, so that no test fails by chance.
 hypothesis.settings.register_profile(
@@ -82,11 +105,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.large)
 
 
-def pytest_collection_finish() -> None:
-    """Exclude all imported objects from collections of garbage.
+def pytest_sessionstart() -> None:
+    """Import the tests without looking for garbage."""
+    gc.disable()
 
-    Keras collects garbage whenever it replaces a weight, for half a second otherwise.
+
+def pytest_collection_finish() -> None:
+    """Exclude all imported objects from collections of garbage."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _swept():
+    """Collect the garbage of a file, and exclude what is left from later collections.
+
+    Otherwise, collections take longer with every file.
     """
+    yield
+    gc.collect()
     gc.freeze()
 
 
@@ -138,6 +175,8 @@ def run_python() -> Callable[..., str]:
     def run(code: str, *arguments: object, backend: str = "tensorflow") -> str:
         root = str(Path(symae_keras.__file__).parents[1])
         path = os.environ.get("PYTHONPATH")
+        # Such processes make little garbage, but imports would look for it.
+        code = f"import gc; gc.disable()\n{code}"
         finished = subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)],
             env={

@@ -199,6 +199,8 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 one = tf.config.LogicalDeviceConfiguration()
 tf.config.set_logical_device_configuration(cpu, [one] * 3)
+# Optimising graphs takes longer than their few steps gain.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 import keras
 import numpy as np

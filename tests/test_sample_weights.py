@@ -217,6 +217,8 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 one = tf.config.LogicalDeviceConfiguration()
 tf.config.set_logical_device_configuration(cpu, [one] * 2)
+# Optimising graphs takes longer than their few steps gain.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 import keras
 import numpy as np
@@ -258,8 +260,9 @@ variants = json.loads(sys.argv[1])
 alone = [run(variant, eagerly=True) for variant in variants]
 strategy = distribute.make_strategy("mirrored")
 assert strategy.num_replicas_in_sync == 2
+ours = [variant for variant in variants if variant[0] in kinds]
 with distribute.running(strategy):
-    print(json.dumps([alone, [run(variant) for variant in variants]]))
+    print(json.dumps([alone, [run(variant) for variant in ours]]))
 """
 
 _KINDS_AND_AXES = [("mse", 1), ("mae", 2)]
@@ -273,10 +276,10 @@ _VARIANTS = [
 
 @pytest.mark.large
 def test_two_replicas(tf, run_python) -> None:
-    """Loss, weighted metric and weights equal those on one replica and Keras's."""
+    """Loss, metric and weights equal those on one replica, and there those of Keras."""
     printed = run_python(_TWO_REPLICAS, json.dumps(_VARIANTS))
-    alone, two = np.array(json.loads(printed.splitlines()[-1]))
-    np.testing.assert_allclose(two, alone, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(two[2:4], two[4:6], rtol=1e-6, atol=1e-6)
+    alone, two = map(np.array, json.loads(printed.splitlines()[-1]))
+    np.testing.assert_allclose(two, alone[:4], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(alone[2:4], alone[4:6], rtol=1e-6, atol=1e-6)
     # Every shape of the weights gave another result.
     assert len(set(two[:, 0].round(4))) == 4

@@ -222,7 +222,7 @@ def test_pickles_load_in_a_fresh_process(fitted, run_python, tmp_path) -> None:
         "x = np.load(folder + '/x.npy')\n"
         "loaded = pickle.load(open(folder + '/both.pkl', 'rb'))\n"
         "from symae_keras._utils import compiled\n"
-        "compiled.CALLS_BEFORE = 2  # as in the process of the tests\n"
+        "compiled.CALLS_BEFORE = 8  # as in the process of the tests\n"
         "for k, each in enumerate(loaded):\n"
         "    np.save(f'{folder}/{k}.npy', each.transform(x))"
     )

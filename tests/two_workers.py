@@ -6,6 +6,7 @@ compared, the rows are on other replicas, or there are no replicas.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -187,6 +188,7 @@ def main(folder: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()
     try:
         main(Path(sys.argv[1]), sys.argv[2:])
     except distribute.WorkerLost as lost:

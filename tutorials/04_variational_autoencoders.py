@@ -57,6 +57,7 @@ keras.utils.set_random_seed(0)
 
 QUICK = os.environ.get("SYMAE_QUICK") == "1"
 EPOCHS = 1 if QUICK else 100
+N_TRAIN = 256 if QUICK else 1400  # digits
 BETAS = (0.25, 2.0) if QUICK else (0.25, 0.5, 1.0, 2.0, 4.0)
 DRAWS = 4 if QUICK else 200  # for the mean over the posterior
 IDX_FOLDER = os.environ.get("SYMAE_IMAGES")  # with idx files, such as those of MNIST
@@ -115,7 +116,7 @@ if IDX_FOLDER:
 else:
     digits = load_digits()
     x_all = (digits.images > 8.0).astype("float32")  # of 16 shades
-    x, x_test = x_all[:1400], x_all[1400:]
+    x, x_test = x_all[:N_TRAIN], x_all[1400:]
     labels = digits.target[1400:]
 SHAPE = x.shape[1:]
 CODE = 6

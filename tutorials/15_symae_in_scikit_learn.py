@@ -74,6 +74,7 @@ N_MANY = 40 if QUICK else 240  # of the large data set
 N_TEST = 40 if QUICK else 150
 UPDATES = 300  # of the weights, in each training on the small data
 UPDATES_MANY = 1000
+COMPONENTS = [1, 4] if QUICK else [1, 2, 3, 4, 6, 8, 10, 12]  # of PLS
 COLOURS = ("#0072B2", "#D55E00", "black", "#009E73")
 NOT_TRAINED = "*Quick mode: the networks are trained far too little for good numbers.*"
 
@@ -151,7 +152,7 @@ def pls():
     """PLS whose number of components is chosen in a cross-validation by sample."""
     return GridSearchCV(
         PLSRegression(scale=False),
-        {"n_components": [1, 2, 3, 4, 6, 8, 10, 12]},
+        {"n_components": COMPONENTS},
         cv=GroupKFold(3),
         scoring="neg_root_mean_squared_error",
     )

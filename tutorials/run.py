@@ -62,14 +62,30 @@ if "matplotlib.pyplot" in sys.modules:
     sys.modules["matplotlib"].rcdefaults()
 %reset -f
 """
-#: Start of shared kernels: short probes of leakage, and nothing is traced or optimised,
-#: which takes longer than the few steps gain.
+#: Start of kernels in quick mode. Garbage is not collected, and figures are drawn once,
+#: because arranging their parts takes half of the time. Optimising graphs takes longer
+#: than their few steps gain.
 QUICK_START = """
+import gc
+import importlib
+import tensorflow
+layouts = importlib.import_module("matplotlib.layout_engine")
+layouts.ConstrainedLayoutEngine.execute = lambda engine, figure: None
+backend = importlib.import_module("matplotlib_inline.config")
+backend.InlineBackend.instance().print_figure_kwargs = {"bbox_inches": None}
+tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+importlib.import_module("symae_keras.evaluation")
+gc.disable()
+gc.freeze()
+del backend, gc, importlib, layouts, tensorflow
+"""
+#: Start of shared kernels: also short probes of leakage, and nothing is traced.
+SHARED_START = """
 import functools
 import importlib
 import keras
 importlib.import_module("symae_keras.evaluation.leakage")._MOST_EPOCHS = 5
-importlib.import_module("symae_keras._utils.compiled").CALLS_BEFORE = 3
+importlib.import_module("symae_keras._utils.compiled").CALLS_BEFORE = 8
 keras.Model.compile = functools.partialmethod(keras.Model.compile, run_eagerly=True)
 del functools, importlib, keras
 """
@@ -202,10 +218,11 @@ def solutions(book: NotebookNode) -> list[str]:
 def _kernel(quick: bool, shared: bool, threads: int) -> Iterator[NotebookClient]:
     """Start a kernel without user settings, and stop it afterwards."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as ipython:
-        if shared:
+        if quick:
             startup = Path(ipython, "profile_default", "startup")
             startup.mkdir(parents=True)
-            (startup / "quick.py").write_text(QUICK_START, encoding="utf-8")
+            code = QUICK_START + SHARED_START * shared
+            (startup / "quick.py").write_text(code, encoding="utf-8")
         client = NotebookClient(
             nbformat.v4.new_notebook(),
             timeout=CELL_LIMIT,

@@ -27,10 +27,12 @@ def groups() -> GroupedData:
     return simulate_exposures(n_states=6, n_instances=3, seed=0)
 
 
-def _model(groups: GroupedData, rate: float = 0.01, **options) -> SymAE:
+def _model(groups: GroupedData, rate: float = 0.01) -> SymAE:
     encoder = DenseEncoder(8, units=(16,))
     model = SymAE(groups.instance_shape, 2, 2, encoder=encoder, seed=0)
-    model.compile(keras.optimizers.Adam(rate), "mse", **options)
+    # Tracing takes longer than the few steps, but JAX compiles each operation.
+    eagerly = keras.backend.backend() != "jax"
+    model.compile(keras.optimizers.Adam(rate), "mse", run_eagerly=eagerly)
     return model
 
 
@@ -72,14 +74,14 @@ def test_stopping_early_and_keeping_the_best(groups, tmp_path) -> None:
 def test_values_are_repeated_between_measurements(groups) -> None:
     """The first and the last epoch are measured."""
     monitor = RedatumMonitor(groups, every=2)
-    model = _model(groups, run_eagerly=True)
+    model = _model(groups)
     errors = _fit(model, groups, monitor, epochs=5).history["val_redatuming_error"]
     assert errors[1] != errors[0] and errors[2] == errors[1] != errors[3] != errors[4]
 
 
 def test_a_figure_of_each_measurement(groups, tmp_path) -> None:
     monitor = RedatumMonitor(groups, every=10, figures=tmp_path / "figures")
-    model = _model(groups, run_eagerly=True)
+    model = _model(groups)
     _fit(model, groups, monitor, initial_epoch=9, epochs=10)
     (figure,) = (tmp_path / "figures").iterdir()
     assert figure.name == "epoch-0010.png" and figure.stat().st_size > 10_000
@@ -98,7 +100,7 @@ def test_figures_of_images_and_of_pixels_that_are_masked(rng) -> None:
 
 def test_measured_groups_have_an_estimate(groups) -> None:
     measured = dataclasses.replace(groups, render=None, state={}, nuisance={})
-    model = _model(groups, run_eagerly=True)
+    model = _model(groups)
     history = _fit(model, groups, RedatumMonitor(measured)).history
     found = {"loss", "val_reconstruction_error", "val_estimated_redatuming_error"}
     assert set(history) == found
@@ -113,9 +115,10 @@ def test_measured_groups_have_an_estimate(groups) -> None:
         RedatumMonitor(measured, leakage=True)
 
 
+@pytest.mark.usefixtures("short_probes")
 def test_leakage_is_measured_if_asked() -> None:
     groups = simulate_exposures(n_states=30, n_instances=2, seed=0)
-    model = _model(groups, run_eagerly=True)
+    model = _model(groups)
     history = _fit(model, groups, RedatumMonitor(groups, leakage=True)).history
     scores = leakage(model, groups)
     for name, part in (

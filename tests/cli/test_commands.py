@@ -111,12 +111,31 @@ def test_the_next_command_follows_from_the_estimate():
     assert next_command(folder, config, {}) is None
 
 
+#: The command line without compiled methods, figures and the report, which other tests
+#: check, and which take longer here than the training.
+_WORKER = """
+import gc
+import sys
+
+gc.disable()
+import keras
+from symae_keras import cli
+from symae_keras._utils import compiled
+from symae_keras.cli import train
+
+compiled.CALLS_BEFORE = 8
+train.write_figures = lambda *_: []
+train.write_report = lambda *_: None
+raise SystemExit(cli.main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.large
 def test_two_workers_make_one_run(altered, tmp_path, tf, cluster):
     # Too few groups for leakage scores, which take most of the time.
     recipe, out = altered(("n_states=110", "n_states=40")), tmp_path / "run"
     command = [
-        *(sys.executable, "-m", "symae_keras.cli", "train", str(recipe)),
+        *(sys.executable, "-c", _WORKER, "train", str(recipe)),
         *("--out", str(out), "--strategy", "multiworker"),
     ]
     workers = [

@@ -15,7 +15,7 @@ import pytest
 from symae_keras import cli
 from symae_keras._utils.markers import read_marker
 from symae_keras.cli._html import Html, escape, is_sealed, page, section, table
-from symae_keras.cli._report_sections import _curve, _next
+from symae_keras.cli._report_sections import SECTIONS, _curve, _next
 from symae_keras.cli.report import write_report
 from symae_keras.data import GroupedData, save, simulate_exposures
 
@@ -31,6 +31,18 @@ TITLES = (
     "Examples",
     "Next",
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_example(monkeypatch):
+    """Draw one example per report; the run of the first test has all."""
+    monkeypatch.setattr("symae_keras.cli._report_results._EXAMPLES", 1)
+
+
+@pytest.fixture
+def no_examples(monkeypatch):
+    """Leave out the section that takes most of the time."""
+    monkeypatch.setitem(SECTIONS, "examples", lambda material: None)
 
 
 class Page(HTMLParser):
@@ -123,6 +135,7 @@ def test_train_writes_a_report(simulated, run_folder, measured_run):
 
 
 @pytest.mark.large
+@pytest.mark.usefixtures("no_examples")
 def test_report_again(succeeds, own_run, recipe, here):
     before = (own_run / "report.html").read_text(encoding="utf-8")
     done = succeeds("report", own_run, "--recipe", recipe)
@@ -148,6 +161,7 @@ def test_no_file_of_a_user_is_replaced(refuses, own_run, recipe, here):
 
 
 @pytest.mark.large
+@pytest.mark.usefixtures("no_examples")
 def test_an_older_report_is_replaced(succeeds, own_run, recipe, here):
     shutil.copy(own_run / "report.html", here / "other.html")
     succeeds("report", own_run, "--recipe", recipe, "--out", "other.html")
@@ -222,6 +236,7 @@ def test_run_of_version_0_1(succeeds, refuses, here, tmp_path):
 
 
 @pytest.mark.large
+@pytest.mark.usefixtures("no_examples")
 def test_all_groups_were_trained_on(succeeds, recipe, data_file, here):
     train = ("train", recipe, "--data", data_file, "--epochs", 1, "--held-out", 0)
     succeeds(*train, "--out", "run")
@@ -273,6 +288,7 @@ def test_a_report_that_fails_loses_no_model(
 
 
 @pytest.mark.large
+@pytest.mark.usefixtures("no_examples")
 def test_a_section_that_fails_is_left_out(succeeds, own_run, recipe, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no ink")

@@ -261,7 +261,7 @@ def test_bad_counts(stars, guess, counts) -> None:
 
 @pytest.mark.large
 def test_more_exposures_lower_the_limit() -> None:
-    states = {4: 300, 8: 300, 16: 600, 32: 250}
+    states = {4: 150, 8: 300, 16: 250, 32: 100}
     limits = {n: exposures_limit(n, n_states=states[n]) for n in states}
     assert 0.019 < limits[16] < 0.025
     # Computed once with independent code: 0.072, 0.042, 0.021 and 0.011.

@@ -407,10 +407,10 @@ def test_tune_returns_the_trained_model(monkeypatch):
     assert 0.0 < low < result.estimate < high
     # The reconstruction has improved on groups that were not used for training.
     assert result.estimate.reconstruction < 1.0
-    again = tune(groups, n_trials=2, training=Training(epochs=4))
-    assert again.settings == result.settings
-    assert_allclose(
-        [each.estimate for each in again.trials],
-        [each.estimate for each in result.trials],
-        rtol=0.02,
+    # The same seed makes the same trials, above; the trainings repeat, too.
+    again, first = (
+        tune(groups, n_trials=1, training=Training(epochs=4)),
+        result.trials[0],
     )
+    assert again.trials[0].settings == first.settings
+    assert_allclose(again.trials[0].estimate, first.estimate, rtol=0.02)

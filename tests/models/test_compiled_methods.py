@@ -28,6 +28,12 @@ each_case = pytest.mark.parametrize(
 compiling = pytest.mark.skipif(not _COMPILES, reason="PyTorch runs operations singly")
 
 
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile after two calls."""
+    monkeypatch.setattr(compiled, "CALLS_BEFORE", 2)
+
+
 def _numpy(structure: Any) -> list[np.ndarray]:
     return [ops.convert_to_numpy(each) for each in keras.tree.flatten(structure)]
 

@@ -125,6 +125,8 @@ import tensorflow as tf
 cpu, two = tf.config.list_physical_devices("CPU")[0], ["CPU:0", "CPU:1"]
 one_device = tf.config.LogicalDeviceConfiguration()
 tf.config.set_logical_device_configuration(cpu, [one_device, one_device])
+# Optimising graphs takes longer than their few steps gain.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 normal = lambda shape, dtype="float32", seed=None: ops.full(shape, 0.3, dtype)
 keras.random.normal = keras.random.uniform = normal

@@ -131,9 +131,10 @@ def test_annealing_avoids_the_minimum_with_the_state_in_nuisance_codes() -> None
     annealed, plain = (
         redatuming_error(_variational(groups, share), held_out) for share in (0.25, 0.0)
     )
-    assert plain.reconstruction < annealed.reconstruction < 0.02
-    # Measured: 0.14 and 1.0 after 630 updates, 0.038 and 0.62 after 1512.
-    assert float(annealed) < 0.25 < 0.5 < float(plain)
+    assert plain.reconstruction < annealed.reconstruction < 0.03
+    # Measured: 0.31 and 1.1 after 441 updates, 0.14 and 1.0 after 630, and 0.038 and
+    # 0.62 after 1512.
+    assert float(annealed) < 0.5 < 0.7 < float(plain), (annealed, plain)
 
 
 def _variational(groups: GroupedData, kl_annealing: float) -> SymAE:
@@ -141,5 +142,5 @@ def _variational(groups: GroupedData, kl_annealing: float) -> SymAE:
     scaling = normalization(groups)
     noise = "variational"
     model = SymAE((256,), nuisance_noise=noise, normalization=scaling, seed=0)
-    train(model, groups, Training(epochs=10, kl_annealing=kl_annealing), 0)
+    train(model, groups, Training(epochs=7, kl_annealing=kl_annealing), 0)
     return model
