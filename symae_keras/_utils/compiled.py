@@ -12,8 +12,8 @@ from keras import ops
 from symae_keras._utils.arrays import Tensor
 
 #: Calls without compilation, before a function is compiled. Rounding differs between
-#: both, so there are none: all calls of a model return the same numbers. Tests set it
-#: to 2, because compilation takes as long as about ten calls.
+#: both, so there are none: all calls of a model return the same numbers. Tests
+#: increase it, because compilation takes as long as about ten calls.
 CALLS_BEFORE = 0
 #: Numbers of instances that one call takes; more only need more memory.
 _NUMBERS_AT_ONCE: Final = 1 << 20

@@ -27,7 +27,10 @@ def data(seed: int) -> GroupedData:
 
 
 def model(groups: GroupedData, seed: int) -> keras.Model:
-    """Return a model with dense networks and two codes of eight numbers."""
+    """Return a model with dense networks and two codes of eight numbers.
+
+    From few groups of your own data, training starts at a linear mixed model.
+    """
     return SymAE(
         groups.instance_shape,
         coherent_dim=8,
@@ -36,6 +39,7 @@ def model(groups: GroupedData, seed: int) -> keras.Model:
         conditional_nuisance=True,
         normalization=normalization(groups),
         seed=seed,
+        backbone="linear" if len(groups) < 128 else None,
     )
 
 
