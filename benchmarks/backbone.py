@@ -16,10 +16,12 @@ The error is the mean squared error divided by the variance of the true spectra.
 "baseline-free" if the best quadratic in wavelength is subtracted from both ground truth
 and prediction. `--exposures` trains on 2000 entangled stars, with and without a
 backbone, for 4000 steps of Adam and for 2048 of Muon with falling noise, and prints
-the redatuming error.
+the redatuming error. `--few` does so for 30 and 100 groups of 4 replicates or stars, as
+`symae train symae_exposures` trains them: a fifth is held out, and the weights of the
+best epoch are kept.
 
-    python benchmarks/backbone.py --data tablets_nir.npz --crossed 3 4 5 6 \
-        --exposures 1 --out results.json
+    python benchmarks/backbone.py --data tablets_nir.npz --crossed 3 4 \
+        --exposures 1 --few 3 --out results.json
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import argparse
 import dataclasses
 import itertools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -36,8 +39,9 @@ import numpy as np
 from common import print_table, write_json
 from tablets import CLASSICAL, Baseline, assay_model, judge
 
-from symae_keras.classical import DirectStandardization, MeanShift
+from symae_keras.classical import DirectStandardization, LinearMixedModel, MeanShift
 from symae_keras.data import GroupedData, simulate_exposures
+from symae_keras.data.simulators.replicates import simulate_replicates
 from symae_keras.evaluation import redatuming_error, relative_error
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import SymAE
@@ -267,6 +271,40 @@ def exposures(seed: int, scale: float) -> list[dict[str, Any]]:
     return rows
 
 
+# === Few groups ===
+
+
+def few(number: int) -> list[dict[str, Any]]:
+    """Return the table rows for few groups of replicates and entangled exposures."""
+    rows = []
+    simulators: dict[str, Callable[..., GroupedData]] = {
+        "replicates": simulate_replicates,
+        "exposures": simulate_exposures,
+    }
+    for (name, simulate), size in itertools.product(simulators.items(), (30, 100)):
+        groups = simulate(size, 4, seed=500 + number)
+        test = simulate(300, 4, seed=77)
+        reference = LinearMixedModel().fit(groups)
+        errors = {"linear mixed model": float(redatuming_error(reference, test))}
+        part, held_out = groups.split(train=0.8, seed=number)
+        for method, backbone in (("SymAE, linear", "linear"), ("SymAE", None)):
+            keras.utils.set_random_seed(number)
+            model = SymAE(
+                groups.instance_shape,
+                encoder=DenseEncoder(128, units=(256, 128)),
+                normalization=normalization(part),
+                seed=number,
+                backbone=backbone,
+            )
+            train(model, part, Training(), number, held_out)
+            errors[method] = float(redatuming_error(model, test))
+        for method, error in errors.items():
+            row = {"set": f"{name} {size} x 4", "seed": number, "method": method}
+            rows.append({**row, "error": error})
+            print(rows[-1], flush=True)
+    return rows
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(
@@ -284,6 +322,7 @@ def main() -> None:
         "--crossed", type=int, nargs="*", default=[], help="numbers of crossed sets"
     )
     parser.add_argument("--exposures", type=int, default=0, help="seeds of exposures")
+    parser.add_argument("--few", type=int, default=0, help="seeds of few groups")
     parser.add_argument("--quick", action="store_true", help="a tenth of the updates")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     for field in dataclasses.fields(Settings):
@@ -306,6 +345,8 @@ def main() -> None:
         table += crossed(number, settings)
     for seed in range(options.exposures):
         table += exposures(seed, scale)
+    for number in range(options.few):
+        table += few(number)
     columns = ("set", "seed", "method", "error", "baseline-free", "RMSEP (mg)")
     print_table(table, (*columns, "seconds"))
     if options.out:
