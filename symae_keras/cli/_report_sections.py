@@ -21,7 +21,7 @@ from symae_keras.cli._report_material import (
     percent,
 )
 from symae_keras.cli._report_results import codes, errors, examples, replicates
-from symae_keras.cli._run_folder import NEEDED, few_held_out
+from symae_keras.cli._run_folder import AT_THE_START, NEEDED, few_held_out
 from symae_keras.cli.evaluate import group_option, recipe_option
 from symae_keras.errors import InputError
 from symae_keras.evaluation.estimate import NOT_BETTER
@@ -196,7 +196,10 @@ def _training(material: Material) -> Html | None:
     if (seconds := _seconds(material)) is not None:
         said += f", {duration(seconds)}"
     losses = [_number(row.get("val_loss")) for row in rows]
-    curve = _curve(losses, None if updates is None else round(updates))
+    if material.environment.get("best_epoch") == "-1":
+        curve = AT_THE_START
+    else:
+        curve = _curve(losses, None if updates is None else round(updates))
     return section(
         "Training",
         tag("p", f"{said}. {curve}"),

@@ -56,6 +56,11 @@ _CONFIG: Final[dict[str, Any]] = {
     "train_fraction": float | int,
     "instance_shape": list,
 }
+#: What is said if training made a model with a linear backbone only worse.
+AT_THE_START: Final = (
+    "No epoch had a lower validation loss than the linear model from which training "
+    "started, so the weights are those of the linear model."
+)
 #: Held-out groups that options need. The modules that determine them load Keras.
 NEEDED: Final = {"--bands": 9, "--state": 20}
 _MAX_CONFIG_BYTES: Final = 1 << 20

@@ -20,6 +20,7 @@ from symae_keras._utils.presets import preset_names
 from symae_keras.cli._options import Force, Group, Seed, import_backend
 from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import (
+    AT_THE_START,
     RUN_CONTENTS,
     Run,
     environment,
@@ -425,9 +426,13 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
                 ),
             ),
         ]
-        _fit(plan, callbacks, strategy)
+        best = _fit(plan, callbacks, strategy).best_epoch
     # For a resumed run, the seconds since it was resumed.
     took = {"training_seconds": f"{time.perf_counter() - start:.1f}"}
+    if best is not None:
+        took["best_epoch"] = str(best)
+    if best == -1:
+        print(f"note: {AT_THE_START}", file=sys.stderr)
     write_json(folder / "environment.json", environment() | took)
     plan.model.save(folder / "model.keras")
     metrics = measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
@@ -460,12 +465,12 @@ def take_part(plan: Plan, partial: Path | None, strategy: Any) -> dict[str, Any]
     return measure_run(plan.model, plan.recipe, plan.train, plan.held_out)
 
 
-def _fit(plan: Plan, callbacks: list[Any], strategy: Any) -> None:
+def _fit(plan: Plan, callbacks: list[Any], strategy: Any) -> Any:
+    """Train and return the history."""
     # Only this call is in the scope of the strategy: each variable created there is
-    # sent
-    # to all workers, which must then create it, too.
+    # sent to all workers, which must then create it, too.
     with sk.distribute.running(strategy):
-        sk.training.train(
+        return sk.training.train(
             plan.model,
             plan.train,
             plan.recipe,

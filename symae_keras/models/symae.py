@@ -60,10 +60,10 @@ class SymAE(GroupedAutoencoder):
 
     For few groups, `backbone="linear"` adds linear encoders and a linear decoder to the
     networks; see `LinearBackbone`. `adapt_backbone` computes their weights in closed
-    form. The last layers of the networks start at zero, so training starts at the
-    linear solution. The networks and the loss given to `compile` then use instances in
-    the soft-whitened coordinates of the backbone, in which small features have more
-    weight.
+    form from a linear mixed model. The last layers of the networks start at zero, so
+    training starts at this model. The networks and the loss given to `compile` then use
+    instances in the soft-whitened coordinates of the backbone, in which small features
+    have more weight.
 
     Args:
         instance_shape: Shape of one instance, channels last: `(pixels,)`,

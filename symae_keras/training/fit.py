@@ -210,7 +210,9 @@ def train(
             `running(strategy)`, where the model was made.
 
     Returns:
-        The Keras history.
+        The Keras history. Its attribute `best_epoch` is the epoch whose weights were
+        restored, counted from 0; -1 is the linear solution, and `None` means that the
+        weights are those of the last epoch.
 
     Raises:
         InputError: `final_noise` does not suit the noise of the model.
@@ -277,6 +279,7 @@ def train(
         if annealing is not None:
             with contextlib.suppress(Exception):  # do not hide the original error
                 annealing.finish()
+    history.best_epoch = best.epoch if best else None
     if of_groups and validation is not None:
         try:
             model.fit_detail(validation)

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from symae_keras import cli
 from symae_keras._utils.markers import read_marker
 from symae_keras.cli._html import Html, escape, is_sealed, page, section, table
 from symae_keras.cli._report_sections import SECTIONS, _curve, _next
+from symae_keras.cli._run_folder import AT_THE_START
 from symae_keras.cli.report import write_report
 from symae_keras.data import GroupedData, save, simulate_exposures
 
@@ -297,6 +299,24 @@ def test_a_section_that_fails_is_left_out(succeeds, own_run, recipe, monkeypatch
     done = succeeds("report", own_run, "--recipe", recipe)
     assert "the report has no section errors: RuntimeError: no ink" in done.err
     assert "Error of virtual instances" not in check(own_run / "report.html").titles
+
+
+@pytest.mark.large
+@pytest.mark.usefixtures("no_examples")
+def test_a_start_better_than_every_epoch_is_named(succeeds, here, monkeypatch):
+    """Nothing is better for linear data than the linear model of training."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 1, 2)) @ rng.normal(size=(2, 12))
+    x = x + rng.normal(size=(20, 3, 2)) @ rng.normal(size=(2, 12))
+    save(GroupedData(x + 0.03 * rng.normal(size=x.shape)), "linear.npz")
+    command = ("train", "symae_exposures", "--data", "linear.npz", "--updates", 4)
+    monkeypatch.setattr("symae_keras.cli.train.write_report", write_report)
+    done = succeeds(*command, "--out", "run")
+    assert f"note: {AT_THE_START}" in done.err
+    assert AT_THE_START in check(here / "run" / "report.html").text
+    assert (
+        keras.saving.load_model("run/model.keras", compile=False).backbone == "linear"
+    )
 
 
 def test_the_best_epoch_has_its_updates():
