@@ -13,7 +13,8 @@ samples; the number of components is chosen by another cross-validation within t
 `per fold` models are trained only on the training samples of each fold, as all
 classical methods; 80 % of these train the codes, and the others are used to learn the
 gain for the detail. `unlabelled` models are trained once on all samples, including
-those to be predicted, without labels and without held-out samples.
+those to be predicted, without labels and without held-out samples. `linear` models are the
+linear start of `SymAE(backbone="linear")`, in closed form and not trained further.
 
     python benchmarks/small.py --seeds 0 1 2 3 4 --out small.jsonl
 
@@ -59,6 +60,8 @@ CASES: Final = (
     "variational per fold",
     "gaussian unlabelled",
     "variational unlabelled",
+    "linear per fold",
+    "linear unlabelled",
 )
 
 
@@ -161,6 +164,19 @@ def _pls(x: Array, y: Array, new: Array, components: int) -> Array:
 # === SymAE ===
 
 
+def linear_start(groups: GroupedData, seed: int) -> SymAE:
+    """Return an untrained model with a linear backbone."""
+    model = SymAE(
+        groups.instance_shape,
+        normalization=normalization(groups),
+        seed=seed,
+        backbone="linear",
+    )
+    model.adapt_backbone(groups)
+    model.run_eagerly = True  # it is called only a few times
+    return model
+
+
 def trained(
     groups: GroupedData, noise: str, seed: int, updates: int, held_out: bool
 ) -> SymAE:
@@ -223,17 +239,23 @@ def rows_of(
             into = predictions.setdefault(name, np.zeros(N_SAMPLES))
             into[test] = predict(values, y, train, test)
 
+    kind, linear = case.split()[0], case.startswith("linear")
+
+    def made(part: GroupedData, held_out: bool) -> SymAE:
+        if linear:
+            return linear_start(part, seed)
+        return trained(part, kind, seed, updates, held_out)
+
     model = None
     if case.endswith("unlabelled"):
-        model = trained(groups, case.split()[0], seed, updates, held_out=False)
+        model = made(groups, held_out=False)
         gains.append(mean_gain(model))
     for train_part, test_part in folds(seed):
         if case == "classical":
             features = {f: g(groups.x, train_part) for f, g in CLASSICAL.items()}
         else:
             if not case.endswith("unlabelled"):
-                part = groups[train_part]
-                model = trained(part, case.split()[0], seed, updates, held_out=True)
+                model = made(groups[train_part], held_out=True)
                 gains.append(mean_gain(model))
             assert model is not None
             features = features_of(model, groups, int(train_part[0]))
