@@ -13,8 +13,8 @@ samples; the number of components is chosen by another cross-validation within t
 `per fold` models are trained only on the training samples of each fold, as all
 classical methods; 80 % of these train the codes, and the others are used to learn the
 gain for the detail. `unlabelled` models are trained once on all samples, including
-those to be predicted, without labels and without held-out samples. `linear` models are the
-linear start of `SymAE(backbone="linear")`, in closed form and not trained further.
+those to be predicted, without labels and without held-out samples. `linear` models are
+the linear start of `SymAE(backbone="linear")`, in closed form and not trained further.
 
     python benchmarks/small.py --seeds 0 1 2 3 4 --out small.jsonl
 
