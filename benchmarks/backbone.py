@@ -21,7 +21,7 @@ the redatuming error. `--few` does so for 30 and 100 groups of 4 replicates or s
 best epoch are kept.
 
     python benchmarks/backbone.py --data tablets_nir.npz --crossed 3 4 \
-        --exposures 1 --few 3 --out results.json
+        --exposures 1 --few 2 --out results.json
 """
 
 from __future__ import annotations
