@@ -235,6 +235,20 @@ _LONGER: Final = dataclasses.replace(
 )
 
 
+def with_networks(
+    groups: GroupedData, units: tuple[int, ...], backbone: str | None, seed: int
+) -> SymAE:
+    """Return an untrained model like that of the preset `symae_exposures`."""
+    keras.utils.set_random_seed(seed)
+    return SymAE(
+        groups.instance_shape,
+        encoder=DenseEncoder(128, units=units),
+        normalization=normalization(groups),
+        seed=seed,
+        backbone=backbone,
+    )
+
+
 def exposures(seed: int, scale: float) -> list[dict[str, Any]]:
     """Return the table rows for entangled exposures."""
     groups = simulate_exposures(2000, 16, 100 + seed, entangled=True)
@@ -249,14 +263,7 @@ def exposures(seed: int, scale: float) -> list[dict[str, Any]]:
     ):
         epochs = max(1, round(scale * Budget.of(groups, training).epochs))
         training = dataclasses.replace(training, epochs=epochs)
-        keras.utils.set_random_seed(seed)
-        model = SymAE(
-            groups.instance_shape,
-            encoder=DenseEncoder(128, units=units),
-            normalization=normalization(groups),
-            seed=seed,
-            backbone=backbone,
-        )
+        model = with_networks(groups, units, backbone, seed)
         start = time.perf_counter()
         train(model, groups, training, seed)
         row = {
@@ -288,14 +295,7 @@ def few(number: int) -> list[dict[str, Any]]:
         errors = {"linear mixed model": float(redatuming_error(reference, test))}
         part, held_out = groups.split(train=0.8, seed=number)
         for method, backbone in (("SymAE, linear", "linear"), ("SymAE", None)):
-            keras.utils.set_random_seed(number)
-            model = SymAE(
-                groups.instance_shape,
-                encoder=DenseEncoder(128, units=(256, 128)),
-                normalization=normalization(part),
-                seed=number,
-                backbone=backbone,
-            )
+            model = with_networks(part, (256, 128), backbone, number)
             train(model, part, Training(), number, held_out)
             errors[method] = float(redatuming_error(model, test))
         for method, error in errors.items():

@@ -164,36 +164,28 @@ def _pls(x: Array, y: Array, new: Array, components: int) -> Array:
 # === SymAE ===
 
 
-def linear_start(groups: GroupedData, seed: int) -> SymAE:
-    """Return an untrained model with a linear backbone."""
-    model = SymAE(
-        groups.instance_shape,
-        normalization=normalization(groups),
-        seed=seed,
-        backbone="linear",
-    )
-    model.adapt_backbone(groups)
-    model.run_eagerly = True  # it is called only a few times
-    return model
-
-
-def trained(
-    groups: GroupedData, noise: str, seed: int, updates: int, held_out: bool
+def made(
+    groups: GroupedData, kind: str, seed: int, updates: int, held_out: bool
 ) -> SymAE:
-    """Train a model for a number of updates.
+    """Train a model for a number of updates, or adapt its linear backbone.
 
     If there are held-out groups, the gain for the detail is learned from them.
     """
     keras.utils.set_random_seed(seed)
-    rest = None
-    if held_out:
+    rest, linear = None, kind == "linear"
+    if held_out and not linear:
         groups, rest = groups.split(train=0.8, seed=seed)
     model = SymAE(
         groups.instance_shape,
-        nuisance_noise=noise,
+        nuisance_noise="gaussian" if linear else kind,
         normalization=normalization(groups),
         seed=seed,
+        backbone="linear" if linear else None,
     )
+    if linear:
+        model.adapt_backbone(groups)
+        model.run_eagerly = True  # it is called only a few times
+        return model
     # Many passes per Keras epoch, because an epoch starts more slowly than an update.
     passes = groups[np.tile(np.arange(len(groups)), 100)]
     training = Training(instances=None)
@@ -239,23 +231,17 @@ def rows_of(
             into = predictions.setdefault(name, np.zeros(N_SAMPLES))
             into[test] = predict(values, y, train, test)
 
-    kind, linear = case.split()[0], case.startswith("linear")
-
-    def made(part: GroupedData, held_out: bool) -> SymAE:
-        if linear:
-            return linear_start(part, seed)
-        return trained(part, kind, seed, updates, held_out)
-
-    model = None
+    model, kind = None, case.split()[0]
     if case.endswith("unlabelled"):
-        model = made(groups, held_out=False)
+        model = made(groups, kind, seed, updates, held_out=False)
         gains.append(mean_gain(model))
     for train_part, test_part in folds(seed):
         if case == "classical":
             features = {f: g(groups.x, train_part) for f, g in CLASSICAL.items()}
         else:
             if not case.endswith("unlabelled"):
-                model = made(groups[train_part], held_out=True)
+                part = groups[train_part]
+                model = made(part, kind, seed, updates, held_out=True)
                 gains.append(mean_gain(model))
             assert model is not None
             features = features_of(model, groups, int(train_part[0]))

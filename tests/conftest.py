@@ -33,6 +33,7 @@ import hypothesis
 import keras
 import numpy as np
 import pytest
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 import symae_keras
 from symae_keras._utils import compiled
@@ -216,6 +217,15 @@ def cluster() -> Callable[[int], list[str]]:
         ]
 
     return make
+
+
+@pytest.fixture
+def unarranged(monkeypatch):
+    """Draw figures without arranging their parts, which takes half of the time.
+
+    `test_plotting.py` tests the arrangement.
+    """
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

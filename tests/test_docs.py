@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib
 import re
 import shlex
@@ -15,7 +14,6 @@ import keras
 import numpy as np
 import pytest
 import typer
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 import symae_keras
 from symae_keras import cli
@@ -46,7 +44,7 @@ def blocks(page: Path, language: str = "python") -> list[str]:
 
 
 @pytest.fixture
-def quick(monkeypatch, tmp_path, tf, short_probes) -> None:
+def quick(monkeypatch, tmp_path, tf, short_probes, eager, unarranged) -> None:
     """Train at most two epochs, untraced, in an empty folder."""
     fit_as_ever = keras.Model.fit
 
@@ -54,12 +52,7 @@ def quick(monkeypatch, tmp_path, tf, short_probes) -> None:
         kwargs["verbose"] = 0
         return fit_as_ever(self, *args, epochs=min(epochs, 2), **kwargs)
 
-    # Tracing takes longer than the few steps.
-    eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
     monkeypatch.setattr(keras.Model, "fit", fit)
-    monkeypatch.setattr(keras.Model, "compile", eager)
-    # Figures are drawn, but their parts are not arranged.
-    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)
     # Nor do small data get as many passes per epoch as 2000 updates need.
     for where in ("symae_keras.training", "symae_keras.training.fit"):
         monkeypatch.setattr(f"{where}.MIN_UPDATES", 0)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from symae_keras import cli
 from symae_keras.cli._progress import ProgressDisplay
@@ -48,14 +47,9 @@ def compile_eagerly(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch, short_probes):
-    """Skip tracing and drawing; session fixtures test these.
-
-    Nor are parts of figures arranged, which takes half of the time of drawing;
-    `test_plotting.py` tests this.
-    """
+def _fast(monkeypatch, short_probes, unarranged):
+    """Skip tracing and drawing; session fixtures test these."""
     compile_eagerly(monkeypatch)
-    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)
     monkeypatch.setattr("symae_keras.cli.train.write_figures", lambda *_: [])
     monkeypatch.setattr("symae_keras.cli.train.write_report", lambda *_: None)
 
