@@ -14,6 +14,7 @@ from symae_keras.layers import DenseEncoder
 from symae_keras.losses import RelativeMeanSquaredError
 from symae_keras.models import SymAE
 from symae_keras.training import Checkpoint, Training, data_variance, train
+from symae_keras.training.fit import _fit
 
 pytestmark = [pytest.mark.jax, pytest.mark.usefixtures("eager")]
 
@@ -78,6 +79,54 @@ def test_the_linear_solution_can_be_best(parts) -> None:
     assert start < min(losses)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def noise_only(rng) -> GroupedData:
+    return GroupedData(rng.normal(size=(14, 3, 12)).astype("float32"))
+
+
+def test_few_groups_choose_the_number_of_updates(noise_only, monkeypatch) -> None:
+    """A first run finds it; then all groups are trained on from the start."""
+    sizes = []
+
+    def fit_briefly(model, groups, *args, **kwargs):
+        history = _fit(model, groups, *args, **kwargs)
+        sizes.append(len(groups))
+        if len(sizes) == 1:
+            history.best_epoch = 0
+        return history
+
+    monkeypatch.setattr("symae_keras.training.fit._fit", fit_briefly)
+    chosen = _model()
+    history = train(chosen, noise_only, TRAINING)
+    assert sizes == [11, 14]
+    # Twice the three updates of an epoch with 11 groups, in epochs of four updates.
+    assert (history.updates, history.best_epoch) == (8, None)
+    monkeypatch.setattr("symae_keras.training.fit._FEW", 0)
+    alone = _model()
+    train(alone, noise_only, dataclasses.replace(TRAINING, min_updates=8))
+    for one, other in zip(chosen.variables, alone.variables, strict=True):
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (one, other)))
+
+
+def test_few_groups_may_choose_the_linear_solution(noise_only) -> None:
+    keras.utils.set_random_seed(0)
+    model, other = (
+        SymAE((12,), 3, 2, encoder=DenseEncoder(8, units=(16,)), backbone="linear")
+        for _ in range(2)
+    )
+    history = train(model, noise_only, TRAINING)
+    assert (history.best_epoch, history.updates, history.epoch) == (-1, 0, [])
+    other.set_weights(model.get_weights())
+    other.adapt_backbone(noise_only)
+    for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_groups_of_one_state_keep_all_updates(noise_only) -> None:
+    same = dataclasses.replace(noise_only, ids=np.zeros(14, int))
+    assert train(_model(), same, TRAINING).updates == TRAINING.min_updates
 
 
 @pytest.mark.large

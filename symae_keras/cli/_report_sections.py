@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 import symae_keras as sk
+from symae_keras._utils.text import counted
 from symae_keras._utils.untrusted_files import read_bounded
 from symae_keras.cli._html import Html, commands, figure, join, section, table, tag
 from symae_keras.cli._report_material import (
@@ -181,23 +182,28 @@ def _data(material: Material) -> Html:
 def _training(material: Material) -> Html | None:
     from symae_keras.training.checkpoint import read_history
 
+    at_the_start = material.environment.get("best_epoch") == "-1"
     history = material.run.folder / "history.csv"
     try:
         read_bounded(history, _MOST_BYTES)  # the folder is untrusted: it may be a pipe
     except InputError:
-        return None
+        return section("Training", tag("p", AT_THE_START)) if at_the_start else None
     drawn = sk.plotting.plot_history(history)
     drawn.set_size_inches(4.6, 0.75 * drawn.get_figheight())
     config = material.run.config
     rows = read_history(history)
-    said = f"{len(rows)} epochs"
-    if (updates := finite(config.get("updates"))) is not None:
+    said = counted(len(rows), "epoch")
+    losses = [_number(row.get("val_loss")) for row in rows]
+    planned = finite(config.get("updates"))
+    updates = finite(_number(material.environment.get("updates"))) or planned
+    if updates is not None:
         said += f", {updates:,.0f} updates of the weights"
     if (seconds := _seconds(material)) is not None:
         said += f", {duration(seconds)}"
-    losses = [_number(row.get("val_loss")) for row in rows]
-    if material.environment.get("best_epoch") == "-1":
+    if at_the_start:
         curve = AT_THE_START
+    elif updates != planned:
+        curve = "A first run, with a fifth of the groups held out, chose this number."
     else:
         curve = _curve(losses, None if updates is None else round(updates))
     return section(

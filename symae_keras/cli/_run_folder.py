@@ -61,6 +61,11 @@ AT_THE_START: Final = (
     "No epoch had a lower validation loss than the linear model from which training "
     "started, so the weights are those of the linear model."
 )
+#: What is said if no groups are held out, and there are few of them.
+CHOOSES_UPDATES: Final = (
+    "So many updates can overfit so few groups. A first run holds out a fifth of them "
+    "and finds out how many are enough; the second run trains on all groups."
+)
 #: Held-out groups that options need. The modules that determine them load Keras.
 NEEDED: Final = {"--bands": 9, "--state": 20}
 _MAX_CONFIG_BYTES: Final = 1 << 20

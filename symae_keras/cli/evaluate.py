@@ -466,9 +466,9 @@ def write_figures(
     folder.mkdir(exist_ok=True)
     swaps = swaps_codes(model)
     drawable = len(groups.instance_shape) <= 3
-    drawings: dict[str, Callable[[], Figure | None]] = {
-        "history": lambda: sk.plotting.plot_history(history)
-    }
+    drawings: dict[str, Callable[[], Figure | None]] = {}
+    if history.exists():  # a linear backbone may be best without training
+        drawings["history"] = lambda: sk.plotting.plot_history(history)
     if drawable and swaps and len(groups) > 1:
         drawings["redatuming"] = lambda: sk.plotting.plot_model_redatuming(
             model, groups

@@ -21,6 +21,7 @@ from symae_keras.cli._options import Force, Group, Seed, import_backend
 from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import (
     AT_THE_START,
+    CHOOSES_UPDATES,
     RUN_CONTENTS,
     Run,
     environment,
@@ -47,7 +48,7 @@ from symae_keras.zoo.recipes import call_recipe, load_recipe, recipe_file, recip
 if TYPE_CHECKING:
     from symae_keras.cli._sources import Groups
     from symae_keras.data import GroupedData
-    from symae_keras.training import Recipe
+    from symae_keras.training import Budget, Recipe
 
 _log = logging.getLogger("symae_keras")
 HELD_OUT: Final = 0.2
@@ -234,8 +235,7 @@ class Plan:
     recipe: Recipe
     """Recipe, with the number of epochs."""
     config: dict[str, Any]
-    budget: str
-    """Description of groups and updates."""
+    budget: Budget
     train: Groups
     held_out: GroupedData | None
     """`None` if all groups are used for training."""
@@ -343,7 +343,7 @@ def make_plan(
         "instance_shape": list(shape),
         "groups": {"train": len(fit), "held_out": len(held_out or ())},
     }
-    return Plan(name, recipe, config, str(budget), fit, held_out, model)
+    return Plan(name, recipe, config, budget, fit, held_out, model)
 
 
 def usable_parts(
@@ -413,6 +413,8 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     history = folder / "history.csv"
     epochs = plan.recipe.epochs or sk.training.EPOCHS
     print(f"{plan.title}: {plan.budget}", file=sys.stderr, flush=True)
+    if plan.held_out is None and plan.budget.is_chosen and strategy is None:
+        print(f"note: {CHOOSES_UPDATES}", file=sys.stderr, flush=True)
     start = time.perf_counter()
     with ProgressDisplay(plan.title, epochs) as progress:
         # The history is written before the state from which a run is resumed.
@@ -426,13 +428,16 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
                 ),
             ),
         ]
-        best = _fit(plan, callbacks, strategy).best_epoch
+        done = _fit(plan, callbacks, strategy)
     # For a resumed run, the seconds since it was resumed.
     took = {"training_seconds": f"{time.perf_counter() - start:.1f}"}
-    if best is not None:
-        took["best_epoch"] = str(best)
-    if best == -1:
+    took["updates"] = str(done.updates)
+    if done.best_epoch is not None:
+        took["best_epoch"] = str(done.best_epoch)
+    if done.best_epoch == -1:
         print(f"note: {AT_THE_START}", file=sys.stderr)
+    elif done.updates != plan.budget.updates:
+        print(f"note: trained with {done.updates:,} updates", file=sys.stderr)
     write_json(folder / "environment.json", environment() | took)
     plan.model.save(folder / "model.keras")
     metrics = measure_run(plan.model, plan.recipe, plan.train, plan.held_out)

@@ -240,7 +240,7 @@ def _draw(path: Path, trials: tuple[Trial, ...]) -> None:
         figure = sk.plotting.plot_trials(
             [each.reconstruction for each in drawn],
             [each.estimate for each in drawn],
-            [each.settings.nuisance_noise for each in drawn],
+            [each.settings.kind for each in drawn],
             [each.outcome == "complete" for each in drawn],
             chosen=None if best is None else numbers.index(best.number),
             default=numbers.index(0) if 0 in numbers else None,

@@ -51,6 +51,7 @@ def model(groups: GroupedData, seed: int) -> keras.Model:
         conditional_nuisance={conditional_nuisance},
         normalization=normalization(groups),
         seed=seed,
+        backbone={backbone!r},
     )
 
 
@@ -74,6 +75,7 @@ class SymAESettings:
             filters for images. Defaults to 1.0.
         conditional_nuisance: Whether the nuisance encoder receives the coherent code.
             Defaults to True.
+        backbone: `"linear"` or `None` (default), see `SymAE`; it needs Gaussian noise.
 
     Example:
     >>> settings = SymAESettings(coherent_dim=4, nuisance_noise="variational",
@@ -88,12 +90,23 @@ class SymAESettings:
     noise_strength: float = 0.5
     width: float = 1.0
     conditional_nuisance: bool = True
+    backbone: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """Noise and backbone, which determine how fast a model learns."""
+        return f"{self.nuisance_noise}{self._with_backbone}"
+
+    @property
+    def _with_backbone(self) -> str:
+        return "" if self.backbone is None else f", {self.backbone} backbone"
 
     def __str__(self) -> str:
         form = "" if self.conditional_nuisance else ", original form"
         return (
             f"{self.coherent_dim} + {self.nuisance_dim} numbers, {self.nuisance_noise} "
             f"{self.noise_strength:.2g}, width {self.width:g}{form}"
+            f"{self._with_backbone}"
         )
 
     # === Models ===
@@ -124,6 +137,7 @@ class SymAESettings:
             conditional_nuisance=self.conditional_nuisance,
             normalization=normalization(groups),
             seed=seed,
+            backbone=self.backbone,
         )
 
     def recipe(self, groups: GroupedData) -> str:
@@ -157,6 +171,9 @@ class SymAESettings:
         """Let a trial of Optuna choose the settings."""
         noise = trial.suggest_categorical("nuisance_noise", list(_STRENGTHS))
         strength = trial.suggest_float(_strength(noise), *_STRENGTHS[noise], log=True)
+        backbone: Any = None
+        if noise == "gaussian":
+            backbone = trial.suggest_categorical("backbone", [None, "linear"])
         return cls(
             coherent_dim=trial.suggest_int("coherent_dim", *_COHERENT, log=True),
             nuisance_dim=trial.suggest_int("nuisance_dim", *_NUISANCE, log=True),
@@ -167,6 +184,7 @@ class SymAESettings:
             conditional_nuisance=trial.suggest_categorical(
                 "conditional_nuisance", [True, False]
             ),
+            backbone=backbone,
         )
 
     def parameters(self) -> dict[str, Any]:
@@ -190,6 +208,7 @@ def _images(groups: GroupedData) -> bool:
 START: Final = (
     SymAESettings(),
     SymAESettings(nuisance_noise="variational", noise_strength=1e-3),
+    SymAESettings(backbone="linear"),
     SymAESettings(coherent_dim=16),
     SymAESettings(nuisance_dim=4),
     SymAESettings(noise_strength=0.25),

@@ -108,8 +108,9 @@ class RunningTrial:
 
         Asynchronous successive halving: a trial continues if it is in the best third of
         the trials that reached this rung before. Trials only compete with those of the
-        same kind of noise, because variational noise converges slowly but ends well.
-        The first trial of each kind is therefore always completed.
+        same kind of noise and backbone: variational noise converges slowly but ends
+        well, and a linear backbone can be best before training. The first trial of each
+        kind is therefore always completed.
 
         Args:
             estimate: The estimate on held-out groups.
@@ -123,7 +124,7 @@ class RunningTrial:
             each.intermediate_values[step]
             for each in self._study.trials
             if step in each.intermediate_values
-            and each.params["nuisance_noise"] == self.settings.nuisance_noise
+            and _settings(each).kind == self.settings.kind
         ]
         better = sum(value < estimate for value in rivals)
         return better >= max(1, len(rivals) // _REDUCTION)
@@ -197,10 +198,14 @@ class Study:
 
 
 def _trial(frozen: optuna.trial.FrozenTrial) -> Trial:
+    record = frozen.user_attrs[_RECORD]
+    return Trial(number=frozen.number, settings=_settings(frozen), **record)
+
+
+def _settings(frozen: optuna.trial.FrozenTrial) -> SymAESettings:
     from optuna.trial import FixedTrial
 
-    settings = SymAESettings.sample(FixedTrial(frozen.params))
-    return Trial(number=frozen.number, settings=settings, **frozen.user_attrs[_RECORD])
+    return SymAESettings.sample(FixedTrial(frozen.params))
 
 
 def require_optuna() -> Any:

@@ -66,7 +66,8 @@ class Tuning:
         trials: The trials of the search, in order; the first one has the default
             settings. Their `estimate` refers to the groups that the search held out.
         estimate: The estimate of the redatuming error on groups that were used neither
-            for training nor in the search.
+            for training nor in the search. For small data, they chose the epoch of the
+            model, as in `symae train`.
     """
 
     model: SymAE
@@ -90,11 +91,12 @@ def tune(
     remaining groups, the search uses 75 % for training and 25 % for the comparison of
     settings. The model with the chosen settings is then trained on all of them.
 
-    The first two trials have the default settings, with Gaussian and with variational
-    noise, and are only stopped at the end of the budget. The next trials have a few
-    other good settings, and all further settings are proposed by Optuna's TPE sampler.
-    After one sixth and one half of its updates, a trial continues only if it is in the
-    best third of the trials with the same kind of noise so far (successive halving).
+    The first three trials have the default settings, with Gaussian noise, with
+    variational noise and with a linear backbone, and are only stopped at the end of the
+    budget. The next trials have a few other good settings, and all further settings are
+    proposed by Optuna's TPE sampler. After one sixth and one half of its updates, a
+    trial continues only if it is in the best third of the trials with the same noise
+    and backbone so far (successive halving).
     The encoder is dense, or convolutional for images `(height, width, channels)`.
 
     The search ends at the end of the budget or with Ctrl-C (`KeyboardInterrupt`). A
@@ -138,7 +140,7 @@ def tune(
         progress(f"training {settings}", 1.0)
     keras.utils.set_random_seed(seed)
     model = settings.build(fit, seed)
-    train(model, fit, training, seed)
+    train(model, fit, training, seed, _for_best_epoch(fit, held_out, training))
     estimate = estimate_redatuming_error(model, held_out)
     warn_of_bad_luck(estimate.interval[0], trials)
     return Tuning(model, settings, trials, estimate)
@@ -254,6 +256,13 @@ def _check_arguments(budget_s: float, n_trials: int | None) -> None:
         positive("n_trials", n_trials)
 
 
+def _for_best_epoch(
+    groups: GroupedData, held_out: GroupedData, training: Training
+) -> GroupedData | None:
+    """Return the groups for `train` to choose the epoch; on large data, it does not."""
+    return held_out if Budget.of(groups, training).at_least else None
+
+
 class _Clock:
     """Time budget of the search and of the final training.
 
@@ -337,6 +346,7 @@ class _Runner:
         self.progress = progress
         self.training = training
         self.budget = Budget.of(self.groups, training)
+        self.for_best_epoch = _for_best_epoch(self.groups, self.validation, training)
         self.final_updates = Budget.of(groups, training).updates
 
     def run(self, study: Study) -> str:
@@ -348,7 +358,14 @@ class _Runner:
         try:
             keras.utils.set_random_seed(self.seed)
             model = trial.settings.build(self.groups, self.seed)
-            train(model, self.groups, self.training, self.seed, callbacks=[rungs])
+            train(
+                model,
+                self.groups,
+                self.training,
+                self.seed,
+                self.for_best_epoch,
+                callbacks=[rungs],
+            )
             outcome = rungs.outcome
             if outcome == "complete":
                 estimate = self.estimate(model)

@@ -43,7 +43,7 @@ def plot_trials(
     Args:
         reconstruction: Reconstruction errors over the variance, `(trials,)`.
         estimate: Estimated redatuming errors over the variance, `(trials,)`.
-        kinds: Kind of noise of each trial, shown by colour and marker.
+        kinds: Kind of each trial, such as its noise, shown by colour and marker.
         complete: Whether each trial was complete, `(trials,)` bool. Markers of trials
             that were stopped early are not filled.
         chosen: Number of the trial with the chosen settings. Defaults to `None`.

@@ -36,6 +36,12 @@ MIN_UPDATES: Final = 2000
 #: Epochs of training on small data, which may have 2000 passes. Each epoch ends with a
 #: validation and a checkpoint, which take longer than a few updates.
 _LONG_EPOCHS: Final = 40
+#: With fewer groups than this, all updates would overfit.
+_FEW: Final = 128
+#: Smallest number of groups of which a fifth is held out to choose the updates.
+_MIN_TO_CHOOSE: Final = 10
+#: Share of the groups for training while the number of updates is chosen.
+_FIT_SHARE: Final = 0.8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,6 +200,11 @@ def train(
     validation loss. Such a training run has about 40 epochs of several passes each.
     With a linear backbone, the linear solution before the first epoch counts, too.
 
+    Without validation groups, 10 to 127 groups of small data are trained on twice. The
+    first run holds out a fifth of them and finds the best epoch. The second run starts
+    again, with all groups, and has twice as many updates as this epoch had, while the
+    learning rate falls to its end.
+
     Args:
         model: An uncompiled model, such as `recipe.model(groups, seed)`. A model
             without a method `redatum` counts as a model of single instances.
@@ -212,13 +223,50 @@ def train(
     Returns:
         The Keras history. Its attribute `best_epoch` is the epoch whose weights were
         restored, counted from 0; -1 is the linear solution, and `None` means that the
-        weights are those of the last epoch.
+        weights are those of the last epoch. `updates` is the number of updates in all
+        epochs.
 
     Raises:
         InputError: `final_noise` does not suit the noise of the model.
         NonFiniteError: A loss became NaN or infinite; the last finite weights were
             restored.
     """
+    budget = Budget.of(groups, training, strategy, single=not swaps_codes(model))
+    updates = None
+    if validation is None and strategy is None and budget.is_chosen:
+        updates = _enough_updates(model, groups, training, seed)
+        if updates is not None and updates < budget.updates:
+            training = dataclasses.replace(training, epochs=1, min_updates=updates)
+    history = _fit(
+        model,
+        groups,
+        training,
+        seed,
+        validation,
+        callbacks,
+        strategy,
+        start_only=updates == 0,
+    )
+    if isinstance(model, GroupedAutoencoder) and validation is not None:
+        try:
+            model.fit_detail(validation)
+        except InputError as error:
+            # The trained model is still valid.
+            _log.warning("no detail of the state: %s", error)
+    return history
+
+
+def _fit(
+    model: keras.Model,
+    groups: Groups,
+    training: Training,
+    seed: int,
+    validation: GroupedData | None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    strategy: Any = None,
+    start_only: bool = False,
+) -> keras.callbacks.History:
+    """Compile and fit a model, with no epoch if only the start is wanted."""
     epoch = _EpochNumber()
     budget = Budget.of(groups, training, strategy, single=not swaps_codes(model))
     draws = {"first_epoch": epoch, "passes": budget.passes}
@@ -256,14 +304,13 @@ def train(
         # With few groups, the linear solution can be better than any trained network.
         start = model.evaluate(held_out, verbose=0, return_dict=True)
         best.compare(-1, start["loss"], model)
-    of_groups = isinstance(model, GroupedAutoencoder)
-    if of_groups:
+    if isinstance(model, GroupedAutoencoder):
         model.detail = None  # it belonged to other weights
     try:
         history = model.fit(
             dataset,
             initial_epoch=done,
-            epochs=budget.epochs,
+            epochs=0 if start_only else budget.epochs,
             validation_data=held_out,
             # First in the list, so that no other callback saves non-finite weights.
             callbacks=[
@@ -280,13 +327,40 @@ def train(
             with contextlib.suppress(Exception):  # do not hide the original error
                 annealing.finish()
     history.best_epoch = best.epoch if best else None
-    if of_groups and validation is not None:
-        try:
-            model.fit_detail(validation)
-        except InputError as error:
-            # The trained model is still valid.
-            _log.warning("no detail of the state: %s", error)
+    history.updates = updates
+    if start_only:
+        history.best_epoch, history.updates = -1, 0
     return history
+
+
+def _enough_updates(
+    model: keras.Model, groups: Groups, training: Training, seed: int
+) -> int | None:
+    """Return the number of updates after which few groups are not overfitted yet.
+
+    It is twice that of the best epoch of a run that holds out a fifth of the groups:
+    its learning rate is high at this epoch and still has to fall. 0 means that the
+    linear solution is best, `None` that there is no such run.
+
+    The variables of the model have the same values before and after.
+    """
+    if not model.built:
+        return None  # a model of the user, which has no variables to reset yet
+    try:
+        fit, held_out = groups.split(_FIT_SHARE, seed)
+    except InputError:
+        return None  # all groups have the same id
+    if isinstance(held_out, RaggedGroups):
+        held_out = held_out.sample()
+    variables = list(model.variables)
+    before = [keras.ops.convert_to_numpy(each) for each in variables]
+    try:
+        best = _fit(model, fit, training, seed, held_out).best_epoch
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+    budget = Budget.of(fit, training, single=not swaps_codes(model))
+    return None if best is None else 2 * (best + 1) * budget.steps
 
 
 def _optimizer(training: Training, updates: int) -> keras.optimizers.Optimizer:
@@ -400,6 +474,11 @@ class Budget:
     def updates(self) -> int:
         """Number of weight updates in all epochs."""
         return self.epochs * self.steps
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether `train` without validation groups chooses the number of updates."""
+        return self.at_least and _MIN_TO_CHOOSE <= self.groups < _FEW
 
     def __str__(self) -> str:
         batch = f"{self.batch_size:,} instances"

@@ -17,7 +17,7 @@ from symae_keras import cli
 from symae_keras._utils.markers import read_marker
 from symae_keras.cli._html import Html, escape, is_sealed, page, section, table
 from symae_keras.cli._report_sections import SECTIONS, _curve, _next
-from symae_keras.cli._run_folder import AT_THE_START
+from symae_keras.cli._run_folder import AT_THE_START, CHOOSES_UPDATES
 from symae_keras.cli.report import write_report
 from symae_keras.data import GroupedData, save, simulate_exposures
 
@@ -317,6 +317,30 @@ def test_a_start_better_than_every_epoch_is_named(succeeds, here, monkeypatch):
     assert (
         keras.saving.load_model("run/model.keras", compile=False).backbone == "linear"
     )
+    # Without held-out groups, no epoch is trained, so there is no history.
+    done = succeeds(*command, "--held-out", 0, "--out", "all")
+    assert f"note: {CHOOSES_UPDATES}" in done.err
+    assert f"note: {AT_THE_START}" in done.err
+    assert "no figure" not in done.err
+    assert AT_THE_START in check(here / "all" / "report.html").text
+    assert not (here / "all" / "history.csv").exists()
+
+
+@pytest.mark.large
+@pytest.mark.usefixtures("no_examples")
+def test_the_chosen_number_of_updates_is_named(succeeds, here, recipe, monkeypatch):
+    rng = np.random.default_rng(0)
+    save(GroupedData(rng.normal(size=(14, 3, 32))), "noise.npz")
+    monkeypatch.setattr("symae_keras.cli.train.write_report", write_report)
+    monkeypatch.setattr("symae_keras.training.fit._enough_updates", lambda *_: 6)
+    command = ("train", recipe, "--data", "noise.npz", "--updates", 40)
+    done = succeeds(*command, "--held-out", 0, "--out", "run")
+    assert f"note: {CHOOSES_UPDATES}" in done.err
+    assert AT_THE_START not in done.err
+    assert "note: trained with 6 updates\n" in done.err
+    text = check(here / "run" / "report.html").text
+    assert "6 updates of the weights" in text
+    assert "held out, chose this number" in text
 
 
 def test_the_best_epoch_has_its_updates():

@@ -61,7 +61,7 @@ def pretended(monkeypatch):
     """Search with fake trainings; return a function that is called in each epoch."""
     act = SimpleNamespace(now=lambda model: None)
 
-    def train(model, groups, training, seed, callbacks=()):
+    def train(model, groups, training, seed, validation=None, callbacks=()):
         for callback in callbacks:
             callback.set_model(model)
         for epoch in range(training.epochs):
@@ -324,14 +324,21 @@ def images():
 
 
 @pytest.mark.parametrize("groups", [GROUPS[:3], images()], ids=["spectra", "images"])
-def test_the_recipe_makes_the_model_of_the_settings(groups, tmp_path):
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"nuisance_noise": "variational", "noise_strength": 0.00012},
+        {"noise_strength": 0.12, "backbone": "linear"},
+    ],
+    ids=["variational", "backbone"],
+)
+def test_the_recipe_makes_the_model_of_the_settings(groups, kind, tmp_path):
     settings = SymAESettings(
         coherent_dim=3,
         nuisance_dim=2,
-        nuisance_noise="variational",
-        noise_strength=0.00012,
         width=0.25,
         conditional_nuisance=False,
+        **kind,
     )
     path = tmp_path / "recipe.py"
     path.write_text(settings.recipe(groups), encoding="utf-8")
