@@ -1,7 +1,7 @@
 """Cost of data input: batches compared with training steps, and large data sets.
 
-There are two comparisons. In each, the variants are timed in turn in one run; ratios
-are medians over the turns, with the lowest and the highest value.
+There are two comparisons and a plan. In the comparisons, the variants are timed in turn
+in one run; ratios are medians over the turns, with the lowest and the highest value.
 
 - batches: time of one batch of 16 groups x 8 instances x 256 pixels, drawn from memory
   or from shards, relative to one training step of the default dense SymAE on a batch in
@@ -12,6 +12,12 @@ are medians over the turns, with the lowest and the highest value.
   includes TensorFlow but not the pages of memory-mapped files, which the system frees
   when memory gets scarce. The default is 2 million instances, 4 GB; the files are
   removed at the end.
+- 20 million such instances on paper, from the rates, the sizes and the time of a
+  training step that were measured before: time of writing, of an epoch of reading and
+  of an epoch of training, with one and more processes, and memory. Each process reads
+  its own part of each batch, and batches are drawn while the previous step is computed,
+  so an epoch takes as long as the slower of both. Time of sending gradients is not
+  included; see `scaling.py`.
 
 Files that were just written are in the cache of the operating system, so neither method
 waits for a disk.
@@ -45,6 +51,9 @@ INSTANCES: Final = 8
 PIXELS: Final = 512
 GROUP: Final = 16
 STEPS: Final = 250
+#: Instances and numbers of processes of the plan.
+PLANNED: Final = 20_000_000
+PROCESSES: Final = (1, 4, 16)
 
 
 def median_and_range(values: list[float]) -> dict[str, float]:
@@ -176,8 +185,60 @@ def compare_streaming(turns: int, folder: Path, n: int) -> list[dict[str, Any]]:
             "GB/s": float(np.median(rates)),
             "largest GB": max(memories),
             "GB/s of writing": size / writing / 1e9,
+            "index, bytes per group": index_size(folder / "large") / (n // GROUP),
         }
     ]
+
+
+def index_size(folder: Path) -> int:
+    """Return the bytes of all index files."""
+    return sum(each.stat().st_size for each in folder.glob("*.npz"))
+
+
+# === On paper ===
+
+
+def step_on_stream() -> float:
+    """Return seconds of a training step on a batch of the large data set."""
+    import keras
+
+    from symae_keras.models import SymAE
+
+    model = SymAE((PIXELS,))
+    model.compile(keras.optimizers.Adam(), "mse")
+    shape = BATCH, GROUP, PIXELS
+    x = keras.ops.convert_to_tensor(
+        np.random.default_rng(0).normal(size=shape).astype("float32")
+    )
+    model.train_on_batch(x, x)
+    return time_of_steps(model, (x, x))
+
+
+def on_paper(streamed: dict[str, Any], step: float) -> list[dict[str, Any]]:
+    """Return the plan for many instances, from measured rates, for each process count.
+
+    Args:
+        streamed: The row of `compare_streaming`.
+        step: Seconds per training step of `BATCH` groups.
+    """
+    size = PLANNED * PIXELS * 4
+    groups = PLANNED // GROUP
+    rows = []
+    for n in PROCESSES:
+        reading = size / n / (1e9 * streamed["GB/s"])
+        computing = groups / BATCH / n * step
+        rows.append(
+            {
+                "processes": n,
+                "GB": size / 1e9,
+                "writing, min": size / (1e9 * streamed["GB/s of writing"]) / 60.0,
+                "epoch of reading, min": reading / 60.0,
+                "epoch of training, min": max(reading, computing) / 60.0,
+                "GB of memory each": streamed["largest GB"]
+                + groups * streamed["index, bytes per group"] / 1e9,
+            }
+        )
+    return rows
 
 
 def main() -> None:
@@ -202,8 +263,12 @@ def main() -> None:
         print_table(rows, list(rows[0]))
         more = compare_streaming(options.turns, folder, options.instances)
         print_table(more, list(more[0]))
+        step = step_on_stream()
+        planned = on_paper(more[0], step)
+        print(f"{PLANNED:,} instances on paper, {1e3 * step:.0f} ms per training step:")
+        print_table(planned, list(planned[0]))
     if options.out:
-        write_json(options.out, rows + more)
+        write_json(options.out, rows + more + planned)
 
 
 if __name__ == "__main__":
