@@ -58,6 +58,9 @@ __all__ = ["CoherentCode", "Redatum"]
 _PART_BYTES: Final = 64 << 20
 #: Allowed values of `X`; NaN is a missing pixel.
 _ROWS: Final = {"dtype": ("float64", "float32"), "ensure_all_finite": "allow-nan"}
+#: With fewer training groups than this, a linear backbone is better than none.
+_FEW_GROUPS: Final = 128
+_NOISES_OF_BACKBONE: Final = ("gaussian", "bernoulli")
 
 _Groups = GroupedData | RaggedRows
 
@@ -80,6 +83,7 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
         *,
         nuisance_noise: str = "gaussian",
         noise_strength: float | None = None,
+        backbone: str | None = "auto",
         validation_fraction: float = 0.2,
         training: Training | None = None,
         random_state: Any = None,
@@ -88,6 +92,7 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
         self.nuisance_dim = nuisance_dim
         self.nuisance_noise = nuisance_noise
         self.noise_strength = noise_strength
+        self.backbone = backbone
         self.validation_fraction = validation_fraction
         self.training = training
         self.random_state = random_state
@@ -155,9 +160,18 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
             noise_strength=self.noise_strength,
             normalization=normalization(fitted),
             seed=seed,
+            backbone=self._backbone_for(fitted),
         )
         train(model, fitted, self.training or Training(), seed, validation=held_out)
         return model
+
+    def _backbone_for(self, fitted: _Groups) -> str | None:
+        if self.backbone != "auto":
+            return self.backbone
+        few = len(fitted) < _FEW_GROUPS and self.nuisance_noise in _NOISES_OF_BACKBONE
+        # Only groups of several rows show nuisances.
+        several = fitted.present.sum(axis=1) > 1
+        return "linear" if few and several.sum() > 1 else None
 
     def _reference(self, data: _Groups) -> Array:
         """Return the nuisance code for decoding, from the training data."""
@@ -240,6 +254,9 @@ class CoherentCode(ClassNamePrefixFeaturesOutMixin, _SymAETransformer):
         nuisance_noise: `"gaussian"` (default), `"variational"`, `"bernoulli"` or
             `"additive"`; see `SymAE`.
         noise_strength: Strength of the noise. `None` (default) selects the default of
+            `SymAE`.
+        backbone: `"linear"`, `None`, or `"auto"` (default), which means `"linear"` for
+            fewer than 128 training groups if the noise and the groups permit it; see
             `SymAE`.
         validation_fraction: Share of the groups in the held-out set, which determines
             the best epoch for small data, and the detail of the state in `redatum`.
@@ -344,6 +361,7 @@ class Redatum(OneToOneFeatureMixin, _SymAETransformer):
             that id.
         nuisance_noise: See `CoherentCode`. Defaults to `"gaussian"`.
         noise_strength: See `CoherentCode`. Defaults to `None`.
+        backbone: See `CoherentCode`. Defaults to `"auto"`.
         validation_fraction: See `CoherentCode`. Defaults to 0.2.
         training: See `CoherentCode`. Defaults to `None`.
         random_state: See `CoherentCode`. Defaults to `None`.
@@ -375,6 +393,7 @@ class Redatum(OneToOneFeatureMixin, _SymAETransformer):
         reference: Any = None,
         nuisance_noise: str = "gaussian",
         noise_strength: float | None = None,
+        backbone: str | None = "auto",
         validation_fraction: float = 0.2,
         training: Training | None = None,
         random_state: Any = None,
@@ -384,6 +403,7 @@ class Redatum(OneToOneFeatureMixin, _SymAETransformer):
             nuisance_dim,
             nuisance_noise=nuisance_noise,
             noise_strength=noise_strength,
+            backbone=backbone,
             validation_fraction=validation_fraction,
             training=training,
             random_state=random_state,

@@ -108,6 +108,27 @@ def test_codes_and_virtual_spectra_are_those_of_the_model(fitted) -> None:
         np.testing.assert_allclose(redatum.transform(X), expected, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*without the ids of groups:UserWarning")
+@pytest.mark.parametrize(
+    ("arguments", "ids", "backbone"),
+    [
+        ({}, IDS, "linear"),
+        ({"backbone": None}, IDS, None),
+        ({"nuisance_noise": "variational"}, IDS, None),
+        ({}, None, None),  # single rows show no nuisances
+    ],
+)
+def test_few_groups_start_at_the_linear_model(arguments, ids, backbone) -> None:
+    built = CoherentCode(3, 2, **QUICK, **arguments).fit(X, groups=ids)
+    assert built.model_.backbone == backbone
+
+
+def test_many_groups_have_no_backbone(monkeypatch) -> None:
+    monkeypatch.setattr("symae_keras.sklearn._FEW_GROUPS", 8)
+    built = CoherentCode(3, 2, validation_fraction=0.0, **QUICK).fit(X, groups=IDS)
+    assert built.model_.backbone is None
+
+
 def test_rows_of_a_group_are_pooled_if_their_ids_are_given(fitted) -> None:
     order = np.random.default_rng(0).permutation(30)
     for each in fitted:
