@@ -203,7 +203,7 @@ def _training(material: Material) -> Html | None:
     if at_the_start:
         curve = AT_THE_START
     elif updates != planned:
-        curve = "A first run, with a fifth of the groups held out, chose this number."
+        curve = "A first run, with 20 % of the groups held out, chose this number."
     else:
         curve = _curve(losses, None if updates is None else round(updates))
     return section(

@@ -63,7 +63,7 @@ AT_THE_START: Final = (
 )
 #: What is said if no groups are held out, and there are few of them.
 CHOOSES_UPDATES: Final = (
-    "So many updates can overfit so few groups. A first run holds out a fifth of them "
+    "So many updates can overfit so few groups. A first run holds out 20 % of them "
     "and finds out how many are enough; the second run trains on all groups."
 )
 #: Held-out groups that options need. The modules that determine them load Keras.

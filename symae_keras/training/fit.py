@@ -201,7 +201,7 @@ def train(
     With a linear backbone, the linear solution before the first epoch counts, too.
 
     Without validation groups, 10 to 127 groups of small data are trained on twice. The
-    first run holds out a fifth of them and finds the best epoch. The second run starts
+    first run holds out 20 % of them and finds the best epoch. The second run starts
     again, with all groups, and has twice as many updates as this epoch had, while the
     learning rate falls to its end.
 
@@ -338,7 +338,7 @@ def _enough_updates(
 ) -> int | None:
     """Return the number of updates after which few groups are not overfitted yet.
 
-    It is twice that of the best epoch of a run that holds out a fifth of the groups:
+    It is twice that of the best epoch of a run that holds out 20 % of the groups:
     its learning rate is high at this epoch and still has to fall. 0 means that the
     linear solution is best, `None` that there is no such run.
 
@@ -477,7 +477,7 @@ class Budget:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether `train` without validation groups chooses the number of updates."""
+        """True if `train` without validation groups chooses the number of updates."""
         return self.at_least and _MIN_TO_CHOOSE <= self.groups < _FEW
 
     def __str__(self) -> str:
