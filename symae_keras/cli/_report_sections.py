@@ -108,7 +108,7 @@ def _facts(material: Material) -> dict[str, str]:
         )
     elif "groups" in metrics:
         facts["Groups evaluated"] = str(metrics["groups"])
-    if (updates := finite(config.get("updates"))) is not None:
+    if (updates := _updates(material)) is not None:
         facts["Updates"] = f"{updates:,.0f}"
     if (seconds := _seconds(material)) is not None:
         facts["Training time"] = duration(seconds)
@@ -195,7 +195,7 @@ def _training(material: Material) -> Html | None:
     said = counted(len(rows), "epoch")
     losses = [_number(row.get("val_loss")) for row in rows]
     planned = finite(config.get("updates"))
-    updates = finite(_number(material.environment.get("updates"))) or planned
+    updates = _updates(material)
     if updates is not None:
         said += f", {updates:,.0f} updates of the weights"
     if (seconds := _seconds(material)) is not None:
@@ -217,6 +217,12 @@ def _training(material: Material) -> Html | None:
             "training loss only.",
         ),
     )
+
+
+def _updates(material: Material) -> float | None:
+    """Return the number of updates; the first versions only wrote the planned one."""
+    done = finite(_number(material.environment.get("updates")))
+    return finite(material.run.config.get("updates")) if done is None else done
 
 
 def _number(text: str | None) -> float:

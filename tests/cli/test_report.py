@@ -322,7 +322,9 @@ def test_a_start_better_than_every_epoch_is_named(succeeds, here, monkeypatch):
     assert f"note: {CHOOSES_UPDATES}" in done.err
     assert f"note: {AT_THE_START}" in done.err
     assert "no figure" not in done.err
-    assert AT_THE_START in check(here / "all" / "report.html").text
+    said = check(here / "all" / "report.html").text
+    assert AT_THE_START in said and "linear mixed model" in said
+    assert "<dt>Updates</dt><dd>0</dd>" in said
     assert not (here / "all" / "history.csv").exists()
 
 
