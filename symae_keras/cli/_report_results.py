@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +10,7 @@ import numpy as np
 import symae_keras as sk
 from symae_keras._utils.arrays import in_batches
 from symae_keras.cli._html import Html, figure, join, section, table, tag
+from symae_keras.cli._linear_reference import linear_mixed_model
 from symae_keras.cli._report_material import NAMES, Material, percent
 from symae_keras.errors import InputError
 from symae_keras.evaluation.replicates import fill_bad_pixels, virtual_of_each
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 #: Maximum number of values in the groups for the comparison with linear methods.
 _MOST_NUMBERS: Final = 20_000_000
-#: Maximum numbers of pixels and of groups for the linear mixed model.
-_MOST_PIXELS: Final = 512
-_FITTED: Final = 256
 _DRAWN: Final = 8
 _EXAMPLES: Final = 3
 #: Maximum number of groups for the calibration of bands.
@@ -141,12 +138,8 @@ def _linear(material: Material) -> dict[str, Any]:
     if min(sizes) > 0:
         name = f"principal components ({sizes[0]} + {sizes[1]})"
         methods[name] = sk.classical.GroupedPCA(*sizes).fit(train)
-    # Its time grows with the cube of the pixels, for each pattern of bad ones.
-    if pixels <= _MOST_PIXELS and train.masks < 2:
-        # The groups can be too few, or without differences.
-        with contextlib.suppress(InputError):
-            mixed = sk.classical.LinearMixedModel().fit(train[:_FITTED])
-            methods["linear mixed model"] = mixed
+    if (mixed := linear_mixed_model(train)) is not None:
+        methods["linear mixed model"] = mixed
     return methods
 
 

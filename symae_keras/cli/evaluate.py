@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from symae_keras._utils.files import written_atomically
 from symae_keras._utils.markers import write_listed
 from symae_keras._utils.presets import preset_names
 from symae_keras._utils.text import one_line
+from symae_keras.cli._linear_reference import linear_mixed_model
 from symae_keras.cli._options import (
     AxisChange,
     Group,
@@ -59,6 +61,9 @@ _log = logging.getLogger("symae_keras")
 FROM_DATA: Final = ", or give other groups with --data"
 #: Largest estimated error that is called good.
 _GOOD: Final = 0.15
+#: Ratio of errors below which a linear mixed model is better. A linear backbone starts
+#: at one, so that small differences are noise.
+_CLEARLY: Final = 0.9
 
 
 def evaluate(
@@ -196,6 +201,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         "mean_swap_error": "the same by linear mean swap",
         "estimated_redatuming_error": "redatuming error, estimate without truth",
         "estimated_mean_swap_error": "the same by linear mean swap",
+        "estimated_mixed_model_error": "the same by linear mixed model",
     }
     print(
         f"{metrics['data']}, {metrics['groups']} groups with {metrics['instances']} "
@@ -255,7 +261,9 @@ def next_command(
         return None
     file = shown_path(config["data"]["file"] or "my.csv")
     data, group = shlex.quote(file), config["data"].get("group")
-    if error > _GOOD or error > metrics["estimated_mean_swap_error"]:
+    mixed = metrics.get("estimated_mixed_model_error", math.inf)
+    linear = min(metrics["estimated_mean_swap_error"], mixed / _CLEARLY)
+    if error > _GOOD or error > linear:
         return f"symae tune --data {data}{group_option(group)} --out tuned"
     made = "virtual.csv" if len(config["instance_shape"]) == 1 else "virtual.npz"
     end = recipe_option(config, config["recipe"]["source"])
@@ -427,6 +435,25 @@ def _estimates(model: Any, groups: GroupedData) -> dict[str, Any]:
     }
 
 
+def _compare_with_mixed_model(
+    metrics: dict[str, Any], train: GroupedData, groups: GroupedData
+) -> None:
+    """Add the estimate of a linear mixed model, and say so if it is clearly better."""
+    from symae_keras.evaluation.estimate import NOT_BETTER
+
+    own = metrics.get("estimated_redatuming_error")
+    if own is None or (mixed := linear_mixed_model(train)) is None:
+        return
+    linear = float(sk.evaluation.estimate_redatuming_error(mixed, groups))
+    metrics["estimated_mixed_model_error"] = linear
+    if linear < _CLEARLY * own:
+        _, said = metrics["verdict"].split(": ", 1)
+        metrics["verdict"] = (
+            f"{NOT_BETTER}: {said} A linear mixed model is better: "
+            f"{100.0 * linear:.2g} %."
+        )
+
+
 def measure_run(
     model: Any, recipe: Recipe | None, train: Groups, held_out: GroupedData | None
 ) -> dict[str, Any]:
@@ -436,16 +463,18 @@ def measure_run(
     held out, the errors are those of training groups, and there are no scores of the
     recipe.
     """
+    known = padded_sample(train)
     if held_out is None:
-        metrics = measure(model, padded_sample(train), "training groups")
+        metrics = measure(model, known, "training groups")
+        _compare_with_mixed_model(metrics, known, known)
         if "verdict" in metrics:
             metrics["verdict"] += (
                 " These are training groups, so the estimate is optimistic."
             )
         return metrics
     metrics = measure(model, held_out)
+    _compare_with_mixed_model(metrics, known, held_out)
     if recipe is not None and recipe.score is not None:
-        known = padded_sample(train)
         try:
             metrics |= recipe.score(model, known, held_out)
         except Exception as error:

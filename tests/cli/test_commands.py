@@ -89,10 +89,11 @@ def test_the_next_command_follows_from_the_estimate():
         "recipe": {"source": "symae_exposures"},
     }
 
-    def next_of(error, linear, **changed):
+    def next_of(error, linear, mixed=1.0, **changed):
         metrics = {
             "estimated_redatuming_error": error,
             "estimated_mean_swap_error": linear,
+            "estimated_mixed_model_error": mixed,
         }
         return next_command(folder, config | changed, metrics)
 
@@ -106,6 +107,8 @@ def test_the_next_command_follows_from_the_estimate():
     assert images.endswith("reference.npz --out virtual.npz")
     search = "symae tune --data s.csv --out tuned"
     assert next_of(0.3, 0.4) == next_of(0.1, 0.05) == search
+    assert next_of(0.1, 0.2, mixed=0.08) == search
+    assert next_of(0.1, 0.2, mixed=0.095) == swap  # not clearly better
     grouped = next_of(0.3, 0.4, data={"file": "s.csv", "group": "my sample"})
     assert grouped == "symae tune --data s.csv --group 'my sample' --out tuned"
     assert next_command(folder, config, {}) is None

@@ -1,0 +1,27 @@
+"""The linear method that a trained model has to beat."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import symae_keras as sk
+from symae_keras.data.groups import GroupedData
+from symae_keras.errors import InputError
+
+#: Maximum numbers of pixels and of groups for the linear mixed model.
+_MOST_PIXELS: Final = 512
+_MOST_GROUPS: Final = 256
+
+
+def linear_mixed_model(train: GroupedData) -> Any | None:
+    """Fit a linear mixed model, unless this takes long or the groups do not permit it.
+
+    Its time grows with the cube of the number of pixels, for each pattern of bad ones.
+    """
+    if math.prod(train.instance_shape) > _MOST_PIXELS or train.masks > 1:
+        return None
+    try:
+        return sk.classical.LinearMixedModel().fit(train[:_MOST_GROUPS])
+    except InputError:  # for example, fewer than two groups have several instances
+        return None
