@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import symae_keras as sk
-from symae_keras.data.groups import GroupedData
 from symae_keras.errors import InputError
+
+if TYPE_CHECKING:
+    from symae_keras.data import GroupedData
 
 #: Maximum numbers of pixels and of groups for the linear mixed model.
 _MOST_PIXELS: Final = 512
