@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 import symae_keras as sk
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 _MOST_PIXELS: Final = 512
 _MOST_GROUPS: Final = 256
 
+#: Models by training groups: the metrics and the report of a run use the same one.
+_fitted: weakref.WeakKeyDictionary[GroupedData, Any] = weakref.WeakKeyDictionary()
+
 
 def linear_mixed_model(train: GroupedData) -> Any | None:
     """Fit a linear mixed model, unless this takes long or the groups do not permit it.
@@ -23,7 +27,9 @@ def linear_mixed_model(train: GroupedData) -> Any | None:
     """
     if math.prod(train.instance_shape) > _MOST_PIXELS or train.masks > 1:
         return None
-    try:
-        return sk.classical.LinearMixedModel().fit(train[:_MOST_GROUPS])
-    except InputError:  # for example, fewer than two groups have several instances
-        return None
+    if train not in _fitted:
+        try:
+            _fitted[train] = sk.classical.LinearMixedModel().fit(train[:_MOST_GROUPS])
+        except InputError:  # for example, fewer than two groups have several instances
+            _fitted[train] = None
+    return _fitted[train]

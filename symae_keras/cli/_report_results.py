@@ -126,6 +126,7 @@ def _linear(material: Material) -> dict[str, Any]:
     methods: dict[str, Any] = {"linear mean swap": sk.classical.MeanSwap().fit(groups)}
     if train is None:
         return methods
+    mixed = linear_mixed_model(train)
     size = max(train.x[:1].size, 1)
     train = train[: max(2, _MOST_NUMBERS // size)]
     codes = in_batches(model.encode, groups.x[:1], _first(groups.model_mask))
@@ -138,7 +139,7 @@ def _linear(material: Material) -> dict[str, Any]:
     if min(sizes) > 0:
         name = f"principal components ({sizes[0]} + {sizes[1]})"
         methods[name] = sk.classical.GroupedPCA(*sizes).fit(train)
-    if (mixed := linear_mixed_model(train)) is not None:
+    if mixed is not None:
         methods["linear mixed model"] = mixed
     return methods
 

@@ -40,6 +40,7 @@ def test_metrics_without_an_estimate_stay_as_they_are(linear) -> None:
 
 
 def test_it_is_left_out_where_it_would_take_long_or_fail(linear) -> None:
+    assert linear_mixed_model(linear) is linear_mixed_model(linear)  # fitted once
     assert linear_mixed_model(linear[:, :1]) is None  # single instances
     assert linear_mixed_model(GroupedData(np.ones((4, 2, 513)))) is None
     bad = np.ones(linear.x.shape, bool)
