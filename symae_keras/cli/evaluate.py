@@ -439,7 +439,7 @@ def _compare_with_mixed_model(
     metrics: dict[str, Any], train: GroupedData, groups: GroupedData
 ) -> None:
     """Add the estimate of a linear mixed model, and say so if it is clearly better."""
-    from symae_keras.evaluation.estimate import NOT_BETTER
+    from symae_keras.evaluation.estimate import NOT_BETTER, _percent
 
     own = metrics.get("estimated_redatuming_error")
     if own is None or (mixed := linear_mixed_model(train)) is None:
@@ -450,7 +450,7 @@ def _compare_with_mixed_model(
         _, said = metrics["verdict"].split(": ", 1)
         metrics["verdict"] = (
             f"{NOT_BETTER}: {said} A linear mixed model is better: "
-            f"{100.0 * linear:.2g} %."
+            f"{_percent(linear)} %."
         )
 
 

@@ -8,6 +8,7 @@ import pytest
 from symae_keras.cli._linear_reference import linear_mixed_model
 from symae_keras.cli.evaluate import _compare_with_mixed_model
 from symae_keras.data import GroupedData
+from symae_keras.evaluation.estimate import _percent
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_the_verdict_names_it_if_it_is_clearly_better(linear, own, better) -> No
         return
     assert metrics["verdict"] == (
         "Not better than a linear method: virtual instances are wrong. A linear mixed "
-        f"model is better: {100.0 * error:.2g} %."
+        f"model is better: {_percent(error)} %."
     )
 
 
