@@ -50,7 +50,9 @@ from symae_keras.data.grouping import gather_rows
 from symae_keras.data.groups import Array
 from symae_keras.errors import InputError
 from symae_keras.models import SymAE
+from symae_keras.models.symae import BACKBONE_NOISES
 from symae_keras.training import Training, normalization, train
+from symae_keras.training.fit import FEW_GROUPS
 
 __all__ = ["CoherentCode", "Redatum"]
 
@@ -58,9 +60,6 @@ __all__ = ["CoherentCode", "Redatum"]
 _PART_BYTES: Final = 64 << 20
 #: Allowed values of `X`; NaN is a missing pixel.
 _ROWS: Final = {"dtype": ("float64", "float32"), "ensure_all_finite": "allow-nan"}
-#: With fewer training groups than this, a linear backbone is better than none.
-_FEW_GROUPS: Final = 128
-_NOISES_OF_BACKBONE: Final = ("gaussian", "bernoulli")
 
 _Groups = GroupedData | RaggedRows
 
@@ -168,7 +167,7 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
     def _backbone_for(self, fitted: _Groups) -> str | None:
         if self.backbone != "auto":
             return self.backbone
-        few = len(fitted) < _FEW_GROUPS and self.nuisance_noise in _NOISES_OF_BACKBONE
+        few = len(fitted) < FEW_GROUPS and self.nuisance_noise in BACKBONE_NOISES
         # Only groups of several rows show nuisances.
         several = fitted.present.sum(axis=1) > 1
         return "linear" if few and several.sum() > 1 else None

@@ -103,7 +103,7 @@ def test_few_groups_choose_the_number_of_updates(noise_only, monkeypatch) -> Non
     assert sizes == [11, 14]
     # Twice the three updates of an epoch with 11 groups, in epochs of four updates.
     assert (history.updates, history.best_epoch) == (8, None)
-    monkeypatch.setattr("symae_keras.training.fit._FEW", 0)
+    monkeypatch.setattr("symae_keras.training.fit.FEW_GROUPS", 0)
     alone = _model()
     train(alone, noise_only, dataclasses.replace(TRAINING, min_updates=8))
     for one, other in zip(chosen.variables, alone.variables, strict=True):

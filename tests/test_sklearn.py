@@ -124,7 +124,7 @@ def test_few_groups_start_at_the_linear_model(arguments, ids, backbone) -> None:
 
 
 def test_many_groups_have_no_backbone(monkeypatch) -> None:
-    monkeypatch.setattr("symae_keras.sklearn._FEW_GROUPS", 8)
+    monkeypatch.setattr("symae_keras.sklearn.FEW_GROUPS", 8)
     built = CoherentCode(3, 2, validation_fraction=0.0, **QUICK).fit(X, groups=IDS)
     assert built.model_.backbone is None
 

@@ -22,8 +22,9 @@ from symae_keras.models.groups import GroupedAutoencoder, join
 
 _POOLINGS = ("mean", "sum", "max", "attention")
 _NOISES = ("gaussian", "bernoulli", "additive", "variational")
-#: Kinds of noise that set the scale of the codes, which the linear backbone also sets.
-_SCALING_NOISES = ("additive", "variational")
+#: Kinds of noise that suit a linear backbone. The others set the scale of the codes,
+#: which the backbone also sets.
+BACKBONE_NOISES = ("gaussian", "bernoulli")
 
 
 @keras.saving.register_keras_serializable(package="symae_keras")
@@ -202,7 +203,8 @@ class SymAE(GroupedAutoencoder):
     def _make_backbone(self) -> LinearBackbone:
         if self.backbone != "linear":
             raise invalid("backbone", "'linear' or None", repr(self.backbone))
-        if self.nuisance_noise in _SCALING_NOISES:
+        named = isinstance(self.nuisance_noise, str)
+        if named and self.nuisance_noise not in BACKBONE_NOISES:
             raise ValueError(
                 "This noise sets the scale of the codes, so training cannot start at "
                 "the codes of `backbone='linear'`. Received: "

@@ -36,8 +36,9 @@ MIN_UPDATES: Final = 2000
 #: Epochs of training on small data, which may have 2000 passes. Each epoch ends with a
 #: validation and a checkpoint, which take longer than a few updates.
 _LONG_EPOCHS: Final = 40
-#: With fewer groups than this, all updates would overfit.
-_FEW: Final = 128
+#: With fewer groups than this, all updates would overfit, and a linear backbone is a
+#: better start than none.
+FEW_GROUPS: Final = 128
 #: Smallest number of groups of which a fifth is held out to choose the updates.
 _MIN_TO_CHOOSE: Final = 10
 #: Share of the groups for training while the number of updates is chosen.
@@ -478,7 +479,7 @@ class Budget:
     @property
     def is_chosen(self) -> bool:
         """True if `train` without validation groups chooses the number of updates."""
-        return self.at_least and _MIN_TO_CHOOSE <= self.groups < _FEW
+        return self.at_least and _MIN_TO_CHOOSE <= self.groups < FEW_GROUPS
 
     def __str__(self) -> str:
         batch = f"{self.batch_size:,} instances"
