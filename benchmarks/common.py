@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
@@ -11,10 +12,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from symae_keras.data import GroupedData
 
 #: A layer, and the shapes of its input and output.
 KernelCall = tuple[Any, tuple[int, ...], tuple[int, ...]]
@@ -62,6 +67,14 @@ def worker_environments(count: int) -> list[dict[str, str]]:
         {**os.environ, "TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
         for task in tasks
     ]
+
+
+def with_noise(groups: GroupedData, snr: float, seed: int) -> GroupedData:
+    """Return simulated groups with other pixel noise: a fraction `1 / snr` of 1."""
+    group, instance = np.indices(groups.x.shape[:2])
+    clean = groups.virtual(group, group, instance)
+    noise = np.random.default_rng([seed, 1]).normal(size=clean.shape) / snr
+    return dataclasses.replace(groups, x=(clean + noise).astype("float32"))
 
 
 def kernel_calls(model: Any, x: Any) -> list[KernelCall]:

@@ -6,11 +6,12 @@ Two trainings, each with the same network, batch size and optimizer everywhere:
 - SymAE: 2,000 groups of 8 instances of 256 pixels in batches of 16, dense networks with
   hidden layers of 512 and 256, codes of 8 and 8 numbers.
 
-Each contender runs in its own process with one thread. They take turns, epoch by epoch,
-so that other load of the machine affects all of them. The table has the first epoch,
-which includes compilation, the median of the others with the lowest and the highest, in
-seconds of the processor and of the clock, and the largest memory of the process. Ratios
-are medians over epochs of ours over theirs. A package that is missing is skipped.
+Each contender runs in its own process with one thread; ours and plain Keras run on
+TensorFlow and on JAX. They take turns, epoch by epoch, so that other load affects all
+of them. The table has the first epoch, which includes compilation, the median of the
+others with the lowest and the highest, in seconds of the processor and of the clock,
+and the largest memory of the process. Ratios are medians over epochs of ours, on either
+backend, over theirs. A package that is missing is skipped.
 
     pip install torch pythae
     python benchmarks/peers.py --out peers.json
@@ -252,17 +253,22 @@ def torch_symae() -> Epoch:
     return of_torch(modules, loss, groups(), GROUPS_AT_ONCE)
 
 
-#: Contenders of each training; ours is the first.
+#: Contenders of each training; ours is the first. Keras runs on the backend that the
+#: name ends with, or on TensorFlow.
 CONTENDERS: Final[dict[str, dict[str, Callable[[], Epoch]]]] = {
     "VAE": {
         "symae_keras": our_vae,
+        "symae_keras, JAX": our_vae,
         "plain Keras": keras_vae,
+        "plain Keras, JAX": keras_vae,
         "pythae": pythae_vae,
         "plain PyTorch": torch_vae,
     },
     "SymAE": {
         "symae_keras": our_symae,
+        "symae_keras, JAX": our_symae,
         "plain Keras": keras_symae,
+        "plain Keras, JAX": keras_symae,
         "plain PyTorch": torch_symae,
     },
 }
@@ -296,7 +302,11 @@ class Contender:
 
     def __init__(self, training: str, name: str) -> None:
         threads = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
-        environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+        environment = {
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "KERAS_BACKEND": "jax" if name.endswith("JAX") else "tensorflow",
+            "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+        }
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--serve", training, name],
             stdin=subprocess.PIPE,
@@ -339,22 +349,25 @@ def compare(training: str, epochs: int) -> list[dict[str, Any]]:
             costs[name].append(contender.epoch())
     for contender in running.values():
         contender.close()
-    ours = [each["cpu"] for each in costs["symae_keras"][1:]]
+    cpu = {name: [each["cpu"] for each in found[1:]] for name, found in costs.items()}
     table = []
     for name, found in costs.items():
-        later = [each["cpu"] for each in found[1:]]
-        ratios = [one / other for one, other in zip(ours, later, strict=True)]
+        ratios = {
+            f"{ours} / theirs": float(np.median(np.divide(cpu[ours], cpu[name])))
+            for ours in cpu
+            if ours.startswith("symae_keras")
+        }
         table.append(
             {
                 "training": training,
                 "package": name,
                 "first epoch, CPU (s)": found[0]["cpu"],
-                "epoch, CPU (s)": float(np.median(later)),
-                "lowest": min(later),
-                "highest": max(later),
+                "epoch, CPU (s)": float(np.median(cpu[name])),
+                "lowest": min(cpu[name]),
+                "highest": max(cpu[name]),
                 "epoch, clock (s)": float(np.median([f["wall"] for f in found[1:]])),
                 "memory (GB)": found[-1]["memory"],
-                "ours / theirs": float(np.median(ratios)),
+                **ratios,
             }
         )
     return table

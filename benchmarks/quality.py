@@ -10,6 +10,11 @@ seeds with the lowest and the highest, and the factor above the limit of this te
 
     python benchmarks/quality.py --seeds 5 --out quality.json --figure quality.png
 
+`--snr 20` compares them on noisier stars; the signal-to-noise ratio of the simulator is
+about 100.
+
+    python benchmarks/quality.py --seeds 3 --snr 20 --rows Adam Muon --out noisy.json
+
 `--few` trains the narrow network on small data instead, as `symae train` does: for
 2,000 updates, and with the weights that are best for a held-out fifth of the groups.
 
@@ -32,7 +37,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from common import print_table, write_json
+from common import print_table, with_noise, write_json
 
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.data.simulators.replicates import simulate_replicates
@@ -117,12 +122,17 @@ class Curve(keras.callbacks.Callback):
         self._start += time.process_time() - now
 
 
-def fit(row: Row, seed: int, scale: float) -> list[tuple[float, float]]:
+def fit(
+    row: Row, seed: int, scale: float, snr: float | None
+) -> list[tuple[float, float]]:
     """Train a model on stars and return pairs of seconds and redatuming errors."""
     groups = simulate_exposures(STATES, 16, 100 + seed)
+    test = simulate_exposures(*TEST)
+    if snr is not None:
+        groups, test = with_noise(groups, snr, seed), with_noise(test, snr, TEST[2])
     epochs = max(PARTS, round(scale * Budget.of(groups, row.training).epochs))
     training = dataclasses.replace(row.training, epochs=epochs)
-    curve = Curve(epochs, simulate_exposures(*TEST))
+    curve = Curve(epochs, test)
     train(model_of(groups, row, seed), groups, training, seed, callbacks=[curve])
     return curve.points
 
@@ -189,6 +199,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="seeds per row")
     parser.add_argument("--rows", nargs="*", help="only rows whose name contains one")
     parser.add_argument("--quick", action="store_true", help="a tenth of the updates")
+    parser.add_argument("--snr", type=float, help="signal-to-noise ratio of the stars")
     parser.add_argument("--few", action="store_true", help="train on small data")
     parser.add_argument("--out", type=Path, help="JSON file for the results")
     parser.add_argument("--figure", type=Path, help="PNG of error against time")
@@ -204,7 +215,7 @@ def main() -> None:
     for row in (each for each in ROWS if any(name in each.name for name in names)):
         found = []
         for seed in range(options.seeds):
-            found.append(fit(row, seed, scale))
+            found.append(fit(row, seed, scale, options.snr))
             print(f"{row.name}, seed {seed}: {found[-1]}", flush=True)
         curves[row.name] = found
         seconds, errors = np.array(found)[:, -1].T

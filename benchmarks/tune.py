@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import keras
 import numpy as np
-from common import print_table, write_json
+from common import print_table, with_noise, write_json
 
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.evaluation import estimate_redatuming_error, redatuming_error
@@ -54,10 +54,7 @@ class Simulation:
     def simulate(self, groups: int, seed: int) -> GroupedData:
         """Return groups of these properties, with exact virtual instances."""
         made = simulate_exposures(groups, self.instances, seed, self.entangled)
-        group, instance = np.indices(made.x.shape[:2])
-        clean = made.virtual(group, group, instance)
-        noise = np.random.default_rng([seed, 1]).normal(size=clean.shape) / self.snr
-        return dataclasses.replace(made, x=(clean + noise).astype("float32"))
+        return with_noise(made, self.snr, seed)
 
 
 SETS: Final = {

@@ -180,9 +180,10 @@ def _data(material: Material) -> Html:
 
 
 def _training(material: Material) -> Html | None:
+    from symae_keras.training.best_weights import AT_START
     from symae_keras.training.checkpoint import read_history
 
-    at_the_start = material.environment.get("best_epoch") == "-1"
+    at_the_start = material.environment.get("best_epoch") == str(AT_START)
     history = material.run.folder / "history.csv"
     try:
         read_bounded(history, _MOST_BYTES)  # the folder is untrusted: it may be a pipe

@@ -403,6 +403,7 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     """
     import keras
 
+    from symae_keras.training.best_weights import AT_START
     from symae_keras.training.checkpoint import HistoryFile
 
     write_json(folder / "config.json", plan.config)
@@ -434,7 +435,7 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     took["updates"] = str(done.updates)
     if done.best_epoch is not None:
         took["best_epoch"] = str(done.best_epoch)
-    if done.best_epoch == -1:
+    if done.best_epoch == AT_START:
         print(f"note: {AT_THE_START}", file=sys.stderr)
     elif done.updates != plan.budget.updates:
         print(f"note: trained with {done.updates:,} updates", file=sys.stderr)

@@ -11,6 +11,8 @@ import numpy as np
 from symae_keras.training.checkpoint import sync_state
 from symae_keras.training.schedules import steps_taken
 
+#: The number of the best epoch if no epoch is better than the start of training.
+AT_START: Final = -1
 _EPOCH: Final = "best_epoch"
 _LOSS: Final = "best_loss"
 _WEIGHT: Final = "best_weight_"
@@ -28,8 +30,8 @@ class BestWeights(keras.callbacks.Callback):
             weights before that are not comparable.
 
     Attributes:
-        epoch: The best epoch, counted from 0; -1 is the start of training. `None`
-            before the first comparison.
+        epoch: The best epoch, counted from 0; `AT_START` is the start of training.
+            `None` before the first comparison.
     """
 
     def __init__(self, after: int = 0) -> None:

@@ -22,7 +22,7 @@ from symae_keras.layers.noise import NuisanceDropout
 from symae_keras.layers.normalization import Standardization, pixel_moments
 from symae_keras.losses import RelativeMeanSquaredError
 from symae_keras.models.groups import GroupedAutoencoder
-from symae_keras.training.best_weights import BestWeights
+from symae_keras.training.best_weights import AT_START, BestWeights
 from symae_keras.training.checkpoint import Checkpoint
 from symae_keras.training.non_finite_guard import NonFiniteGuard
 from symae_keras.training.schedules import KLAnnealing, KLSchedule, NoiseSchedule
@@ -304,7 +304,7 @@ def _fit(
     if best is not None and isinstance(linear, LinearBackbone) and done == 0:
         # With few groups, the linear solution can be better than any trained network.
         start = model.evaluate(held_out, verbose=0, return_dict=True)
-        best.compare(-1, start["loss"], model)
+        best.compare(AT_START, start["loss"], model)
     if isinstance(model, GroupedAutoencoder):
         model.detail = None  # it belonged to other weights
     try:
@@ -330,7 +330,7 @@ def _fit(
     history.best_epoch = best.epoch if best else None
     history.updates = updates
     if start_only:
-        history.best_epoch, history.updates = -1, 0
+        history.best_epoch, history.updates = AT_START, 0
     return history
 
 
