@@ -197,6 +197,10 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
                 f"{empty.sum()} of {len(X)} rows contain only NaN, the first is row "
                 f"{empty.argmax()}; remove these rows."
             )
+        if np.nanmax(np.abs(X)) > np.finfo("float32").max:
+            raise InputError(
+                "X contains values outside the range of float32; rescale it, as in fit."
+            )
         if groups is None:
             return self._of_groups(_single(X), function).astype(X.dtype)
         data = _grouped(X, groups)
@@ -454,6 +458,9 @@ class Redatum(OneToOneFeatureMixin, _SymAETransformer):
                 f"reference must be spectra of {self.n_features_in_} pixels, as in X; "
                 f"received shape {spectra.shape}."
             )
+        spectra = spectra[~np.isnan(spectra).all(axis=1)]
+        if not len(spectra):
+            raise InputError("The spectra of `reference` contain only NaN.")
         return self._mean_nuisance(_single(spectra))
 
 

@@ -181,6 +181,18 @@ def test_a_resumed_training_gives_the_same_weights(
         np.testing.assert_array_equal(other, one)
 
 
+def test_a_checkpoint_of_another_training_is_refused(parts, tmp_path) -> None:
+    fit, _ = parts
+    path, training = tmp_path / "state.npz", Training(epochs=1)
+    train(_model(), fit, training, 0, callbacks=[Checkpoint(path)])
+    other = dataclasses.replace(fit, x=2.0 * fit.x)
+    for groups, seed in ((fit, 1), (other, 0)):
+        with pytest.raises(InputError, match="of another training .* seed 0"):
+            train(_model(), groups, training, seed, callbacks=[Checkpoint(path)])
+    again = train(_model(), fit, training, 0, callbacks=[Checkpoint(path)])
+    assert not again.epoch
+
+
 @pytest.mark.large
 def test_a_checkpoint_without_a_best_epoch(parts, tmp_path) -> None:
     """For example, a checkpoint of version 0.1; a damaged one is rejected."""

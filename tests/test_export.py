@@ -109,6 +109,24 @@ def test_redatum(format, conditional, exported, rng) -> None:
         assert np.ptp(expected, axis=1).max() > 0.01
 
 
+def test_names_of_axes_in_onnx(conditional, exported, tmp_path) -> None:
+    onnx = pytest.importorskip("onnx")
+
+    def names(path: Path) -> dict[str, list[str]]:
+        graph = onnx.load(path).graph
+        return {
+            each.name: [axis.dim_param for axis in each.type.tensor_type.shape.dim][:2]
+            for each in graph.input
+        }
+
+    redatum = names(exported["onnx"].path)
+    assert redatum["coherent_from"] == ["batch", "coherent_instances"]
+    assert redatum["nuisance_mask"] == ["batch", "nuisance_instances"]
+    done = export_model(conditional, tmp_path / "e.onnx", "onnx", endpoint="encode")
+    found = names(done.path)
+    assert set(map(tuple, found.values())) == {("batch", "instances")}
+
+
 def test_guide(exported, monkeypatch) -> None:
     """The Python code of the page runs unchanged in the folder of the files."""
     if not PAGE.exists():

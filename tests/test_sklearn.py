@@ -320,11 +320,14 @@ def test_what_is_refused(fitted) -> None:
         refuses(words, lambda bad=bad: bad.fit(X, groups=IDS), ValueError)
     refuses("codes with 3 numbers per row", lambda: code.inverse_transform(X))
     refuses("one entry for each row", lambda: redatum.transform(X, groups=IDS[1:]))
+    huge = np.full((1, 20), 1e39)
+    refuses("outside the range of float32", lambda: redatum.transform(huge))
     gap = np.where(np.arange(30)[:, None] == 4, np.nan, X)
     refuses("1 of 30 rows .* row 4", lambda: redatum.transform(gap))
     for reference, words in (
         ("sample 77", "not the id of a training group; there are 10, such as"),
         (X[:, :7], "reference must be spectra of 20 pixels"),
+        (np.full((2, 20), np.nan), "`reference` contain only NaN"),
     ):
         bad = clone(redatum).set_params(reference=reference)
         refuses(words, lambda bad=bad: bad.fit(X, groups=IDS))

@@ -10,9 +10,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from symae_keras.errors import InputError
 
@@ -110,6 +110,22 @@ def disk_error(error: BaseException | None) -> str | None:
                 return reason
         error = error.__cause__ or error.__context__
     return None
+
+
+def write_arrays(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
+    """Write arrays into a file in the format of `numpy.savez`.
+
+    `numpy.savez` takes names as keyword arguments, so it cannot write an array called
+    `file`.
+    """
+    import zipfile
+
+    import numpy as np
+
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as part:
+                np.lib.format.write_array(part, np.asanyarray(array))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -131,7 +131,8 @@ class PairedReference(Reference):
             Array `(batch, 1, *instance_shape)`.
 
         Raises:
-            InputError: A group was not measured on the source instrument.
+            InputError: A group was not measured on the source instrument, or a pixel
+                of its spectrum is masked.
         """
         groups = self._gather(coherent_from, coherent_mask)
         if groups.n_instances != self.n_instruments_:
@@ -146,6 +147,7 @@ class PairedReference(Reference):
                 f"source instrument {self.source}, the first of them group "
                 f"{absent[0]}; remove them."
             )
+        check_whole(self, groups.take_instances([self.source]))
         return self.transfer(groups.x[:, self.source])[:, None]
 
 

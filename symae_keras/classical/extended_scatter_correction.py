@@ -16,6 +16,8 @@ from symae_keras.errors import InputError
 _MOST_COMPONENTS: Final = 30
 #: Smallest gain; instances with a smaller gain are not scaled.
 _LEAST_GAIN: Final = 1e-6
+#: Smallest share of the differences between groups that components may leave.
+_LEAST_LEFT: Final = 1e-6
 
 
 class ExtendedScatterCorrection(ScatterCodes):
@@ -109,7 +111,8 @@ class ExtendedScatterCorrection(ScatterCodes):
                 f"{max(rank, 0)} components. Use n_components=0 for no components."
             )
         if self.n_components is None:
-            most = min(rank, _MOST_COMPONENTS)
+            # Without a direction that is left, nothing remains of the spectra.
+            most = min(rank, _MOST_COMPONENTS, pixels - 3 - self.degree)
             apart = means - self.reference_
             self.n_components_ = _best(deviations[several], apart[several], most)
         else:
@@ -147,7 +150,11 @@ def _components(deviations: Array, n_components: int) -> Array:
 
 
 def _best(deviations: Array, apart: Array, most: int) -> int:
-    """Return the number of components with the smallest variance ratio left out."""
+    """Return the number of components with the smallest variance ratio left out.
+
+    Numbers that remove nearly all differences between groups do not count: what is left
+    is rounding.
+    """
     within, between = np.zeros(most + 1), np.zeros(most + 1)
     for kept, out in folds(len(apart)):
         components = _components(deviations[kept], most)
@@ -156,4 +163,7 @@ def _best(deviations: Array, apart: Array, most: int) -> int:
             total[0] += (each**2).sum()
             removed = ((each @ components.T) ** 2).sum(axis=0)
             total[1 : len(components) + 1] -= removed
-    return int((np.cumsum(within) / np.cumsum(between)).argmin())
+    within, between = np.cumsum(within), np.cumsum(between)
+    left = between > _LEAST_LEFT * between[0]
+    ratios = np.where(left, within, np.inf) / np.where(left, between, 1.0)
+    return int(ratios.argmin())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -150,10 +151,15 @@ def _by_instrument(
             f"{file} has no column {column}; its columns are "
             f"{listed(sorted(known)) or 'none'}."
         )
-    values = known[column].astype(str)
+    if names[0] == names[1]:
+        raise InputError(
+            f"--target and --source both name the instrument {names[0]}; give two "
+            "different ones."
+        )
+    values = _as_text(known[column])
     if column not in groups.instance_metadata:
         values = np.repeat(values[:, None], groups.n_instances, axis=1)
-    found = sorted(set(values[groups.present].tolist()))
+    found = sorted(set(values[groups.present].tolist()) - {""})
     for name in names:
         if name not in found:
             raise InputError(
@@ -174,6 +180,24 @@ def _by_instrument(
     return sk.data.GroupedData(
         np.stack(x, axis=1), mask=mask, pixel_mask=None if whole else pixel_mask
     )
+
+
+def _as_text(values: Any) -> Any:
+    """Return names of instruments; numbers are whole if the file has whole numbers.
+
+    A column of whole numbers with an empty cell is one of floats with NaN.
+    """
+    import numpy as np
+
+    if values.dtype.kind != "f":
+        return values.astype(str)
+
+    def text(value: float) -> str:
+        if math.isnan(value):
+            return ""
+        return str(int(value) if value.is_integer() else value)
+
+    return np.array([*map(text, values.ravel().tolist())]).reshape(values.shape)
 
 
 def _alone(groups: GroupedData) -> GroupedData:

@@ -26,7 +26,7 @@ from symae_keras.cli._progress import ProgressDisplay
 from symae_keras.cli._run_folder import environment
 from symae_keras.cli._sources import in_memory, read_groups, split_groups
 from symae_keras.cli._tables import print_table
-from symae_keras.cli.evaluate import group_option
+from symae_keras.cli.evaluate import free_name, group_option
 from symae_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def compare(
     _print_comparison(result)
     print(_verdict(result))
     file = shlex.quote(str(data or "my.csv"))
-    print(f"Next: symae tune --data {file}{group_option(group)} --out tuned")
+    print(f"Next: symae tune --data {file}{group_option(group)} --out {free_name()}")
     print(f"{out}: comparison.md, comparison.csv, rows.csv and the figure")
 
 
@@ -350,8 +350,7 @@ def _verdict(result: Comparison) -> str:
     if leader is None:
         return "No redatuming error: fewer than two groups have several instances."
     column = result.judged_by
-    errors = {name: result.median(name, column) for name in result.models}
-    known = {name: error for name, error in errors.items() if error is not None}
+    known = result.errors()
     what = "redatuming error" if column == "redatuming" else "estimated error"
     text = f"{CONTENDERS[leader].title} has the lowest {what}, {known[leader]:.4f}."
     classical = {n: e for n, e in known.items() if CONTENDERS[n].family == "classical"}

@@ -10,7 +10,7 @@ import typer
 
 import symae_keras as sk
 from symae_keras._utils.arrays import INSTANCES_AT_ONCE, swaps_codes
-from symae_keras._utils.files import check_output, written_atomically
+from symae_keras._utils.files import check_output, write_arrays, written_atomically
 from symae_keras.cli._columns import id_column, without, write_table
 from symae_keras.cli._options import (
     AxisChange,
@@ -119,7 +119,7 @@ def _write_arrays(out: Path, groups: GroupedData, codes: dict[str, Array]) -> st
             arrays[name] = getattr(groups, name)
     arrays = {**groups.group_metadata, **groups.instance_metadata, **arrays}
     with written_atomically(out) as partial, partial.open("wb") as stream:
-        np.savez(stream, **arrays)
+        write_arrays(stream, arrays)
     return ", ".join(f"{name} {np.shape(each)}" for name, each in arrays.items())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import math
 import shlex
@@ -19,6 +20,7 @@ from symae_keras._utils.files import written_atomically
 from symae_keras._utils.markers import write_listed
 from symae_keras._utils.presets import preset_names
 from symae_keras._utils.text import one_line
+from symae_keras._utils.untrusted_files import parse_json, read_bounded
 from symae_keras.cli._linear_reference import linear_mixed_model
 from symae_keras.cli._options import (
     AxisChange,
@@ -61,6 +63,8 @@ _log = logging.getLogger("symae_keras")
 FROM_DATA: Final = ", or give other groups with --data"
 #: Largest estimated error that is called good.
 _GOOD: Final = 0.15
+#: Largest size of a file of scores.
+_MOST_BYTES: Final = 1 << 20
 #: Ratio of errors below which a linear mixed model is better. A linear backbone starts
 #: at one, so that small differences are noise.
 _CLEARLY: Final = 0.9
@@ -116,7 +120,7 @@ def evaluate(
     if columns:
         named = {name: dataclasses.asdict(each) for name, each in columns.items()}
         metrics["columns"] = named
-    file = run / ("metrics.json" if data is None else f"metrics-{data.stem}.json")
+    file = run / "metrics.json" if data is None else _file_of_scores(run, data)
     write_listed(file, metrics)
     print_metrics(metrics)
     if leaks is not None:
@@ -127,6 +131,26 @@ def evaluate(
     command = None if known else next_command(run, found.config, metrics)
     if command:
         print(f"Next: {command}")
+
+
+def _file_of_scores(run: Path, data: Path) -> Path:
+    """Return the file for the scores of other data.
+
+    Files of the same name in different folders get different numbers.
+    """
+    for number in itertools.count(1):
+        end = "" if number == 1 else f"-{number}"
+        file = run / f"metrics-{data.stem}{end}.json"
+        if not file.exists() or _is_of(file, data):
+            return file
+    raise AssertionError  # there are infinitely many numbers
+
+
+def _is_of(file: Path, data: Path) -> bool:
+    try:
+        return bool(parse_json(read_bounded(file, _MOST_BYTES))["data"] == str(data))
+    except (InputError, ValueError, LookupError, TypeError):
+        return True  # not as it was written, so `write_listed` refuses to replace it
 
 
 def probe_state(
@@ -246,6 +270,12 @@ def shown_path(path: str) -> str:
     return str(file.relative_to(here) if here in file.parents else file)
 
 
+def free_name() -> str:
+    """Return an unused name for the folder of a tuned run: tuned, tuned2, ..."""
+    names = (f"tuned{number if number > 1 else ''}" for number in itertools.count(1))
+    return next(name for name in names if not Path(name).exists())
+
+
 def next_command(
     folder: Path, config: dict[str, Any], metrics: dict[str, Any]
 ) -> str | None:
@@ -264,7 +294,7 @@ def next_command(
     mixed = metrics.get("estimated_mixed_model_error", math.inf)
     linear = min(metrics["estimated_mean_swap_error"], mixed / _CLEARLY)
     if error > _GOOD or error > linear:
-        return f"symae tune --data {data}{group_option(group)} --out tuned"
+        return f"symae tune --data {data}{group_option(group)} --out {free_name()}"
     made = "virtual.csv" if len(config["instance_shape"]) == 1 else "virtual.npz"
     end = recipe_option(config, config["recipe"]["source"])
     return (

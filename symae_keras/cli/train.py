@@ -381,15 +381,11 @@ def _note_few_updates(plan: Plan, given: bool) -> None:
 
 def _refuse_range(variance: float, what: str) -> None:
     """Raise an error for values without variance, or outside the range of float32."""
+    from symae_keras.data.check import refuse_range
+
     if not variance > 0.0:
         raise InputError(f"{what} cannot be learned from: all instances are identical.")
-    deviation = math.sqrt(variance)
-    # Squares of residuals after scaling must be in the range of float32.
-    if not 1e-30 < deviation < 1e18:
-        raise InputError(
-            f"{what} vary by about {deviation:.0e}, outside the range of float32; "
-            "rescale them to about 1."
-        )
+    refuse_range(math.sqrt(variance), what)
 
 
 def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from symae_keras.errors import InputError
 
 _log = logging.getLogger("symae_keras")
 
+#: Range of standard deviations of data; errors may be 100 times smaller.
+_SMALLEST: Final = 1e-18
+_LARGEST: Final = 1e18
 #: Bytes that are checked at once where not all are needed together.
 _PART_BYTES: Final = 64 << 20
 #: Numbers that are checked for rounding; more would not change the result.
@@ -83,6 +86,15 @@ def refuse_small(
             f"than {min_instances} present instances; the first is "
             f"{groups.called(int(few[0]))} with {counts[few[0]]}; measure them again, "
             "or remove these groups."
+        )
+
+
+def refuse_range(deviation: float, what: str) -> None:
+    """Refuse data whose small errors have squares outside the range of float32."""
+    if not _SMALLEST < deviation < _LARGEST:
+        raise InputError(
+            f"{what} vary by about {deviation:.0e}, outside the range of float32; "
+            "rescale them to about 1."
         )
 
 

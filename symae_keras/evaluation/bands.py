@@ -302,7 +302,8 @@ def _means(totals: Array, counts: Array) -> tuple[Array, Array]:
     # A tiny scale replaces 0 in pixels without residual.
     floor = max(1e-8 * float(mean.mean()), float(np.finfo("float32").tiny))
     others = (total - totals) / np.clip(count - counts, 1, None)
-    return mean.clip(floor), others.clip(floor)
+    # Nothing is known where no instance is good.
+    return np.where(count > 0, mean.clip(floor), np.nan), others.clip(floor)
 
 
 def _scores(errors: Array, scale: Array, known: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from symae_keras._utils.arrays import in_batches
 from symae_keras._utils.text import did_you_mean, listed
-from symae_keras._utils.validation import positive
+from symae_keras._utils.validation import integer
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation.leakage import (
@@ -99,7 +99,7 @@ def probe_columns(
     >>> found["abundance"].coherent > 0.8 > 0.2 > found["abundance"].nuisance
     True
     """
-    positive("n_folds", n_folds)
+    integer("n_folds", n_folds, least=2)
     check_enough_groups(groups)
     of_groups = {**groups.group_metadata, **groups.state}
     of_instances = {**groups.instance_metadata, **groups.nuisance}

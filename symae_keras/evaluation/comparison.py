@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -129,9 +130,13 @@ class Comparison:
 
         Without ground truth, it is the model with the lowest estimate of this error.
         """
-        errors = {name: self.median(name, self.judged_by) for name in self.models}
-        known = {name: error for name, error in errors.items() if error is not None}
+        known = self.errors()
         return min(known, key=lambda name: known[name]) if known else None
+
+    def errors(self) -> dict[str, float]:
+        """Return the median errors that models are ranked by, if they are finite."""
+        errors = {name: self.median(name, self.judged_by) for name in self.models}
+        return {n: e for n, e in errors.items() if e is not None and math.isfinite(e)}
 
     @property
     def judged_by(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from symae_keras._utils.arrays import in_batches, to_numpy
 from symae_keras._utils.validation import number, positive
+from symae_keras.data.check import refuse_range
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation._halves import (
@@ -277,10 +278,12 @@ def _variance(x: Array, good: Array) -> float:
     """Return the mean over pixels of the variance of good values."""
     total = x.sum(axis=(0, 1), where=good, dtype="float64")
     mean = total / good.sum(axis=(0, 1)).clip(1)
-    variance = np.mean((x - mean) ** 2, where=good)
-    if not variance > 0.0:
+    variance = float(np.mean((x - mean) ** 2, where=good))
+    rounding = 8.0 * float(np.finfo(mean.dtype).eps) * float(np.abs(mean).max())
+    if not variance > rounding**2:
         raise InputError("The data are constant, so no relative error can be given.")
-    return float(variance)
+    refuse_range(math.sqrt(variance), "The data")
+    return variance
 
 
 def _misfits(decoded: Array, x: Array, good: Array) -> Array:
@@ -395,12 +398,15 @@ class _Swaps:
         case, instances of one group, decoded with a common coherent code and centred,
         are closer to each other than to those of other groups. Half the difference of
         squared nearest-neighbour distances estimates the variance of the interaction.
+        Only groups of three or more instances are used; 0 if there are fewer than two.
         """
         shape = self.nuisance.shape[1], len(self.weights)
         few = max(2, _MOST_NUMBERS // (shape[0] * shape[1]))
-        present, nuisance = self.groups.present[:few], self.nuisance[:few]
-        if shape[0] < 3 or present.sum(axis=1).min() < 3:
-            return np.zeros(len(present))  # a single neighbour is always the nearest
+        # A single neighbour is always the nearest, so groups of two tell nothing.
+        chosen = np.flatnonzero(self.groups.counts > 2)[:few]
+        if len(chosen) < 2:
+            return np.zeros(1)
+        present, nuisance = self.groups.present[chosen], self.nuisance[chosen]
         state = self.coherent[self.rng.integers(len(self.coherent))]
         decoded = in_batches(
             self.model.decode,

@@ -11,6 +11,7 @@ import numpy as np
 
 from symae_keras._utils.arrays import in_batches, to_numpy
 from symae_keras._utils.validation import number
+from symae_keras.data.check import clean
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.split import group_name
 from symae_keras.errors import InputError
@@ -214,7 +215,8 @@ class NewData:
         smallest = max(1e-3 * seen, np.finfo("float32").tiny)
         self._variance = np.where(counts > 0, variance, seen).clip(smallest)
         # The residuals of a model that copies instances are only rounding errors.
-        mean = x.mean(axis=(0, 1), where=good, dtype="float64")
+        mean = x.sum(axis=(0, 1), where=good, dtype="float64")
+        mean /= counts.clip(1)
         self._has_residual = seen > _ROUNDING * np.mean((x - mean) ** 2, where=good)
         found = self._measured(groups)
         present = groups.present
@@ -264,7 +266,11 @@ class NewData:
 
         Returns:
             A `NewDataCheck`.
+
+        Raises:
+            InputError: A value is NaN or infinite; mask it.
         """
+        groups = clean(groups, "the new data")
         found = self._measured(groups)
         scores = self._scores(groups, found)
         of_groups, of_instances = _by_size(self._standardized(scores))

@@ -72,9 +72,10 @@ class AnomalyDetector:
         if not isinstance(x, GroupedData):
             x = np.asarray(x)
             restored = in_batches(self._reconstruct, x, rows=INSTANCES_AT_ONCE)
-            errors = ((restored - x) ** 2).reshape(len(x), -1)
+            errors = np.square(restored - x, dtype="float64").reshape(len(x), -1)
             return np.asarray(errors.mean(axis=1, dtype="float64"))
-        errors = (in_batches(self._reconstruct, x.x, x.model_mask) - x.x) ** 2
+        restored = in_batches(self._reconstruct, x.x, x.model_mask)
+        errors = np.square(restored - x.x, dtype="float64")
         good = np.broadcast_to(x.good_pixels, x.x.shape)
         axes = tuple(range(2, x.x.ndim))
         total = np.where(good, errors, 0.0).sum(axis=axes, dtype="float64")

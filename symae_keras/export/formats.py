@@ -119,7 +119,8 @@ def _name_axes(graph: Any, groups: bool) -> None:
     for each in (*graph.input, *graph.output):
         prefix, _, rest = each.name.rpartition("_")
         # The two arguments of `redatum` may have different numbers of instances.
-        own = f"{prefix}_instances" if rest in ("from", "mask") else "instances"
+        of_redatum = prefix and rest in ("from", "mask")
+        own = f"{prefix}_instances" if of_redatum else "instances"
         names = ("batch", own) if groups else ("batch",)
         axes = each.type.tensor_type.shape.dim
         for axis, name in zip(axes, names, strict=False):

@@ -18,6 +18,7 @@ from symae_keras.errors import InputError
 __all__ = ["Checkpoint", "HistoryFile", "Snapshot", "read_history", "sync_state"]
 
 _EPOCHS = "epochs_done"
+_RUN = "run"
 
 
 def sync_state(model: Any) -> None:
@@ -75,6 +76,8 @@ class Checkpoint(keras.callbacks.Callback):
     Attributes:
         companion: A callback, or `None`. Its `state()`, arrays by names that start with
             `best_`, is also saved and passed to its `restore(state, model)`.
+        run: Text that identifies data and seed, or `None`. `restore` refuses a file
+            with another one.
     """
 
     def __init__(self, path: str | PathLike[str], writes: bool = True) -> None:
@@ -82,6 +85,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.path = Path(path)
         self.writes = writes
         self.companion: Any = None
+        self.run: str | None = None
 
     def restore(self, model: keras.Model) -> int:
         """Restore the state of a compiled model from the file.
@@ -93,7 +97,8 @@ class Checkpoint(keras.callbacks.Callback):
             Number of completed epochs, 0 if there is no file.
 
         Raises:
-            InputError: The file is damaged or belongs to another model.
+            InputError: The file is damaged, or belongs to another model, other data or
+                another seed.
         """
         if not self.path.exists():
             return 0
@@ -104,6 +109,7 @@ class Checkpoint(keras.callbacks.Callback):
             with np.load(self.path, allow_pickle=False) as file:
                 arrays = dict(file)
             epochs = int(arrays.pop(_EPOCHS))
+            run = str(arrays.pop(_RUN, self.run))
             best = {k: arrays.pop(k) for k in [*arrays] if k.startswith("best_")}
         # Parsers raise errors of many classes for damaged files.
         except Exception as error:
@@ -112,6 +118,11 @@ class Checkpoint(keras.callbacks.Callback):
                 f"The checkpoint {self.path} is damaged ({reason.rstrip('.')}); "
                 f"{again}."
             ) from None
+        if self.run is not None and run != self.run:
+            raise InputError(
+                f"The checkpoint {self.path} is of another training ({run}), not of "
+                f"this one ({self.run}); remove it, or give another path."
+            )
         found = [arrays[key].shape for key in sorted(arrays)]
         expected = [tuple(each.shape) for each in variables]
         if found != expected:
@@ -140,6 +151,8 @@ class Checkpoint(keras.callbacks.Callback):
             f"{n:06d}": each.numpy() for n, each in enumerate(_variables(self.model))
         }
         arrays[_EPOCHS] = np.array(epoch + 1)
+        if self.run is not None:
+            arrays[_RUN] = np.array(self.run)
         if self.companion is not None:
             arrays |= self.companion.state()
         self.path.parent.mkdir(parents=True, exist_ok=True)

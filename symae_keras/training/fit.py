@@ -12,7 +12,14 @@ from typing import Any, Final, Literal, Self
 import keras
 
 from symae_keras._utils.arrays import swaps_codes
-from symae_keras._utils.validation import choice, not_negative, share
+from symae_keras._utils.validation import (
+    choice,
+    not_negative,
+    positive,
+    positive_finite,
+    positive_or_none,
+    share,
+)
 from symae_keras.data import RaggedGroups, batches, instance_batches
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.distribute import even_batch_size
@@ -97,6 +104,10 @@ class Training:
 
     def __post_init__(self) -> None:
         """Check the values that `train` itself uses."""
+        positive_or_none("epochs", self.epochs)
+        positive("batch_size", self.batch_size)
+        positive_or_none("instances", self.instances)
+        positive_finite("learning_rate", self.learning_rate)
         if self.min_updates is not None:
             not_negative("min_updates", self.min_updates)
         share("kl_annealing", self.kl_annealing)
@@ -228,7 +239,8 @@ def train(
         epochs.
 
     Raises:
-        InputError: `final_noise` does not suit the noise of the model.
+        InputError: `final_noise` does not suit the noise of the model, or a
+            `Checkpoint` is of other data or another seed.
         NonFiniteError: A loss became NaN or infinite; the last finite weights were
             restored.
     """
@@ -300,6 +312,9 @@ def _fit(
     kept = [each for each in callbacks if isinstance(each, Checkpoint)]
     for each in kept:
         each.companion = best
+        each.run = (
+            f"{len(groups)} groups of variance {data_variance(groups):.6g}, seed {seed}"
+        )
     done = kept[0].restore(model) if kept else 0
     if best is not None and isinstance(linear, LinearBackbone) and done == 0:
         # With few groups, the linear solution can be better than any trained network.
@@ -461,7 +476,7 @@ class Budget:
         least = training.min_updates
         if least is None:
             least = MIN_UPDATES if training.epochs is None else 0
-        epochs, passes = training.epochs or EPOCHS, 1
+        epochs, passes = EPOCHS if training.epochs is None else training.epochs, 1
         enough = math.ceil(least / max(steps, 1))
         at_least = enough > 0 and enough >= epochs
         if at_least:

@@ -251,6 +251,11 @@ def test_images_masks_and_redatum(kind, pairs, new, spoil) -> None:
     first = kind(0, 1).fit(spoil(pairs))
     second = kind(0, 1).fit(spoil(pairs, filling=1e6))
     np.testing.assert_array_equal(first.transfer(new), second.transfer(new))
+    # Nor may masked pixels of the source count as measured.
+    good = np.ones((5, 2, new.shape[-1]), bool)
+    good[0, 0, 3] = False
+    with pytest.raises(InputError, match="needs complete spectra"):
+        flat.redatum(pairs.x[:5], good)
     # The result is the same for one spectrum at a time.
     np.testing.assert_allclose(flat.transfer(new[:1]), flat.transfer(new)[:1])
 

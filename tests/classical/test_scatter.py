@@ -112,6 +112,19 @@ def test_the_number_of_components_is_the_best_one_left_out() -> None:
     )
 
 
+@pytest.mark.parametrize("pixels", [6, 12, 16])
+def test_components_leave_something_of_short_spectra(pixels: int) -> None:
+    rng = np.random.default_rng(1)
+    axis = np.linspace(0.0, 1.0, pixels)
+    bands = np.exp(-(((axis - np.array([[0.2], [0.5], [0.8]])) / 0.15) ** 2))
+    state = 2.0 + rng.random((50, 1, 3)) @ bands
+    x = rng.uniform(0.8, 1.2, (50, 4, 1)) * state + 0.1 * rng.normal(size=(50, 4, 1))
+    x += 0.02 * rng.normal(size=(50, 4, pixels))
+    model = EMSC().fit(GroupedData(x[:35]))
+    codes = model.encode(x[35:]).coherent
+    assert codes.var(axis=0).sum() > 0.01 * state[35:, 0].var(axis=0).sum()
+
+
 def test_what_a_correction_fits_is_redatumed_exactly() -> None:
     """Make one state with gains, slopes and offsets, all of which EMSC models."""
     rng = np.random.default_rng(0)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from symae_keras._utils.files import read_json
+from symae_keras.cli.adapt import _as_text
 from symae_keras.data import GroupedData, load, save, simulate_exposures
 
 AXIS = np.linspace(-1.0, 1.0, 256)
@@ -64,7 +65,18 @@ def test_instruments_by_name_and_another_grid(succeeds, refuses, measured_run, h
     resampled = (*command, "--axis", "linear", "--force", "--instrument")
     assert "no column room; its columns are unit" in refuses(*resampled, "room")
     assert "unit is 0, but new, old" in refuses(*resampled, "unit")
+    same = ("unit", "--source", "old", "--target", "old")
+    assert "both name the instrument old" in refuses(*resampled, *same)
     assert "For names, give --instrument" in refuses(*resampled[:-1], *names[2:])
+
+
+def test_numbers_of_instruments_stay_whole():
+    assert _as_text(np.array([[1.0, np.nan], [2.5, 2.0]])).tolist() == [
+        ["1", ""],
+        ["2.5", "2"],
+    ]
+    assert _as_text(np.array([1, 10**7])).tolist() == ["1", "10000000"]
+    assert _as_text(np.array([1e7, np.nan])).tolist() == ["10000000", ""]
 
 
 def test_without_pairs(succeeds, measured_run, here):

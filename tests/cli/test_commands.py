@@ -81,7 +81,7 @@ def test_train_prints_what_it_writes(succeeds, recipe, data_file, here):
     assert out.endswith(f"\nNext: symae tune --data {file} --out tuned\n")
 
 
-def test_the_next_command_follows_from_the_estimate():
+def test_the_next_command_follows_from_the_estimate(tmp_path, monkeypatch):
     folder = Path("my runs/a")
     config = {
         "data": {"file": "s.csv"},
@@ -108,6 +108,10 @@ def test_the_next_command_follows_from_the_estimate():
     search = "symae tune --data s.csv --out tuned"
     assert next_of(0.3, 0.4) == next_of(0.1, 0.05) == search
     assert next_of(0.1, 0.2, mixed=0.08) == search
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tuned").mkdir()
+    assert next_of(0.3, 0.4) == f"{search}2"
+    (tmp_path / "tuned").rmdir()
     assert next_of(0.1, 0.2, mixed=0.095) == swap  # not clearly better
     grouped = next_of(0.3, 0.4, data={"file": "s.csv", "group": "my sample"})
     assert grouped == "symae tune --data s.csv --group 'my sample' --out tuned"

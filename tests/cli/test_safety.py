@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import pytest
 
+from symae_keras._utils.files import read_json
 from symae_keras._utils.folders import Draft
 from symae_keras._utils.lock import FolderLock
 from symae_keras._utils.markers import read_marker
@@ -95,6 +96,12 @@ def test_evaluate_lists_what_it_writes(succeeds, refuses, own_run, recipe, data_
         succeeds(*evaluate, "--recipe", recipe)
         succeeds(*evaluate, "--data", "mine.npz")
     assert "metrics-mine.json" in read_marker(own_run)["files"]
+    # The scores of another file of this name do not replace them.
+    os.mkdir("other")
+    shutil.copy("mine.npz", "other")
+    out = succeeds(*evaluate, "--data", "other/mine.npz").out
+    assert "metrics-mine-2.json" in out
+    assert read_json(own_run / "metrics-mine.json")["data"] == "mine.npz"
     Draft(own_run, RUN_CONTENTS, force=True)
     (own_run / "metrics-mine.json").write_text("my notes", encoding="utf-8")
     err = refuses(*evaluate, "--data", "mine.npz")

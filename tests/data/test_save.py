@@ -39,6 +39,15 @@ def test_npz_of_images_and_of_simulations(tmp_path):
     assert not found.group_metadata and found.axis_label == stars.axis_label
 
 
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "stream"])
+def test_npz_takes_any_name_of_metadata(tmp_path, name):
+    values = np.array([["a", "b"], ["c", "d"]])
+    groups = GroupedData(np.ones((2, 2, 5)), instance_metadata={name: values})
+    save(groups, tmp_path / "my.npz")
+    found = load(tmp_path / "my.npz").instance_metadata[name]
+    np.testing.assert_array_equal(found, values)
+
+
 def same_as_table(found, groups):
     """Check that groups were read from a table, sorted by their names."""
     groups = groups[np.argsort(groups.ids)]

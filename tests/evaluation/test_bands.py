@@ -229,6 +229,20 @@ def test_absent_instances_and_bad_pixels_do_not_matter() -> None:
     assert 0.8 < rate < 0.97
 
 
+@pytest.mark.parametrize("crossed", [True, False])
+def test_nothing_is_known_of_a_pixel_without_measurements(crossed: bool) -> None:
+    rng = np.random.default_rng(0)
+    state, of_place = rng.normal(size=(60, 1, 9)), 3.0 * rng.normal(size=(1, 4, 9))
+    x = state + (of_place if crossed else 0.0) + 0.1 * rng.normal(size=(60, 4, 9))
+    there = np.ones(x.shape, bool)
+    there[:40, :, 7] = False
+    model = MeanSwap().fit(GroupedData(x))
+    bands = Bands.fit(model, GroupedData(x[:40], pixel_mask=there[:40]), 0.8, crossed)
+    low, high = bands.of(x[40:50], x[50:60])
+    assert np.isnan(low[..., 7]).all() and np.isnan(high[..., 7]).all()
+    assert np.isfinite(np.delete(high - low, 7, axis=-1)).all()
+
+
 def test_refusals() -> None:
     groups = additive(8, 3, seed=0)[0]
     with pytest.raises(InputError, match="at least 9 held-out groups of two or more"):

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import functools
 import io
+import math
 import os
 import sys
 
@@ -181,6 +182,8 @@ def test_the_leader_has_the_least_median_error() -> None:
     rows = [row("symae", 0, 0.1), row("symae", 1, 0.3), row("pca", 0, 0.15)]
     assert Comparison(tuple(rows)).leader == "pca"
     assert Comparison((row("vae", 0, None),)).leader is None
+    diverged = row("symae", 0, math.nan), row("pca", 0, 0.15)
+    assert Comparison(diverged).leader == "pca"
     # Never the reconstruction error, and the estimate only without ground truth.
     measured = row("vae", 0, None, 0.2), row("symae", 0, None, 0.1)
     assert Comparison(measured).leader == "symae"

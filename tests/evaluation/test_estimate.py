@@ -161,6 +161,21 @@ def test_actions_of_nuisances_count() -> None:
     assert found > 1.3 * additive_part
 
 
+def test_small_groups_do_not_hide_the_actions_of_others() -> None:
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=(80, 1, 40))
+    gain = 1.0 + 0.5 * rng.normal(size=(80, 6, 1))
+    x = state * gain + 0.3 * rng.normal(size=(80, 6, 1))
+    model, mask = MeanSwap().fit(GroupedData(x)), np.ones((80, 6), bool)
+    whole = estimate_redatuming_error(model, GroupedData(x))
+    mask[0, 2:] = False
+    found = estimate_redatuming_error(model, GroupedData(x, mask=mask))
+    assert found == pytest.approx(whole, rel=0.1)
+    # Groups of two alone tell nothing about actions.
+    pairs = estimate_redatuming_error(model, GroupedData(x[:, :2]))
+    assert pairs.state_in_nuisance < 0.2 * whole.state_in_nuisance
+
+
 def test_what_cannot_be_negative_is_estimated_as_a_mean() -> None:
     """Compute the mean of a normal distribution, truncated at zero, by summation."""
     axis = np.linspace(0.0, 20.0, 2_000_001)
@@ -196,7 +211,9 @@ def test_what_cannot_be_estimated() -> None:
     with pytest.raises(InputError, match="two or more instances; received 0 such of 9"):
         estimate_redatuming_error(model, additive(9, 1))
     with pytest.raises(InputError, match="constant"):
-        estimate_redatuming_error(model, GroupedData(np.ones((4, 3, 5))))
+        estimate_redatuming_error(model, GroupedData(np.full((4, 3, 5), 0.1)))
+    with pytest.raises(InputError, match="vary by about 1e-24, outside.*rescale"):
+        estimate_redatuming_error(model, GroupedData(1e-24 * additive(9, 2).x))
     with pytest.raises(ValueError, match="0 < level < 1"):
         estimate_redatuming_error(model, additive(9, 2), level=90)
 

@@ -132,6 +132,10 @@ def test_refusals(model: GroupedPCA, detector: NewData) -> None:
         NewData.fit(model, linear(18, 4, seed=0))
     with pytest.raises(ValueError, match="limit"):
         detector.check(linear(3, 4, seed=0)).warnings(limit=0.0)
+    x = linear(3, 4, seed=0).x.copy()
+    x[1, 2, 3] = np.nan
+    with pytest.raises(InputError, match="NaN or infinite; correct or mask"):
+        detector.check(GroupedData(x))
 
 
 @pytest.mark.large

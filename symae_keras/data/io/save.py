@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from symae_keras._utils.files import written_atomically
+from symae_keras._utils.files import write_arrays, written_atomically
 from symae_keras.data.groups import Array, GroupedData
 from symae_keras.data.io._assemble import checked_axis
 from symae_keras.data.io._cells import escaped, is_missing, is_number
@@ -76,7 +76,7 @@ def save(groups: GroupedData, path: str | PathLike[str], group: str = "group") -
                 csv.writer(text).writerows(_rows(groups, group))
         else:
             with partial.open("wb") as stream:
-                np.savez(stream, **_arrays(groups))
+                write_arrays(stream, _arrays(groups))
 
 
 def _refuse_names(taken: list[str]) -> None:
