@@ -241,15 +241,16 @@ def main() -> None:
             print(f"{row.name}, seed {seed}: {found[-1]}", flush=True)
         curves[row.name] = found
         seconds, errors = np.array(found)[:, -1].T
-        line = {
+        error = float(np.median(errors))
+        line: dict[str, Any] = {
             "training": row.name,
             "CPU (s)": float(np.median(seconds)),
-            "error": float(np.median(errors)),
+            "error": error,
             "lowest": float(errors.min()),
             "highest": float(errors.max()),
         }
         if limit is not None:
-            line["over the limit"] = line["error"] / limit
+            line["over the limit"] = error / limit
         table.append(line)
     print_table(table, list(table[0]))
     if options.figure:

@@ -56,8 +56,7 @@ class SymAE(GroupedAutoencoder):
     variable `z[t] ~ q(z | x[t], C)` from a learned prior `p(z | C)` (fixed to N(0, 1)
     in the original form). The nuisance code is then `z` standardised with its prior,
     `N[t] = (z[t] - mean(C)) / stddev(C)`, because the part of `z` that the prior
-    predicts belongs to the state. This form has the smallest redatuming error of all
-    models of this package (docs/comparison.md).
+    predicts belongs to the state. Other models are compared in docs/comparison.md.
 
     For few groups, `backbone="linear"` adds linear encoders and a linear decoder to the
     networks; see `LinearBackbone`. `adapt_backbone` computes their weights in closed
