@@ -152,8 +152,8 @@ def _components(deviations: Array, n_components: int) -> Array:
 def _best(deviations: Array, apart: Array, most: int) -> int:
     """Return the number of components with the smallest variance ratio left out.
 
-    Numbers that remove nearly all differences between groups do not count: what is left
-    is rounding.
+    Numbers that remove nearly all differences between groups are left out, because only
+    rounding errors remain.
     """
     within, between = np.zeros(most + 1), np.zeros(most + 1)
     for kept, out in folds(len(apart)):

@@ -402,7 +402,7 @@ class _Swaps:
         """
         shape = self.nuisance.shape[1], len(self.weights)
         few = max(2, _MOST_NUMBERS // (shape[0] * shape[1]))
-        # A single neighbour is always the nearest, so groups of two tell nothing.
+        # In groups of two, the only neighbour is always the nearest.
         chosen = np.flatnonzero(self.groups.counts > 2)[:few]
         if len(chosen) < 2:
             return np.zeros(1)

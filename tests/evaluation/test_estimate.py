@@ -171,7 +171,7 @@ def test_small_groups_do_not_hide_the_actions_of_others() -> None:
     mask[0, 2:] = False
     found = estimate_redatuming_error(model, GroupedData(x, mask=mask))
     assert found == pytest.approx(whole, rel=0.1)
-    # Groups of two alone tell nothing about actions.
+    # Pairs do not show actions.
     pairs = estimate_redatuming_error(model, GroupedData(x[:, :2]))
     assert pairs.state_in_nuisance < 0.2 * whole.state_in_nuisance
 
