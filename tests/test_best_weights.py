@@ -124,6 +124,23 @@ def test_few_groups_may_choose_the_linear_solution(noise_only) -> None:
         np.testing.assert_allclose(one, two, atol=1e-6)
 
 
+def test_a_resumed_training_does_not_choose_again(
+    noise_only, tmp_path, monkeypatch
+) -> None:
+    path = tmp_path / "state.npz"
+    whole, resumed = _model(), _model()
+    history = train(whole, noise_only, TRAINING)
+    assert history.updates > 4 * 1  # more than one epoch
+    with pytest.raises(KeyboardInterrupt):
+        callbacks = [Checkpoint(path), _Interrupt(0)]
+        train(_model(), noise_only, TRAINING, callbacks=callbacks)
+    monkeypatch.setattr("symae_keras.training.fit._enough_updates", None)
+    again = train(resumed, noise_only, TRAINING, callbacks=[Checkpoint(path)])
+    assert (again.updates, again.epoch[0]) == (history.updates, 1)
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_groups_of_one_state_keep_all_updates(noise_only) -> None:
     same = dataclasses.replace(noise_only, ids=np.zeros(14, int))
     assert train(_model(), same, TRAINING).updates == TRAINING.min_updates

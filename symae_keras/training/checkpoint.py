@@ -19,6 +19,7 @@ __all__ = ["Checkpoint", "HistoryFile", "Snapshot", "read_history", "sync_state"
 
 _EPOCHS = "epochs_done"
 _RUN = "run"
+_UPDATES = "updates"
 
 
 def sync_state(model: Any) -> None:
@@ -78,6 +79,7 @@ class Checkpoint(keras.callbacks.Callback):
             `best_`, is also saved and passed to its `restore(state, model)`.
         run: Text that identifies data and seed, or `None`. `restore` refuses a file
             with another one.
+        updates: Number of updates in all epochs of the training, or `None`.
     """
 
     def __init__(self, path: str | PathLike[str], writes: bool = True) -> None:
@@ -86,6 +88,16 @@ class Checkpoint(keras.callbacks.Callback):
         self.writes = writes
         self.companion: Any = None
         self.run: str | None = None
+        self.updates: int | None = None
+
+    def saved_updates(self) -> int | None:
+        """Return `updates` of the file, `None` if there is none or no file."""
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                return int(file[_UPDATES])
+        # A damaged file can raise any exception; `restore` describes it.
+        except Exception:
+            return None
 
     def restore(self, model: keras.Model) -> int:
         """Restore the state of a compiled model from the file.
@@ -110,6 +122,7 @@ class Checkpoint(keras.callbacks.Callback):
                 arrays = dict(file)
             epochs = int(arrays.pop(_EPOCHS))
             run = str(arrays.pop(_RUN, self.run))
+            arrays.pop(_UPDATES, None)
             best = {k: arrays.pop(k) for k in [*arrays] if k.startswith("best_")}
         # Parsers raise errors of many classes for damaged files.
         except Exception as error:
@@ -153,6 +166,8 @@ class Checkpoint(keras.callbacks.Callback):
         arrays[_EPOCHS] = np.array(epoch + 1)
         if self.run is not None:
             arrays[_RUN] = np.array(self.run)
+        if self.updates is not None:
+            arrays[_UPDATES] = np.array(self.updates)
         if self.companion is not None:
             arrays |= self.companion.state()
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -247,7 +247,10 @@ def train(
     budget = Budget.of(groups, training, strategy, single=not swaps_codes(model))
     updates = None
     if validation is None and strategy is None and budget.is_chosen:
-        updates = _enough_updates(model, groups, training, seed)
+        saved = [each.saved_updates() for each in _checkpoints(callbacks)]
+        updates = saved[0] if saved else None
+        if updates is None:
+            updates = _enough_updates(model, groups, training, seed)
         if updates is not None and updates < budget.updates:
             training = dataclasses.replace(training, epochs=1, min_updates=updates)
     history = _fit(
@@ -309,9 +312,10 @@ def _fit(
         if budget.at_least:
             best = BestWeights(after=annealing.steps if annealing else 0)
             own.append(best)
-    kept = [each for each in callbacks if isinstance(each, Checkpoint)]
+    kept = _checkpoints(callbacks)
     for each in kept:
         each.companion = best
+        each.updates = updates
         each.run = (
             f"{len(groups)} groups of variance {data_variance(groups):.6g}, seed {seed}"
         )
@@ -347,6 +351,10 @@ def _fit(
     if start_only:
         history.best_epoch, history.updates = AT_START, 0
     return history
+
+
+def _checkpoints(callbacks: Sequence[keras.callbacks.Callback]) -> list[Checkpoint]:
+    return [each for each in callbacks if isinstance(each, Checkpoint)]
 
 
 def _enough_updates(
