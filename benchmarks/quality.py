@@ -13,12 +13,12 @@ seeds with the lowest and the highest, and the factor above the limit of this te
 `--snr 20` compares them on noisier stars; the signal-to-noise ratio of the simulator is
 about 100.
 
-    python benchmarks/quality.py --seeds 3 --snr 20 --rows Adam Muon --out noisy.json
+    python benchmarks/quality.py --seeds 3 --snr 20 --rows Adam "Muon, falling noise"
 
 `--identifiable` compares them on stars of which each exposure determines its nuisance,
 in the original form of SymAE.
 
-    python benchmarks/quality.py --seeds 3 --identifiable --out identifiable.json
+    python benchmarks/quality.py --seeds 3 --identifiable --rows "Muon, falling noise"
 
 `--few` trains the narrow network on small data instead, as `symae train` does: for
 2,000 updates, and with the weights that are best for a held-out fifth of the groups.
@@ -215,7 +215,8 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="seeds per row")
-    parser.add_argument("--rows", nargs="*", help="only rows whose name contains one")
+    every = [row.name for row in ROWS]
+    parser.add_argument("--rows", nargs="*", choices=every, default=every, help="names")
     parser.add_argument("--quick", action="store_true", help="a tenth of the updates")
     parser.add_argument("--snr", type=float, help="signal-to-noise ratio of the stars")
     parser.add_argument(
@@ -225,7 +226,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the results")
     parser.add_argument("--figure", type=Path, help="PNG of error against time")
     options = parser.parse_args()
-    names = options.rows or [""]
     scale = 0.1 if options.quick else 1.0
     if options.few:
         few(options.seeds, scale, options.out)
@@ -234,7 +234,7 @@ def main() -> None:
     limit = exposures_limit(TEST[1], TEST[0], TEST[2]) if stars.entangled else None
     curves: dict[str, list[Any]] = {}
     table = []
-    for row in (each for each in ROWS if any(name in each.name for name in names)):
+    for row in (each for each in ROWS if each.name in options.rows):
         found = []
         for seed in range(options.seeds):
             found.append(fit(row, stars, seed, scale))
