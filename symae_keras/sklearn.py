@@ -58,6 +58,8 @@ __all__ = ["CoherentCode", "Redatum"]
 
 #: Approximate memory of the rows that are encoded at once.
 _PART_BYTES: Final = 64 << 20
+#: The number of single rows that are encoded is a multiple of this one.
+_ROWS_TOGETHER: Final = 64
 #: Allowed values of `X`; NaN is a missing pixel.
 _ROWS: Final = {"dtype": ("float64", "float32"), "ensure_all_finite": "allow-nan"}
 
@@ -210,12 +212,16 @@ class _SymAETransformer(TransformerMixin, BaseEstimator):
     @staticmethod
     def _of_groups(data: _Groups, function: Callable[..., Any]) -> Array:
         rows = INSTANCES_AT_ONCE // data.n_instances or 1
-        return np.concatenate(
-            [
-                in_batches(function, part.x, part.model_mask, rows=rows)
-                for _, part in data.parts(_PART_BYTES)
-            ]
-        )
+        together = _ROWS_TOGETHER if data.n_instances == 1 else 1
+        found = []
+        for _, part in data.parts(_PART_BYTES):
+            # Matrix products round the last rows of a batch in another way, so that
+            # results would depend on the order of rows.
+            chosen = np.arange(-(-len(part) // together) * together)
+            filled = part[chosen.clip(max=len(part) - 1)]
+            result = in_batches(function, filled.x, filled.model_mask, rows=rows)
+            found.append(result[: len(part)])
+        return np.concatenate(found)
 
     # === Files ===
 
