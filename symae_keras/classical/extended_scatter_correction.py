@@ -111,8 +111,7 @@ class ExtendedScatterCorrection(ScatterCodes):
                 f"{max(rank, 0)} components. Use n_components=0 for no components."
             )
         if self.n_components is None:
-            # Without a direction that is left, nothing remains of the spectra.
-            most = min(rank, _MOST_COMPONENTS, pixels - 3 - self.degree)
+            most = min(rank, _MOST_COMPONENTS)
             apart = means - self.reference_
             self.n_components_ = _best(deviations[several], apart[several], most)
         else:

@@ -138,12 +138,11 @@ def _file_of_scores(run: Path, data: Path) -> Path:
 
     Files of the same name in different folders get different numbers.
     """
-    for number in itertools.count(1):
-        end = "" if number == 1 else f"-{number}"
-        file = run / f"metrics-{data.stem}{end}.json"
-        if not file.exists() or _is_of(file, data):
-            return file
-    raise AssertionError  # there are infinitely many numbers
+    numbers = (f"-{number}" for number in itertools.count(2))
+    files = (
+        run / f"metrics-{data.stem}{end}.json" for end in itertools.chain([""], numbers)
+    )
+    return next(file for file in files if not file.exists() or _is_of(file, data))
 
 
 def _is_of(file: Path, data: Path) -> bool:
@@ -272,7 +271,7 @@ def shown_path(path: str) -> str:
 
 def free_name() -> str:
     """Return an unused name for the folder of a tuned run: tuned, tuned2, ..."""
-    names = (f"tuned{number if number > 1 else ''}" for number in itertools.count(1))
+    names = itertools.chain(["tuned"], (f"tuned{n}" for n in itertools.count(2)))
     return next(name for name in names if not Path(name).exists())
 
 

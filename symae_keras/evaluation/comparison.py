@@ -133,10 +133,15 @@ class Comparison:
         known = self.errors()
         return min(known, key=lambda name: known[name]) if known else None
 
+    def error(self, model: str) -> float | None:
+        """Return the median error for the ranking; `None` if unknown or not finite."""
+        value = self.median(model, self.judged_by)
+        return None if value is None or not math.isfinite(value) else value
+
     def errors(self) -> dict[str, float]:
-        """Return the median errors that models are ranked by, if they are finite."""
-        errors = {name: self.median(name, self.judged_by) for name in self.models}
-        return {n: e for n, e in errors.items() if e is not None and math.isfinite(e)}
+        """Return the errors of all models that have one, see `error`."""
+        errors = {name: self.error(name) for name in self.models}
+        return {name: error for name, error in errors.items() if error is not None}
 
     @property
     def judged_by(self) -> str:

@@ -46,15 +46,13 @@ class LeaderboardEntry:
 
     def error(self, model: str) -> float | None:
         """Return the median error for the ranking; `None` if unknown or not finite."""
-        value = self.comparison.median(model, self.comparison.judged_by)
-        return None if value is None or not math.isfinite(value) else value
+        return self.comparison.error(model)
 
     @property
     def ranking(self) -> list[str]:
         """Models with a known error, the lowest error first."""
-        known = {m: self.error(m) for m in self.comparison.models}
-        ranked = [m for m, error in known.items() if error is not None]
-        return sorted(ranked, key=lambda m: (known[m], m))
+        known = self.comparison.errors()
+        return sorted(known, key=lambda m: (known[m], m))
 
     def rank(self, model: str) -> int | None:
         """Return the rank of a model, from 1; models with equal errors share a rank."""

@@ -247,8 +247,8 @@ def train(
     budget = Budget.of(groups, training, strategy, single=not swaps_codes(model))
     updates = None
     if validation is None and strategy is None and budget.is_chosen:
-        saved = [each.saved_updates() for each in _checkpoints(callbacks)]
-        updates = saved[0] if saved else None
+        saved = (each.saved_updates() for each in _checkpoints(callbacks))
+        updates = next(saved, None)
         if updates is None:
             updates = _enough_updates(model, groups, training, seed)
         if updates is not None and updates < budget.updates:
@@ -292,9 +292,10 @@ def _fit(
     if isinstance(linear, LinearBackbone) and not linear.is_adapted:
         some = groups.sample() if isinstance(groups, RaggedGroups) else groups
         model.adapt_backbone(some)
+    variance = data_variance(groups)
     model.compile(
         optimizer=_optimizer(training, updates),
-        loss=RelativeMeanSquaredError(data_variance(groups)),
+        loss=RelativeMeanSquaredError(variance),
     )
     own: list[keras.callbacks.Callback] = []
     annealing = None
@@ -316,9 +317,7 @@ def _fit(
     for each in kept:
         each.companion = best
         each.updates = updates
-        each.run = (
-            f"{len(groups)} groups of variance {data_variance(groups):.6g}, seed {seed}"
-        )
+        each.run = f"{len(groups)} groups of variance {variance:.6g}, seed {seed}"
     done = kept[0].restore(model) if kept else 0
     if best is not None and isinstance(linear, LinearBackbone) and done == 0:
         # With few groups, the linear solution can be better than any trained network.
