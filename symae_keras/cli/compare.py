@@ -340,6 +340,8 @@ def _print_comparison(result: Comparison) -> None:
     spread = f", medians over {seeds} seeds [lowest-highest]" if seeds > 1 else ""
     print(f"Errors are mean squares over the variance, scores R2 or accuracy{spread}:")
     print_table(headings, lines)
+    for note in result.notes():
+        print(note)
 
 
 def _verdict(result: Comparison) -> str:
@@ -347,6 +349,8 @@ def _verdict(result: Comparison) -> str:
     from symae_keras.evaluation.contenders import CONTENDERS
 
     leader = result.leader
+    if leader is None and result.not_estimable:
+        return "No model can be ranked without ground truth; compare others, too."
     if leader is None:
         return "No redatuming error: fewer than two groups have several instances."
     column = result.judged_by

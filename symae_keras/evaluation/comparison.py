@@ -134,7 +134,12 @@ class Comparison:
         return min(known, key=lambda name: known[name]) if known else None
 
     def error(self, model: str) -> float | None:
-        """Return the median error for the ranking; `None` if unknown or not finite."""
+        """Return the median error for the ranking.
+
+        It is `None` if it is unknown or not finite, and for models in `not_estimable`.
+        """
+        if model in self.not_estimable:
+            return None
         value = self.median(model, self.judged_by)
         return None if value is None or not math.isfinite(value) else value
 
@@ -148,6 +153,25 @@ class Comparison:
         """Column that models are ranked by: the estimate if the truth is unknown."""
         known = any(self.values(name, "redatuming") for name in self.models)
         return "redatuming" if known else "estimated"
+
+    @property
+    def not_estimable(self) -> list[str]:
+        """Models without a rank, because only an estimate is known that may be wrong.
+
+        Without ground truth, these are the models that hide the state in their nuisance
+        codes, see `Contender.estimable`.
+        """
+        if self.judged_by == "redatuming":
+            return []
+        return [name for name in self.models if not CONTENDERS[name].estimable]
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each model in `not_estimable`."""
+        return [
+            f"{CONTENDERS[name].title}: not ranked, because it hides the state in its "
+            "nuisance codes, and the estimate can be too low."
+            for name in self.not_estimable
+        ]
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return headings, and one text row per model: median [lowest-highest]."""

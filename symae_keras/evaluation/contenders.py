@@ -50,12 +50,16 @@ class Contender:
         family: Its group of models, shown by colour in figures.
         build: Function that builds it.
         settings: The arguments that differ from the defaults of its class.
+        estimable: Whether `estimate_redatuming_error` can judge it. It cannot judge a
+            model that is trained to hide the state in its nuisance codes: the estimate
+            can be far too low.
     """
 
     title: str
     family: str
     build: Build
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    estimable: bool = True
 
     @property
     def settings_text(self) -> str:
@@ -83,7 +87,8 @@ def _grouped(
             **arguments,
         )
 
-    return Contender(title, family, build, arguments)
+    estimable = cls is not models.AdversarialGVAE
+    return Contender(title, family, build, arguments, estimable)
 
 
 def _single(title: str, cls: type[keras.Model], **arguments: Any) -> Contender:

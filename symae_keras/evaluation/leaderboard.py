@@ -45,7 +45,7 @@ class LeaderboardEntry:
     failures: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def error(self, model: str) -> float | None:
-        """Return the median error for the ranking; `None` if unknown or not finite."""
+        """Return the median error for the ranking, see `Comparison.error`."""
         return self.comparison.error(model)
 
     @property
@@ -104,9 +104,9 @@ class LeaderboardEntry:
 
     @property
     def missing(self) -> list[str]:
-        """Sentences on the models that are missing in the comparison or lack seeds."""
+        """Sentences on the models that have no rank, are missing or lack seeds."""
         there = self.comparison.models
-        return [
+        return self.comparison.notes() + [
             f"{CONTENDERS[name].title}: "
             f"{'some seeds failed' if name in there else 'not compared'}. {reason}."
             for name, reason in self.failures.items()
@@ -122,7 +122,7 @@ class LeaderboardEntry:
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return headings, and one text row per model, the best first.
 
-        Models whose error is unknown or not finite come last.
+        Models without a rank come last.
         """
         judged_by, models = self.comparison.judged_by, self.comparison.models
         behind = [
@@ -137,7 +137,7 @@ class LeaderboardEntry:
             rank, error = self.rank(m), self.error(m)
             values = self.comparison.values(m, judged_by)
             known = shown(judged_by, values)
-            if error is None and values:
+            if error is None and values and m not in self.comparison.not_estimable:
                 known = "not finite"
             factor = "-" if not best or error is None else f"{error / best:.2f}"
             lines.append(

@@ -57,6 +57,19 @@ def test_models_are_ranked_by_the_truth_else_by_the_estimate() -> None:
     assert not entry("", row("symae", 0.2), row("vae", 0.2)).ahead
 
 
+def test_a_model_that_hides_the_state_has_no_rank_without_ground_truth() -> None:
+    """Its estimate can be far too low; with ground truth, it is ranked like others."""
+    peers = row("symae", None, 0.2), row("adversarial_gvae", None, 0.1)
+    measured = entry("", *peers)
+    assert measured.ranking == ["symae"] and measured.comparison.leader == "symae"
+    last = measured.table()[1][-1]
+    assert last[0] == "Adversarial GVAE" and last[2:4] == ["-", "0.1000"]
+    (note,) = measured.missing
+    assert note.startswith("Adversarial GVAE: not ranked, because it hides the state")
+    known = entry("", row("symae", 0.2, 0.2), row("adversarial_gvae", 0.1, 0.1))
+    assert known.ranking == ["adversarial_gvae", "symae"] and known.missing == []
+
+
 def test_losses_are_said_first() -> None:
     board = Leaderboard({"won": WON, "none": UNDECIDED, "lost": LOST})
     assert (board.losses, board.wins, board.undecided) == (["lost"], ["won"], ["none"])
