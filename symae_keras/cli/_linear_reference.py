@@ -12,9 +12,11 @@ from symae_keras.errors import InputError
 if TYPE_CHECKING:
     from symae_keras.data import GroupedData
 
-#: Maximum numbers of pixels and of groups for the linear mixed model.
+#: Maximum numbers of pixels, of groups and of patterns of bad pixels for the linear
+#: mixed model.
 _MOST_PIXELS: Final = 512
 _MOST_GROUPS: Final = 256
+_MOST_PATTERNS: Final = 32
 
 #: Models by training groups: the metrics and the report of a run use the same one.
 _fitted: weakref.WeakKeyDictionary[GroupedData, Any] = weakref.WeakKeyDictionary()
@@ -25,7 +27,9 @@ def linear_mixed_model(train: GroupedData) -> Any | None:
 
     Its time grows with the cube of the number of pixels, for each pattern of bad ones.
     """
-    if math.prod(train.instance_shape) > _MOST_PIXELS or train.masks > 1:
+    if math.prod(train.instance_shape) > _MOST_PIXELS:
+        return None
+    if train.masks > 1 and _patterns(train) > _MOST_PATTERNS:
         return None
     if train not in _fitted:
         try:
@@ -33,3 +37,11 @@ def linear_mixed_model(train: GroupedData) -> Any | None:
         except InputError:  # for example, fewer than two groups have several instances
             _fitted[train] = None
     return _fitted[train]
+
+
+def _patterns(groups: GroupedData) -> int:
+    """Return the number of different masks of pixels."""
+    import numpy as np
+
+    good = np.broadcast_to(groups.good_pixels, groups.x.shape)[groups.present]
+    return len(np.unique(np.packbits(good.reshape(len(good), -1), axis=1), axis=0))

@@ -12,6 +12,7 @@ from symae_keras._utils.arrays import in_batches
 from symae_keras.cli._html import Html, figure, join, section, table, tag
 from symae_keras.cli._linear_reference import linear_mixed_model
 from symae_keras.cli._report_material import NAMES, Material, percent
+from symae_keras.cli._run_folder import NEEDED
 from symae_keras.errors import InputError
 from symae_keras.evaluation.replicates import fill_bad_pixels, virtual_of_each
 from symae_keras.plotting.style import axis_and_labels, drawable
@@ -153,7 +154,7 @@ def _first(mask: Any) -> Any:
 
 def codes(material: Material) -> Html | None:
     """Return the predictions of probes from the codes."""
-    groups = material.groups
+    groups, title = material.groups, "Content of the codes"
     if groups is None or not material.swaps:
         return None
     known = {
@@ -163,6 +164,9 @@ def codes(material: Material) -> Html | None:
         **groups.instance_metadata,
     }
     names = [name for name in known if name not in (*NAMES, *material.state)]
+    if names and len(groups) < (least := NEEDED["--state"]):
+        text = f"Probes of the codes need {least} groups; there are {len(groups)}."
+        return section(title, tag("p", text))
     scores: dict[str, ColumnScore] = {}
     for name in (*material.state, *names[:_MOST_COLUMNS]):
         try:
@@ -197,7 +201,7 @@ def codes(material: Material) -> Html | None:
     if material.state:
         how += f"; for {', '.join(material.state)}, networks from 200 rows on"
     return section(
-        "Content of the codes",
+        title,
         tag(
             "p",
             "Probes predict each column from the codes of groups that they were not "

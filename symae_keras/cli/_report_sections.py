@@ -273,7 +273,8 @@ def _next(material: Material) -> Html:
     if material.swaps:
         steps += [
             (
-                "Correct your data: all groups under the nuisances of one group.",
+                "Correct your data: all groups under the nuisances of one group, whose "
+                "rows you copy to reference.csv.",
                 f"symae redatum {run} --coherent-from {data} --nuisance-from "
                 f"reference.csv --out corrected.csv{end}",
             ),
@@ -281,15 +282,12 @@ def _next(material: Material) -> Html:
                 "Write the code of each group, for regression or a map.",
                 f"symae encode {run} --data {data} --out codes.csv{end}",
             ),
-            (
-                "Search for better settings of SymAE, without ground truth.",
-                f"symae tune --data {data}{group} --out tuned",
-            ),
-            (
-                "Check whether another model is better for these data.",
-                f"symae compare --data {data}{group}",
-            ),
         ]
+        if "tuning" not in config:
+            why = "Search for better settings of SymAE, without ground truth."
+            steps.append((why, f"symae tune --data {data}{group} --out tuned"))
+        why = "Check whether another model is better for these data."
+        steps.append((why, f"symae compare --data {data}{group}"))
         if not few_held_out(PurePath(run), config, NEEDED["--state"]):
             why = (
                 "Evaluate predictions of networks from the codes, for example of your "

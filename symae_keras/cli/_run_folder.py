@@ -6,6 +6,7 @@ environment.json, report.html, figures/*.png and, for data with an axis, axis.js
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -118,8 +119,15 @@ class Run:
 
 
 def run_files(folder: Path) -> list[Path]:
-    """Return the files of a run that are in a folder, without files of the user."""
-    return [path for pattern in RUN_CONTENTS for path in folder.glob(pattern)]
+    """Return the files of a run that are in a folder, and its data.
+
+    No output may replace them. Other files of the user in the folder are left out.
+    """
+    files = [path for pattern in RUN_CONTENTS for path in folder.glob(pattern)]
+    with contextlib.suppress(InputError):  # refused when the run is read
+        data = read_config(folder)["data"]["file"]
+        files += [] if data is None else [Path(data)]
+    return files
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import symae_keras as sk
-from symae_keras._utils.text import listed
+from symae_keras._utils.text import counted, listed
 from symae_keras.cli._run_folder import file_hash
 from symae_keras.errors import InputError
 from symae_keras.zoo.recipes import call_recipe
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     Groups: TypeAlias = GroupedData | RaggedGroups
 
 _log = logging.getLogger("symae_keras")
+#: With fewer groups, a model can hardly learn.
+_FEW_GROUPS: Final = 10
 
 
 def describe_file(path: Path, group: str | None = None) -> str:
@@ -30,8 +32,20 @@ def describe_file(path: Path, group: str | None = None) -> str:
     if not isinstance(groups, sk.data.Shards):
         groups = clean(groups, str(path))
     described = str(groups.describe())
+    if few := few_groups(int((groups.counts > 1).sum())):
+        described += f"\nwarning: {few}"
     padded = isinstance(groups, sk.data.GroupedData)
     return described if padded else f"{groups!r}; of a sample:\n{described}"
+
+
+def few_groups(n_groups: int) -> str | None:
+    """Return a warning if a model can hardly learn from so few groups."""
+    if n_groups >= _FEW_GROUPS:
+        return None
+    return (
+        f"{counted(n_groups, 'group')} with several instances: a model needs about "
+        f"{_FEW_GROUPS} or more, and bands need 45; measure more objects"
+    )
 
 
 def load_unpadded(

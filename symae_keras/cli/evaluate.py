@@ -91,8 +91,6 @@ def evaluate(
     recipe: TrustedRecipe = None,
 ) -> None:
     """Evaluate a trained run and write the metrics into its folder."""
-    if state and data is None:
-        refuse_few_held_out(run, "--state", FROM_DATA)
     import_backend()
     found, known = load_run(run, recipe), None
     columns: dict[str, ColumnScore] = {}
@@ -105,6 +103,7 @@ def evaluate(
     else:
         train, held_out = both_parts(found)
         groups = held_out or padded_sample(train)
+        refuse_state(found, groups, state)
         columns = probe_state(found, groups, state, linear=None)
         if found.recipe is None:
             _log.warning(
@@ -150,6 +149,16 @@ def _is_of(file: Path, data: Path) -> bool:
         return bool(parse_json(read_bounded(file, _MOST_BYTES))["data"] == str(data))
     except (InputError, ValueError, LookupError, TypeError):
         return True  # not as it was written, so `write_listed` refuses to replace it
+
+
+def refuse_state(run: Run, groups: GroupedData, names: list[str] | None) -> None:
+    """Raise an error if columns cannot be probed on the held-out groups of a run."""
+    from symae_keras.evaluation.columns import check_columns
+
+    if names:
+        # A wrong name is no reason to train again with more held-out groups.
+        check_columns(groups, names)
+        refuse_few_held_out(run.folder, "--state", FROM_DATA)
 
 
 def probe_state(
@@ -253,7 +262,8 @@ def print_metrics(metrics: dict[str, Any]) -> None:
 
 def recipe_option(config: dict[str, Any], file: str) -> str:
     """Return the option that a command needs to load a run of a user's recipe."""
-    if config["recipe"]["source"] in preset_names():
+    # The recipe of symae tune only has settings, which are in model.keras, too.
+    if config["recipe"]["source"] in preset_names() or "tuning" in config:
         return ""
     return f" --recipe {shlex.quote(file)}"
 
@@ -293,6 +303,8 @@ def next_command(
     mixed = metrics.get("estimated_mixed_model_error", math.inf)
     linear = min(metrics["estimated_mean_swap_error"], mixed / _CLEARLY)
     if error > _GOOD or error > linear:
+        if "tuning" in config:
+            return f"symae compare --data {data}{group_option(group)}"
         return f"symae tune --data {data}{group_option(group)} --out {free_name()}"
     made = "virtual.csv" if len(config["instance_shape"]) == 1 else "virtual.npz"
     end = recipe_option(config, config["recipe"]["source"])
@@ -459,8 +471,7 @@ def _estimates(model: Any, groups: GroupedData) -> dict[str, Any]:
         "estimated_nuisance_in_state": estimate.nuisance_in_state,
         "estimated_state_in_nuisance": estimate.state_in_nuisance,
         "estimated_mean_swap_error": linear,
-        "verdict": f"{estimate.verdict(linear)} symae tune searches for such "
-        "settings, and a recipe sets them.",
+        "verdict": estimate.verdict(linear),
     }
 
 

@@ -59,7 +59,7 @@ def export(
     print_table(
         ("", "name", "shape", "dtype"),
         [
-            (side, name, _named(shape), dtype)
+            (side, name, _named(name, shape), dtype)
             for side, specs in sides.items()
             for name, (shape, dtype) in specs.items()
         ],
@@ -91,7 +91,11 @@ def _export(
     return sk.export.export_model(model, out, format, endpoint, force)
 
 
-def _named(shape: tuple[int | None, ...]) -> str:
+def _named(name: str, shape: tuple[int | None, ...]) -> str:
+    """Return a shape with the names of its free axes."""
+    kind, _, role = name.partition("_")
+    # The two kinds of groups that `redatum` takes may have different sizes.
+    instances = f"{kind}_instances" if role in ("from", "mask") else "instances"
     grouped = shape.count(None) > 1
-    free = iter(("batch", "instances") if grouped else ("batch",))
+    free = iter(("batch", instances) if grouped else ("batch",))
     return f"({', '.join(next(free) if n is None else str(n) for n in shape)})"

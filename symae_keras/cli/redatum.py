@@ -109,6 +109,7 @@ def redatum(
         )
     made = {}
     if bands:
+        _has_few_held_out(found)  # otherwise, the bands compare the inputs
         made = _bands(found, states, nuisances, virtual)
     else:
         warn_of_new_data(found, {coherent_from: states, nuisance_from: nuisances})
@@ -162,10 +163,7 @@ def warn_of_new_data(
 
     The held-out groups are read unless they are given.
     """
-    from symae_keras.evaluation.new_data import MIN_GROUPS
-
-    if few := few_held_out(run.folder, run.config, MIN_GROUPS):
-        _log.warning("inputs are not compared with held-out groups: this %s", few)
+    if _has_few_held_out(run):
         return
     try:
         detector = sk.evaluation.NewData.fit(run.model, held_out or _held_out(run))
@@ -175,6 +173,16 @@ def warn_of_new_data(
     for file, groups in files.items():
         for sentence in detector.check(groups).warnings():
             _log.warning("%s: %s", file, sentence)
+
+
+def _has_few_held_out(run: Run) -> bool:
+    """Return whether inputs cannot be compared with held-out groups, and say so."""
+    from symae_keras.evaluation.new_data import MIN_GROUPS
+
+    few = few_held_out(run.folder, run.config, MIN_GROUPS)
+    if few:
+        _log.warning("inputs are not compared with held-out groups: this %s", few)
+    return bool(few)
 
 
 def _redatum(

@@ -30,16 +30,15 @@ from symae_keras.cli._run_folder import (
     REPORT,
     Run,
     load_run,
-    refuse_few_held_out,
     run_files,
 )
 from symae_keras.cli._sources import padded_sample
 from symae_keras.cli.evaluate import (
-    FROM_DATA,
     both_parts,
     groups_for,
     measure_run,
     probe_state,
+    refuse_state,
     trained_on,
 )
 from symae_keras.errors import InputError
@@ -78,8 +77,6 @@ def report(
     recipe: TrustedRecipe = None,
 ) -> None:
     """Write a page about a run, with its quality, limits and next steps."""
-    if state and data is None:
-        refuse_few_held_out(run, "--state", FROM_DATA)
     import_backend()
     path = out or run / REPORT
     _check(path, run, data)
@@ -129,6 +126,8 @@ def _material(
         if groups is None:
             raise InputError(f"--state needs the data of {run.folder}; give --data.")
         columns = tuple(state)
+        if data is None:
+            refuse_state(run, groups, state)
         probe_state(run, groups, state, linear=True)
     metrics = stored
     if groups is not None:

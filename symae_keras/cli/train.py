@@ -30,6 +30,7 @@ from symae_keras.cli._run_folder import (
 )
 from symae_keras.cli._sources import (
     data_hash,
+    few_groups,
     find_groups,
     padded_sample,
     train_and_held_out,
@@ -410,6 +411,8 @@ def fill_run(folder: Path, plan: Plan, strategy: Any = None) -> dict[str, Any]:
     history = folder / "history.csv"
     epochs = plan.recipe.epochs or sk.training.EPOCHS
     print(f"{plan.title}: {plan.budget}", file=sys.stderr, flush=True)
+    if few := few_groups(sum(plan.config["groups"].values())):
+        _log.warning("%s", few)
     if plan.held_out is None and plan.budget.is_chosen and strategy is None:
         print(f"note: {CHOOSES_UPDATES}", file=sys.stderr, flush=True)
     start = time.perf_counter()

@@ -213,7 +213,7 @@ def _search(
         if best_trial(_kept_trials(study, seed)) is None:
             study.unlink(missing_ok=True)  # nothing to resume
         raise
-    settings = chosen_settings(trials)
+    settings = chosen_settings(trials, groups)
     write_trials(folder / _TRIALS, trials)
     _draw(folder / _FIGURE, trials)
     with written_atomically(folder / _RECIPE) as partial:
@@ -286,4 +286,8 @@ def _print_trials(trials: tuple[Trial, ...]) -> None:
             for each in shown
         ],
         n_texts=3,
+    )
+    print(
+        "These estimates are from groups of the search, so that they differ from the "
+        "final one; those of stopped trials are from before the end of the training."
     )

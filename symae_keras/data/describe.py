@@ -68,11 +68,13 @@ class Description:
         states = "" if self.n_states == self.n_groups else f" ({self.n_states} states)"
         known = f"known: {', '.join(self.known)}" if self.known else "no state known"
         axis = f"; axis: {self.axis}" if self.axis else ""
+        missing = 100.0 * self.missing_pixels
+        share = f"{missing:.1g}" if 0.0 < missing < 0.05 else f"{missing:.1f}"
         total = self.variance_between + self.variance_within
         lines = [
             f"{self.n_groups} groups{states} of {sizes} of shape "
             f"{self.instance_shape}, {self.n_present} instances in all, {known}",
-            f"missing: {100 * self.missing_pixels:.1f} % of pixels{axis}",
+            f"missing: {share} % of pixels{axis}",
             f"variance between groups {self.variance_between:.2g}, within groups "
             f"{self.variance_within:.2g} (of {total:#.2g})",
             *(f"warning: {each}" for each in self.warnings),

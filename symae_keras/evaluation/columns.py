@@ -100,14 +100,9 @@ def probe_columns(
     True
     """
     integer("n_folds", n_folds, least=2)
+    known, of_groups = _columns(groups)
+    check_columns(groups, names or ())
     check_enough_groups(groups)
-    of_groups = {**groups.group_metadata, **groups.state}
-    of_instances = {**groups.instance_metadata, **groups.nuisance}
-    known = {**of_instances, **of_groups}
-    for name in names or ():
-        if name not in known:
-            there = did_you_mean(name, known, f"there are {listed(known) or 'none'}")
-            raise InputError(f"The data have no column {name}; {there}.")
     probes = _Probes(model, groups, linear, n_folds, seed)
     found = {}
     for name in known if names is None else names:
@@ -117,6 +112,21 @@ def probe_columns(
             if names is not None:
                 raise InputError(f"{name} cannot be probed: {error}.") from None
     return found
+
+
+def check_columns(groups: GroupedData, names: Iterable[str]) -> None:
+    """Raise an `InputError` if groups lack one of these columns."""
+    known, _ = _columns(groups)
+    for name in names:
+        if name not in known:
+            there = did_you_mean(name, known, f"there are {listed(known) or 'none'}")
+            raise InputError(f"The data have no column {name}; {there}.")
+
+
+def _columns(groups: GroupedData) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return all columns, and those that describe groups."""
+    of_groups = {**groups.group_metadata, **groups.state}
+    return {**groups.instance_metadata, **groups.nuisance, **of_groups}, of_groups
 
 
 class _NoProbe(Exception):

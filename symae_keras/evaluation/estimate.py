@@ -46,6 +46,8 @@ _ADVICE: Final = {
     "group, or make coherent_dim smaller",
     "state_in_nuisance": "state in the nuisance code: make nuisance_dim smaller, or "
     "increase the noise",
+    "uncertainty": "uncertainty, because there are few groups: hold out more, and the "
+    "estimate may be lower",
 }
 
 
@@ -64,8 +66,11 @@ class EstimatedRedatumingError(float):
         state_in_nuisance: Variance of decoded instances that is due to the state in the
             nuisance codes. It is the mean over all values, at least 0, that are
             consistent with a measurement and its standard error.
-        interval: Confidence interval, from a bootstrap over groups.
+        interval: Confidence interval, from a bootstrap over groups. It is widened for
+            few groups, as Student's t distribution is.
         level: Confidence level of `interval`.
+        uncertainty: The part of `state_in_nuisance` that is only due to its standard
+            error. More groups reduce it.
     """
 
     reconstruction: float
@@ -73,6 +78,7 @@ class EstimatedRedatumingError(float):
     state_in_nuisance: float
     interval: tuple[float, float]
     level: float
+    uncertainty: float
 
     def __new__(
         cls,
@@ -81,6 +87,7 @@ class EstimatedRedatumingError(float):
         state_in_nuisance: float,
         interval: tuple[float, float],
         level: float,
+        uncertainty: float = 0.0,
     ) -> EstimatedRedatumingError:
         """Compute the total from the parts."""
         total = reconstruction + 2.0 * (nuisance_in_state + state_in_nuisance)
@@ -90,12 +97,13 @@ class EstimatedRedatumingError(float):
         self.state_in_nuisance = state_in_nuisance
         self.interval = interval
         self.level = level
+        self.uncertainty = uncertainty
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By default, copying and pickling a float keep its value only.
         parts = self.reconstruction, self.nuisance_in_state, self.state_in_nuisance
-        return type(self), (*parts, self.interval, self.level)
+        return type(self), (*parts, self.interval, self.level, self.uncertainty)
 
     def verdict(self, linear: float | None = None) -> str:
         """Describe the result in words, with advice about the largest part.
@@ -132,7 +140,8 @@ class EstimatedRedatumingError(float):
         parts = {
             "reconstruction": self.reconstruction,
             "nuisance_in_state": 2.0 * self.nuisance_in_state,
-            "state_in_nuisance": 2.0 * self.state_in_nuisance,
+            "state_in_nuisance": 2.0 * (self.state_in_nuisance - self.uncertainty),
+            "uncertainty": 2.0 * self.uncertainty,
         }
         advice = _ADVICE[max(parts, key=lambda name: parts[name])]
         return f"{text} Most of it is {advice}."
@@ -227,8 +236,9 @@ def estimate_redatuming_error(
         )
     codes = in_batches(model.encode, groups.x, groups.model_mask)
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
-    variance = _variance(groups.x, good)
+    mean, variance = _moments(groups.x, good)
     misfit = _misfits(in_batches(model.decode, *codes), groups.x, good) / variance
+    scatter = _misfits(mean, groups.x, good) / variance
     if getattr(model, "detail", None) is not None:
         misfit += _changes_by_detail(model, groups) / variance
     # The weight of a pixel is the number of instances in which it is good.
@@ -239,21 +249,56 @@ def estimate_redatuming_error(
     form = swaps.interactions(n_donors)
     error = float(leak.std() / np.sqrt(len(leak)))
 
-    def state_in_nuisance(leak: Any, form: Any) -> Any:
-        return _mean_of_positive(leak, error) + np.maximum(form, 0.0)
+    def total(misfit: Any, contamination: Any, leak: Any, form: Any) -> Any:
+        return misfit + 2.0 * (contamination + leak + np.maximum(form, 0.0))
 
     parts = [misfit, contamination, leak, form]
-    draws = _bootstrap_means(parts, rng)
-    totals = draws[0] + 2.0 * (draws[1] + state_in_nuisance(*draws[2:]))
-    tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(totals, (tail, 100.0 - tail))
+    *draws, relative = _bootstrap_means([*parts, scatter], rng)
     means = [float(each.mean()) for each in parts]
+    leaked = float(_mean_of_positive(means[2], error))
+    # An error without any leak is possible unless the leak is significant.
+    least, most = np.maximum(draws[2], 0.0), _mean_of_positive(draws[2], error)
+    relative += _variance_of_mean(groups.x, mean, good) / variance
+    relative = relative.clip(1e-6)
+    low, high = (
+        total(draws[0], draws[1], each, draws[3]) / relative for each in (least, most)
+    )
+    tail = 50.0 * (1.0 - level)
     return EstimatedRedatumingError(
         means[0],
         means[1],
-        float(state_in_nuisance(*means[2:])),
-        (float(low), float(high)),
+        leaked + max(means[3], 0.0),
+        _widened(
+            total(means[0], means[1], leaked, means[3]),
+            (np.percentile(low, tail), np.percentile(high, 100.0 - tail)),
+            level,
+            int(several.sum()),
+        ),
         level,
+        leaked - max(means[2], 0.0),
+    )
+
+
+def _widened(
+    value: float, ends: tuple[Any, Any], level: float, n_groups: int
+) -> tuple[float, float]:
+    """Return a bootstrap interval that is widened for few groups.
+
+    A bootstrap of few groups varies less than the groups do. The factor of distances
+    from the value, on a logarithmic scale, is that of intervals of a mean: the quantile
+    of Student's t distribution instead of that of the normal distribution.
+    """
+    from scipy.stats import norm, t
+
+    low, high = max(float(ends[0]), 0.0), float(ends[1])
+    if not value > 0.0:
+        return min(low, value), max(high, value)
+    tail = 0.5 * (1.0 + level)
+    factor = t.ppf(tail, n_groups - 1) / norm.ppf(tail)
+    factor *= math.sqrt(n_groups / (n_groups - 1))
+    return (
+        value * min(low / value, 1.0) ** factor,
+        value * max(high / value, 1.0) ** factor,
     )
 
 
@@ -274,8 +319,8 @@ def _mean_of_positive(value: Any, error: float) -> Any:
     return error * (score + ratio)
 
 
-def _variance(x: Array, good: Array) -> float:
-    """Return the mean over pixels of the variance of good values."""
+def _moments(x: Array, good: Array) -> tuple[Array, float]:
+    """Return the mean of good values, and the mean over pixels of their variance."""
     total = x.sum(axis=(0, 1), where=good, dtype="float64")
     mean = total / good.sum(axis=(0, 1)).clip(1)
     variance = float(np.mean((x - mean) ** 2, where=good))
@@ -283,7 +328,15 @@ def _variance(x: Array, good: Array) -> float:
     if not variance > rounding**2:
         raise InputError("The data are constant, so no relative error can be given.")
     refuse_range(math.sqrt(variance), "The data")
-    return variance
+    return mean, variance
+
+
+def _variance_of_mean(x: Array, mean: Array, good: Array) -> float:
+    """Return the variance of the mean over groups, which their own variance lacks."""
+    counts = good.sum(axis=(0, 1)).clip(1)
+    sums = np.sum(x - mean, axis=1, where=good) / counts
+    squares = (sums**2).sum(axis=0, dtype="float64") * len(x) / (len(x) - 1)
+    return float((squares * counts).sum() / counts.sum())
 
 
 def _misfits(decoded: Array, x: Array, good: Array) -> Array:

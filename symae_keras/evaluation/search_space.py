@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from symae_keras.data.groups import GroupedData
 from symae_keras.layers import Conv2DEncoder, DenseEncoder
 from symae_keras.models import SymAE
-from symae_keras.training.fit import normalization
+from symae_keras.training.fit import FEW_GROUPS, normalization
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -201,6 +201,17 @@ def _strength(noise: str) -> str:
 
 def _images(groups: GroupedData) -> bool:
     return len(groups.instance_shape) == 3
+
+
+def first_settings(groups: GroupedData) -> tuple[SymAESettings, ...]:
+    """Return the first settings of a search; the default settings come first.
+
+    With few groups, these have a linear backbone, as in the preset `symae_exposures`.
+    """
+    linear = START[2]
+    if len(groups) >= FEW_GROUPS or _images(groups):
+        return START
+    return (linear, *(each for each in START if each != linear))
 
 
 #: First settings of a search: the default settings, then single changes, and the best

@@ -165,15 +165,18 @@ class Study:
     Args:
         study: The study.
         seed: Seed of the sampler.
+        first: Settings of the first trials of a new study.
     """
 
-    def __init__(self, study: optuna.Study, seed: int) -> None:
+    def __init__(
+        self, study: optuna.Study, seed: int, first: Sequence[SymAESettings]
+    ) -> None:
         from optuna.trial import TrialState
 
         self._study = study
         self._seed = seed
         if not study.trials:
-            for settings in START:
+            for settings in first:
                 study.enqueue_trial(settings.parameters())
         for each in study.trials:
             if each.state == TrialState.RUNNING:
@@ -214,8 +217,12 @@ def require_optuna() -> Any:
 
 
 @contextlib.contextmanager
-def open_study(file: Path | None, seed: int) -> Iterator[Study]:
+def open_study(
+    file: Path | None, seed: int, first: Sequence[SymAESettings] = START
+) -> Iterator[Study]:
     """Open the study in a SQLite file, or a new one, in memory without a file.
+
+    The first trials of a new study have the settings `first`.
 
     Raises:
         InputError: Optuna is not installed, or the file cannot be read.
@@ -240,7 +247,7 @@ def open_study(file: Path | None, seed: int) -> Iterator[Study]:
                 f"The study {file} cannot be read: {one_line(error)}; start again with "
                 "--force."
             ) from error
-        yield Study(study, seed)
+        yield Study(study, seed, first)
     finally:
         storage.remove_session()
         if isinstance(storage, optuna.storages.RDBStorage):

@@ -19,7 +19,7 @@ from symae_keras.evaluation.estimate import (
     EstimatedRedatumingError,
     estimate_redatuming_error,
 )
-from symae_keras.evaluation.search_space import SymAESettings
+from symae_keras.evaluation.search_space import SymAESettings, first_settings
 from symae_keras.evaluation.study import (
     RunningTrial,
     Study,
@@ -93,10 +93,11 @@ def tune(
 
     The first three trials have the default settings, with Gaussian noise, with
     variational noise and with a linear backbone, and are only stopped at the end of the
-    budget. The next trials have a few other good settings, and all further settings are
-    proposed by Optuna's TPE sampler. After one sixth and one half of its updates, a
-    trial continues only if it is in the best third of the trials with the same noise
-    and backbone so far (successive halving).
+    budget. With fewer than 128 training groups, the backbone comes first. The next
+    trials have a few other good settings, and all further settings are proposed by
+    Optuna's TPE sampler. After one sixth and one half of its updates, a trial continues
+    only if it is in the best third of the trials with the same noise and backbone so
+    far (successive halving).
     The encoder is dense, or convolutional for images `(height, width, channels)`.
 
     The search ends at the end of the budget or with Ctrl-C (`KeyboardInterrupt`). A
@@ -135,7 +136,7 @@ def tune(
     training = training or Training()
     fit, held_out = groups.split(_TRAIN_FRACTION, seed)
     trials = search(fit, budget_s, seed, n_trials, training, None, progress)
-    settings = chosen_settings(trials)
+    settings = chosen_settings(trials, fit)
     if progress is not None:
         progress(f"training {settings}", 1.0)
     keras.utils.set_random_seed(seed)
@@ -178,7 +179,7 @@ def search(
     training = training or Training()
     runner = _Runner(groups, training, seed, progress)
     most = n_trials or _MOST_TRIALS
-    with open_study(file, seed) as study:
+    with open_study(file, seed, first_settings(groups)) as study:
         clock = runner.clock = _Clock(budget_s, study.trials(), runner.final_updates)
         try:
             while len(study.trials()) < most and not clock.over:
@@ -198,10 +199,10 @@ def search(
         return study.trials()
 
 
-def chosen_settings(trials: tuple[Trial, ...]) -> SymAESettings:
+def chosen_settings(trials: tuple[Trial, ...], groups: GroupedData) -> SymAESettings:
     """Return the best settings, or the default ones if no trial is complete."""
     best = best_trial(trials)
-    return SymAESettings() if best is None else best.settings
+    return first_settings(groups)[0] if best is None else best.settings
 
 
 def _warn_of_default_settings(trials: tuple[Trial, ...], runner: _Runner) -> None:

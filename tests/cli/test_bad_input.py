@@ -143,6 +143,18 @@ def test_compare_refuses(refuses, here, arguments, sentence):
     assert sentence in refuses("compare", *arguments)
 
 
+def test_the_data_of_a_run_are_never_replaced(
+    refuses, measured_run, data_file, tmp_path
+):
+    """They are an input of every command that uses the run."""
+    before = data_file.read_bytes()
+    np.savez(tmp_path / "new.npz", x=X[:2], axis=AXIS)
+    encode = ("encode", measured_run, "--data", "new.npz", "--out", data_file)
+    err = refuses(*encode, "--force")
+    assert f"is the input {data_file}, which is never replaced" in err
+    assert data_file.read_bytes() == before
+
+
 def test_redatum_output_and_groups(refuses, run_folder, tmp_path):
     np.savez(tmp_path / "three.npz", x=X[:3], axis=AXIS)
     np.savez(tmp_path / "two.npz", x=X[:2], axis=AXIS)

@@ -221,13 +221,14 @@ def test_evaluate_a_run_on_a_file(succeeds, measured_run, recipe, data_file, tmp
 
 
 def test_few_held_out_groups_are_refused_with_a_remedy(
-    refuses, own_run, recipe, edited, monkeypatch
+    refuses, own_run, recipe, edited
 ):
     with edited(own_run / "config.json") as config:
         config["groups"] = {"train": 32, "held_out": 8}
-    # They are known before Keras is imported.
-    monkeypatch.delattr("symae_keras.cli.evaluate.import_backend")
-    err = refuses("evaluate", own_run, "--recipe", recipe, "--state", "conc")
+    command = ("evaluate", own_run, "--recipe", recipe, "--state")
+    # A wrong name is no reason to train again.
+    assert "no column abundanc; did you mean" in refuses(*command, "abundanc")
+    err = refuses(*command, "abundance")
     assert f"--state needs at least 20 held-out groups, but {own_run} has 8; " in err
     assert "train with --held-out 0.5, or give other groups with --data" in err
     assert NEEDED == {"--bands": groups_needed(0.9), "--state": MIN_GROUPS}
@@ -377,6 +378,17 @@ def test_bands_beside_virtual_instances(succeeds, run_folder, recipe, here, suff
     np.testing.assert_array_equal(there, mask)
     assert (lower[there] < virtual.x[there]).all()
     assert (virtual.x[there] < upper[there]).all()
+
+
+def test_bands_say_that_inputs_are_not_compared(
+    succeeds, own_run, recipe, data_file, edited
+):
+    """Few held-out groups are enough for bands, but not for a comparison."""
+    with edited(own_run / "config.json") as config:
+        config["groups"] = {"train": 36, "held_out": 12}
+    command = ("redatum", own_run, *from_files(data_file, data_file), "--bands")
+    err = succeeds(*command, "--recipe", recipe, "--out", "v.npz").err
+    assert err.startswith(f"{NOT_COMPARED}this needs at least 19 held-out groups")
 
 
 def test_bands_need_the_held_out_groups(refuses, measured_run, run_folder, data_file):

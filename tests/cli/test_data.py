@@ -66,6 +66,12 @@ def test_describe_warns_of_single_instances(succeeds):
     assert err == "" and "warning: 50 groups have fewer than 2 instances" in out
 
 
+def test_describe_warns_of_few_groups(succeeds):
+    np.savez("my.npz", x=np.random.default_rng(0).normal(size=(3, 4, 8)))
+    out = succeeds("data", "describe", "my.npz").out
+    assert "warning: 3 groups with several instances: a model needs about 10" in out
+
+
 def test_describe_refuses_bad_input(refuses):
     np.savez("inf.npz", x=np.where(X == X[1, 0, 2], np.inf, X))
     assert "group 1, instance 0, pixel 2" in refuses("data", "describe", "inf.npz")

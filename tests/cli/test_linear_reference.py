@@ -44,6 +44,8 @@ def test_it_is_left_out_where_it_would_take_long_or_fail(linear) -> None:
     assert linear_mixed_model(linear) is linear_mixed_model(linear)  # fitted once
     assert linear_mixed_model(linear[:, :1]) is None  # single instances
     assert linear_mixed_model(GroupedData(np.ones((4, 2, 513)))) is None
-    bad = np.ones(linear.x.shape, bool)
-    bad[0, 0, 0] = False
-    assert linear_mixed_model(GroupedData(linear.x, pixel_mask=bad)) is None
+    good = np.ones(linear.x.shape, bool)
+    good[0, 0, 0] = False
+    assert linear_mixed_model(GroupedData(linear.x, pixel_mask=good)) is not None
+    good = np.random.default_rng(0).random(linear.x.shape) < 0.9  # many patterns
+    assert linear_mixed_model(GroupedData(linear.x, pixel_mask=good)) is None

@@ -366,6 +366,10 @@ def test_suggested_commands_name_the_group_column():
     assert "--state" not in said  # it needs 20 held-out groups
     config["groups"]["held_out"] = 20
     assert "symae evaluate run --state COLUMN" in _next(material)
+    # A tuned run needs no recipe and no second search.
+    config |= {"tuning": {}, "recipe": {"source": "/my/run/recipe.py"}}
+    said = _next(material)
+    assert "symae tune" not in said and "--recipe" not in said
 
 
 # === Pages ===

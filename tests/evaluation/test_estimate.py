@@ -19,7 +19,10 @@ from symae_keras.evaluation import (
     estimate_redatuming_error,
     redatuming_error,
 )
-from symae_keras.evaluation.estimate import _mean_of_positive
+from symae_keras.evaluation.estimate import (
+    EstimatedRedatumingError,
+    _mean_of_positive,
+)
 
 PIXELS = 6
 #: Variances of the state and of the nuisance, in every pixel.
@@ -194,6 +197,29 @@ def test_more_groups_narrow_the_interval() -> None:
         low, high = estimate_redatuming_error(Shrinking(0.5), additive(n, 4)).interval
         widths.append(high - low)
     assert 1.8 < widths[0] / widths[1] < 4.5  # the square root of 8 in the mean
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_the_interval_contains_the_truth_with_few_groups(factor: float) -> None:
+    """Without a small-sample correction, a bootstrap covers it half of the time."""
+    groups, model = additive(640, 4), Shrinking(factor)
+    leak = (1.0 - factor) ** 2 * STATE + factor**2 * NUISANCE / 4
+    error = 2.0 * leak / (STATE + NUISANCE)
+    parts = (groups[start : start + 8] for start in range(0, 640, 8))
+    found = [estimate_redatuming_error(model, each) for each in parts]
+    covered = [each.interval[0] <= error <= each.interval[1] for each in found]
+    assert np.mean(covered) > 0.8  # of 80, at a level of 0.9
+    assert all(each.interval[0] <= each <= each.interval[1] for each in found)
+
+
+def test_an_uncertain_leak_is_named() -> None:
+    """With few groups, the advice does not take uncertainty for state in the code."""
+    found = estimate_redatuming_error(Shrinking(1.0), additive(10, 4, seed=3))
+    assert 0.0 < found.uncertainty <= found.state_in_nuisance
+    few = EstimatedRedatumingError(0.01, 0.001, 0.05, (0.01, 0.2), 0.9, 0.04)
+    assert "uncertainty, because there are few groups" in few.verdict()
+    leaking = EstimatedRedatumingError(0.01, 0.001, 0.05, (0.01, 0.2), 0.9, 0.01)
+    assert "state in the nuisance code" in leaking.verdict()
 
 
 def test_seed_and_copies() -> None:

@@ -18,7 +18,7 @@ from symae_keras.data import GroupedData, simulate_exposures, simulate_shapes
 from symae_keras.errors import InputError, NonFiniteError
 from symae_keras.evaluation import tuning
 from symae_keras.evaluation.estimate import EstimatedRedatumingError
-from symae_keras.evaluation.search_space import START, SymAESettings
+from symae_keras.evaluation.search_space import START, SymAESettings, first_settings
 from symae_keras.evaluation.study import open_study, write_trials
 from symae_keras.evaluation.tuning import search
 from symae_keras.models import SymAE
@@ -28,6 +28,7 @@ from symae_keras.zoo.recipes import load_recipe
 optuna = pytest.importorskip("optuna")
 
 GROUPS = GroupedData(np.random.default_rng(0).normal(size=(24, 3, 4)))
+FIRST = first_settings(GROUPS)
 EPOCHS = 12
 
 
@@ -96,13 +97,22 @@ def without_times(trials):
 # === Result of the search ===
 
 
+def test_few_groups_start_with_a_linear_backbone() -> None:
+    """As in the preset; images and many groups start with the plain network."""
+    assert FIRST[0] == SymAESettings(backbone="linear") and set(FIRST) == set(START)
+    many = GroupedData(np.zeros((128, 2, 8), "float32"))
+    images = GroupedData(np.zeros((4, 2, 8, 8, 1), "float32"))
+    assert first_settings(many) == first_settings(images) == START
+    assert START[0] == SymAESettings()
+
+
 def test_it_finds_the_least_estimate_and_not_the_least_reconstruction(pretended):
     trials = run(40)
     best = min(trials, key=lambda each: (each.outcome != "complete", each.estimate))
-    assert tuning.chosen_settings(trials) == best.settings
+    assert tuning.chosen_settings(trials, GROUPS) == best.settings
     first = trials[0]
-    assert first.settings == SymAESettings() and first.outcome == "complete"
-    assert error_of(best.settings) < 0.7 * error_of(SymAESettings())
+    assert first.settings == FIRST[0] and first.outcome == "complete"
+    assert error_of(best.settings) < 0.7 * error_of(FIRST[0])
     assert error_of(best.settings) < min(map(error_of, START))
     by_reconstruction = min(trials, key=lambda each: each.reconstruction)
     assert error_of(by_reconstruction.settings) > 2 * error_of(best.settings)
@@ -127,7 +137,7 @@ def test_bad_trials_stop_early_and_good_ones_do_not(pretended):
 def test_the_same_seed_makes_the_same_trials(pretended):
     assert without_times(run(16)) == without_times(run(16))
     other = run(16, seed=1)
-    assert [each.settings for each in other[: len(START)]] == list(START)
+    assert [each.settings for each in other[: len(FIRST)]] == list(FIRST)
     assert other[-1].settings != run(16)[-1].settings
     assert len(run(14, seed=2**32 - 2)) == 14
 
@@ -182,7 +192,7 @@ def test_a_search_killed_in_its_first_trial_starts_with_the_default_settings(
     pretended.now = lambda model: None
     monkeypatch.setattr(tuning.RunningTrial, "finish", FINISH)
     trials = run(3, file=file)
-    assert trials[0].number == 0 and trials[0].settings == SymAESettings()
+    assert trials[0].number == 0 and trials[0].settings == FIRST[0]
 
 
 def test_a_finished_search_is_left_as_it_is(pretended, tmp_path):
@@ -243,7 +253,7 @@ def test_a_budget_too_small_for_one_trial(pretended, clock, caplog, budget_s):
     assert [each.outcome for each in trials] == ["stopped"]
     # The search ends early enough for the final training.
     assert clock[0] <= max(1.0, EPOCHS / 6)
-    assert tuning.chosen_settings(trials) == SymAESettings()
+    assert tuning.chosen_settings(trials, GROUPS) == FIRST[0]
     assert "too small for one trial" in caplog.text
     assert f"a trial takes about {EPOCHS} s here" in caplog.text
     assert "give --budget 2m or more (in Python, budget_s=120)" in caplog.text
@@ -285,13 +295,13 @@ def test_bad_luck_in_the_final_training_is_noted(pretended, caplog):
 
 def test_a_trial_that_fails_is_left_out(pretended):
     def explode(model):
-        if model.settings == START[1]:
+        if model.settings == FIRST[1]:
             raise NonFiniteError("loss became nan")
 
     pretended.now = explode
     trials = run(4)
     assert trials[1].outcome == "failed" and trials[1].estimate is None
-    assert tuning.chosen_settings(trials) != START[1]
+    assert tuning.chosen_settings(trials, GROUPS) != FIRST[1]
 
 
 # === Invalid arguments ===

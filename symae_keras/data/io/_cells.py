@@ -218,8 +218,8 @@ class NumberReader:
         if point and (comma or doubtful):
             raise InputError(
                 f"{comma or doubtful} with a comma, but {point} with a decimal point; "
-                "write all numbers with decimal points and without thousands "
-                "separators."
+                "write all numbers, also those of the header, with decimal points (or "
+                "all with commas) and without thousands separators."
             )
         if doubtful and not comma:
             raise InputError(
