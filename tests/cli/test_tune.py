@@ -71,7 +71,7 @@ def test_tune_ends_with_a_run_folder(succeeds, refuses, command, here, few_pixel
     for name in ("coherent_dim", "nuisance_dim"):
         assert getattr(model, name) == int(best[name])
     # The output has each trial, the table, and the errors of the held-out groups.
-    assert "trial 0: 8 + 8 numbers, gaussian 0.5, width 1: 0% done" in err
+    assert "trial 0: 8 + 8 numbers, gaussian 0.5, width 1, linear backbone: 0%" in err
     assert "2 trials; the best ones" in out
     assert read_json(run / "metrics.json")["verdict"] in out
 
