@@ -381,13 +381,13 @@ def test_bands_beside_virtual_instances(succeeds, run_folder, recipe, here, suff
 
 
 def test_bands_say_that_inputs_are_not_compared(
-    succeeds, own_run, recipe, data_file, edited
+    succeeds, own_run, recipe, data_file, edited, here
 ):
     """Few held-out groups are enough for bands, but not for a comparison."""
     with edited(own_run / "config.json") as config:
         config["groups"] = {"train": 36, "held_out": 12}
     command = ("redatum", own_run, *from_files(data_file, data_file), "--bands")
-    err = succeeds(*command, "--recipe", recipe, "--out", "v.npz").err
+    err = succeeds(*command, "--recipe", recipe, "--out", here / "v.npz").err
     assert err.startswith(f"{NOT_COMPARED}this needs at least 19 held-out groups")
 
 
