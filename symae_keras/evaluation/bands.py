@@ -49,10 +49,8 @@ class Bands:
 
     - Crossed: instance `t` of group `i` is predicted from the other instances of `i`
         and the nuisance of instance `t` of another group, and compared with the
-        measured
-        one. The coverage then follows from the exchangeability of groups alone. The
-        band
-        refers to a measurement, with its own noise and position.
+        measured one. The coverage then follows from the exchangeability of groups
+        alone. The band refers to a measurement, with its own noise and position.
     - Not crossed: the error of a virtual instance is `e_j - e_i + r`, see the page "Did
         it work?". `r` is observed. Differences between decoded halves of a group, and
         decoded nuisances of other groups, have the form of `e`, and are scaled to the
@@ -126,11 +124,9 @@ class Bands:
         Args:
             model: A model with `encode`, `decode` and `redatum` for groups, such as
                 `SymAE`.
-                `SymAE`.
             groups: Groups that the model was not trained on, with or without masks.
                 Groups of one instance are left out. If there are more than 512 groups,
-                512 are
-                drawn.
+                512 are drawn.
             level: Probability that a band contains the whole virtual instance. Defaults
                 to 0.9.
             crossed: Whether instance `t` of every group has the same nuisance. With

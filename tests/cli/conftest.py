@@ -46,6 +46,14 @@ def compile_eagerly(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SymAE, "compile", eager)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _small_references():
+    """Fit linear mixed models to small data only: 256 pixels take seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("symae_keras.cli._linear_reference._MOST_PIXELS", 64)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch, short_probes, unarranged):
     """Skip tracing and drawing; session fixtures test these."""
