@@ -29,14 +29,18 @@ def linear_mixed_model(train: GroupedData) -> Any | None:
     """
     if math.prod(train.instance_shape) > _MOST_PIXELS:
         return None
+    if train not in _fitted:
+        _fitted[train] = _fit(train)
+    return _fitted[train]
+
+
+def _fit(train: GroupedData) -> Any | None:
     if train.masks > 1 and _patterns(train) > _MOST_PATTERNS:
         return None
-    if train not in _fitted:
-        try:
-            _fitted[train] = sk.classical.LinearMixedModel().fit(train[:_MOST_GROUPS])
-        except InputError:  # for example, fewer than two groups have several instances
-            _fitted[train] = None
-    return _fitted[train]
+    try:
+        return sk.classical.LinearMixedModel().fit(train[:_MOST_GROUPS])
+    except InputError:  # for example, fewer than two groups have several instances
+        return None
 
 
 def _patterns(groups: GroupedData) -> int:

@@ -194,7 +194,7 @@ def few_held_out(folder: PurePath, config: dict[str, Any], needed: int) -> str |
 def refuse_few_held_out(folder: Path, option: str, remedy: str = "") -> None:
     """Raise an error if a run held out too few groups for an option.
 
-    It is called before the import of Keras, which takes seconds.
+    It needs no Keras, whose import takes seconds.
     """
     if not folder.is_dir():
         return  # refused when it is read

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("symae_keras")
 #: With fewer groups, a model can hardly learn.
-_FEW_GROUPS: Final = 10
+_LEAST_GROUPS: Final = 10
 
 
 def describe_file(path: Path, group: str | None = None) -> str:
@@ -40,11 +40,11 @@ def describe_file(path: Path, group: str | None = None) -> str:
 
 def few_groups(n_groups: int) -> str | None:
     """Return a warning if a model can hardly learn from so few groups."""
-    if n_groups >= _FEW_GROUPS:
+    if n_groups >= _LEAST_GROUPS:
         return None
     return (
         f"{counted(n_groups, 'group')} with several instances: a model needs about "
-        f"{_FEW_GROUPS} or more, and bands need 45; measure more objects"
+        f"{_LEAST_GROUPS} or more, and bands need 45; measure more objects"
     )
 
 

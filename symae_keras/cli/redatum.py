@@ -109,7 +109,7 @@ def redatum(
         )
     made = {}
     if bands:
-        _has_few_held_out(found)  # otherwise, the bands compare the inputs
+        _note_few_held_out(found)  # with more groups, the bands compare the inputs
         made = _bands(found, states, nuisances, virtual)
     else:
         warn_of_new_data(found, {coherent_from: states, nuisance_from: nuisances})
@@ -163,7 +163,7 @@ def warn_of_new_data(
 
     The held-out groups are read unless they are given.
     """
-    if _has_few_held_out(run):
+    if _note_few_held_out(run):
         return
     try:
         detector = sk.evaluation.NewData.fit(run.model, held_out or _held_out(run))
@@ -175,8 +175,8 @@ def warn_of_new_data(
             _log.warning("%s: %s", file, sentence)
 
 
-def _has_few_held_out(run: Run) -> bool:
-    """Return whether inputs cannot be compared with held-out groups, and say so."""
+def _note_few_held_out(run: Run) -> bool:
+    """Say if inputs cannot be compared with held-out groups, and return whether so."""
     from symae_keras.evaluation.new_data import MIN_GROUPS
 
     few = few_held_out(run.folder, run.config, MIN_GROUPS)

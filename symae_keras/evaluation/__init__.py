@@ -11,6 +11,7 @@ from symae_keras.evaluation.compression import (
     decompress_codes,
     rate_distortion,
 )
+from symae_keras.evaluation.confounding import confounded_metadata
 from symae_keras.evaluation.contenders import CONTENDERS, Sizes
 from symae_keras.evaluation.disentanglement import (
     Disentanglement,
@@ -22,7 +23,6 @@ from symae_keras.evaluation.disentanglement import (
 )
 from symae_keras.evaluation.estimate import (
     EstimatedRedatumingError,
-    confounded_metadata,
     estimate_redatuming_error,
 )
 from symae_keras.evaluation.leaderboard import Leaderboard, LeaderboardEntry

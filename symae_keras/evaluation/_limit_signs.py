@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from symae_keras.data.groups import Array, GroupedData
-from symae_keras.evaluation.estimate import confounded_metadata, share_between
+from symae_keras.evaluation.confounding import confounded_metadata, share_between
 
 _SHUFFLES: Final = 199
 _COMPONENTS: Final = 20

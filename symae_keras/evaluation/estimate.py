@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import weakref
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
@@ -22,19 +20,14 @@ from symae_keras.evaluation._halves import (
     repeated_part,
     sum_of_squared_shares,
 )
+from symae_keras.evaluation.confounding import warn_of_confounding
 from symae_keras.models._detail import residuals, terms_of_change
-
-_log = logging.getLogger("symae_keras")
 
 #: More groups would reduce the interval only slightly, and need more memory.
 _MOST_GROUPS: Final = 1024
 _DRAWS: Final = 1000
 #: Maximum number of decoded values in memory.
 _MOST_NUMBERS: Final = 1 << 25
-#: Minimum share of the variance of metadata between groups that is reported.
-_MIN_SHARE: Final = 0.2
-_SHUFFLES: Final = 199
-_MOST_NAMES: Final = 20
 #: Ratings of errors up to each bound.
 _WORDS: Final = {0.05: "Very good", 0.15: "Good", 0.4: "Fair", math.inf: "Poor"}
 #: Rating of errors above that of the linear mean swap.
@@ -223,7 +216,7 @@ def estimate_redatuming_error(
     """
     positive("n_donors", n_donors)
     number("level", level, "0 < level < 1", lambda value: 0.0 < value < 1.0)
-    _warn_of_confounding(groups)
+    warn_of_confounding(groups)
     rng = np.random.default_rng(seed)
     if len(groups) > _MOST_GROUPS:
         chosen = rng.choice(len(groups), _MOST_GROUPS, replace=False)
@@ -563,97 +556,3 @@ def _squared_distances(a: Array, b: Array) -> Array:
     return np.asarray(
         (a**2).sum(-1)[..., None] + (b**2).sum(-1)[:, None] - 2 * products
     )
-
-
-# === Assumption of the estimate ===
-
-#: Groups that were already checked; callbacks estimate once per epoch.
-_looked_at: weakref.WeakSet[GroupedData] = weakref.WeakSet()
-
-
-def _warn_of_confounding(groups: GroupedData) -> None:
-    if groups in _looked_at:
-        return
-    _looked_at.add(groups)
-    confounded = confounded_metadata(groups)
-    if confounded:
-        _log.warning(
-            "%s: differs between groups more than within them. If the instances depend "
-            "on it, its effect cannot be separated from the state, and the estimate of "
-            "the redatuming error is too low.",
-            ", ".join(confounded),
-        )
-
-
-def confounded_metadata(groups: GroupedData) -> dict[str, float]:
-    """Find instance metadata that differ between groups more than expected by chance.
-
-    If each star is observed in one night, all its instances share the nuisances of that
-    night. No method can separate these from the star, and `estimate_redatuming_error`
-    is too low. Metadata such as the night should vary within groups as much as between
-    groups.
-
-    Args:
-        groups: Groups with `instance_metadata`, numbers or text.
-
-    Returns:
-        The share of variance between groups, for each column in which it is at least
-        0.2 and larger than in 199 random permutations. The variance of text is that of
-        its indicator variables.
-
-    Example:
-    >>> night = np.repeat([["mon"], ["tue"], ["wed"], ["thu"]], 6, axis=1)
-    >>> groups = GroupedData(np.zeros((4, 6, 3)), instance_metadata={"night": night})
-    >>> confounded_metadata(groups)
-    {'night': 1.0}
-    """
-    rng = np.random.default_rng(0)
-    found = {}
-    for name, values in groups.instance_metadata.items():
-        if values.ndim != 2:
-            continue
-        known = groups.present.copy()
-        if values.dtype.kind == "f":
-            known &= np.isfinite(values)
-        rows, of_group = values[known], np.nonzero(known)[0]
-        columns = _indicators(rows)
-        if columns is None:
-            continue
-        share = share_between(columns, of_group)
-        if share < _MIN_SHARE:
-            continue
-        chance = [
-            share_between(columns[rng.permutation(len(columns))], of_group)
-            for _ in range(_SHUFFLES)
-        ]
-        if share > max(chance):
-            found[name] = round(share, 3)
-    return found
-
-
-def _indicators(values: Array) -> Array | None:
-    """Return numbers as one column, or an indicator column per frequent name."""
-    if values.dtype.kind in "iufb":
-        columns = values.astype(float)[:, None]
-    else:
-        _, number, counts = np.unique(
-            values.astype(str), return_inverse=True, return_counts=True
-        )
-        often = np.argsort(counts)[::-1][:_MOST_NAMES]
-        columns = (number.reshape(-1, 1) == often).astype(float)
-    return columns if len(columns) > 1 and columns.var(axis=0).any() else None
-
-
-def share_between(columns: Array, of_group: Array) -> float:
-    """Return the unbiased share of variance between groups (one-way ANOVA)."""
-    counts = np.bincount(of_group)
-    there = counts[counts > 0]
-    total = ((columns - columns.mean(axis=0)) ** 2).sum()
-    sums = np.stack([np.bincount(of_group, each) for each in columns.T], axis=1)
-    means = sums[counts > 0] / there[:, None]
-    within = total - (there[:, None] * (means - columns.mean(axis=0)) ** 2).sum()
-    free = len(columns) - len(there)
-    if free < 1 or len(there) < 2:
-        return 0.0
-    share = 1.0 - (within / free) / (total / (len(columns) - 1))
-    return float(np.clip(share, 0.0, 1.0))

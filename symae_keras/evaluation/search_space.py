@@ -208,10 +208,9 @@ def first_settings(groups: GroupedData) -> tuple[SymAESettings, ...]:
 
     With few groups, these have a linear backbone, as in the preset `symae_exposures`.
     """
-    linear = START[2]
     if len(groups) >= FEW_GROUPS or _images(groups):
         return START
-    return (linear, *(each for each in START if each != linear))
+    return tuple(sorted(START, key=lambda each: each.backbone is None))
 
 
 #: First settings of a search: the default settings, then single changes, and the best
