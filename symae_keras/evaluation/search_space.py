@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from symae_keras.data.groups import GroupedData
 from symae_keras.layers import Conv2DEncoder, DenseEncoder
 from symae_keras.models import SymAE
-from symae_keras.training.fit import FEW_GROUPS, normalization
+from symae_keras.training.fit import FEW_GROUPS, Training, normalization
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -23,6 +23,16 @@ _WIDTHS: Final = (0.25, 0.5, 1.0)
 _FEATURES: Final = 128
 _DENSE_UNITS: Final = (512, 256)
 _CONV_FILTERS: Final = (32, 64)
+#: Changes of `Training` for Muon, which needs few updates in large batches.
+_MUON: Final[dict[str, Any]] = {
+    "batch_size": 64,
+    "optimizer": "muon",
+    "learning_rate": 1e-2,
+}
+#: Number of passes over the groups, and least number of updates, with Muon.
+_MUON_UPDATES: Final = {"epochs": 40, "min_updates": 640}
+#: Final noise with Muon, as a fraction of the initial noise.
+_MUON_NOISE: Final = 0.4
 
 _RECIPE: Final = '''"""SymAE with the settings that symae tune chose.
 
@@ -55,7 +65,9 @@ def model(groups: GroupedData, seed: int) -> keras.Model:
     )
 
 
-RECIPE = Recipe(model=model)
+RECIPE = Recipe(
+    model=model,
+{training})
 '''
 
 
@@ -76,6 +88,8 @@ class SymAESettings:
         conditional_nuisance: Whether the nuisance encoder receives the coherent code.
             Defaults to True.
         backbone: `"linear"` or `None` (default), see `SymAE`; it needs Gaussian noise.
+        optimizer: `"adam"` (default) with constant noise, or `"muon"` with Gaussian
+            noise that falls to 40 % during the training.
 
     Example:
     >>> settings = SymAESettings(coherent_dim=4, nuisance_noise="variational",
@@ -91,22 +105,24 @@ class SymAESettings:
     width: float = 1.0
     conditional_nuisance: bool = True
     backbone: str | None = None
+    optimizer: str = "adam"
 
     @property
     def kind(self) -> str:
-        """Noise and backbone, which determine how fast a model learns."""
-        return f"{self.nuisance_noise}{self._with_backbone}"
+        """Noise, backbone and optimizer, which determine how fast a model learns."""
+        return f"{self.nuisance_noise}{self._additions}"
 
     @property
-    def _with_backbone(self) -> str:
-        return "" if self.backbone is None else f", {self.backbone} backbone"
+    def _additions(self) -> str:
+        backbone = "" if self.backbone is None else f", {self.backbone} backbone"
+        return f"{backbone}, Muon" if self.optimizer == "muon" else backbone
 
     def __str__(self) -> str:
         form = "" if self.conditional_nuisance else ", original form"
         return (
             f"{self.coherent_dim} + {self.nuisance_dim} numbers, {self.nuisance_noise} "
             f"{self.noise_strength:.2g}, width {self.width:g}{form}"
-            f"{self._with_backbone}"
+            f"{self._additions}"
         )
 
     # === Models ===
@@ -140,6 +156,25 @@ class SymAESettings:
             backbone=self.backbone,
         )
 
+    def training(self, training: Training) -> Training:
+        """Return training settings for these models.
+
+        Args:
+            training: Settings for Adam. Its number of epochs also holds for Muon.
+
+        Returns:
+            The same settings, or those for Muon with falling noise.
+        """
+        return dataclasses.replace(training, **self._changes(training))
+
+    def _changes(self, training: Training) -> dict[str, Any]:
+        if self.optimizer == "adam":
+            return {}
+        free = training.epochs is None and training.min_updates is None
+        updates = _MUON_UPDATES if free else {}
+        final = float(f"{_MUON_NOISE * self.noise_strength:.2g}")
+        return {**updates, **_MUON, "final_noise": final}
+
     def recipe(self, groups: GroupedData) -> str:
         """Return the text of a recipe file for the models of `build`.
 
@@ -151,12 +186,15 @@ class SymAESettings:
         """
         images = _images(groups)
         layers, sizes = self._hidden(images)
+        changes = self._changes(Training())
+        training = [f"    {name}={value!r},\n" for name, value in changes.items()]
         return _RECIPE.format(
             **dataclasses.asdict(self),
             encoder="Conv2DEncoder" if images else "DenseEncoder",
             features=_FEATURES,
             layers=layers,
             sizes=sizes,
+            training="".join(training),
         )
 
     def _hidden(self, images: bool) -> tuple[str, tuple[int, ...]]:
@@ -172,8 +210,10 @@ class SymAESettings:
         noise = trial.suggest_categorical("nuisance_noise", list(_STRENGTHS))
         strength = trial.suggest_float(_strength(noise), *_STRENGTHS[noise], log=True)
         backbone: Any = None
+        optimizer: Any = "adam"
         if noise == "gaussian":
             backbone = trial.suggest_categorical("backbone", [None, "linear"])
+            optimizer = trial.suggest_categorical("optimizer", ["adam", "muon"])
         return cls(
             coherent_dim=trial.suggest_int("coherent_dim", *_COHERENT, log=True),
             nuisance_dim=trial.suggest_int("nuisance_dim", *_NUISANCE, log=True),
@@ -185,6 +225,7 @@ class SymAESettings:
                 "conditional_nuisance", [True, False]
             ),
             backbone=backbone,
+            optimizer=optimizer,
         )
 
     def parameters(self) -> dict[str, Any]:
@@ -213,12 +254,13 @@ def first_settings(groups: GroupedData) -> tuple[SymAESettings, ...]:
     return tuple(sorted(START, key=lambda each: each.backbone is None))
 
 
-#: First settings of a search: the default settings, then single changes, and the best
-#: settings for other data.
+#: First settings of a search: the default settings, then the other kinds, single
+#: changes, and the best settings for other data.
 START: Final = (
     SymAESettings(),
     SymAESettings(nuisance_noise="variational", noise_strength=1e-3),
     SymAESettings(backbone="linear"),
+    SymAESettings(width=0.5, optimizer="muon"),
     SymAESettings(coherent_dim=16),
     SymAESettings(nuisance_dim=4),
     SymAESettings(noise_strength=0.25),

@@ -91,13 +91,13 @@ def tune(
     remaining groups, the search uses 75 % for training and 25 % for the comparison of
     settings. The model with the chosen settings is then trained on all of them.
 
-    The first three trials have the default settings, with Gaussian noise, with
-    variational noise and with a linear backbone, and are only stopped at the end of the
+    The first four trials have Gaussian noise, variational noise, a linear backbone, and
+    the optimizer Muon with falling noise, and are only stopped at the end of the
     budget. With fewer than 128 training groups, the backbone comes first. The next
     trials have a few other good settings, and all further settings are proposed by
     Optuna's TPE sampler. After one sixth and one half of its updates, a trial continues
-    only if it is in the best third of the trials with the same noise and backbone so
-    far (successive halving).
+    only if it is in the best third of the trials with the same noise, backbone and
+    optimizer so far (successive halving).
     The encoder is dense, or convolutional for images `(height, width, channels)`.
 
     The search ends at the end of the budget or with Ctrl-C (`KeyboardInterrupt`). A
@@ -113,8 +113,8 @@ def tune(
         seed: Seed of splits, weights, sampling and search. Defaults to 0.
         n_trials: Number of trials, unless the budget ends the search first. The result
             is then reproducible. Defaults to `None`, as many as the budget allows.
-        training: Epochs, batch size, instances and learning rate of all trainings.
-            `None` (default) stands for `Training()`.
+        training: Epochs, batch size, instances and learning rate of all trainings with
+            Adam. `None` (default) stands for `Training()`.
         progress: Called as `progress(text, share)`. Defaults to `None`.
 
     Returns:
@@ -141,6 +141,7 @@ def tune(
         progress(f"training {settings}", 1.0)
     keras.utils.set_random_seed(seed)
     model = settings.build(fit, seed)
+    training = settings.training(training)
     train(model, fit, training, seed, _for_best_epoch(fit, held_out, training))
     estimate = estimate_redatuming_error(model, held_out)
     warn_of_bad_luck(estimate.interval[0], trials)
@@ -219,8 +220,9 @@ def _warn_of_default_settings(trials: tuple[Trial, ...], runner: _Runner) -> Non
         _log.warning("%s, so the default settings are used", why)
         return
     pace = measured[0].seconds / measured[0].updates
-    trial = pace * runner.budget.updates
-    final = runner.clock.seconds_of_final(pace)
+    settings = measured[0].settings
+    trial = pace * runner.budget(settings).updates
+    final = runner.clock.seconds_of_final(settings, pace)
     # A search of three trials, with a margin, in minutes.
     budget = math.ceil(1.2 * (_FEW_TRIALS * trial + final) / 60.0)
     _log.warning(
@@ -270,11 +272,15 @@ class _Clock:
     Args:
         budget_s: Seconds for both.
         trials: Earlier trials.
-        final_updates: Number of updates in the final training.
+        final_updates: Function of settings that returns the number of updates in the
+            final training.
     """
 
     def __init__(
-        self, budget_s: float, trials: tuple[Trial, ...], final_updates: int
+        self,
+        budget_s: float,
+        trials: tuple[Trial, ...],
+        final_updates: Callable[[SymAESettings], int],
     ) -> None:
         self.budget_s = budget_s
         self.final_updates = final_updates
@@ -304,11 +310,12 @@ class _Clock:
         """Reserve the time that the final training will take."""
         best = best_trial(trials)
         if best is not None:
-            self._reserve = self.seconds_of_final(best.seconds / best.updates)
+            pace = best.seconds / best.updates
+            self._reserve = self.seconds_of_final(best.settings, pace)
 
-    def seconds_of_final(self, pace: float) -> float:
+    def seconds_of_final(self, settings: SymAESettings, pace: float) -> float:
         """Return the seconds of the final training, given the seconds per update."""
-        return _FINAL_FACTOR * self.final_updates * pace
+        return _FINAL_FACTOR * self.final_updates(settings) * pace
 
     def suffices(self, seconds: float) -> bool:
         """Return whether this number of seconds is left in the budget."""
@@ -346,15 +353,23 @@ class _Runner:
         self.seed = seed
         self.progress = progress
         self.training = training
-        self.budget = Budget.of(self.groups, training)
-        self.for_best_epoch = _for_best_epoch(self.groups, self.validation, training)
-        self.final_updates = Budget.of(groups, training).updates
+        self._all = groups
+
+    def budget(self, settings: SymAESettings) -> Budget:
+        """Return the updates of a trial."""
+        return Budget.of(self.groups, settings.training(self.training))
+
+    def final_updates(self, settings: SymAESettings) -> int:
+        """Return the number of updates in the final training."""
+        return Budget.of(self._all, settings.training(self.training)).updates
 
     def run(self, study: Study) -> str:
         """Run the next trial of a study, and record and return its outcome."""
         trial, start = study.ask(), time.monotonic()
         self._report(study, trial)
-        rungs = _Rungs(trial, self)
+        training = trial.settings.training(self.training)
+        budget = self.budget(trial.settings)
+        rungs = _Rungs(trial, self, budget)
         estimate, outcome = None, "stopped"
         try:
             keras.utils.set_random_seed(self.seed)
@@ -362,9 +377,9 @@ class _Runner:
             train(
                 model,
                 self.groups,
-                self.training,
+                training,
                 self.seed,
-                self.for_best_epoch,
+                _for_best_epoch(self.groups, self.validation, training),
                 callbacks=[rungs],
             )
             outcome = rungs.outcome
@@ -374,7 +389,7 @@ class _Runner:
             outcome = "failed"
         finally:
             seconds = time.monotonic() - start
-            trial.finish(outcome, rungs.epochs * self.budget.steps, seconds, estimate)
+            trial.finish(outcome, rungs.epochs * budget.steps, seconds, estimate)
         return outcome
 
     def estimate(self, model: Any) -> EstimatedRedatumingError:
@@ -399,14 +414,15 @@ class _Rungs(keras.callbacks.Callback):
         epochs: Number of completed epochs.
     """
 
-    def __init__(self, trial: RunningTrial, runner: _Runner) -> None:
+    def __init__(self, trial: RunningTrial, runner: _Runner, budget: Budget) -> None:
         super().__init__()
         self.outcome = "complete"
         self.epochs = 0
         self._trial = trial
         self._runner = runner
+        self._budget = budget
         self._start = time.monotonic()
-        total = runner.budget.epochs
+        total = budget.epochs
         self._steps = {max(1, round(part * total)): n for n, part in enumerate(_RUNGS)}
         self._steps.pop(total, None)  # the end is compared by the final estimate
 
@@ -424,10 +440,11 @@ class _Rungs(keras.callbacks.Callback):
                 self._stop("stopped")
 
     def _in_time(self) -> bool:
-        runner, seconds = self._runner, time.monotonic() - self._start
-        done = self.epochs * runner.budget.steps
-        pace, left = seconds / done, runner.budget.updates - done
-        return runner.clock.suffices(pace * left + runner.clock.seconds_of_final(pace))
+        clock, seconds = self._runner.clock, time.monotonic() - self._start
+        done = self.epochs * self._budget.steps
+        pace, left = seconds / done, self._budget.updates - done
+        final = clock.seconds_of_final(self._trial.settings, pace)
+        return clock.suffices(pace * left + final)
 
     def _stop(self, outcome: str) -> None:
         self.outcome = outcome

@@ -124,11 +124,13 @@ def test_bad_trials_stop_early_and_good_ones_do_not(pretended):
     complete = [each for each in trials if each.outcome == "complete"]
     pruned = [each for each in trials if each.outcome == "pruned"]
     assert len(complete) + len(pruned) == 40 and 4 <= len(complete) <= 16
-    # 18 groups in batches of 16 are two updates per epoch.
-    assert {each.updates for each in complete} == {2 * EPOCHS}
-    # The first trials of each kind of noise, even if one kind is far better.
-    assert [each.number for each in complete[:2]] == [0, 1]
-    assert {each.updates for each in pruned} == {2 * EPOCHS // 6, 2 * EPOCHS // 2}
+    # 18 groups in batches of 16 are two updates per epoch; in batches of 64, one.
+    for each in trials:
+        steps = 1 if each.settings.optimizer == "muon" else 2
+        shares = (1,) if each.outcome == "complete" else (6, 2)
+        assert each.updates in [steps * EPOCHS // share for share in shares]
+    # The first trials of each kind, even if one kind is far better.
+    assert [each.number for each in complete[:4]] == [0, 1, 2, 3]
     # Updates are spent on good settings: the best trial was not stopped.
     best = min(error_of(each.settings) for each in trials)
     assert best == min(error_of(each.settings) for each in complete)
@@ -339,8 +341,9 @@ def images():
     [
         {"nuisance_noise": "variational", "noise_strength": 0.00012},
         {"noise_strength": 0.12, "backbone": "linear"},
+        {"noise_strength": 0.12, "optimizer": "muon"},
     ],
-    ids=["variational", "backbone"],
+    ids=["variational", "backbone", "muon"],
 )
 def test_the_recipe_makes_the_model_of_the_settings(groups, kind, tmp_path):
     settings = SymAESettings(
@@ -355,6 +358,8 @@ def test_the_recipe_makes_the_model_of_the_settings(groups, kind, tmp_path):
     recipe, docstring, _ = load_recipe(path)
     assert docstring.startswith("SymAE with the settings")
     assert [each.name for each in tmp_path.iterdir()] == ["recipe.py"]  # no bytecode
+    wanted = settings.training(Training())
+    assert all(getattr(recipe, name) == value for name, value in vars(wanted).items())
     built, made = settings.build(groups, 5), recipe.model(groups, 5)
     ours, theirs = (keras.tree.flatten(each.get_config()) for each in (built, made))
     assert [each for each in ours if isinstance(each, (int, float))] == [
@@ -376,6 +381,15 @@ def test_the_default_settings_are_those_of_symae():
     for name in ("coherent_dim", "nuisance_dim", "nuisance_noise"):
         assert getattr(built, name) == getattr(usual, name)
     assert built.noise.strength == usual.noise.strength
+
+
+def test_muon_has_its_own_updates_and_falling_noise():
+    muon = SymAESettings(noise_strength=0.25, optimizer="muon")
+    assert SymAESettings().training(Training(epochs=3)) == Training(epochs=3)
+    usual, given = muon.training(Training()), muon.training(Training(epochs=3))
+    assert (usual.final_noise, usual.epochs, usual.min_updates) == (0.1, 40, 640)
+    assert given == dataclasses.replace(usual, epochs=3, min_updates=None)
+    assert (usual.batch_size, usual.optimizer) == (64, "muon")
 
 
 def test_settings_survive_a_study():
