@@ -44,7 +44,9 @@ def blocks(page: Path, language: str = "python") -> list[str]:
 
 
 @pytest.fixture
-def quick(monkeypatch, tmp_path, tf, short_probes, eager, unarranged) -> None:
+def quick(
+    monkeypatch, tmp_path, tf, short_probes, few_donors, eager, unarranged
+) -> None:
     """Train at most two epochs, untraced, in an empty folder."""
     fit_as_ever = keras.Model.fit
 

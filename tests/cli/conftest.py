@@ -55,7 +55,7 @@ def _small_references():
 
 
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch, short_probes, unarranged):
+def _fast(monkeypatch, short_probes, few_donors, unarranged):
     """Skip tracing and drawing; session fixtures test these."""
     compile_eagerly(monkeypatch)
     monkeypatch.setattr("symae_keras.cli.train.write_figures", lambda *_: [])
@@ -99,10 +99,12 @@ def data_file(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory, recipe) -> Path:
+def run_folder(tmp_path_factory, recipe, estimate_coarsely) -> Path:
     """Return a run on simulated data, trained once for all tests; do not modify it."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    assert cli.main(["train", str(recipe), "--out", str(out)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        estimate_coarsely(patch)
+        assert cli.main(["train", str(recipe), "--out", str(out)]) == 0
     return out
 
 
@@ -113,12 +115,13 @@ def own_run(run_folder, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def measured_run(tmp_path_factory, recipe, data_file) -> Path:
+def measured_run(tmp_path_factory, recipe, data_file, estimate_coarsely) -> Path:
     """Return a run on a file; do not modify it."""
     out = tmp_path_factory.mktemp("runs") / "measured"
     command = ["train", recipe, "--data", data_file, "--out", out, "--epochs", 1]
     with pytest.MonkeyPatch.context() as patch:
         compile_eagerly(patch)
+        estimate_coarsely(patch)
         assert cli.main([str(each) for each in command]) == 0
     return out
 

@@ -77,12 +77,13 @@ def material(run_folder, recipe):
 
 
 @pytest.fixture(scope="module")
-def page(material, tmp_path_factory) -> Path:
+def page(material, tmp_path_factory, estimate_coarsely) -> Path:
     pytest.importorskip("tf2onnx")
     path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_text(
-        explore._page(explore._content(*material, trained_on=False)), encoding="utf-8"
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        estimate_coarsely(patch)
+        content = explore._content(*material, trained_on=False)
+    path.write_text(explore._page(content), encoding="utf-8")
     return path
 
 

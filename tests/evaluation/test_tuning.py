@@ -415,7 +415,7 @@ def test_the_table_of_trials(pretended, tmp_path):
 
 
 @pytest.mark.large
-def test_tune_returns_the_trained_model(monkeypatch):
+def test_tune_returns_the_trained_model(monkeypatch, few_donors):
     # Tracing takes longer than these few updates.
     eager = functools.partialmethod(SymAE.compile, run_eagerly=True)
     monkeypatch.setattr(SymAE, "compile", eager)

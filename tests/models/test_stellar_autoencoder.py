@@ -183,7 +183,7 @@ def test_swaps_of_codes_would_lose_the_brightness() -> None:
 
 
 @pytest.mark.large
-def test_its_code_tells_more_than_as_many_principal_components() -> None:
+def test_its_code_tells_more_than_as_many_principal_components(optimised) -> None:
     """Held-out stars have 256 pixels; velocities curve the planes that PCA assumes."""
     from sklearn.decomposition import PCA
 
