@@ -30,6 +30,7 @@ os.environ.setdefault(
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
+import fast_adam
 import hypothesis
 import keras
 import numpy as np
@@ -83,35 +84,7 @@ if keras.backend.backend() == "tensorflow":
         {"disable_meta_optimizer": True}
     )
 
-    _update_of_adam = keras.optimizers.Adam.update_step
-
-    def _update_at_once(self, gradient, variable, learning_rate):
-        """Update a variable with one operation instead of 15.
-
-        These take half of the time of an untraced step, and long to trace.
-        """
-        if self.amsgrad or tensorflow.distribute.has_strategy():
-            return _update_of_adam(self, gradient, variable, learning_rate)
-        dtype, index = variable.dtype, self._get_variable_index(variable)
-        step = tensorflow.cast(self.iterations + 1, dtype)
-        betas = [tensorflow.cast(each, dtype) for each in (self.beta_1, self.beta_2)]
-        variables = variable, self._momentums[index], self._velocities[index]
-        tensorflow.raw_ops.ResourceApplyAdam(
-            **dict(zip(("var", "m", "v"), map(_handle, variables), strict=True)),
-            beta1=betas[0],
-            beta2=betas[1],
-            beta1_power=betas[0] ** step,
-            beta2_power=betas[1] ** step,
-            lr=tensorflow.cast(learning_rate, dtype),
-            epsilon=tensorflow.cast(self.epsilon, dtype),
-            grad=tensorflow.cast(gradient, dtype),
-        )
-
-    def _handle(variable):
-        ours = isinstance(variable, keras.Variable)
-        return variable.value.handle if ours else variable.handle
-
-    keras.optimizers.Adam.update_step = _update_at_once
+    fast_adam.use()
 
 if keras.backend.backend() == "torch":
     import torch

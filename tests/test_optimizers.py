@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import fast_adam
 import keras
 import numpy as np
 import pytest
@@ -48,6 +49,24 @@ def _strength(model) -> float:
     sync_state(model)
     layers = [e for e in model._flatten_layers() if isinstance(e, NuisanceDropout)]
     return float(keras.ops.convert_to_numpy(layers[0].strength))
+
+
+def test_adam_of_the_tests_is_that_of_keras(tf, rng) -> None:
+    class Usual(keras.optimizers.Adam):
+        update_step = fast_adam.AS_EVER
+
+    gradients = rng.normal(size=(3, 2, 4))
+
+    def trained(cls: type[keras.optimizers.Adam]) -> np.ndarray:
+        variable, optimizer = keras.Variable(np.ones((2, 4))), cls(0.1)
+        for each in gradients:
+            optimizer.apply([tf.constant(each, "float32")], [variable])
+        return variable.numpy()
+
+    assert keras.optimizers.Adam.update_step is not fast_adam.AS_EVER
+    usual = trained(Usual)
+    assert np.abs(usual - 1.0).min() > 0.01
+    np.testing.assert_allclose(trained(keras.optimizers.Adam), usual, atol=1e-5)
 
 
 # === Falling noise ===
