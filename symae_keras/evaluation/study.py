@@ -108,9 +108,10 @@ class RunningTrial:
 
         Asynchronous successive halving: a trial continues if it is in the best third of
         the trials that reached this rung before. Trials only compete with those of the
-        same kind of noise and backbone: variational noise converges slowly but ends
-        well, and a linear backbone can be best before training. The first trial of each
-        kind is therefore always completed.
+        same noise, backbone and optimizer: variational noise converges slowly but ends
+        well, falling noise improves a model at the end, and a linear backbone can be
+        best before training. The first trial of each kind is therefore always
+        completed.
 
         Args:
             estimate: The estimate on held-out groups.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 
 import keras
@@ -18,6 +19,13 @@ from symae_keras.training import Training, train
 from symae_keras.training.checkpoint import sync_state
 
 PLAIN = {"batch_size": 4, "shuffle": False, "verbose": 0}
+
+
+@pytest.fixture(autouse=True)
+def _swept():
+    """Collect the iterators of stopped trainings: many of them take long to end."""
+    yield
+    gc.collect()
 
 
 def _groups(n: int = 12, masked: bool = False) -> GroupedData:
