@@ -248,8 +248,12 @@ def first_settings(groups: GroupedData) -> tuple[SymAESettings, ...]:
     """Return the first settings of a search; the default settings come first.
 
     With few groups, these have a linear backbone, as in the preset `symae_exposures`.
+    Muon is not among the first settings for images, because it orthogonalises no
+    kernels of convolutions.
     """
-    if len(groups) >= FEW_GROUPS or _images(groups):
+    if _images(groups):
+        return tuple(each for each in START if each.optimizer == "adam")
+    if len(groups) >= FEW_GROUPS:
         return START
     return tuple(sorted(START, key=lambda each: each.backbone is None))
 
