@@ -209,7 +209,8 @@ def _trial(frozen: optuna.trial.FrozenTrial) -> Trial:
 def _settings(frozen: optuna.trial.FrozenTrial) -> SymAESettings:
     from optuna.trial import FixedTrial
 
-    return SymAESettings.sample(FixedTrial(frozen.params))
+    # Searches of earlier versions have no optimizer.
+    return SymAESettings.sample(FixedTrial({"optimizer": "adam", **frozen.params}))
 
 
 def require_optuna() -> Any:

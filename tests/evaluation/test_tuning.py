@@ -401,6 +401,26 @@ def test_settings_survive_a_study():
         assert SymAESettings.sample(trial) == settings
 
 
+def test_a_search_without_optimizers_is_resumed(pretended, tmp_path, monkeypatch):
+    """As an earlier version wrote it."""
+    parameters = SymAESettings.parameters
+
+    def without(settings):
+        return {k: v for k, v in parameters(settings).items() if k != "optimizer"}
+
+    def suggest(self, name, choices, _as_ever=optuna.Trial.suggest_categorical):
+        return "adam" if name == "optimizer" else _as_ever(self, name, choices)
+
+    file = tmp_path / "study.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(SymAESettings, "parameters", without)
+        patch.setattr(optuna.Trial, "suggest_categorical", suggest)
+        before = run(4, file=file)
+    trials = run(8, file=file)
+    assert trials[:4] == before and len(trials) == 8
+    assert {each.settings.optimizer for each in before} == {"adam"}
+
+
 def test_the_table_of_trials(pretended, tmp_path):
     trials = run(5)
     write_trials(tmp_path / "trials.csv", trials)
