@@ -30,7 +30,7 @@ _MUON: Final[dict[str, Any]] = {
     "learning_rate": 1e-2,
 }
 #: Number of passes over the groups, and least number of updates, with Muon.
-_MUON_UPDATES: Final = {"epochs": 40, "min_updates": 640}
+_MUON_UPDATES: Final[dict[str, Any]] = {"epochs": 40, "min_updates": 640}
 #: Final noise with Muon, as a fraction of the initial noise.
 _MUON_NOISE: Final = 0.4
 
@@ -165,15 +165,12 @@ class SymAESettings:
         Returns:
             The same settings, or those for Muon with falling noise.
         """
-        return dataclasses.replace(training, **self._changes(training))
-
-    def _changes(self, training: Training) -> dict[str, Any]:
         if self.optimizer == "adam":
-            return {}
+            return training
         free = training.epochs is None and training.min_updates is None
         updates = _MUON_UPDATES if free else {}
         final = float(f"{_MUON_NOISE * self.noise_strength:.2g}")
-        return {**updates, **_MUON, "final_noise": final}
+        return dataclasses.replace(training, **updates, **_MUON, final_noise=final)
 
     def recipe(self, groups: GroupedData) -> str:
         """Return the text of a recipe file for the models of `build`.
@@ -186,8 +183,12 @@ class SymAESettings:
         """
         images = _images(groups)
         layers, sizes = self._hidden(images)
-        changes = self._changes(Training())
-        training = [f"    {name}={value!r},\n" for name, value in changes.items()]
+        usual = vars(Training())
+        training = [
+            f"    {name}={value!r},\n"
+            for name, value in vars(self.training(Training())).items()
+            if value != usual[name]
+        ]
         return _RECIPE.format(
             **dataclasses.asdict(self),
             encoder="Conv2DEncoder" if images else "DenseEncoder",

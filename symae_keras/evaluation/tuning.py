@@ -93,11 +93,11 @@ def tune(
 
     The first four trials have Gaussian noise, variational noise, a linear backbone, and
     the optimizer Muon with falling noise, and are only stopped at the end of the
-    budget. With fewer than 128 training groups, the backbone comes first. The next
-    trials have a few other good settings, and all further settings are proposed by
-    Optuna's TPE sampler. After one sixth and one half of its updates, a trial continues
-    only if it is in the best third of the trials with the same noise, backbone and
-    optimizer so far (successive halving).
+    budget. With fewer than 128 training groups, the backbone comes first; with images,
+    Muon is left out. The next trials have a few other good settings, and all further
+    settings are proposed by Optuna's TPE sampler. After one sixth and one half of its
+    updates, a trial continues only if it is in the best third of the trials with the
+    same noise, backbone and optimizer so far (successive halving).
     The encoder is dense, or convolutional for images `(height, width, channels)`.
 
     The search ends at the end of the budget or with Ctrl-C (`KeyboardInterrupt`). A

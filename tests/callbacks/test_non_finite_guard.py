@@ -22,7 +22,7 @@ PLAIN = {"batch_size": 4, "shuffle": False, "verbose": 0}
 
 
 @pytest.fixture(autouse=True)
-def _swept():
+def _collected():
     """Collect the iterators of stopped trainings: many of them take long to end."""
     yield
     gc.collect()

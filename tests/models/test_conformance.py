@@ -454,7 +454,7 @@ def test_mixed_precision(name, half) -> None:
 
 
 @pytest.mark.jax
-@pytest.mark.parametrize("name", ("symae-linear",) if _COMPILES else TEN)
+@pytest.mark.parametrize("name", ("vae", "symae-linear") if _COMPILES else TEN)
 def test_bad_pixels_never_count(name) -> None:
     """Masked values have no effect on codes or training, even if they are NaN."""
     case = CASES[name]
