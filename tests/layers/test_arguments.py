@@ -46,7 +46,7 @@ NUMERIC = re.compile(r"\b(int|float|PerConvolution|Sizes)\b")
 
 def _numeric_arguments(cls) -> dict[str, str]:
     """Return the annotations of arguments that are or contain numbers."""
-    parameters = inspect.signature(cls).parameters.values()
+    parameters = inspect.signature(cls.__init__).parameters.values()
     annotations = {each.name: str(each.annotation) for each in parameters}
     return {name: each for name, each in annotations.items() if NUMERIC.search(each)}
 

@@ -130,8 +130,9 @@ class Case:
     @property
     def parameters(self) -> list[str]:
         """Return the names of the constructor arguments."""
-        names = inspect.signature(self.cls).parameters
-        return [name for name in names if name != "kwargs"]
+        # Before 3.11.3, Python could return the arguments of an inherited `__new__`.
+        names = inspect.signature(self.cls.__init__).parameters
+        return [name for name in names if name not in ("self", "kwargs")]
 
     def build(self, dtype: str | None = None, **changed: Any) -> Any:
         """Make a new model."""

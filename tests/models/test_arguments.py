@@ -43,14 +43,14 @@ _VALID: dict[str, tuple[Any, ...]] = {
 _CASES = [
     (model, name)
     for model, cls in MODELS.items()
-    for name in inspect.signature(cls).parameters
-    if name != "kwargs"
+    for name in inspect.signature(cls.__init__).parameters
+    if name not in ("self", "kwargs")
 ]
 
 
 @pytest.mark.parametrize(("model", "name"), _CASES)
 def test_invalid_values(model, name) -> None:
-    parameters = inspect.signature(MODELS[model]).parameters.values()
+    parameters = inspect.signature(MODELS[model].__init__).parameters.values()
     given = {
         p.name: _REQUIRED[p.name]()
         for p in parameters
