@@ -147,7 +147,7 @@ def test_shapes_types_and_ranges_of_exposures(stars):
 
 
 def by_hand(groups, i, j, t, slope, excitation):
-    """Compute the formula of the benchmark with loops instead of einsum."""
+    """Compute the formula of the benchmark, with every line at every pixel."""
     n = {k: v[j, t] for k, v in groups.nuisance.items()}
     s = {k: v[i] for k, v in groups.state.items()}
     rest = AXIS - n["velocity"]
