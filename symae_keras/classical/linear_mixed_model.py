@@ -349,6 +349,8 @@ def _expect(
     data: _Data, law: _Law, sums: bool = False, covariances: bool = False
 ) -> _Expected:
     """Compute posteriors of states and nuisances, and optionally sums for the EM."""
+    from scipy.linalg import lu_factor, lu_solve
+
     pixels = law.mean.size
     result = _Expected(
         law,
@@ -385,14 +387,14 @@ def _expect(
             result.log_likelihood -= 0.5 * of_pattern.sum() * constant
         place = np.searchsorted(members, data.group[rows])
         pull = _sums(weighted, place, len(members))
-        system = np.eye(pixels) + law.between @ precision
-        covariance = _symmetric(np.linalg.solve(system, law.between))
+        factors = lu_factor(np.eye(pixels) + law.between @ precision)
+        covariance = _symmetric(lu_solve(factors, law.between))
         states = pull @ covariance
         result.states[members] = states
         result.log_likelihood += 0.5 * float(
             (pull * states).sum()
             - (weighted * apart[rows]).sum()
-            - len(members) * np.linalg.slogdet(system)[1]
+            - len(members) * np.log(np.abs(np.diag(factors[0]))).sum()
         )
         if covariances:
             result.covariances[members] = covariance
@@ -497,18 +499,20 @@ def _best_shrinkage(groups: GroupedData) -> float:
     for each in range(n_folds):
         kept = _Data.of(groups[fold != each])
         laws = [_start(kept, shrinkage)[0] for shrinkage in _SHRINKAGES]
-        for k in range(min(_MOST_LEFT_OUT, int(counts.max()))):
-            held = (fold == each) & (counts > max(k, 1))
-            if not held.any():
-                continue
-            single = present[held] & (number[held] == k)
-            truth = _Data.of(dataclasses.replace(groups[held], mask=single))
-            rest = _Data.of(
-                dataclasses.replace(groups[held], mask=present[held] & ~single)
-            )
-            for n, law in enumerate(laws):
-                guess = law.mean + _expect(rest, law).states
-                totals[n] += ((truth.x - guess) ** 2).sum(where=truth.good)
+        held = [
+            np.flatnonzero((fold == each) & (counts > max(k, 1)))
+            for k in range(min(_MOST_LEFT_OUT, int(counts.max())))
+        ]
+        left_out = np.repeat(np.arange(len(held)), [len(rows) for rows in held])
+        # A group appears once for each of its instances that is left out: the inverse
+        # of a covariance takes longer than all groups that need it.
+        rows = np.concatenate(held)
+        single = present[rows] & (number[rows] == left_out[:, None])
+        truth = _Data.of(dataclasses.replace(groups[rows], mask=single))
+        rest = _Data.of(dataclasses.replace(groups[rows], mask=present[rows] & ~single))
+        for n, law in enumerate(laws):
+            guess = law.mean + _expect(rest, law).states
+            totals[n] += ((truth.x - guess) ** 2).sum(where=truth.good)
     return _SHRINKAGES[int(totals.argmin())]
 
 
