@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import importlib
+import importlib.metadata
 import inspect
 import re
 from collections.abc import Iterator
@@ -12,11 +13,29 @@ from pathlib import Path
 
 import keras
 import pytest
+from packaging.specifiers import SpecifierSet
 
 import symae_keras
 from symae_keras import layers, models
 from symae_keras.evaluation import leakage
 from symae_keras.models import SymAE
+
+# === Installation ===
+
+CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
+
+
+def test_pins_support_the_oldest_python() -> None:
+    """Each pin that is installed here also installs with Python 3.11.0."""
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", CONSTRAINTS.read_text(), re.M))
+    newer = [
+        each.name
+        for each in importlib.metadata.distributions()
+        if pins.get(each.name) == each.version
+        and not SpecifierSet(each.metadata["Requires-Python"] or "").contains("3.11.0")
+    ]
+    assert newer == []
+
 
 # === Imports ===
 

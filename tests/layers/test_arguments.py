@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import re
@@ -10,6 +9,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from conformance import constructor_arguments
 from keras import ops
 
 from symae_keras import layers
@@ -46,7 +46,7 @@ NUMERIC = re.compile(r"\b(int|float|PerConvolution|Sizes)\b")
 
 def _numeric_arguments(cls) -> dict[str, str]:
     """Return the annotations of arguments that are or contain numbers."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
+    parameters = constructor_arguments(cls).values()
     annotations = {each.name: str(each.annotation) for each in parameters}
     return {name: each for name, each in annotations.items() if NUMERIC.search(each)}
 

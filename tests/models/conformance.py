@@ -69,6 +69,13 @@ _SMALL = {
 }
 
 
+def constructor_arguments(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the arguments of a constructor by name, without `self` and `kwargs`."""
+    # For the class itself, Python before 3.11.3 could return those of `__new__`.
+    found = inspect.signature(cls.__init__).parameters
+    return {k: each for k, each in found.items() if k not in ("self", "kwargs")}
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A model and its expected behaviour.
@@ -130,9 +137,7 @@ class Case:
     @property
     def parameters(self) -> list[str]:
         """Return the names of the constructor arguments."""
-        # Before 3.11.3, Python could return the arguments of an inherited `__new__`.
-        names = inspect.signature(self.cls.__init__).parameters
-        return [name for name in names if name not in ("self", "kwargs")]
+        return list(constructor_arguments(self.cls))
 
     def build(self, dtype: str | None = None, **changed: Any) -> Any:
         """Make a new model."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from conformance import constructor_arguments
 
 from symae_keras.layers import DenseEncoder
 from symae_keras.models import MODELS, VAE
@@ -43,14 +43,13 @@ _VALID: dict[str, tuple[Any, ...]] = {
 _CASES = [
     (model, name)
     for model, cls in MODELS.items()
-    for name in inspect.signature(cls.__init__).parameters
-    if name not in ("self", "kwargs")
+    for name in constructor_arguments(cls)
 ]
 
 
 @pytest.mark.parametrize(("model", "name"), _CASES)
 def test_invalid_values(model, name) -> None:
-    parameters = inspect.signature(MODELS[model].__init__).parameters.values()
+    parameters = constructor_arguments(MODELS[model]).values()
     given = {
         p.name: _REQUIRED[p.name]()
         for p in parameters
