@@ -147,16 +147,17 @@ class LinearMixedModel(CodedReference):
         self.shrinkage_ = (
             _best_shrinkage(groups) if self.shrinkage is None else float(self.shrinkage)
         )
-        law, scales = _start(data, self.shrinkage_)
+        law, scales = _Moments.of(data).start(self.shrinkage_)
         self.objective_ = []
         values = int(data.good.sum())
         for step in range(self.max_iter):
-            expected = _expect(data, law, sums=True)
+            of_mean = step % _MEAN_EVERY == 0
+            expected = _expect(data, law, curvature=of_mean, moments=not of_mean)
             objective = expected.log_likelihood + law.log_prior(
                 data, self.shrinkage_, scales
             )
             self.objective_.append(float(objective))
-            if step % _MEAN_EVERY == 0:
+            if of_mean:
                 law = expected.best_mean()
                 continue
             law = expected.maximum(data, self.shrinkage_, scales)
@@ -230,10 +231,15 @@ class LinearMixedModel(CodedReference):
 
     def _encode(self, groups: GroupedData) -> Codes:
         data = _Data.of(groups)
-        expected = _expect(data, self._law())
         nuisance = np.zeros((*groups.x.shape[:2], self.mean_.size))
-        nuisance[data.group, data.place] = expected.nuisances
-        return Codes(self.mean_ + expected.states, nuisance)
+        if data.good.all():
+            states = _states(data, self._law())
+            nuisances = data.x - self.mean_ - states[data.group]
+        else:
+            expected = _expect(data, self._law())
+            states, nuisances = expected.states, expected.nuisances
+        nuisance[data.group, data.place] = nuisances
+        return Codes(self.mean_ + states, nuisance)
 
     def _decode(self, coherent: Array, nuisance: Array) -> Array:
         return coherent[:, None] + nuisance
@@ -292,6 +298,8 @@ class _Law:
         self, data: _Data, shrinkage: float, scales: tuple[float, float]
     ) -> float:
         """Return the log prior of shrinkage, up to a constant."""
+        from scipy.linalg import cholesky, solve_triangular
+
         total = 0.0
         if shrinkage > 0.0:
             odds = shrinkage / (1.0 - shrinkage)
@@ -299,8 +307,11 @@ class _Law:
                 (self.between, scales[0], data.n_groups),
                 (self.within, scales[1], len(data.x)),
             ):
-                values = np.linalg.eigvalsh(matrix)
-                total -= 0.5 * odds * count * (np.log(values) + scale / values).sum()
+                factor = cholesky(matrix, lower=True)
+                log_det = 2.0 * np.log(np.diag(factor)).sum()
+                root = solve_triangular(factor, np.eye(len(matrix)), lower=True)
+                trace = (root**2).sum()  # of the inverse
+                total -= 0.5 * odds * count * (log_det + scale * trace)
         return total
 
 
@@ -346,9 +357,13 @@ class _Expected:
 
 
 def _expect(
-    data: _Data, law: _Law, sums: bool = False, covariances: bool = False
+    data: _Data,
+    law: _Law,
+    moments: bool = False,
+    curvature: bool = False,
+    covariances: bool = False,
 ) -> _Expected:
-    """Compute posteriors of states and nuisances, and optionally sums for the EM."""
+    """Compute posteriors of states and nuisances, and what else is asked for."""
     from scipy.linalg import lu_factor, lu_solve
 
     pixels = law.mean.size
@@ -398,8 +413,9 @@ def _expect(
         )
         if covariances:
             result.covariances[members] = covariance
-        if sums:
+        if moments:
             result.between += states.T @ states + len(members) * covariance
+        if curvature:
             result.gradient += (pull - states @ precision).sum(axis=0)
             known = precision - precision @ covariance @ precision
             result.information += len(members) * known
@@ -416,9 +432,30 @@ def _expect(
                 spread = predict @ covariance @ predict.T
                 spread = spread + law.within - predict @ law.within
             result.nuisances[own] = residual
-            if sums:
+            if moments:
                 result.within += residual.T @ residual + len(own) * spread
     return result
+
+
+def _states(data: _Data, law: _Law) -> Array:
+    """Return posterior means of states, `(groups, pixels)`, without `law.mean`.
+
+    Means of complete instances need no inverse of a covariance, which takes most of the
+    time of `_expect`.
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    if not data.good.all():
+        return _expect(data, law).states
+    counts = np.bincount(data.group, minlength=data.n_groups)
+    totals = _sums(data.x - law.mean, data.group, data.n_groups)
+    states = np.zeros_like(totals)
+    for count in np.unique(counts[counts > 0]):
+        members = counts == count
+        factor = cho_factor(law.between + law.within / count, lower=True)
+        weighted = cho_solve(factor, totals[members].T / count)
+        states[members] = weighted.T @ law.between
+    return states
 
 
 def _precision(within: Array, good: Array) -> tuple[Array, float]:
@@ -432,53 +469,75 @@ def _precision(within: Array, good: Array) -> tuple[Array, float]:
     return matrix, 2.0 * float(np.log(np.diag(factor)).sum())
 
 
-def _start(data: _Data, shrinkage: float) -> tuple[_Law, tuple[float, float]]:
-    """Return initial parameters from moments of means and deviations, and scales.
+@dataclasses.dataclass(frozen=True)
+class _Moments:
+    """Moments of means of groups, and of deviations from them, to start from.
 
     Bad pixels are replaced by the mean of their group, or of all groups.
     """
-    from scipy.linalg import cholesky, solve_triangular
 
-    pixels = data.x.shape[1]
-    total, seen = (
-        _sums(each, data.group, data.n_groups) for each in (data.x, data.good)
-    )
-    overall = total.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-    means = np.where(seen > 0, total / np.maximum(seen, 1), overall)
-    deviations = np.where(data.good, data.x - means[data.group], 0.0)
-    counts = np.bincount(data.group, minlength=data.n_groups)
-    free = len(data.x) - data.n_groups
-    mean = means.mean(axis=0)
-    within = deviations.T @ deviations / free
-    of_means = (means - mean).T @ (means - mean) / data.n_groups
-    scale = float(np.trace(within)) / pixels
-    # Equal instances have a small variance because of rounding errors.
-    if not scale > 1e-24 * np.square(data.x).mean():
-        raise InputError(
-            "All instances of each group are equal, so no covariance within groups can "
-            "be estimated; is the grouping right?"
+    mean: Array
+    apart: Array
+    """Means of groups minus their mean, `(groups, pixels)`."""
+    within: Array
+    """Covariance of deviations."""
+    free: int
+    """Degrees of freedom of deviations."""
+    by_chance: float
+    """Variance of group means that is due to nuisances, in units of `within`."""
+
+    @classmethod
+    def of(cls, data: _Data) -> _Moments:
+        total, seen = (
+            _sums(each, data.group, data.n_groups) for each in (data.x, data.good)
         )
-    within = _shrunk(within, shrinkage, scale)
-    try:
-        factor = cholesky(within, lower=True)
-    except np.linalg.LinAlgError:
-        raise InputError(
-            f"The covariance of {pixels} pixels within groups is singular with {free} "
-            "deviations; use a shrinkage above 0, or add more instances."
-        ) from None
-    # In units of the nuisances, the initial variance of states is at least a tenth of
-    # the variance that nuisances add to group means, because the EM cannot increase a
-    # variance of 0.
-    half = solve_triangular(factor, of_means, lower=True)
-    whitened = solve_triangular(factor, half.T, lower=True)
-    values, vectors = np.linalg.eigh(_symmetric(whitened))
-    by_chance = np.mean(1.0 / counts)
-    values = np.maximum(values - by_chance, 0.1 * by_chance)
-    root = factor @ (vectors * np.sqrt(values))
-    between = root @ root.T
-    scales = float(np.trace(between)) / pixels, scale
-    between = _shrunk(between, shrinkage, scales[0])
-    return _Law(mean, between, within), scales
+        overall = total.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+        means = np.where(seen > 0, total / np.maximum(seen, 1), overall)
+        deviations = np.where(data.good, data.x - means[data.group], 0.0)
+        counts = np.bincount(data.group, minlength=data.n_groups)
+        free = len(data.x) - data.n_groups
+        mean = means.mean(axis=0)
+        within = deviations.T @ deviations / free
+        # Equal instances have a small variance because of rounding errors.
+        if not np.trace(within) > 1e-24 * np.square(data.x).mean() * len(mean):
+            raise InputError(
+                "All instances of each group are equal, so no covariance within groups "
+                "can be estimated; is the grouping right?"
+            )
+        return cls(mean, means - mean, within, free, float(np.mean(1.0 / counts)))
+
+    def start(self, shrinkage: float) -> tuple[_Law, tuple[float, float]]:
+        """Return initial parameters, and mean variances of states and nuisances."""
+        from scipy.linalg import cholesky, solve_triangular
+
+        pixels = len(self.mean)
+        scale = float(np.trace(self.within)) / pixels
+        within = _shrunk(self.within, shrinkage, scale)
+        try:
+            factor = cholesky(within, lower=True)
+        except np.linalg.LinAlgError:
+            raise InputError(
+                f"The covariance of {pixels} pixels within groups is singular with "
+                f"{self.free} deviations; use a shrinkage above 0, or add more "
+                "instances."
+            ) from None
+        # In units of the nuisances, the initial variance of states is at least a tenth
+        # of the variance that nuisances add to group means, because the EM cannot
+        # increase a variance of 0.
+        least = 0.1 * self.by_chance
+        whitened = solve_triangular(factor, self.apart.T, lower=True)
+        whitened /= math.sqrt(len(self.apart))
+        if len(self.apart) < pixels:
+            vectors, roots, _ = np.linalg.svd(whitened, full_matrices=False)
+            values = roots**2
+        else:
+            values, vectors = np.linalg.eigh(whitened @ whitened.T)
+        more = np.maximum(values - self.by_chance - least, 0.0)
+        root = factor @ (vectors * np.sqrt(more))
+        between = root @ root.T + least * within
+        scales = float(np.trace(between)) / pixels, scale
+        between = _shrunk(between, shrinkage, scales[0])
+        return _Law(self.mean, between, within), scales
 
 
 def _best_shrinkage(groups: GroupedData) -> float:
@@ -497,8 +556,8 @@ def _best_shrinkage(groups: GroupedData) -> float:
     number = np.cumsum(present, axis=1) - 1
     totals = np.zeros(len(_SHRINKAGES))
     for each in range(n_folds):
-        kept = _Data.of(groups[fold != each])
-        laws = [_start(kept, shrinkage)[0] for shrinkage in _SHRINKAGES]
+        kept = _Moments.of(_Data.of(groups[fold != each]))
+        laws = [kept.start(shrinkage)[0] for shrinkage in _SHRINKAGES]
         held = [
             np.flatnonzero((fold == each) & (counts > max(k, 1)))
             for k in range(min(_MOST_LEFT_OUT, int(counts.max())))
@@ -511,7 +570,7 @@ def _best_shrinkage(groups: GroupedData) -> float:
         truth = _Data.of(dataclasses.replace(groups[rows], mask=single))
         rest = _Data.of(dataclasses.replace(groups[rows], mask=present[rows] & ~single))
         for n, law in enumerate(laws):
-            guess = law.mean + _expect(rest, law).states
+            guess = law.mean + _states(rest, law)
             totals[n] += ((truth.x - guess) ** 2).sum(where=truth.good)
     return _SHRINKAGES[int(totals.argmin())]
 

@@ -161,7 +161,7 @@ def test_balanced_groups_have_the_closed_form_of_maximum_likelihood() -> None:
     law = module._Law(mean, np.eye(PIXELS), 5.0 * np.eye(PIXELS))
     objectives = []
     for _ in range(300):
-        expected = module._expect(data, law, sums=True)
+        expected = module._expect(data, law, moments=True)
         objectives.append(expected.log_likelihood)
         law = expected.maximum(data, 0.0, (1.0, 1.0))
     assert objectives[1] > objectives[0] + 1.0
@@ -251,7 +251,7 @@ def test_the_shrinkage_predicts_instances_left_out_best(masked) -> None:
             out = [i for n, i in enumerate(order) if n % 5 == fold]
             kept = np.delete(np.arange(10), out)
             model = LinearMixedModel(shrinkage, max_iter=1).fit(groups[kept])
-            law, _ = module._start(module._Data.of(groups[kept]), shrinkage)
+            law, _ = module._Moments.of(module._Data.of(groups[kept])).start(shrinkage)
             model.mean_, model.between_, model.within_ = (
                 *(law.mean, law.between, law.within),
             )
