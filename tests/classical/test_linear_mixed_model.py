@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import linalg, stats
 
 from symae_keras.classical import LinearMixedModel, MeanSwap
 from symae_keras.classical import linear_mixed_model as module
@@ -129,6 +129,19 @@ def test_limits_of_the_posterior() -> None:
     many = _simulate(3, 20_000)
     expected = MeanSwap().fit(many).encode(many.x).coherent
     np.testing.assert_allclose(model.encode(many.x).coherent, expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("n_groups", [8, 60])
+def test_no_variance_of_states_starts_at_zero(n_groups) -> None:
+    """In units of nuisances, it is that of means minus the share of the nuisances."""
+    groups = _simulate(n_groups, 5, pixels=12)
+    law, _ = module._Moments.of(module._Data.of(groups)).start(0.0)
+    of_means = np.cov(groups.x.mean(axis=1).T, bias=True)
+    values, vectors = linalg.eigh(of_means, law.within)
+    expected = np.maximum(values - 1 / 5, 0.1 / 5)
+    assert (values < 0.3).any() and (values > 0.3).any()
+    started = vectors.T @ law.between @ vectors
+    np.testing.assert_allclose(started, np.diag(expected), atol=1e-9)
 
 
 def test_order_of_instances_and_groups() -> None:
