@@ -232,13 +232,7 @@ class LinearMixedModel(CodedReference):
     def _encode(self, groups: GroupedData) -> Codes:
         data = _Data.of(groups)
         nuisance = np.zeros((*groups.x.shape[:2], self.mean_.size))
-        if data.good.all():
-            states = _states(data, self._law())
-            nuisances = data.x - self.mean_ - states[data.group]
-        else:
-            expected = _expect(data, self._law())
-            states, nuisances = expected.states, expected.nuisances
-        nuisance[data.group, data.place] = nuisances
+        states, nuisance[data.group, data.place] = _posterior_means(data, self._law())
         return Codes(self.mean_ + states, nuisance)
 
     def _decode(self, coherent: Array, nuisance: Array) -> Array:
@@ -298,8 +292,6 @@ class _Law:
         self, data: _Data, shrinkage: float, scales: tuple[float, float]
     ) -> float:
         """Return the log prior of shrinkage, up to a constant."""
-        from scipy.linalg import cholesky, solve_triangular
-
         total = 0.0
         if shrinkage > 0.0:
             odds = shrinkage / (1.0 - shrinkage)
@@ -307,11 +299,8 @@ class _Law:
                 (self.between, scales[0], data.n_groups),
                 (self.within, scales[1], len(data.x)),
             ):
-                factor = cholesky(matrix, lower=True)
-                log_det = 2.0 * np.log(np.diag(factor)).sum()
-                root = solve_triangular(factor, np.eye(len(matrix)), lower=True)
-                trace = (root**2).sum()  # of the inverse
-                total -= 0.5 * odds * count * (log_det + scale * trace)
+                inverse, log_det = _precision(matrix, np.ones(len(matrix), bool))
+                total -= 0.5 * odds * count * (log_det + scale * np.trace(inverse))
         return total
 
 
@@ -437,25 +426,27 @@ def _expect(
     return result
 
 
-def _states(data: _Data, law: _Law) -> Array:
-    """Return posterior means of states, `(groups, pixels)`, without `law.mean`.
+def _posterior_means(data: _Data, law: _Law) -> tuple[Array, Array]:
+    """Return posterior means of states, without `law.mean`, and of nuisances.
 
-    Means of complete instances need no inverse of a covariance, which takes most of the
+    Those of complete instances need no inverse of a covariance, which takes most of the
     time of `_expect`.
     """
     from scipy.linalg import cho_factor, cho_solve
 
     if not data.good.all():
-        return _expect(data, law).states
+        expected = _expect(data, law)
+        return expected.states, expected.nuisances
+    apart = data.x - law.mean
     counts = np.bincount(data.group, minlength=data.n_groups)
-    totals = _sums(data.x - law.mean, data.group, data.n_groups)
+    totals = _sums(apart, data.group, data.n_groups)
     states = np.zeros_like(totals)
     for count in np.unique(counts[counts > 0]):
         members = counts == count
         factor = cho_factor(law.between + law.within / count, lower=True)
         weighted = cho_solve(factor, totals[members].T / count)
         states[members] = weighted.T @ law.between
-    return states
+    return states, apart - states[data.group]
 
 
 def _precision(within: Array, good: Array) -> tuple[Array, float]:
@@ -563,14 +554,14 @@ def _best_shrinkage(groups: GroupedData) -> float:
             for k in range(min(_MOST_LEFT_OUT, int(counts.max())))
         ]
         left_out = np.repeat(np.arange(len(held)), [len(rows) for rows in held])
-        # A group appears once for each of its instances that is left out: the inverse
-        # of a covariance takes longer than all groups that need it.
+        # A group appears once for each of its instances that is left out: factorising a
+        # covariance takes longer than all groups that need it.
         rows = np.concatenate(held)
         single = present[rows] & (number[rows] == left_out[:, None])
         truth = _Data.of(dataclasses.replace(groups[rows], mask=single))
         rest = _Data.of(dataclasses.replace(groups[rows], mask=present[rows] & ~single))
         for n, law in enumerate(laws):
-            guess = law.mean + _states(rest, law)
+            guess = law.mean + _posterior_means(rest, law)[0]
             totals[n] += ((truth.x - guess) ** 2).sum(where=truth.good)
     return _SHRINKAGES[int(totals.argmin())]
 
