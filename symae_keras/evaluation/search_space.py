@@ -266,6 +266,7 @@ START: Final = (
     SymAESettings(nuisance_noise="variational", noise_strength=1e-3),
     SymAESettings(backbone="linear"),
     SymAESettings(width=0.5, optimizer="muon"),
+    SymAESettings(width=0.5, optimizer="muon", noise_strength=0.25),
     SymAESettings(coherent_dim=16),
     SymAESettings(nuisance_dim=4),
     SymAESettings(noise_strength=0.25),

@@ -47,8 +47,8 @@ class Trial:
             budget or by the user; `"failed"`: a loss became NaN or infinite.
         updates: Number of updates of the weights.
         seconds: Duration.
-        estimate: The last `estimate_redatuming_error` on held-out groups, `None` if
-            there is none.
+        estimate: The last `estimate_redatuming_error`, `None` if there is none. Its
+            reconstruction error is that of held-out groups, see `tune`.
         reconstruction: The part of the estimate that is the reconstruction error.
         nuisance_in_state: See `EstimatedRedatumingError`.
         state_in_nuisance: See `EstimatedRedatumingError`.

@@ -30,11 +30,7 @@ from symae_keras.evaluation.study import (
 )
 from symae_keras.models import SymAE
 from symae_keras.training.checkpoint import sync_state
-from symae_keras.training.fit import (
-    Budget,
-    Training,
-    train,
-)
+from symae_keras.training.fit import FEW_GROUPS, Budget, Training, train
 
 _log = logging.getLogger("symae_keras")
 
@@ -89,7 +85,10 @@ def tune(
     The search minimises `estimate_redatuming_error` on held-out groups, without ground
     truth. 20 % of the groups are held out for the `estimate` of the result. Of the
     remaining groups, the search uses 75 % for training and 25 % for the comparison of
-    settings. The model with the chosen settings is then trained on all of them.
+    settings. The model with the chosen settings is then trained on all of them. If
+    these 25 % are fewer than 128 groups, only the reconstruction error of the estimate
+    is theirs. Its other parts vary too much by chance, and are measured on all groups
+    of the search.
 
     The first four trials have Gaussian noise, variational noise, a linear backbone, and
     the optimizer Muon with falling noise, and are only stopped at the end of the
@@ -393,8 +392,14 @@ class _Runner:
         return outcome
 
     def estimate(self, model: Any) -> EstimatedRedatumingError:
-        """Return the estimate on the groups held out in the search."""
-        return estimate_redatuming_error(model, self.validation)
+        """Return the estimate, whose reconstruction error is that of held-out groups.
+
+        With few held-out groups, the chance variation of the other parts is larger than
+        the differences between good settings, so these are measured on all groups.
+        """
+        few = len(self.validation) < FEW_GROUPS
+        swapped = self._all if few else None
+        return estimate_redatuming_error(model, self.validation, swapped=swapped)
 
     def _report(self, study: Study, trial: RunningTrial) -> None:
         if self.progress is None:

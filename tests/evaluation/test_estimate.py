@@ -121,6 +121,28 @@ def test_ragged_groups_and_bad_pixels() -> None:
         assert found.state_in_nuisance == pytest.approx(0.16 * STATE / 1.5, rel=0.2)
 
 
+def test_swaps_of_other_groups() -> None:
+    """The reconstruction error is that of held-out groups, the rest that of swaps."""
+
+    class Dim(Shrinking):
+        def decode(self, coherent: Any, nuisance: Any) -> Any:
+            return 0.9 * super().decode(coherent, nuisance)
+
+    few, many = additive(12, 4, seed=1), additive(800, 4, seed=2)
+    model = Dim(0.6)
+    held_out = estimate_redatuming_error(model, few)
+    both = estimate_redatuming_error(model, few, swapped=many)
+    alone = estimate_redatuming_error(model, many)
+    assert both.reconstruction == held_out.reconstruction > 0.0
+    variance, of_many = (float(each.x.var(axis=(0, 1)).mean()) for each in (few, many))
+    for part in ("nuisance_in_state", "state_in_nuisance"):
+        expected = getattr(alone, part) * of_many / variance
+        assert getattr(both, part) == pytest.approx(expected, rel=1e-3)
+    assert both.interval[0] < both < both.interval[1]
+    with pytest.raises(InputError, match="received 1 such of 1 groups"):
+        estimate_redatuming_error(model, few, swapped=many[:1])
+
+
 def test_halves_of_groups_have_their_size_for_a_sum() -> None:
     groups = additive(500, 4)
     found = estimate_redatuming_error(Shrinking(0.7, summed=4), groups)
