@@ -199,8 +199,9 @@ def estimate_redatuming_error(
         swapped: Groups whose codes are swapped to measure the parts other than the
             reconstruction error, for example training and held-out groups together.
             With few groups, these parts vary by chance. Unlike the reconstruction
-            error, they are similar on groups that the model was trained on. Defaults to
-            `None`, the same groups.
+            error, they are similar on groups that a network was trained on, but too low
+            on those that a linear mixed model was fitted to. Defaults to `None`, the
+            same groups.
 
     Returns:
         An `EstimatedRedatumingError`, a float with the attributes `reconstruction`,
