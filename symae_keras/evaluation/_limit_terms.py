@@ -13,7 +13,7 @@ from symae_keras.data.groups import Array, GroupedData
 
 #: Numbers of directions of the state, and of nuisances, in the interaction model.
 _STATES: Final = 20
-_NUISANCES: Final = 20
+MOST_NUISANCES: Final = 20
 #: Minimum share of a direction's variance in the group means that the state explains.
 _MIN_RELIABILITY: Final = 0.3
 #: Damping of effects of weak nuisances, relative to the strongest.
@@ -143,6 +143,16 @@ class Moments:
         )
 
 
+def components(x: Array, size: int) -> Array:
+    """Return orthonormal principal components, `(pixels, size)` or fewer."""
+    if len(x) < x.shape[1]:
+        values, vectors = np.linalg.eigh(x @ x.T)
+        kept = values > 1e-12 * values[-1]
+        vectors = vectors[:, kept] / np.sqrt(values[kept])
+        return np.asarray(x.T @ vectors[:, ::-1][:, :size])
+    return np.asarray(np.linalg.eigh(x.T @ x)[1][:, ::-1][:, :size])
+
+
 def noise_variance(spectrum: Array, pixels: int, rest: float) -> float:
     """Return the variance of white noise per pixel, 0 if none is detected.
 
@@ -201,8 +211,8 @@ class Interactions:
         free = (counts - 1).sum()
         flat = deviations.reshape(-1, deviations.shape[-1])
         values, vectors = np.linalg.eigh(flat.T @ flat / free)
-        vectors = vectors[:, ::-1][:, :_NUISANCES]
-        total = values[::-1][:_NUISANCES]
+        vectors = vectors[:, ::-1][:, :MOST_NUISANCES]
+        total = values[::-1][:MOST_NUISANCES]
         nuisances = deviations @ vectors
         typical = float(counts.mean())
         variances, states = np.linalg.eigh(model.between_)

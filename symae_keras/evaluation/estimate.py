@@ -20,6 +20,11 @@ from symae_keras.evaluation._halves import (
     repeated_part,
     sum_of_squared_shares,
 )
+from symae_keras.evaluation._interactions import (
+    from_covariance,
+    from_neighbours,
+    states_of_halves,
+)
 from symae_keras.evaluation.confounding import warn_of_confounding
 from symae_keras.models._detail import residuals, terms_of_change
 
@@ -28,6 +33,8 @@ _MOST_GROUPS: Final = 1024
 _DRAWS: Final = 1000
 #: Maximum number of decoded values in memory.
 _MOST_NUMBERS: Final = 1 << 25
+#: Number of common states with which interactions are measured.
+_STATES: Final = 4
 #: Ratings of errors up to each bound.
 _WORDS: Final = {0.05: "Very good", 0.15: "Good", 0.4: "Fair", math.inf: "Poor"}
 #: Rating of errors above that of the linear mean swap.
@@ -37,8 +44,8 @@ _ADVICE: Final = {
     "larger",
     "nuisance_in_state": "nuisance in the coherent code: measure more instances per "
     "group, or make coherent_dim smaller",
-    "state_in_nuisance": "state in the nuisance code: make nuisance_dim smaller, or "
-    "increase the noise",
+    "state_in_nuisance": "state in the nuisance code: make nuisance_dim smaller, "
+    "increase the noise, or make a small coherent_dim larger",
     "uncertainty": "uncertainty, because there are few groups: hold out more, and the "
     "estimate may be lower",
 }
@@ -175,6 +182,11 @@ def estimate_redatuming_error(
       one coherent code, minus the variance expected from the instances (ANOVA).
     - The covariance of the two, because the nuisance codes compensate for nuisance in
       the coherent code of their group.
+
+    A nuisance can act differently on each state, as a gain does. In groups of three or
+    more instances, the estimate detects that decoded nuisances depend on the state: the
+    covariance within groups changes with the coherent code, or nearest neighbours
+    belong to the same group.
 
     In a crossed design, where instance `t` of every group was measured by instrument
     `t`, the effects of instruments on all groups are subtracted, because they cancel.
@@ -453,54 +465,46 @@ class _Swaps:
         return contamination, between - noise + 2.0 * hidden - contamination
 
     def interactions(self, n_partners: int) -> Array:
-        """Return the state in the nuisance codes, beyond its mean, per group.
+        """Return the state in the nuisance codes, beyond its mean.
 
-        A nuisance can act differently on each state: a gain changes bright stars most.
-        Nuisance codes that only subtract the mean contain this interaction. In this
-        case, instances of one group, decoded with a common coherent code and centred,
-        are closer to each other than to those of other groups. Half the difference of
-        squared nearest-neighbour distances estimates the variance of the interaction.
-        Only groups of three or more instances are used; 0 if there are fewer than two.
+        It is the larger of two measurements, which are means of the returned values,
+        see `_interactions`. Only groups of three or more instances are used; 0 if there
+        are fewer than two. The states and the covariance are those of different
+        instances, so that a nuisance does not appear in both.
         """
-        shape = self.nuisance.shape[1], len(self.weights)
+        counts, present = self.groups.counts, self.groups.present
+        shape = present.shape[1], len(self.weights)
         few = max(2, _MOST_NUMBERS // (shape[0] * shape[1]))
         # In groups of two, the only neighbour is always the nearest.
-        chosen = np.flatnonzero(self.groups.counts > 2)[:few]
+        chosen = np.flatnonzero(counts > 2)[:few]
         if len(chosen) < 2:
             return np.zeros(1)
-        present, nuisance = self.groups.present[chosen], self.nuisance[chosen]
-        state = self.coherent[self.rng.integers(len(self.coherent))]
-        decoded = in_batches(
-            self.model.decode,
-            np.broadcast_to(state, (len(nuisance), len(state))),
-            nuisance,
+        first, second = counts // 2, counts - counts // 2
+        order = in_random_order(self.groups, self.rng, same=self.crossed)
+        states = states_of_halves(
+            self._coherent_of_half(order, 0, first.clip(1))[chosen],
+            self._coherent_of_half(order, first, second.clip(1))[chosen],
         )
-        scaled = decoded.reshape(len(nuisance), *shape) * np.sqrt(self.weights)
-        if self.crossed:
-            scaled -= scaled.mean(axis=0, where=present[..., None])
-        counts = present.sum(axis=1)
-        mean = np.einsum("gt,gtp->gp", present, scaled) / counts[:, None]
-        scaled -= mean[:, None]
-
-        own = _squared_distances(scaled, scaled)
-        own[:, np.arange(shape[0]), np.arange(shape[0])] = np.inf
-        others = np.zeros_like(own[:, :, 0])
-        order = self.rng.permutation(len(scaled))
-        for step in range(1, n_partners + 1):
-            partner = np.empty_like(order)
-            partner[order] = np.roll(order, step)
-            distances = _squared_distances(scaled, scaled[partner])
-            # Omit one instance: an instance has one neighbour less in its group.
-            chance = np.where(present[partner], self.rng.random(present.shape), -1.0)
-            out = ~present[partner]
-            out[np.arange(len(out)), chance.argmax(axis=1)] = True
-            distances[np.broadcast_to(out[:, None], distances.shape)] = np.inf
-            others += distances.min(axis=2) / n_partners
-        own[np.broadcast_to(~present[:, None], own.shape)] = np.inf
-        # Centring by the mean of a few instances reduces distances between groups.
-        excess = others * (counts / (counts - 1.0))[:, None] - own.min(axis=2)
-        total = np.sum(excess, axis=1, where=present)
-        return np.asarray(0.5 * total / counts)
+        in_second = np.zeros_like(present)
+        slots = np.arange(present.shape[1])
+        later = (slots >= first[:, None]) & (slots < counts[:, None])
+        np.put_along_axis(in_second, order, later, axis=1)
+        present, in_second = present[chosen], in_second[chosen]
+        found: list[Array] = []
+        for state in self.coherent[self.rng.integers(len(counts), size=_STATES)]:
+            decoded = in_batches(
+                self.model.decode,
+                np.broadcast_to(state, (len(chosen), *state.shape)),
+                self.nuisance[chosen],
+            )
+            scaled = decoded.reshape(len(chosen), *shape) * np.sqrt(self.weights)
+            if self.crossed:
+                scaled -= scaled.mean(axis=0, where=present[..., None])
+            if not found:
+                near = from_neighbours(scaled, present, n_partners, self.rng)
+            found.append(from_covariance(scaled, in_second, states))
+        changes = np.mean(found, axis=0)
+        return np.asarray(changes if changes.mean() > near.mean() else near)
 
     def _coherent_of_half(self, order: Array, start: Any, size: Array) -> Array:
         """Return coherent codes of half groups, repeated to the size of the groups."""
@@ -564,11 +568,3 @@ def _basis(codes: Array) -> Array:
     scaled = (codes - codes.mean(axis=0)) / codes.std(axis=0).clip(1e-12)
     u, values, _ = np.linalg.svd(np.hstack([constant, scaled]), full_matrices=False)
     return np.asarray(u[:, values > 1e-6 * values[0]], "float32")
-
-
-def _squared_distances(a: Array, b: Array) -> Array:
-    """Return distances between instances, `(groups, instances, instances)`."""
-    products = np.einsum("gtp,gsp->gts", a, b, optimize=True)
-    return np.asarray(
-        (a**2).sum(-1)[..., None] + (b**2).sum(-1)[:, None] - 2 * products
-    )

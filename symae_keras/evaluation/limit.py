@@ -15,7 +15,12 @@ from symae_keras.data.groups import Array, GroupedData
 from symae_keras.errors import InputError
 from symae_keras.evaluation._halves import is_crossed
 from symae_keras.evaluation._limit_signs import signs_of_confounding
-from symae_keras.evaluation._limit_terms import Interactions, Moments, noise_variance
+from symae_keras.evaluation._limit_terms import (
+    Interactions,
+    Moments,
+    components,
+    noise_variance,
+)
 
 #: More instances would reduce the interval only slightly, and take time.
 _MOST_INSTANCES: Final = 4096
@@ -340,8 +345,8 @@ class _Rows:
             chosen = np.arange(len(x))
             if len(x) > _MOST_FOR_COMPONENTS:
                 chosen = rng.permutation(len(x))[:_MOST_FOR_COMPONENTS]
-            components = _components(x[chosen], _MOST_COMPONENTS)
-            kept = x @ components
+            basis = components(x[chosen], _MOST_COMPONENTS)
+            kept = x @ basis
             between, within = (
                 max(0.0, whole - part)
                 for whole, part in zip(
@@ -377,16 +382,6 @@ def _variances(x: Array, group: Array) -> tuple[float, float]:
     return float(of_means - within * np.mean(1.0 / counts)), float(within)
 
 
-def _components(x: Array, size: int) -> Array:
-    """Return orthonormal principal components, `(pixels, size)` or fewer."""
-    if len(x) < x.shape[1]:
-        values, vectors = np.linalg.eigh(x @ x.T)
-        kept = values > 1e-12 * values[-1]
-        vectors = vectors[:, kept] / np.sqrt(values[kept])
-        return np.asarray(x.T @ vectors[:, ::-1][:, :size])
-    return np.asarray(np.linalg.eigh(x.T @ x)[1][:, ::-1][:, :size])
-
-
 def _filled(x: Array, good: Array, group: Array, counts: Array) -> Array:
     """Return centred rows whose bad pixels are imputed by principal components."""
     seen = _means(good.astype(float), group) * counts[:, None]
@@ -395,6 +390,6 @@ def _filled(x: Array, good: Array, group: Array, counts: Array) -> Array:
     few = np.arange(len(x))[:: max(1, len(x) // _MOST_FOR_COMPONENTS)]
     size = min(20, len(few) // 4 + 1, x.shape[1] // 4 + 1)
     for _ in range(10):
-        components = _components(x[few], size)
-        x = np.where(good, x, x @ components @ components.T)
+        basis = components(x[few], size)
+        x = np.where(good, x, x @ basis @ basis.T)
     return x

@@ -186,6 +186,26 @@ def test_actions_of_nuisances_count() -> None:
     assert found > 1.3 * additive_part
 
 
+@pytest.mark.parametrize("interacts", [True, False])
+def test_noise_does_not_hide_interactions(interacts: bool) -> None:
+    """A gain acts on the whole state, or on its mean over groups only."""
+    rng = np.random.default_rng(0)
+    pixels = np.linspace(0.0, 1.0, 40)
+    mean = 3.0 + np.sin(7.0 * pixels)
+    shapes = np.stack([np.cos(9.0 * pixels), pixels - 0.5])
+    state = mean + rng.normal(size=(600, 1, 2)) @ shapes
+    gain = 0.3 * rng.normal(size=(600, 3, 1))
+    noise = 0.5 * rng.normal(size=(600, 3, 40))
+    x = state + gain * (state if interacts else mean) + noise
+    found = estimate_redatuming_error(MeanSwap().fit(GroupedData(x)), GroupedData(x))
+    variance = x.var(axis=(0, 1)).mean()
+    expected = 0.3**2 * state.var(axis=0).mean() / variance
+    if interacts:
+        assert 0.6 < found.state_in_nuisance / expected < 1.5
+    else:
+        assert found.state_in_nuisance < 0.4 * expected
+
+
 def test_small_groups_do_not_hide_the_actions_of_others() -> None:
     rng = np.random.default_rng(0)
     state = rng.normal(size=(80, 1, 40))
