@@ -28,17 +28,25 @@ from typing import Any, Final
 import numpy as np
 from common import print_table, write_json
 from estimate import N_TRAIN, SIMULATORS, configurations, trained
+from glyphs import shapes_along_x, with_opposite_angles
 
 import symae_keras as sk
 from symae_keras.data import GroupedData, simulate_exposures, simulate_shapes
 from symae_keras.evaluation import Bands
 
 LEVEL: Final = 0.9
-#: Presets, and functions that simulate their data from the number of groups and a seed.
-PRESETS: Final[dict[str, Callable[[int, int], GroupedData]]] = {
-    "symae_exposures": lambda n, seed: simulate_exposures(n, 16, seed),
-    "symae_shapes": lambda n, seed: simulate_shapes(n, 16, seed),
-}
+#: Presets, names of their data, and functions that simulate these from the number of
+#: groups and a seed. The shapes have two truths, see glyphs.py.
+PRESETS: Final[tuple[tuple[str, str, Callable[[int, int], GroupedData]], ...]] = (
+    ("symae_exposures", "", lambda n, seed: simulate_exposures(n, 16, seed)),
+    ("symae_shapes", ", along x", lambda n, seed: shapes_along_x(n, 16, seed, 28)),
+    (
+        "symae_shapes",
+        ", other truth",
+        lambda n, seed: with_opposite_angles(simulate_shapes(n, 16, seed)),
+    ),
+    ("symae_shapes", "", lambda n, seed: simulate_shapes(n, 16, seed)),
+)
 #: Configurations of benchmarks/estimate.py, by simulator.
 TRAINED: Final = {
     "entangled": (
@@ -115,8 +123,9 @@ def rows_of(
         return trained(name, makers[name], simulate(N_TRAIN, 0), file)
 
     makers = dict(configurations())
-    for preset, simulate in PRESETS.items():
-        yield preset, partial(sk.zoo.load, preset), partial(test, simulate), 1
+    for preset, data, simulate in PRESETS:
+        load_preset = partial(sk.zoo.load, preset)
+        yield f"{preset}{data}", load_preset, partial(test, simulate), 1
     for simulator, names in TRAINED.items():
         simulate = SIMULATORS[simulator]
         for name in names:

@@ -470,6 +470,7 @@ def _estimates(model: Any, groups: GroupedData) -> dict[str, Any]:
         "estimated_high": estimate.interval[1],
         "estimated_nuisance_in_state": estimate.nuisance_in_state,
         "estimated_state_in_nuisance": estimate.state_in_nuisance,
+        "estimated_noise": estimate.noise,
         "estimated_mean_swap_error": linear,
         "verdict": estimate.verdict(linear),
     }

@@ -25,6 +25,7 @@ from symae_keras.evaluation._interactions import (
     from_neighbours,
     states_of_halves,
 )
+from symae_keras.evaluation._noise import noise_in_reconstruction
 from symae_keras.evaluation.confounding import warn_of_confounding
 from symae_keras.models._detail import residuals, terms_of_change
 
@@ -40,6 +41,8 @@ _WORDS: Final = {0.05: "Very good", 0.15: "Good", 0.4: "Fair", math.inf: "Poor"}
 #: Rating of errors above that of the linear mean swap.
 NOT_BETTER: Final = "Not better than a linear method"
 _ADVICE: Final = {
+    "noise": "pixel noise, which virtual instances do not contain: their own error is "
+    "about {without} %",
     "reconstruction": "error of the reconstruction: train longer, or make the codes "
     "larger",
     "nuisance_in_state": "nuisance in the coherent code: measure more instances per "
@@ -71,6 +74,10 @@ class EstimatedRedatumingError(float):
         level: Confidence level of `interval`.
         uncertainty: The part of `state_in_nuisance` that is only due to its standard
             error. More groups reduce it.
+        noise: The part of `reconstruction` that is white noise of the instances. The
+            error of virtual instances with respect to noise-free ones is
+            `self - noise`. It is 0 if no white noise is detected, and negative if the
+            model reproduces most of the noise.
     """
 
     reconstruction: float
@@ -79,6 +86,7 @@ class EstimatedRedatumingError(float):
     interval: tuple[float, float]
     level: float
     uncertainty: float
+    noise: float
 
     def __new__(
         cls,
@@ -88,6 +96,7 @@ class EstimatedRedatumingError(float):
         interval: tuple[float, float],
         level: float,
         uncertainty: float = 0.0,
+        noise: float = 0.0,
     ) -> EstimatedRedatumingError:
         """Compute the total from the parts."""
         total = reconstruction + 2.0 * (nuisance_in_state + state_in_nuisance)
@@ -98,12 +107,14 @@ class EstimatedRedatumingError(float):
         self.interval = interval
         self.level = level
         self.uncertainty = uncertainty
+        self.noise = noise
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By default, copying and pickling a float keep its value only.
         parts = self.reconstruction, self.nuisance_in_state, self.state_in_nuisance
-        return type(self), (*parts, self.interval, self.level, self.uncertainty)
+        others = self.interval, self.level, self.uncertainty, self.noise
+        return type(self), (*parts, *others)
 
     def verdict(self, linear: float | None = None) -> str:
         """Describe the result in words, with advice about the largest part.
@@ -138,12 +149,14 @@ class EstimatedRedatumingError(float):
                 f"{than}: {_percent(linear)} %."
             )
         parts = {
-            "reconstruction": self.reconstruction,
+            "noise": self.noise,
+            "reconstruction": self.reconstruction - self.noise,
             "nuisance_in_state": 2.0 * self.nuisance_in_state,
             "state_in_nuisance": 2.0 * (self.state_in_nuisance - self.uncertainty),
             "uncertainty": 2.0 * self.uncertainty,
         }
         advice = _ADVICE[max(parts, key=lambda name: parts[name])]
+        advice = advice.format(without=_percent(max(self - self.noise, 0.0)))
         return f"{text} Most of it is {advice}."
 
     def __repr__(self) -> str:
@@ -217,7 +230,7 @@ def estimate_redatuming_error(
 
     Returns:
         An `EstimatedRedatumingError`, a float with the attributes `reconstruction`,
-        `nuisance_in_state`, `state_in_nuisance`, `interval` and `level`.
+        `nuisance_in_state`, `state_in_nuisance`, `noise`, `interval` and `level`.
 
     Raises:
         InputError: Fewer than two groups have at least two instances, or the data are
@@ -249,7 +262,8 @@ def estimate_redatuming_error(
     codes = in_batches(model.encode, groups.x, groups.model_mask)
     good = np.broadcast_to(groups.good_pixels, groups.x.shape)
     mean, variance = _moments(groups.x, good)
-    misfit = _misfits(in_batches(model.decode, *codes), groups.x, good) / variance
+    decoded = in_batches(model.decode, *codes)
+    misfit = _misfits(decoded, groups.x, good) / variance
     scatter = _misfits(mean, groups.x, good) / variance
     if getattr(model, "detail", None) is not None:
         misfit += _changes_by_detail(model, groups) / variance
@@ -269,6 +283,7 @@ def estimate_redatuming_error(
     parts = [misfit, contamination, leak, form]
     *draws, relative = _bootstrap_means([*parts, scatter], rng)
     means = [float(each.mean()) for each in parts]
+    noise = noise_in_reconstruction(model, groups, decoded, rng) / variance
     leaked = float(_mean_of_positive(means[2], error))
     # An error without any leak is possible unless the leak is significant.
     least, most = np.maximum(draws[2], 0.0), _mean_of_positive(draws[2], error)
@@ -290,6 +305,7 @@ def estimate_redatuming_error(
         ),
         level,
         leaked - max(means[2], 0.0),
+        min(noise, means[0]),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from symae_keras._utils.arrays import Codes
-from symae_keras.classical import MeanSwap
+from symae_keras.classical import GroupedPCA, MeanSwap
 from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
 from symae_keras.evaluation import (
@@ -19,6 +19,7 @@ from symae_keras.evaluation import (
     estimate_redatuming_error,
     redatuming_error,
 )
+from symae_keras.evaluation._noise import white_noise_variance
 from symae_keras.evaluation.estimate import (
     EstimatedRedatumingError,
     _mean_of_positive,
@@ -204,6 +205,53 @@ def test_noise_does_not_hide_interactions(interacts: bool) -> None:
         assert 0.6 < found.state_in_nuisance / expected < 1.5
     else:
         assert found.state_in_nuisance < 0.4 * expected
+
+
+@pytest.mark.parametrize("components", [4, 60])
+@pytest.mark.parametrize("masked", [False, True])
+def test_noise_is_subtracted_from_the_reconstruction(
+    components: int, masked: bool
+) -> None:
+    """A projection to 60 of 80 pixels reproduces most of the noise."""
+    rng = np.random.default_rng(0)
+    clean = rng.normal(size=(300, 4, 3)) @ rng.normal(size=(3, 80)) + 2.0
+    mask = rng.random((300, 4)) < 0.8 if masked else None
+    noise = 0.5 * rng.normal(size=clean.shape)
+    groups = GroupedData((clean + noise).astype("float32"), mask=mask)
+    model = GroupedPCA(components, components).fit(groups[:150])
+    groups, clean, present = groups[150:], clean[150:], groups.present[150:]
+    estimate = estimate_redatuming_error(model, groups)
+    decoded = model.decode(*model.encode(groups.x, groups.model_mask))[present]
+    error = np.mean((decoded - clean[present]) ** 2)
+    error /= groups.x[present].var(axis=0).mean()
+    assert (estimate.noise > 0.0) == (components == 4)
+    np.testing.assert_allclose(
+        estimate.reconstruction - estimate.noise, error, rtol=0.05, atol=2e-3
+    )
+
+
+@pytest.mark.parametrize("rows", [60, 300, 2000])
+def test_white_noise_of_signals(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    signal = 5.0 * rng.normal(size=(rows, 8)) @ rng.normal(size=(8, 120)) + 3.0
+    white = rng.normal(size=signal.shape)
+    smooth = white + np.roll(white, 1, axis=1)
+    found, below, none = (
+        white_noise_variance(signal + 0.1 * noise, rng)
+        for noise in (white, smooth, 0.0 * white)
+    )
+    assert 0.93 < found / 0.01 < 1.07
+    assert below < 0.01 * smooth.var()
+    assert none < 1e-12 * signal.var()
+    assert white_noise_variance(signal[:9], rng) == 0.0
+
+
+def test_the_verdict_names_noise() -> None:
+    error = EstimatedRedatumingError(0.01, 1e-3, 0.0, (0.01, 0.02), 0.9, noise=0.009)
+    assert error.verdict().endswith(
+        "Most of it is pixel noise, which virtual instances do not contain: their own "
+        "error is about 0.3 %."
+    )
 
 
 def test_small_groups_do_not_hide_the_actions_of_others() -> None:
