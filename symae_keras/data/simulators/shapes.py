@@ -128,7 +128,7 @@ def simulate_shapes(
     Groups without labels have a second truth. Angles are symmetric, and no glyph is
     between the two elongations, so that the same angle of a glyph along x and of one
     along y cannot be recognized. Models learn that opposite angles are the same,
-    because these change images more similarly. This adds about 0.05 to 0.07 to the
+    because these change images more similarly. This adds about 0.04 to 0.07 to the
     redatuming error of models that encode the angle.
 
     Args:
