@@ -10,9 +10,9 @@ import numpy as np
 from symae_keras._utils.arrays import in_batches
 from symae_keras.data.groups import Array, GroupedData
 
-#: Maximum number of instances and of pixels of the singular values.
+#: Maximum number of instances and of pixels of the covariance.
 _MOST: Final = 1024
-#: Minimum number of singular values that are noise only.
+#: Minimum number of eigenvalues that are noise only.
 _LEAST_VALUES: Final = 16
 _STEPS: Final = 50
 
@@ -54,9 +54,9 @@ def noise_in_reconstruction(
 def white_noise_variance(x: Array, rng: np.random.Generator) -> float:
     """Return the variance of the white noise of rows, 0 if there is none.
 
-    The singular values of white noise have the distribution of Marchenko and Pastur
-    (1967). Values above its upper end are signal. The variance makes the lower half of
-    the others fit. If noise differs between pixels or is correlated, the result is the
+    The eigenvalues of the covariance of white noise have the distribution of Marchenko
+    and Pastur (1967). Values above its upper end are signal. The variance makes the
+    lower half of the others fit. If noise differs between pixels or is correlated, the result is the
     variance of its smallest part.
 
     Args:
@@ -70,8 +70,9 @@ def white_noise_variance(x: Array, rng: np.random.Generator) -> float:
             kept = np.sort(rng.choice(size, _MOST, replace=False))
             x = np.take(x, kept, axis)
     x = x.astype("float64")
-    values = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)[::-1] ** 2
-    floor = np.finfo("float32").eps ** 2 * values[-1]
+    x -= x.mean(axis=0)
+    values = np.linalg.eigvalsh(x @ x.T if len(x) < x.shape[1] else x.T @ x)
+    floor = 1e-14 * values[-1]
     variance, signals = 0.0, 0
     for _ in range(_STEPS):
         # Signals, and the mean, take one degree of freedom each.
