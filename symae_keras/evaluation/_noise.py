@@ -56,8 +56,8 @@ def white_noise_variance(x: Array, rng: np.random.Generator) -> float:
 
     The eigenvalues of the covariance of white noise have the distribution of Marchenko
     and Pastur (1967). Values above its upper end are signal. The variance makes the
-    lower half of the others fit. If noise differs between pixels or is correlated, the result is the
-    variance of its smallest part.
+    lower half of the others fit. If noise differs between pixels or is correlated, the
+    result is the variance of its smallest part.
 
     Args:
         x: Instances, `(instances, pixels)`.
