@@ -27,6 +27,8 @@ _log = logging.getLogger("symae_keras")
 _MOST_GROUPS: Final = 512
 #: Maximum number of instances in memory during calibration.
 _MOST_NUMBERS: Final = 1 << 25
+#: Minimum share of the square of a residual that is left without noise.
+_LEAST_LEFT: Final = 0.02
 #: Number of differences between codes of halves that define the scale of a band.
 _DIFFERENCES: Final = 8
 
@@ -52,11 +54,12 @@ class Bands:
         measured one. The coverage then follows from the exchangeability of groups
         alone. The band refers to a measurement, with its own noise and position.
     - Not crossed: the error of a virtual instance is `e_j - e_i + r`, see the page "Did
-        it work?". `r` is observed. Differences between decoded halves of a group, and
-        decoded nuisances of other groups, have the form of `e`, and are scaled to the
-        variances that `estimate_redatuming_error` finds. The band refers to the
-        noise-free virtual instance. The coverage is valid only if nuisances are
-        independent of groups, as the estimate assumes.
+        it work?". `r` is observed, and white noise is subtracted from its square.
+        Differences between decoded halves of a group, and decoded nuisances of other
+        groups, have the form of `e`, and are scaled to the variances that
+        `estimate_redatuming_error` finds. The band refers to the noise-free virtual
+        instance. The coverage is valid only if nuisances are independent of groups, as
+        the estimate assumes.
 
     Attributes:
         level: Probability that a band contains the whole virtual instance.
@@ -330,6 +333,7 @@ def _composed_errors(
     coherent, nuisance = in_batches(model.encode, x, groups.model_mask)
     reconstruction = _virtual(model, groups, groups)
     misfit = np.where(good, x - reconstruction, 0.0)
+    misfit *= _without_noise(misfit, good, variance * max(estimate.noise, 0.0))
 
     donors = np.roll(np.arange(len(groups)), -1)
     differences = _differences_of_halves(model, groups, rng)
@@ -354,6 +358,25 @@ def _composed_errors(
     spread = _spread(model, coherent, nuisance, kept, 2.0 / counts)
     scale = np.sqrt(others[:, None] + spread)
     return _scores(errors, scale, present), fixed, kept
+
+
+def _without_noise(misfit: Array, good: Array, noise: float) -> Array:
+    """Return the factor of each instance that removes noise from its residual.
+
+    Virtual instances do not contain the noise. One factor for all instances would give
+    the residuals the right mean square, but hide that some are larger than others.
+
+    Args:
+        misfit: Residuals, 0 in bad pixels.
+        good: Good pixels, in the shape of `misfit`.
+        noise: Mean squared error that is noise.
+    """
+    pixels = tuple(range(2, misfit.ndim))
+    counts = good.sum(axis=pixels)
+    squares = (misfit**2).sum(axis=pixels, dtype="float64") / counts.clip(1)
+    left = np.maximum(squares - noise, _LEAST_LEFT * squares)
+    factor = np.sqrt(left / np.where(squares > 0.0, squares, 1.0))
+    return _over(factor, misfit.ndim).astype(misfit.dtype)
 
 
 def _differences_of_halves(

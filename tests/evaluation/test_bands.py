@@ -17,6 +17,7 @@ from symae_keras.data import GroupedData, simulate_exposures
 from symae_keras.errors import InputError
 from symae_keras.evaluation import Bands
 from symae_keras.evaluation._conformal import groups_needed, p_values, quantile
+from symae_keras.evaluation.bands import _without_noise
 
 PIXELS = 5
 
@@ -182,6 +183,21 @@ def test_coverage_of_exposures() -> None:
 
 
 # === Arguments and unusual groups ===
+
+
+def test_noise_is_removed_from_the_residual_of_each_instance() -> None:
+    rng = np.random.default_rng(0)
+    sizes = rng.choice([0.5, 1.0, 3.0], size=(50, 4, 1))
+    errors = sizes * rng.normal(size=(50, 4, 400))
+    good = rng.random(errors.shape) < 0.9
+    residuals = np.where(good, errors + rng.normal(size=errors.shape), 0.0)
+    left = residuals * _without_noise(residuals, good, 1.0)
+    for size in (0.5, 1.0, 3.0):
+        chosen = good & (sizes == size)
+        assert np.mean(left[chosen] ** 2) == pytest.approx(size**2, rel=0.15)
+    np.testing.assert_array_equal(_without_noise(residuals, good, 0.0), 1.0)
+    absent = _without_noise(0.0 * residuals, np.zeros_like(good), 1.0)
+    assert np.isfinite(absent).all()
 
 
 def test_levels_are_nested_and_draws_are_fixed_by_the_seed() -> None:
