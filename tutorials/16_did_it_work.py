@@ -185,12 +185,13 @@ display(sk.plotting.plot_estimates(estimates, truth=truths))
 # The estimate puts the models in the right order and finds the two that failed. The
 # column $R$, the reconstruction error, does not. With few held-out groups, the estimate
 # of a good model is too high, because $S$ is uncertain and never negative. The estimate
-# also contains the noise of the measurement, about 0.003.
+# also contains the noise of the measurement, about 0.003. Its attribute `noise` is
+# this part.
 #
 # The black lines are intervals from a bootstrap over groups: they contain the
 # uncertainty due to the choice of held-out groups, but not a bias of the method.
-# [Measured on 69 models](../docs/did_it_work.md), the estimate is 0.45 to 1.61 times
-# the true error, and mostly closer. For images it is often too low.
+# [Measured on 69 models](../docs/did_it_work.md), the estimate without noise is 0.57 to
+# 1.16 times the true error, and mostly closer. For images it is often too low.
 #
 # ## How many held-out groups?
 #
