@@ -268,10 +268,8 @@ class Interactions:
             values = np.maximum(values, 0.0)
             sums = values[:, None] + values
             factor = np.sqrt(values) * sums / (sums**2 + damping)
-            parts = (turn.T @ changes @ turn) * factor
-            whole = parts.sum(axis=0)
-            square = np.einsum("klm,knm->ln", whole, whole, optimize=True)
-            square -= np.einsum("bklm,bknm->ln", parts, parts, optimize=True)
+            parts = _turned(changes, turn) * factor
+            square = _sum_of_squares(parts.sum(axis=0)) - _sum_of_squares(parts)
             square *= len(parts) / (len(parts) - 1.0)
             found = turn @ (0.5 * (square + square.T)) @ turn.T
             effect = 0.5 * (effect + found) if step else found
@@ -304,6 +302,23 @@ def centred(
     deviations = np.where(present, x - means[:, None], 0.0)
     centre = means.mean(axis=0) if fitted else mean
     return means - centre, deviations, counts
+
+
+def _turned(matrices: Array, turn: Array) -> Array:
+    """Return `turn' m turn` of symmetric matrices `m`, `(..., size, size)`.
+
+    Products of all matrices at once are faster than many small ones.
+    """
+    size = len(turn)
+    half = (matrices.reshape(-1, size) @ turn).reshape(matrices.shape)
+    whole = np.swapaxes(half, -1, -2).reshape(-1, size) @ turn
+    return np.asarray(whole.reshape(matrices.shape))
+
+
+def _sum_of_squares(matrices: Array) -> Array:
+    """Return the sum of `m m'` of matrices `m`, `(..., size, size)`."""
+    rows = np.moveaxis(matrices, -2, 0).reshape(matrices.shape[-2], -1)
+    return np.asarray(rows @ rows.T)
 
 
 def _diagonal(model: LinearMixedModel) -> tuple[Array, Array]:

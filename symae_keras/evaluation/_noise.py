@@ -47,7 +47,7 @@ def noise_in_reconstruction(
     added = np.where(good, added, 0.0).astype(groups.x.dtype)
     codes = in_batches(model.encode, groups.x + added, groups.model_mask)
     change = in_batches(model.decode, *codes) - decoded
-    share = np.sum(added * change, where=good) / np.sum(added**2)
+    share = np.sum(added * change) / np.sum(added**2)
     return float(variance * (1.0 - 2.0 * share))
 
 
