@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from symae_keras.data import GroupedData
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 N_GROUPS, N_INSTANCES = 300, 4
+
+
+@pytest.fixture
+def import_benchmark(monkeypatch) -> Iterator[Callable[[str], Any]]:
+    """Return a function that imports a benchmark, for one test only."""
+    if not BENCHMARKS.exists():
+        pytest.skip("not in this folder")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and Path(file).parent == BENCHMARKS:
+            del sys.modules[name]
 
 
 class KnownModel:

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from symae_keras.data import simulate_shapes
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="not in this folder")
 
-
-@pytest.fixture
-def glyphs(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import glyphs
-
-    yield glyphs
-    sys.modules.pop("glyphs", None)
-
-
-def test_opposite_angles_are_a_truth_of_the_same_images(glyphs) -> None:
+def test_opposite_angles_are_a_truth_of_the_same_images(import_benchmark) -> None:
+    glyphs = import_benchmark("glyphs")
     groups = simulate_shapes(12, 3, seed=0, size=16)
     other = glyphs.with_opposite_angles(groups)
     group, instance = np.indices(groups.present.shape)

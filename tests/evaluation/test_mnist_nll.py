@@ -10,18 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="not in this folder")
-
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import mnist_nll
-
-    yield mnist_nll
-    for name in ("mnist_nll", "common"):
-        sys.modules.pop(name, None)
+def benchmark(import_benchmark):
+    return import_benchmark("mnist_nll")
 
 
 @pytest.fixture
