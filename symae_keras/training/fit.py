@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Literal, Self
 
@@ -79,8 +80,9 @@ class Training:
         weight_decay: Decoupled decay of all weights (AdamW): each update subtracts
             `learning_rate * weight_decay` times each weight. Defaults to 0, plain Adam.
         optimizer: `"adam"` (default), or `"muon"`, which orthogonalises the updates of
-            matrices and uses Adam for all other weights. It needs fewer updates, in
-            large batches and layers of a few hundred units.
+            matrices and uses Adam for all other weights, also for matrices of a single
+            row or column. It needs fewer updates, in large batches and layers of a few
+            hundred units.
         final_noise: Strength of the noise on nuisance codes at the end of training; it
             falls linearly from that of the model. `None` (default) leaves it constant.
 
@@ -294,7 +296,7 @@ def _fit(
         model.adapt_backbone(some)
     variance = data_variance(groups)
     model.compile(
-        optimizer=_optimizer(training, updates),
+        optimizer=_optimizer(model, training, updates),
         loss=RelativeMeanSquaredError(variance),
     )
     own: list[keras.callbacks.Callback] = []
@@ -386,14 +388,20 @@ def _enough_updates(
     return None if best is None else 2 * (best + 1) * budget.steps
 
 
-def _optimizer(training: Training, updates: int) -> keras.optimizers.Optimizer:
+def _optimizer(
+    model: keras.Model, training: Training, updates: int
+) -> keras.optimizers.Optimizer:
     rate = keras.optimizers.schedules.CosineDecay(
         training.learning_rate, max(updates, 1), alpha=0.01
     )
     decay, clip_norm = training.weight_decay, training.clip_norm
     if training.optimizer == "muon":
+        # There is nothing to orthogonalise in a matrix of one row or column. Keras's
+        # Muon also fails if TensorFlow does not know the length of this row.
+        vectors = [each.path for each in model.trainable_variables if 1 in each.shape]
         return keras.optimizers.Muon(
             rate,
+            exclude_layers=[f"^{re.escape(path)}$" for path in vectors],
             # A short memory suits the few updates that Muon needs.
             adam_beta_2=0.95,
             adam_weight_decay=decay,

@@ -46,13 +46,15 @@ def linear() -> Callable[..., SymAE]:
 
     def make(**arguments) -> SymAE:
         arguments = {
+            "coherent_dim": 2,
+            "nuisance_dim": 2,
             "encoder": DenseEncoder(8, units=(16,)),
             "normalization": normalization(GroupedData(groups_of())),
             "backbone": "linear",
             "seed": 0,
             **arguments,
         }
-        return SymAE((12,), coherent_dim=2, nuisance_dim=2, **arguments)
+        return SymAE((12,), **arguments)
 
     return make
 
@@ -283,6 +285,15 @@ def test_train_adapts_once(linear, tmp_path) -> None:
     assert not getattr(again.optimizer, "weight_decay", None)
     found = _numpy(again.linear.state_read_out.kernel.value)
     np.testing.assert_allclose(found, kernel, atol=1e-6)
+
+
+@pytest.mark.parametrize("single", ["coherent_dim", "nuisance_dim"])
+def test_muon_trains_codes_of_one_number(single, linear) -> None:
+    """Their kernels are single rows, whose length TensorFlow does not always know."""
+    model = linear(**{single: 1})
+    train(model, GroupedData(groups_of()), Training(epochs=1, optimizer="muon"))
+    # The gain starts at 0.
+    assert np.abs(_numpy(model.linear.gain.kernel.value)).max() > 0.0
 
 
 def test_a_decoder_with_weights_keeps_them(linear) -> None:
