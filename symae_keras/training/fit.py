@@ -397,7 +397,7 @@ def _optimizer(
     decay, clip_norm = training.weight_decay, training.clip_norm
     if training.optimizer == "muon":
         # There is nothing to orthogonalise in a matrix of one row or column. Keras's
-        # Muon also fails if TensorFlow does not know the length of this row.
+        # Muon also fails if the length of this row is unknown in a TensorFlow graph.
         vectors = [each.path for each in model.trainable_variables if 1 in each.shape]
         return keras.optimizers.Muon(
             rate,

@@ -289,7 +289,7 @@ def test_train_adapts_once(linear, tmp_path) -> None:
 
 @pytest.mark.parametrize("single", ["coherent_dim", "nuisance_dim"])
 def test_muon_trains_codes_of_one_number(single, linear) -> None:
-    """Their kernels are single rows, whose length TensorFlow does not always know."""
+    """Kernels are single rows; their length may be unknown in a TensorFlow graph."""
     model = linear(**{single: 1})
     train(model, GroupedData(groups_of()), Training(epochs=1, optimizer="muon"))
     # The gain starts at 0.
