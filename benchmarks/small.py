@@ -262,17 +262,18 @@ def rows_of(
             into = predictions.setdefault(name, np.zeros(N_SAMPLES))
             into[test] = predict(values, y, train, test)
 
-    model, kind = None, case.split()[0]
-    if not case.endswith("per fold") and case != "classical":
-        other = case.endswith("other replicates")
-        samples = other_replicates(seed, constant_band) if other else groups
-        model = made(samples, kind, seed, updates, held_out=False)
+    model = None
+    kind, _, samples = case.partition(" ")
+    if samples in ("unlabelled", "other replicates"):
+        new = samples == "other replicates"
+        part = other_replicates(seed, constant_band) if new else groups
+        model = made(part, kind, seed, updates, held_out=False)
         gains.append(mean_gain(model))
     for train_part, test_part in folds(seed):
         if case == "classical":
             features = {f: g(groups.x, train_part) for f, g in CLASSICAL.items()}
         else:
-            if case.endswith("per fold"):
+            if samples == "per fold":
                 part = groups[train_part]
                 model = made(part, kind, seed, updates, held_out=True)
                 gains.append(mean_gain(model))

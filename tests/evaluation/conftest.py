@@ -21,7 +21,7 @@ N_GROUPS, N_INSTANCES = 300, 4
 def import_benchmark(monkeypatch) -> Iterator[Callable[[str], Any]]:
     """Return a function that imports a benchmark, for one test only."""
     if not BENCHMARKS.exists():
-        pytest.skip("not in this folder")
+        pytest.skip("needs the folder benchmarks of the repository")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     before = set(sys.modules)
     yield importlib.import_module
